@@ -1,0 +1,79 @@
+"""GANformer, generative adversarial transformers, in JAX and Flax.
+
+The functional API: networks and their configs, losses, and the pure update steps on a train state.
+It needs jax, flax and what these two bring. Published weights come in through
+`ganformer_jax.convert`; data, metrics, pictures and the command line are imported by name too.
+"""
+
+from ganformer_jax.config import (
+    AttentionConfig,
+    Config,
+    DataConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    MappingConfig,
+    OptimizerConfig,
+    PositionConfig,
+    SynthesisConfig,
+    TrainConfig,
+)
+from ganformer_jax.errors import UserError
+from ganformer_jax.losses import (
+    DISCRIMINATOR_LOSSES,
+    GENERATOR_LOSSES,
+    path_length,
+    r1_penalty,
+)
+from ganformer_jax.models import (
+    Discriminator,
+    Generator,
+    broadcast_layers,
+    mix_components,
+    mix_layers,
+    num_layers,
+    stack_attention,
+    truncate,
+    validate_networks,
+)
+from ganformer_jax.nn.attention import BipartiteAttention, ComponentUpdate, KMeans
+from ganformer_jax.train.state import Optimizers, TrainState, create_state, make_optimizers
+from ganformer_jax.train.steps import Game
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DISCRIMINATOR_LOSSES",
+    "GENERATOR_LOSSES",
+    "AttentionConfig",
+    "BipartiteAttention",
+    "ComponentUpdate",
+    "Config",
+    "DataConfig",
+    "Discriminator",
+    "DiscriminatorConfig",
+    "Game",
+    "Generator",
+    "GeneratorConfig",
+    "KMeans",
+    "LossConfig",
+    "MappingConfig",
+    "OptimizerConfig",
+    "Optimizers",
+    "PositionConfig",
+    "SynthesisConfig",
+    "TrainConfig",
+    "TrainState",
+    "UserError",
+    "broadcast_layers",
+    "create_state",
+    "make_optimizers",
+    "mix_components",
+    "mix_layers",
+    "num_layers",
+    "path_length",
+    "r1_penalty",
+    "stack_attention",
+    "truncate",
+    "validate_networks",
+]

@@ -1,0 +1,101 @@
+"""Command lines to dataclasses, with tyro; what is wrong with one is said in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from ganformer_jax.config import Config
+from ganformer_jax.config_files import load_config
+
+T = TypeVar("T")
+
+DEFAULT_CONFIG = pathlib.Path("configs/scenes.py")
+
+
+def parse(default: T, arguments: Sequence[str], program: str) -> T:
+    """Reads options into a dataclass.
+
+    Args:
+      default: an instance, whose values are the defaults.
+      arguments: without the command's name.
+      program: as the help text calls it.
+
+    Raises:
+      SystemExit: with code 0 after --help, with code 2 after one line that says what is wrong.
+    """
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            options, unknown = tyro.cli(
+                type(default),
+                args=list(arguments),
+                default=default,
+                prog=program,
+                return_unknown_args=True,
+            )
+    except SystemExit as exit:
+        if exit.code:
+            _refuse(_first_sentence(complaint.getvalue()))
+        raise
+    if unknown:
+        known = list(_flags(default))
+        name = next((word for word in unknown if word.startswith("-")), None)
+        if name is None:
+            _refuse(f"unexpected argument {unknown[0]}")
+        name = str(name).partition("=")[0]
+        near = difflib.get_close_matches(name.replace("_", "-"), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"see {program} --help"
+        _refuse(f"unknown option {name}; {hint}")
+    return options
+
+
+def config_of(arguments: Sequence[str]) -> tuple[pathlib.Path, Config]:
+    """Finds `--config` before the other options are read, since it gives their defaults."""
+    path = DEFAULT_CONFIG
+    for i, word in enumerate(arguments):
+        name, equals, value = word.partition("=")
+        if name == "--config" and (equals or i + 1 < len(arguments)):
+            path = pathlib.Path(value if equals else arguments[i + 1])
+    return path, load_config(path)
+
+
+def _refuse(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _flags(options: Any, prefix: str = "") -> Iterator[str]:
+    """Lists the option names that tyro derives from a dataclass."""
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        name = field.name.replace("_", "-")
+        if isinstance(value, Config):
+            yield from _flags(value)
+        elif dataclasses.is_dataclass(value):
+            yield from _flags(value, f"{prefix}{name}.")
+        else:
+            yield f"--{prefix}{name}"
+            if isinstance(value, bool):
+                yield f"--{prefix}no-{name}"
+
+
+def _first_sentence(box: str) -> str:
+    """Takes the first paragraph out of the box that tyro draws around an error."""
+    words: list[str] = []
+    for line in box.splitlines():
+        text = line.strip("│ ").strip()
+        if text.startswith("╭"):
+            continue
+        if text.startswith(("─", "╰")):
+            break
+        words += text.split()
+    return " ".join(words) or "this command line makes no sense"

@@ -1,0 +1,119 @@
+"""`sample`: writes images and attention maps from a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Literal
+
+from ganformer_jax.cli.options import parse
+from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Write images from the averaged generator of a run."""
+
+    workdir: pathlib.Path = pathlib.Path("runs/scenes")
+    """Folder of the run."""
+    out: pathlib.Path | None = None
+    """Folder to write to; by default `generated` in the run's folder."""
+    count: int = 16
+    """Images to write."""
+    seed: int = 0
+    """Seed of the first image; the others follow. An image depends on its own seed only."""
+    truncation_psi: float = 0.7
+    """Below 1 trades variety for quality."""
+    truncation_cutoff: int | None = None
+    """Truncate only the first so many layers."""
+    noise: Literal["const", "random", "none"] = "const"
+    """Noise in the synthesis network: the same for all images, by seed, or none."""
+    label: int | None = None
+    """Class of the images; by default the classes in turn, if there are any."""
+    step: int | None = None
+    """Checkpoint to use; by default the newest."""
+    best: bool = False
+    """Use the checkpoint with the best quality number."""
+    attention_rows: int = 8
+    """Images whose attention is drawn; 0 for none."""
+    batch_size: int = 16
+    """Images to make at once."""
+    overwrite: bool = False
+    """Replace files that exist."""
+
+
+def run(arguments: Sequence[str], program: str) -> None:
+    """Writes `<seed>.png`, `grid.png` and, for a generator with attention, `attention.png`."""
+    options = parse(Options(), arguments, program)
+    _check(options)
+    if not options.workdir.is_dir():
+        raise UserError(f"no run in {options.workdir}: name its folder with --workdir")
+
+    from ganformer_jax import visualize
+    from ganformer_jax.cli.observers import attention_figure
+    from ganformer_jax.sampling import Sampler
+
+    config, variables = _load(options)
+    labels = _labels(options, config)
+    folder = options.out or options.workdir / "generated"
+    seeds = range(options.seed, options.seed + options.count)
+    paths = [folder / f"{seed:06d}.png" for seed in seeds]
+    figures = [folder / "grid.png"]
+    attended = options.attention_rows > 0 and config.components > 0
+    figures += [folder / "attention.png"] if attended else []
+    _refuse_overwriting([*paths, *figures], options.overwrite)
+
+    sampler = Sampler(config, options.batch_size, options.noise, attention=attended)
+    samples = sampler(variables, seeds, labels, options.truncation_psi, options.truncation_cutoff)
+    for path, image in zip(paths, samples.images, strict=True):
+        visualize.save_png(path, image[..., 0] if image.shape[-1] == 1 else image)
+    visualize.save_png(figures[0], visualize.image_grid(samples.images))
+    if samples.attention:
+        visualize.save_png(figures[1], attention_figure(samples, options.attention_rows))
+    print(f"wrote {len(paths)} images and {', '.join(p.name for p in figures)} to {folder}")
+
+
+def _check(options: Options) -> None:
+    if options.count < 1 or options.batch_size < 1:
+        raise UserError("--count and --batch-size must be 1 or more")
+    if options.seed < 0 or options.seed + options.count > 2**32:
+        raise UserError("seeds must be from 0 up, below 2^32")
+    if options.best and options.step is not None:
+        raise UserError("--best and --step exclude each other")
+
+
+def _load(options: Options) -> tuple[GeneratorConfig, dict]:
+    from ganformer_jax.train.checkpoint import Checkpoints
+
+    checkpoints = Checkpoints(options.workdir, read_only=True)
+    try:
+        step = checkpoints.best_step() if options.best else options.step
+        if options.best and step is None:
+            raise UserError(f"no checkpoint in {options.workdir} has a quality number")
+        weights = checkpoints.weights(step)
+        config = checkpoints.config(step).generator
+    finally:
+        checkpoints.close()
+    return config, {
+        "params": weights["ema"],
+        "constants": weights["constants"],
+        "moments": {"w_average": weights["w_average"]},
+    }
+
+
+def _labels(options: Options, config: GeneratorConfig) -> list[int] | None:
+    if options.label is None:
+        classes = config.label_size
+        return [i % classes for i in range(options.count)] if classes else None
+    if not 0 <= options.label < config.label_size:
+        raise UserError(f"--label {options.label}: the generator has {config.label_size} classes")
+    return [options.label] * options.count
+
+
+def _refuse_overwriting(paths: Sequence[pathlib.Path], overwrite: bool) -> None:
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise UserError(f"{existing[0]}{more} would be replaced; choose another --out, or --overwrite")

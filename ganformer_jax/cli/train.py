@@ -1,0 +1,64 @@
+"""`train`: puts data, training, sampling, pictures and the quality number together."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from ganformer_jax.cli.options import DEFAULT_CONFIG, config_of, parse
+from ganformer_jax.config import Config
+from ganformer_jax.config_files import to_dict
+from ganformer_jax.models import validate_networks
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Train a run. The same command again continues it from its newest checkpoint."""
+
+    config: pathlib.Path = DEFAULT_CONFIG
+    """Python file that defines `config = Config(...)`; its values are the defaults below."""
+    workdir: pathlib.Path | None = None
+    """Folder of the run; by default runs/<name of the config file>."""
+    init_from: pathlib.Path | None = None
+    """Folder of another run whose weights a new run starts from."""
+    dry_run: bool = False
+    """Print the resolved experiment as JSON and exit."""
+    experiment: Annotated[Config, tyro.conf.arg(name="")] = Config()
+
+
+def run(arguments: Sequence[str], program: str) -> None:
+    """Trains until the length is reached or a signal arrives."""
+    path, config = config_of(arguments)
+    options = parse(Options(path, experiment=config), arguments, program)
+    config = options.experiment
+    validate_networks(config.generator, config.discriminator)
+    if options.dry_run:
+        print(json.dumps(to_dict(config), indent=2))
+        return
+    workdir = options.workdir or pathlib.Path("runs") / path.stem
+    _keep_compiled_programs()
+
+    from ganformer_jax.cli.observers import Data, observers  # reading data needs much more
+    from ganformer_jax.train import loop
+
+    data = Data(config)
+    init_from = str(options.init_from) if options.init_from else None
+    loop.train(
+        config, workdir, data.batches, observers(config, workdir, data), init_from=init_from
+    )
+
+
+def _keep_compiled_programs() -> None:
+    """Caches compiled programs between runs, where JAX_COMPILATION_CACHE_DIR says, or for the user."""
+    import jax
+
+    if not jax.config.jax_compilation_cache_dir:
+        caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        folder = pathlib.Path(caches) / "ganformer_jax" / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -1,0 +1,11 @@
+"""Published weights in: names, shapes and arguments of the original code to modules of ours."""
+
+from ganformer_jax.convert.pytorch import load_discriminator, load_generator
+from ganformer_jax.convert.tensorflow import load_tf_discriminator, load_tf_generator
+
+__all__ = [
+    "load_discriminator",
+    "load_generator",
+    "load_tf_discriminator",
+    "load_tf_generator",
+]

@@ -1,0 +1,254 @@
+"""Networks of the published PyTorch code: constructor arguments and state dict to ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ganformer_jax.config import (
+    AttentionConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    MappingConfig,
+    PositionConfig,
+    SynthesisConfig,
+)
+from ganformer_jax.convert import names
+from ganformer_jax.convert.match import Arguments, ConversionError, Leaves, match, shapes_of
+from ganformer_jax.models import Discriminator, Generator
+from ganformer_jax.nn.positions import grid_directions
+
+WHOLE_BATCH = 1 << 30
+
+
+def load_generator(
+    state_dict: Mapping[str, Any], init_kwargs: Mapping[str, Any]
+) -> tuple[Generator, dict[str, Any]]:
+    """A published generator as a module of ours.
+
+    Args:
+        state_dict: Parameters and buffers by their published names, as arrays.
+        init_kwargs: Arguments of the published constructor, plain values and dicts.
+
+    Returns:
+        The module and its variables, float32.
+
+    Raises:
+        ConversionError: Names, shapes or arguments that have no counterpart.
+    """
+    config = _generator_config(init_kwargs)
+    generator = Generator(config)
+    z_BxKxD = jnp.zeros((1, config.num_latents, config.z_size))
+    labels = jnp.zeros((1, config.label_size))
+    template = shapes_of(
+        lambda: generator.init({"params": jax.random.key(0)}, z_BxKxD, labels, noise="const")
+    )
+    _check_filters(state_dict, config.synthesis.resample_filter)
+    foreign = dict(state_dict)
+    if config.positions.kind == "linear":
+        foreign |= _slopes(foreign, config.positions.directions)
+    return generator, match(foreign, names.GENERATOR, _unused(config), template, {})
+
+
+def load_discriminator(
+    state_dict: Mapping[str, Any], init_kwargs: Mapping[str, Any]
+) -> tuple[Discriminator, dict[str, Any]]:
+    """A published discriminator as a module of ours; arguments as for `load_generator`."""
+    arguments = Arguments(init_kwargs, "discriminator")
+    config, size, colours, classes = _discriminator_config(arguments)
+    discriminator = Discriminator(config)
+    images, labels = jnp.zeros((1, size, size, colours)), jnp.zeros((1, classes))
+    template = shapes_of(lambda: discriminator.init(jax.random.key(0), images, labels))
+    _check_filters(state_dict, config.resample_filter)
+    unused = [r".*resample_kernel"]
+    return discriminator, match(state_dict, names.DISCRIMINATOR, unused, template, {})
+
+
+def _generator_config(init_kwargs: Mapping[str, Any]) -> GeneratorConfig:
+    top = Arguments(init_kwargs, "generator")
+    mapping = Arguments(top.get({}, "mapping_kwargs"), "mapping network")
+    synthesis = Arguments(top.get({}, "synthesis_kwargs"), "synthesis network")
+    transformer = mapping.get(False, "transformer")
+    latents = top.get(1, "k")
+    if transformer != (latents > 1):
+        raise ConversionError(
+            f"generator argument k={latents} does not fit transformer={transformer}"
+        )
+    components = latents - 1
+    config = GeneratorConfig(
+        resolution=top.get(None, "img_resolution"),
+        image_channels=top.get(3, "img_channels"),
+        components=components,
+        latent_size=top.get(None, "z_dim") * max(components, 1),
+        intermediate_size=top.get(None, "w_dim") * max(components, 1),
+        label_size=top.get(0, "c_dim"),
+        component_dropout=top.get(0.0, "component_dropout"),
+        latent_positions=_shared(mapping, synthesis, False, "use_pos"),
+        attention_resolutions=_resolutions(synthesis),
+        attention=_attention_config(mapping, synthesis),
+        positions=_position_config(synthesis),
+        mapping=_mapping_config(mapping),
+        synthesis=_synthesis_config(synthesis),
+    )
+    for arguments in (top, synthesis):
+        arguments.require(None, "crop_ratio")
+    for arguments in (top, mapping, synthesis):
+        arguments.finish()
+    return config
+
+
+def _shared(mapping: Arguments, synthesis: Arguments, default: Any, name: str) -> Any:
+    """An argument that both parts take; one value is kept where the other part lacks it."""
+    value = synthesis.get(mapping.get(default, name), name)
+    mapping.require(value, name)
+    return value
+
+
+def _resolutions(synthesis: Arguments) -> tuple[int, int]:
+    smallest, largest = synthesis.get(0, "start_res"), synthesis.get(20, "end_res") - 1
+    if not synthesis.get(False, "transformer"):
+        return (2, 1)
+    return (2**smallest, 2**largest)
+
+
+def _attention_config(mapping: Arguments, synthesis: Arguments) -> AttentionConfig:
+    mapping.require("add", "integration")
+    mapping.require(None, "norm")
+    kmeans = synthesis.get(False, "kmeans")
+    iterations = synthesis.get(1, "kmeans_iters")
+    if kmeans and synthesis.get(False, "iterative"):
+        raise ConversionError(
+            "centroids carried across layers (iterative=True) never ran in the published code, "
+            "so there are no such weights to load; train with attention.kmeans_carried instead"
+        )
+    synthesis.ignore("iterative")
+    return AttentionConfig(
+        heads=_shared(mapping, synthesis, 1, "num_heads"),
+        integration=synthesis.get("add", "integration"),
+        norm=synthesis.get(None, "norm"),
+        dropout=_shared(mapping, synthesis, 0.12, "attention_dropout"),
+        kmeans_iterations=iterations if kmeans else 0,
+        kmeans_weight_per_iteration=False,
+        gate_latents=_shared(mapping, synthesis, False, "ltnt_gate"),
+        gate_image=synthesis.get(False, "img_gate"),
+    )
+
+
+def _position_config(synthesis: Arguments) -> PositionConfig:
+    synthesis.require(False, "shared")
+    return PositionConfig(
+        kind=synthesis.get("sinus", "pos_type"),
+        directions=synthesis.get(2, "pos_directions_num"),
+        init=synthesis.get("uniform", "pos_init"),
+        size=synthesis.get(None, "pos_dim"),
+    )
+
+
+def _mapping_config(mapping: Arguments) -> MappingConfig:
+    mapping.require("lrelu", "act")
+    mapping.require(False, "shared")
+    mapping.ignore("w_avg_beta")
+    layers, residual = mapping.get(8, "num_layers"), mapping.get(False, "resnet")
+    return MappingConfig(
+        num_layers=(layers + 1) // 2 if residual else layers,
+        residual=residual,
+        width=mapping.get(None, "layer_dim"),
+        label_width=mapping.get(None, "embed_dim"),
+        self_attention=mapping.get(False, "ltnt2ltnt"),
+        normalize="joint",
+        normalize_global=mapping.get(True, "normalize_global"),
+        learning_rate_multiplier=mapping.get(0.01, "lrmul"),
+    )
+
+
+def _synthesis_config(synthesis: Arguments) -> SynthesisConfig:
+    synthesis.require("lrelu", "act")
+    return SynthesisConfig(
+        architecture=synthesis.get("skip", "architecture"),
+        channel_base=synthesis.get(32 << 10, "channel_base"),
+        channel_max=synthesis.get(512, "channel_max"),
+        style=synthesis.get(True, "style"),
+        stem="latent_dense" if synthesis.get(False, "latent_stem") else "constant",
+        noise=synthesis.get(True, "local_noise"),
+        last_convolution=True,
+        resample_filter=tuple(synthesis.get((1, 3, 3, 1), "resample_kernel")),
+    )
+
+
+def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, int, int, int]:
+    """The config, and the resolution, colours and classes of its inputs."""
+    arguments.require(None, "crop_ratio")
+    arguments.ignore("mapping_kwargs")
+    block = Arguments(arguments.get({}, "block_kwargs"), "discriminator block")
+    last = Arguments(arguments.get({}, "epilogue_kwargs"), "discriminator epilogue")
+    for part in (block, last):
+        part.require("lrelu", "act")
+    group = last.get(4, "mbstd_group_size")
+    config = DiscriminatorConfig(
+        architecture=arguments.get("resnet", "architecture"),
+        channel_base=arguments.get(32 << 10, "channel_base"),
+        channel_max=arguments.get(512, "channel_max"),
+        minibatch_stddev_group=WHOLE_BATCH if group is None else group,
+        minibatch_stddev_channels=last.get(1, "mbstd_num_channels"),
+        resample_filter=tuple(block.get((1, 3, 3, 1), "resample_kernel")),
+    )
+    size = arguments.get(None, "img_resolution")
+    colours, classes = arguments.get(3, "img_channels"), arguments.get(0, "c_dim")
+    for part in (arguments, block, last):
+        part.finish()
+    return config, size, colours, classes
+
+
+def _unused(config: GeneratorConfig) -> list[str]:
+    """Patterns of what the published generator holds but never reads under these settings."""
+    layer = r"synthesis\.b\d+\.(conv[01]|conv_last|torgb)"
+    unused = [r".*resample_kernel", rf"{layer}\.pos0"]
+    if config.positions.kind == "linear":
+        unused += [rf"{layer}\.grid_pos"]  # Read as slopes.
+    if config.attention.kmeans_iterations:
+        unused += [rf"{layer}\.transformer\.(to_keys|to_pos_map)\..*"]
+    if not config.latent_positions:
+        unused += [r"pos", r"mapping\.mlp\.sa\d+\.(from|to)_pos_map\..*"]
+        unused += [r"mapping\.mlp\.sa\d+\.(from|to)_gate_attention\.gate_pos\..*"]
+        unused += [rf"{layer}\.transformer\.(to_pos_map|to_gate_attention\.gate_pos)\..*"]
+    if not config.synthesis.style:
+        unused += [rf"{layer}\.affine\..*"]
+    return unused
+
+
+def _check_filters(state_dict: Mapping[str, Any], taps: tuple[int, ...]) -> None:
+    """Refuse low-pass filters other than the one the arguments name."""
+    filter_1d = np.asarray(taps, np.float64) / sum(taps)
+    expected = np.outer(filter_1d, filter_1d)
+    for name, value in state_dict.items():
+        if not name.endswith("resample_kernel"):
+            continue
+        if np.shape(value) != expected.shape or not np.allclose(value, expected, atol=1e-6):
+            raise ConversionError(f"{name} is not the filter {list(taps)} that the arguments name")
+
+
+def _slopes(state_dict: Mapping[str, Any], directions: int) -> Leaves:
+    """Slopes of linear positions, recovered from the grids that the published code stores.
+
+    A grid is the position along each direction times that direction's slopes, so any cell off
+    the centre line gives them back; the farthest is the most exact.
+    """
+    slopes = {}
+    for name, value in state_dict.items():
+        if re.fullmatch(r"synthesis\..*\.grid_pos", name):
+            grid = np.asarray(value, np.float64)
+            size = grid.shape[0]
+            position = grid_directions(size, directions).astype(np.float64)
+            parts = grid.reshape(size * size, directions, -1)
+            flat = position.reshape(size * size, directions)
+            farthest = np.abs(flat).argmax(0)
+            index = np.arange(directions)
+            slopes[name.replace("grid_pos", "slopes")] = (
+                parts[farthest, index] / flat[farthest, index][:, None]
+            ).astype(np.float32)
+    return slopes

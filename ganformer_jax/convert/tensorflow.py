@@ -1,0 +1,302 @@
+"""Networks of the published TensorFlow code: static arguments and variables to ours.
+
+Argument names differ between its two generations of network code; both are read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ganformer_jax.config import (
+    AttentionConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    MappingConfig,
+    PositionConfig,
+    SynthesisConfig,
+)
+from ganformer_jax.convert import names
+from ganformer_jax.convert.match import Arguments, Leaves, flatten, match, shapes_of
+from ganformer_jax.models import Discriminator, Generator
+from ganformer_jax.nn.positions import sinusoidal
+
+TRAINING_ARGUMENTS = (
+    "truncation_psi",
+    "truncation_cutoff",
+    "dlatent_avg_beta",
+    "w_avg_beta",
+    "style_mixing",
+    "component_mixing",
+    "fused_modconv",
+    "randomize_noise",
+    "noise_mode",
+    "fmap_min",
+    "dtype",
+)
+MERGE_ARGUMENTS = ("merge_layer", "merge_type", "merge_same")
+
+
+def load_tf_generator(
+    variables: Mapping[str, Any], static_kwargs: Mapping[str, Any]
+) -> tuple[Generator, dict[str, Any]]:
+    """A generator of the published TensorFlow code as a module of ours.
+
+    Args:
+        variables: Values by TensorFlow name: `ltnt_emb/...`, `mapping/...`, `synthesis/...` and,
+            where it was tracked, `dlatent_avg`. Names under `D/` belong to the discriminator.
+        static_kwargs: Arguments of the published network function.
+
+    Returns:
+        The module and its variables, float32.
+
+    Raises:
+        ConversionError: Names, shapes or arguments that have no counterpart.
+    """
+    arguments = Arguments(static_kwargs, "generator")
+    config = _generator_config(arguments)
+    generator = Generator(config)
+    z_BxKxD = jnp.zeros((1, config.num_latents, config.z_size))
+    labels = jnp.zeros((1, config.label_size))
+    template = shapes_of(
+        lambda: generator.init({"params": jax.random.key(0)}, z_BxKxD, labels, noise="const")
+    )
+    own = {name: value for name, value in variables.items() if not name.startswith("D/")}
+    own = _plain_names(own, config, arguments)
+    unused = _unused(config, arguments)
+    return generator, match(own, names.TF_GENERATOR, unused, template, _defaults(config, template))
+
+
+def load_tf_discriminator(
+    variables: Mapping[str, Any], static_kwargs: Mapping[str, Any]
+) -> tuple[Discriminator, dict[str, Any]]:
+    """A discriminator of the published TensorFlow code as a module of ours.
+
+    Args:
+        variables: Values by TensorFlow name, with or without a leading `D/`; where some have it,
+            the rest are taken for the generator's.
+        static_kwargs: Arguments of the published network function.
+
+    Returns:
+        The module and its variables, float32.
+
+    Raises:
+        ConversionError: Names, shapes or arguments that have no counterpart, such as attention.
+    """
+    arguments = Arguments(static_kwargs, "discriminator")
+    config, size, colours, classes = _discriminator_config(arguments)
+    discriminator = Discriminator(config)
+    images, labels = jnp.zeros((1, size, size, colours)), jnp.zeros((1, classes))
+    template = shapes_of(lambda: discriminator.init(jax.random.key(0), images, labels))
+    own = {name[2:]: value for name, value in variables.items() if name.startswith("D/")}
+    own = {_plain_block(name): value for name, value in (own or variables).items()}
+    unused = [r"ltnt_emb/emb", r"pos_emb\d+/.*"]
+    return discriminator, match(own, names.TF_DISCRIMINATOR, unused, template, {})
+
+
+def _generator_config(arguments: Arguments) -> GeneratorConfig:
+    get = arguments.get
+    _refuse_other_work(arguments)
+    components = get(1, "components_num") * get(False, "transformer")
+    latents = max(components, 1)
+    z_size = get(512, "z_dim", "latent_size")
+    config = GeneratorConfig(
+        resolution=get(1024, "resolution"),
+        image_channels=get(3, "num_channels"),
+        components=components,
+        latent_size=z_size * latents,
+        intermediate_size=get(512, "w_dim", "dlatent_size") * latents,
+        label_size=get(0, "c_dim", "label_size"),
+        component_dropout=get(0.0, "component_dropout"),
+        latent_positions=get(False, "use_pos"),
+        attention_resolutions=(2 ** get(0, "start_res"), 2 ** (get(20, "end_res") - 1)),
+        components_attend_image=get(False, "img2ltnt"),
+        # Where both are asked for, the published code computes this one and drops its result.
+        components_attend_components=get(False, "ltnt2ltnt") and not get(False, "img2ltnt"),
+        attention=_attention_config(arguments),
+        positions=PositionConfig(
+            kind=get("sinus", "pos_type"),
+            directions=get(2, "pos_directions_num"),
+            init=get("uniform", "pos_init"),
+            size=get(None, "pos_dim"),
+        ),
+        mapping=_mapping_config(arguments),
+        synthesis=_synthesis_config(arguments, components),
+    )
+    arguments.finish()
+    return config
+
+
+def _refuse_other_work(arguments: Arguments) -> None:
+    """Refuse the parts of the published code that this package does not have."""
+    for name, expected in (
+        ("merge", False),
+        ("img2img", 0),
+        ("local_attention", 0),
+        ("tanh", False),
+        ("mapping_dim", None),
+        ("crop_ratio", None),
+        ("fmap_decay", 1.0),
+        ("mapping_nonlinearity", "lrelu"),
+        ("nonlinearity", "lrelu"),
+        ("normalize_latents", True),
+        ("iterative", False),
+    ):
+        arguments.require(expected, name)
+    arguments.ignore(*TRAINING_ARGUMENTS, *MERGE_ARGUMENTS)
+
+
+def _attention_config(arguments: Arguments) -> AttentionConfig:
+    get = arguments.get
+    iterations = get(1, "kmeans_iters")
+    return AttentionConfig(
+        heads=get(1, "num_heads"),
+        integration=get("add", "integration"),
+        norm=get(None, "norm"),
+        dropout=get(0.12, "attention_dropout"),
+        kmeans_iterations=iterations if get(False, "kmeans") else 0,
+        kmeans_weight_per_iteration=True,
+        gate_latents=get(False, "ltnt_gate"),
+        gate_image=get(False, "img_gate"),
+    )
+
+
+def _mapping_config(arguments: Arguments) -> MappingConfig:
+    get = arguments.get
+    layers, residual = _mapping_layers(arguments)
+    shared_width = get(0, "mapping_shared_dim") or 0
+    return MappingConfig(
+        num_layers=layers,
+        residual=residual,
+        shared_width=shared_width,
+        # Plain layers have no attention there, whatever the argument says.
+        self_attention=get(False, "mapping_ltnt2ltnt") and residual and not shared_width,
+        normalize="component",
+        normalize_global=False,
+        learning_rate_multiplier=get(0.01, "mapping_lrmul"),
+    )
+
+
+def _mapping_layers(arguments: Arguments) -> tuple[int, bool]:
+    """Hidden layers before the output layer, and whether they are residual."""
+    layers = arguments.get(8, "mapping_num_layers", "mapping_layersnum")
+    residual = arguments.get(False, "mapping_resnet")
+    return (layers // 2 if residual else layers - 1), residual
+
+
+def _synthesis_config(arguments: Arguments, components: int) -> SynthesisConfig:
+    get = arguments.get
+    highest = get(1024, "resolution").bit_length() - 1
+    return SynthesisConfig(
+        architecture=get("skip", "architecture"),
+        channel_base=2 * get(16 << 10, "channel_base", "fmap_base"),
+        channel_max=get(512, "channel_max", "fmap_max"),
+        style=get(True, "style"),
+        stem="latent" if get(False, "latent_stem") else "constant",
+        noise=get(True, "local_noise"),
+        last_convolution=components > 0 and highest <= get(20, "end_res"),
+        resample_filter=tuple(get((1, 3, 3, 1), "resample_kernel")),
+    )
+
+
+def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, int, int, int]:
+    """The config, and the resolution, colours and classes of its inputs."""
+    get = arguments.get
+    for name, expected in (
+        ("transformer", False),
+        ("local_attention", 0),
+        ("crop_ratio", None),
+        ("fmap_decay", 1.0),
+        ("nonlinearity", "lrelu"),
+    ):
+        arguments.require(expected, name)
+    # Only attention reads these.
+    arguments.ignore("a_dim", "latent_size", "components_num", "num_heads", "use_pos", "img2img")
+    arguments.ignore("ltnt2ltnt", "ltnt2img", "start_res", "end_res", "ltnt_gate", "img_gate")
+    arguments.ignore("pos_dim", "pos_type", "pos_init", "pos_directions_num")
+    arguments.ignore("attention_dropout", *TRAINING_ARGUMENTS)
+    group = get(4, "mbstd_group_size")
+    channels = get(1, "mbstd_num_channels", "mbstd_num_features")
+    config = DiscriminatorConfig(
+        architecture=get("resnet", "architecture"),
+        channel_base=2 * get(16 << 10, "channel_base", "fmap_base"),
+        channel_max=get(512, "channel_max", "fmap_max"),
+        minibatch_stddev_group=group,
+        minibatch_stddev_channels=channels if group > 1 else 0,
+        resample_filter=tuple(get((1, 3, 3, 1), "resample_kernel")),
+    )
+    size, colours = get(1024, "resolution"), get(3, "num_channels")
+    classes = get(0, "c_dim", "label_size")
+    arguments.finish()
+    return config, size, colours, classes
+
+
+def _plain_block(name: str) -> str:
+    """`synthesis/8x8/Conv0_up/bias` to `synthesis/8/layer_0/bias`, and so on."""
+    name = re.sub(r"(^|/)(\d+)x\2(?=/)", r"\1\2", name)
+    if name.startswith("synthesis/"):
+        name = re.sub(r"^(synthesis/\d+)/Conv0_up/", r"\1/layer_0/", name)
+        name = re.sub(r"^(synthesis/\d+)/Conv1?/", r"\1/layer_1/", name)
+    return name
+
+
+def _plain_names(
+    variables: Mapping[str, Any], config: GeneratorConfig, arguments: Arguments
+) -> Leaves:
+    """Names in a regular form: layers by resolution and index, noise and positions by layer."""
+    layers, residual = _mapping_layers(arguments)
+    output = layers - 1 if residual else layers
+    branch = "mapping" if config.components else "mapping/global"
+    plain = {}
+    for name, value in variables.items():
+        noise, grid = re.fullmatch(r"synthesis/noise(\d+)", name), _grid_name(name)
+        if noise:
+            index = int(noise[1])
+            resolution = 2 ** ((index + 5) // 2)
+            plain[f"synthesis/{resolution}/layer_{1 - index % 2}/noise"] = value
+        elif grid:
+            plain |= {f"synthesis/{grid[0]}/layer_{index}/grid/{grid[1]}": value for index in (0, 1)}
+        else:
+            name = re.sub(rf"^(mapping(?:/global)?)/Dense{output}/", r"\1/output/", name)
+            name = re.sub(r"^mapping/(?!global/)", f"{branch}/", name)
+            plain[_plain_block(name)] = value
+    return plain
+
+
+def _grid_name(name: str) -> tuple[int, str] | None:
+    """Resolution and kind of a trained position grid, which all layers of a resolution share."""
+    found = re.fullmatch(r"synthesis/pos_emb(\d+)/(\w+)", name)
+    return (2 ** int(found[1]), found[2]) if found else None
+
+
+def _unused(config: GeneratorConfig, arguments: Arguments) -> list[str]:
+    """Patterns of what the published generator holds but never reads under these settings."""
+    layer = r"synthesis/\d+/(layer_[01]|ToRGB|ToRGB/extraLayer)"
+    beyond = 2 * config.resolution
+    unused = [rf"synthesis/{beyond}/layer_0/noise", r"synthesis/\d+/layer_[01]/grid/.*"]
+    if config.attention.kmeans_iterations:
+        unused += [rf"{layer}/AttLayer_l2n/(weight|bias)_(key|to_pos)"]
+    if arguments.get(False, "ltnt2ltnt") and not config.components_attend_components:
+        unused += [rf"{layer}/(AttLayer_l2l|Densel2l_[01])/.*"]
+    if not (config.latent_positions and config.components):
+        unused += [r"ltnt_emb/emb"]
+    if not config.synthesis.style:
+        unused += [rf"{layer}/mod_(weight|bias)"]
+    if not config.synthesis.noise:
+        unused += [r"synthesis/\d+/layer_[01]/noise"]
+    return unused
+
+
+def _defaults(config: GeneratorConfig, template: Mapping[str, Any]) -> Leaves:
+    """Leaves that TensorFlow computes rather than stores, and a mean of w that was not tracked."""
+    defaults: Leaves = {"moments/w_average": np.zeros(config.w_size, np.float32)}
+    for path, leaf in flatten(template).items():
+        if path.endswith("/positions/grid"):
+            size, _, width = leaf.shape
+            defaults[path] = np.asarray(sinusoidal(size, width, config.positions.directions))
+    return defaults

@@ -1,0 +1,302 @@
+"""Sliced Wasserstein distance between two sets of images, on a Laplacian pyramid.
+
+T. Karras, T. Aila, S. Laine, J. Lehtinen, "Progressive Growing of GANs for Improved Quality,
+Stability, and Variation", ICLR 2018 (arXiv 1710.10196), section 5. It needs no pretrained
+network: small distances on the 16x16 level say that large-scale structure is alike, small
+distances on the finest level that edges and noise are.
+
+Bottom-up: pyramid, descriptors, distance between descriptors, distance between images.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Key, UInt8
+
+COARSEST = 16  # side of the last pyramid level, pixels
+PATCH = 7  # side of a descriptor, pixels
+BINS = 1 << 14  # of the histograms that distances are integrated on
+_TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
+_SMALLEST_STD = 0.01  # grey levels; what is flatter counts as constant, not as rounding noise
+
+
+def _blur(images_BxHxWxC: jax.Array, axis: int, stride: int) -> jax.Array:
+    """Filters one axis with the binomial 5-tap kernel, mirrored at the borders."""
+    length = images_BxHxWxC.shape[axis]
+    widths = [(2, 2) if i == axis else (0, 0) for i in range(4)]
+    padded = jnp.pad(images_BxHxWxC, widths, mode="reflect")
+    shifted = [
+        jax.lax.slice_in_dim(padded, start, start + length, stride, axis)
+        for start in range(len(_TAPS))
+    ]
+    return jnp.tensordot(jnp.array(_TAPS), jnp.stack(shifted), axes=1, precision="highest")
+
+
+def downsample(
+    images_BxHxWxC: Float[Array, "batch height width channels"],
+) -> Float[Array, "batch height/2 width/2 channels"]:
+    """Blurs and keeps every second pixel along both sides."""
+    return _blur(_blur(images_BxHxWxC, 1, 2), 2, 2)
+
+
+def upsample(
+    images_BxHxWxC: Float[Array, "batch height width channels"],
+) -> Float[Array, "batch 2*height 2*width channels"]:
+    """Doubles both sides: zeros between the pixels, then the same blur times 4."""
+    batch, height, width, channels = images_BxHxWxC.shape
+    spread = jnp.zeros((batch, height, 2, width, 2, channels), images_BxHxWxC.dtype)
+    spread = spread.at[:, :, 0, :, 0].set(4 * images_BxHxWxC)
+    spread = spread.reshape(batch, 2 * height, 2 * width, channels)
+    return _blur(_blur(spread, 1, 1), 2, 1)
+
+
+def laplacian_pyramid(
+    images_BxHxWxC: Float[Array, "batch height width channels"], levels: int
+) -> list[Float[Array, "batch height_i width_i channels"]]:
+    """Splits images into bands of halving resolution.
+
+    The last band is the low-pass image itself; every other band is what `upsample` of the next
+    smaller low-pass image misses. Upsampling and adding, from the last band to the first, gives
+    back the images.
+
+    Args:
+      images_BxHxWxC: float images whose sides `2 ** (levels - 1)` divides.
+      levels: how many bands, at least 1.
+    """
+    bands = []
+    low = images_BxHxWxC
+    for _ in range(levels - 1):
+        smaller = downsample(low)
+        bands.append(low - upsample(smaller))
+        low = smaller
+    return [*bands, low]
+
+
+def patch_descriptors(
+    band_BxHxWxC: Float[Array, "batch height width channels"],
+    keys_B: Key[Array, " batch"],
+    count: int,
+) -> Float[Array, "batch*count 7 7 channels"]:
+    """Cuts `count` 7x7 neighbourhoods from every image of one pyramid band.
+
+    The places are drawn uniformly with each image's own key, so they do not depend on how
+    images are batched.
+    """
+    _, height, width, channels = band_BxHxWxC.shape
+    highest = jnp.array([height - PATCH, width - PATCH])
+
+    def cut(image: jax.Array, corner: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(image, (*corner, 0), (PATCH, PATCH, channels))
+
+    def describe(image: jax.Array, key: jax.Array) -> jax.Array:
+        corners = jax.random.randint(key, (count, 2), 0, highest[None] + 1)
+        return jax.vmap(partial(cut, image))(corners)
+
+    patches = jax.vmap(describe)(band_BxHxWxC, keys_B)
+    return patches.reshape(-1, PATCH, PATCH, channels)
+
+
+def normalise_descriptors(
+    descriptors_Nx7x7xC: Float[Array, "n 7 7 channels"],
+    reference_Mx7x7xC: Float[Array, "m 7 7 channels"],
+) -> Float[Array, "n 49*channels"]:
+    """Flattens descriptors, each colour channel at zero mean and unit deviation of `reference`."""
+    mean = jnp.mean(reference_Mx7x7xC, axis=(0, 1, 2), keepdims=True)
+    std = jnp.std(reference_Mx7x7xC, axis=(0, 1, 2), keepdims=True)
+    scaled = (descriptors_Nx7x7xC - mean) / jnp.maximum(std, _SMALLEST_STD)
+    return scaled.reshape(len(scaled), -1)
+
+
+def wasserstein_1d(
+    real_N: Float[Array, " n"], fake_N: Float[Array, " n"], bins: int = BINS
+) -> Float[Array, ""]:
+    """First Wasserstein distance of two equally large samples of numbers.
+
+    It is the area between the two cumulative distributions, which for equal sizes is the mean
+    of `|sort(real) - sort(fake)|`. The area is integrated over `bins` equal bins between the
+    smallest and the largest number, within one bin width of the exact value and in practice
+    far closer: a histogram takes a hundredth of the time of a sort on a CPU.
+    """
+    low = jnp.minimum(jnp.min(real_N), jnp.min(fake_N))
+    high = jnp.maximum(jnp.max(real_N), jnp.max(fake_N))
+    width = jnp.maximum((high - low) / (bins - 1), jnp.finfo(real_N.dtype).tiny)
+
+    def bin_of(values: jax.Array) -> jax.Array:
+        nearest = jnp.round((values - low) / width).astype(jnp.int32)
+        return jnp.clip(nearest, 0, bins - 1)
+
+    difference = jnp.zeros(bins, jnp.int32).at[bin_of(real_N)].add(1).at[bin_of(fake_N)].add(-1)
+    areas = jnp.abs(jnp.cumsum(difference)).astype(real_N.dtype)
+    return width * jnp.sum(areas / real_N.shape[0])
+
+
+def sliced_distance(
+    real_NxD: Float[Array, "n dim"],
+    fake_NxD: Float[Array, "n dim"],
+    key: Key[Array, ""],
+    *,
+    projections: int = 512,
+    group: int = 64,
+) -> Float[Array, ""]:
+    """Mean of `wasserstein_1d` over random directions on the unit sphere.
+
+    Args:
+      real_NxD: one set of descriptors.
+      fake_NxD: the other set, of the same shape.
+      key: draws the directions.
+      projections: how many directions; the paper takes 512. A multiple of `group`, or fewer.
+      group: how many directions are held in memory at once: `2 * n * group` numbers.
+    """
+    group = min(group, projections)
+    directions = jax.random.normal(key, (projections, real_NxD.shape[1]), real_NxD.dtype)
+    directions /= jnp.linalg.norm(directions, axis=1, keepdims=True)
+
+    def group_distance(directions_GxD: jax.Array) -> jax.Array:
+        project = partial(jnp.matmul, directions_GxD, precision="highest")
+        pairs = (project(real_NxD.T), project(fake_NxD.T))
+        return jax.lax.map(lambda pair: wasserstein_1d(*pair), pairs)
+
+    groups = directions.reshape(projections // group, group, -1)
+    return jnp.mean(jax.lax.map(group_distance, groups))
+
+
+@partial(jax.jit, static_argnames=("levels", "level", "count"))
+def _describe_batch(
+    images_BxHxWxC: jax.Array,
+    indices_B: jax.Array,
+    key: jax.Array,
+    levels: int,
+    level: int,
+    count: int,
+) -> jax.Array:
+    """Descriptors of one pyramid level of one batch of uint8 images."""
+    bands = laplacian_pyramid(images_BxHxWxC.astype(jnp.float32), levels)
+    keys_B = jax.vmap(partial(jax.random.fold_in, key))(indices_B)
+    return patch_descriptors(bands[level], keys_B, count)
+
+
+def _describe(
+    images_BxHxWxC: np.ndarray, key: jax.Array, levels: int, level: int, count: int, batch: int
+) -> jax.Array:
+    """Descriptors of one pyramid level of all images, a batch at a time."""
+    total = len(images_BxHxWxC)
+    batch = min(batch, total)
+    parts = []
+    for start in range(0, total, batch):
+        # The last batch is filled up with repeats, so that one program serves all batches.
+        indices_B = np.minimum(np.arange(start, start + batch), total - 1)
+        part = _describe_batch(images_BxHxWxC[indices_B], indices_B, key, levels, level, count)
+        parts.append(part[: (total - start) * count])
+    return jnp.concatenate(parts)
+
+
+@partial(jax.jit, static_argnames=("projections", "group", "normalise_by"))
+def _level_distance(
+    real_Nx7x7xC: jax.Array,
+    fake_Nx7x7xC: jax.Array,
+    key: jax.Array,
+    projections: int,
+    group: int,
+    normalise_by: str,
+) -> jax.Array:
+    reference = real_Nx7x7xC if normalise_by == "real" else fake_Nx7x7xC
+    return sliced_distance(
+        normalise_descriptors(real_Nx7x7xC, real_Nx7x7xC),
+        normalise_descriptors(fake_Nx7x7xC, reference),
+        key,
+        projections=projections,
+        group=group,
+    )
+
+
+def _resolutions(real_BxHxWxC: np.ndarray, fake_BxHxWxC: np.ndarray) -> list[int]:
+    """Lists the sides of the pyramid levels, finest first, or says what is wrong."""
+    for name, images in (("real", real_BxHxWxC), ("fake", fake_BxHxWxC)):
+        if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
+            raise ValueError(
+                f"{name} images must be uint8 [batch, height, width, channels], "
+                f"got {images.dtype} {list(images.shape)}"
+            )
+    if real_BxHxWxC.shape != fake_BxHxWxC.shape:
+        # The estimate grows as samples shrink, so unequal sets would not compare.
+        raise ValueError(
+            "sliced Wasserstein distance needs as many fake as real images, of one size: "
+            f"got {list(real_BxHxWxC.shape)} real and {list(fake_BxHxWxC.shape)} fake"
+        )
+    height, width = real_BxHxWxC.shape[1:3]
+    halvings = max(height // COARSEST, 1).bit_length() - 1
+    if height != width or height != COARSEST << halvings:
+        raise ValueError(f"images must be square with side 16, 32, 64, ...: got {height}x{width}")
+    return [height >> i for i in range(halvings + 1)]
+
+
+def sliced_wasserstein(
+    real_BxHxWxC: UInt8[np.ndarray, "batch height width channels"],
+    fake_BxHxWxC: UInt8[np.ndarray, "batch height width channels"],
+    key: Key[Array, ""],
+    *,
+    descriptors_per_image: int = 128,
+    projections: int = 512,
+    normalise_by: Literal["each", "real"] = "each",
+    batch_size: int = 256,
+) -> dict[str, float]:
+    """Measures how far generated images are from real ones (arXiv 1710.10196, section 5).
+
+    The defaults are the paper's, except that it takes 16,384 images. The estimate is biased
+    upwards, the more so the fewer the images: compare numbers only at equal counts, and against
+    the distance between two halves of the real images. The same key gives the same number,
+    whatever the batch size.
+
+    Args:
+      real_BxHxWxC: uint8 images in 0..255, square, with side 16, 32, 64, ...
+      fake_BxHxWxC: as many generated images of the same size.
+      key: draws places of descriptors, the same for the i-th real and the i-th fake image, and
+        directions of projections.
+      descriptors_per_image: 7x7 patches per image and pyramid level.
+      projections: random directions per level; a multiple of 64, or fewer than 64.
+      normalise_by: the set whose mean and deviation of each colour channel normalise the fake
+        descriptors. "each" is the paper's, each set by its own: blind to a tint or a contrast
+        that all fake images share. "real" sees both.
+      batch_size: images whose pyramids are held in memory at once.
+
+    Returns:
+      `{"swd_<side>": ...}` for each level from the finest to 16x16, and their mean as "swd";
+      all times 1,000, as in the paper, so 0 is best.
+
+    Raises:
+      ValueError: if the sets differ in shape, are not uint8, or are not square of such a side,
+        or an option is out of range.
+    """
+    real, fake = np.asarray(real_BxHxWxC), np.asarray(fake_BxHxWxC)
+    sides = _resolutions(real, fake)
+    if normalise_by not in ("each", "real"):
+        raise ValueError(f"normalise_by must be 'each' or 'real', got {normalise_by!r}")
+    group = min(64, projections)
+    if min(descriptors_per_image, projections, batch_size) < 1 or projections % group:
+        raise ValueError(
+            "descriptors_per_image, projections and batch_size must be positive, and projections "
+            f"a multiple of 64 or fewer: got {descriptors_per_image}, {projections}, {batch_size}"
+        )
+    result = {}
+    for level, side in enumerate(sides):
+        place_key, direction_key = jax.random.split(jax.random.fold_in(key, level))
+        describe = partial(
+            _describe,
+            key=place_key,
+            levels=len(sides),
+            level=level,
+            count=descriptors_per_image,
+            batch=batch_size,
+        )
+        distance = _level_distance(
+            describe(real), describe(fake), direction_key, projections, group, normalise_by
+        )
+        result[f"swd_{side}"] = 1000 * float(distance)
+    return {**result, "swd": sum(result.values()) / len(result)}

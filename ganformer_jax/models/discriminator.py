@@ -1,0 +1,120 @@
+"""Discriminator: convolutions down to 4x4, minibatch standard deviation, one logit an image.
+
+The discriminator of StyleGAN2 (arXiv 1912.04958, section 4.1), as GANformer uses it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from ganformer_jax.config import DiscriminatorConfig
+from ganformer_jax.models.synthesis import RESIDUAL_GAIN, STEM_RESOLUTION, channels_at
+from ganformer_jax.nn import resample
+from ganformer_jax.nn.layers import EqualizedConvolution, EqualizedDense, minibatch_stddev
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+
+class DiscriminatorBlock(nn.Module):
+    """Two convolutions, the second halving the resolution, with a residual path by choice."""
+
+    config: DiscriminatorConfig
+    channels_in: int
+    channels_out: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        """Features at half the resolution."""
+        residual, taps = self.config.architecture == "resnet", self.config.resample_filter
+        gain = RESIDUAL_GAIN if residual else 1.0
+        y = EqualizedConvolution(self.channels_in, 3, activation=True, name="convolution_0")(x)
+        y = EqualizedConvolution(
+            self.channels_out,
+            3,
+            resampling="down",
+            activation=True,
+            gain=gain,
+            taps=taps,
+            name="convolution_1",
+        )(y)
+        if not residual:
+            return y
+        skip = EqualizedConvolution(
+            self.channels_out,
+            1,
+            resampling="down",
+            use_bias=False,
+            gain=gain,
+            taps=taps,
+            name="skip",
+        )
+        return y + skip(x)
+
+
+class Discriminator(nn.Module):
+    """Images, and labels if it is conditional, to a logit: high for real, low for generated."""
+
+    config: DiscriminatorConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        images_BxHxWxC: Float[Array, "b h w c"],
+        labels_BxL: Float[Array, "b l"] | None = None,
+    ) -> tuple[Float[Array, "b 1"], dict[str, Any]]:
+        """Judge images.
+
+        Args:
+            images_BxHxWxC: Images in [-1, 1], square, of a power of two from 8 up.
+            labels_BxL: One-hot labels; the logit is then the one of the class (Mescheder et al.
+                2018, arXiv 1801.04406). None, or a width of 0, for none.
+
+        Returns:
+            Logits, float32; and a dict with `features`, the 4x4 grid before the last layers.
+
+        Raises:
+            ValueError: The batch is not a multiple of the minibatch stddev group.
+        """
+        config = self.config
+        skip, image = config.architecture == "skip", images_BxHxWxC
+        x, resolution = None, images_BxHxWxC.shape[1]
+        while resolution > STEM_RESOLUTION:
+            if x is None or skip:
+                x = self._read_image(image, x, resolution)
+            channels = self._channels(resolution), self._channels(resolution // 2)
+            x = DiscriminatorBlock(config, *channels, name=f"block_{resolution}")(x)
+            image = resample.downsample(image, config.resample_filter) if skip else image
+            resolution //= 2
+        x = self._read_image(image, x, resolution) if skip else x
+        return self._judge(x, labels_BxL), {"features": x}
+
+    def _channels(self, resolution: int) -> int:
+        return channels_at(resolution, self.config.channel_base, self.config.channel_max)
+
+    def _read_image(self, image: Array, x: Array | None, resolution: int) -> Array:
+        """Features of the image at this resolution, added to those from above."""
+        layer = EqualizedConvolution(
+            self._channels(resolution), 1, activation=True, name=f"from_image_{resolution}"
+        )
+        y = layer(image.astype(self.config.dtype))
+        return y if x is None else x + y
+
+    def _judge(self, x: Float[Array, "b 4 4 c"], labels_BxL: Array | None) -> Array:
+        config, channels = self.config, x.shape[-1]
+        if config.minibatch_stddev_channels:
+            x = minibatch_stddev(
+                x, config.minibatch_stddev_group, config.minibatch_stddev_channels
+            )
+        x = EqualizedConvolution(channels, 3, activation=True, name="convolution")(x)
+        x = x.reshape(x.shape[0], math.prod(x.shape[1:])).astype(jnp.float32)
+        x = EqualizedDense(channels, activation=True, name="dense")(x)
+        classes = 0 if labels_BxL is None else labels_BxL.shape[-1]
+        logits = EqualizedDense(max(classes, 1), name="output")(x)
+        if classes:
+            logits = jnp.sum(logits * labels_BxL, 1, keepdims=True)
+        return logits

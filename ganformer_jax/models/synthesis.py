@@ -1,0 +1,326 @@
+"""Synthesis network: w to an image, growing a grid from 4x4 while components attend to it.
+
+Every layer is a (modulated) convolution, bipartite attention where the resolution is in range,
+noise, bias and activation (arXiv 2103.01209, section 3.2, figure 4). Without components this is
+the synthesis network of StyleGAN2 (arXiv 1912.04958).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.nn import resample
+from ganformer_jax.nn.attention import BipartiteAttention, ComponentUpdate, KMeans
+from ganformer_jax.nn.layers import (
+    EqualizedConvolution,
+    EqualizedDense,
+    ModulatedConvolution,
+    Noise,
+    leaky_relu,
+)
+from ganformer_jax.nn.positions import GridPositions
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+STEM_RESOLUTION = 4
+RESIDUAL_GAIN = math.sqrt(0.5)
+
+
+class Carried(NamedTuple):
+    """What one attention layer hands to the next.
+
+    Attributes:
+        components_BxTxW: Components as updated by earlier layers; None to read them from w.
+        assignments_BxNxTxF: Shares of image positions in the components' centroids.
+    """
+
+    components_BxTxW: Array | None = None
+    assignments_BxNxTxF: Array | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """What every layer of one call shares: noise mode, components' positions and mask, dropout."""
+
+    noise: str
+    position_TxP: Array | None
+    mask_BxT: Array | None
+    train: bool
+
+
+def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
+    """Channels of features at a resolution."""
+    return int(min(channel_base // resolution, channel_max))
+
+
+def resolutions(config: GeneratorConfig) -> list[int]:
+    """Resolutions of the blocks: 4, 8, up to that of the image."""
+    return [2**i for i in range(2, config.resolution.bit_length())]
+
+
+def num_layers(config: GeneratorConfig) -> int:
+    """Latents a synthesis network reads per component: one a convolution, stem and RGB layer."""
+    blocks = len(resolutions(config))
+    stem = config.synthesis.stem != "constant"
+    return 2 * blocks - 1 + stem + config.synthesis.last_convolution + 1
+
+
+class AttentionLayer(nn.Module):
+    """The image attends to the components; then, by choice, components to each other and to it."""
+
+    config: GeneratorConfig
+
+    @nn.compact
+    def __call__(
+        self, x_BxHxWxC: Array, components_BxTxW: Array, carried: Carried, call: Call
+    ) -> tuple[Array, Float[Array, "b t n h w"], Carried]:
+        """Updated image features, attention maps, and what the next layer needs."""
+        config, attention = self.config, self.config.attention
+        batch, height, width, channels = x_BxHxWxC.shape
+        x = x_BxHxWxC.reshape(batch, height * width, channels)
+        grid = self._grid_positions(height)
+        kmeans = None
+        if attention.kmeans_iterations:
+            kmeans = KMeans(
+                attention.kmeans_iterations,
+                attention.kmeans_carried,
+                attention.kmeans_weight_per_iteration,
+            )
+        top_down = BipartiteAttention(
+            heads=attention.heads,
+            integration=attention.integration,
+            norm=attention.norm,
+            dropout=attention.dropout,
+            gate_x=attention.gate_image,
+            gate_y=attention.gate_latents,
+            kmeans=kmeans,
+            name="top_down",
+        )
+        x, probabilities, shares = top_down(
+            x,
+            components_BxTxW,
+            grid,
+            call.position_TxP,
+            carried_BxNxTxG=carried.assignments_BxNxTxF,
+            mask_BxT=call.mask_BxT,
+            train=call.train,
+        )
+        updated = self._update_components(components_BxTxW, x, grid, call)
+        maps = probabilities.reshape(batch, attention.heads, height, width, config.components)
+        maps = jnp.transpose(maps, (0, 4, 1, 2, 3))
+        return x.reshape(x_BxHxWxC.shape), maps, Carried(updated, shares)
+
+    def _grid_positions(self, size: int) -> Array:
+        positions = self.config.positions
+        width = positions.size or self.config.w_size
+        module = GridPositions(
+            size, width, positions.kind, positions.directions, positions.init, name="positions"
+        )
+        return module()
+
+    def _update_components(self, components, x, grid, call: Call) -> Array | None:
+        """Components after attending to each other and to the image; None if they do neither."""
+        attention = self.config.attention
+        settings = {"heads": attention.heads, "dropout": attention.dropout}
+        updated = None
+        if self.config.components_attend_components:
+            update = ComponentUpdate(
+                **settings,
+                gate_x=attention.gate_latents,
+                gate_y=attention.gate_latents,
+                name="among_components",
+            )
+            position = call.position_TxP
+            updated = update(
+                components, components, position, position, mask_BxF=call.mask_BxT, train=call.train
+            )
+        if self.config.components_attend_image:
+            update = ComponentUpdate(
+                **settings,
+                gate_x=attention.gate_latents,
+                gate_y=attention.gate_image,
+                name="bottom_up",
+            )
+            start = components if updated is None else updated
+            updated = update(start, x, call.position_TxP, grid, train=call.train)
+        return updated
+
+
+class SynthesisLayer(nn.Module):
+    """Convolution, attention, noise, bias and activation at one resolution.
+
+    Attributes:
+        config: The generator.
+        resolution: Resolution of the output.
+        upsample: Double the resolution.
+        gain: Gain after the activation.
+    """
+
+    config: GeneratorConfig
+    resolution: int
+    upsample: bool = False
+    gain: float = 1.0
+
+    @nn.compact
+    def __call__(
+        self, x: Array, w_BxKxW: Array, carried: Carried, call: Call
+    ) -> tuple[Array, Array | None, Carried]:
+        """Image features, attention maps (None out of range), and what the next layer needs."""
+        config, synthesis = self.config, self.config.synthesis
+        channels = channels_at(self.resolution, synthesis.channel_base, synthesis.channel_max)
+        x = ModulatedConvolution(
+            channels,
+            3,
+            resampling="up" if self.upsample else "none",
+            style=synthesis.style,
+            taps=synthesis.resample_filter,
+            name="convolution",
+        )(x, w_BxKxW[:, -1])
+        maps = None
+        smallest, largest = config.attention_resolutions
+        if config.components and smallest <= self.resolution <= largest:
+            components = carried.components_BxTxW
+            components = w_BxKxW[:, :-1] if components is None else components
+            x, maps, carried = AttentionLayer(config, name="attention")(x, components, carried, call)
+        else:
+            carried = carried._replace(components_BxTxW=None)
+        if synthesis.noise:
+            x = Noise(name="noise")(x, call.noise)
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        x = leaky_relu(x + bias.astype(x.dtype)[None, None, None], self.gain)
+        return x, maps, carried
+
+
+class Stem(nn.Module):
+    """The first 4x4 grid: learned, or mapped from the global latent as in a plain GAN."""
+
+    config: GeneratorConfig
+
+    @nn.compact
+    def __call__(self, w_BxW: Array, call: Call) -> Float[Array, "b 4 4 c"]:
+        """The grid for every image of the batch."""
+        synthesis = self.config.synthesis
+        channels = channels_at(STEM_RESOLUTION, synthesis.channel_base, synthesis.channel_max)
+        shape = (STEM_RESOLUTION, STEM_RESOLUTION, channels)
+        if synthesis.stem == "constant":
+            constant = self.param("constant", nn.initializers.normal(1.0), shape)
+            return jnp.broadcast_to(constant, (w_BxW.shape[0], *shape))
+        as_layers = synthesis.stem == "latent"
+        gain = math.sqrt(2.0) / 4
+        dense = EqualizedDense(math.prod(shape), gain=gain, use_bias=not as_layers, name="dense")
+        x = dense(w_BxW).reshape(-1, *shape)
+        if as_layers:
+            if synthesis.noise:
+                x = Noise(name="noise")(x, call.noise)
+            x = x + self.param("bias", nn.initializers.zeros, (channels,))[None, None, None]
+        return leaky_relu(x)
+
+
+class ToImage(nn.Module):
+    """1x1 modulated convolution to colours, without demodulation."""
+
+    config: GeneratorConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], w_BxW: Array) -> Float[Array, "b h w colours"]:
+        """Colours, float32."""
+        colours = self.config.image_channels
+        convolution = ModulatedConvolution(
+            colours, 1, style=self.config.synthesis.style, demodulate=False, name="convolution"
+        )
+        bias = self.param("bias", nn.initializers.zeros, (colours,))
+        return convolution(x, w_BxW).astype(jnp.float32) + bias[None, None, None]
+
+
+class SynthesisBlock(nn.Module):
+    """The layers of one resolution, joined as `config.synthesis.architecture` says."""
+
+    config: GeneratorConfig
+    resolution: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether this block makes the image."""
+        return self.resolution == self.config.resolution
+
+    @property
+    def num_layers(self) -> int:
+        """Convolutions in this block."""
+        first = self.resolution == STEM_RESOLUTION
+        return (1 if first else 2) + (self.is_last and self.config.synthesis.last_convolution)
+
+    @nn.compact
+    def __call__(
+        self, x: Array, image: Array | None, w_BxKxRxW: Array, carried: Carried, call: Call
+    ) -> tuple[Array, Array | None, list[Array | None], Carried]:
+        """Features, the image so far, attention maps and what the next block needs."""
+        config, synthesis = self.config, self.config.synthesis
+        first, residual = self.resolution == STEM_RESOLUTION, synthesis.architecture == "resnet"
+        maps, used, skip = [], 0, x
+        for index in (1,) if first else (0, 1):
+            layer = SynthesisLayer(
+                config,
+                self.resolution,
+                upsample=index == 0,
+                gain=RESIDUAL_GAIN if residual and index == 1 and not first else 1.0,
+                name=f"layer_{index}",
+            )
+            x, attention, carried = layer(x, w_BxKxRxW[:, :, used], carried, call)
+            maps.append(attention)
+            used += 1
+        if residual and not first:
+            x = x + self._skip(skip, x.shape[-1])
+        if image is not None:
+            image = resample.upsample(image, synthesis.resample_filter)
+        if self.is_last and synthesis.last_convolution:
+            last = ModulatedConvolution(x.shape[-1], 3, style=synthesis.style, name="last_convolution")
+            x = last(x, w_BxKxRxW[:, -1, used])
+            used += 1
+        if self.is_last or synthesis.architecture == "skip":
+            colours = ToImage(config, name="to_image")(x, w_BxKxRxW[:, -1, used])
+            image = colours if image is None else image + colours
+        return x, image, maps, carried
+
+    def _skip(self, x: Array, channels: int) -> Array:
+        skip = EqualizedConvolution(
+            channels,
+            1,
+            resampling="up",
+            use_bias=False,
+            gain=RESIDUAL_GAIN,
+            taps=self.config.synthesis.resample_filter,
+            name="skip",
+        )
+        return skip(x)
+
+
+class SynthesisNetwork(nn.Module):
+    """w, one per component and layer, to images and attention maps."""
+
+    config: GeneratorConfig
+
+    @nn.compact
+    def __call__(
+        self, w_BxKxLxW: Float[Array, "b k l w"], call: Call
+    ) -> tuple[Float[Array, "b h w c"], tuple[Float[Array, "b t n h w"], ...]]:
+        """Images, nominally in [-1, 1], and attention maps from the lowest layer up."""
+        config, synthesis = self.config, self.config.synthesis
+        image, maps, carried, layer = None, [], Carried(), 0
+        x = Stem(config, name="stem")(w_BxKxLxW[:, -1, 0], call).astype(config.dtype)
+        layer += synthesis.stem != "constant"
+        for resolution in resolutions(config):
+            block = SynthesisBlock(config, resolution, name=f"block_{resolution}")
+            used = block.num_layers
+            # An RGB layer reads the latent that the next block starts with.
+            w_BxKxRxW = w_BxKxLxW[:, :, layer : layer + used + 1]
+            x, image, block_maps, carried = block(x, image, w_BxKxRxW, carried, call)
+            maps += [attention for attention in block_maps if attention is not None]
+            layer += used
+        return image, tuple(maps)

@@ -1,0 +1,1 @@
+"""Building blocks: plain functions and small Linen modules that know no configuration."""

@@ -1,0 +1,327 @@
+"""Bipartite attention, simplex and duplex (GANformer, arXiv 2103.01209, section 3.1).
+
+Elements X (say, image positions) attend to elements Y (latent components), and what they
+gather changes their own features: by a bias, a gain or both. With F elements in X and T in Y the
+cost is F x T, linear in pixels.
+
+Simplex attention (eqs. 1 and 2) scores queries of X against keys of Y. Duplex attention (eqs. 3
+to 5) gives every component a centroid, the mean of the queries assigned to it, as in k-means,
+and scores queries against centroids.
+
+T is small, so nothing here projects the F elements where projecting the T keys, centroids or
+values instead gives the same sums.
+
+Axes: B batch, F elements of X, T elements of Y, N heads, H width of a head, C width of X,
+E elements' width in k-means, 2 C in all (a query without and with its position's share).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ganformer_jax.nn.layers import EPSILON, EqualizedDense
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+MASKED_SCORE = -10_000.0
+"""Added to the scores of hidden components; finite, so that hiding all of them is uniform."""
+
+
+@dataclasses.dataclass(frozen=True)
+class KMeans:
+    """How duplex attention finds its centroids.
+
+    Attributes:
+        iterations: K-means iterations a layer, 1 or more.
+        carried: Start from the previous layer's assignments where there is one.
+        weight_per_iteration: Score weights for every iteration, or one set for all.
+    """
+
+    iterations: int = 1
+    carried: bool = False
+    weight_per_iteration: bool = True
+
+
+def normalize_attended(
+    x_BxFxC: Float[Array, "b f c"], integration: str, norm: str | None
+) -> Float[Array, "b f c"]:
+    """Normalise X before integration, along channels ("layer") or elements ("instance").
+
+    What integration will set again is removed: the mean for "add", the scale for "mul".
+    """
+    if norm is None:
+        return x_BxFxC
+    axis = {"layer": 2, "instance": 1}[norm]
+    if integration in ("add", "both"):
+        x_BxFxC = x_BxFxC - jnp.mean(x_BxFxC, axis, keepdims=True)
+    if integration in ("mul", "both"):
+        power = jnp.mean(jnp.square(x_BxFxC), axis, keepdims=True)
+        x_BxFxC = x_BxFxC * jax.lax.rsqrt(power + EPSILON)
+    return x_BxFxC
+
+
+def assignments(probabilities_BxNxFxT: Float[Array, "b n f t"]) -> Float[Array, "b n t f"]:
+    """Share of each element in each component's centroid: attention, normalised over X (eq. 4)."""
+    total = jnp.sum(probabilities_BxNxFxT, 2, keepdims=True) + EPSILON
+    return jnp.swapaxes(probabilities_BxNxFxT / total, 2, 3)
+
+
+def upsample_assignments(
+    shares_BxNxTxF: Float[Array, "b n t f"], elements: int
+) -> Float[Array, "b n t f2"]:
+    """Carry assignments from a square grid to one of `elements` cells, a multiple of 4 as large.
+
+    Every cell hands its share to the cells that cover it, in equal parts: shares still sum to 1.
+    """
+    *batch, cells = shares_BxNxTxF.shape
+    side, factor = math.isqrt(cells), math.isqrt(elements // cells)
+    grid = shares_BxNxTxF.reshape(*batch, side, side) / (factor * factor)
+    grid = jnp.repeat(jnp.repeat(grid, factor, -1), factor, -2)
+    return grid.reshape(*batch, elements)
+
+
+class Gate(nn.Module):
+    """Sigmoid gate per element and head, in (0, 1), from features and position."""
+
+    heads: int
+    bias: float
+
+    @nn.compact
+    def __call__(self, x_BxLxC: Array, position_LxP: Array | None) -> Float[Array, "b n l"]:
+        """Gate of every element; `bias` above 0 leaves it open at first."""
+        gate = EqualizedDense(self.heads, name="features")(x_BxLxC)
+        if position_LxP is not None:
+            gate = gate + EqualizedDense(self.heads, name="position")(position_LxP)[None]
+        return jnp.swapaxes(jax.nn.sigmoid(gate + self.bias), 1, 2)
+
+
+class BipartiteAttention(nn.Module):
+    """X attends to Y and integrates what it gathers.
+
+    Attributes:
+        heads: Attention heads; must divide the width of X.
+        integration: "add" (bias), "mul" (gain) or "both".
+        norm: "layer", "instance" or None, see `normalize_attended`.
+        dropout: Attention dropout; half of it falls on cells, half on elements of Y.
+        gate_x: Gate what each element of X receives.
+        gate_y: Gate what each element of Y sends.
+        kmeans: Duplex attention; None for simplex.
+    """
+
+    heads: int = 1
+    integration: str = "add"
+    norm: str | None = None
+    dropout: float = 0.0
+    gate_x: bool = False
+    gate_y: bool = False
+    kmeans: KMeans | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x_BxFxC: Float[Array, "b f c"],
+        y_BxTxD: Float[Array, "b t d"],
+        x_position_FxP: Float[Array, "f p"] | None = None,
+        y_position_TxP: Float[Array, "t p"] | None = None,
+        *,
+        carried_BxNxTxG: Float[Array, "b n t g"] | None = None,
+        mask_BxT: Float[Array, "b t"] | None = None,
+        train: bool = False,
+    ) -> tuple[Array, Float[Array, "b n f t"], Float[Array, "b n t f"] | None]:
+        """Update X.
+
+        Args:
+            x_BxFxC: Attending elements.
+            y_BxTxD: Attended elements.
+            x_position_FxP: Positions of X, added to queries.
+            y_position_TxP: Positions of Y, added to keys.
+            carried_BxNxTxG: Assignments of an earlier layer on a grid of G cells, for `KMeans.carried`.
+            mask_BxT: 0 hides an element of Y, 1 shows it.
+            train: Apply dropout, from the "dropout" stream.
+
+        Returns:
+            Updated X in its own type; attention probabilities after dropout and gates; and, with
+            k-means, the assignments they imply.
+
+        Raises:
+            ValueError: Heads do not divide the width of X.
+        """
+        if x_BxFxC.shape[-1] % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide width {x_BxFxC.shape[-1]}")
+        positions = x_position_FxP, y_position_TxP
+        dtype, x, y = x_BxFxC.dtype, x_BxFxC.astype(jnp.float32), y_BxTxD.astype(jnp.float32)
+        if self.kmeans is None:
+            probabilities = self._probabilities(self._key_scores(x, y, *positions), mask_BxT, train)
+        else:
+            probabilities = self._cluster(x, y, x_position_FxP, carried_BxNxTxG, mask_BxT, train)
+        if self.gate_y:
+            gate = Gate(self.heads, 0.0, name="gate_y")(y, y_position_TxP)
+            probabilities = probabilities * gate[:, :, None]
+        if self.gate_x:
+            gate = Gate(self.heads, 1.0, name="gate_x")(x, x_position_FxP)
+            probabilities = probabilities * gate[..., None]
+        shares = assignments(probabilities) if self.kmeans else None
+        return self._integrate(x, y, probabilities).astype(dtype), probabilities, shares
+
+    def _probabilities(self, scores_BxNxFxT: Array, mask_BxT: Array | None, train: bool) -> Array:
+        """Softmax over Y of scaled scores, with dropout (eq. 1)."""
+        if mask_BxT is not None:
+            scores_BxNxFxT = scores_BxNxFxT + (1.0 - mask_BxT)[:, None, None] * MASKED_SCORE
+        probabilities = jax.nn.softmax(scores_BxNxFxT, -1)
+        if not train or self.dropout == 0.0:
+            return probabilities
+        cells, columns = nn.Dropout(self.dropout / 2), nn.Dropout(self.dropout / 2, (2,))
+        return columns(cells(probabilities, False), False)
+
+    def _key_scores(self, x: Array, y: Array, x_position, y_position) -> Array:
+        """Queries against keys; (x W) . k is computed as x . (W k)."""
+        width = x.shape[-1]
+        keys = EqualizedDense(width, name="keys")(y)
+        if y_position is not None:
+            keys = keys + EqualizedDense(width, name="key_positions")(y_position)[None]
+        keys_BxTxNxH = keys.reshape(*keys.shape[:2], self.heads, -1)
+
+        def project(kernel_CxC: Array, bias_C: Array, rows: Array) -> Array:
+            kernel_CxNxH = kernel_CxC.reshape(-1, *keys_BxTxNxH.shape[2:])
+            bias_NxH = bias_C.reshape(keys_BxTxNxH.shape[2:])
+            projected = jnp.einsum("cnh,btnh->bntc", kernel_CxNxH, keys_BxTxNxH)
+            offset = jnp.einsum("nh,btnh->bnt", bias_NxH, keys_BxTxNxH)
+            subscripts = "bfc,bntc->bnft" if rows.ndim == 3 else "fc,bntc->bnft"
+            return jnp.einsum(subscripts, rows, projected) + offset[:, :, None]
+
+        scores = project(*EqualizedDense(width, name="queries").weights(width), x)
+        if x_position is not None:
+            layer = EqualizedDense(width, name="query_positions")
+            scores = scores + project(*layer.weights(x_position.shape[-1]), x_position)
+        return scores / math.sqrt(width // self.heads)
+
+    def _cluster(self, x, y, x_position, carried, mask_BxT, train: bool) -> Array:
+        """K-means: queries against centroids, centroids from assignments (eqs. 4 and 5).
+
+        An element is the pair [query, its position's share], laid out over both and only then
+        split into heads, as in the published networks.
+        """
+        batch, elements, width = x.shape
+        kernel, bias = EqualizedDense(width, name="queries").weights(width)
+        shared_FxC = jnp.zeros((elements, width))
+        if x_position is not None:
+            shared_FxC = EqualizedDense(width, name="query_positions")(x_position)
+
+        def centroids_of(shares_BxNxTxF: Array) -> Array:
+            gathered = jnp.einsum("bntf,bfc->bntc", shares_BxNxTxF, x)
+            queries = gathered @ kernel + shares_BxNxTxF.sum(-1, keepdims=True) * bias[None, None, None]
+            position = jnp.einsum("bntf,fc->bntc", shares_BxNxTxF, shared_FxC)
+            return self._own_half(jnp.concatenate([queries, position], -1))
+
+        def scores_of(centroids_BxNxTxE: Array) -> Array:
+            spread = self._spread_heads(centroids_BxNxTxE)
+            query, position = spread[..., :width], spread[..., width:]
+            projected = jnp.einsum("bntd,cd->bntc", query, kernel)
+            scores = jnp.einsum("bfc,bntc->bnft", x, projected)
+            scores = scores + jnp.einsum("fc,bntc->bnft", shared_FxC, position)
+            return scores + (query @ bias)[:, :, None]
+
+        centroids = self._initial_centroids(batch, y.shape[1], width, carried, elements, centroids_of)
+        probabilities = jnp.zeros(())
+        for iteration in range(self.kmeans.iterations):
+            if iteration > 0:
+                centroids = centroids_of(assignments(probabilities))
+            scores = scores_of(centroids * self._score_weights(iteration, centroids.shape[-1]))
+            scores = scores / math.sqrt(width // self.heads)
+            probabilities = self._probabilities(scores, mask_BxT, train)
+        return probabilities
+
+    def _initial_centroids(self, batch, components, width, carried, elements, centroids_of) -> Array:
+        """Learned centroids, or those of the assignments carried from an earlier layer."""
+        if self.kmeans.carried and carried is not None:
+            return centroids_of(upsample_assignments(carried, elements))
+        shape = (1, self.heads, components, 2 * (width // self.heads))
+        learned = self.param("centroids", nn.initializers.normal(1.0), shape)
+        return jnp.broadcast_to(learned, (batch, *shape[1:]))
+
+    def _score_weights(self, iteration: int, width: int) -> Array:
+        shared = not self.kmeans.weight_per_iteration
+        name = f"score_weights_{0 if shared else iteration}"
+        if shared and iteration > 0:
+            weights = self.get_variable("params", name)
+        else:
+            weights = self.param(name, nn.initializers.ones, (self.heads, 1, width))
+        return weights[None]
+
+    def _spread_heads(self, x_BxNxTxE: Array) -> Array:
+        """Put each head's part into its place among all heads, zeros elsewhere: [B, N, T, N E]."""
+        placed = jnp.einsum("bnte,nm->bntme", x_BxNxTxE, jnp.eye(self.heads))
+        return placed.reshape(*placed.shape[:3], -1)
+
+    def _own_half(self, x_BxNxTxM: Array) -> Array:
+        """Keep each head's part of rows that hold all heads' parts: [B, N, T, E]."""
+        parts = x_BxNxTxM.reshape(*x_BxNxTxM.shape[:3], self.heads, -1)
+        return jnp.einsum("bntme,nm->bnte", parts, jnp.eye(self.heads))
+
+    def _integrate(self, x: Array, y: Array, probabilities_BxNxFxT: Array) -> Array:
+        """Gather values and let them set the gain and bias of normalised X (eqs. 2 and 3)."""
+        width = x.shape[-1]
+        values = EqualizedDense(width, name="values")(y)
+        values_BxTxNxH = values.reshape(*values.shape[:2], self.heads, -1)
+        outputs = width * (2 if self.integration == "both" else 1)
+        kernel, bias = EqualizedDense(outputs, name="modulation").weights(width)
+        kernel_NxHxO = kernel.reshape(self.heads, -1, outputs)
+        control_BxNxTxO = jnp.einsum("btnh,nho->bnto", values_BxTxNxH, kernel_NxHxO)
+        control = jnp.einsum("bnft,bnto->bfo", probabilities_BxNxFxT, control_BxNxTxO)
+        gain, offset = self._gain_and_bias(control + bias[None, None])
+        x = normalize_attended(x, self.integration, self.norm)
+        x = x if gain is None else x * (gain + 1.0)
+        return x if offset is None else x + offset
+
+    def _gain_and_bias(self, control: Array) -> tuple[Array | None, Array | None]:
+        if self.integration == "both":
+            gain, bias = jnp.split(control, 2, -1)
+            return gain, bias
+        return (control, None) if self.integration == "mul" else (None, control)
+
+
+class ComponentUpdate(nn.Module):
+    """Latent components attend to Y (the image, or each other) and pass a residual MLP.
+
+    With Y the image this is the bottom-up half of duplex attention (arXiv 2103.01209, 3.1.2):
+    additive integration without normalisation, then two dense layers added to the original.
+    """
+
+    heads: int
+    dropout: float
+    gate_x: bool
+    gate_y: bool
+
+    @nn.compact
+    def __call__(
+        self,
+        x_BxTxD: Float[Array, "b t d"],
+        y_BxFxC: Float[Array, "b f c"],
+        x_position_TxP: Float[Array, "t p"] | None,
+        y_position_FxP: Float[Array, "f p"] | None,
+        *,
+        mask_BxF: Float[Array, "b f"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "b t d"]:
+        """Updated components, float32."""
+        attention = BipartiteAttention(
+            heads=self.heads,
+            dropout=self.dropout,
+            gate_x=self.gate_x,
+            gate_y=self.gate_y,
+            name="attention",
+        )
+        x, _, _ = attention(
+            x_BxTxD, y_BxFxC, x_position_TxP, y_position_FxP, mask_BxT=mask_BxF, train=train
+        )
+        width = x_BxTxD.shape[-1]
+        x = EqualizedDense(width, activation=True, name="dense_0")(x)
+        x = EqualizedDense(width, name="dense_1")(x)
+        return nn.leaky_relu(x + x_BxTxD, 0.2)

@@ -1,0 +1,208 @@
+"""Equalized dense and convolution layers, modulation, noise, minibatch standard deviation.
+
+Weights are stored at unit variance and scaled when used, so that Adam moves all layers at one
+relative speed (equalized learning rate, arXiv 1710.10196, section 4.1). All images are NHWC.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ganformer_jax.nn import resample
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+EPSILON = 1e-8
+Resampling = Literal["none", "up", "down"]
+
+
+def leaky_relu(x: Float[Array, "*shape"], gain: float = 1.0) -> Float[Array, "*shape"]:
+    """Leaky ReLU of slope 0.2, times sqrt(2) to keep the variance, times `gain`."""
+    return nn.leaky_relu(x, 0.2) * jnp.asarray(math.sqrt(2.0) * gain, x.dtype)
+
+
+def normalize(
+    x: Float[Array, "*shape"], axes: int | Sequence[int] = -1
+) -> Float[Array, "*shape"]:
+    """Scale to a mean square of 1 over `axes`."""
+    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axes, keepdims=True) + EPSILON)
+
+
+class EqualizedDense(nn.Module):
+    """Dense layer over the last axis, with equalized learning rate.
+
+    Attributes:
+        features: Width of the output.
+        activation: Apply `leaky_relu`.
+        gain: Gain of the weights.
+        learning_rate_multiplier: Learning rate relative to other layers.
+        bias_init: Initial bias, as it is stored.
+        use_bias: Have a bias at all.
+    """
+
+    features: int
+    activation: bool = False
+    gain: float = 1.0
+    learning_rate_multiplier: float = 1.0
+    bias_init: float = 0.0
+    use_bias: bool = True
+
+    @nn.compact
+    def weights(self, width: int) -> tuple[Array, Array]:
+        """Kernel [width, features] and bias [features], scaled for use."""
+        multiplier = self.learning_rate_multiplier
+        kernel_init = nn.initializers.normal(1.0 / multiplier)
+        kernel = self.param("kernel", kernel_init, (width, self.features))
+        bias = jnp.zeros((self.features,))
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.constant(self.bias_init), (self.features,))
+        return kernel * (multiplier * self.gain / math.sqrt(width)), bias * multiplier
+
+    def __call__(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch features"]:
+        """Apply the layer in the type of x."""
+        kernel, bias = self.weights(x.shape[-1])
+        y = x @ kernel.astype(x.dtype)
+        y = y + jnp.expand_dims(bias.astype(x.dtype), tuple(range(y.ndim - 1)))
+        return leaky_relu(y) if self.activation else y
+
+
+def _add_channels(x_BxHxWxC: Array, bias_C: Array) -> Array:
+    return x_BxHxWxC + bias_C.astype(x_BxHxWxC.dtype)[None, None, None]
+
+
+def _resampling_convolve(x: Array, kernel: Array, resampling: Resampling, taps) -> Array:
+    if resampling == "up":
+        return resample.upsample_convolve(x, kernel, taps)
+    if resampling == "down":
+        return resample.convolve_downsample(x, kernel, taps)
+    return resample.convolve(x, kernel)
+
+
+class EqualizedConvolution(nn.Module):
+    """Convolution with equalized learning rate and optional change of resolution.
+
+    Attributes:
+        features: Output channels.
+        size: Height and width of the kernel, odd.
+        resampling: "none", "up" (doubles the resolution) or "down" (halves it).
+        use_bias: Add a bias per channel.
+        activation: Apply `leaky_relu`.
+        gain: Gain after the activation.
+        taps: Low-pass filter of the resampling.
+    """
+
+    features: int
+    size: int
+    resampling: Resampling = "none"
+    use_bias: bool = True
+    activation: bool = False
+    gain: float = 1.0
+    taps: Sequence[int] = (1, 3, 3, 1)
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 features"]:
+        """Apply the layer in the type of x."""
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.normal(1.0), shape)
+        kernel = kernel * (1.0 / math.sqrt(math.prod(shape[:3])))
+        x = _resampling_convolve(x, kernel.astype(x.dtype), self.resampling, self.taps)
+        if self.use_bias:
+            x = _add_channels(x, self.param("bias", nn.initializers.zeros, (self.features,)))
+        if self.activation:
+            return leaky_relu(x, self.gain)
+        return x * jnp.asarray(self.gain, x.dtype) if self.gain != 1.0 else x
+
+
+class ModulatedConvolution(nn.Module):
+    """Convolution whose input channels are scaled per image by a style (arXiv 1912.04958, 2.2).
+
+    Scaling activations before, and demodulating after, one ordinary convolution equals scaling
+    each image's weights (eqs. 1 to 3) and keeps the batch whole.
+
+    Attributes:
+        features: Output channels.
+        size: Height and width of the kernel, odd.
+        resampling: "none" or "up".
+        style: Modulate; without it this is an ordinary convolution.
+        demodulate: Scale outputs back to unit variance.
+        taps: Low-pass filter of the upsampling.
+    """
+
+    features: int
+    size: int
+    resampling: Resampling = "none"
+    style: bool = True
+    demodulate: bool = True
+    taps: Sequence[int] = (1, 3, 3, 1)
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], w_BxW: Float[Array, "b w"]
+    ) -> Float[Array, "b h2 w2 features"]:
+        """Convolve x, modulated by the global latent w."""
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.normal(1.0), shape)
+        kernel = kernel * (1.0 / math.sqrt(math.prod(shape[:3])))
+        if not self.style:
+            return _resampling_convolve(x, kernel.astype(x.dtype), self.resampling, self.taps)
+        style_BxC = EqualizedDense(x.shape[-1], bias_init=1.0, name="style")(w_BxW)
+        x = x * style_BxC.astype(x.dtype)[:, None, None]
+        x = _resampling_convolve(x, kernel.astype(x.dtype), self.resampling, self.taps)
+        if not self.demodulate:
+            return x
+        power_BxO = jnp.square(style_BxC) @ jnp.sum(jnp.square(kernel), (0, 1))
+        return x * jax.lax.rsqrt(power_BxO + EPSILON).astype(x.dtype)[:, None, None]
+
+
+class Noise(nn.Module):
+    """Adds one noise value a pixel, the same for all channels, times a learned strength."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], mode: str) -> Float[Array, "b h w c"]:
+        """Add noise: "random" (from the "noise" stream), "const" (fixed at init) or "none"."""
+        _, height, width, _ = x.shape
+        strength = self.param("strength", nn.initializers.zeros, ())
+        fixed_HxW = self.variable(
+            "constants",
+            "noise",
+            lambda: jax.random.normal(self.make_rng("params"), (height, width)),
+        )
+        if mode == "none":
+            return x
+        if mode == "const":
+            noise = fixed_HxW.value[None, :, :, None]
+        else:
+            noise = jax.random.normal(self.make_rng("noise"), (x.shape[0], height, width, 1))
+        return x + (strength * noise).astype(x.dtype)
+
+
+def minibatch_stddev(
+    x_BxHxWxC: Float[Array, "b h w c"], group: int, channels: int = 1
+) -> Float[Array, "b h w d"]:
+    """Append the standard deviation within groups of images (arXiv 1710.10196, section 3).
+
+    Group g holds images g, g + B/group, g + 2 B/group and so on; a smaller batch is one group.
+
+    Raises:
+        ValueError: The batch is not a multiple of the group, or C of the channels.
+    """
+    batch, height, width, features = x_BxHxWxC.shape
+    group = min(group, batch)
+    if batch % group or features % channels:
+        raise ValueError(
+            f"minibatch stddev needs a batch ({batch}) that its group ({group}) divides and "
+            f"channels ({features}) that its output channels ({channels}) divide"
+        )
+    y = x_BxHxWxC.astype(jnp.float32).reshape(group, -1, height, width, channels, features // channels)
+    variance = jnp.var(y, axis=0)
+    stddev_MxN = jnp.sqrt(variance + EPSILON).mean((1, 2, 4))
+    appended = jnp.tile(stddev_MxN, (group, 1))[:, None, None]
+    appended = jnp.broadcast_to(appended, (batch, height, width, channels))
+    return jnp.concatenate([x_BxHxWxC, appended.astype(x_BxHxWxC.dtype)], -1)

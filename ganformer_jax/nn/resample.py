@@ -1,0 +1,166 @@
+"""FIR up- and downsampling of NHWC images, alone and joined with a convolution.
+
+The filters follow StyleGAN2 (arXiv 1912.04958, appendix B, after Zhang 2019, arXiv 1904.11486):
+a short separable low-pass filter removes what a change of resolution would alias. Each filter
+is a few shifted additions per axis, split into two phases where the resolution changes.
+
+Filtering is linear, and its transpose is a filtering of the same family, so that is what
+its gradient is defined to be, to any order. Plain differentiation of shifted additions pads and
+adds once per tap and costs several times more.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+ROWS, COLUMNS = 1, 2
+CONVOLUTION_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def _normalized(taps: Sequence[float], gain: float) -> tuple[float, ...]:
+    total = float(sum(taps))
+    return tuple(float(tap) * gain / total for tap in taps)
+
+
+def _shifted_sum(x: Array, terms: list[tuple[int, float]], axis: int, size: int, step: int):
+    """Sum of weighted slices of `size` elements, `step` apart, from possibly outside starts."""
+    starts = [start for start, _ in terms]
+    before = max(0, -min(starts))
+    after = max(0, max(starts) + (size - 1) * step + 1 - x.shape[axis])
+    padding = [(0, 0, 0)] * x.ndim
+    padding[axis] = (before, after, 0)
+    x = lax.pad(x, jnp.zeros((), x.dtype), padding)
+
+    def part(start: int) -> Array:
+        begin = start + before
+        return lax.slice_in_dim(x, begin, begin + (size - 1) * step + 1, step, axis)
+
+    first, *rest = (part(start) * jnp.asarray(weight, x.dtype) for start, weight in terms)
+    return sum(rest, first)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4, 5, 6))
+def _filter_axis(
+    x: Array, axis: int, taps: tuple[float, ...], up: int, down: int, pad: int, size: int
+) -> Array:
+    """`y[o] = sum_t taps[t] z[o * down + t - pad]`, z being x with up - 1 zeros after each item.
+
+    One of `up` and `down` is 1 and the other 1 or 2; `size` is the length of y.
+    """
+    if up == 1:
+        terms = [(t - pad, tap) for t, tap in enumerate(taps)]
+        return _shifted_sum(x, terms, axis, size, down)
+    phases = []
+    for phase in range(up):
+        reached = [(t, tap) for t, tap in enumerate(taps) if (phase + t - pad) % up == 0]
+        terms = [((phase + t - pad) // up, tap) for t, tap in reached]
+        phases.append(_shifted_sum(x, terms, axis, -(-size // up), 1))
+    y = jnp.stack(phases, axis + 1)
+    y = y.reshape(*y.shape[:axis], -1, *y.shape[axis + 2 :])
+    return lax.slice_in_dim(y, 0, size, axis=axis)
+
+
+def _filter_axis_forward(x, axis, taps, up, down, pad, size):
+    # Only the length of x matters to the transpose; an empty array carries it.
+    return _filter_axis(x, axis, taps, up, down, pad, size), jnp.zeros((x.shape[axis], 0))
+
+
+def _filter_axis_transpose(axis, taps, up, down, pad, size, length, y):
+    del size
+    flipped_pad = len(taps) - 1 - pad
+    return (_filter_axis(y, axis, taps[::-1], down, up, flipped_pad, length.shape[0]),)
+
+
+_filter_axis.defvjp(_filter_axis_forward, _filter_axis_transpose)
+
+
+def _filter(
+    x: Array, taps: Sequence[float], gain: float, pad: tuple[int, int], up: int = 1, down: int = 1
+) -> Array:
+    """Filter rows and columns; `pad` is before and after, in the upsampled grid."""
+    per_axis = _normalized(taps, gain)
+    for axis in (ROWS, COLUMNS):
+        size = (x.shape[axis] * up + sum(pad) - len(per_axis)) // down + 1
+        x = _filter_axis(x, axis, per_axis, up, down, pad[0], size)
+    return x
+
+
+def _convolve(x: Array, kernel: Array, stride: int, padding) -> Array:
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), padding, dimension_numbers=CONVOLUTION_LAYOUT
+    )
+
+
+def convolve(
+    x_BxHxWxC: Float[Array, "b h w c"], kernel_HxWxIxO: Float[Array, "kh kw c o"]
+) -> Float[Array, "b h w o"]:
+    """Convolution that keeps the resolution (cross-correlation, as everywhere in this field)."""
+    return _convolve(x_BxHxWxC, kernel_HxWxIxO, 1, "SAME")
+
+
+def upsample(
+    x_BxHxWxC: Float[Array, "b h w c"], taps: Sequence[float]
+) -> Float[Array, "b 2*h 2*w c"]:
+    """Double the resolution: zeros in between, then the low-pass filter with gain 4."""
+    reach = len(taps) - 2
+    return _filter(x_BxHxWxC, taps, 2.0, ((reach + 3) // 2, reach // 2), up=2)
+
+
+def downsample(
+    x_BxHxWxC: Float[Array, "b 2*h 2*w c"], taps: Sequence[float]
+) -> Float[Array, "b h w c"]:
+    """Halve the resolution: the low-pass filter, then every other pixel."""
+    reach = len(taps) - 2
+    return _filter(x_BxHxWxC, taps, 1.0, ((reach + 1) // 2, reach // 2), down=2)
+
+
+def upsample_convolve(
+    x_BxHxWxC: Float[Array, "b h w c"],
+    kernel_HxWxIxO: Float[Array, "k k c o"],
+    taps: Sequence[float],
+) -> Float[Array, "b 2*h 2*w o"]:
+    """Double the resolution while convolving: a transposed convolution, then the filter.
+
+    Input pixel i adds `kernel[a]` times itself to output 2 i + a. A 1x1 kernel is applied
+    before upsampling, where it is cheaper.
+    """
+    size = kernel_HxWxIxO.shape[0]
+    if size == 1:
+        return upsample(convolve(x_BxHxWxC, kernel_HxWxIxO), taps)
+    spread = lax.conv_general_dilated(
+        x_BxHxWxC,
+        kernel_HxWxIxO[::-1, ::-1],
+        (1, 1),
+        [(size - 1, size - 1)] * 2,
+        lhs_dilation=(2, 2),
+        dimension_numbers=CONVOLUTION_LAYOUT,
+    )
+    reach, centre = len(taps) - 2, size // 2
+    before, after = (reach + 3) // 2 + centre - (size - 1), reach // 2 + centre - (size - 2)
+    return _filter(spread, taps, 2.0, (before, after))
+
+
+def convolve_downsample(
+    x_BxHxWxC: Float[Array, "b 2*h 2*w c"],
+    kernel_HxWxIxO: Float[Array, "k k c o"],
+    taps: Sequence[float],
+) -> Float[Array, "b h w o"]:
+    """Halve the resolution while convolving: the filter, then a convolution of stride 2.
+
+    A 1x1 kernel is applied after downsampling, where it is cheaper.
+    """
+    size = kernel_HxWxIxO.shape[0]
+    if size == 1:
+        return convolve(downsample(x_BxHxWxC, taps), kernel_HxWxIxO)
+    reach, centre = len(taps) - 2, size // 2
+    filtered = _filter(x_BxHxWxC, taps, 1.0, ((reach + 1) // 2 + centre, reach // 2 + centre))
+    return _convolve(filtered, kernel_HxWxIxO, 2, "VALID")

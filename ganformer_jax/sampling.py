@@ -1,0 +1,130 @@
+"""Images from a trained generator, by seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.models import Generator
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Int, Key, UInt8
+
+
+class Samples(NamedTuple):
+    """What a generator makes of some seeds, on the host."""
+
+    images: UInt8[np.ndarray, "images height width channels"]
+    """In 0..255."""
+    w: Float[np.ndarray, "images latents width"]
+    """Output of the mapping network, before truncation."""
+    attention: tuple[Float[np.ndarray, "images components heads map_height map_width"], ...]
+    """A map for each attention layer, coarse to fine; empty unless asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """Generates images; image i is decided by seed i, whatever the others and the batch size.
+
+    Attributes:
+      config: of the generator.
+      batch_size: images made at once; the last batch is filled up.
+      noise: "random" draws noise by seed, "const" takes the same for every image.
+      attention: whether to return attention maps, which take memory.
+      divided: how to divide a batch over devices; the variables must live on the same ones.
+    """
+
+    config: GeneratorConfig
+    batch_size: int = 16
+    noise: Literal["random", "const", "none"] = "random"
+    attention: bool = False
+    divided: jax.sharding.Sharding | None = None
+
+    def __call__(
+        self,
+        variables: Mapping[str, Any],
+        seeds: Iterable[int],
+        labels: Iterable[int] | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Samples:
+        """Generates one image for each seed.
+
+        Args:
+          variables: what `Generator.apply` takes: "params", "constants" and "moments".
+          seeds: from 0 up, below 2^32.
+          labels: class of each image, if the generator is conditional.
+          truncation_psi: below 1 trades variety for quality; 0 gives the mean image.
+          truncation_cutoff: truncate only the first so many layers.
+
+        Raises:
+          ValueError: when there is no seed, or labels are missing, superfluous or out of range.
+        """
+        drawn = np.asarray(list(seeds), np.uint32)
+        classes_N = self._classes(labels, drawn.size)
+        cutoff = jnp.int32(2**30 if truncation_cutoff is None else truncation_cutoff)
+        psi, parts = jnp.float32(truncation_psi), []
+        for start in range(0, drawn.size, self.batch_size):
+            taken = np.arange(start, start + self.batch_size) % drawn.size
+            seeds_B, classes_B = self._place(drawn[taken]), self._place(classes_N[taken])
+            out = _generate(self, variables, seeds_B, classes_B, psi, cutoff)
+            parts.append(jax.device_get(out))
+        gathered = jax.tree.map(lambda *a: np.concatenate(a)[: drawn.size], *parts)
+        return Samples(*gathered)
+
+    def _classes(self, labels: Iterable[int] | None, count: int) -> np.ndarray:
+        if count == 0:
+            raise ValueError("no seeds")
+        classes = self.config.label_size
+        if (labels is None) != (classes == 0):
+            raise ValueError(f"the generator has {classes} classes, but labels are {labels}")
+        chosen = np.zeros(count, np.int32) if labels is None else np.asarray(list(labels), np.int32)
+        if chosen.size != count or chosen.min() < 0 or chosen.max() >= max(classes, 1):
+            raise ValueError(f"labels must be {count} numbers from 0 to {classes - 1}")
+        return chosen
+
+    def _place(self, array: np.ndarray) -> jax.Array:
+        return jnp.asarray(array) if self.divided is None else jax.device_put(array, self.divided)
+
+
+def latents(config: GeneratorConfig, key: Key[Array, ""]) -> Float[Array, "latents width"]:
+    """Draws z of one image."""
+    return jax.random.normal(key, (config.num_latents, config.z_size))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _generate(
+    sampler: Sampler,
+    variables: Mapping[str, Any],
+    seeds_B: Int[Array, " batch"],
+    classes_B: Int[Array, " batch"],
+    psi: Float[Array, ""],
+    cutoff: Int[Array, ""],
+) -> tuple[Any, Any, Any]:
+    config = sampler.config
+
+    def one(seed: jax.Array, label: jax.Array) -> tuple[Any, Any, Any]:
+        """One image at a time, mapped over the batch, so that no image knows the others."""
+        z_key, noise_key = jax.random.split(jax.random.fold_in(jax.random.key(0), seed))
+        label_1xC = jax.nn.one_hot(label, config.label_size)[None] if config.label_size else None
+        image_1xHxWxC, out = Generator(config).apply(
+            variables,
+            latents(config, z_key)[None],
+            label_1xC,
+            truncation_psi=psi,
+            truncation_cutoff=cutoff,
+            noise=sampler.noise,
+            rngs={"noise": noise_key},
+        )
+        pixels = jnp.clip(jnp.round((image_1xHxWxC[0] + 1) * 127.5), 0, 255).astype(jnp.uint8)
+        maps = tuple(a[0] for a in out["attention"]) if sampler.attention else ()
+        return pixels, out["w"][0], maps
+
+    return jax.vmap(one)(seeds_B, classes_B)

@@ -1,0 +1,116 @@
+"""How a training run went: losses and quality against kimg."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ganformer_jax.errors import UserError
+from ganformer_jax.visualize.images import save_png
+
+_QUALITY = "quality, lower is better"
+_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
+
+
+def _read_records(path: Path) -> list[dict[str, Any]]:
+    """Reads JSON lines, skipping a last line cut short by a run that still writes or was killed."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise UserError(f"{path}:{number} is not a JSON record") from error
+    return [record for record in records if isinstance(record, dict) and "kimg" in record]
+
+
+def _curves(records: list[dict[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Gathers (kimg, value) of each finite loss and metric; what a resumed run repeats, once."""
+    points: dict[str, dict[float, float]] = {}
+    for record in records:
+        for key, value in record.items():
+            is_number = isinstance(value, int | float) and math.isfinite(value)
+            if key.startswith(("loss/", "metric/")) and is_number:
+                points.setdefault(key, {})[record["kimg"]] = value
+    return {key: tuple(np.array(sorted(p.items())).T) for key, p in sorted(points.items())}
+
+
+def _draw_curve(axes: Any, label: str, kimg: np.ndarray, values: np.ndarray) -> None:
+    """A line for few points; for many, a pale line under its running mean."""
+    window = len(values) // 40
+    if window < 3:
+        axes.plot(kimg, values, marker="o", markersize=3, label=label)
+        return
+    (pale,) = axes.plot(kimg, values, alpha=0.25, linewidth=0.8)
+    mean = np.convolve(values, np.ones(window) / window, mode="valid")
+    middle = kimg[window // 2 :][: len(mean)]
+    axes.plot(middle, mean, color=pale.get_color(), linewidth=1.6, label=label)
+
+
+def _panels(keys: set[str]) -> list[tuple[str, list[str]]]:
+    """Groups curves that share an axis; a group without curves has no panel."""
+    adversarial = {"loss/generator", "loss/discriminator"} & keys
+    metrics = {key for key in keys if key.startswith("metric/")}
+    panels = [
+        ("adversarial loss", adversarial),
+        ("regulariser", keys - adversarial - metrics),
+        (_QUALITY, metrics),
+    ]
+    return [(title, sorted(members)) for title, members in panels if members]
+
+
+def _draw_panel(axes: Any, title: str, curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set_prop_cycle(color=_COLOURS)
+    for key, (kimg, values) in curves.items():
+        _draw_curve(axes, key.partition("/")[2], kimg, values)
+    if title == _QUALITY and all((values > 0).all() for _, values in curves.values()):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("kimg")
+    axes.grid(alpha=0.3, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+
+
+def training_curve(metrics_jsonl: str | os.PathLike[str], png_path: str | os.PathLike[str]) -> None:
+    """Plots a run against kimg: adversarial losses, regularisers, quality on a log scale.
+
+    Args:
+      metrics_jsonl: JSON lines with "kimg", thousands of real images shown so far, and any of
+        "loss/generator", "loss/discriminator", other "loss/..." (R1, path length) and
+        "metric/..." (lower is better, such as "metric/swd"). Values that are not finite are
+        left out.
+      png_path: written whole or not at all.
+
+    Raises:
+      UserError: if the records cannot be read, hold nothing to plot, or the picture cannot be
+        written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    curves = _curves(_read_records(Path(metrics_jsonl)))
+    panels = _panels(set(curves))
+    if not panels:
+        raise UserError(f'{metrics_jsonl} has no records with "kimg" and a loss or metric')
+    figure = Figure(figsize=(4.6 * len(panels), 3.4), dpi=120, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, keys) in zip(all_axes, panels, strict=True):
+        _draw_panel(axes, title, {key: curves[key] for key in keys})
+    canvas.draw()
+    save_png(png_path, np.asarray(canvas.buffer_rgba()))

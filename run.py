@@ -1,0 +1,6 @@
+"""Runs the command line from a checkout: `python run.py train configs/...`."""
+
+from ganformer_jax.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Settings every test runs under, and the fixture that adds lines to the test report."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # read when jax first looks for devices
+
+import jax
+import pytest
+
+CACHE_DIR = Path(__file__).resolve().parents[1] / ".cache" / "xla"
+REPORT_PROPERTY = "report_line"
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# Test programs are small and many: without these two, none of them would be worth caching.
+jax.config.update("jax_compilation_cache_dir", str(CACHE_DIR))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture
+def report_line(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Adds one line to the summary printed at the end, whether or not the test passes.
+
+    The line travels as a user property of the test's report, so it also survives the trip
+    from a pytest-xdist worker.
+    """
+
+    def report(line: str) -> None:
+        request.node.user_properties.append((REPORT_PROPERTY, line))
+
+    return report
+
+
+def reported_lines(stats: dict[str, list]) -> list[str]:
+    """Collects the reported lines of all tests, in the order the tests ran."""
+    reports = [r for group in stats.values() for r in group if getattr(r, "when", "") == "call"]
+    reports.sort(key=lambda report: report.start)
+    return [
+        line
+        for report in reports
+        for name, line in report.user_properties
+        if name == REPORT_PROPERTY
+    ]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lines = reported_lines(terminalreporter.stats)
+    if lines:
+        terminalreporter.section("reported by tests")
+        for line in lines:
+            terminalreporter.write_line(line)

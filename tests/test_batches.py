@@ -1,0 +1,260 @@
+"""Preparing the scenes, opening datasets, and the order of batches."""
+
+import shutil
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from ganformer_jax.data import scenes_dataset
+from ganformer_jax.data.batches import held_out_images, open_dataset, train_batches
+from ganformer_jax.data.rendering import render_batch
+from ganformer_jax.data.scenes import HELD_OUT_START
+from ganformer_jax.data.scenes_dataset import Scenes, ScenesConfig, prepare_scenes
+from ganformer_jax.errors import UserError
+
+COUNT, HELD_OUT = 70, 9
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("datasets")
+    prepare_scenes(folder, 32, COUNT, HELD_OUT, seed=3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def source(data_dir):
+    return open_dataset("scenes", data_dir, resolution=32)
+
+
+class Labelled(tfds.core.GeneratorBasedBuilder):
+    """Ten flat pictures: picture i has the level 20 * i on its left half and class i % 3."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+            "label": tfds.features.ClassLabel(num_classes=3),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for index in range(10):
+            pixels = np.zeros((8, 8, 3), np.uint8)
+            pixels[:, :4] = 20 * index
+            yield index, {"image": scenes_dataset._encode_png(pixels), "label": index % 3}
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("labelled")
+    builder = Labelled(data_dir=str(folder))
+    builder.download_and_prepare(file_format="array_record")
+    return open_dataset(builder.data_path, folder, resolution=8)
+
+
+def take(source, count, **options):
+    batches = train_batches(source, seed=5, threads=2, **options)
+    return [next(batches) for _ in range(count)]
+
+
+def one_line(raised) -> str:
+    message = str(raised.value)
+    assert message and "\n" not in message and len(message) < 400
+    return message
+
+
+@pytest.mark.parametrize("split,start,count", [("train", 0, COUNT), ("test", 2**31, HELD_OUT)])
+def test_stored_scenes_equal_the_renderer(data_dir, split, start, count):
+    source = open_dataset("scenes", data_dir, resolution=32, split=split)
+    assert len(source) == count
+    rendered = render_batch(np.arange(start, start + 64, dtype=np.uint32), 3, 32)
+    for index in range(min(count, 64)):
+        record = source.record(index)
+        np.testing.assert_array_equal(record["image"], rendered.images[index])
+        np.testing.assert_array_equal(record["mask"][..., 0], rendered.masks[index])
+        np.testing.assert_array_equal(record["image"], source[index]["images"])
+        objects, number = record["objects"], int(rendered.scenes.present[index].sum())
+        for name in ("shape", "size", "material", "colour", "position", "rotation"):
+            expected = getattr(rendered.scenes, name)[index, :number]
+            np.testing.assert_array_equal(objects[name], expected, err_msg=name)
+        pixels = rendered.pixel_positions[index, :number]
+        np.testing.assert_array_equal(objects["pixel_position"], pixels)
+        assert record["index"] == start + index
+    assert "tensorflow" not in sys.modules
+
+
+def test_train_and_test_are_disjoint_and_test_does_not_depend_on_count(data_dir, tmp_path):
+    train = held_out_images(open_dataset("scenes", data_dir, resolution=32), COUNT)
+    test = held_out_images(open_dataset("scenes", data_dir, resolution=32, split="test"), HELD_OUT)
+    assert not {image.tobytes() for image in train} & {image.tobytes() for image in test}
+    prepare_scenes(tmp_path, 32, 2, 4, seed=3)
+    other = open_dataset("scenes", tmp_path, resolution=32, split="test")
+    np.testing.assert_array_equal(held_out_images(other, 4), test[:4])
+    assert HELD_OUT_START >= 2**31
+
+
+def test_class_names_are_stored(data_dir):
+    folder = next(data_dir.glob("scenes/*/*/dataset_info.json")).parent
+    objects = tfds.builder_from_directory(folder).info.features["objects"]
+    assert objects["colour"].feature.names[1] == "red"
+    assert objects["shape"].feature.names == ["cube", "sphere", "cylinder"]
+
+
+def test_preparing_again_renders_nothing(data_dir, monkeypatch):
+    monkeypatch.setattr(scenes_dataset, "render_batch", None)
+    builder = prepare_scenes(data_dir, 32, COUNT, HELD_OUT, seed=3)
+    assert builder.is_prepared()
+
+
+def test_an_interrupted_preparation_leaves_no_dataset_and_can_be_repeated(tmp_path, monkeypatch):
+    calls = []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return render_batch(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scenes_dataset, "render_batch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_scenes(tmp_path, 32, COUNT, 1)
+    with pytest.raises(UserError, match="no scenes at 32x32"):
+        open_dataset("scenes", tmp_path, resolution=32)
+    prepare_scenes(tmp_path, 32, 2, 1)
+    assert len(open_dataset("scenes", tmp_path, resolution=32)) == 2
+
+
+def test_a_builder_without_a_config_has_the_defaults(tmp_path):
+    config = Scenes(data_dir=str(tmp_path)).builder_config
+    assert config.name == ScenesConfig().name == "32px_train10000_test1000_seed0"
+
+
+@pytest.mark.parametrize(
+    "options,words",
+    [
+        ({"resolution": 16}, "resolution of 32 or more, not 16"),
+        ({"count": 0}, "at least one image"),
+        ({"held_out": 0}, "at least one image"),
+        ({"seed": -1}, "seed of scenes"),
+    ],
+)
+def test_bad_arguments_are_refused(tmp_path, options, words):
+    with pytest.raises(UserError, match=words) as raised:
+        prepare_scenes(tmp_path, **options)
+    one_line(raised)
+
+
+def test_a_folder_that_cannot_be_written_or_filled(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UserError, match="cannot write scenes to .*file") as raised:
+        prepare_scenes(tmp_path / "file" / "data", 32, 2, 1)
+    one_line(raised)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2**20))
+    with pytest.raises(UserError, match="has 1 MiB free") as raised:
+        prepare_scenes(tmp_path / "data", 32, 10_000, 1)
+    one_line(raised)
+
+
+@pytest.mark.parametrize(
+    "dataset,options,words",
+    [
+        ("scenes", {"resolution": 64}, "no scenes at 64x64"),
+        ("scenes", {"resolution": 32, "split": "validation"}, "it has: train, test"),
+        ("scenes", {"resolution": 32, "split": "train[:0]"}, "is empty"),
+        ("scenes", {"resolution": 32, "channels": 1}, "32x32x3, not 32x32x1"),
+        ("no_such_data", {"resolution": 32}, "no dataset 'no_such_data'"),
+        (".", {"resolution": 32}, "no dataset_info.json"),
+    ],
+)
+def test_datasets_that_cannot_be_opened(data_dir, dataset, options, words):
+    with pytest.raises(UserError, match=words) as raised:
+        open_dataset(dataset, data_dir, **options)
+    one_line(raised)
+
+
+def test_two_sets_of_scenes_must_be_told_apart(tmp_path, data_dir):
+    shutil.copytree(data_dir, tmp_path / "two")
+    prepare_scenes(tmp_path / "two", 32, 2, 1, seed=4)
+    with pytest.raises(UserError, match="several sets of scenes"):
+        open_dataset("scenes", tmp_path / "two", resolution=32)
+    folder = next((tmp_path / "two").glob("scenes/*seed4/*"))
+    assert len(open_dataset(folder, tmp_path, resolution=32)) == 2
+
+
+def test_labels_are_one_hot_and_follow_their_images(labelled):
+    assert labelled.label_count == 3
+    for batch in take(labelled, 5, batch_size=4):
+        assert batch["labels"].dtype == np.float32 and batch["labels"].shape == (4, 3)
+        np.testing.assert_array_equal(batch["labels"].sum(axis=1), 1)
+        classes = batch["images"].max(axis=(1, 2, 3)) // 20 % 3
+        np.testing.assert_array_equal(batch["labels"].argmax(axis=1), classes)
+
+
+def test_every_image_comes_once_an_epoch_in_changing_order(labelled):
+    levels = np.concatenate(
+        [batch["images"].max(axis=(1, 2, 3)) // 20 for batch in take(labelled, 10, batch_size=4)]
+    )
+    epochs = levels.reshape(4, 10)
+    np.testing.assert_array_equal(np.sort(epochs, axis=1), np.tile(np.arange(10), (4, 1)))
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 4
+
+
+def test_mirroring_takes_half_the_images_anew_each_time(labelled):
+    batches = take(labelled, 50, batch_size=8, mirror=True)
+    images = np.concatenate([batch["images"] for batch in batches])
+    images = images[images.max(axis=(1, 2, 3)) > 0]
+    mirrored = images[:, 0, 0, 0] == 0
+    assert np.all(images[mirrored][:, :, 4:] > 0) and np.all(images[~mirrored][:, :, :4] > 0)
+    assert 0.4 < mirrored.mean() < 0.6
+    levels = images.max(axis=(1, 2, 3))
+    assert all(len(set(mirrored[levels == level])) == 2 for level in np.unique(levels))
+    plain = take(labelled, 5, batch_size=8)
+    assert all(np.all(batch["images"][:, :, 4:] == 0) for batch in plain)
+
+
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_any_number_of_hosts_sees_the_same_global_batches(source, hosts):
+    alone = take(source, 12, batch_size=8, mirror=True)  # past the end of the first epoch
+    shares = [
+        take(source, 12, batch_size=8, mirror=True, host_index=host, host_count=hosts)
+        for host in range(hosts)
+    ]
+    for step, batch in enumerate(alone):
+        for host, share in enumerate(shares):
+            assert share[step]["images"].shape == (8 // hosts, 32, 32, 3)
+            assert share[step]["labels"].shape == (8 // hosts, 0)
+            np.testing.assert_array_equal(share[step]["images"], batch["images"][host::hosts])
+
+
+@pytest.mark.parametrize("start", [1, 11])
+def test_starting_at_a_step_equals_skipping(source, start):
+    options = {"batch_size": 8, "mirror": True, "host_index": 1, "host_count": 2}
+    whole = take(source, start + 3, **options)
+    resumed = take(source, 3, start_step=start, **options)
+    for expected, batch in zip(whole[start:], resumed, strict=True):
+        np.testing.assert_array_equal(batch["images"], expected["images"])
+
+
+def test_batches_depend_on_the_seed_and_not_on_the_threads(source):
+    first, again, other = (
+        next(train_batches(source, batch_size=16, seed=seed, threads=threads))["images"]
+        for seed, threads in [(0, 0), (0, 3), (1, 3)]
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_requests_that_cannot_be_met(source):
+    with pytest.raises(UserError, match="multiple of the number of hosts: 6 over 4"):
+        train_batches(source, batch_size=6, seed=0, host_count=4)
+    with pytest.raises(UserError, match="holds 70 images; 71 were asked for"):
+        held_out_images(source, 71)

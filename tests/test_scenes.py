@@ -1,0 +1,212 @@
+"""The renderer: what it promises about scenes, masks, light and edges."""
+
+import colorsys
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ganformer_jax.data import rendering, scenes
+from ganformer_jax.data.rendering import render, render_batch
+from ganformer_jax.data.scenes import MAX_OBJECTS, Scene, project, sample_scene, scene_key
+
+RESOLUTION = 64
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return jax.tree.map(np.asarray, render_batch(np.arange(64, dtype=np.uint32), 0, 32))
+
+
+@pytest.fixture(scope="module")
+def many_scenes() -> Scene:
+    draw = jax.jit(jax.vmap(lambda index: sample_scene(scene_key(7, index))))
+    return jax.tree.map(np.asarray, draw(np.arange(3000, dtype=np.uint32)))
+
+
+def make_scene(ground, shape=None, size=None, material=None, colour=None) -> Scene:
+    """A scene of len(ground) objects at these ground positions; large red rubber spheres."""
+    count = len(ground)
+
+    def pad(values, default):
+        values = [default] * count if values is None else list(values)
+        return jnp.array(values + [0] * (MAX_OBJECTS - count), jnp.int32)
+
+    shape, size = pad(shape, scenes.SHAPES.index("sphere")), pad(size, 1)
+    cube = shape == scenes.SHAPES.index("cube")
+    height = scenes.radius_of(size) * jnp.where(cube, scenes.CUBE_HALF_SIDE, 1.0)
+    ground = jnp.array(list(ground) + [(0.0, 0.0)] * (MAX_OBJECTS - count), jnp.float32)
+    elevation = scenes.CAMERA_ELEVATION
+    toward = np.array([0.0, -np.cos(elevation), np.sin(elevation)])
+    camera = np.array(scenes.CAMERA_TARGET) + scenes.CAMERA_DISTANCE * toward
+    return Scene(
+        present=jnp.arange(MAX_OBJECTS) < count,
+        shape=shape,
+        size=size,
+        material=pad(material, scenes.MATERIALS.index("rubber")),
+        colour=pad(colour, scenes.COLOURS.index("red")),
+        position=jnp.concatenate([ground, height[:, None]], axis=1),
+        rotation=jnp.full(MAX_OBJECTS, 0.4),
+        camera_position=jnp.array(camera, jnp.float32),
+        lamp_position=jnp.array(scenes.LAMP_POSITION, jnp.float32),
+    )
+
+
+@functools.cache
+def empty_image() -> np.ndarray:
+    return np.asarray(render(make_scene([]), RESOLUTION)[0])
+
+
+def draw(scene: Scene, resolution: int = RESOLUTION, samples: int = 9):
+    image, mask = render(scene, resolution, samples)
+    return np.asarray(image), np.asarray(mask)
+
+
+def pixel_of(scene: Scene, points) -> np.ndarray:
+    pixels = project(jnp.array(points, jnp.float32), scene.camera_position, RESOLUTION)
+    return np.floor(np.asarray(pixels)[:, :2]).astype(int)
+
+
+def test_a_scene_does_not_depend_on_its_batch(batch):
+    rows = np.array([40, 3, 17], np.uint32)
+    few = jax.tree.map(np.asarray, render_batch(rows, 0, 32))
+    for one, other in zip(jax.tree.leaves(few), jax.tree.leaves(batch), strict=True):
+        np.testing.assert_array_equal(one, other[rows])
+    assert len({image.tobytes() for image in batch.images}) == 64
+    other_seed = render_batch(rows, 1, 32)
+    assert not np.array_equal(other_seed.images, few.images)
+
+
+def test_shapes_dtypes_and_padding(batch):
+    assert batch.images.shape == (64, 32, 32, 3) and batch.images.dtype == np.uint8
+    assert batch.masks.shape == (64, 32, 32) and batch.masks.dtype == np.uint8
+    present = batch.scenes.present
+    assert np.all(np.diff(present.astype(int), axis=1) <= 0), "present objects come first"
+    for mask, row in zip(batch.masks, present, strict=True):
+        assert set(np.unique(mask)) <= {0, *(np.flatnonzero(row) + 1)}
+    with pytest.raises(ValueError, match="square number, got 5"):
+        render(make_scene([]), 32, 5)
+
+
+def test_numbers_and_classes_are_evenly_spread(many_scenes):
+    counts = np.bincount(many_scenes.present.sum(axis=1), minlength=8) / 3000
+    np.testing.assert_allclose(counts, [0, 0, 0.2, 0.2, 0.2, 0.2, 0.2, 0], atol=0.03)
+    for name, classes in [("shape", 3), ("size", 2), ("material", 2), ("colour", 8)]:
+        values = getattr(many_scenes, name)[many_scenes.present]
+        shares = np.bincount(values, minlength=classes) / len(values)
+        np.testing.assert_allclose(shares, 1 / classes, atol=0.03, err_msg=name)
+
+
+def test_objects_stand_apart_on_the_ground_inside_the_frame(many_scenes):
+    position, present = many_scenes.position, many_scenes.present
+    radius = np.asarray(scenes.radius_of(jnp.asarray(many_scenes.size)))
+    apart = np.linalg.norm(position[:, :, None, :2] - position[:, None, :, :2], axis=-1)
+    # A cube's corners reach furthest: sqrt(2) times its half side.
+    cube = many_scenes.shape == scenes.SHAPES.index("cube")
+    reach = radius * np.where(cube, scenes.CUBE_HALF_SIDE * 2**0.5, 1.0)
+    both = present[:, :, None] & present[:, None] & ~np.eye(MAX_OBJECTS, dtype=bool)
+    assert np.all((apart > reach[:, :, None] + reach[:, None])[both])
+    bottom = position[..., 2] - radius * np.where(cube, scenes.CUBE_HALF_SIDE, 1.0)
+    np.testing.assert_allclose(bottom, 0, atol=1e-6)
+    pixels = np.asarray(jax.vmap(project, (0, 0, None))(position, many_scenes.camera_position, 1))
+    assert np.all((pixels[present, :2] > 0.05) & (pixels[present, :2] < 0.95))
+
+
+def test_centres_lie_in_their_masks_or_behind_nearer_objects(batch):
+    hidden = total = 0
+    for mask, scene_pixels, present in zip(
+        batch.masks, batch.pixel_positions, batch.scenes.present, strict=True
+    ):
+        for index in np.flatnonzero(present):
+            column, row, depth = scene_pixels[index]
+            owner = mask[int(row), int(column)]
+            assert owner > 0
+            assert owner == index + 1 or scene_pixels[owner - 1, 2] < depth
+            hidden += not np.any(mask == index + 1)
+            total += 1
+    assert hidden <= 0.02 * total
+
+
+@pytest.mark.parametrize("shape", range(3))
+def test_mask_centroid_is_the_projected_centre(shape):
+    scene = make_scene([(-1.1, 0.6)], shape=[shape])
+    _, mask = draw(scene)
+    rows, columns = np.nonzero(mask == 1)
+    expected = project(scene.position[:1], scene.camera_position, RESOLUTION)[0, :2]
+    centroid = np.array([columns.mean() + 0.5, rows.mean() + 0.5])
+    np.testing.assert_allclose(centroid, expected, atol=1.2)
+    assert 80 < len(rows) < 400
+
+
+def test_colours_are_the_named_ones():
+    places = [(-1.8, 0.0), (0.0, 0.0), (1.8, 0.0), (0.0, 2.0)]
+    for first in (0, 4):
+        image, mask = draw(make_scene(places, colour=range(first, first + 4)))
+        for slot in range(4):
+            seen = colorsys.rgb_to_hsv(*image[mask == slot + 1].mean(axis=0))
+            value = scenes.COLOUR_VALUES[first + slot]
+            wanted = colorsys.rgb_to_hsv(*(channel / 255 for channel in value))
+            if scenes.COLOURS[first + slot] == "gray":
+                assert seen[1] < 0.1
+            else:
+                turn = abs(seen[0] - wanted[0])
+                assert min(turn, 1 - turn) < 0.04, scenes.COLOURS[first + slot]
+                assert seen[1] > 0.4
+
+
+def test_metal_shines_and_mirrors():
+    places = [(-1.0, 0.0), (1.0, 0.0)]
+    image, mask = draw(make_scene(places, material=[0, 1], colour=[2, 2]))
+    rubber, metal = image[mask == 1], image[mask == 2]
+    assert metal.max(axis=0)[0] > rubber.max(axis=0)[0] + 0.2  # a white glint on blue
+    # A red neighbour shows in the metal: next to it, the blue sphere's red channel changes.
+    alone, alone_mask = draw(make_scene(places[1:], material=[1], colour=[2]))
+    both = (mask == 2) & (alone_mask == 1)
+    assert np.abs(image - alone)[both].max() > 0.1
+
+
+def test_a_shadow_falls_away_from_the_lamp_only():
+    scene = make_scene([(0.0, 0.0)])
+    ratio = draw(scene)[0].mean(axis=-1) / empty_image().mean(axis=-1)
+    centre, lamp = np.asarray(scene.position[0]), np.asarray(scene.lamp_position)
+    shaded = lamp + (centre - lamp) * lamp[2] / (lamp[2] - centre[2])
+    behind, before = (centre + sign * 2.2 * (shaded - centre) for sign in (1.0, -2.5))
+    behind, before = behind * [1, 1, 0], before * [1, 1, 0]
+    for point, low, high in [(behind, 0.3, 0.85), (before, 0.95, 1.05)]:
+        column, row = pixel_of(scene, [point])[0]
+        assert draw(scene)[1][row, column] == 0, "the point must be ground"
+        assert low < ratio[row, column] < high
+
+
+@pytest.mark.parametrize("near", [0, 1])
+def test_the_nearer_object_hides_the_farther(near):
+    ground = [(0.0, 1.0), (0.0, 1.0)]
+    ground[near] = (0.0, -0.1)
+    size = [1, 1]
+    size[near] = 0
+    scene = make_scene(ground, size=size, colour=[1, 2])
+    _, mask = draw(scene)
+    column, row = pixel_of(scene, scene.position)[near]
+    assert mask[row, column] == near + 1
+    _, alone = draw(make_scene(ground[1 - near : 2 - near]))
+    covered = alone[mask == near + 1]
+    assert np.any(covered == 1), "the two must overlap in the image"
+
+
+def test_more_rays_approach_the_exact_average():
+    scene = make_scene([(-0.8, 0.0), (1.1, 0.4)], shape=[0, 2], colour=[1, 7])
+    fine = draw(scene, 64, 9)[0] ** 2.2
+    exact = fine.reshape(32, 2, 32, 2, 3).mean(axis=(1, 3)) ** (1 / 2.2)
+    smooth = np.abs(draw(scene, 32, 9)[0] - exact)
+    jagged = np.abs(draw(scene, 32, 1)[0] - exact)
+    assert smooth.mean() < 0.006
+    assert jagged.max() > 0.25 and smooth.max() < 0.6 * jagged.max()
+
+
+def test_images_use_the_range_without_burning_out(batch):
+    assert 100 < batch.images.mean() < 200
+    assert np.percentile(batch.images, 1) < 70
+    assert np.mean(np.all(batch.images >= 254, axis=-1)) < 0.01
+    assert rendering.SAMPLES == 9
