@@ -1,8 +1,10 @@
 """Preparing the scenes, opening datasets, and the order of batches."""
 
+import resource
 import shutil
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,7 +105,8 @@ def test_train_and_test_are_disjoint_and_test_does_not_depend_on_count(data_dir,
 
 def test_class_names_are_stored(data_dir):
     folder = next(data_dir.glob("scenes/*/*/dataset_info.json")).parent
-    objects = tfds.builder_from_directory(folder).info.features["objects"]
+    features: Any = tfds.builder_from_directory(folder).info.features
+    objects = features["objects"]
     assert objects["colour"].feature.names[1] == "red"
     assert objects["shape"].feature.names == ["cube", "sphere", "cylinder"]
 
@@ -127,6 +130,10 @@ def test_an_interrupted_preparation_leaves_no_dataset_and_can_be_repeated(tmp_pa
         patch.setattr(scenes_dataset, "render_batch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             prepare_scenes(tmp_path, 32, COUNT, 1)
+    # What a killed process leaves behind.
+    debris = tmp_path / "scenes" / ScenesConfig().name / "incomplete.ABC_1.0.0"
+    debris.mkdir(parents=True)
+    (debris / "dataset_info.json").write_text("{}")
     with pytest.raises(UserError, match="no scenes at 32x32"):
         open_dataset("scenes", tmp_path, resolution=32)
     prepare_scenes(tmp_path, 32, 2, 1)
@@ -135,7 +142,7 @@ def test_an_interrupted_preparation_leaves_no_dataset_and_can_be_repeated(tmp_pa
 
 def test_a_builder_without_a_config_has_the_defaults(tmp_path):
     config = Scenes(data_dir=str(tmp_path)).builder_config
-    assert config.name == ScenesConfig().name == "32px_train10000_test1000_seed0"
+    assert config and config.name == ScenesConfig().name == "32px_train10000_test1000_seed0"
 
 
 @pytest.mark.parametrize(
@@ -162,6 +169,18 @@ def test_a_folder_that_cannot_be_written_or_filled(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="has 1 MiB free") as raised:
         prepare_scenes(tmp_path / "data", 32, 10_000, 1)
     one_line(raised)
+
+
+def test_a_disk_that_fills_up_while_writing(data_dir, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, hard))
+    try:
+        with pytest.raises(UserError, match="cannot write scenes to .* write.. failed") as raised:
+            prepare_scenes(tmp_path, 32, 64, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    one_line(raised)
+    assert not list(tmp_path.glob("scenes/*/*")), "what was written is removed"
 
 
 @pytest.mark.parametrize(

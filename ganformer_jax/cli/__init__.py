@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _dispatch(arguments, program)
     except UserError as error:
         _fail(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # say nothing at exit
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         _fail(f"cannot read or write{where}: {error.strerror or error}")

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax import visualize
@@ -122,7 +123,7 @@ def measure(config: Config, data: Data, now: Snapshot) -> Mapping[str, float]:
 
 def attention_figure(samples: Samples, rows: int) -> np.ndarray:
     """Draws the attention of the first samples, averaged over heads and layers."""
-    maps = [layer[:rows] for layer in samples.attention]
+    maps = [jnp.asarray(layer[:rows]) for layer in samples.attention]
     stacked = np.asarray(stack_attention(maps, max(layer.shape[-1] for layer in maps)))
     return visualize.attention_grid(samples.images[:rows], visualize.reduce_attention(stacked))
 

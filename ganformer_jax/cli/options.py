@@ -98,4 +98,4 @@ def _first_sentence(box: str) -> str:
         if text.startswith(("─", "╰")):
             break
         words += text.split()
-    return " ".join(words) or "this command line makes no sense"
+    return " ".join(words).removeprefix("Error parsing ") or "this command line makes no sense"

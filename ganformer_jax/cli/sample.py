@@ -116,4 +116,6 @@ def _refuse_overwriting(paths: Sequence[pathlib.Path], overwrite: bool) -> None:
     existing = [path for path in paths if path.exists()]
     if existing and not overwrite:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise UserError(f"{existing[0]}{more} would be replaced; choose another --out, or --overwrite")
+        raise UserError(
+            f"{existing[0]}{more} would be replaced; choose another --out, or --overwrite"
+        )

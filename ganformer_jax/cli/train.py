@@ -49,16 +49,14 @@ def run(arguments: Sequence[str], program: str) -> None:
 
     data = Data(config)
     init_from = str(options.init_from) if options.init_from else None
-    loop.train(
-        config, workdir, data.batches, observers(config, workdir, data), init_from=init_from
-    )
+    loop.train(config, workdir, data.batches, observers(config, workdir, data), init_from=init_from)
 
 
 def _keep_compiled_programs() -> None:
-    """Caches compiled programs between runs, where JAX_COMPILATION_CACHE_DIR says, or for the user."""
+    """Caches compiled programs between runs: for the user, or in JAX_COMPILATION_CACHE_DIR."""
     import jax
 
-    if not jax.config.jax_compilation_cache_dir:
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         folder = pathlib.Path(caches) / "ganformer_jax" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(folder))

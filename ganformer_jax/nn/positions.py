@@ -55,14 +55,14 @@ class GridPositions(nn.Module):
         width: Width of the encoding.
         kind: "sinus" (fixed), "linear", "trainable" (per row and column) or "trainable2d".
         directions: Directions of the sinusoidal and linear kinds.
-        init: "uniform" in [0, 1) or "normal", for trained encodings.
+        distribution: "uniform" in [0, 1) or "normal", for trained encodings.
     """
 
     size: int
     width: int
     kind: str = "sinus"
     directions: int = 2
-    init: str = "uniform"
+    distribution: str = "uniform"
 
     @nn.compact
     def __call__(self) -> Float[Array, "cells width"]:
@@ -76,7 +76,7 @@ class GridPositions(nn.Module):
         return encoding.reshape(self.size * self.size, self.width)
 
     def _initializer(self):
-        return jax.random.uniform if self.init == "uniform" else jax.random.normal
+        return jax.random.uniform if self.distribution == "uniform" else jax.random.normal
 
     def _sinus(self) -> Array:
         # Kept as data: folding it into compiled code would cost compile time at high resolution.

@@ -100,6 +100,94 @@ def _convolve(x: Array, kernel: Array, stride: int, padding) -> Array:
     )
 
 
+def transposed_by_dilation(x_BxHxWxC: Array, kernel_HxWxIxO: Array) -> Array:
+    """Transposed convolution of stride 2 as a convolution of x with zeros between its pixels."""
+    reach = kernel_HxWxIxO.shape[0] - 1
+    return lax.conv_general_dilated(
+        x_BxHxWxC,
+        kernel_HxWxIxO[::-1, ::-1],
+        (1, 1),
+        [(reach, reach)] * 2,
+        lhs_dilation=(2, 2),
+        dimension_numbers=CONVOLUTION_LAYOUT,
+    )
+
+
+def transposed_by_matmul(x_BxHxWxC: Array, kernel_HxWxIxO: Array) -> Array:
+    """The same sums as one matrix product to all kernel positions, then an overlapping addition."""
+    batch, height, width, channels = x_BxHxWxC.shape
+    size, outputs = kernel_HxWxIxO.shape[0], kernel_HxWxIxO.shape[3]
+    kernel_IxHWO = jnp.moveaxis(kernel_HxWxIxO, 2, 0).reshape(channels, -1)
+    products = x_BxHxWxC.reshape(-1, channels) @ kernel_IxHWO
+    products = products.reshape(batch, height, width, size, size, outputs)
+    return _overlap(_overlap(products, ROWS, 3), COLUMNS, 3)
+
+
+def _overlap(x: Array, axis: int, taps_axis: int) -> Array:
+    """Add tap t of item i to item 2 i + t of the result, along an axis, and drop the taps' axis."""
+    items, size = x.shape[axis], x.shape[taps_axis]
+    length = items + (size - 1) // 2
+    phases = []
+    for phase in (0, 1):
+        terms = []
+        for tap in range(phase, size, 2):
+            part = lax.index_in_dim(x, tap, taps_axis, keepdims=False)
+            padding = [(0, 0, 0)] * part.ndim
+            padding[axis] = (tap // 2, length - items - tap // 2, 0)
+            terms.append(lax.pad(part, jnp.zeros((), x.dtype), padding))
+        phases.append(sum(terms[1:], terms[0]))
+    y = jnp.stack(phases, axis + 1)
+    y = y.reshape(*y.shape[:axis], 2 * length, *y.shape[axis + 2 :])
+    return lax.slice_in_dim(y, 0, 2 * (items - 1) + size, axis=axis)
+
+
+def transposed_convolve(
+    x_BxHxWxC: Float[Array, "b h w c"], kernel_HxWxIxO: Float[Array, "k k c o"]
+) -> Float[Array, "b 2*h+k-2 2*w+k-2 o"]:
+    """Input pixel i adds `kernel[a]` times itself to output 2 i + a.
+
+    XLA's CPU backend takes ten times as long for the weight gradient of a dilated convolution as
+    for that of a matrix product (docs/performance.md); accelerators have it in hardware.
+    """
+    if jax.default_backend() == "cpu":
+        return transposed_by_matmul(x_BxHxWxC, kernel_HxWxIxO)
+    return transposed_by_dilation(x_BxHxWxC, kernel_HxWxIxO)
+
+
+def strided_by_convolution(x_BxHxWxC: Array, kernel_HxWxIxO: Array) -> Array:
+    """Convolution of stride 2 without padding."""
+    return _convolve(x_BxHxWxC, kernel_HxWxIxO, 2, "VALID")
+
+
+def strided_by_matmul(x_BxHxWxC: Array, kernel_HxWxIxO: Array) -> Array:
+    """The same sums as one matrix product of patches."""
+    size, outputs = kernel_HxWxIxO.shape[0], kernel_HxWxIxO.shape[3]
+    patches = _patches(_patches(x_BxHxWxC, COLUMNS, size), ROWS, size)
+    batch, height, width, _ = patches.shape
+    products = patches.reshape(batch * height * width, -1) @ kernel_HxWxIxO.reshape(-1, outputs)
+    return products.reshape(batch, height, width, outputs)
+
+
+def _patches(x: Array, axis: int, size: int) -> Array:
+    """Windows of `size` items, 2 apart, along an axis; tap by tap in the channels."""
+    items = (x.shape[axis] - size) // 2 + 1
+    starts = range(size)
+    parts = [lax.slice_in_dim(x, t, t + 2 * items - 1, 2, axis) for t in starts]
+    return jnp.concatenate(parts, -1)
+
+
+def strided_convolve(
+    x_BxHxWxC: Float[Array, "b h w c"], kernel_HxWxIxO: Float[Array, "k k c o"]
+) -> Float[Array, "b h2 w2 o"]:
+    """Convolution of stride 2 without padding; on CPUs as a matrix product, see above.
+
+    Its second derivatives, which R1 takes, hold the weight gradient of a dilated convolution.
+    """
+    if jax.default_backend() == "cpu":
+        return strided_by_matmul(x_BxHxWxC, kernel_HxWxIxO)
+    return strided_by_convolution(x_BxHxWxC, kernel_HxWxIxO)
+
+
 def convolve(
     x_BxHxWxC: Float[Array, "b h w c"], kernel_HxWxIxO: Float[Array, "kh kw c o"]
 ) -> Float[Array, "b h w o"]:
@@ -130,20 +218,12 @@ def upsample_convolve(
 ) -> Float[Array, "b 2*h 2*w o"]:
     """Double the resolution while convolving: a transposed convolution, then the filter.
 
-    Input pixel i adds `kernel[a]` times itself to output 2 i + a. A 1x1 kernel is applied
-    before upsampling, where it is cheaper.
+    A 1x1 kernel is applied before upsampling, where it is cheaper.
     """
     size = kernel_HxWxIxO.shape[0]
     if size == 1:
         return upsample(convolve(x_BxHxWxC, kernel_HxWxIxO), taps)
-    spread = lax.conv_general_dilated(
-        x_BxHxWxC,
-        kernel_HxWxIxO[::-1, ::-1],
-        (1, 1),
-        [(size - 1, size - 1)] * 2,
-        lhs_dilation=(2, 2),
-        dimension_numbers=CONVOLUTION_LAYOUT,
-    )
+    spread = transposed_convolve(x_BxHxWxC, kernel_HxWxIxO)
     reach, centre = len(taps) - 2, size // 2
     before, after = (reach + 3) // 2 + centre - (size - 1), reach // 2 + centre - (size - 2)
     return _filter(spread, taps, 2.0, (before, after))
@@ -163,4 +243,4 @@ def convolve_downsample(
         return convolve(downsample(x_BxHxWxC, taps), kernel_HxWxIxO)
     reach, centre = len(taps) - 2, size // 2
     filtered = _filter(x_BxHxWxC, taps, 1.0, ((reach + 1) // 2 + centre, reach // 2 + centre))
-    return _convolve(filtered, kernel_HxWxIxO, 2, "VALID")
+    return strided_convolve(filtered, kernel_HxWxIxO)

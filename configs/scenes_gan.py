@@ -1,0 +1,43 @@
+"""A plain GAN on the built-in scenes: no attention and no styles, the latent feeds the stem.
+
+Command:   python run.py train --config configs/scenes_gan.py
+Hardware:  two CPU cores
+Cost:      less than scenes.py
+Expected:  see scenes.py
+"""
+
+from ganformer_jax.config import (
+    Config,
+    DataConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    MappingConfig,
+    OptimizerConfig,
+    SynthesisConfig,
+    TrainConfig,
+)
+
+config = Config(
+    generator=GeneratorConfig(
+        resolution=32,
+        components=0,
+        latent_size=256,
+        mapping=MappingConfig(self_attention=False),
+        synthesis=SynthesisConfig(
+            architecture="orig", channel_base=1024, channel_max=64, style=False, stem="latent"
+        ),
+    ),
+    discriminator=DiscriminatorConfig(channel_base=1024, channel_max=64),
+    data=DataConfig(name="scenes", train_images=20_000, held_out_images=2_000),
+    loss=LossConfig(r1_gamma=0.1, style_mixing=0.0),
+    optimizer=OptimizerConfig(learning_rate=2e-3, ema_kimg=5.0),
+    train=TrainConfig(
+        total_kimg=100.0,
+        batch_size=16,
+        log_kimg=1.0,
+        image_kimg=10.0,
+        metric_kimg=10.0,
+        checkpoint_kimg=10.0,
+    ),
+)

@@ -1,0 +1,41 @@
+"""StyleGAN2 on the built-in scenes: as scenes.py, with one global latent and no attention.
+
+Command:   python run.py train --config configs/scenes_stylegan2.py
+Hardware:  two CPU cores
+Cost:      less than scenes.py
+Expected:  see scenes.py
+"""
+
+from ganformer_jax.config import (
+    Config,
+    DataConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    MappingConfig,
+    OptimizerConfig,
+    SynthesisConfig,
+    TrainConfig,
+)
+
+config = Config(
+    generator=GeneratorConfig(
+        resolution=32,
+        components=0,
+        latent_size=256,
+        mapping=MappingConfig(self_attention=False),
+        synthesis=SynthesisConfig(channel_base=1024, channel_max=64),
+    ),
+    discriminator=DiscriminatorConfig(channel_base=1024, channel_max=64),
+    data=DataConfig(name="scenes", train_images=20_000, held_out_images=2_000),
+    loss=LossConfig(r1_gamma=0.1),
+    optimizer=OptimizerConfig(learning_rate=2e-3, ema_kimg=5.0),
+    train=TrainConfig(
+        total_kimg=100.0,
+        batch_size=16,
+        log_kimg=1.0,
+        image_kimg=10.0,
+        metric_kimg=10.0,
+        checkpoint_kimg=10.0,
+    ),
+)

@@ -1,0 +1,268 @@
+"""Opens prepared datasets and turns them into batches of images, with Grain.
+
+A dataset is a folder that TensorFlow Datasets prepared as ArrayRecord, with an ``image`` feature
+and perhaps a class ``label``. TensorFlow itself is never needed.
+"""
+
+import functools
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import UInt8
+from PIL import Image
+
+from ganformer_jax.errors import UserError
+
+_PIL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """The images of one split, read by index; safe to share between threads.
+
+    Attributes:
+        name: of the dataset and split, for messages.
+        records: the serialised examples, by index.
+        features: the TFDS features of an example.
+        resolution: height and width of every image in pixels.
+        channels: 1 for gray, 3 for colour.
+        label_count: number of classes; 0 where there is no ``label``.
+    """
+
+    name: str
+    records: Any
+    features: tfds.features.FeaturesDict
+    resolution: int
+    channels: int
+    label_count: int
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """Image ``index`` and its label.
+
+        Returns:
+            ``images``: uint8 [H, W, C]; ``labels``: float32 [label_count], one-hot.
+
+        Raises:
+            UserError: if the stored image has another resolution.
+        """
+        example = _decode(self._trained_on, self.records[index])
+        _check_shape(self.name, example["image"].shape, self.resolution, self.channels)
+        labels = np.zeros(self.label_count, np.float32)
+        if self.label_count:
+            labels[example["label"]] = 1.0
+        return {"images": example["image"], "labels": labels}
+
+    def record(self, index: int) -> dict[str, Any]:
+        """Everything stored about example ``index``: for scenes also masks and attributes."""
+        return _decode(self.features, self.records[index])
+
+    @functools.cached_property
+    def _trained_on(self) -> tfds.features.FeaturesDict:
+        wanted = ("image", "label") if self.label_count else ("image",)
+        return tfds.features.FeaturesDict({name: self.features[name] for name in wanted})
+
+
+def open_dataset(
+    dataset: str | os.PathLike,
+    data_dir: str | os.PathLike,
+    *,
+    resolution: int,
+    split: str = "train",
+    channels: int = 3,
+) -> DatasetSource:
+    """Opens a split of a prepared dataset.
+
+    Args:
+        dataset: ``"scenes"``; or a folder prepared by TFDS (the one with dataset_info.json); or
+            the name of a TFDS dataset prepared in ``data_dir``.
+        data_dir: folder of prepared datasets.
+        resolution: height and width of the images in pixels.
+        split: as TFDS names it, slices such as ``"train[:90%]"`` included.
+        channels: 1 or 3.
+
+    Raises:
+        UserError: if the dataset or split is absent or empty, is not stored as ArrayRecord, has
+            no uint8 ``image``, or has images of another shape.
+    """
+    builder = _find_builder(os.fspath(dataset), Path(data_dir), resolution)
+    name = f"{builder.name} ({split})"
+    features = builder.info.features
+    records = _open_split(builder, split)
+    if not isinstance(features, tfds.features.FeaturesDict) or "image" not in features:
+        raise UserError(f"{name} has no 'image' feature, so it cannot be trained on")
+    image = features["image"]
+    if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
+        raise UserError(f"{name}: the 'image' feature must be uint8 pictures, it is {image}")
+    label = features["label"] if "label" in features else None
+    label_count = label.num_classes if isinstance(label, tfds.features.ClassLabel) else 0
+    source = DatasetSource(name, records, features, resolution, channels, label_count or 0)
+    _ = source[0]  # the declared shape may be unknown, so look at a picture
+    return source
+
+
+def train_batches(
+    source: DatasetSource,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    mirror: bool = False,
+    host_index: int = 0,
+    host_count: int = 1,
+    threads: int = 4,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Endless shuffled batches; batch number n is a function of the arguments alone.
+
+    The images are shuffled anew in every epoch and mirrored one by one before hosts take their
+    share, so any number of hosts sees the same global batches: host h of H holds rows
+    h, h + H, h + 2H, ... of each.
+
+    Args:
+        source: where the images come from.
+        batch_size: images in a global batch, a multiple of ``host_count``.
+        seed: of the order and the mirroring.
+        start_step: number of the first batch; the ones before it are not read.
+        mirror: mirror each image left to right with probability one half.
+        host_index: this host's number, 0 <= host_index < host_count.
+        host_count: hosts that share the batches.
+        threads: that read and decode ahead; 0 reads when asked.
+
+    Yields:
+        ``images``: uint8 [batch_size / host_count, H, W, C]; ``labels``: float32
+        [batch_size / host_count, label_count], one-hot, of zero width without classes.
+
+    Raises:
+        UserError: if ``host_count`` does not divide ``batch_size``.
+    """
+    if batch_size < 1 or batch_size % host_count:
+        raise UserError(
+            f"the batch size must be a multiple of the number of hosts: {batch_size} over "
+            f"{host_count}"
+        )
+    if not 0 <= host_index < host_count:
+        raise ValueError(f"host_index must be in 0..{host_count - 1}, got {host_index}")
+    dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+    if mirror:
+        dataset = dataset.random_map(_mirror_half)
+    dataset = dataset[host_index::host_count].batch(batch_size // host_count, drop_remainder=True)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(1, 2 * threads))
+    iterator = iter(dataset.to_iter_dataset(options))
+    iterator.set_state({"next_index": start_step})
+    return iterator
+
+
+def held_out_images(source: DatasetSource, count: int) -> UInt8[np.ndarray, "count H W C"]:
+    """The first ``count`` images, in stored order and never mirrored.
+
+    Raises:
+        UserError: if the source holds fewer.
+    """
+    if not 1 <= count <= len(source):
+        raise UserError(f"{source.name} holds {len(source)} images; {count} were asked for")
+    return np.stack([source[index]["images"] for index in range(count)])
+
+
+def _mirror_half(
+    item: dict[str, np.ndarray], generator: np.random.Generator
+) -> dict[str, np.ndarray]:
+    if generator.random() < 0.5:
+        return item
+    return {**item, "images": item["images"][:, ::-1]}
+
+
+def _find_builder(dataset: str, data_dir: Path, resolution: int) -> tfds.core.DatasetBuilder:
+    """Raises UserError, with what to do, unless there is exactly one match."""
+    if dataset == "scenes":
+        dataset = os.fspath(_find_scenes(data_dir, resolution))
+    if (Path(dataset) / "dataset_info.json").is_file():
+        return tfds.builder_from_directory(dataset)
+    if Path(dataset).is_dir():
+        raise UserError(
+            f"{dataset} is not a dataset that TFDS prepared: no dataset_info.json in it"
+        )
+    try:
+        builder = tfds.builder(dataset, data_dir=os.fspath(data_dir))
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        raise UserError(
+            f"there is no dataset {dataset!r} in {data_dir}: name a prepared folder, a TFDS "
+            "dataset, or 'scenes'"
+        ) from error
+    if not builder.is_prepared():
+        raise UserError(f"{dataset} is not prepared in {data_dir}; prepare it first")
+    return builder
+
+
+def _find_scenes(data_dir: Path, resolution: int) -> Path:
+    """The folder of the one prepared set of scenes at this resolution."""
+    found = sorted(data_dir.glob(f"scenes/{resolution}px_*/*/dataset_info.json"))
+    folders = [path.parent for path in found if "incomplete" not in path.parent.name]
+    if not folders:
+        raise UserError(
+            f"no scenes at {resolution}x{resolution} in {data_dir}; prepare them first, at "
+            f"resolution {resolution}"
+        )
+    if len(folders) > 1:
+        choices = ", ".join(map(str, folders))
+        raise UserError(f"several sets of scenes fit; give one of these as the dataset: {choices}")
+    return folders[0]
+
+
+def _open_split(builder: Any, split: str) -> Any:
+    """The serialised examples of a split, by index."""
+    raw = tfds.decode.DeserializeMethod.RAW_BYTES
+    if split.split("[")[0] not in builder.info.splits:
+        choices = ", ".join(builder.info.splits) or "none"
+        raise UserError(f"{builder.name} has no split {split!r}; it has: {choices}")
+    if builder.info.splits[split].num_examples == 0:
+        raise UserError(
+            f"{builder.name} ({split}) is empty; choose another split or prepare it again"
+        )
+    try:
+        return builder.as_data_source(split, deserialize_method=raw)
+    except (NotImplementedError, ValueError) as error:
+        raise UserError(
+            f"{builder.name} ({split}) cannot be read by index; prepare it with "
+            "file_format='array_record'"
+        ) from error
+
+
+def _check_shape(name: str, shape: tuple[int, ...], resolution: int, channels: int) -> None:
+    if shape != (resolution, resolution, channels):
+        raise UserError(
+            f"{name} holds images of shape {'x'.join(map(str, shape))}, not "
+            f"{resolution}x{resolution}x{channels}; prepare it again or change the resolution"
+        )
+
+
+def _decode(features: Any, record: bytes) -> dict[str, Any]:
+    """Parses these features only; pictures become uint8 [H, W, C], lists become arrays."""
+    pictures = [key for key, value in features.items() if isinstance(value, tfds.features.Image)]
+    skip = {key: tfds.decode.SkipDecoding() for key in pictures}
+    example: Any = features.deserialize_example_np(record, decoders=skip)
+    for key in pictures:
+        example[key] = _decode_picture(example[key], features[key].shape[-1])
+    return _as_arrays(example)
+
+
+def _decode_picture(encoded: bytes, channels: int | None) -> UInt8[np.ndarray, "H W C"]:
+    with Image.open(io.BytesIO(encoded)) as picture:
+        mode = _PIL_MODES.get(channels or 0, picture.mode)
+        pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _as_arrays(tree: Any) -> Any:
+    """TFDS reads sequences of labels as lists; arrays are what one computes with."""
+    if isinstance(tree, dict):
+        return {key: _as_arrays(value) for key, value in tree.items()}
+    return np.asarray(tree)

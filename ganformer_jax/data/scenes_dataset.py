@@ -1,0 +1,245 @@
+"""The built-in scenes as a TensorFlow Datasets builder, written once as ArrayRecord.
+
+Nothing is downloaded and TensorFlow is not needed: the renderer draws every picture on this
+machine. The splits ``train`` and ``test`` draw from disjoint scene indices, and the test scenes
+are the same however many training scenes there are.
+"""
+
+import contextlib
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+from PIL import Image
+from tqdm.auto import tqdm
+
+from ganformer_jax.data.rendering import Batch, render_batch
+from ganformer_jax.data.scenes import COLOURS, HELD_OUT_START, MATERIALS, SHAPES, SIZES
+from ganformer_jax.errors import UserError
+
+CHUNK_PIXELS = 2**16  # pixels rendered at once: large enough to fill the cores, small in memory
+MIN_RESOLUTION = 32
+_WRITER_FAILED = "Failed to finalize writing"
+
+
+@dataclass(kw_only=True)
+class ScenesConfig(tfds.core.BuilderConfig):
+    """What distinguishes one prepared set of scenes from another; it also names the folder.
+
+    Attributes:
+        resolution: height and width of the images in pixels, at least 32.
+        count: scenes in the ``train`` split, at least 1.
+        held_out: scenes in the ``test`` split, at least 1.
+        seed: of the world; scene i of a seed is the same in every set and at every resolution.
+    """
+
+    name: str = ""
+    resolution: int = 32
+    count: int = 10_000
+    held_out: int = 1_000
+    seed: int = 0
+
+    def __post_init__(self):
+        self.name = f"{self.resolution}px_train{self.count}_test{self.held_out}_seed{self.seed}"
+
+
+class Scenes(tfds.core.GeneratorBasedBuilder):
+    """Rendered scenes of two to six simple objects, with instance masks and attributes.
+
+    Each example holds
+
+    - ``image``: uint8 [resolution, resolution, 3], sRGB, stored as PNG;
+    - ``mask``: uint8 [resolution, resolution, 1], stored as PNG: 0 for the ground, i + 1 for the
+      pixels of object i;
+    - ``objects``: a dictionary of arrays over the scene's N objects: ``shape``, ``size``,
+      ``material`` and ``colour`` (int64 [N], class ids), ``position`` (float32 [N, 3], world
+      units), ``pixel_position`` (float32 [N, 3]: column, row and depth of the centre) and
+      ``rotation`` (float32 [N], radians about the vertical);
+    - ``index``: int64, the scene's index, which with the seed determines it.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}
+
+    def __init__(self, *, config: ScenesConfig | None = None, **kwargs: Any):
+        super().__init__(config=config or ScenesConfig(), **kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        resolution = self._config.resolution
+        names = {"shape": SHAPES, "size": SIZES, "material": MATERIALS, "colour": COLOURS}
+        objects: dict[str, Any] = {
+            name: tfds.features.Sequence(tfds.features.ClassLabel(names=classes))
+            for name, classes in names.items()
+        }
+        objects["position"] = tfds.features.Tensor(shape=(None, 3), dtype=np.float32)
+        objects["pixel_position"] = tfds.features.Tensor(shape=(None, 3), dtype=np.float32)
+        objects["rotation"] = tfds.features.Tensor(shape=(None,), dtype=np.float32)
+        features = {
+            "image": tfds.features.Image(shape=(resolution, resolution, 3), encoding_format="png"),
+            "mask": tfds.features.Image(shape=(resolution, resolution, 1), encoding_format="png"),
+            "objects": tfds.features.FeaturesDict(objects),
+            "index": tfds.features.Scalar(dtype=np.int64),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Rendered scenes of two to six simple objects on a plane.",
+            features=tfds.features.FeaturesDict(features),
+            disable_shuffling=True,  # records lie in the order of the scenes' indices
+        )
+
+    @property
+    def _config(self) -> ScenesConfig:
+        config = self.builder_config
+        assert isinstance(config, ScenesConfig)
+        return config
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        del dl_manager
+        return {
+            "train": self._generate_examples("train", 0, self._config.count),
+            "test": self._generate_examples("test", HELD_OUT_START, self._config.held_out),
+        }
+
+    def _generate_examples(
+        self, split: str, start: int, count: int
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        done = 0
+        with tqdm(total=count, unit=" scenes", desc=f"Drawing {split} scenes") as bar:
+            for batch in _render_ahead(self._config, start, count):
+                for row in range(min(len(batch.images), count - done)):
+                    yield done, _example(batch, row, start + done)
+                    done += 1
+                    bar.update()
+
+
+def prepare_scenes(
+    data_dir: str | os.PathLike,
+    resolution: int = 32,
+    count: int = 10_000,
+    held_out: int = 1_000,
+    seed: int = 0,
+) -> tfds.core.DatasetBuilder:
+    """Renders the scenes into ``data_dir/scenes/...`` unless they are already there.
+
+    It can be stopped at any time: the folder gets its name when everything is in it, and the
+    next call starts over. After a kill, a folder ``incomplete.*`` stays behind; delete it freely.
+
+    Args:
+        data_dir: folder for prepared datasets; made if absent.
+        resolution: height and width in pixels, at least 32.
+        count: scenes in the ``train`` split, at least 1.
+        held_out: scenes in the ``test`` split, at least 1.
+        seed: of the world, 0 <= seed < 2**31.
+
+    Returns:
+        the builder, ready for ``as_data_source``; its folder is ``builder.data_path``.
+
+    Raises:
+        UserError: if an argument is out of range, or the folder cannot be written or filled.
+    """
+    _check_arguments(resolution, count, held_out, seed)
+    config = ScenesConfig(resolution=resolution, count=count, held_out=held_out, seed=seed)
+    try:
+        Path(data_dir).mkdir(parents=True, exist_ok=True)
+        with _quiet():
+            builder = Scenes(data_dir=os.fspath(data_dir), config=config)
+            if not builder.is_prepared():
+                _check_space(data_dir, resolution, count + held_out)
+                builder.download_and_prepare(file_format="array_record")
+    except (OSError, RuntimeError) as error:
+        # The ArrayRecord writer reports a full disk as a RuntimeError; others are our mistakes.
+        if not isinstance(error, OSError) and _WRITER_FAILED not in str(error):
+            raise
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0].split(";")[0]
+        raise UserError(f"cannot write scenes to {os.fspath(data_dir)}: {reason}") from error
+    return builder
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences TFDS's bars and its messages about downloads: our own bars say more."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()
+        logging.set_verbosity(verbosity)
+
+
+def _check_arguments(resolution: int, count: int, held_out: int, seed: int) -> None:
+    if resolution < MIN_RESOLUTION:
+        raise UserError(f"scenes need a resolution of {MIN_RESOLUTION} or more, not {resolution}")
+    if not (1 <= count <= HELD_OUT_START and 1 <= held_out < HELD_OUT_START):
+        raise UserError(
+            f"scenes need at least one image in each split, not {count} to train on "
+            f"and {held_out} held out"
+        )
+    if not 0 <= seed < 2**31:
+        raise UserError(f"the seed of scenes must be in 0..2147483647, not {seed}")
+
+
+def _check_space(data_dir: str | os.PathLike, resolution: int, count: int) -> None:
+    """Raises UserError unless the disk has room for ``count`` pictures."""
+    needed = count * (resolution**2 * 3 // 2 + 1500)  # PNG halves these smooth pictures
+    free = shutil.disk_usage(data_dir).free
+    if free < needed:
+        raise UserError(
+            f"scenes need about {needed / 2**20:.0f} MiB in {os.fspath(data_dir)}, "
+            f"which has {free / 2**20:.0f} MiB free"
+        )
+
+
+def _render_ahead(config: ScenesConfig, start: int, count: int) -> Iterator[Batch]:
+    """Batches of scenes as numpy arrays; the next is drawn while the caller uses this one.
+
+    All batches have one size, so there is one compilation; the last may run past ``count``.
+    """
+    size = max(1, CHUNK_PIXELS // config.resolution**2)
+
+    def draw(first: int) -> Batch:
+        indices = np.arange(start + first, start + first + size, dtype=np.uint32)
+        return render_batch(indices, config.seed, config.resolution)
+
+    following = draw(0)
+    for first in range(size, count + size, size):
+        current, following = following, draw(first) if first < count else following
+        yield jax.tree.map(np.asarray, current)
+
+
+def _example(batch: Batch, row: int, index: int) -> dict[str, Any]:
+    """What ``Scenes`` stores of one row of a batch of numpy arrays."""
+    scene = batch.scenes
+    objects = {
+        "shape": scene.shape,
+        "size": scene.size,
+        "material": scene.material,
+        "colour": scene.colour,
+        "position": scene.position,
+        "pixel_position": batch.pixel_positions,
+        "rotation": scene.rotation,
+    }
+    count = int(scene.present[row].sum())
+    return {
+        "image": _encode_png(np.asarray(batch.images[row])),
+        "mask": _encode_png(np.asarray(batch.masks[row])),
+        "objects": {name: values[row, :count] for name, values in objects.items()},
+        "index": index,
+    }
+
+
+def _encode_png(pixels: np.ndarray) -> bytes:
+    """PNG of uint8 pixels, [H, W, 3] in colour or [H, W] in gray."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=3)
+    return buffer.getvalue()

@@ -1,0 +1,167 @@
+"""Adversarial losses and regularisation of a GAN, as pure functions of logits or of callables.
+
+Losses are per image and in float32; average them yourself. Logits are high for real images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+    Images = Float[Array, "batch height width channels"]
+    Latents = Float[Array, "batch latents layers width"]
+    Logits = Float[Array, "batch 1"]
+    PerImage = Float[Array, " batch"]
+
+
+def _require(array: Any, name: str, rank: int) -> None:
+    """Refuses what would broadcast or differentiate into nonsense.
+
+    Raises:
+      ValueError: when the rank is another one.
+      TypeError: when the dtype is not floating point.
+    """
+    if jnp.ndim(array) != rank:
+        raise ValueError(f"{name} must have rank {rank}, not shape {jnp.shape(array)}")
+    if not jnp.issubdtype(jnp.result_type(array), jnp.floating):
+        raise TypeError(f"{name} must be floating point, not {jnp.result_type(array)}")
+
+
+def _logits(logits_Bx1: Logits, name: str = "logits") -> PerImage:
+    _require(logits_Bx1, name, 2)
+    if logits_Bx1.shape[1] != 1:
+        raise ValueError(f"{name} must have one column, not shape {logits_Bx1.shape}")
+    return logits_Bx1[:, 0].astype(jnp.float32)
+
+
+def _pair(real_Bx1: Logits, fake_Bx1: Logits) -> tuple[PerImage, PerImage]:
+    real_B, fake_B = _logits(real_Bx1, "real logits"), _logits(fake_Bx1, "fake logits")
+    if real_B.shape != fake_B.shape:
+        raise ValueError(f"{real_B.shape[0]} real logits but {fake_B.shape[0]} fake ones")
+    return real_B, fake_B
+
+
+def non_saturating_generator(fake_Bx1: Logits) -> PerImage:
+    """-log sigmoid(D(fake)): Goodfellow et al. 2014 (arXiv 1406.2661), section 3."""
+    return jax.nn.softplus(-_logits(fake_Bx1))
+
+
+def logistic_generator(fake_Bx1: Logits) -> PerImage:
+    """log(1 - sigmoid(D(fake))), which saturates: arXiv 1406.2661, eq. 1."""
+    return -jax.nn.softplus(_logits(fake_Bx1))
+
+
+def hinge_generator(fake_Bx1: Logits) -> PerImage:
+    """-D(fake): Lim and Ye 2017 (arXiv 1705.02894); Miyato et al. 2018 (1802.05957), eq. 17.
+
+    The published GANformer code takes -max(0, 1 + D(fake)), which has no gradient for the
+    images that most need one.
+    """
+    return -_logits(fake_Bx1)
+
+
+def wgan_generator(fake_Bx1: Logits) -> PerImage:
+    """-D(fake): Arjovsky et al. 2017 (arXiv 1701.07875), algorithm 1."""
+    return -_logits(fake_Bx1)
+
+
+def logistic_discriminator(real_Bx1: Logits, fake_Bx1: Logits) -> PerImage:
+    """-log sigmoid(D(real)) - log(1 - sigmoid(D(fake))): arXiv 1406.2661, eq. 1."""
+    real_B, fake_B = _pair(real_Bx1, fake_Bx1)
+    return jax.nn.softplus(-real_B) + jax.nn.softplus(fake_B)
+
+
+def hinge_discriminator(real_Bx1: Logits, fake_Bx1: Logits) -> PerImage:
+    """max(0, 1 - D(real)) + max(0, 1 + D(fake)): arXiv 1705.02894; arXiv 1802.05957, eq. 16."""
+    real_B, fake_B = _pair(real_Bx1, fake_Bx1)
+    return jax.nn.relu(1 - real_B) + jax.nn.relu(1 + fake_B)
+
+
+def wgan_discriminator(real_Bx1: Logits, fake_Bx1: Logits, epsilon: float = 0.001) -> PerImage:
+    """D(fake) - D(real) + epsilon * D(real)^2.
+
+    Arjovsky et al. 2017 (arXiv 1701.07875), algorithm 1, with the pull to zero of Karras et al.
+    2018 (arXiv 1710.10196), appendix A.1.
+
+    Args:
+      real_Bx1: logits of real images.
+      fake_Bx1: logits of as many generated images.
+      epsilon: weight of the squared real logits.
+    """
+    real_B, fake_B = _pair(real_Bx1, fake_Bx1)
+    return fake_B - real_B + epsilon * jnp.square(real_B)
+
+
+GENERATOR_LOSSES: dict[str, Callable[..., PerImage]] = {
+    "non_saturating": non_saturating_generator,
+    "logistic": logistic_generator,
+    "hinge": hinge_generator,
+    "wgan": wgan_generator,
+}
+DISCRIMINATOR_LOSSES: dict[str, Callable[..., PerImage]] = {
+    "logistic": logistic_discriminator,
+    "hinge": hinge_discriminator,
+    "wgan": wgan_discriminator,
+}
+
+
+def r1_penalty(discriminate: Callable[[Images], Logits], images_BxHxWxC: Images) -> PerImage:
+    """Squared norm of the gradient of D at real images, which gamma / 2 weighs.
+
+    Mescheder et al. 2018 (arXiv 1801.04406), eq. 9. Where the discriminator mixes the images of
+    a batch (minibatch standard deviation), this is the gradient of the sum of their logits.
+
+    Args:
+      discriminate: images to logits [batch, 1].
+      images_BxHxWxC: real images, floating point.
+
+    Returns:
+      float32 [batch], non-negative.
+
+    Raises:
+      ValueError, TypeError: on images or logits of another rank or dtype.
+    """
+    _require(images_BxHxWxC, "images", 4)
+    gradient_BxHxWxC = jax.grad(lambda images: _logits(discriminate(images)).sum())(images_BxHxWxC)
+    return jnp.square(gradient_BxHxWxC.astype(jnp.float32)).sum((1, 2, 3))
+
+
+def path_length(
+    synthesize: Callable[[Latents], Images], w_BxKxLxW: Latents, pixel_noise_BxHxWxC: Images
+) -> PerImage:
+    """How far a random image direction moves w: |J^T y|, to be pulled to a constant.
+
+    Karras et al. 2020 (arXiv 1912.04958), eq. 4, with y scaled by 1 / sqrt(height * width). The
+    squared norm is summed over the width of w and averaged over its latents and layers.
+
+    Args:
+      synthesize: latents to images.
+      w_BxKxLxW: w of every latent in every layer, floating point.
+      pixel_noise_BxHxWxC: standard normal noise y of the images' shape.
+
+    Returns:
+      float32 [batch], non-negative.
+
+    Raises:
+      ValueError, TypeError: on arguments of another rank or dtype, or noise of another shape.
+    """
+    _require(w_BxKxLxW, "w", 4)
+    _require(pixel_noise_BxHxWxC, "pixel noise", 4)
+
+    def projection(w_BxKxLxW: Latents) -> jax.Array:
+        images_BxHxWxC = synthesize(w_BxKxLxW)
+        if images_BxHxWxC.shape != pixel_noise_BxHxWxC.shape:
+            raise ValueError(
+                f"pixel noise {pixel_noise_BxHxWxC.shape} for images {images_BxHxWxC.shape}"
+            )
+        height, width = images_BxHxWxC.shape[1:3]
+        return jnp.sum(images_BxHxWxC * pixel_noise_BxHxWxC) / (height * width) ** 0.5
+
+    gradient_BxKxLxW = jax.grad(projection)(w_BxKxLxW)
+    return jnp.sqrt(jnp.square(gradient_BxKxLxW).sum(3).mean((1, 2)))

@@ -1,0 +1,1 @@
+"""Training: the state, the adversarial game, its compilation, checkpoints and the schedule."""

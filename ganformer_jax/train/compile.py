@@ -1,0 +1,177 @@
+"""Compiled steps over a mesh of devices: where arrays live and which programs exist."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from ganformer_jax.config import Config
+from ganformer_jax.errors import UserError
+from ganformer_jax.train.state import Optimizers, TrainState, create_state
+from ganformer_jax.train.steps import Batch, Game, Info
+
+DATA_AXIS = "data"
+Device = Any  # jax.Device, which type checkers do not take for a type
+
+
+def find_devices(platform: str | None = None, count: int | None = None) -> list[Device]:
+    """Finds the devices to train on.
+
+    Args:
+      platform: "cpu", "gpu" or "tpu"; None for what jax prefers. Takes effect only if jax has
+        not looked for devices yet.
+      count: how many; None for all of them.
+
+    Raises:
+      UserError: when there is no such accelerator, or there are too few devices.
+    """
+    if platform:
+        jax.config.update("jax_platforms", "cuda,rocm" if platform == "gpu" else platform)
+    try:
+        devices = jax.devices()
+    except RuntimeError as error:
+        raise UserError(f"no {platform or 'device'} found: jax cannot use one here") from error
+    if platform and devices[0].platform != platform:
+        raise UserError(f"no {platform} found: jax runs on {devices[0].platform} here")
+    if count is not None and not 1 <= count <= len(devices):
+        raise UserError(f"train.devices is {count}, but there are {len(devices)}")
+    return devices[:count]
+
+
+def check_batch(config: Config, devices: int) -> None:
+    """Refuses batches that do not divide evenly.
+
+    Raises:
+      UserError: when devices do not divide the batch or the smaller one of path lengths, or
+        the batch does not fall into groups of the minibatch standard deviation.
+    """
+    batch, loss = config.train.batch_size, config.loss
+    if batch < 1 or batch % devices:
+        raise UserError(f"train.batch_size {batch} does not divide over {devices} devices")
+    if loss.path_length_weight and loss.path_length_interval:
+        shrink = max(loss.path_length_batch_shrink, 1)
+        if batch % (devices * shrink):
+            raise UserError(
+                f"train.batch_size {batch} does not divide by loss.path_length_batch_shrink "
+                f"{shrink} times {devices} devices"
+            )
+    group = min(config.discriminator.minibatch_stddev_group, batch)
+    if config.discriminator.minibatch_stddev_channels and batch % group:
+        raise UserError(
+            f"train.batch_size {batch} is not a multiple of "
+            f"discriminator.minibatch_stddev_group {group}"
+        )
+
+
+@dataclasses.dataclass
+class CompiledGame:
+    """The steps of an experiment, compiled over a one-dimensional mesh.
+
+    The state is replicated and the batch divided. A call donates the state it is given.
+
+    Attributes:
+      config: the experiment.
+      devices: devices of the mesh.
+      optimizers: to train with others than `make_optimizers(config)`.
+      on_compile: told the name of a program and the seconds its compilation took.
+    """
+
+    config: Config
+    devices: Sequence[Device]
+    optimizers: Optimizers | None = None
+    on_compile: Callable[[str, float], None] = lambda name, seconds: None
+
+    def __post_init__(self) -> None:
+        check_batch(self.config, len(self.devices))
+        # Auto: the minibatch-stddev reshape does not type-check on jax's default, Explicit.
+        mesh = Mesh(np.asarray(self.devices), (DATA_AXIS,), axis_types=(AxisType.Auto,))
+        self.replicated = NamedSharding(mesh, PartitionSpec())
+        self.divided = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+        self.game = Game(self.config, batch_sharding=self.divided, optimizers=self.optimizers)
+        self._programs: dict[str, jax.stages.Compiled] = {}
+
+    def create(self, key: jax.Array) -> TrainState:
+        """Makes the first state, on every device of the mesh."""
+        make = functools.partial(create_state, self.config, optimizers=self.optimizers)
+        return jax.jit(make, out_shardings=self.replicated)(key)
+
+    def abstract_state(self) -> TrainState:
+        """Shapes, dtypes and shardings of the state, without computing one."""
+        make = functools.partial(create_state, self.config, optimizers=self.optimizers)
+        shapes = jax.eval_shape(make, jax.random.key(0))
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.replicated),
+            shapes,
+        )
+
+    def step(self, state: TrainState, batch: Batch, number: int) -> tuple[TrainState, Info]:
+        """Plays round `number`, counted from 0, without waiting for it to end.
+
+        Args:
+          state: donated: do not use it again.
+          batch: from `place`.
+          number: must equal `state.step`; it decides which regularisers take part, and is
+            asked for so that nobody has to wait for the device to tell.
+        """
+        info: Info = {}
+        for name in self.due(number):
+            if name not in self._programs:
+                self._programs[name] = self._compile(name, state, batch)
+            state, more = self._programs[name](state, batch)
+            info |= more
+        return state, info
+
+    def place(self, batch: dict[str, np.ndarray]) -> Batch:
+        """Starts moving this process's share of a batch to the devices."""
+        return {
+            name: jax.make_array_from_process_local_data(self.divided, array)
+            for name, array in batch.items()
+        }
+
+    def due(self, number: int) -> list[str]:
+        """Names the steps of `Game` that make up round `number`, in order."""
+        loss = self.config.loss
+
+        def due(weight: float, interval: int) -> bool:
+            return bool(weight and interval) and number % interval == 0
+
+        path_length = due(loss.path_length_weight, loss.path_length_interval)
+        r1 = due(loss.r1_gamma, loss.r1_interval)
+        return ["path_length_step"] * path_length + ["r1_step"] * r1 + ["adversarial_step"]
+
+    def lower(self, name: str, state: Any, batch: Any) -> jax.stages.Lowered:
+        """Traces one of the steps, for arrays or for their shapes."""
+        step = jax.jit(
+            getattr(self.game, name),
+            in_shardings=(self.replicated, self.divided),
+            out_shardings=(self.replicated, self.replicated),
+            donate_argnums=0,
+        )
+        return step.lower(state, batch)
+
+    def _compile(self, name: str, state: TrainState, batch: Batch) -> jax.stages.Compiled:
+        started = time.perf_counter()
+        program = self.lower(name, state, batch).compile()
+        self.on_compile(name.replace("_", " "), time.perf_counter() - started)
+        return program
+
+
+def prefetch(
+    batches: Iterable[dict[str, np.ndarray]],
+    place: Callable[[dict[str, np.ndarray]], Batch],
+    depth: int = 2,
+) -> Iterator[Batch]:
+    """Keeps the next `depth` batches on their way to the devices."""
+    waiting: list[Batch] = []
+    for batch in batches:
+        waiting.append(place(batch))
+        if len(waiting) > depth:
+            yield waiting.pop(0)
+    yield from waiting

@@ -1,0 +1,136 @@
+"""Everything that training changes, as one pytree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from ganformer_jax.config import Config, DiscriminatorConfig, GeneratorConfig
+from ganformer_jax.models import Discriminator, Generator
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Int, Key
+
+Tree = Any
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """What a step reads and returns, and what a checkpoint holds."""
+
+    generator: Tree
+    """Trained parameters of the generator, float32."""
+    discriminator: Tree
+    """Trained parameters of the discriminator, float32."""
+    generator_optimizer: optax.OptState
+    discriminator_optimizer: optax.OptState
+    ema: Tree
+    """Moving average of the generator's parameters, the ones to sample from."""
+    constants: Tree
+    """The generator's fixed arrays: constant noise and position grids."""
+    w_average: Float[Array, " width"]
+    """Moving average of w over images and latents, which truncation pulls towards."""
+    path_length_mean: Float[Array, ""]
+    """Moving average of path lengths."""
+    step: Int[Array, ""]
+    """Steps done."""
+    images_seen: Int[Array, ""]
+    """Real images shown to the discriminator."""
+    key: Key[Array, ""]
+    """Never changes; each step folds its number into it."""
+
+    def generator_variables(self, average: bool = True) -> dict[str, Tree]:
+        """Gives the variables that `Generator.apply` takes.
+
+        Args:
+          average: those of the averaged generator rather than of the trained one.
+        """
+        return {
+            "params": self.ema if average else self.generator,
+            "constants": self.constants,
+            "moments": {"w_average": self.w_average},
+        }
+
+
+class Optimizers(NamedTuple):
+    """One optimizer for each network."""
+
+    generator: optax.GradientTransformation
+    discriminator: optax.GradientTransformation
+
+
+def make_optimizers(config: Config) -> Optimizers:
+    """Makes Adam for both networks, corrected for lazy regularisation.
+
+    A network regularised every k steps takes k + 1 updates in k steps, so its learning rate is
+    multiplied by c = k / (k + 1) and its decays are raised to c: Karras et al. 2020 (arXiv
+    1912.04958), appendix B. Without regularisation there is nothing to correct.
+    """
+    loss, options = config.loss, config.optimizer
+
+    def adam(weight: float, interval: int) -> optax.GradientTransformation:
+        ratio = interval / (interval + 1) if weight and interval else 1.0
+        return optax.adam(
+            options.learning_rate * ratio,
+            b1=options.beta1**ratio,
+            b2=options.beta2**ratio,
+            eps=options.epsilon,
+        )
+
+    return Optimizers(
+        adam(loss.path_length_weight, loss.path_length_interval),
+        adam(loss.r1_gamma, loss.r1_interval),
+    )
+
+
+def _inputs(config: GeneratorConfig) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Makes a smallest latent, image and label of the right shape, for initialisation."""
+    z_1xKxD = jnp.zeros((1, config.num_latents, config.z_size))
+    images = jnp.zeros((1, config.resolution, config.resolution, config.image_channels))
+    return z_1xKxD, images, jnp.zeros((1, config.label_size)) if config.label_size else None
+
+
+def _init_discriminator(
+    config: DiscriminatorConfig, generator: GeneratorConfig, key: Key[Array, ""]
+) -> Tree:
+    _, images_1xHxWxC, labels_1xC = _inputs(generator)
+    return Discriminator(config).init({"params": key}, images_1xHxWxC, labels_1xC)["params"]
+
+
+def create_state(
+    config: Config, key: Key[Array, ""], optimizers: Optimizers | None = None
+) -> TrainState:
+    """Initialises networks, optimizers and averages.
+
+    Args:
+      config: the experiment.
+      key: decides the weights and, through the state, every later draw.
+      optimizers: to train with something other than `make_optimizers(config)`.
+
+    Returns:
+      a state no two leaves of which share memory, so that it can be donated. Call this under
+      `jax.jit`, which is much faster and places the state where `out_shardings` says.
+    """
+    optimizers = optimizers or make_optimizers(config)
+    generator_key, discriminator_key, state_key = jax.random.split(key, 3)
+    z_1xKxD, _, labels_1xC = _inputs(config.generator)
+    variables: Any = Generator(config.generator).init(
+        {"params": generator_key}, z_1xKxD, labels_1xC
+    )
+    discriminator = _init_discriminator(config.discriminator, config.generator, discriminator_key)
+    return TrainState(
+        generator=variables["params"],
+        discriminator=discriminator,
+        generator_optimizer=optimizers.generator.init(variables["params"]),
+        discriminator_optimizer=optimizers.discriminator.init(discriminator),
+        ema=jax.tree.map(jnp.copy, variables["params"]),
+        constants=variables.get("constants", {}),
+        w_average=variables["moments"]["w_average"],
+        path_length_mean=jnp.zeros(()),
+        step=jnp.zeros((), jnp.int32),
+        images_seen=jnp.zeros((), jnp.int32),
+        key=state_key,
+    )

@@ -1,0 +1,49 @@
+"""The smallest experiments that still have every part, for tests."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from ganformer_jax.config import (
+    Config,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    MappingConfig,
+    SynthesisConfig,
+    TrainConfig,
+)
+
+BATCH, RESOLUTION = 16, 8
+
+
+def tiny_config(components: int = 2, **loss: float) -> Config:
+    """Networks of a few thousand parameters; with 0 components, quicker still to compile."""
+    return Config(
+        generator=GeneratorConfig(
+            resolution=RESOLUTION,
+            components=components,
+            latent_size=8,
+            attention_resolutions=(4, 4),
+            mapping=MappingConfig(num_layers=1, self_attention=False),
+            synthesis=SynthesisConfig(channel_base=32, channel_max=4),
+        ),
+        discriminator=DiscriminatorConfig(channel_base=32, channel_max=4),
+        loss=dataclasses.replace(LossConfig(), **loss),
+        train=TrainConfig(batch_size=BATCH, total_kimg=0.32),
+    )
+
+
+def random_batch(number: int, batch: int = BATCH) -> dict[str, np.ndarray]:
+    """A batch that its number decides."""
+    shape = (batch, RESOLUTION, RESOLUTION, 3)
+    images = np.random.default_rng(number).integers(0, 256, shape, np.uint8)
+    return {"images": images, "labels": np.zeros((batch, 0), np.float32)}
+
+
+def random_batches(start: int) -> Iterator[dict[str, np.ndarray]]:
+    """Endless batches, whose position is the step."""
+    while True:
+        yield random_batch(start)
+        start += 1
