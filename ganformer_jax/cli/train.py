@@ -48,6 +48,8 @@ def run(arguments: Sequence[str], program: str) -> None:
     from ganformer_jax.train import loop
 
     data = Data(config)
+    if config.data.name != "scenes":  # which are made when the run's folder is known to be good
+        data.open("train")
     init_from = str(options.init_from) if options.init_from else None
     loop.train(config, workdir, data.batches, observers(config, workdir, data), init_from=init_from)
 
@@ -56,7 +58,7 @@ def _keep_compiled_programs() -> None:
     """Caches compiled programs between runs: for the user, or in JAX_COMPILATION_CACHE_DIR."""
     import jax
 
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    if not getattr(jax.config, "jax_compilation_cache_dir", None):  # the variable sets it too
         caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         folder = pathlib.Path(caches) / "ganformer_jax" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(folder))

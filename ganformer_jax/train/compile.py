@@ -45,13 +45,39 @@ def find_devices(platform: str | None = None, count: int | None = None) -> list[
     return devices[:count]
 
 
-def check_batch(config: Config, devices: int) -> None:
-    """Refuses batches that do not divide evenly.
+def check_training(config: Config, devices: int) -> None:
+    """Refuses batches that do not divide evenly, and numbers out of their range.
 
     Raises:
-      UserError: when devices do not divide the batch or the smaller one of path lengths, or
-        the batch does not fall into groups of the minibatch standard deviation.
+      UserError: which names the option.
     """
+    loss, options = config.loss, config.optimizer
+    probabilities = {
+        "loss.style_mixing": loss.style_mixing,
+        "loss.component_mixing": loss.component_mixing,
+        "loss.path_length_decay": loss.path_length_decay,
+        "optimizer.beta1": options.beta1,
+        "optimizer.beta2": options.beta2,
+        "optimizer.w_average_beta": options.w_average_beta,
+    }
+    for name, value in probabilities.items():
+        if not 0 <= value <= 1:
+            raise UserError(f"{name} is {value}; it should be from 0 to 1")
+    counts = {
+        "loss.r1_gamma": loss.r1_gamma,
+        "loss.r1_interval": loss.r1_interval,
+        "loss.path_length_weight": loss.path_length_weight,
+        "loss.path_length_interval": loss.path_length_interval,
+        "optimizer.learning_rate": options.learning_rate,
+        "optimizer.ema_kimg": options.ema_kimg,
+    }
+    for name, value in counts.items():
+        if value < 0:
+            raise UserError(f"{name} is {value}; it should be 0 or more")
+    _check_batch(config, devices)
+
+
+def _check_batch(config: Config, devices: int) -> None:
     batch, loss = config.train.batch_size, config.loss
     if batch < 1 or batch % devices:
         raise UserError(f"train.batch_size {batch} does not divide over {devices} devices")
@@ -89,7 +115,7 @@ class CompiledGame:
     on_compile: Callable[[str, float], None] = lambda name, seconds: None
 
     def __post_init__(self) -> None:
-        check_batch(self.config, len(self.devices))
+        check_training(self.config, len(self.devices))
         # Auto: the minibatch-stddev reshape does not type-check on jax's default, Explicit.
         mesh = Mesh(np.asarray(self.devices), (DATA_AXIS,), axis_types=(AxisType.Auto,))
         self.replicated = NamedSharding(mesh, PartitionSpec())

@@ -21,6 +21,7 @@ from ganformer_jax.config import Config
 from ganformer_jax.config_files import to_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import validate_networks
+from ganformer_jax.train.allocator import keep_freed_memory
 from ganformer_jax.train.checkpoint import Checkpoints, adopt_weights
 from ganformer_jax.train.compile import CompiledGame, Device, find_devices, prefetch
 from ganformer_jax.train.log import Log, duration, memory_gib, progress
@@ -83,6 +84,8 @@ def train(
     """
     validate_networks(config.generator, config.discriminator)
     devices = find_devices(config.train.platform, config.train.devices)
+    if devices[0].platform == "cpu":
+        keep_freed_memory()
     training = _Training(config, pathlib.Path(run), devices, observers, say)
     try:
         training.start(init_from)
@@ -121,12 +124,15 @@ class _Training:
             self.checkpoints = Checkpoints(self.run, kept, warn=self.say)
         except OSError as error:
             raise UserError(f"cannot write to {self.run}: {error.strerror or error}") from error
-        state = self.checkpoints.restore(self.game.abstract_state(), self.config)
+        state = None
+        if self.checkpoints.steps():
+            state = self.checkpoints.restore(self.game.abstract_state(), self.config)
         self.resumed = state is not None
         if state is None:
+            weights = _weights_of(init_from, self.say) if init_from else None
             state = self.game.create(jax.random.key(self.config.train.seed))
-            if init_from is not None:
-                state = adopt_weights(state, _weights_of(init_from, self.say), init_from)
+            if init_from and weights:
+                state = adopt_weights(state, weights, init_from)
         self.state, self.step = state, int(state.step)
         self.images = int(state.images_seen)
         if self.leader:

@@ -1,0 +1,139 @@
+"""Reading of published weights: everything accounted for, or refused by name."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from reference import Vector
+
+from ganformer_jax import convert
+from ganformer_jax.convert.match import ConversionError
+
+
+def pieces(name="duplex_clevr"):
+    vector = Vector(name)
+    return vector.under("G/"), vector.meta["generator"]
+
+
+def test_both_lists_are_given_when_names_do_not_match():
+    state, arguments = pieces()
+    state["synthesis.b8.conv0.extra"] = np.zeros(3)
+    del state["synthesis.b8.conv1.weight"]
+    with pytest.raises(ConversionError) as caught:
+        convert.load_generator(state, arguments)
+    message = str(caught.value)
+    assert "synthesis.b8.conv0.extra" in message
+    assert "params/synthesis/block_8/layer_1/convolution/kernel" in message
+
+
+def test_shapes_that_do_not_fit_are_named():
+    state, arguments = pieces()
+    state["synthesis.b8.conv0.biasAct.bias"] = np.zeros(3, np.float32)
+    with pytest.raises(ConversionError, match=r"synthesis.b8.conv0.biasAct.bias \(3,\) for"):
+        convert.load_generator(state, arguments)
+
+
+@pytest.mark.parametrize(
+    ("part", "argument", "message"),
+    [
+        ("synthesis_kwargs", {"sparkle": 1}, "synthesis network has unknown arguments: sparkle"),
+        ("synthesis_kwargs", {"act": "relu"}, "argument act='relu' is not supported"),
+        ("synthesis_kwargs", {"iterative": True}, "never ran in the published code"),
+        ("mapping_kwargs", {"shared": True}, "argument shared=True is not supported"),
+    ],
+)
+def test_arguments_without_counterpart_are_refused(part, argument, message):
+    state, arguments = pieces()
+    arguments[part] = arguments[part] | argument
+    with pytest.raises(ConversionError, match=message):
+        convert.load_generator(state, arguments)
+
+
+def test_a_low_pass_filter_other_than_the_named_one_is_refused():
+    state, arguments = pieces()
+    state["synthesis.b8.skip.resample_kernel"] = np.full((4, 4), 1 / 16, np.float32)
+    with pytest.raises(ConversionError, match="skip.resample_kernel is not the filter"):
+        convert.load_generator(state, arguments)
+
+
+def test_trained_and_linear_positions_are_read():
+    """Grids of trainable2d are parameters; those of linear give back their slopes."""
+    state, arguments = pieces()
+    arguments["synthesis_kwargs"]["pos_type"] = "trainable2d"
+    for name in [name for name in state if name.endswith("grid_pos")]:
+        state[name] = np.random.default_rng(0).random(state[name].shape, np.float32)
+        state[name.replace("grid_pos", "pos0")] = state[name]
+    _, variables = convert.load_generator(state, arguments)
+    positions = variables["params"]["synthesis"]["block_8"]["layer_0"]["attention"]["positions"]
+    np.testing.assert_array_equal(positions["cells"], state["synthesis.b8.conv0.grid_pos"])
+
+    state, arguments = pieces()
+    arguments["synthesis_kwargs"]["pos_type"] = "linear"
+    slopes = np.random.default_rng(1).random((2, 8))
+    for name in [name for name in state if name.endswith("grid_pos")]:
+        coordinate = np.linspace(-1, 1, state[name].shape[0])
+        x, y = np.meshgrid(coordinate, coordinate)
+        grid = np.concatenate([x[..., None] * slopes[0], y[..., None] * slopes[1]], -1)
+        state[name] = grid.astype(np.float32)
+    _, variables = convert.load_generator(state, arguments)
+    positions = variables["params"]["synthesis"]["block_8"]["layer_0"]["attention"]["positions"]
+    np.testing.assert_allclose(positions["slopes"], slopes, atol=1e-6)
+
+
+def test_tensorflow_discriminator_reads_the_same_function():
+    """Written out under TensorFlow names, a published discriminator gives the same logits."""
+    vector = Vector("stylegan2")
+    discriminator, expected = vector.load("D")
+    state = vector.under("D/")
+    renamed = {}
+    for name, value in state.items():
+        if name.endswith("resample_kernel"):
+            continue
+        block, layer, *rest = name.split(".")
+        size = block[1:]
+        kind = "bias" if name.endswith("bias") else "weight"
+        scope = {
+            "fromrgb": f"{size}x{size}/FromRGB",
+            "conv0": f"{size}x{size}/Conv0",
+            "conv1": f"{size}x{size}/Conv1_down",
+            "skip": f"{size}x{size}/Skip",
+            "conv": "4x4/Conv",
+            "fc": "4x4/Dense0",
+            "out": "Output",
+        }[layer]
+        layout = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
+        renamed[f"D/{scope}/{kind}"] = layout
+    arguments = {
+        "resolution": 32,
+        "num_channels": 3,
+        "architecture": "resnet",
+        "fmap_base": 128,
+        "fmap_max": 16,
+        "mbstd_group_size": 4,
+        "latent_size": 16,
+    }
+    module, variables = convert.load_tf_discriminator(renamed, arguments)
+    jax.tree.map(np.testing.assert_array_equal, variables, expected)
+    real = vector.images("in/real")
+    logits, _ = module.apply(variables, real)
+    np.testing.assert_allclose(logits, vector["out/logits_real"], rtol=1e-4)
+    assert module.config == discriminator.config
+
+
+def test_tensorflow_generator_refuses_what_is_not_there():
+    vector = Vector("tf_gan_stem")
+    variables, arguments = vector.under("var/"), vector.meta["generator"]
+    with pytest.raises(ConversionError, match="argument img2img=4 is not supported"):
+        convert.load_tf_generator(variables, arguments | {"img2img": 4})
+    with pytest.raises(ConversionError, match="synthesis/surprise"):
+        convert.load_tf_generator(variables | {"synthesis/surprise": np.zeros(1)}, arguments)
+
+
+def test_tensorflow_mean_of_w_is_read_where_it_was_tracked():
+    vector = Vector("tf_gan_stem")
+    variables, arguments = vector.under("var/"), vector.meta["generator"]
+    mean = np.arange(16, dtype=np.float32)
+    _, loaded = convert.load_tf_generator(variables | {"dlatent_avg": mean}, arguments)
+    np.testing.assert_array_equal(loaded["moments"]["w_average"], mean)
+    _, loaded = convert.load_tf_generator(variables, arguments)
+    np.testing.assert_array_equal(loaded["moments"]["w_average"], jnp.zeros(16))

@@ -1,0 +1,283 @@
+"""Generator and discriminator as users call them: options together, mixing, symmetries, errors."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ganformer_jax import (
+    AttentionConfig,
+    Discriminator,
+    DiscriminatorConfig,
+    Generator,
+    GeneratorConfig,
+    MappingConfig,
+    PositionConfig,
+    SynthesisConfig,
+    UserError,
+    broadcast_layers,
+    mix_components,
+    mix_layers,
+    num_layers,
+    stack_attention,
+    truncate,
+    validate_networks,
+)
+
+BATCH = 2
+SMALL = SynthesisConfig(channel_base=64, channel_max=8)
+TINY = GeneratorConfig(
+    resolution=16,
+    components=3,
+    latent_size=24,
+    attention_resolutions=(4, 8),
+    mapping=MappingConfig(num_layers=1),
+    synthesis=SMALL,
+)
+STREAMS = ("noise", "dropout", "components")
+
+
+def latents(config, seed=0):
+    shape = (BATCH, config.num_latents, config.z_size)
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def labels_of(config):
+    return jax.nn.one_hot(jnp.arange(BATCH), config.label_size) if config.label_size else None
+
+
+def build(config, seed=1):
+    """A generator with random parameters, drawn without compiling anything."""
+    generator = Generator(config)
+    shapes = jax.eval_shape(
+        lambda: generator.init(
+            {"params": jax.random.key(0)}, latents(config), labels_of(config), noise="const"
+        )
+    )
+    random = np.random.default_rng(seed)
+    return generator, jax.tree.map(
+        lambda leaf: jnp.asarray(0.7 * random.standard_normal(leaf.shape), leaf.dtype), shapes
+    )
+
+
+def change(config, **fields):
+    """Replace fields of a config, and of the parts it holds."""
+    nested = {
+        name: dataclasses.replace(getattr(config, name), **value)
+        for name, value in fields.items()
+        if isinstance(value, dict)
+    }
+    return dataclasses.replace(config, **(fields | nested))
+
+
+TOGETHER = {
+    "everything on": change(
+        TINY,
+        components_attend_image=True,
+        components_attend_components=True,
+        component_dropout=0.3,
+        label_size=3,
+        attention={"heads": 2, "integration": "both", "gate_latents": True, "gate_image": True,
+                   "kmeans_iterations": 2, "norm": "instance"},
+        positions={"kind": "trainable2d"},
+    ),
+    "carried centroids": change(
+        TINY, attention={"kmeans_carried": True}, components_attend_image=True
+    ),
+    "simplex, linear positions": change(
+        TINY,
+        attention={"kmeans_iterations": 0, "integration": "add", "norm": None},
+        positions={"kind": "linear", "directions": 4},
+        synthesis={"architecture": "skip"},
+    ),
+    "shared mapping, trained rows and columns": change(
+        TINY,
+        mapping={"shared_width": 12, "residual": False, "self_attention": False},
+        positions={"kind": "trainable"},
+    ),
+    "more directions, no style, latent stem": change(
+        TINY,
+        positions={"kind": "sinus", "directions": 4},
+        synthesis={"style": False, "stem": "latent", "architecture": "orig"},
+        latent_positions=False,
+    ),
+    "plain mapping with labels": change(
+        TINY, label_size=3, mapping={"residual": False, "width": 10, "num_layers": 2}
+    ),
+    "stylegan2": change(TINY, components=0, label_size=3),
+    "plain gan": change(
+        TINY,
+        components=0,
+        synthesis={"style": False, "stem": "latent_dense", "architecture": "orig"},
+    ),
+    "no noise, no last convolution, bfloat16": change(
+        TINY, dtype="bfloat16", synthesis={"noise": False, "last_convolution": False}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_options_work_together(name):
+    config = TOGETHER[name]
+    validate_networks(config, DiscriminatorConfig())
+    generator, variables = build(config)
+    z_BxKxD, labels = latents(config), labels_of(config)
+    rngs = {stream: jax.random.key(i) for i, stream in enumerate(STREAMS)}
+
+    @jax.jit
+    def run(params, train_rngs):
+        own = variables | {"params": params}
+        images, out = generator.apply(own, z_BxKxD, labels, train=True, rngs=train_rngs)
+        return jnp.mean(jnp.square(images)), (images, out)
+
+    gradients, (images, out) = jax.grad(run, has_aux=True)(variables["params"], rngs)
+    assert images.shape == (BATCH, 16, 16, 3) and images.dtype == jnp.float32
+    assert bool(jnp.isfinite(images).all()) and float(images.std()) > 1e-3
+    assert out["w"].shape == (BATCH, config.num_latents, config.w_size)
+    assert len(out["attention"]) == (3 if config.components else 0)
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        assert bool(jnp.isfinite(gradient).all()), name
+        if not may_be_unused(name):
+            assert bool(jnp.any(gradient != 0)), f"{name} is never used"
+
+
+def may_be_unused(name):
+    """Key biases, which move all scores of a softmax alike, and the last update of components."""
+    last_layer = "block_8/layer_1/attention/"
+    updates = (f"{last_layer}bottom_up", f"{last_layer}among_components")
+    return name.endswith(("keys/bias", "key_positions/bias")) or any(u in name for u in updates)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "classes"), list(itertools.product(("resnet", "skip", "orig"), (0, 3)))
+)
+def test_discriminators(architecture, classes):
+    config = DiscriminatorConfig(architecture=architecture, channel_base=64, channel_max=8)
+    discriminator = Discriminator(config)
+    images = jax.random.normal(jax.random.key(0), (4, 16, 16, 3))
+    labels = jax.nn.one_hot(jnp.arange(4) % 3, 3) if classes else None
+    variables = discriminator.init(jax.random.key(1), images, labels)
+    logits, out = discriminator.apply(variables, images, labels)
+    assert logits.shape == (4, 1) and out["features"].shape == (4, 4, 4, 8)
+    if classes:
+        every = [discriminator.apply(variables, images, jnp.tile(jnp.eye(3)[i], (4, 1)))[0]
+                 for i in range(3)]
+        expected = jnp.stack([every[i % 3][i] for i in range(4)])
+        np.testing.assert_allclose(logits, expected, atol=1e-6)
+
+
+def test_mapping_and_synthesis_apart_equal_the_whole():
+    config = change(TINY, component_dropout=0.5)
+    generator, variables = build(config)
+    z_BxKxD = latents(config)
+    rngs = {stream: jax.random.key(i) for i, stream in enumerate(STREAMS)}
+    config_without_dropout = change(config, attention={"dropout": 0.0})
+    generator = Generator(config_without_dropout)
+    settings = {"train": True, "rngs": rngs}
+    images, out = generator.apply(variables, z_BxKxD, noise="const", **settings)
+    w_BxKxW = generator.apply(variables, z_BxKxD, method="map", **settings)
+    np.testing.assert_allclose(out["w"], w_BxKxW, atol=1e-6)
+    w_BxKxLxW = broadcast_layers(w_BxKxW, generator.num_layers)
+    apart, _ = generator.apply(
+        variables, w_BxKxLxW, method="synthesize", noise="const", **settings
+    )
+    np.testing.assert_allclose(apart, images, atol=1e-5)
+    without, _ = generator.apply(variables, z_BxKxD, noise="const")
+    assert not np.allclose(images, without, atol=1e-3), "component dropout did nothing"
+
+
+def test_layers_read_latents_in_order():
+    """Changing the latents of layer i changes attention from layer i on, not before."""
+    generator, variables = build(TINY)
+    layers = num_layers(TINY)
+    assert layers == generator.num_layers == 7
+    w_BxKxLxW = broadcast_layers(jax.random.normal(jax.random.key(0), (1, 4, 8)), layers)
+
+    @jax.jit
+    def maps(w_BxKxLxW):
+        out = generator.apply(variables, w_BxKxLxW, method="synthesize", noise="const")[1]
+        return out["attention"]
+
+    before = maps(w_BxKxLxW)
+    after = maps(w_BxKxLxW.at[:, :, 1].add(1.0))
+    np.testing.assert_array_equal(before[0], after[0])
+    assert not np.allclose(before[2], after[2])
+
+
+def test_truncation_and_mixing():
+    w_1x2x3x1 = jnp.arange(6.0).reshape(1, 2, 3, 1)
+    mean = jnp.asarray([10.0])
+    halfway = truncate(w_1x2x3x1, mean, 0.5)
+    np.testing.assert_allclose(halfway, (w_1x2x3x1 + 10) / 2)
+    first = jax.jit(truncate)(w_1x2x3x1, mean, 0.0, 1)
+    np.testing.assert_allclose(first[..., 0], [[[10, 1, 2], [10, 4, 5]]])
+    other = -w_1x2x3x1
+    mixed = jax.jit(mix_layers)(w_1x2x3x1, other, 2)
+    np.testing.assert_allclose(mixed[..., 0], [[[0, 1, -2], [3, 4, -5]]])
+    mixed = jax.jit(mix_components)(w_1x2x3x1, other, 1)
+    np.testing.assert_allclose(mixed[..., 0], [[[0, 1, 2], [-3, -4, -5]]])
+
+
+def test_truncation_to_the_mean_makes_all_images_alike():
+    generator, variables = build(TINY)
+    run = jax.jit(
+        lambda psi: generator.apply(variables, latents(TINY), noise="const", truncation_psi=psi)[0]
+    )
+    alike = run(0.0)
+    np.testing.assert_allclose(alike[0], alike[1], atol=1e-5)
+    whole = generator.apply(variables, latents(TINY), noise="const")[0]
+    np.testing.assert_allclose(run(1.0), whole, atol=1e-4)
+
+
+def test_an_images_pixels_do_not_depend_on_the_rest_of_the_batch():
+    generator, variables = build(TINY)
+    z_BxKxD = latents(change(TINY))
+    images, _ = generator.apply(variables, z_BxKxD[:1], noise="const")
+    both, _ = generator.apply(variables, z_BxKxD, noise="const")
+    if TINY.mapping.normalize == "joint":  # joint over components, never over images
+        np.testing.assert_allclose(images[0], both[0], atol=1e-4)
+
+
+def test_stack_attention_repeats_pixels():
+    small = jnp.arange(4.0).reshape(1, 1, 1, 2, 2)
+    large = jnp.ones((1, 1, 1, 4, 4))
+    stacked = stack_attention((small, large), 4)
+    assert stacked.shape == (1, 1, 2, 1, 4, 4)
+    np.testing.assert_array_equal(stacked[0, 0, 0, 0, 0], [0, 0, 1, 1])
+    with pytest.raises(ValueError, match="no attention layers"):
+        stack_attention((), 4)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (change(TINY, resolution=48), "generator.resolution is 48; it should be a power of two"),
+        (change(TINY, components=5), "generator.components is 5, which does not divide"),
+        (change(TINY, attention={"heads": 3}), "generator.attention.heads is 3"),
+        (change(TINY, latent_size=18), "positions of kind sinus need a width that 4 divides"),
+        (change(TINY, synthesis={"channel_base": 8}), "leaves no channels at 16x16"),
+    ],
+)
+def test_bad_configs_are_named_in_one_line(config, message):
+    with pytest.raises(UserError, match=message) as caught:
+        validate_networks(config, DiscriminatorConfig())
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_inputs_are_named():
+    generator, variables = build(TINY)
+    with pytest.raises(ValueError, match=r"z should be \[batch, 4, 8\]"):
+        generator.apply(variables, jnp.zeros((1, 4, 9)))
+    with pytest.raises(ValueError, match="noise should be one of random, const, none"):
+        generator.apply(variables, latents(TINY), noise="loud")
+
+
+def test_published_attention_and_position_defaults():
+    config = GeneratorConfig()
+    assert (config.z_size, config.w_size, config.num_latents) == (32, 32, 17)
+    assert config.attention == AttentionConfig(kmeans_iterations=1, norm="layer")
+    assert config.positions == PositionConfig(kind="sinus", directions=2)
