@@ -1,4 +1,4 @@
-"""Frozen dataclasses that describe an experiment, and the loader of `configs/*.py`.
+"""Frozen dataclasses that describe an experiment.
 
 Every field has a type and a line of help, which `run.py train --help` prints. Nothing here
 computes: networks, losses and the training loop each read the part that is theirs.
@@ -7,15 +7,7 @@ computes: networks, losses and the training loop each read the part that is thei
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import importlib.util
-import json
-import pathlib
-import types
-import typing
-from typing import Any, Literal
-
-from ganformer_jax.errors import UserError
+from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,9 +67,7 @@ class Vector:
         """
         published = self.under("grad/")
         zeros = {name: np.zeros_like(value) for name, value in self.under("var/").items()}
-        load = functools.partial(
-            convert.load_tf_generator, static_kwargs=self.meta["generator"]
-        )
+        load = functools.partial(convert.load_tf_generator, static_kwargs=self.meta["generator"])
         with_gradients = load(zeros | published)[1]["params"]
         return jax.tree.map(jnp.subtract, with_gradients, load(zeros)[1]["params"])
 

@@ -52,7 +52,9 @@ def build(**settings):
 
 def dense(parameters, x):
     x = np.asarray(x, np.float64)
-    return x @ (np.asarray(parameters["kernel"]) / math.sqrt(x.shape[-1])) + np.asarray(parameters["bias"])
+    return x @ (np.asarray(parameters["kernel"]) / math.sqrt(x.shape[-1])) + np.asarray(
+        parameters["bias"]
+    )
 
 
 def softmax(scores):
@@ -162,9 +164,7 @@ def test_carried_centroids_are_means_of_the_queries_assigned():
     assert "centroids" in variables["params"]
     x, y, x_position, y_position = inputs()
     coarse = assignments(jax.nn.softmax(jax.random.normal(jax.random.key(5), (BATCH, 1, 4, 3))))
-    _, maps, _ = module.apply(
-        variables, x, y, x_position, y_position, carried_BxNxTxG=coarse
-    )
+    _, maps, _ = module.apply(variables, x, y, x_position, y_position, carried_BxNxTxG=coarse)
     p = variables["params"]
     query, shared = dense(p["queries"], x), dense(p["query_positions"], x_position)
     elements = np.concatenate([query, np.broadcast_to(shared, query.shape)], -1)

@@ -56,6 +56,7 @@ def final_state(run, game):
     checkpoints = Checkpoints(run, read_only=True)
     state = checkpoints.restore(game.abstract_state(), CONFIG)
     checkpoints.close()
+    assert state is not None
     return state
 
 
@@ -106,6 +107,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_checkpoint(tmp_pa
     path = tmp_path / "checkpoints"
     poisoned = Checkpoints(tmp_path)
     state = poisoned.restore(CompiledGame(CONFIG, jax.devices()[:1]).abstract_state(), CONFIG)
+    assert state is not None
     bad = jax.tree.map(lambda p: p * jnp.nan, state.generator)
     poisoned.save(3, state.replace(step=jnp.int32(3), generator=bad), CONFIG)
     poisoned.close()
@@ -163,7 +165,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, game, state,
     said = []
     checkpoints = Checkpoints(tmp_path, warn=said.append)
     restored = checkpoints.restore(game.abstract_state(), CONFIG)
-    assert int(restored.step) == 1
+    assert restored is not None and int(restored.step) == 1
     assert said == [f"warning: checkpoint 2 in {tmp_path} is damaged; trying an older one"]
     checkpoints.save(2, marked(state, 2), CONFIG)  # and training can pass it again
     checkpoints.close()

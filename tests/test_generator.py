@@ -34,7 +34,7 @@ TINY = GeneratorConfig(
     components=3,
     latent_size=24,
     attention_resolutions=(4, 8),
-    mapping=MappingConfig(num_layers=1),
+    mapping=MappingConfig(num_layers=1, learning_rate_multiplier=1.0),
     synthesis=SMALL,
 )
 STREAMS = ("noise", "dropout", "components")
@@ -80,8 +80,14 @@ TOGETHER = {
         components_attend_components=True,
         component_dropout=0.3,
         label_size=3,
-        attention={"heads": 2, "integration": "both", "gate_latents": True, "gate_image": True,
-                   "kmeans_iterations": 2, "norm": "instance"},
+        attention={
+            "heads": 2,
+            "integration": "both",
+            "gate_latents": True,
+            "gate_image": True,
+            "kmeans_iterations": 2,
+            "norm": "instance",
+        },
         positions={"kind": "trainable2d"},
     ),
     "carried centroids": change(
@@ -95,6 +101,7 @@ TOGETHER = {
     ),
     "shared mapping, trained rows and columns": change(
         TINY,
+        attention={"kmeans_iterations": 0},
         mapping={"shared_width": 12, "residual": False, "self_attention": False},
         positions={"kind": "trainable"},
     ),
@@ -164,8 +171,10 @@ def test_discriminators(architecture, classes):
     logits, out = discriminator.apply(variables, images, labels)
     assert logits.shape == (4, 1) and out["features"].shape == (4, 4, 4, 8)
     if classes:
-        every = [discriminator.apply(variables, images, jnp.tile(jnp.eye(3)[i], (4, 1)))[0]
-                 for i in range(3)]
+        every = [
+            discriminator.apply(variables, images, jnp.tile(jnp.eye(3)[i], (4, 1)))[0]
+            for i in range(3)
+        ]
         expected = jnp.stack([every[i % 3][i] for i in range(4)])
         np.testing.assert_allclose(logits, expected, atol=1e-6)
 
@@ -182,9 +191,7 @@ def test_mapping_and_synthesis_apart_equal_the_whole():
     w_BxKxW = generator.apply(variables, z_BxKxD, method="map", **settings)
     np.testing.assert_allclose(out["w"], w_BxKxW, atol=1e-6)
     w_BxKxLxW = broadcast_layers(w_BxKxW, generator.num_layers)
-    apart, _ = generator.apply(
-        variables, w_BxKxLxW, method="synthesize", noise="const", **settings
-    )
+    apart, _ = generator.apply(variables, w_BxKxLxW, method="synthesize", noise="const", **settings)
     np.testing.assert_allclose(apart, images, atol=1e-5)
     without, _ = generator.apply(variables, z_BxKxD, noise="const")
     assert not np.allclose(images, without, atol=1e-3), "component dropout did nothing"

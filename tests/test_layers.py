@@ -37,9 +37,7 @@ def test_modulated_convolution_equals_scaling_each_images_weights(resampling):
             expected.append(resample.upsample_convolve(image[None], own, (1, 3, 3, 1)))
         else:
             expected.append(resample.convolve(image[None], own))
-    np.testing.assert_allclose(
-        module.apply(variables, x, w), jnp.concatenate(expected), atol=1e-5
-    )
+    np.testing.assert_allclose(module.apply(variables, x, w), jnp.concatenate(expected), atol=1e-5)
 
 
 def test_demodulation_cancels_the_scale_of_styles():

@@ -125,7 +125,11 @@ def generator_gradients(vector):
 
 def discriminator_gradients(vector):
     discriminator, variables = vector.load("D")
-    labels, real, fake = jnp.asarray(vector["in/c"]), vector.images("in/real"), vector.images("out/img")
+    labels, real, fake = (
+        jnp.asarray(vector["in/c"]),
+        vector.images("in/real"),
+        vector.images("out/img"),
+    )
 
     def judge(params, images):
         return discriminator.apply({"params": params}, images, labels)[0]

@@ -94,7 +94,11 @@ def test_both_forms_of_a_convolution_agree_to_second_derivatives(name, size):
             gradients = jax.grad(loss, (0, 1))(x, kernel)
             return sum(jnp.sum(jnp.square(gradient)) for gradient in gradients)
 
-        return form(x, kernel), jax.grad(loss, (0, 1))(x, kernel), jax.grad(penalty, (0, 1))(x, kernel)
+        return (
+            form(x, kernel),
+            jax.grad(loss, (0, 1))(x, kernel),
+            jax.grad(penalty, (0, 1))(x, kernel),
+        )
 
     ours, theirs = derivatives(by_matmul), derivatives(plain)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):

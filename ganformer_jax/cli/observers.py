@@ -21,6 +21,7 @@ from ganformer_jax.train.loop import Observer, Snapshot
 
 GRID = 32
 """Images in a sample grid; always those of seeds 0, 1, ..."""
+GRID_COLUMNS = 8
 ATTENTION_ROWS = 6
 """Images whose attention is drawn."""
 
@@ -104,7 +105,8 @@ def draw_samples(config: Config, workdir: pathlib.Path, now: Snapshot) -> Mappin
     sampler = Sampler(config.generator, GRID, "const", attention=True, divided=_divided(now, GRID))
     samples = sampler(now.variables, range(GRID), _labels(config, GRID))
     folder = workdir / "samples"
-    grid = visualize.image_grid(samples.images, scale=max(1, 64 // config.generator.resolution))
+    scale = max(1, 64 // config.generator.resolution)
+    grid = visualize.image_grid(samples.images, columns=GRID_COLUMNS, scale=scale)
     visualize.save_png(folder / f"{now.step:08d}.png", grid)
     if samples.attention:
         figure = attention_figure(samples, ATTENTION_ROWS)
@@ -122,9 +124,10 @@ def measure(config: Config, data: Data, now: Snapshot) -> Mapping[str, float]:
 
 
 def attention_figure(samples: Samples, rows: int) -> np.ndarray:
-    """Draws the attention of the first samples, averaged over heads and layers."""
-    maps = [jnp.asarray(layer[:rows]) for layer in samples.attention]
-    stacked = np.asarray(stack_attention(maps, max(layer.shape[-1] for layer in maps)))
+    """Draws the attention of the first samples: heads and layers of the finest grid, averaged."""
+    finest = max(layer.shape[-1] for layer in samples.attention)
+    maps = [jnp.asarray(layer[:rows]) for layer in samples.attention if layer.shape[-1] == finest]
+    stacked = np.asarray(stack_attention(maps, finest))
     return visualize.attention_grid(samples.images[:rows], visualize.reduce_attention(stacked))
 
 

@@ -20,11 +20,11 @@ Leaves = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """A foreign name and where its value goes.
+    r"""A foreign name and where its value goes.
 
     Attributes:
         pattern: Regular expression of the whole foreign name.
-        path: Our path, `collection/module/.../leaf`, with groups of the pattern as `\\1`.
+        path: Our path, `collection/module/.../leaf`, with groups of the pattern as `\1`.
         layout: Rearranges the value into our layout.
     """
 
@@ -95,12 +95,12 @@ def match(
     Raises:
         ConversionError: Names left over on either side, or shapes that differ.
     """
-    rules, unused = list(rules), [re.compile(pattern) for pattern in unused]
+    rules, idle = list(rules), [re.compile(pattern) for pattern in unused]
     shapes = {path: leaf.shape for path, leaf in flatten(template).items()}
     filled, unknown, misfits = {}, [], []
     for name, value in foreign.items():
         paths = _paths(name, rules, shapes)
-        if not paths and not any(pattern.fullmatch(name) for pattern in unused):
+        if not paths and not any(pattern.fullmatch(name) for pattern in idle):
             unknown.append(name)
         for path, layout in paths:
             leaf = np.asarray(layout(np.asarray(value, np.float32)))
@@ -108,7 +108,9 @@ def match(
                 misfits.append(f"{name} {leaf.shape} for {path} {shapes[path]}")
             filled[path] = leaf
     missing = [path for path in shapes if path not in filled and path not in defaults]
-    _refuse("names that no part of the network takes", unknown, "parts left without a value", missing)
+    _refuse(
+        "names that no part of the network takes", unknown, "parts left without a value", missing
+    )
     _refuse("shapes that do not fit", misfits, "", [])
     leaves = {path: filled.get(path, defaults.get(path)) for path in shapes}
     return unflatten({path: jnp.asarray(leaf, jnp.float32) for path, leaf in leaves.items()})

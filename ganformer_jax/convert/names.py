@@ -1,6 +1,6 @@
-"""Where each name of the published PyTorch and TensorFlow networks goes.
+r"""Where each name of the published PyTorch and TensorFlow networks goes.
 
-A rule is a pattern of their name and a path of ours; `\\1` is what a group matched.
+A rule is a pattern of their name and a path of ours; `\1` is what a group matched.
 """
 
 from __future__ import annotations
@@ -226,9 +226,7 @@ TF_GENERATOR = [
     *_tf_attention(f"{_TF_LAYER}/AttLayer_l2n", f"params/{_TF_OUR_LAYER}/attention/top_down"),
     *_tf_update("n2l", "bottom_up"),
     *_tf_update("l2l", "among_components"),
-    *_tf_modulated(
-        rf"{_TF_BLOCK}/ToRGB/extraLayer", r"params/synthesis/block_\1/last_convolution"
-    ),
+    *_tf_modulated(rf"{_TF_BLOCK}/ToRGB/extraLayer", r"params/synthesis/block_\1/last_convolution"),
     *_tf_modulated(rf"{_TF_BLOCK}/ToRGB", r"params/synthesis/block_\1/to_image/convolution"),
     Rule(rf"{_TF_BLOCK}/ToRGB/bias", r"params/synthesis/block_\1/to_image/bias", match.keep),
     Rule(rf"{_TF_BLOCK}/Skip/weight", r"params/synthesis/block_\1/skip/kernel", match.keep),

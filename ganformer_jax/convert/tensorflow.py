@@ -260,7 +260,9 @@ def _plain_names(
             resolution = 2 ** ((index + 5) // 2)
             plain[f"synthesis/{resolution}/layer_{1 - index % 2}/noise"] = value
         elif grid:
-            plain |= {f"synthesis/{grid[0]}/layer_{index}/grid/{grid[1]}": value for index in (0, 1)}
+            plain |= {
+                f"synthesis/{grid[0]}/layer_{index}/grid/{grid[1]}": value for index in (0, 1)
+            }
         else:
             name = re.sub(rf"^(mapping(?:/global)?)/Dense{output}/", r"\1/output/", name)
             name = re.sub(r"^mapping/(?!global/)", f"{branch}/", name)

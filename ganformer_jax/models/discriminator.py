@@ -82,15 +82,15 @@ class Discriminator(nn.Module):
         """
         config = self.config
         skip, image = config.architecture == "skip", images_BxHxWxC
-        x, resolution = None, images_BxHxWxC.shape[1]
+        resolution = images_BxHxWxC.shape[1]
+        x = self._read_image(image, None, resolution)
         while resolution > STEM_RESOLUTION:
-            if x is None or skip:
-                x = self._read_image(image, x, resolution)
             channels = self._channels(resolution), self._channels(resolution // 2)
             x = DiscriminatorBlock(config, *channels, name=f"block_{resolution}")(x)
-            image = resample.downsample(image, config.resample_filter) if skip else image
             resolution //= 2
-        x = self._read_image(image, x, resolution) if skip else x
+            if skip:
+                image = resample.downsample(image, config.resample_filter)
+                x = self._read_image(image, x, resolution)
         return self._judge(x, labels_BxL), {"features": x}
 
     def _channels(self, resolution: int) -> int:
@@ -107,14 +107,11 @@ class Discriminator(nn.Module):
     def _judge(self, x: Float[Array, "b 4 4 c"], labels_BxL: Array | None) -> Array:
         config, channels = self.config, x.shape[-1]
         if config.minibatch_stddev_channels:
-            x = minibatch_stddev(
-                x, config.minibatch_stddev_group, config.minibatch_stddev_channels
-            )
+            x = minibatch_stddev(x, config.minibatch_stddev_group, config.minibatch_stddev_channels)
         x = EqualizedConvolution(channels, 3, activation=True, name="convolution")(x)
         x = x.reshape(x.shape[0], math.prod(x.shape[1:])).astype(jnp.float32)
         x = EqualizedDense(channels, activation=True, name="dense")(x)
-        classes = 0 if labels_BxL is None else labels_BxL.shape[-1]
-        logits = EqualizedDense(max(classes, 1), name="output")(x)
-        if classes:
-            logits = jnp.sum(logits * labels_BxL, 1, keepdims=True)
-        return logits
+        if labels_BxL is None or not labels_BxL.shape[-1]:
+            return EqualizedDense(1, name="output")(x)
+        logits_BxL = EqualizedDense(labels_BxL.shape[-1], name="output")(x)
+        return jnp.sum(logits_BxL * labels_BxL, 1, keepdims=True)

@@ -30,6 +30,7 @@ class Generator(nn.Module):
     config: GeneratorConfig
 
     def setup(self) -> None:
+        """Make the parts that all methods share."""
         config = self.config
         self.mapping = MappingNetwork(config)
         self.synthesis = synthesis.SynthesisNetwork(config)
@@ -107,7 +108,9 @@ class Generator(nn.Module):
     def _map(self, z_BxKxD, labels_BxC, mask_BxT, train: bool) -> Array:
         expected = (self.config.num_latents, self.config.z_size)
         if z_BxKxD.shape[1:] != expected:
-            raise ValueError(f"z should be [batch, {expected[0]}, {expected[1]}], not {z_BxKxD.shape}")
+            raise ValueError(
+                f"z should be [batch, {expected[0]}, {expected[1]}], not {z_BxKxD.shape}"
+            )
         return self.mapping(
             z_BxKxD, labels_BxC, self.latent_positions, mask_BxT=mask_BxT, train=train
         )
@@ -146,7 +149,9 @@ def stack_attention(
     for attention in maps:
         size = attention.shape[-1]
         if resolution % size:
-            raise ValueError(f"attention maps of {size}x{size} do not fill {resolution}x{resolution}")
+            raise ValueError(
+                f"attention maps of {size}x{size} do not fill {resolution}x{resolution}"
+            )
         repeats = resolution // size
         stacked.append(jnp.repeat(jnp.repeat(attention, repeats, -1), repeats, -2))
     return jnp.stack(stacked, 2)

@@ -21,7 +21,7 @@ def broadcast_layers(w_BxKxW: Float[Array, "b k w"], layers: int) -> Float[Array
 
 def truncate(
     w_BxKxLxW: Float[Array, "b k l w"],
-    w_average_W: Float[Array, "w"],
+    w_average_W: Float[Array, " w"],
     psi: float | Float[Array, ""],
     cutoff: int | Int[Array, ""] | None = None,
 ) -> Float[Array, "b k l w"]:

@@ -188,7 +188,9 @@ class SynthesisLayer(nn.Module):
         if config.components and smallest <= self.resolution <= largest:
             components = carried.components_BxTxW
             components = w_BxKxW[:, :-1] if components is None else components
-            x, maps, carried = AttentionLayer(config, name="attention")(x, components, carried, call)
+            x, maps, carried = AttentionLayer(config, name="attention")(
+                x, components, carried, call
+            )
         else:
             carried = carried._replace(components_BxTxW=None)
         if synthesis.noise:
@@ -280,7 +282,9 @@ class SynthesisBlock(nn.Module):
         if image is not None:
             image = resample.upsample(image, synthesis.resample_filter)
         if self.is_last and synthesis.last_convolution:
-            last = ModulatedConvolution(x.shape[-1], 3, style=synthesis.style, name="last_convolution")
+            last = ModulatedConvolution(
+                x.shape[-1], 3, style=synthesis.style, name="last_convolution"
+            )
             x = last(x, w_BxKxRxW[:, -1, used])
             used += 1
         if self.is_last or synthesis.architecture == "skip":
@@ -323,4 +327,5 @@ class SynthesisNetwork(nn.Module):
             x, image, block_maps, carried = block(x, image, w_BxKxRxW, carried, call)
             maps += [attention for attention in block_maps if attention is not None]
             layer += used
+        assert image is not None, "the last block makes the image"
         return image, tuple(maps)

@@ -56,7 +56,10 @@ def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorCo
     """
     _check_resolution(generator.resolution)
     _check_latents(generator)
-    for name, config in (("generator.synthesis", generator.synthesis), ("discriminator", discriminator)):
+    for name, config in (
+        ("generator.synthesis", generator.synthesis),
+        ("discriminator", discriminator),
+    ):
         if channels_at(generator.resolution, config.channel_base, config.channel_max) < 1:
             raise UserError(
                 f"{name}.channel_base is {config.channel_base}, which leaves no channels at "

@@ -142,7 +142,7 @@ class BipartiteAttention(nn.Module):
             y_BxTxD: Attended elements.
             x_position_FxP: Positions of X, added to queries.
             y_position_TxP: Positions of Y, added to keys.
-            carried_BxNxTxG: Assignments of an earlier layer on a grid of G cells, for `KMeans.carried`.
+            carried_BxNxTxG: Assignments of an earlier layer, on a grid of G cells, to start from.
             mask_BxT: 0 hides an element of Y, 1 shows it.
             train: Apply dropout, from the "dropout" stream.
 
@@ -216,7 +216,9 @@ class BipartiteAttention(nn.Module):
 
         def centroids_of(shares_BxNxTxF: Array) -> Array:
             gathered = jnp.einsum("bntf,bfc->bntc", shares_BxNxTxF, x)
-            queries = gathered @ kernel + shares_BxNxTxF.sum(-1, keepdims=True) * bias[None, None, None]
+            queries = (
+                gathered @ kernel + shares_BxNxTxF.sum(-1, keepdims=True) * bias[None, None, None]
+            )
             position = jnp.einsum("bntf,fc->bntc", shares_BxNxTxF, shared_FxC)
             return self._own_half(jnp.concatenate([queries, position], -1))
 
@@ -228,32 +230,30 @@ class BipartiteAttention(nn.Module):
             scores = scores + jnp.einsum("fc,bntc->bnft", shared_FxC, position)
             return scores + (query @ bias)[:, :, None]
 
-        centroids = self._initial_centroids(batch, y.shape[1], width, carried, elements, centroids_of)
+        kmeans = self.kmeans or KMeans()
+        if kmeans.carried and carried is not None:
+            centroids = centroids_of(upsample_assignments(carried, elements))
+        else:
+            centroids = self._learned_centroids(batch, y.shape[1], 2 * (width // self.heads))
+        sets = kmeans.iterations if kmeans.weight_per_iteration else 1
+        weights = [self._score_weights(index, centroids.shape[-1]) for index in range(sets)]
         probabilities = jnp.zeros(())
-        for iteration in range(self.kmeans.iterations):
+        for iteration in range(kmeans.iterations):
             if iteration > 0:
                 centroids = centroids_of(assignments(probabilities))
-            scores = scores_of(centroids * self._score_weights(iteration, centroids.shape[-1]))
+            scores = scores_of(centroids * weights[min(iteration, sets - 1)])
             scores = scores / math.sqrt(width // self.heads)
             probabilities = self._probabilities(scores, mask_BxT, train)
         return probabilities
 
-    def _initial_centroids(self, batch, components, width, carried, elements, centroids_of) -> Array:
-        """Learned centroids, or those of the assignments carried from an earlier layer."""
-        if self.kmeans.carried and carried is not None:
-            return centroids_of(upsample_assignments(carried, elements))
-        shape = (1, self.heads, components, 2 * (width // self.heads))
+    def _learned_centroids(self, batch: int, components: int, width: int) -> Array:
+        shape = (1, self.heads, components, width)
         learned = self.param("centroids", nn.initializers.normal(1.0), shape)
         return jnp.broadcast_to(learned, (batch, *shape[1:]))
 
-    def _score_weights(self, iteration: int, width: int) -> Array:
-        shared = not self.kmeans.weight_per_iteration
-        name = f"score_weights_{0 if shared else iteration}"
-        if shared and iteration > 0:
-            weights = self.get_variable("params", name)
-        else:
-            weights = self.param(name, nn.initializers.ones, (self.heads, 1, width))
-        return weights[None]
+    def _score_weights(self, index: int, width: int) -> Array:
+        shape = (self.heads, 1, width)
+        return self.param(f"score_weights_{index}", nn.initializers.ones, shape)[None]
 
     def _spread_heads(self, x_BxNxTxE: Array) -> Array:
         """Put each head's part into its place among all heads, zeros elsewhere: [B, N, T, N E]."""

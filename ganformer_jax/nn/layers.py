@@ -28,9 +28,7 @@ def leaky_relu(x: Float[Array, "*shape"], gain: float = 1.0) -> Float[Array, "*s
     return nn.leaky_relu(x, 0.2) * jnp.asarray(math.sqrt(2.0) * gain, x.dtype)
 
 
-def normalize(
-    x: Float[Array, "*shape"], axes: int | Sequence[int] = -1
-) -> Float[Array, "*shape"]:
+def normalize(x: Float[Array, "*shape"], axes: int | Sequence[int] = -1) -> Float[Array, "*shape"]:
     """Scale to a mean square of 1 over `axes`."""
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axes, keepdims=True) + EPSILON)
 
@@ -200,7 +198,9 @@ def minibatch_stddev(
             f"minibatch stddev needs a batch ({batch}) that its group ({group}) divides and "
             f"channels ({features}) that its output channels ({channels}) divide"
         )
-    y = x_BxHxWxC.astype(jnp.float32).reshape(group, -1, height, width, channels, features // channels)
+    y = x_BxHxWxC.astype(jnp.float32).reshape(
+        group, -1, height, width, channels, features // channels
+    )
     variance = jnp.var(y, axis=0)
     stddev_MxN = jnp.sqrt(variance + EPSILON).mean((1, 2, 4))
     appended = jnp.tile(stddev_MxN, (group, 1))[:, None, None]

@@ -90,7 +90,9 @@ class GridPositions(nn.Module):
             )
         shape = (self.directions, self.width // self.directions)
         slopes = self.param("slopes", self._initializer(), shape)
-        return jnp.asarray(grid_directions(self.size, self.directions))[..., None] * slopes[None, None]
+        return (
+            jnp.asarray(grid_directions(self.size, self.directions))[..., None] * slopes[None, None]
+        )
 
     def _trainable(self) -> Array:
         shape = (self.size, self.width // 2)
