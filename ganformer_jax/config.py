@@ -83,7 +83,7 @@ class SynthesisConfig:
 
     architecture: Literal["resnet", "skip", "orig"] = "resnet"
     """Residual blocks, a sum of upsampled RGB images, or plain convolutions."""
-    channel_base: int = 16384
+    channel_base: int = 32768
     """Channels at a resolution are channel_base / resolution, up to channel_max."""
     channel_max: int = 512
     """Largest number of channels."""
@@ -156,7 +156,7 @@ class DiscriminatorConfig:
 
     architecture: Literal["resnet", "skip", "orig"] = "resnet"
     """Residual blocks, an RGB input at every resolution, or plain convolutions."""
-    channel_base: int = 16384
+    channel_base: int = 32768
     """Channels at a resolution are channel_base / resolution, up to channel_max."""
     channel_max: int = 512
     """Largest number of channels."""

@@ -126,7 +126,10 @@ class CompiledGame:
     def create(self, key: jax.Array) -> TrainState:
         """Makes the first state, on every device of the mesh."""
         make = functools.partial(create_state, self.config, optimizers=self.optimizers)
-        return jax.jit(make, out_shardings=self.replicated)(key)
+        # It runs once, so on a CPU optimising it takes far longer than it saves.
+        cpu = self.devices[0].platform == "cpu"
+        options = {"xla_backend_optimization_level": "0"} if cpu else None
+        return jax.jit(make, out_shardings=self.replicated, compiler_options=options)(key)
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state, without computing one."""
