@@ -5,7 +5,8 @@ Hardware:  one or more accelerators that divide the batch of 32
 Cost:      25,000 kimg; not measured here
 Expected:  not trained here; the paper reports its results in table 1 (arXiv 2103.01209)
 
-The dataset `bedrooms` must be prepared with TensorFlow Datasets as ArrayRecord, at 256x256.
+The images must be prepared at 256x256 with TensorFlow Datasets as ArrayRecord, in the folder
+`data/bedrooms` or one that `--data.name` names.
 """
 
 from ganformer_jax.config import (
@@ -28,7 +29,7 @@ config = Config(
         synthesis=SynthesisConfig(channel_base=32_768),
     ),
     discriminator=DiscriminatorConfig(channel_base=32_768),
-    data=DataConfig(name="bedrooms", threads=8),
+    data=DataConfig(name="data/bedrooms", threads=8),
     loss=LossConfig(r1_gamma=100.0),
     optimizer=OptimizerConfig(learning_rate=2e-3, ema_kimg=10.0, ema_rampup=None),
     train=TrainConfig(total_kimg=25_000.0, batch_size=32, log_kimg=8.0),

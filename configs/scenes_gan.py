@@ -23,9 +23,14 @@ config = Config(
         resolution=32,
         components=0,
         latent_size=256,
-        mapping=MappingConfig(self_attention=False),
+        mapping=MappingConfig(num_layers=8, residual=False, self_attention=False),
         synthesis=SynthesisConfig(
-            architecture="orig", channel_base=1024, channel_max=64, style=False, stem="latent"
+            architecture="orig",
+            channel_base=1024,
+            channel_max=64,
+            style=False,
+            stem="latent",
+            last_convolution=False,
         ),
     ),
     discriminator=DiscriminatorConfig(channel_base=1024, channel_max=64),

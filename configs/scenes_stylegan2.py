@@ -1,4 +1,6 @@
-"""StyleGAN2 on the built-in scenes: as scenes.py, with one global latent and no attention.
+"""StyleGAN2 on the built-in scenes: skip synthesis and plain mapping, one latent, no attention.
+
+Data, widths and optimisation are those of scenes.py, style mixing off included.
 
 Command:   python run.py train --config configs/scenes_stylegan2.py
 Hardware:  two CPU cores
@@ -23,8 +25,10 @@ config = Config(
         resolution=32,
         components=0,
         latent_size=256,
-        mapping=MappingConfig(self_attention=False),
-        synthesis=SynthesisConfig(channel_base=1024, channel_max=64),
+        mapping=MappingConfig(num_layers=8, residual=False, self_attention=False),
+        synthesis=SynthesisConfig(
+            architecture="skip", channel_base=1024, channel_max=64, last_convolution=False
+        ),
     ),
     discriminator=DiscriminatorConfig(channel_base=1024, channel_max=64),
     data=DataConfig(name="scenes", train_images=20_000, held_out_images=2_000),

@@ -140,6 +140,16 @@ class GeneratorConfig:
         return self.components + 1
 
     @property
+    def reads_latent_positions(self) -> bool:
+        """Whether anything reads the components' positions; if not, there are none to train."""
+        mapping, attention = self.mapping, self.attention
+        among_components = mapping.self_attention and not mapping.shared_width
+        updated = self.components_attend_image or self.components_attend_components
+        as_keys = not attention.kmeans_iterations or attention.gate_latents
+        read = among_components or updated or as_keys
+        return bool(self.components and self.latent_positions and read)
+
+    @property
     def z_size(self) -> int:
         """Width of one latent in z."""
         return self.latent_size // max(self.components, 1)

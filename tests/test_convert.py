@@ -49,6 +49,33 @@ def test_arguments_without_counterpart_are_refused(part, argument, message):
         convert.load_generator(state, arguments)
 
 
+def test_arguments_the_two_parts_take_must_agree_where_both_read_them():
+    state, arguments = pieces("duplex_ffhq")
+    del arguments["mapping_kwargs"]["use_pos"]  # False by default there
+    with pytest.raises(ConversionError, match="use_pos is False for the mapping network but True"):
+        convert.load_generator(state, arguments)
+    state, arguments = pieces("duplex_clevr")  # whose mapping network has no attention
+    del arguments["mapping_kwargs"]["num_heads"]
+    arguments["mapping_kwargs"]["use_pos"] = False
+    convert.load_generator(state, arguments)
+
+
+def test_iterations_without_kmeans_and_missing_arguments_are_refused():
+    state, arguments = pieces("simplex")
+    arguments["synthesis_kwargs"]["kmeans_iters"] = 3
+    with pytest.raises(ConversionError, match="argument kmeans_iters=3 is not supported"):
+        convert.load_generator(state, arguments)
+    state, arguments = pieces()
+    del arguments["img_resolution"]
+    with pytest.raises(ConversionError, match="generator argument img_resolution is missing"):
+        convert.load_generator(state, arguments)
+
+
+def test_arguments_of_training_are_skipped():
+    state, arguments = pieces()
+    convert.load_generator(state, arguments | {"class_name": "training.networks.Generator"})
+
+
 def test_a_low_pass_filter_other_than_the_named_one_is_refused():
     state, arguments = pieces()
     state["synthesis.b8.skip.resample_kernel"] = np.full((4, 4), 1 / 16, np.float32)

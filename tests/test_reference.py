@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import Vector, relative_error, worst_leaf
+from reference import Vector, gradient_errors, optimized_jit, relative_error
 
 from ganformer_jax import losses
 from ganformer_jax.models import broadcast_layers, stack_attention
@@ -12,6 +12,9 @@ from ganformer_jax.models import broadcast_layers, stack_attention
 PYTORCH = ["duplex_ffhq", "duplex_clevr", "simplex", "stylegan2", "gan", "conditional"]
 TENSORFLOW = ["tf_duplex_img2ltnt", "tf_gates_both", "tf_shared_mapping", "tf_gan_stem"]
 OUTPUT_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3
+# The published values were computed in float32. Recomputing them in float64 changes single leaves,
+# sums of many terms that nearly cancel, by up to 1.7e-3 of their norm.
+LEAF_TOLERANCE = 3e-3
 
 
 @pytest.fixture(autouse=True)
@@ -22,54 +25,24 @@ def exact_matmuls():
 
 def check(name, outputs, gradients, report_line):
     """Report the largest errors, then hold each to its tolerance."""
-    worst_output = max(outputs, key=lambda key: outputs[key])
-    worst_gradient = max(gradients, key=lambda key: gradients[key][0])
-    error, leaf = gradients[worst_gradient]
+    output = max(outputs, key=lambda key: outputs[key])
+    gradient = max(gradients, key=lambda key: gradients[key][0])
+    leafy = max(gradients, key=lambda key: gradients[key][1])
+    _, leaf_error, leaf = gradients[leafy]
     report_line(
-        f"{name}: outputs within {outputs[worst_output]:.1e} ({worst_output}), "
-        f"gradients within {error:.1e} ({worst_gradient} {leaf})"
+        f"{name}: outputs within {outputs[output]:.1e} ({output}); gradients within "
+        f"{gradients[gradient][0]:.1e} ({gradient}), leaves {leaf_error:.1e} ({leafy} {leaf})"
     )
     assert all(value < OUTPUT_TOLERANCE for value in outputs.values()), outputs
-    assert all(value < GRADIENT_TOLERANCE for value, _ in gradients.values()), gradients
-
-
-def generator_outputs(vector):
-    generator, variables = vector.load("G")
-    z_BxKxD, labels = jnp.asarray(vector["in/z"]), jnp.asarray(vector["in/c"])
-
-    @jax.jit
-    def run(variables):
-        images, out = generator.apply(variables, z_BxKxD, labels, noise="const")
-        quiet, _ = generator.apply(variables, z_BxKxD, labels, noise="none")
-        truncated, _ = generator.apply(
-            variables,
-            z_BxKxD,
-            labels,
-            noise="const",
-            truncation_psi=vector.meta.get("truncation_psi", 1.0),
-            truncation_cutoff=vector.meta.get("truncation_cutoff"),
-        )
-        return images, quiet, truncated, out
-
-    images, quiet, truncated, out = run(variables)
-    errors = {
-        "w": relative_error(out["w"], vector["out/ws"]),
-        "image": relative_error(images, vector.images("out/img")),
-        "image without noise": relative_error(quiet, vector.images("out/img_no_noise")),
-    }
-    if "out/img_truncated" in vector:
-        errors["truncated image"] = relative_error(truncated, vector.images("out/img_truncated"))
-    if out["attention"]:
-        stacked = stack_attention(out["attention"], vector.meta["generator"]["img_resolution"])
-        errors["attention"] = relative_error(stacked, vector["out/att_maps"])
-    return errors
+    assert all(whole < GRADIENT_TOLERANCE for whole, _, _ in gradients.values()), gradients
+    assert all(leaf < LEAF_TOLERANCE for _, leaf, _ in gradients.values()), gradients
 
 
 def discriminator_outputs(vector):
     discriminator, variables = vector.load("D")
     labels, real = jnp.asarray(vector["in/c"]), vector.images("in/real")
 
-    @jax.jit
+    @optimized_jit
     def run(variables):
         def judge(images):
             return discriminator.apply(variables, images, labels)[0]
@@ -85,40 +58,59 @@ def discriminator_outputs(vector):
     }
 
 
-def generator_gradients(vector):
+def generator_outputs_and_gradients(vector):
     generator, variables = vector.load("G")
     discriminator, judge = vector.load("D")
     z_BxKxD, labels = jnp.asarray(vector["in/z"]), jnp.asarray(vector["in/c"])
     rest = {key: value for key, value in variables.items() if key != "params"}
+    truncation = {
+        "truncation_psi": vector.meta.get("truncation_psi", 1.0),
+        "truncation_cutoff": vector.meta.get("truncation_cutoff"),
+    }
 
-    @jax.jit
     def adversarial(params):
-        images, _ = generator.apply({"params": params, **rest}, z_BxKxD, labels, noise="const")
+        own = {"params": params, **rest}
+        images, out = generator.apply(own, z_BxKxD, labels, noise="const")
         logits, _ = discriminator.apply(judge, images, labels)
-        return losses.non_saturating_generator(logits).mean()
+        return losses.non_saturating_generator(logits).mean(), (images, out)
 
     w_BxKxLxW = broadcast_layers(jnp.asarray(vector["out/ws"]), generator.num_layers)
 
-    @jax.jit
-    def path_lengths(params):
+    def path_penalty(params):
         def synthesize(w_BxKxLxW):
-            variables = {"params": params, **rest}
-            return generator.apply(variables, w_BxKxLxW, noise="const", method="synthesize")[0]
+            own = {"params": params, **rest}
+            return generator.apply(own, w_BxKxLxW, noise="const", method="synthesize")[0]
 
-        return losses.path_length(synthesize, w_BxKxLxW, vector.images("in/pl_noise"))
+        lengths = losses.path_length(synthesize, w_BxKxLxW, vector.images("in/pl_noise"))
+        return (2 * lengths**2).mean(), lengths
 
-    def penalty(params):
-        return (2 * path_lengths(params) ** 2).mean()
+    @optimized_jit
+    def run(variables):
+        params = variables["params"]
+        (loss, (images, out)), gradient = jax.value_and_grad(adversarial, has_aux=True)(params)
+        path_gradient, lengths = jax.grad(path_penalty, has_aux=True)(params)
+        quiet, _ = generator.apply(variables, z_BxKxD, labels, noise="none")
+        return loss, images, out, gradient, path_gradient, lengths, quiet
 
-    loss, gradient = jax.value_and_grad(adversarial)(variables["params"])
+    loss, images, out, gradient, path_gradient, lengths, quiet = run(variables)
     outputs = {
+        "w": relative_error(out["w"], vector["out/ws"]),
+        "image": relative_error(images, vector.images("out/img")),
+        "image without noise": relative_error(quiet, vector.images("out/img_no_noise")),
         "generator loss": relative_error(loss, vector["out/loss_G"]),
-        "path lengths": relative_error(path_lengths(variables["params"]), vector["out/pl_lengths"]),
+        "path lengths": relative_error(lengths, vector["out/pl_lengths"]),
     }
-    path_gradient = jax.jit(jax.grad(penalty))(variables["params"])
+    if "out/img_truncated" in vector:
+        truncated, _ = optimized_jit(
+            lambda own: generator.apply(own, z_BxKxD, labels, noise="const", **truncation)
+        )(variables)
+        outputs["truncated image"] = relative_error(truncated, vector.images("out/img_truncated"))
+    if out["attention"]:
+        stacked = stack_attention(out["attention"], vector.meta["generator"]["img_resolution"])
+        outputs["attention"] = relative_error(stacked, vector["out/att_maps"])
     gradients = {
-        "generator loss": worst_leaf(gradient, vector.gradients("gradG/", "G")),
-        "path length": worst_leaf(path_gradient, vector.gradients("gradPL/", "G")),
+        "generator loss": gradient_errors(gradient, vector.gradients("gradG/", "G")),
+        "path length": gradient_errors(path_gradient, vector.gradients("gradPL/", "G")),
     }
     return outputs, gradients
 
@@ -134,27 +126,28 @@ def discriminator_gradients(vector):
     def judge(params, images):
         return discriminator.apply({"params": params}, images, labels)[0]
 
-    @jax.jit
     def adversarial(params):
         return losses.logistic_discriminator(judge(params, real), judge(params, fake)).mean()
 
-    @jax.jit
     def penalty(params):
         return (5 * losses.r1_penalty(lambda images: judge(params, images), real)).mean()
 
+    @optimized_jit
+    def run(params):
+        return jax.grad(adversarial)(params), jax.grad(penalty)(params)
+
+    gradient, penalty_gradient = run(variables["params"])
     return {
-        "discriminator loss": worst_leaf(
-            jax.grad(adversarial)(variables["params"]), vector.gradients("gradD/", "D")
-        ),
-        "R1": worst_leaf(jax.grad(penalty)(variables["params"]), vector.gradients("gradR1/", "D")),
+        "discriminator loss": gradient_errors(gradient, vector.gradients("gradD/", "D")),
+        "R1": gradient_errors(penalty_gradient, vector.gradients("gradR1/", "D")),
     }
 
 
 @pytest.mark.parametrize("name", PYTORCH)
 def test_published_pytorch_networks(name, report_line):
     vector = Vector(name)
-    outputs, gradients = generator_gradients(vector)
-    outputs |= generator_outputs(vector) | discriminator_outputs(vector)
+    outputs, gradients = generator_outputs_and_gradients(vector)
+    outputs |= discriminator_outputs(vector)
     check(name, outputs, gradients | discriminator_gradients(vector), report_line)
 
 
@@ -169,12 +162,12 @@ def test_published_tensorflow_generators(name, report_line):
     projection = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
     projection = jnp.asarray(projection.transpose(0, 2, 3, 1))
 
-    @jax.jit
     def projected(params):
         images, out = generator.apply({"params": params, **rest}, z_BxKxD, noise="const")
         return jnp.sum(images * projection), (images, out)
 
-    gradient, (images, out) = jax.grad(projected, has_aux=True)(variables["params"])
+    run = optimized_jit(jax.grad(projected, has_aux=True))
+    gradient, (images, out) = run(variables["params"])
     outputs = {
         "w": relative_error(out["w"], vector["out/w"]),
         "image": relative_error(images, vector.images("out/img")),
@@ -182,5 +175,5 @@ def test_published_tensorflow_generators(name, report_line):
     if out["attention"]:
         stacked = stack_attention(out["attention"], vector.meta["generator"]["resolution"])
         outputs["attention"] = relative_error(stacked, vector["out/att_maps"])
-    gradients = {"projection": worst_leaf(gradient, vector.gradients_tf())}
+    gradients = {"projection": gradient_errors(gradient, vector.gradients_tf())}
     check(name, outputs, gradients, report_line)

@@ -92,11 +92,12 @@ class Data:
 
 
 def observers(config: Config, workdir: pathlib.Path, data: Data) -> Sequence[Observer]:
-    """Makes the observers of a run: sample grids, and the quality number."""
+    """Makes the observers of a run: sample grids, the quality number, and the curve of both."""
     made = [Observer(config.train.image_kimg, functools.partial(draw_samples, config, workdir))]
     if config.generator.resolution >= COARSEST:
         measured = functools.partial(measure, config, data)
         made.append(Observer(config.train.metric_kimg, measured))
+    made.append(Observer(config.train.image_kimg, functools.partial(draw_curve, workdir)))
     return made
 
 
@@ -121,6 +122,13 @@ def measure(config: Config, data: Data, now: Snapshot) -> Mapping[str, float]:
     fake = sampler(now.variables, range(len(real)), _labels(config, len(real))).images
     numbers = sliced_wasserstein(real, fake, jax.random.key(0))
     return {f"metric/{name}": value for name, value in numbers.items()}
+
+
+def draw_curve(workdir: pathlib.Path, now: Snapshot) -> Mapping[str, float]:
+    """Draws losses and quality so far to `<workdir>/curve.png`."""
+    if now.step:
+        visualize.training_curve(workdir / "metrics.jsonl", workdir / "curve.png")
+    return {}
 
 
 def attention_figure(samples: Samples, rows: int) -> np.ndarray:

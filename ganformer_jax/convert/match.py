@@ -163,6 +163,17 @@ class Arguments:
         self.read.update(names)
         return next((self.values[name] for name in names if name in self.values), default)
 
+    def required(self, *names: str) -> Any:
+        """The value under the first name that is given.
+
+        Raises:
+            ConversionError: It is not given at all.
+        """
+        value = self.get(None, *names)
+        if value is None:
+            raise ConversionError(f"{self.network} argument {names[0]} is missing")
+        return value
+
     def ignore(self, *names: str) -> None:
         """Accept arguments that matter only elsewhere."""
         self.read.update(names)

@@ -24,6 +24,7 @@ from ganformer_jax.models import Discriminator, Generator
 from ganformer_jax.nn.positions import grid_directions
 
 WHOLE_BATCH = 1 << 30
+TRAINING_ARGUMENTS = ("class_name", "reg_interval", "opt_args")
 
 
 def load_generator(
@@ -81,11 +82,11 @@ def _generator_config(init_kwargs: Mapping[str, Any]) -> GeneratorConfig:
         )
     components = latents - 1
     config = GeneratorConfig(
-        resolution=top.get(None, "img_resolution"),
+        resolution=top.required("img_resolution"),
         image_channels=top.get(3, "img_channels"),
         components=components,
-        latent_size=top.get(None, "z_dim") * max(components, 1),
-        intermediate_size=top.get(None, "w_dim") * max(components, 1),
+        latent_size=top.required("z_dim") * max(components, 1),
+        intermediate_size=top.required("w_dim") * max(components, 1),
         label_size=top.get(0, "c_dim"),
         component_dropout=top.get(0.0, "component_dropout"),
         latent_positions=_shared(mapping, synthesis, False, "use_pos"),
@@ -95,6 +96,7 @@ def _generator_config(init_kwargs: Mapping[str, Any]) -> GeneratorConfig:
         mapping=_mapping_config(mapping),
         synthesis=_synthesis_config(synthesis),
     )
+    top.ignore(*TRAINING_ARGUMENTS)
     for arguments in (top, synthesis):
         arguments.require(None, "crop_ratio")
     for arguments in (top, mapping, synthesis):
@@ -103,10 +105,14 @@ def _generator_config(init_kwargs: Mapping[str, Any]) -> GeneratorConfig:
 
 
 def _shared(mapping: Arguments, synthesis: Arguments, default: Any, name: str) -> Any:
-    """An argument that both parts take; one value is kept where the other part lacks it."""
-    value = synthesis.get(mapping.get(default, name), name)
-    mapping.require(value, name)
-    return value
+    """An argument that both parts take, which must agree where the mapping network reads it."""
+    ours, theirs = synthesis.get(default, name), mapping.get(default, name)
+    if ours != theirs and mapping.get(False, "ltnt2ltnt"):
+        raise ConversionError(
+            f"argument {name} is {theirs!r} for the mapping network but {ours!r} for synthesis; "
+            "only one value for both is supported"
+        )
+    return ours
 
 
 def _resolutions(synthesis: Arguments) -> tuple[int, int]:
@@ -120,6 +126,8 @@ def _attention_config(mapping: Arguments, synthesis: Arguments) -> AttentionConf
     mapping.require("add", "integration")
     mapping.require(None, "norm")
     kmeans = synthesis.get(False, "kmeans")
+    if not kmeans:  # There the published loop would only scale the scores again and again.
+        synthesis.require(1, "kmeans_iters")
     iterations = synthesis.get(1, "kmeans_iters")
     if kmeans and synthesis.get(False, "iterative"):
         raise ConversionError(
@@ -131,7 +139,7 @@ def _attention_config(mapping: Arguments, synthesis: Arguments) -> AttentionConf
         heads=_shared(mapping, synthesis, 1, "num_heads"),
         integration=synthesis.get("add", "integration"),
         norm=synthesis.get(None, "norm"),
-        dropout=_shared(mapping, synthesis, 0.12, "attention_dropout"),
+        dropout=_shared(mapping, synthesis, 0.12, "attention_dropout") or 0.0,
         kmeans_iterations=iterations if kmeans else 0,
         kmeans_weight_per_iteration=False,
         gate_latents=_shared(mapping, synthesis, False, "ltnt_gate"),
@@ -183,7 +191,7 @@ def _synthesis_config(synthesis: Arguments) -> SynthesisConfig:
 def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, int, int, int]:
     """The config, and the resolution, colours and classes of its inputs."""
     arguments.require(None, "crop_ratio")
-    arguments.ignore("mapping_kwargs")
+    arguments.ignore("mapping_kwargs", *TRAINING_ARGUMENTS)
     block = Arguments(arguments.get({}, "block_kwargs"), "discriminator block")
     last = Arguments(arguments.get({}, "epilogue_kwargs"), "discriminator epilogue")
     for part in (block, last):
@@ -197,7 +205,7 @@ def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, in
         minibatch_stddev_channels=last.get(1, "mbstd_num_channels"),
         resample_filter=tuple(block.get((1, 3, 3, 1), "resample_kernel")),
     )
-    size = arguments.get(None, "img_resolution")
+    size = arguments.required("img_resolution")
     colours, classes = arguments.get(3, "img_channels"), arguments.get(0, "c_dim")
     for part in (arguments, block, last):
         part.finish()
@@ -212,8 +220,10 @@ def _unused(config: GeneratorConfig) -> list[str]:
         unused += [rf"{layer}\.grid_pos"]  # Read as slopes.
     if config.attention.kmeans_iterations:
         unused += [rf"{layer}\.transformer\.(to_keys|to_pos_map)\..*"]
+    if not config.reads_latent_positions:
+        unused += [r"pos"]
     if not config.latent_positions:
-        unused += [r"pos", r"mapping\.mlp\.sa\d+\.(from|to)_pos_map\..*"]
+        unused += [r"mapping\.mlp\.sa\d+\.(from|to)_pos_map\..*"]
         unused += [r"mapping\.mlp\.sa\d+\.(from|to)_gate_attention\.gate_pos\..*"]
         unused += [rf"{layer}\.transformer\.(to_pos_map|to_gate_attention\.gate_pos)\..*"]
     if not config.synthesis.style:

@@ -153,12 +153,14 @@ def _refuse_other_work(arguments: Arguments) -> None:
 
 def _attention_config(arguments: Arguments) -> AttentionConfig:
     get = arguments.get
+    if not get(False, "kmeans"):  # There the published loop would only scale the scores again.
+        arguments.require(1, "kmeans_iters")
     iterations = get(1, "kmeans_iters")
     return AttentionConfig(
         heads=get(1, "num_heads"),
         integration=get("add", "integration"),
         norm=get(None, "norm"),
-        dropout=get(0.12, "attention_dropout"),
+        dropout=get(0.12, "attention_dropout") or 0.0,
         kmeans_iterations=iterations if get(False, "kmeans") else 0,
         kmeans_weight_per_iteration=True,
         gate_latents=get(False, "ltnt_gate"),
@@ -285,7 +287,7 @@ def _unused(config: GeneratorConfig, arguments: Arguments) -> list[str]:
         unused += [rf"{layer}/AttLayer_l2n/(weight|bias)_(key|to_pos)"]
     if arguments.get(False, "ltnt2ltnt") and not config.components_attend_components:
         unused += [rf"{layer}/(AttLayer_l2l|Densel2l_[01])/.*"]
-    if not (config.latent_positions and config.components):
+    if not config.reads_latent_positions:
         unused += [r"ltnt_emb/emb"]
     if not config.synthesis.style:
         unused += [rf"{layer}/mod_(weight|bias)"]

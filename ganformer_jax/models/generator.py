@@ -35,7 +35,7 @@ class Generator(nn.Module):
         self.mapping = MappingNetwork(config)
         self.synthesis = synthesis.SynthesisNetwork(config)
         self.w_average = self.variable("moments", "w_average", jnp.zeros, (config.w_size,))
-        if config.components and config.latent_positions:
+        if config.reads_latent_positions:
             shape = (config.components, config.w_size)
             self.latent_positions = self.param("latent_positions", jax.random.uniform, shape)
         else:
