@@ -20,7 +20,9 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.train import checkpoint
 from ganformer_jax.train.checkpoint import Checkpoints, adopt_weights, checksums
 from ganformer_jax.train.compile import CompiledGame
+from ganformer_jax.train.log import Log
 from ganformer_jax.train.loop import Observer, train
+from ganformer_jax.train.same_run import check_new_run
 
 CONFIG = tiny_config(components=0)  # 20 rounds of 16 images
 
@@ -54,7 +56,7 @@ def save(folder, state, metrics, latest=2):
 
 def final_state(run, game):
     checkpoints = Checkpoints(run, read_only=True)
-    state = checkpoints.restore(game.abstract_state(), CONFIG)
+    state = checkpoints.restore(game.abstract_state(), game.config)
     checkpoints.close()
     assert state is not None
     return state
@@ -66,12 +68,15 @@ def lines(run):
     return [{k: r[k] for k in keep} for r in records if "loss/generator" in r]
 
 
-def test_twenty_rounds_equal_ten_and_ten_bit_for_bit(tmp_path, game):
-    config = with_train(log_kimg=0.08)
+def test_twenty_rounds_equal_ten_and_ten_bit_for_bit(tmp_path):
+    """With attention, its dropout, and every regulariser."""
+    config = tiny_config(path_length_weight=1.0)
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, log_kimg=0.08))
     short = dataclasses.replace(config, train=dataclasses.replace(config.train, total_kimg=0.16))
     assert train(config, tmp_path / "whole", random_batches, say=lambda _: None)
     assert train(short, tmp_path / "halves", random_batches, say=lambda _: None)
     assert train(config, tmp_path / "halves", random_batches, say=lambda _: None)
+    game = CompiledGame(config, jax.devices()[:1])
     whole, halves = final_state(tmp_path / "whole", game), final_state(tmp_path / "halves", game)
     assert int(whole.step) == 20 and int(whole.images_seen) == 320
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(halves), strict=True):
@@ -166,7 +171,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, game, state,
     checkpoints = Checkpoints(tmp_path, warn=said.append)
     restored = checkpoints.restore(game.abstract_state(), CONFIG)
     assert restored is not None and int(restored.step) == 1
-    assert said == [f"warning: checkpoint 2 in {tmp_path} is damaged; trying an older one"]
+    (line,) = said
+    assert line.startswith(f"warning: checkpoint 2 in {tmp_path} is damaged (")
+    assert line.endswith("); trying an older one") and "\n" not in line
     checkpoints.save(2, marked(state, 2), CONFIG)  # and training can pass it again
     checkpoints.close()
     assert int(final_state(tmp_path, game).step) == 2
@@ -179,21 +186,138 @@ def test_one_wrong_number_is_noticed(tmp_path, game, state, monkeypatch):
     monkeypatch.setattr(checkpoint, "checksums", lambda _: checksums(marked(state, 1)))
     save(tmp_path, state.replace(ema=wrong), [None])
     monkeypatch.undo()
-    with pytest.raises(UserError, match="every checkpoint .* is damaged"):
+    with pytest.raises(UserError, match="every checkpoint .* is damaged: the checksum of ema"):
         Checkpoints(tmp_path).restore(game.abstract_state(), CONFIG)
+
+
+def files_of(run):
+    """Contents of all files; Orbax may touch what it reads."""
+    return {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_left_alone(tmp_path, state):
+    save(tmp_path, state, [None, None])
+    for step in "12":
+        truncate(tmp_path / "checkpoints" / step / "state")
+    before = files_of(tmp_path)
+    for _ in range(2):
+        with pytest.raises(UserError, match="every checkpoint .* is damaged: .*Error") as caught:
+            train(CONFIG, tmp_path, random_batches, say=lambda _: None)
+        assert "\n" not in str(caught.value)
+        assert files_of(tmp_path) == before
+    for step in "12":
+        (tmp_path / "checkpoints" / step).rename(tmp_path / "checkpoints" / f"damaged-{step}")
+    before = files_of(tmp_path)
+    with pytest.raises(UserError, match="only damaged checkpoints .*: choose another --workdir"):
+        train(CONFIG, tmp_path, random_batches, say=lambda _: None)
+    assert files_of(tmp_path) == before
+
+
+OTHER = json.dumps(to_dict(tiny_config(components=2)))
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"config.json": OTHER}, "generator.components was 2, now 0"),
+        ({"config.json": "{"}, "config.json is not of such a run"),
+        ({"config.json": '{"what": 1}'}, "config.json is not of such a run .*unknown option what"),
+        ({"config.json": "[1]"}, "config.json is not of such a run"),
+        ({"metrics.jsonl": '{"step": 1}\n'}, "metrics.jsonl is of another run"),
+    ],
+)
+def test_what_is_left_of_another_run_is_not_overwritten(tmp_path, files, message):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=f"{message}.*: choose another --workdir"):
+        train(CONFIG, tmp_path, random_batches, say=lambda _: None)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir() if p.is_file()} == files
+
+
+def test_a_run_that_never_saved_starts_again(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(CONFIG)))
+    check_new_run(with_train(total_kimg=7.0), tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n{"step": 3}\n{"ste')
+    Log(tmp_path, 0).close()
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 0}\n'
+
+
+@pytest.mark.parametrize("line", ["loss 1.5", "[1]", '{"loss": 1}', '{"step": null}', "\udcff"])
+def test_numbers_that_are_not_of_a_run_are_kept(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(f'{{"step": 1}}\n{line}\n'.encode(errors="surrogateescape"))
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="metrics.jsonl has a line that is not of a run"):
+        Log(tmp_path, 0)
+    assert path.read_bytes() == before
+
+
+class FullDisk:
+    """An Orbax manager that cannot write."""
+
+    def __init__(self, manager):
+        self.manager = manager
+
+    def all_steps(self):
+        return self.manager.all_steps()
+
+    def save(self, *_, **__):
+        raise ValueError("RESOURCE_EXHAUSTED: no space left on device\nwhile writing x")
+
+    wait_until_finished = close = save
+
+
+@pytest.mark.parametrize("call", ["save", "wait", "close"])
+def test_a_checkpoint_that_cannot_be_written_is_one_line(tmp_path, state, call):
+    save(tmp_path, state, [None])
+    checkpoints = Checkpoints(tmp_path)
+    manager = checkpoints._manager
+    checkpoints._manager = FullDisk(manager)  # type: ignore[assignment]
+    arguments = (2, state, CONFIG) if call == "save" else ()
+    with pytest.raises(UserError) as caught:
+        getattr(checkpoints, call)(*arguments)
+    said = f"cannot write checkpoint to {tmp_path}: ValueError: RESOURCE_EXHAUSTED: no space left"
+    assert str(caught.value) == f"{said} on device; the previous ones are kept"
+    manager.close()
+
+
+def test_a_stop_does_not_save_the_number_of_an_earlier_round(tmp_path):
+    def interrupted(start):
+        for number, batch in enumerate(random_batches(start)):
+            if number == 6:
+                signal.raise_signal(signal.SIGTERM)
+            yield batch
+
+    observer = Observer(0.016, lambda _: {"metric/swd": 1.0})
+    assert not train(CONFIG, tmp_path, interrupted, [observer], say=lambda _: None)
+    checkpoints = Checkpoints(tmp_path, read_only=True)
+    assert checkpoints.steps() and checkpoints.best_step() is None
+    checkpoints.close()
 
 
 def test_weights_alone_are_checked_too(tmp_path, state):
     save(tmp_path, state, [None, None])
     flip_a_bit(tmp_path / "checkpoints" / "2" / "state")
     said = []
-    weights = Checkpoints(tmp_path, warn=said.append, read_only=True).weights()
+    weights = Checkpoints(tmp_path, warn=said.append, read_only=True).weights()[0]
     np.testing.assert_array_equal(weights["w_average"], state.w_average + 1)
     assert set(weights) == set(checkpoint.WEIGHTS) and len(said) == 1
     with pytest.raises(UserError, match="no undamaged checkpoint"):
         Checkpoints(tmp_path, warn=said.append, read_only=True).weights(2)
     with pytest.raises(UserError, match="no checkpoint 7"):
         Checkpoints(tmp_path, read_only=True).weights(7)
+
+
+def test_weights_come_with_the_config_of_the_same_checkpoint(tmp_path, state):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2, 3):
+        checkpoints.save(step, marked(state, step), with_train(total_kimg=step))
+        checkpoints.wait()
+    checkpoints.close()
+    lose_config(tmp_path / "checkpoints" / "3")
+    weights, config = Checkpoints(tmp_path, warn=lambda _: None, read_only=True).weights()
+    np.testing.assert_array_equal(weights["w_average"], state.w_average + 2)
+    assert config.train.total_kimg == 2
 
 
 def test_any_single_bit_changes_a_checksum():
@@ -250,7 +374,7 @@ def test_weights_of_another_run_start_a_new_one(tmp_path, game, state):
     save(tmp_path, state, [None])
     source = Checkpoints(tmp_path, read_only=True)
     fresh = game.create(jax.random.key(1))
-    adopted = adopt_weights(fresh, source.weights(), "there")
+    adopted = adopt_weights(fresh, source.weights()[0], "there")
     for name in ("generator", "ema", "discriminator"):
         for a, b in zip(
             jax.tree.leaves(getattr(adopted, name)),
@@ -294,6 +418,6 @@ def test_saving_does_not_hold_up_training(tmp_path, state):
     started = time.perf_counter()
     checkpoints.close()
     assert time.perf_counter() - started < 60
-    found = Checkpoints(tmp_path, read_only=True).weights()
+    found, _ = Checkpoints(tmp_path, read_only=True).weights()
     for a, b in zip(jax.tree.leaves(found["ema"]), jax.tree.leaves(state.ema), strict=True):
         np.testing.assert_array_equal(a, b)

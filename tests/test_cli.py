@@ -1,5 +1,6 @@
 """The command line: help, dry runs, and one clear line for every mistake."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from ganformer_jax.cli import main
+from ganformer_jax.cli.sample import _attends
+from ganformer_jax.config import GeneratorConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCENES = ("--config", str(REPOSITORY / "configs" / "scenes.py"))
@@ -72,6 +75,12 @@ def test_command_lines_that_make_no_sense(capsys, arguments, message):
         (["--init-from", "/nowhere/at/all"], "no run in /nowhere/at/all"),
         (["--optimizer.learning-rate", "-1"], "optimizer.learning_rate"),
         (["--loss.style-mixing", "1.5"], "loss.style_mixing"),
+        (["--train.platform", "gpu"], "no gpu found: jax runs on cpu here"),
+        (["--train.total-kimg", "inf"], "train.total_kimg is inf"),
+        (["--train.seed", "-1"], "train.seed is -1"),
+        (["--generator.attention.heads", "0"], "generator.attention.heads is 0"),
+        (["--generator.positions.directions", "0"], "generator.positions.directions is 0"),
+        (["--discriminator.minibatch-stddev-group", "0"], "minibatch_stddev_group is 0"),
         (["--data.name", "no_such_dataset"], "no_such_dataset"),
     ],
 )
@@ -128,6 +137,13 @@ def test_sampling_without_a_run(capsys, tmp_path, make):
 )
 def test_samples_that_make_no_sense(capsys, options, message):
     assert message in complaint(capsys, "sample", *options)
+
+
+def test_attention_is_drawn_only_where_there_is_some():
+    config = GeneratorConfig(resolution=32, components=2)
+    assert _attends(config)
+    assert not _attends(dataclasses.replace(config, components=0))
+    assert not _attends(dataclasses.replace(config, attention_resolutions=(64, 128)))
 
 
 def test_help_explains_every_option(capsys):

@@ -1,5 +1,6 @@
 """Generator and discriminator as users call them: options together, mixing, symmetries, errors."""
 
+import contextlib
 import dataclasses
 import itertools
 
@@ -30,7 +31,7 @@ from ganformer_jax import (
 BATCH = 2
 SMALL = SynthesisConfig(channel_base=64, channel_max=8)
 TINY = GeneratorConfig(
-    resolution=16,
+    resolution=8,
     components=3,
     latent_size=24,
     attention_resolutions=(4, 8),
@@ -141,7 +142,7 @@ def test_options_work_together(name):
         return jnp.mean(jnp.square(images)), (images, out)
 
     gradients, (images, out) = jax.grad(run, has_aux=True)(variables["params"], rngs)
-    assert images.shape == (BATCH, 16, 16, 3) and images.dtype == jnp.float32
+    assert images.shape == (BATCH, 8, 8, 3) and images.dtype == jnp.float32
     assert bool(jnp.isfinite(images).all()) and float(images.std()) > 1e-3
     assert out["w"].shape == (BATCH, config.num_latents, config.w_size)
     assert len(out["attention"]) == (3 if config.components else 0)
@@ -201,7 +202,7 @@ def test_layers_read_latents_in_order():
     """Changing the latents of layer i changes attention from layer i on, not before."""
     generator, variables = build(TINY)
     layers = num_layers(TINY)
-    assert layers == generator.num_layers == 7
+    assert layers == generator.num_layers == 5
     w_BxKxLxW = broadcast_layers(jax.random.normal(jax.random.key(0), (1, 4, 8)), layers)
 
     @jax.jit
@@ -266,13 +267,92 @@ def test_stack_attention_repeats_pixels():
         (change(TINY, components=5), "generator.components is 5, which does not divide"),
         (change(TINY, attention={"heads": 3}), "generator.attention.heads is 3"),
         (change(TINY, latent_size=18), "positions of kind sinus need a width that 4 divides"),
-        (change(TINY, synthesis={"channel_base": 8}), "leaves no channels at 16x16"),
+        (change(TINY, synthesis={"channel_base": 4}), "leaves no channels at 8x8"),
+        (change(TINY, synthesis={"resample_filter": ()}), r"synthesis.resample_filter is \[\]"),
+        (change(TINY, synthesis={"resample_filter": (1, -1)}), "synthesis.resample_filter is"),
+        (change(TINY, components=-1), "generator.components is -1"),
+        (change(TINY, components=48), "generator.components is 48, .* 24; use 48"),
+        (change(TINY, latent_size=0), "generator.latent_size is 0"),
+        (change(TINY, label_size=-1), "generator.label_size is -1"),
+        (change(TINY, image_channels=2), "generator.image_channels is 2"),
+        (change(TINY, component_dropout=1.0), "generator.component_dropout is 1.0"),
+        (change(TINY, attention={"heads": 0}), "generator.attention.heads is 0"),
+        (change(TINY, attention={"dropout": 1.0}), "attention.dropout is 1.0; .*, below 1"),
+        (change(TINY, attention={"dropout": -0.1}), "generator.attention.dropout is -0.1"),
+        (change(TINY, attention={"dropout": float("nan")}), "attention.dropout is nan"),
+        (change(TINY, attention={"kmeans_iterations": -1}), "attention.kmeans_iterations is -1"),
+        (
+            change(TINY, attention={"kmeans_carried": True, "kmeans_iterations": 0}),
+            "kmeans_carried needs generator.attention.kmeans_iterations of 1 or more",
+        ),
+        (change(TINY, positions={"directions": 0}), "generator.positions.directions is 0"),
+        (change(TINY, mapping={"learning_rate_multiplier": 0.0}), "learning_rate_multiplier is 0"),
+        (
+            change(TINY, mapping={"width": 8}),
+            "mapping.width is 8, but generator.mapping.residual sets",
+        ),
+        (
+            change(TINY, mapping={"width": 8, "shared_width": 8, "residual": False}),
+            "mapping.width is 8, but generator.mapping.shared_width sets",
+        ),
     ],
 )
 def test_bad_configs_are_named_in_one_line(config, message):
     with pytest.raises(UserError, match=message) as caught:
         validate_networks(config, DiscriminatorConfig())
     assert "\n" not in str(caught.value)
+
+
+EIGHT_HEADS = change(TINY, attention={"heads": 8}, positions={"size": 8})
+PLAIN = {"residual": False, "num_layers": 2}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        # z is 12 wide and w 8, or the other way round: 8 heads divide one of them.
+        (change(EIGHT_HEADS, intermediate_size=36), "12 width of the mapping network"),
+        (change(EIGHT_HEADS, latent_size=36, intermediate_size=24), None),
+        (change(EIGHT_HEADS, latent_size=36, intermediate_size=24, mapping=PLAIN), "the 12 width"),
+        (change(EIGHT_HEADS, mapping=PLAIN | {"width": 12}), "the 12 hidden width"),
+        (change(EIGHT_HEADS, mapping=PLAIN | {"num_layers": 1, "width": 12}), None),
+        (change(EIGHT_HEADS, intermediate_size=36, mapping={"self_attention": False}), None),
+        (
+            change(
+                EIGHT_HEADS,
+                intermediate_size=36,
+                mapping={"self_attention": False},
+                components_attend_image=True,
+            ),
+            "the 12 width of w",
+        ),
+    ],
+)
+def test_heads_divide_every_width_that_attends(config, message):
+    """What is refused here fails when the network is built, and nothing else does."""
+    if message is None:
+        validate_networks(config, DiscriminatorConfig())
+    else:
+        with pytest.raises(UserError, match=f"attention.heads is 8, which does not .*{message}"):
+            validate_networks(config, DiscriminatorConfig())
+    generator, z_BxKxD = Generator(config), latents(config)
+    with contextlib.nullcontext() if message is None else pytest.raises(ValueError, match="heads"):
+        jax.eval_shape(lambda: generator.init(jax.random.key(0), z_BxKxD, noise="const"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"minibatch_stddev_group": 0}, "minibatch_stddev_group is 0"),
+        ({"minibatch_stddev_channels": -1}, "minibatch_stddev_channels is -1"),
+        ({"minibatch_stddev_channels": 3}, "minibatch_stddev_channels is 3, .* the 512 channels"),
+        ({"resample_filter": ()}, "resample_filter is"),
+        ({"channel_max": 0}, "channel_max is 0"),
+    ],
+)
+def test_bad_discriminators_are_named_in_one_line(fields, message):
+    with pytest.raises(UserError, match=f"discriminator.{message}"):
+        validate_networks(TINY, DiscriminatorConfig(**fields))
 
 
 def test_wrong_inputs_are_named():

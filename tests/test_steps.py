@@ -8,6 +8,7 @@ import functools
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,30 @@ from tiny import BATCH, random_batch, tiny_config
 from ganformer_jax import losses
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import Discriminator
-from ganformer_jax.train.compile import CompiledGame, check_training
+from ganformer_jax.train.compile import CompiledGame, check_training, find_devices
 from ganformer_jax.train.players import _cutoff
 from ganformer_jax.train.state import Optimizers, create_state, make_optimizers
 from ganformer_jax.train.steps import Game
 
 RATE = 0.05
 SGD = Optimizers(optax.sgd(RATE), optax.sgd(RATE))
-FULL = tiny_config(path_length_weight=2.0, component_mixing=0.5)
+CLASSES = 3
+
+
+def conditional(config):
+    """The same networks for labelled images."""
+    return dataclasses.replace(
+        config, generator=dataclasses.replace(config.generator, label_size=CLASSES)
+    )
+
+
+FULL = conditional(tiny_config(path_length_weight=2.0, component_mixing=0.5))
+
+
+def labelled_batch(number, batch=BATCH):
+    """Labels in no order that devices could share."""
+    labels = np.random.default_rng(number).integers(0, CLASSES, batch)
+    return random_batch(number, batch) | {"labels": np.eye(CLASSES, dtype=np.float32)[labels]}
 
 
 def without_device_draws(config):
@@ -48,7 +65,7 @@ def play_compiled(config, devices, rounds=2):
     state = game.create(jax.random.key(0))
     infos = []
     for number in range(rounds):
-        state, info = game.step(state, game.place(random_batch(number)), number)
+        state, info = game.step(state, game.place(labelled_batch(number)), number)
         infos.append(info)
     return jax.device_get((state.replace(key=jax.random.key_data(state.key)), infos))
 
@@ -60,8 +77,7 @@ def play_pmapped(config, devices, rounds):
     for number in range(rounds):
         batch = {
             name: array.reshape(len(devices), -1, *array.shape[1:])
-            for name, array in random_batch(number).items()
-            if array.size
+            for name, array in labelled_batch(number).items()
         }
         due = CompiledGame(config, devices[:1]).due(number)
         step = functools.partial(
@@ -98,7 +114,7 @@ def compare_costs():
         flops = []
         for used in (devices[:1], devices):
             game = CompiledGame(config, used, SGD)
-            batch = game.place(random_batch(0, 8 * BATCH))
+            batch = game.place(labelled_batch(0, 8 * BATCH))
             program = game.lower(name, game.abstract_state(), batch).compile()
             analysis = program.cost_analysis()
             assert analysis
@@ -170,6 +186,19 @@ def test_an_update_changes_its_own_network_only(state, name, fields):
     after, info = play(name, state)
     assert changed(state, after) == fields
     assert all(np.isfinite(value) for value in info.values())
+
+
+@pytest.mark.parametrize(("loss", "dtype"), [("hinge", "bfloat16"), ("wgan", "float32")])
+def test_other_losses_and_types_train(loss, dtype):
+    config = tiny_config(components=0, generator=loss, discriminator=loss)
+    generator = dataclasses.replace(config.generator, dtype=dtype)
+    discriminator = dataclasses.replace(config.discriminator, dtype=dtype)
+    config = dataclasses.replace(config, generator=generator, discriminator=discriminator)
+    before = create_state(config, jax.random.key(1), SGD)
+    after, info = play("adversarial_step", before, config)
+    assert changed(before, after) >= {"generator", "discriminator", "ema", "w_average"}
+    for leaf in jax.tree.leaves((after.replace(key=None), info)):
+        assert np.isfinite(leaf).all() and leaf.dtype in (jnp.float32, jnp.int32)
 
 
 def test_no_two_leaves_share_memory():
@@ -292,3 +321,46 @@ def test_cutoffs():
 def test_batches_that_do_not_divide(config, devices, message):
     with pytest.raises(UserError, match=message):
         check_training(config, devices)
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        *(("train", "total_kimg", value) for value in (NAN, INF, -1.0)),
+        ("train", "log_kimg", NAN),
+        ("train", "seed", -1),
+        ("train", "seed", 2**32),
+        ("train", "metric_images", 0),
+        ("data", "threads", -1),
+        ("data", "train_images", 0),
+        ("loss", "path_length_batch_shrink", 0),
+        ("loss", "r1_gamma", NAN),
+        ("loss", "r1_gamma", INF),
+        ("loss", "style_mixing", NAN),
+        ("loss", "r1_interval", -1),
+        ("optimizer", "learning_rate", NAN),
+        ("optimizer", "learning_rate", INF),
+        ("optimizer", "beta2", 1.5),
+        ("optimizer", "ema_rampup", NAN),
+    ],
+)
+def test_numbers_out_of_range(part, name, value):
+    config = tiny_config()
+    wrong = dataclasses.replace(getattr(config, part), **{name: value})
+    with pytest.raises(UserError, match=f"^{part}.{name} is {value}; it should be "):
+        check_training(dataclasses.replace(config, **{part: wrong}), 1)
+
+
+@pytest.mark.parametrize("name", ["cuda", "rocm", "gpu", "cpu"])
+def test_a_gpu_goes_by_several_names(monkeypatch, name):
+    monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(platform=name)])
+    before = getattr(jax.config, "jax_platforms", None)
+    if name == "cpu":
+        with pytest.raises(UserError, match="no gpu found: jax runs on cpu here"):
+            find_devices("gpu")
+    else:
+        assert find_devices("gpu")[0].platform == name
+    assert getattr(jax.config, "jax_platforms", None) == before

@@ -59,7 +59,7 @@ def test_resuming_goes_on_and_equals_one_go(capsys, folder, run):
     shutil.copytree(run, folder / "again")
     code, out, err = call(capsys, *arguments(folder, "--train.total-kimg", "0.064", run="again"))
     assert code == 0, err
-    assert "continuing" in out
+    assert "continuing" in out and "--init-from" not in out
     code, _, err = call(capsys, *arguments(folder, "--train.total-kimg", "0.064", run="whole"))
     assert code == 0, err
 
@@ -87,6 +87,11 @@ def test_init_from(capsys, folder, run):
         capsys, *arguments(folder, *source, "--train.total-kimg", "0.008", run="from")
     )
     assert code == 0, err
+    code, out, err = call(
+        capsys, *arguments(folder, *source, "--train.total-kimg", "0.008", run="from")
+    )
+    assert code == 0, err
+    assert "continuing" in out and "--init-from has no effect" in out
 
 
 def test_sampling(capsys, tmp_path, run):

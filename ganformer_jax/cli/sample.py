@@ -61,7 +61,7 @@ def run(arguments: Sequence[str], program: str) -> None:
     seeds = range(options.seed, options.seed + options.count)
     paths = [folder / f"{seed:06d}.png" for seed in seeds]
     figures = [folder / "grid.png"]
-    attended = options.attention_rows > 0 and config.components > 0
+    attended = options.attention_rows > 0 and _attends(config)
     figures += [folder / "attention.png"] if attended else []
     _refuse_overwriting([*paths, *figures], options.overwrite)
 
@@ -92,15 +92,21 @@ def _load(options: Options) -> tuple[GeneratorConfig, dict]:
         step = checkpoints.best_step() if options.best else options.step
         if options.best and step is None:
             raise UserError(f"no checkpoint in {options.workdir} has a quality number")
-        weights = checkpoints.weights(step)
-        config = checkpoints.config(step).generator
+        weights, config = checkpoints.weights(step)
     finally:
         checkpoints.close()
-    return config, {
+    return config.generator, {
         "params": weights["ema"],
         "constants": weights["constants"],
         "moments": {"w_average": weights["w_average"]},
     }
+
+
+def _attends(config: GeneratorConfig) -> bool:
+    from ganformer_jax.models.synthesis import resolutions
+
+    smallest, largest = config.attention_resolutions
+    return config.components > 0 and any(smallest <= r <= largest for r in resolutions(config))
 
 
 def _labels(options: Options, config: GeneratorConfig) -> list[int] | None:

@@ -46,7 +46,11 @@ def run(arguments: Sequence[str], program: str) -> None:
 
     from ganformer_jax.cli.observers import Data, observers  # reading data needs much more
     from ganformer_jax.train import loop
+    from ganformer_jax.train.allocator import keep_freed_memory
+    from ganformer_jax.train.compile import find_devices
 
+    if find_devices(config.train.platform, config.train.devices)[0].platform == "cpu":
+        keep_freed_memory()  # before much is allocated
     data = Data(config)
     if config.data.name != "scenes":  # which are made when the run's folder is known to be good
         data.open("train")

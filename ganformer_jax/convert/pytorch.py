@@ -160,12 +160,12 @@ def _position_config(synthesis: Arguments) -> PositionConfig:
 def _mapping_config(mapping: Arguments) -> MappingConfig:
     mapping.require("lrelu", "act")
     mapping.require(False, "shared")
-    mapping.ignore("w_avg_beta")
+    mapping.ignore("w_avg_beta", "layer_dim")
     layers, residual = mapping.get(8, "num_layers"), mapping.get(False, "resnet")
     return MappingConfig(
         num_layers=(layers + 1) // 2 if residual else layers,
         residual=residual,
-        width=mapping.get(None, "layer_dim"),
+        width=None if residual else mapping.get(None, "layer_dim"),
         label_width=mapping.get(None, "embed_dim"),
         self_attention=mapping.get(False, "ltnt2ltnt"),
         normalize="joint",

@@ -2,9 +2,74 @@
 
 from __future__ import annotations
 
+import math
+
 from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.models.synthesis import STEM_RESOLUTION, channels_at, resolutions
+
+
+def check_range(
+    name: str, value: float | None, low: float = 0, high: float = math.inf, below: bool = False
+) -> None:
+    """Refuse numbers out of a range, NaN and infinity; None passes.
+
+    Args:
+        name: Dotted name of the option.
+        value: What it is set to.
+        low: Smallest value.
+        high: Largest value.
+        below: The value must be smaller than `high`.
+
+    Raises:
+        UserError: One line that names the option and its range.
+    """
+    if value is None or (low <= value < high) or (value == high < math.inf and not below):
+        return
+    wanted = f"{low} or more" if high == math.inf else f"from {low} to {high}"
+    raise UserError(f"{name} is {value}; it should be {wanted}{f', below {high}' * below}")
+
+
+def _check_ranges(config: GeneratorConfig) -> None:
+    attention, mapping = config.attention, config.mapping
+    check_range("generator.components", config.components)
+    check_range("generator.latent_size", config.latent_size, 1)
+    check_range("generator.intermediate_size", config.intermediate_size, 1)
+    check_range("generator.label_size", config.label_size)
+    check_range("generator.component_dropout", config.component_dropout, 0, 1, below=True)
+    check_range("generator.attention.heads", attention.heads, 1)
+    check_range("generator.attention.dropout", attention.dropout, 0, 1, below=True)
+    check_range("generator.attention.kmeans_iterations", attention.kmeans_iterations)
+    check_range("generator.positions.directions", config.positions.directions, 1)
+    check_range("generator.positions.size", config.positions.size, 1)
+    check_range("generator.mapping.num_layers", mapping.num_layers)
+    check_range("generator.mapping.width", mapping.width, 1)
+    check_range("generator.mapping.shared_width", mapping.shared_width)
+    check_range("generator.mapping.label_width", mapping.label_width, 1)
+    multiplier = mapping.learning_rate_multiplier
+    check_range("generator.mapping.learning_rate_multiplier", multiplier)
+    if not multiplier:  # weights are drawn with its inverse
+        raise UserError("generator.mapping.learning_rate_multiplier is 0; it should be above 0")
+    if config.image_channels not in (1, 3, 4):
+        raise UserError(
+            f"generator.image_channels is {config.image_channels}; it should be 1, 3 or 4"
+        )
+
+
+def _check_without_effect(config: GeneratorConfig) -> None:
+    """Refuse options that another option overrules."""
+    mapping, attention = config.mapping, config.attention
+    if mapping.width and (mapping.residual or mapping.shared_width):
+        other = "shared_width" if mapping.shared_width else "residual"
+        raise UserError(
+            f"generator.mapping.width is {mapping.width}, but generator.mapping.{other} sets the "
+            "width of the layers; leave one of them out"
+        )
+    if attention.kmeans_carried and not attention.kmeans_iterations:
+        raise UserError(
+            "generator.attention.kmeans_carried needs generator.attention.kmeans_iterations of "
+            "1 or more"
+        )
 
 
 def _check_resolution(resolution: int) -> None:
@@ -18,26 +83,46 @@ def _check_resolution(resolution: int) -> None:
 
 def _check_latents(config: GeneratorConfig) -> None:
     components = config.components
-    if components < 0 or config.latent_size < 1:
-        raise UserError("generator.components should be 0 or more and latent_size 1 or more")
     sizes = {"latent_size": config.latent_size, "intermediate_size": config.intermediate_size}
     for name, size in sizes.items():
         if components and size and size % components:
+            near = sorted({size - size % components, size + components - size % components} - {0})
             raise UserError(
                 f"generator.components is {components}, which does not divide generator.{name} "
-                f"{size}; use {size - size % components} or {size + components - size % components}"
+                f"{size}; use {' or '.join(map(str, near))}"
             )
 
 
-def _check_attention(config: GeneratorConfig) -> None:
-    attention, synthesis, positions = config.attention, config.synthesis, config.positions
+def _check_filter(name: str, taps: tuple[int, ...]) -> None:
+    if not taps or not sum(taps):
+        raise UserError(f"{name} is {list(taps)}; it should be numbers with a sum other than 0")
+
+
+def _attended_widths(config: GeneratorConfig) -> dict[str, int]:
+    """Widths that the heads share out: of every layer that attends, by where it is."""
+    synthesis, mapping = config.synthesis, config.mapping
     smallest, largest = config.attention_resolutions
-    for resolution in resolutions(config):
-        channels = channels_at(resolution, synthesis.channel_base, synthesis.channel_max)
-        if smallest <= resolution <= largest and channels % attention.heads:
+    grids = [r for r in resolutions(config) if smallest <= r <= largest]
+    widths = {
+        f"channels at {r}x{r}": channels_at(r, synthesis.channel_base, synthesis.channel_max)
+        for r in grids
+    }
+    if grids and (config.components_attend_components or config.components_attend_image):
+        widths["width of w, which components that attend have"] = config.w_size
+    if mapping.self_attention and not mapping.shared_width and mapping.num_layers:
+        where = "of the mapping network's self-attention"
+        widths[f"width {where}"] = config.w_size if mapping.residual else config.z_size
+        if mapping.num_layers > 1 and not mapping.residual:
+            widths[f"hidden width {where}"] = mapping.width or config.w_size
+    return widths
+
+
+def _check_attention(config: GeneratorConfig) -> None:
+    heads, positions = config.attention.heads, config.positions
+    for where, width in _attended_widths(config).items():
+        if width % heads:
             raise UserError(
-                f"generator.attention.heads is {attention.heads}, which does not divide the "
-                f"{channels} channels at {resolution}x{resolution}"
+                f"generator.attention.heads is {heads}, which does not divide the {width} {where}"
             )
     parts = {"sinus": 2 * positions.directions, "linear": positions.directions, "trainable": 2}
     part, width = parts.get(positions.kind, 1), positions.size or config.w_size
@@ -48,18 +133,34 @@ def _check_attention(config: GeneratorConfig) -> None:
         )
 
 
+def _check_discriminator(config: DiscriminatorConfig) -> None:
+    check_range("discriminator.minibatch_stddev_group", config.minibatch_stddev_group, 1)
+    added = config.minibatch_stddev_channels
+    check_range("discriminator.minibatch_stddev_channels", added)
+    channels = channels_at(STEM_RESOLUTION, config.channel_base, config.channel_max)
+    if added and channels % added:
+        raise UserError(
+            f"discriminator.minibatch_stddev_channels is {added}, which does not divide the "
+            f"{channels} channels at {STEM_RESOLUTION}x{STEM_RESOLUTION}"
+        )
+
+
 def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorConfig) -> None:
     """Check both configs.
 
     Raises:
         UserError: One line that names the option at fault and what would do.
     """
+    _check_ranges(generator)
+    _check_without_effect(generator)
     _check_resolution(generator.resolution)
     _check_latents(generator)
     for name, config in (
         ("generator.synthesis", generator.synthesis),
         ("discriminator", discriminator),
     ):
+        _check_filter(f"{name}.resample_filter", config.resample_filter)
+        check_range(f"{name}.channel_max", config.channel_max, 1)
         if channels_at(generator.resolution, config.channel_base, config.channel_max) < 1:
             raise UserError(
                 f"{name}.channel_base is {config.channel_base}, which leaves no channels at "
@@ -67,3 +168,4 @@ def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorCo
             )
     if generator.components:
         _check_attention(generator)
+    _check_discriminator(discriminator)

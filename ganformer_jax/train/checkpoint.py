@@ -7,31 +7,32 @@ compared with their checksums, and a damaged checkpoint gives way to the newest 
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from ganformer_jax.config import Config
-from ganformer_jax.config_files import differences, from_dict, to_dict
+from ganformer_jax.config_files import from_dict, to_dict
 from ganformer_jax.errors import UserError
+from ganformer_jax.train.checksums import by_path, changed, checksums
+from ganformer_jax.train.log import first_line
+from ganformer_jax.train.same_run import check_same_run
 from ganformer_jax.train.state import TrainState
 
 FOLDER = "checkpoints"
 METRIC = "swd"
 WEIGHTS = ("generator", "discriminator", "ema", "constants", "w_average")
 
-# What may change between one command and the next on the same run.
-FREE = ("data.directory", "data.threads", "train.total_kimg", "train.devices", "train.platform")
-FREE += ("train.log_kimg", "train.image_kimg", "train.metric_kimg", "train.metric_images")
-FREE += ("train.checkpoint_kimg", "train.checkpoints_kept")
+
+class _Damage(Exception):
+    """A checkpoint that cannot be read; says why in one line."""
 
 
 class Checkpoints:
@@ -83,26 +84,28 @@ class Checkpoints:
           state: on its devices.
           config: of the run.
           metric: lower is better; None or NaN never counts as best.
+
+        Raises:
+          UserError: when this or the checkpoint before cannot be written.
         """
         if step in self.steps():
             return
         metrics = None
         if metric is not None and math.isfinite(metric):
             metrics = {METRIC: float(metric)}
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                config=ocp.args.JsonSave(to_dict(config)),
-                checksums=ocp.args.JsonSave(checksums(state)),
-            ),
-            metrics=metrics,
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            config=ocp.args.JsonSave(to_dict(config)),
+            checksums=ocp.args.JsonSave(checksums(state)),
         )
+        with self._writing():
+            self._manager.save(step, args=args, metrics=metrics)
 
     def restore(self, abstract: TrainState, asked: Config) -> TrainState | None:
         """Restores the newest checkpoint that is not damaged.
 
-        Damaged newer ones are renamed `damaged-<step>`, so that training can pass them again.
+        Damaged newer ones are then renamed `damaged-<step>`, so that training can pass them
+        again. If none can be restored, all stay as they are.
 
         Args:
           abstract: shapes, dtypes and shardings to restore to.
@@ -112,33 +115,26 @@ class Checkpoints:
           the state, or None if there is no checkpoint.
 
         Raises:
-          UserError: when every checkpoint is damaged, or the run is of another config.
+          UserError: when no checkpoint can be restored, or the run is of another config.
         """
-        steps = self.steps()
-        for step in reversed(steps):
-            saved = self._try_config(step)
-            if saved is not None:  # before the arrays: those of another config look damaged
-                check_same_run(saved, asked, self.run)
-                state = self._try(step, abstract)
-                if state is not None:
-                    return state
-            self.warn(f"warning: checkpoint {step} in {self.run} is damaged; trying an older one")
-            self._set_aside(step)
-        if steps:
-            raise UserError(f"every checkpoint in {self.run} is damaged")
+        damaged, reason = [], ""
+        for step in reversed(self.steps()):
+            try:
+                # The config first: arrays of another one look damaged.
+                check_same_run(self._read_config(step), asked, self.run)
+                state = self._read_state(step, abstract)
+            except _Damage as error:
+                damaged, reason = [*damaged, step], str(error)
+                self.warn(
+                    f"warning: checkpoint {step} in {self.run} is damaged ({reason}); "
+                    "trying an older one"
+                )
+                continue
+            self._set_aside(damaged)
+            return state
+        if damaged:
+            raise UserError(f"every checkpoint in {self.run} is damaged: {reason}")
         return None
-
-    def config(self, step: int | None = None) -> Config:
-        """Reads the config of a checkpoint, by default of the newest.
-
-        Raises:
-          UserError: when there is none, or it cannot be read.
-        """
-        step = self._newest() if step is None else step
-        config = self._try_config(step)
-        if config is None:
-            raise UserError(f"checkpoint {step} in {self.run} is missing or damaged")
-        return config
 
     def best_step(self) -> int | None:
         """Finds the checkpoint with the lowest metric among those kept."""
@@ -146,65 +142,75 @@ class Checkpoints:
         found = {s: m[METRIC] for s, m in scores.items() if m and METRIC in m}
         return min(found, key=found.__getitem__) if found else None
 
-    def weights(self, step: int | None = None) -> dict[str, Any]:
-        """Reads only the weights and averages, as host arrays.
+    def weights(self, step: int | None = None) -> tuple[dict[str, Any], Config]:
+        """Reads only the weights and averages, as host arrays, and the config they belong to.
 
         Args:
           step: by default the newest that is not damaged.
 
         Returns:
-          the parts of the state named in `WEIGHTS`, as nested dicts.
+          the parts of the state named in `WEIGHTS`, as nested dicts; and the config.
 
         Raises:
           UserError: when there is no such checkpoint, or it is damaged.
         """
-        self._newest()
-        candidates = self.steps()[::-1] if step is None else [step]
-        if step is not None and step not in self.steps():
-            raise UserError(f"no checkpoint {step} in {self.run}: there are {self.steps()}")
-        for candidate in candidates:
-            found = self._try_weights(candidate)
-            if found is not None:
-                return found
-            self.warn(f"warning: checkpoint {candidate} in {self.run} is damaged")
-        raise UserError(f"no undamaged checkpoint in {self.run}")
-
-    def wait(self) -> None:
-        """Waits until everything is on disk; raises what went wrong there."""
-        self._manager.wait_until_finished()
-
-    def close(self) -> None:
-        """Waits and lets go of the folder."""
-        self._manager.close()
-
-    def _newest(self) -> int:
         steps = self.steps()
         if not steps:
             raise UserError(f"no checkpoint in {self.run}")
-        return steps[-1]
+        if step is not None and step not in steps:
+            raise UserError(f"no checkpoint {step} in {self.run}: there are {steps}")
+        reason = ""
+        for candidate in steps[::-1] if step is None else [step]:
+            try:
+                return self._read_weights(candidate), self._read_config(candidate)
+            except _Damage as error:
+                reason = str(error)
+            self.warn(f"warning: checkpoint {candidate} in {self.run} is damaged ({reason})")
+        raise UserError(f"no undamaged checkpoint in {self.run}: {reason}")
 
-    def _try_config(self, step: int) -> Config | None:
-        args = ocp.args.Composite(config=ocp.args.JsonRestore())
+    def wait(self) -> None:
+        """Waits until everything is on disk.
+
+        Raises:
+          UserError: when it cannot be written.
+        """
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, as `wait` does, and lets go of the folder."""
+        with self._writing():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Says in one line what goes wrong on disk, now or since the last call."""
         try:
+            yield
+        except Exception as error:  # of many kinds: Orbax and TensorStore have their own
+            raise UserError(
+                f"cannot write checkpoint to {self.run}: {first_line(error)}; "
+                "the previous ones are kept"
+            ) from error
+
+    def _read_config(self, step: int) -> Config:
+        args = ocp.args.Composite(config=ocp.args.JsonRestore())
+        with _reading():
             values = self._manager.restore(step, args=args)["config"]
-        except Exception:  # whatever Orbax or JSON make of broken files
-            return None
         return from_dict(Config, values)
 
-    def _try(self, step: int, abstract: TrainState) -> TrainState | None:
+    def _read_state(self, step: int, abstract: TrainState) -> TrainState:
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract), checksums=ocp.args.JsonRestore()
         )
-        try:
+        with _reading():
             found = self._manager.restore(step, args=args)
-        except Exception:  # as above
-            return None
-        return found["state"] if _intact(found["state"], found["checksums"]) else None
+            return _intact(found["state"], found["checksums"])
 
-    def _try_weights(self, step: int) -> dict[str, Any] | None:
+    def _read_weights(self, step: int) -> dict[str, Any]:
         folder = self.run.absolute() / FOLDER / str(step) / "state"
         reader = ocp.PyTreeCheckpointer()
-        try:
+        with _reading():
             tree: Any = reader.metadata(folder).item_metadata
             wanted = {
                 name: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), part)
@@ -215,29 +221,32 @@ class Checkpoints:
             args = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True)
             found = reader.restore(folder, args=args)
             sums = ocp.args.Composite(checksums=ocp.args.JsonRestore())
-            expected = self._manager.restore(step, args=sums)["checksums"]
-        except Exception:  # as above
-            return None
-        return found if _intact(found, expected) else None
+            return _intact(found, self._manager.restore(step, args=sums)["checksums"])
 
-    def _set_aside(self, step: int) -> None:
-        folder = self.run / FOLDER / str(step)
-        folder.rename(folder.with_name(f"damaged-{step}"))
-        self._manager.reload()
+    def _set_aside(self, steps: list[int]) -> None:
+        for step in steps:
+            folder = self.run / FOLDER / str(step)
+            folder.rename(folder.with_name(f"damaged-{step}"))
+        if steps:
+            self._manager.reload()
 
 
-def check_same_run(saved: Config, asked: Config, run: str | pathlib.Path) -> None:
-    """Refuses to continue a run as another experiment.
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """Takes whatever Orbax, TensorStore or JSON make of broken files for damage."""
+    try:
+        yield
+    except _Damage:
+        raise
+    except Exception as error:
+        raise _Damage(first_line(error)) from error
 
-    Length, devices and what is written may change; see `FREE`.
 
-    Raises:
-      UserError: which lists the fields that differ.
-    """
-    changed = {n: v for n, v in differences(saved, asked).items() if n not in FREE}
-    if changed:
-        listed = ", ".join(f"{name} was {a}, now {b}" for name, (a, b) in changed.items())
-        raise UserError(f"{run} holds a run of another config ({listed}): choose another --workdir")
+def _intact(tree: Any, expected: Mapping[str, int]) -> Any:
+    wrong = changed(tree, expected)
+    if wrong:
+        raise _Damage(f"the checksum of {wrong[0]} is wrong")
+    return tree
 
 
 def adopt_weights(state: TrainState, weights: Mapping[str, Any], source: str) -> TrainState:
@@ -252,7 +261,7 @@ def adopt_weights(state: TrainState, weights: Mapping[str, Any], source: str) ->
       UserError: when an array is missing, left over, or of another shape.
     """
     own = {name: getattr(state, name) for name in WEIGHTS}
-    mine, theirs = _by_path(own), _by_path({name: weights[name] for name in WEIGHTS})
+    mine, theirs = by_path(own), by_path({name: weights[name] for name in WEIGHTS})
     wrong = [f"{path} is missing there" for path in mine if path not in theirs]
     wrong += [f"{path} is only there" for path in theirs if path not in mine]
     wrong += [
@@ -268,38 +277,3 @@ def adopt_weights(state: TrainState, weights: Mapping[str, Any], source: str) ->
         for path, leaf in mine.items()
     ]
     return state.replace(**jax.tree.unflatten(jax.tree.structure(own), leaves))
-
-
-def checksums(tree: Any) -> dict[str, int]:
-    """Computes a checksum of every array, on its own devices.
-
-    It is the sum of the array's words, each times an odd number of its place, modulo 2^32: it
-    changes with any single word, and does not depend on how the array is divided over devices.
-
-    Returns:
-      dotted path of the array, mapped to its checksum.
-    """
-    paths = list(_by_path(tree))
-    return dict(zip(paths, np.asarray(_sums(jax.tree.leaves(tree))).tolist(), strict=True))
-
-
-@jax.jit
-def _sums(leaves: list[jax.Array]) -> jax.Array:
-    return jnp.stack([_sum(leaf) for leaf in leaves])
-
-
-def _sum(leaf: jax.Array) -> jax.Array:
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
-    unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
-    words = jax.lax.bitcast_convert_type(leaf, unsigned).astype(jnp.uint32).ravel()
-    return jnp.sum(words * (2 * jnp.arange(words.size, dtype=jnp.uint32) + 1), dtype=jnp.uint32)
-
-
-def _intact(tree: Any, expected: Mapping[str, int]) -> bool:
-    return all(expected.get(path) == value for path, value in checksums(tree).items())
-
-
-def _by_path(tree: Any) -> dict[str, Any]:
-    join = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
-    return {join(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}

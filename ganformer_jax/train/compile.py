@@ -14,6 +14,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ganformer_jax.config import Config
 from ganformer_jax.errors import UserError
+from ganformer_jax.models.validate import check_range
 from ganformer_jax.train.state import Optimizers, TrainState, create_state
 from ganformer_jax.train.steps import Batch, Game, Info
 
@@ -32,13 +33,14 @@ def find_devices(platform: str | None = None, count: int | None = None) -> list[
     Raises:
       UserError: when there is no such accelerator, or there are too few devices.
     """
-    if platform:
-        jax.config.update("jax_platforms", "cuda,rocm" if platform == "gpu" else platform)
+    if platform and platform != "gpu":  # which has several names in jax, and all must be there
+        jax.config.update("jax_platforms", platform)
     try:
         devices = jax.devices()
     except RuntimeError as error:
         raise UserError(f"no {platform or 'device'} found: jax cannot use one here") from error
-    if platform and devices[0].platform != platform:
+    found = "gpu" if devices[0].platform in ("gpu", "cuda", "rocm") else devices[0].platform
+    if platform and found != platform:
         raise UserError(f"no {platform} found: jax runs on {devices[0].platform} here")
     if count is not None and not 1 <= count <= len(devices):
         raise UserError(f"train.devices is {count}, but there are {len(devices)}")
@@ -51,29 +53,30 @@ def check_training(config: Config, devices: int) -> None:
     Raises:
       UserError: which names the option.
     """
-    loss, options = config.loss, config.optimizer
-    probabilities = {
-        "loss.style_mixing": loss.style_mixing,
-        "loss.component_mixing": loss.component_mixing,
-        "loss.path_length_decay": loss.path_length_decay,
-        "optimizer.beta1": options.beta1,
-        "optimizer.beta2": options.beta2,
-        "optimizer.w_average_beta": options.w_average_beta,
-    }
-    for name, value in probabilities.items():
-        if not 0 <= value <= 1:
-            raise UserError(f"{name} is {value}; it should be from 0 to 1")
-    counts = {
-        "loss.r1_gamma": loss.r1_gamma,
-        "loss.r1_interval": loss.r1_interval,
-        "loss.path_length_weight": loss.path_length_weight,
-        "loss.path_length_interval": loss.path_length_interval,
-        "optimizer.learning_rate": options.learning_rate,
-        "optimizer.ema_kimg": options.ema_kimg,
-    }
-    for name, value in counts.items():
-        if value < 0:
-            raise UserError(f"{name} is {value}; it should be 0 or more")
+    loss, options, data, length = config.loss, config.optimizer, config.data, config.train
+    check_range("loss.style_mixing", loss.style_mixing, 0, 1)
+    check_range("loss.component_mixing", loss.component_mixing, 0, 1)
+    check_range("loss.path_length_decay", loss.path_length_decay, 0, 1)
+    check_range("loss.r1_gamma", loss.r1_gamma)
+    check_range("loss.r1_interval", loss.r1_interval)
+    check_range("loss.path_length_weight", loss.path_length_weight)
+    check_range("loss.path_length_interval", loss.path_length_interval)
+    check_range("loss.path_length_batch_shrink", loss.path_length_batch_shrink, 1)
+    check_range("loss.wgan_epsilon", loss.wgan_epsilon)
+    check_range("optimizer.learning_rate", options.learning_rate)
+    check_range("optimizer.beta1", options.beta1, 0, 1)
+    check_range("optimizer.beta2", options.beta2, 0, 1)
+    check_range("optimizer.epsilon", options.epsilon)
+    check_range("optimizer.ema_kimg", options.ema_kimg)
+    check_range("optimizer.ema_rampup", options.ema_rampup)
+    check_range("optimizer.w_average_beta", options.w_average_beta, 0, 1)
+    check_range("data.threads", data.threads)
+    check_range("data.train_images", data.train_images, 1)
+    check_range("data.held_out_images", data.held_out_images, 1)
+    check_range("train.seed", length.seed, 0, 2**32 - 1)
+    check_range("train.metric_images", length.metric_images, 1)
+    for name in ("total", "log", "image", "metric", "checkpoint"):
+        check_range(f"train.{name}_kimg", getattr(length, f"{name}_kimg"))
     _check_batch(config, devices)
 
 
@@ -82,7 +85,7 @@ def _check_batch(config: Config, devices: int) -> None:
     if batch < 1 or batch % devices:
         raise UserError(f"train.batch_size {batch} does not divide over {devices} devices")
     if loss.path_length_weight and loss.path_length_interval:
-        shrink = max(loss.path_length_batch_shrink, 1)
+        shrink = loss.path_length_batch_shrink
         if batch % (devices * shrink):
             raise UserError(
                 f"train.batch_size {batch} does not divide by loss.path_length_batch_shrink "

@@ -10,6 +10,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ganformer_jax.errors import UserError
+
 
 class Log:
     """`metrics.jsonl` and TensorBoard events of one run.
@@ -19,6 +21,9 @@ class Log:
     Attributes:
       run: the run's folder.
       start: rounds done so far.
+
+    Raises:
+      UserError: when `metrics.jsonl` holds something else.
     """
 
     def __init__(self, run: pathlib.Path, start: int):
@@ -26,7 +31,7 @@ class Log:
 
         path = run / "metrics.jsonl"
         if path.exists():
-            kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= start]
+            kept = [line for line in _whole_lines(path) if _step(path, line) <= start]
             replacement = path.with_suffix(".tmp")
             replacement.write_text("".join(kept))
             replacement.replace(path)
@@ -49,7 +54,15 @@ class Log:
 
 def _whole_lines(path: pathlib.Path) -> list[str]:
     """Reads all lines but one cut off by a crash."""
-    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    text = path.read_text(errors="replace")
+    return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _step(path: pathlib.Path, line: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} has a line that is not of a run: {line.strip()[:80]}") from error
 
 
 def memory_gib(device: Any) -> float:
@@ -92,3 +105,9 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours}h{minutes % 60:02d}m"
     return f"{minutes}m{seconds % 60:02d}s" if minutes else f"{seconds}s"
+
+
+def first_line(error: BaseException) -> str:
+    """Words an exception of another library in one line: its kind and its first sentence."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -21,10 +21,10 @@ from ganformer_jax.config import Config
 from ganformer_jax.config_files import to_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import validate_networks
-from ganformer_jax.train.allocator import keep_freed_memory
 from ganformer_jax.train.checkpoint import Checkpoints, adopt_weights
 from ganformer_jax.train.compile import CompiledGame, Device, find_devices, prefetch
 from ganformer_jax.train.log import Log, duration, memory_gib, progress
+from ganformer_jax.train.same_run import check_new_run
 
 Batches = Callable[[int], Iterator[dict[str, np.ndarray]]]
 """Given the rounds already played, goes on with this process's share of the batches."""
@@ -84,8 +84,6 @@ def train(
     """
     validate_networks(config.generator, config.discriminator)
     devices = find_devices(config.train.platform, config.train.devices)
-    if devices[0].platform == "cpu":
-        keep_freed_memory()
     training = _Training(config, pathlib.Path(run), devices, observers, say)
     try:
         training.start(init_from)
@@ -129,6 +127,7 @@ class _Training:
             state = self.checkpoints.restore(self.game.abstract_state(), self.config)
         self.resumed = state is not None
         if state is None:
+            check_new_run(self.config, self.run)
             weights = _weights_of(init_from, self.say) if init_from else None
             state = self.game.create(jax.random.key(self.config.train.seed))
             if init_from and weights:
@@ -136,16 +135,17 @@ class _Training:
         self.state, self.step = state, int(state.step)
         self.images = int(state.images_seen)
         if self.leader:
-            (self.run / "config.json").write_text(json.dumps(to_dict(self.config), indent=2) + "\n")
             self.log = Log(self.run, self.step)
+            (self.run / "config.json").write_text(json.dumps(to_dict(self.config), indent=2) + "\n")
+        self._greet("; --init-from has no effect" if init_from and self.resumed else "")
+
+    def _greet(self, remark: str) -> None:
         count = len(self.game.devices)
         where = f"{count} {self.game.devices[0].device_kind} device{'s' if count > 1 else ''}"
-        verb = (
-            f"continuing {self.run} at {self.images / 1000:.1f} kimg"
-            if self.resumed
-            else (f"training in {self.run}")
-        )
-        self.say(f"{verb} on {where}, up to {self.config.train.total_kimg:g} kimg")
+        verb = f"training in {self.run}"
+        if self.resumed:
+            verb = f"continuing {self.run} at {self.images / 1000:.1f} kimg"
+        self.say(f"{verb} on {where}, up to {self.config.train.total_kimg:g} kimg{remark}")
 
     def play(self, batches: Batches) -> bool:
         """Plays the rounds that are left."""
@@ -162,6 +162,7 @@ class _Training:
                 self.state, info = self.game.step(self.state, batch, self.step)
                 self.step, self.images = self.step + 1, self.images + options.batch_size
                 self.infos.append(info)
+                self.metric = None  # of an earlier round
                 last = self.step == self.total
                 if last or stopped.is_set() or self._due(options.log_kimg):
                     self._report()
@@ -249,7 +250,7 @@ def _weights_of(run: str, say: Callable[[str], None]) -> dict[str, Any]:
         raise UserError(f"no run in {run}")
     source = Checkpoints(run, warn=say, read_only=True)
     try:
-        return source.weights()
+        return source.weights()[0]
     finally:
         source.close()
 

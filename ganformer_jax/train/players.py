@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 Batch = dict[str, Any]
 """`images`: uint8 [batch, height, width, channels]; `labels`: float32 [batch, label size]."""
 
-# A draw's key is the state's, folded with the step and then with a place in this table. Append
-# only: another order would change every run.
+# A draw's key is the state's, folded with the step and then with a place in this table: a row of
+# STRIDE for every phase. Append only: another order would change every run.
 PHASES = ("generator", "path_length", "discriminator")
 DRAWS = ("z", "noise", "dropout", "components", "pixels", "style_z", "style", "part_z", "part")
+STRIDE = 32
+assert len(DRAWS) <= STRIDE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,14 +124,17 @@ class Players:
         return self._split(batch["images"].astype(jnp.float32) / 127.5 - 1)
 
     def _labels(self, batch: Batch, count: int | None = None) -> Float[Array, "batch c"] | None:
-        """Labels, of real and of generated images alike; the first `count` of the whole batch."""
+        """Labels of real and of generated images; only of the whole batch's first `count`."""
         if not self.config.generator.label_size:
             return None
-        return self._split(batch["labels"][: count and count // self._devices()])
+        labels = batch["labels"]
+        if self.axis_name is None or count is None:
+            return self._split(labels[:count])
+        return self._share(lax.all_gather(labels, self.axis_name, tiled=True)[:count])
 
     def _keys(self, state: TrainState, phase: str) -> dict[str, Key[Array, ""]]:
         key = jax.random.fold_in(state.key, state.step)
-        start = PHASES.index(phase) * len(DRAWS)
+        start = PHASES.index(phase) * STRIDE
         return {name: jax.random.fold_in(key, start + i) for i, name in enumerate(DRAWS)}
 
     def _rngs(self, keys: dict[str, Key[Array, ""]]) -> dict[str, Key[Array, ""]]:
@@ -143,10 +148,12 @@ class Players:
     def _normal(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "batch ..."]:
         """Draws for the whole batch and keeps this device's share, if there is an axis."""
         drawn = self._split(jax.random.normal(key, shape))
-        if self.axis_name is None:
-            return drawn
-        share = shape[0] // self._devices()
-        return lax.dynamic_slice_in_dim(drawn, lax.axis_index(self.axis_name) * share, share)
+        return drawn if self.axis_name is None else self._share(drawn)
+
+    def _share(self, whole: jax.Array) -> jax.Array:
+        """Takes this device's share of what all devices of the axis have."""
+        share = whole.shape[0] // self._devices()
+        return lax.dynamic_slice_in_dim(whole, lax.axis_index(self.axis_name) * share, share)
 
     def _devices(self) -> int:
         return 1 if self.axis_name is None else lax.axis_size(self.axis_name)

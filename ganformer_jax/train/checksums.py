@@ -1,0 +1,48 @@
+"""Checksums of arrays, to notice a flipped bit in what was stored."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def checksums(tree: Any) -> dict[str, int]:
+    """Computes a checksum of every array, on its own devices.
+
+    It is the sum of the array's words, each times an odd number of its place, modulo 2^32: it
+    changes with any single word, and does not depend on how the array is divided over devices.
+
+    Returns:
+      dotted path of the array, mapped to its checksum.
+    """
+    paths = list(by_path(tree))
+    return dict(zip(paths, np.asarray(_sums(jax.tree.leaves(tree))).tolist(), strict=True))
+
+
+@jax.jit
+def _sums(leaves: list[jax.Array]) -> jax.Array:
+    return jnp.stack([_sum(leaf) for leaf in leaves])
+
+
+def _sum(leaf: jax.Array) -> jax.Array:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
+    words = jax.lax.bitcast_convert_type(leaf, unsigned).astype(jnp.uint32).ravel()
+    return jnp.sum(words * (2 * jnp.arange(words.size, dtype=jnp.uint32) + 1), dtype=jnp.uint32)
+
+
+def changed(tree: Any, expected: Mapping[str, int]) -> list[str]:
+    """Lists the arrays whose checksum is not the expected one, by dotted path."""
+    return [path for path, value in checksums(tree).items() if expected.get(path) != value]
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+    """Maps the dotted path of every leaf to the leaf."""
+    join = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
+    return {join(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}

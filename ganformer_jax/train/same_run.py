@@ -1,0 +1,52 @@
+"""Whether a folder may be continued, or started in: nothing of another run is overwritten."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+from ganformer_jax.config import Config
+from ganformer_jax.config_files import differences, from_dict
+from ganformer_jax.errors import UserError
+from ganformer_jax.train.log import first_line
+
+# What may change between one command and the next on the same run.
+FREE = ("data.directory", "data.threads", "train.total_kimg", "train.devices", "train.platform")
+FREE += ("train.log_kimg", "train.image_kimg", "train.metric_kimg", "train.metric_images")
+FREE += ("train.checkpoint_kimg", "train.checkpoints_kept")
+
+
+def check_same_run(saved: Config, asked: Config, run: str | pathlib.Path) -> None:
+    """Refuses to continue a run as another experiment.
+
+    Length, devices and what is written may change; see `FREE`.
+
+    Raises:
+      UserError: which lists the fields that differ.
+    """
+    changed = {n: v for n, v in differences(saved, asked).items() if n not in FREE}
+    if changed:
+        listed = ", ".join(f"{name} was {a}, now {b}" for name, (a, b) in changed.items())
+        raise UserError(f"{run} holds a run of another config ({listed}): choose another --workdir")
+
+
+def check_new_run(asked: Config, run: str | pathlib.Path) -> None:
+    """Refuses to start in a folder without checkpoints that holds what is left of another run.
+
+    Raises:
+      UserError: when it has damaged checkpoints, or the config or the numbers of another run.
+    """
+    run, another = pathlib.Path(run), "choose another --workdir"
+    damaged = sorted(path.name for path in run.glob("checkpoints/damaged-*"))
+    if damaged:
+        raise UserError(f"{run} has only damaged checkpoints ({', '.join(damaged)}): {another}")
+    path, metrics = run / "config.json", run / "metrics.jsonl"
+    if not path.exists():
+        if metrics.exists() and metrics.stat().st_size:
+            raise UserError(f"{metrics} is of another run: {another}")
+        return
+    try:
+        saved = from_dict(Config, json.loads(path.read_text()))
+    except (OSError, ValueError, UserError) as error:
+        raise UserError(f"{path} is not of such a run ({first_line(error)}): {another}") from error
+    check_same_run(saved, asked, run)
