@@ -4,8 +4,8 @@ Data, widths and optimisation are those of scenes.py, style mixing off included.
 
 Command:   python run.py train --config configs/scenes_stylegan2.py
 Hardware:  two CPU cores
-Cost:      less than scenes.py
-Expected:  see scenes.py
+Cost:      less than scenes.py; not measured
+Expected:  not measured
 """
 
 from ganformer_jax.config import (
@@ -35,7 +35,7 @@ config = Config(
     loss=LossConfig(r1_gamma=1.0, style_mixing=0.0),
     optimizer=OptimizerConfig(learning_rate=2e-3, ema_kimg=5.0),
     train=TrainConfig(
-        total_kimg=60.0,
+        total_kimg=40.0,
         batch_size=16,
         log_kimg=1.0,
         image_kimg=10.0,
