@@ -1,10 +1,11 @@
 """GANformer, generative adversarial transformers, in JAX and Flax.
 
-The functional API: networks and their configs, losses, and the pure update steps on a train state.
-It needs jax, flax and what these two bring. Published weights come in through
-`ganformer_jax.convert`; data, metrics, pictures and the command line are imported by name too.
+The functional API: networks and their configs, losses, the pure update steps on a train state, and
+`convert`, through which published weights come in. It needs jax, flax and what these two bring.
+Data, metrics, pictures and the command line are imported by name.
 """
 
+from ganformer_jax import convert
 from ganformer_jax.config import (
     AttentionConfig,
     Config,
@@ -66,6 +67,7 @@ __all__ = [
     "TrainState",
     "UserError",
     "broadcast_layers",
+    "convert",
     "create_state",
     "make_optimizers",
     "mix_components",

@@ -69,7 +69,8 @@ def run(arguments: Sequence[str], program: str) -> None:
     samples = sampler(variables, seeds, labels, options.truncation_psi, options.truncation_cutoff)
     for path, image in zip(paths, samples.images, strict=True):
         visualize.save_png(path, image[..., 0] if image.shape[-1] == 1 else image)
-    visualize.save_png(figures[0], visualize.image_grid(samples.images))
+    scale = max(1, 64 // config.resolution)
+    visualize.save_png(figures[0], visualize.image_grid(samples.images, scale=scale))
     if samples.attention:
         visualize.save_png(figures[1], attention_figure(samples, options.attention_rows))
     print(f"wrote {len(paths)} images and {', '.join(p.name for p in figures)} to {folder}")
