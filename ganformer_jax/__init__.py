@@ -37,7 +37,8 @@ from ganformer_jax.models import (
     truncate,
     validate_networks,
 )
-from ganformer_jax.nn.attention import BipartiteAttention, ComponentUpdate, KMeans
+from ganformer_jax.nn.attention import BipartiteAttention, KMeans
+from ganformer_jax.nn.component_update import ComponentUpdate
 from ganformer_jax.train.state import Optimizers, TrainState, create_state, make_optimizers
 from ganformer_jax.train.steps import Game
 

@@ -257,7 +257,7 @@ class TrainConfig:
     seed: int = 0
     """Seed of weights, latents and data order."""
     devices: int | None = None
-    """Devices to use; by default all of them."""
+    """Devices to use; by default all, and of a CPU as many as its cores and the batch allow."""
     platform: Literal["cpu", "gpu", "tpu"] | None = None
     """Accelerator to require; by default whatever jax finds."""
     log_kimg: float = 1.0

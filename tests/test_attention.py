@@ -9,12 +9,12 @@ import pytest
 
 from ganformer_jax.nn.attention import (
     BipartiteAttention,
-    ComponentUpdate,
     KMeans,
     assignments,
     normalize_attended,
     upsample_assignments,
 )
+from ganformer_jax.nn.component_update import ComponentUpdate
 
 BATCH, PIXELS, COMPONENTS, CHANNELS, WIDTH = 2, 16, 3, 8, 6
 

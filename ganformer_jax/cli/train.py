@@ -46,9 +46,10 @@ def run(arguments: Sequence[str], program: str) -> None:
 
     from ganformer_jax.cli.observers import Data, observers  # reading data needs much more
     from ganformer_jax.train import loop
-    from ganformer_jax.train.allocator import keep_freed_memory
     from ganformer_jax.train.compile import find_devices
+    from ganformer_jax.train.cpu import keep_freed_memory, one_device_per_core
 
+    one_device_per_core(config)
     if find_devices(config.train.platform, config.train.devices)[0].platform == "cpu":
         keep_freed_memory()  # before much is allocated
     data = Data(config)

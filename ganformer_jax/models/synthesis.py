@@ -7,16 +7,15 @@ the synthesis network of StyleGAN2 (arXiv 1912.04958).
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.models.attention_layer import AttentionLayer, Call, Carried
 from ganformer_jax.nn import resample
-from ganformer_jax.nn.attention import BipartiteAttention, ComponentUpdate, KMeans
 from ganformer_jax.nn.layers import (
     EqualizedConvolution,
     EqualizedDense,
@@ -24,35 +23,12 @@ from ganformer_jax.nn.layers import (
     Noise,
     leaky_relu,
 )
-from ganformer_jax.nn.positions import GridPositions
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 STEM_RESOLUTION = 4
 RESIDUAL_GAIN = math.sqrt(0.5)
-
-
-class Carried(NamedTuple):
-    """What one attention layer hands to the next.
-
-    Attributes:
-        components_BxTxW: Components as updated by earlier layers; None to read them from w.
-        assignments_BxNxTxF: Shares of image positions in the components' centroids.
-    """
-
-    components_BxTxW: Array | None = None
-    assignments_BxNxTxF: Array | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """What every layer of one call shares: noise mode, components' positions and mask, dropout."""
-
-    noise: str
-    position_TxP: Array | None
-    mask_BxT: Array | None
-    train: bool
 
 
 def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
@@ -70,87 +46,6 @@ def num_layers(config: GeneratorConfig) -> int:
     blocks = len(resolutions(config))
     stem = config.synthesis.stem != "constant"
     return 2 * blocks - 1 + stem + config.synthesis.last_convolution + 1
-
-
-class AttentionLayer(nn.Module):
-    """The image attends to the components; then, by choice, components to each other and to it."""
-
-    config: GeneratorConfig
-
-    @nn.compact
-    def __call__(
-        self, x_BxHxWxC: Array, components_BxTxW: Array, carried: Carried, call: Call
-    ) -> tuple[Array, Float[Array, "b t n h w"], Carried]:
-        """Updated image features, attention maps, and what the next layer needs."""
-        config, attention = self.config, self.config.attention
-        batch, height, width, channels = x_BxHxWxC.shape
-        x = x_BxHxWxC.reshape(batch, height * width, channels)
-        grid = self._grid_positions(height)
-        kmeans = None
-        if attention.kmeans_iterations:
-            kmeans = KMeans(
-                attention.kmeans_iterations,
-                attention.kmeans_carried,
-                attention.kmeans_weight_per_iteration,
-            )
-        top_down = BipartiteAttention(
-            heads=attention.heads,
-            integration=attention.integration,
-            norm=attention.norm,
-            dropout=attention.dropout,
-            gate_x=attention.gate_image,
-            gate_y=attention.gate_latents,
-            kmeans=kmeans,
-            name="top_down",
-        )
-        x, probabilities, shares = top_down(
-            x,
-            components_BxTxW,
-            grid,
-            call.position_TxP,
-            carried_BxNxTxG=carried.assignments_BxNxTxF,
-            mask_BxT=call.mask_BxT,
-            train=call.train,
-        )
-        updated = self._update_components(components_BxTxW, x, grid, call)
-        maps = probabilities.reshape(batch, attention.heads, height, width, config.components)
-        maps = jnp.transpose(maps, (0, 4, 1, 2, 3))
-        return x.reshape(x_BxHxWxC.shape), maps, Carried(updated, shares)
-
-    def _grid_positions(self, size: int) -> Array:
-        positions = self.config.positions
-        width = positions.size or self.config.w_size
-        module = GridPositions(
-            size, width, positions.kind, positions.directions, positions.init, name="positions"
-        )
-        return module()
-
-    def _update_components(self, components, x, grid, call: Call) -> Array | None:
-        """Components after attending to each other and to the image; None if they do neither."""
-        attention = self.config.attention
-        settings = {"heads": attention.heads, "dropout": attention.dropout}
-        updated = None
-        if self.config.components_attend_components:
-            update = ComponentUpdate(
-                **settings,
-                gate_x=attention.gate_latents,
-                gate_y=attention.gate_latents,
-                name="among_components",
-            )
-            position = call.position_TxP
-            updated = update(
-                components, components, position, position, mask_BxF=call.mask_BxT, train=call.train
-            )
-        if self.config.components_attend_image:
-            update = ComponentUpdate(
-                **settings,
-                gate_x=attention.gate_latents,
-                gate_y=attention.gate_image,
-                name="bottom_up",
-            )
-            start = components if updated is None else updated
-            updated = update(start, x, call.position_TxP, grid, train=call.train)
-        return updated
 
 
 class SynthesisLayer(nn.Module):

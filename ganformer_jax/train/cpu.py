@@ -1,0 +1,65 @@
+"""What training on a CPU profits from; none of it takes effect once jax has been used."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+import jax
+
+from ganformer_jax.config import Config
+
+# Parameters of mallopt(3) and values for them.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
+_NEVER, _PAD = 2**31 - 1, 256 << 20
+
+
+def one_device_per_core(config: Config) -> None:
+    """Makes jax take the CPU for several devices, as many as the cores and the batch allow.
+
+    XLA divides an operation over the cores only where that pays, and small ones never do; a
+    batch divided over devices keeps every core busy (docs/performance.md). Where the user has
+    chosen a number, with `train.devices`, JAX_NUM_CPU_DEVICES or XLA_FLAGS, that stays.
+    """
+    chosen = jax.config.jax_num_cpu_devices  # pyright: ignore[reportAttributeAccessIssue]
+    if chosen > 0 or "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    shrink = config.loss.path_length_batch_shrink if config.loss.path_length_weight else 1
+    cores, asked = usable_cores(), config.train.devices
+    count = largest_divisor(config.train.batch_size // max(shrink, 1), cores)
+    if asked is not None and 1 <= asked <= cores:
+        count = asked
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError:  # jax has looked for devices already
+        return
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)  # absent outside Linux
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def largest_divisor(number: int, limit: int) -> int:
+    """Largest divisor of a positive number that is not above a limit; 1 for other numbers."""
+    return max((n for n in range(1, min(number, limit) + 1) if number % n == 0), default=1)
+
+
+def keep_freed_memory() -> bool:
+    """Asks glibc to keep freed memory for reuse instead of returning it to the system.
+
+    XLA's CPU backend allocates every temporary anew in each call; without this, page faults
+    take about a sixth of the processor time of a 32x32 training step (docs/performance.md).
+
+    Returns:
+        Whether it took effect: only where the C library is glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    settings = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: _NEVER, _TOP_PAD: _PAD}
+    return all([mallopt(name, value) == 1 for name, value in settings.items()])
