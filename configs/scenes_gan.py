@@ -35,10 +35,10 @@ config = Config(
     ),
     discriminator=DiscriminatorConfig(channel_base=1024, channel_max=64),
     data=DataConfig(name="scenes", train_images=20_000, held_out_images=2_000),
-    loss=LossConfig(r1_gamma=1.0, style_mixing=0.0),
-    optimizer=OptimizerConfig(learning_rate=2e-3, ema_kimg=5.0),
+    loss=LossConfig(r1_gamma=0.3, style_mixing=0.0),
+    optimizer=OptimizerConfig(learning_rate=2.5e-3, ema_kimg=5.0),
     train=TrainConfig(
-        total_kimg=40.0,
+        total_kimg=50.0,
         batch_size=16,
         log_kimg=1.0,
         image_kimg=10.0,

@@ -1,7 +1,8 @@
 """GANformer, generative adversarial transformers, in JAX and Flax.
 
-The functional API: networks and their configs, losses, the pure update steps on a train state, and
-`convert`, through which published weights come in. It needs jax, flax and what these two bring.
+The functional API: networks and their configs, losses, the pure update steps on a train state,
+`load` for trained generators, and `convert`, through which published weights come in. It needs jax,
+flax and what these two bring.
 Data, metrics, pictures and the command line are imported by name.
 """
 
@@ -20,6 +21,7 @@ from ganformer_jax.config import (
     TrainConfig,
 )
 from ganformer_jax.errors import UserError
+from ganformer_jax.load import load
 from ganformer_jax.losses import (
     DISCRIMINATOR_LOSSES,
     GENERATOR_LOSSES,
@@ -70,6 +72,7 @@ __all__ = [
     "broadcast_layers",
     "convert",
     "create_state",
+    "load",
     "make_optimizers",
     "mix_components",
     "mix_layers",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import pathlib
 import re
 import runpy
@@ -26,10 +27,10 @@ T = TypeVar("T")
 
 
 def load_config(path: str | pathlib.Path) -> Config:
-    """Runs a config file and returns its `config`, every value checked against its type.
+    """Reads an experiment from a file, every value checked against its type.
 
     Args:
-      path: a Python file that defines `config = Config(...)`.
+      path: a Python file that defines `config = Config(...)`, or a run's `config.json`.
 
     Raises:
       UserError: when the file is missing, does not run, defines no `config`, or a value has
@@ -39,6 +40,21 @@ def load_config(path: str | pathlib.Path) -> Config:
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         raise UserError(f"no config file {path}{_nearest(path.name, beside)}")
+    values = _json(path) if path.suffix == ".json" else to_dict(_python(path))
+    try:
+        return from_dict(Config, values)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _json(path: pathlib.Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+
+
+def _python(path: pathlib.Path) -> Config:
     try:
         config = runpy.run_path(str(path)).get("config")
     except SyntaxError as error:
@@ -49,10 +65,7 @@ def load_config(path: str | pathlib.Path) -> Config:
         raise UserError(f"{path}, line {_line_in(error, path)}: {_explain(error)}") from error
     if not isinstance(config, Config):
         raise UserError(f"{path} must define `config = Config(...)`")
-    try:
-        return from_dict(Config, to_dict(config))
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+    return config
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The command line: `train`, `sample` and `config`.
+"""The command line: `train`, `sample`, `import`, `export` and `config`.
 
 A mistake of the user ends in one line on standard error: exit code 2 for a command line that
 makes no sense, 1 for everything else.
@@ -18,8 +18,11 @@ from ganformer_jax.errors import UserError
 COMMANDS = {
     "train": "train a run, or continue it",
     "sample": "write images and attention maps from a run",
+    "import": "make a run out of a published snapshot",
+    "export": "write a run's generator to one file",
     "config": "print the experiment that options add up to",
 }
+MODULES = {"import": "import_snapshot"}  # where a module cannot have the command's name
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -61,7 +64,7 @@ def _dispatch(arguments: list[str], program: str) -> None:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
         _fail(f"unknown command {name}; {hint}", code=2)
-    command = importlib.import_module(f"ganformer_jax.cli.{name}")
+    command = importlib.import_module(f"ganformer_jax.cli.{MODULES.get(name, name)}")
     command.run(arguments[1:], f"{program} {name}")
 
 

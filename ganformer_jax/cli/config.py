@@ -20,7 +20,7 @@ class Options:
     """Print the experiment that a config file and options add up to."""
 
     config: pathlib.Path = DEFAULT_CONFIG
-    """Python file that defines `config = Config(...)`."""
+    """File that defines `config = Config(...)`, or a run's config.json."""
     list: bool = False
     """One option a line, as the command line spells it, instead of JSON."""
     experiment: Annotated[Config, tyro.conf.arg(name="")] = Config()

@@ -53,9 +53,11 @@ def run(arguments: Sequence[str], program: str) -> None:
 
     from ganformer_jax import visualize
     from ganformer_jax.cli.observers import attention_figure
+    from ganformer_jax.load import load_run
     from ganformer_jax.sampling import Sampler
 
-    config, variables = _load(options)
+    generator, variables = load_run(options.workdir, options.step, options.best)
+    config = generator.config
     labels = _labels(options, config)
     folder = options.out or options.workdir / "generated"
     seeds = range(options.seed, options.seed + options.count)
@@ -83,24 +85,6 @@ def _check(options: Options) -> None:
         raise UserError("seeds must be from 0 up, below 2^32")
     if options.best and options.step is not None:
         raise UserError("--best and --step exclude each other")
-
-
-def _load(options: Options) -> tuple[GeneratorConfig, dict]:
-    from ganformer_jax.train.checkpoint import Checkpoints
-
-    checkpoints = Checkpoints(options.workdir, read_only=True)
-    try:
-        step = checkpoints.best_step() if options.best else options.step
-        if options.best and step is None:
-            raise UserError(f"no checkpoint in {options.workdir} has a quality number")
-        weights, config = checkpoints.weights(step)
-    finally:
-        checkpoints.close()
-    return config.generator, {
-        "params": weights["ema"],
-        "constants": weights["constants"],
-        "moments": {"w_average": weights["w_average"]},
-    }
 
 
 def _attends(config: GeneratorConfig) -> bool:

@@ -22,7 +22,7 @@ class Options:
     """Train a run. The same command again continues it from its newest checkpoint."""
 
     config: pathlib.Path = DEFAULT_CONFIG
-    """Python file that defines `config = Config(...)`; its values are the defaults below."""
+    """File that defines `config = Config(...)`, or a run's config.json: the defaults below."""
     workdir: pathlib.Path | None = None
     """Folder of the run; by default runs/<name of the config file>."""
     init_from: pathlib.Path | None = None

@@ -1,0 +1,76 @@
+"""One averaged generator in one file: weights as safetensors, its config in the metadata."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.config_files import from_dict, to_dict
+from ganformer_jax.convert.match import flatten, unflatten
+from ganformer_jax.errors import UserError
+from ganformer_jax.models import Generator
+
+FORMAT = "ganformer_jax generator 1"
+
+
+def save_generator(
+    path: str | pathlib.Path, config: GeneratorConfig, variables: Mapping[str, Any]
+) -> None:
+    """Writes a generator as safetensors.
+
+    Args:
+        path: the file, replaced if it exists.
+        config: of the generator.
+        variables: what `Generator.apply` takes: "params", "constants" and "moments".
+
+    Raises:
+        UserError: when the file cannot be written.
+    """
+    from safetensors import numpy as safetensors
+
+    leaves = {name: np.asarray(leaf, order="C") for name, leaf in flatten(variables).items()}
+    metadata = {"format": FORMAT, "config": json.dumps(to_dict(config))}
+    data = safetensors.save(leaves, metadata)
+    path = pathlib.Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]:
+    """Reads what `save_generator` wrote.
+
+    Returns:
+        the module and its variables, as numpy arrays.
+
+    Raises:
+        UserError: when the file is damaged, or of something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            leaves = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{path} holds safetensors, but not a generator of this package")
+    config = from_dict(GeneratorConfig, json.loads(metadata["config"]))
+    return Generator(config), unflatten(leaves)
+
+
+def is_safetensors(path: str | pathlib.Path) -> bool:
+    """Tells by the beginning: the size of a JSON header, and its brace."""
+    with pathlib.Path(path).open("rb") as file:
+        return file.read(9)[8:] == b"{"

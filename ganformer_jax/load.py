@@ -1,0 +1,82 @@
+"""A trained generator from wherever it is, in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from ganformer_jax.convert.export import is_safetensors, read_generator
+from ganformer_jax.convert.snapshot import read_snapshot
+from ganformer_jax.errors import UserError
+from ganformer_jax.models import Generator
+
+
+def load(path: str | os.PathLike[str]) -> tuple[Generator, dict[str, Any]]:
+    """Loads the averaged generator of a run, an export or a published snapshot.
+
+    Args:
+      path: the folder of a run (its newest checkpoint; this needs orbax-checkpoint), a file that
+        `export` wrote (this needs safetensors), or a training snapshot of the published PyTorch
+        or TensorFlow code (this needs neither framework).
+
+    Returns:
+      the module and its variables: `generator.apply(variables, z_BxKxD, ...)`.
+
+    Raises:
+      UserError: when there is no such thing, or it is damaged.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        return load_run(path)
+    if not path.is_file():
+        raise UserError(f"no run and no file {path}")
+    if is_safetensors(path):
+        return read_generator(path)
+    return read_snapshot(path).generator()
+
+
+def load_run(
+    run: str | os.PathLike[str], step: int | None = None, best: bool = False
+) -> tuple[Generator, dict[str, Any]]:
+    """Loads the averaged generator of a run.
+
+    Args:
+      run: its folder.
+      step: the checkpoint to use; by default the newest that is not damaged.
+      best: use the checkpoint with the best quality number instead.
+
+    Raises:
+      UserError: when there is no such checkpoint, or it is damaged.
+    """
+    from ganformer_jax.train.checkpoint import Checkpoints
+
+    with _quiet_absl():
+        checkpoints = Checkpoints(pathlib.Path(run), read_only=True)
+        try:
+            step = checkpoints.best_step() if best else step
+            if best and step is None:
+                raise UserError(f"no checkpoint in {run} has a quality number")
+            weights, config = checkpoints.weights(step)
+        finally:
+            checkpoints.close()
+    return Generator(config.generator), {
+        "params": weights["ema"],
+        "constants": weights["constants"],
+        "moments": {"w_average": weights["w_average"]},
+    }
+
+
+@contextlib.contextmanager
+def _quiet_absl() -> Iterator[None]:
+    """Silences Orbax, which warns of what reading without writing is."""
+    from absl import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)

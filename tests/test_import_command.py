@@ -1,0 +1,181 @@
+"""From a published snapshot to a run, an export, samples and training; and what refuses to."""
+
+import functools
+import http.server
+import json
+import pickle
+import threading
+
+import jax
+import numpy as np
+import pytest
+from reference import DATA
+from test_cli import call, complaint
+from test_import import run_isolated
+
+import ganformer_jax
+from ganformer_jax.errors import UserError
+
+SNAPSHOT = DATA / "official-snapshot.pkl"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run made of the snapshot, once; tests leave it as it is."""
+    from ganformer_jax.cli import main
+
+    workdir = tmp_path_factory.mktemp("imported") / "run"
+    main(["import", str(SNAPSHOT), "--workdir", str(workdir)])
+    return workdir
+
+
+def images_of(path):
+    generator, variables = ganformer_jax.load(path)
+    config = generator.config
+    z_BxKxD = jax.random.normal(jax.random.key(0), (2, config.num_latents, config.z_size))
+    return generator, jax.jit(functools.partial(generator.apply, noise="const"))(variables, z_BxKxD)
+
+
+def test_run_export_and_snapshot_hold_the_same_generator(capsys, tmp_path, run):
+    exported = tmp_path / "generator.safetensors"
+    code, said, _ = call(capsys, "export", "--workdir", str(run), "--out", str(exported))
+    assert code == 0 and str(exported) in said
+    generator, (expected, _) = images_of(SNAPSHOT)
+    for path in (run, exported):
+        other, (images, _) = images_of(path)
+        assert other == generator
+        np.testing.assert_array_equal(images, expected)
+    before = exported.read_bytes()
+    said = complaint(capsys, "export", "--workdir", str(run), "--out", str(exported))
+    assert "would be replaced" in said
+    call(capsys, "export", "--workdir", str(run), "--out", str(exported), "--overwrite")
+    assert exported.read_bytes() == before
+
+
+def test_what_is_inside(capsys, tmp_path):
+    workdir = tmp_path / "run"
+    path = str(SNAPSHOT)
+    code, said, _ = call(capsys, "import", path, "--workdir", str(workdir), "--dry-run")
+    assert code == 0 and not workdir.exists()
+    for words in ("PyTorch", "219 arrays, 79,658 numbers", "kmeans_iters", "mirror_augment = True"):
+        assert words in said
+    code, said, _ = call(capsys, "import", str(DATA / "official-tf-snapshot.pkl"), "--dry-run")
+    assert code == 0 and "TensorFlow" in said and "mapping_layersnum = 8" in said
+
+
+def test_an_imported_run_is_sampled_and_trained_on(capsys, tmp_path, run):
+    code, said, _ = call(
+        capsys, "sample", "--workdir", str(run), "--count", "2", "--out", str(tmp_path / "images")
+    )
+    assert code == 0 and len(list((tmp_path / "images").glob("0*.png"))) == 2
+    config = json.loads((run / "config.json").read_text())
+    assert config["data"]["mirror"] is True and config["generator"]["components"] == 4
+    options = "--train.batch-size 4 --train.total-kimg 0.008 --data.train-images 16"
+    options += " --data.held-out-images 8 --train.metric-kimg 0 --train.image-kimg 0"
+    folders = ["--workdir", str(tmp_path / "new"), "--data.directory", str(tmp_path / "data")]
+    arguments = ["--config", str(run / "config.json"), "--init-from", str(run), *folders]
+    code, said, error = call(capsys, "train", *arguments, *options.split(), "--data.name", "scenes")
+    assert code == 0 and "done: 2 steps" in said, error
+    tuned = jax.tree.leaves(ganformer_jax.load(tmp_path / "new")[1]["params"])
+    first = jax.tree.leaves(ganformer_jax.load(run)[1]["params"])
+    changes = [
+        np.abs(np.asarray(a) - np.asarray(b)).max() for a, b in zip(tuned, first, strict=True)
+    ]
+    assert 0 < max(changes) < 0.1
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, *arguments):
+        super().__init__(*arguments, directory=str(DATA))
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        if self.path == "/short.pkl":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"x" * 10)
+        elif self.path == "/elsewhere.pkl":
+            self.send_response(302)
+            self.send_header("Location", "file:///etc/hostname")
+            self.end_headers()
+        else:
+            super().do_GET()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_download(capsys, server):
+    code, said, err = call(capsys, "import", f"{server}/official-snapshot.pkl", "--dry-run")
+    assert code == 0 and "PyTorch" in said and "100%" in err
+    assert "sha256 c187fe84fadf4cfdbb01e49dcee2d9bf28cc235132faecdd99df66a9ca932f00" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("absent.pkl", "404"),
+        ("short.pkl", "cannot download"),
+        ("elsewhere.pkl", "cannot download"),
+    ],
+)
+def test_downloads_that_fail(capsys, tmp_path, server, name, message):
+    workdir = tmp_path / "run"
+    with pytest.raises(SystemExit):
+        from ganformer_jax.cli import main
+
+        main(["import", f"{server}/{name}", "--workdir", str(workdir)])
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not workdir.exists()
+
+
+def test_imports_that_make_no_sense(capsys, tmp_path):
+    workdir = ["--workdir", str(tmp_path / "run")]
+    assert "no file" in complaint(capsys, "import", str(tmp_path / "no.pkl"), *workdir)
+    assert "name a snapshot" in complaint(capsys, "import", *workdir)
+    assert "--workdir" in complaint(capsys, "import", str(SNAPSHOT))
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine").write_text("kept")
+    said = complaint(capsys, "import", str(SNAPSHOT), "--workdir", str(full))
+    assert "not an empty folder" in said and (full / "mine").read_text() == "kept"
+    hostile = tmp_path / "hostile.pkl"
+    hostile.write_bytes(pickle.dumps({"G": print}))
+    assert "builtins.print: not allowed" in complaint(capsys, "import", str(hostile), *workdir)
+    empty = tmp_path / "empty.pkl"
+    empty.touch()
+    assert "is empty" in complaint(capsys, "import", str(empty), *workdir)
+    assert not (tmp_path / "run").exists()
+
+
+def test_load_refuses_what_it_cannot_read(tmp_path):
+    with pytest.raises(UserError, match="no run and no file"):
+        ganformer_jax.load(tmp_path / "nothing")
+    with pytest.raises(UserError, match="no checkpoint"):
+        ganformer_jax.load(tmp_path)
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    with pytest.raises(UserError, match="not a generator of this package"):
+        ganformer_jax.load(other)
+    other.write_bytes(b"\xff\0\0\0\0\0\0\0{}")
+    with pytest.raises(UserError, match="cannot read"):
+        ganformer_jax.load(other)
+
+
+def test_a_snapshot_loads_where_only_jax_and_flax_are():
+    """PyTorch and TensorFlow, and everything else, cannot be imported in that process."""
+    result = run_isolated(
+        "import ganformer_jax\n"
+        f"generator, variables = ganformer_jax.load({str(SNAPSHOT)!r})\n"
+        "assert not {'torch', 'tensorflow', 'dnnlib', 'torch_utils'} & set(sys.modules)\n"
+        "print(generator.config.components)\n"
+    )
+    assert result.stdout.strip() == "4", result.stderr
