@@ -33,9 +33,11 @@ def load(path: str | os.PathLike[str]) -> tuple[Generator, dict[str, Any]]:
         return load_run(path)
     if not path.is_file():
         raise UserError(f"no run and no file {path}")
-    if is_safetensors(path):
-        return read_generator(path)
-    return read_snapshot(path).generator()
+    try:
+        exported = is_safetensors(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    return read_generator(path) if exported else read_snapshot(path).generator()
 
 
 def load_run(
@@ -71,7 +73,7 @@ def load_run(
 
 @contextlib.contextmanager
 def _quiet_absl() -> Iterator[None]:
-    """Silences Orbax, which warns of what reading without writing is."""
+    """Silences Orbax, which warns of everything that read-only reading leaves out."""
     from absl import logging
 
     verbosity = logging.get_verbosity()

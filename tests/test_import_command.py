@@ -1,5 +1,6 @@
 """From a published snapshot to a run, an export, samples and training; and what refuses to."""
 
+import dataclasses
 import functools
 import http.server
 import json
@@ -14,6 +15,7 @@ from test_cli import call, complaint
 from test_import import run_isolated
 
 import ganformer_jax
+from ganformer_jax.convert.export import save_generator
 from ganformer_jax.errors import UserError
 
 SNAPSHOT = DATA / "official-snapshot.pkl"
@@ -78,6 +80,9 @@ def test_an_imported_run_is_sampled_and_trained_on(capsys, tmp_path, run):
     assert code == 0 and "done: 2 steps" in said, error
     tuned = jax.tree.leaves(ganformer_jax.load(tmp_path / "new")[1]["params"])
     first = jax.tree.leaves(ganformer_jax.load(run)[1]["params"])
+    workdir = str(tmp_path / "new")
+    code, said, error = call(capsys, "sample", "--workdir", workdir, "--count", "1")
+    assert code == 0, error
     changes = [
         np.abs(np.asarray(a) - np.asarray(b)).max() for a, b in zip(tuned, first, strict=True)
     ]
@@ -123,8 +128,9 @@ def test_download(capsys, server):
     ("name", "message"),
     [
         ("absent.pkl", "404"),
-        ("short.pkl", "cannot download"),
+        ("short.pkl", "10 of 1000 bytes"),
         ("elsewhere.pkl", "cannot download"),
+        ("with space.pkl", "cannot download"),
     ],
 )
 def test_downloads_that_fail(capsys, tmp_path, server, name, message):
@@ -164,6 +170,10 @@ def test_load_refuses_what_it_cannot_read(tmp_path):
     other = tmp_path / "other.safetensors"
     other.write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     with pytest.raises(UserError, match="not a generator of this package"):
+        ganformer_jax.load(other)
+    generator, variables = ganformer_jax.load(SNAPSHOT)
+    save_generator(other, dataclasses.replace(generator.config, components=2), variables)
+    with pytest.raises(UserError, match="do not fit its config"):
         ganformer_jax.load(other)
     other.write_bytes(b"\xff\0\0\0\0\0\0\0{}")
     with pytest.raises(UserError, match="cannot read"):

@@ -8,14 +8,14 @@ import sys
 import numpy as np
 import pytest
 
-from ganformer_jax.convert.foreign_arrays import Ndarray, tables
+from ganformer_jax.convert.numpy_pickles import Ndarray, numpy_names
 from ganformer_jax.convert.pickle_machine import Budget, PickleError
 from ganformer_jax.convert.unpickle import unpickle
 
 
 def read(data, **limit):
     budget = Budget(len(data), **limit)
-    value, end = unpickle(memoryview(data), tables(budget), budget)
+    value, end = unpickle(memoryview(data), numpy_names(budget), budget)
     assert end == len(data)
     return value
 
@@ -40,7 +40,8 @@ def test_plain_data_comes_back(protocol):
 @pytest.mark.parametrize("dtype", ["<f4", ">f8", "<f2", "|u1", "|b1", "<i8"])
 def test_arrays_come_back(protocol, dtype):
     array = np.arange(24).reshape(2, 3, 4).astype(dtype)
-    for value in (array, np.asfortranarray(array), array[:, 0, 0], array[0, 0, 0, None][0:0]):
+    moved = array.transpose(1, 0, 2)  # neither in C nor in Fortran order
+    for value in (array, np.asfortranarray(array), moved, array[:, 0, 0], array[0, 0, 0, None][:0]):
         found = read(pickle.dumps(value, protocol))
         assert isinstance(found, Ndarray)
         assert found.array.dtype == value.dtype
@@ -160,8 +161,6 @@ def test_damage_ends_in_one_line(data, message):
     [
         (b"\x80\x02" + b"(" * 200 + b".", "more work"),
         (b"\x80\x02" + b"]" * 200 + b"a" * 199 + b".", "more work"),
-        # Tuples of the tuple before, twice: two to the hundredth elements in 300 bytes.
-        (b"\x80\x02)q\x00" + b"h\x00h\x00\x86q\x00" * 40 + b".", "more work"),
     ],
 )
 def test_work_has_a_limit(data, message):
@@ -196,7 +195,7 @@ def test_arrays_that_do_not_fit_their_bytes():
         if wrong == (6, 1):
             assert read(broken).array.shape == wrong
             continue
-        with pytest.raises(PickleError, match="does not fit|damaged|wrong"):
+        with pytest.raises(PickleError, match="wrong state of Ndarray"):
             read(broken)
     objects = pickle.dumps(np.array([None, 1], object), 4)
     with pytest.raises(PickleError, match="not one of plain numbers"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import pathlib
 import urllib.error
 import urllib.parse
@@ -18,7 +19,7 @@ TIMEOUT = 60  # seconds without a byte
 
 def is_url(text: str) -> bool:
     """Whether it names something to download."""
-    return urllib.parse.urlsplit(text).scheme in ("http", "https")
+    return text.lower().startswith(("http://", "https://"))
 
 
 def fetch(url: str, folder: pathlib.Path) -> pathlib.Path:
@@ -31,9 +32,9 @@ def fetch(url: str, folder: pathlib.Path) -> pathlib.Path:
     Raises:
       UserError: when it cannot be had whole.
     """
-    name = pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name or "download"
-    path = folder / name
     try:
+        name = pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name or "download"
+        path = folder / name
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, path.open("wb") as file:
             if not is_url(answer.url):
                 raise UserError(f"{url} leads to {answer.url}, which is not http(s)")
@@ -44,7 +45,7 @@ def fetch(url: str, folder: pathlib.Path) -> pathlib.Path:
                     bar.update(len(chunk))
     except urllib.error.HTTPError as error:
         raise UserError(f"cannot download {url}: {error.code} {error.reason}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise UserError(f"cannot download {url}: {reason}") from error
     if size and path.stat().st_size != size:

@@ -74,7 +74,9 @@ def _import(path: pathlib.Path, options: Options) -> None:
 def _weights(snapshot: Snapshot) -> tuple[dict, Config]:
     """The parts of a checkpoint that hold weights, and the experiment that they fit."""
     average, variables = snapshot.generator("average")
-    _, trained = snapshot.generator("generator")
+    generator, trained = snapshot.generator("generator")
+    if generator.config != average.config:
+        raise UserError("the trained and the averaged generator have different settings")
     discriminator, judge = snapshot.discriminator()
     weights = {
         "generator": trained["params"],
@@ -96,7 +98,10 @@ def _describe(snapshot: Snapshot) -> list[str]:
         lines.append(f"{role}: {len(network.arrays)} arrays, {count:,} numbers")
         if role == "average" and network.arguments == snapshot.networks["generator"].arguments:
             continue
-        lines += [f"  {name} = {value!r}" for name, value in network.arguments.items()]
+        lines += [f"  {name} = {value!a}" for name, value in network.arguments.items()]
     if snapshot.dataset:
-        lines += ["dataset:", *(f"  {name} = {v!r}" for name, v in snapshot.dataset.items())]
+        lines += [
+            "dataset:",
+            *(f"  {name} = {value!a}" for name, value in snapshot.dataset.items()),
+        ]
     return lines

@@ -11,7 +11,8 @@ import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.config_files import from_dict, to_dict
-from ganformer_jax.convert.match import flatten, unflatten
+from ganformer_jax.convert.check import checked_generator
+from ganformer_jax.convert.match import flatten, generator_template, unflatten
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import Generator
 
@@ -66,8 +67,15 @@ def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]
         raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path} holds safetensors, but not a generator of this package")
-    config = from_dict(GeneratorConfig, json.loads(metadata["config"]))
-    return Generator(config), unflatten(leaves)
+    try:
+        config = from_dict(GeneratorConfig, json.loads(metadata.get("config", "")))
+        generator = Generator(checked_generator(config))
+    except (UserError, ValueError) as error:
+        raise UserError(f"{path} has no config of a generator: {error}") from error
+    expected = {name: leaf.shape for name, leaf in flatten(generator_template(generator)).items()}
+    if {name: leaf.shape for name, leaf in leaves.items()} != expected:
+        raise UserError(f"the weights in {path} do not fit its config")
+    return generator, unflatten(leaves)
 
 
 def is_safetensors(path: str | pathlib.Path) -> bool:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.errors import UserError
+from ganformer_jax.models import Discriminator, Generator
 
 Layout = Callable[[np.ndarray], np.ndarray]
 Leaves = dict[str, np.ndarray]
@@ -104,14 +105,15 @@ def match(
             unknown.append(name)
         for path, layout in paths:
             leaf = np.asarray(layout(np.asarray(value, np.float32)))
-            if leaf.shape != shapes[path]:
+            if leaf.shape == shapes[path]:
+                filled[path] = leaf
+            else:
                 misfits.append(f"{name} {leaf.shape} for {path} {shapes[path]}")
-            filled[path] = leaf
+    _refuse("shapes that do not fit", misfits, "", [])
     missing = [path for path in shapes if path not in filled and path not in defaults]
     _refuse(
         "names that no part of the network takes", unknown, "parts left without a value", missing
     )
-    _refuse("shapes that do not fit", misfits, "", [])
     leaves = {path: filled.get(path, defaults.get(path)) for path in shapes}
     return unflatten({path: jnp.asarray(leaf, jnp.float32) for path, leaf in leaves.items()})
 
@@ -144,9 +146,30 @@ def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
     return flax.traverse_util.unflatten_dict(dict(leaves), sep="/")
 
 
-def shapes_of(initialize: Callable[[], Any]) -> Any:
-    """Shapes and types of what `initialize` returns, without computing it."""
-    return jax.eval_shape(initialize)
+def shapes_of(initialize: Callable[..., Any], *inputs: tuple[int, ...]) -> Any:
+    """Shapes and types of what `initialize` returns for inputs of these shapes, uncomputed."""
+    return jax.eval_shape(initialize, *(jax.ShapeDtypeStruct(s, jnp.float32) for s in inputs))
+
+
+def generator_template(generator: Generator) -> Any:
+    """Variables of a generator, as shapes and types."""
+    config = generator.config
+
+    def initialize(z_BxKxD: jax.Array, labels: jax.Array) -> Any:
+        return generator.init({"params": jax.random.key(0)}, z_BxKxD, labels, noise="const")
+
+    return shapes_of(initialize, (1, config.num_latents, config.z_size), (1, config.label_size))
+
+
+def discriminator_template(
+    discriminator: Discriminator, size: int, colours: int, classes: int
+) -> Any:
+    """Variables of a discriminator for such images, as shapes and types."""
+
+    def initialize(images: jax.Array, labels: jax.Array) -> Any:
+        return discriminator.init(jax.random.key(0), images, labels)
+
+    return shapes_of(initialize, (1, size, size, colours), (1, classes))
 
 
 class Arguments:

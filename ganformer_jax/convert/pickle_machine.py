@@ -15,8 +15,9 @@ Constructors = Mapping[Name, Callable[..., Any]]
 
 STOP = 0x2E
 MAX_INTEGER_BYTES = 32
+MAX_KEY = 1 << 16  # of an integer as a key
 COPIED = 64
-MAX_INSTRUCTIONS = 2_000_000  # a published snapshot takes about a tenth
+MAX_INSTRUCTIONS = 500_000  # a published snapshot of 32x32 images takes 46,000
 
 
 class PickleError(UserError):
@@ -32,7 +33,7 @@ class Global:
 
 
 class Built:
-    """Base of objects that a pickle may set the state of, once, after it has constructed them."""
+    """Base of objects whose state a pickle may set after it has constructed them."""
 
     def build(self, state: Any) -> None:
         """Takes the state; raises ValueError or TypeError if it is not as it should be."""
@@ -42,11 +43,15 @@ class Built:
 class Budget:
     """Instructions that one file may still spend, those of pickles inside its pickles included.
 
-    What copies bytes spends one for every `COPIED` of them.
+    What copies bytes, or goes through a container, spends one for every `COPIED` bytes or item.
+
+    Attributes:
+        size: bytes of the file.
+        left: instructions left.
     """
 
     def __init__(self, size: int, instructions: int = MAX_INSTRUCTIONS):
-        self.left = instructions + size // COPIED
+        self.size, self.left = size, instructions + size // COPIED
 
     def spend(self, instructions: int = 1) -> None:
         """Takes from what is left.
@@ -136,7 +141,8 @@ class Machine:
         """Pushes an allowed name."""
         found = (module, name) if isinstance(module, str) and isinstance(name, str) else None
         if found not in self.allowed:
-            raise PickleError(f"the file asks for {_plain(module)}.{_plain(name)}: not allowed")
+            asked = f"{printable(module)}.{printable(name)}"
+            raise PickleError(f"the file asks for {asked}: not allowed")
         assert found is not None
         self.push(Global(found, self.allowed[found]))
 
@@ -175,21 +181,26 @@ class Machine:
         except (TypeError, ValueError) as error:
             raise PickleError(f"wrong reference: {error}") from error
 
-    def integer(self, raw: memoryview) -> int:
-        """A little-endian integer of any sign."""
-        if len(raw) > MAX_INTEGER_BYTES:
-            raise PickleError(f"an integer of {len(raw)} bytes")
-        return int.from_bytes(raw, "little", signed=True)
+    def text(self, raw: memoryview, encoding: str = "utf-8") -> str:
+        """Decodes a copy."""
+        self.budget.spend(len(raw) // COPIED)
+        return str(raw, encoding, "surrogatepass" if encoding == "utf-8" else "strict")
+
+    def remember(self, index: int) -> None:
+        """Keeps what is on top for later."""
+        if not 0 <= index < 1 << 32:
+            raise PickleError(f"damaged pickle near byte {self.position}: no place to keep")
+        self.memo[index] = self.stack[-1]
 
 
 def plain_key(key: Any) -> Hashable:
-    """A key that hashes in no time: nested tuples could take forever."""
-    if key is None or isinstance(key, str | int | float):
+    """A key that hashes in no time: nested tuples, or chosen integers, could take forever."""
+    if key is None or isinstance(key, str) or (isinstance(key, int) and abs(key) < MAX_KEY):
         return key
     raise PickleError(f"a dictionary key or set element of type {type(key).__name__}")
 
 
-def _plain(value: Any) -> str:
+def printable(value: Any) -> str:
     """Text for a message: printable, on one line and short."""
     text = value if isinstance(value, str) else type(value).__name__
-    return "".join(c if c.isprintable() else "?" for c in text[:80])
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text[:80])

@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.config import (
@@ -19,7 +17,19 @@ from ganformer_jax.config import (
     SynthesisConfig,
 )
 from ganformer_jax.convert import names
-from ganformer_jax.convert.match import Arguments, ConversionError, Leaves, match, shapes_of
+from ganformer_jax.convert.check import (
+    checked_discriminator,
+    checked_generator,
+    checked_images,
+)
+from ganformer_jax.convert.match import (
+    Arguments,
+    ConversionError,
+    Leaves,
+    discriminator_template,
+    generator_template,
+    match,
+)
 from ganformer_jax.models import Discriminator, Generator
 from ganformer_jax.nn.positions import grid_directions
 
@@ -42,13 +52,9 @@ def load_generator(
     Raises:
         ConversionError: Names, shapes or arguments that have no counterpart.
     """
-    config = _generator_config(init_kwargs)
+    config = checked_generator(_generator_config(init_kwargs))
     generator = Generator(config)
-    z_BxKxD = jnp.zeros((1, config.num_latents, config.z_size))
-    labels = jnp.zeros((1, config.label_size))
-    template = shapes_of(
-        lambda: generator.init({"params": jax.random.key(0)}, z_BxKxD, labels, noise="const")
-    )
+    template = generator_template(generator)
     _check_filters(state_dict, config.synthesis.resample_filter)
     foreign = dict(state_dict)
     if config.positions.kind == "linear":
@@ -62,9 +68,9 @@ def load_discriminator(
     """A published discriminator as a module of ours; arguments as for `load_generator`."""
     arguments = Arguments(init_kwargs, "discriminator")
     config, size, colours, classes = _discriminator_config(arguments)
-    discriminator = Discriminator(config)
-    images, labels = jnp.zeros((1, size, size, colours)), jnp.zeros((1, classes))
-    template = shapes_of(lambda: discriminator.init(jax.random.key(0), images, labels))
+    checked_images(size, colours, classes)
+    discriminator = Discriminator(checked_discriminator(config))
+    template = discriminator_template(discriminator, size, colours, classes)
     _check_filters(state_dict, config.resample_filter)
     unused = [r".*resample_kernel"]
     return discriminator, match(state_dict, names.DISCRIMINATOR, unused, template, {})
@@ -250,9 +256,12 @@ def _slopes(state_dict: Mapping[str, Any], directions: int) -> Leaves:
     """
     slopes = {}
     for name, value in state_dict.items():
-        if re.fullmatch(r"synthesis\..*\.grid_pos", name):
+        found = re.fullmatch(r"synthesis\.b(\d{1,4})\..*\.grid_pos", name)
+        if found:
+            size = int(found[1])
+            if np.ndim(value) != 3 or np.shape(value)[:2] != (size, size) or not np.size(value):
+                raise ConversionError(f"{name} has shape {np.shape(value)}, not {size}x{size}")
             grid = np.asarray(value, np.float64)
-            size = grid.shape[0]
             position = grid_directions(size, directions).astype(np.float64)
             parts = grid.reshape(size * size, directions, -1)
             flat = position.reshape(size * size, directions)

@@ -12,16 +12,24 @@ import dataclasses
 import mmap
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ganformer_jax.convert.foreign_arrays import Ndarray, Tensor, tables
-from ganformer_jax.convert.pickle_machine import Budget, Built, Constructors, PickleError
+from ganformer_jax.convert.numpy_pickles import Ndarray, empty_dict, numpy_names
+from ganformer_jax.convert.pickle_machine import (
+    Budget,
+    Built,
+    Constructors,
+    PickleError,
+    plain_key,
+)
 from ganformer_jax.convert.pytorch import load_discriminator, load_generator
 from ganformer_jax.convert.tensorflow import load_tf_discriminator, load_tf_generator
+from ganformer_jax.convert.torch_pickles import Tensor, torch_names
 from ganformer_jax.convert.unpickle import unpickle
+from ganformer_jax.convert.untrusted import MAX_INTEGER, MAX_TEXT, named, once, plain_arguments
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import Discriminator, Generator
 
@@ -30,9 +38,6 @@ T = TypeVar("T")
 PYTORCH, TENSORFLOW = "PyTorch", "TensorFlow"
 ROLES = ("generator", "discriminator", "average")
 MAX_DEPTH = 32
-# What an integer among the arguments may be at most, by a word in its name; more could make a
-# file of a few bytes ask for gigabytes.
-LIMITS = {"layers": 128, "iters": 128, "heads": 128, "_dim": 8192, "latent_size": 8192, "": 1 << 20}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Snapshot:
         """One of the two generators as a module of ours and its variables.
 
         Raises:
-            ConversionError: names, shapes or arguments that have no counterpart.
+            UserError: names, shapes or arguments that have no counterpart.
         """
         network = self.networks[role]
         if self.framework == PYTORCH:
@@ -87,12 +92,16 @@ class Snapshot:
 def _convert(load: Callable[..., T], network: Network) -> T:
     """Runs one of the readers on arguments that nobody vouches for."""
     side = network.arguments.get("img_resolution", network.arguments.get("resolution"))
-    if not any(re.search(rf"(\b|b){side}\b|\b{side}x{side}\b", name) for name in network.arrays):
-        raise PickleError(f"the arguments say resolution {side}, but no array is of that size")
+    names = " ".join(network.arrays)
+    if type(side) is not int or not re.search(rf"\bb{side}\.|\b{side}x{side}/", names):
+        raise PickleError("there are no arrays for the resolution that its arguments say")
     try:
         return load(network.arrays, network.arguments)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise PickleError(f"arguments that make no network: {error}") from error
+    except UserError:
+        raise
+    except Exception as error:  # whatever strange arguments run into
+        reason = " ".join(str(error).split())[:MAX_TEXT]
+        raise PickleError(f"arguments that make no network: {reason}") from error
 
 
 class Module(Built):
@@ -145,18 +154,19 @@ def _parse(data: memoryview) -> Snapshot:
     if end != len(data):
         raise PickleError(f"{len(data) - end} bytes follow its end")
     if isinstance(found, dict):
-        return _pytorch(found)
+        return _pytorch(found, budget)
     if isinstance(found, tuple) and len(found) == 3:
-        return _tensorflow(found)
+        return _tensorflow(found, budget)
     raise PickleError("it holds neither a dict of networks nor a tuple of three")
 
 
 def _tables(budget: Budget) -> Constructors:
     return {
-        **tables(budget),
+        **numpy_names(budget),
+        **torch_names(budget),
         ("torch_utils.persistence", "_reconstruct_persistent_obj"): _persistent,
         ("torch.nn.modules.dropout", "Dropout"): Module,
-        ("dnnlib.util", "EasyDict"): dict,
+        ("dnnlib.util", "EasyDict"): empty_dict,
         ("dnnlib.tflib.network", "Network"): Module,
     }
 
@@ -173,7 +183,7 @@ def _persistent(meta: Any) -> Module:
 # PyTorch
 
 
-def _pytorch(found: dict[Any, Any]) -> Snapshot:
+def _pytorch(found: dict[Any, Any], budget: Budget) -> Snapshot:
     names = {"generator": "G", "discriminator": "D", "average": "Gs" if "Gs" in found else "G_ema"}
     missing = [name for name in names.values() if not isinstance(found.get(name), Module)]
     if missing:
@@ -183,108 +193,77 @@ def _pytorch(found: dict[Any, Any]) -> Snapshot:
         state = found[name].state
         if state.get("_init_args"):
             raise PickleError(f"{name} was constructed with arguments that have no names")
-        arrays = _once(_arrays(found[name], "", 0))
-        networks[role] = Network(_arguments(state.get("_init_kwargs"), name), arrays)
+        arguments = plain_arguments(state.get("_init_kwargs"), name, budget, MAX_INTEGER)
+        networks[role] = Network(arguments, once(_arrays(found[name], "", 0, budget), budget))
     dataset = found.get("dataset_args") or found.get("training_set_kwargs") or {}
-    return Snapshot(PYTORCH, networks, _arguments(dataset, "the dataset"))
+    return Snapshot(PYTORCH, networks, plain_arguments(dataset, "the dataset", budget))
 
 
-def _arrays(module: Module, prefix: str, depth: int) -> Iterator[tuple[str, np.ndarray]]:
+def _arrays(
+    module: Module, prefix: str, depth: int, budget: Budget
+) -> Iterator[tuple[str, np.ndarray]]:
     """Parameters and persistent buffers of a module and those inside it, with their names."""
-    if depth > MAX_DEPTH:
-        raise PickleError(f"modules nested more than {MAX_DEPTH} deep")
-    transient = module.state.get("_non_persistent_buffers_set") or ()
+    _check_depth(depth)
+    transient = module.state.get("_non_persistent_buffers_set", set())
+    if not isinstance(transient, set):
+        raise PickleError("buffers to leave out that are no set of names")
     for kind in ("_parameters", "_buffers"):
-        for name, tensor in _named(module, kind):
-            if tensor is None or name in transient:
-                continue
-            if not isinstance(tensor, Tensor):
+        for name, tensor in named(module.state.get(kind, {}), prefix, budget):
+            if isinstance(tensor, Tensor) and name not in transient:
+                yield prefix + name, tensor.array
+            elif tensor is not None and name not in transient:
                 raise PickleError(f"{prefix}{name} is no tensor")
-            yield prefix + name, tensor.array
-    for name, inner in _named(module, "_modules"):
+    for name, inner in named(module.state.get("_modules", {}), prefix, budget):
         if isinstance(inner, Module):
-            yield from _arrays(inner, f"{prefix}{name}.", depth + 1)
+            yield from _arrays(inner, f"{prefix}{name}.", depth + 1, budget)
         elif inner is not None:
             raise PickleError(f"{prefix}{name} is no module")
-
-
-def _named(module: Module, kind: str) -> Iterator[tuple[str, Any]]:
-    held = module.state.get(kind, {})
-    if not isinstance(held, dict) or not all(isinstance(name, str) for name in held):
-        raise PickleError(f"a module whose {kind} have no names")
-    yield from held.items()
 
 
 # TensorFlow
 
 
-def _tensorflow(found: tuple[Any, ...]) -> Snapshot:
+def _tensorflow(found: tuple[Any, ...], budget: Budget) -> Snapshot:
     networks = {}
     for role, network in zip(ROLES, found, strict=True):
         if not isinstance(network, Module):
             raise PickleError(f"where the {role} should be, there is no network")
-        arguments = _arguments(network.state.get("static_kwargs"), f"the {role}")
-        networks[role] = Network(arguments, _once(_variables(network, "", 0)))
+        values = network.state.get("static_kwargs")
+        arguments = plain_arguments(values, f"the {role}", budget, MAX_INTEGER)
+        networks[role] = Network(arguments, once(_variables(network, "", 0, budget), budget))
     return Snapshot(TENSORFLOW, networks, {})
 
 
-def _variables(network: Module, prefix: str, depth: int) -> Iterator[tuple[str, np.ndarray]]:
+def _variables(
+    network: Module, prefix: str, depth: int, budget: Budget
+) -> Iterator[tuple[str, np.ndarray]]:
     """Variables of a network and its components, with their names."""
-    if depth > MAX_DEPTH:
-        raise PickleError(f"networks nested more than {MAX_DEPTH} deep")
+    _check_depth(depth)
     variables = network.state.get("variables")
     if not isinstance(variables, list):
         raise PickleError("a network without a list of variables")
     for pair in variables:
-        if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
-            raise PickleError("a variable without a name")
-        if not isinstance(pair[1], Ndarray):
-            raise PickleError(f"{prefix}{pair[0]} is no array")
-        yield prefix + pair[0], pair[1].array
-    components = network.state.get("components") or {}
-    if not isinstance(components, dict):
-        raise PickleError("a network whose components have no names")
-    for name, inner in components.items():
-        if not isinstance(inner, Module) or not isinstance(name, str):
-            raise PickleError(f"component {name} is no network")
-        yield from _variables(inner, f"{prefix}{name}/", depth + 1)
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise PickleError("a variable that is no pair of a name and a value")
+        for name, value in named({plain_key(pair[0]): pair[1]}, prefix, budget):
+            yield prefix + name, _variable(value, prefix + name)
+    for name, inner in named(network.state.get("components") or {}, prefix, budget):
+        if not isinstance(inner, Module):
+            raise PickleError(f"{prefix}{name} is no network")
+        yield from _variables(inner, f"{prefix}{name}/", depth + 1, budget)
 
 
-def _once(arrays: Iterator[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays by name, none of which may come twice."""
-    found: dict[str, np.ndarray] = {}
-    for name, array in arrays:
-        if name in found:
-            raise PickleError(f"two arrays are called {name}")
-        found[name] = array
-    return found
+def _variable(value: Any, name: str) -> np.ndarray:
+    if isinstance(value, Ndarray):
+        return value.array
+    if isinstance(value, int | float):  # TensorFlow gives NumPy's scalars for single numbers
+        return np.asarray(value, np.float32)
+    raise PickleError(f"{name} is no array")
 
 
-# Arguments
+# What both have
 
 
-def _arguments(values: Any, owner: str) -> dict[str, Any]:
-    """Arguments as plain values.
-
-    Raises:
-        PickleError: there are none, or some are not plain or larger than any network's.
-    """
-    if not isinstance(values, dict):
-        raise PickleError(f"{owner} has no arguments")
-    return {name: _plain(value, f"argument {name} of {owner}", 0) for name, value in values.items()}
-
-
-def _plain(value: Any, where: str, depth: int) -> Any:
-    if depth > 4:
-        raise PickleError(f"{where} is nested too deep")
-    if value is None or isinstance(value, bool | float | str):
-        return value
-    if isinstance(value, int):
-        if abs(value) > next(limit for word, limit in LIMITS.items() if word in where):
-            raise PickleError(f"{where} is larger than any network's")
-        return value
-    if isinstance(value, list | tuple) and len(value) < 1000:
-        return type(value)(_plain(item, where, depth + 1) for item in value)
-    if isinstance(value, Mapping):
-        return {k: _plain(v, f"{where}, {k}", depth + 1) for k, v in value.items()}
-    raise PickleError(f"{where} is no plain value")
+def _check_depth(depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise PickleError(f"networks nested more than {MAX_DEPTH} deep")

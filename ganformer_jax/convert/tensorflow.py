@@ -9,8 +9,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.config import (
@@ -22,7 +20,19 @@ from ganformer_jax.config import (
     SynthesisConfig,
 )
 from ganformer_jax.convert import names
-from ganformer_jax.convert.match import Arguments, Leaves, flatten, match, shapes_of
+from ganformer_jax.convert.check import (
+    checked_discriminator,
+    checked_generator,
+    checked_images,
+)
+from ganformer_jax.convert.match import (
+    Arguments,
+    Leaves,
+    discriminator_template,
+    flatten,
+    generator_template,
+    match,
+)
 from ganformer_jax.models import Discriminator, Generator
 from ganformer_jax.nn.positions import sinusoidal
 
@@ -59,13 +69,9 @@ def load_tf_generator(
         ConversionError: Names, shapes or arguments that have no counterpart.
     """
     arguments = Arguments(static_kwargs, "generator")
-    config = _generator_config(arguments)
+    config = checked_generator(_generator_config(arguments))
     generator = Generator(config)
-    z_BxKxD = jnp.zeros((1, config.num_latents, config.z_size))
-    labels = jnp.zeros((1, config.label_size))
-    template = shapes_of(
-        lambda: generator.init({"params": jax.random.key(0)}, z_BxKxD, labels, noise="const")
-    )
+    template = generator_template(generator)
     own = {name: value for name, value in variables.items() if not name.startswith("D/")}
     own = _plain_names(own, config, arguments)
     unused = _unused(config, arguments)
@@ -90,9 +96,9 @@ def load_tf_discriminator(
     """
     arguments = Arguments(static_kwargs, "discriminator")
     config, size, colours, classes = _discriminator_config(arguments)
-    discriminator = Discriminator(config)
-    images, labels = jnp.zeros((1, size, size, colours)), jnp.zeros((1, classes))
-    template = shapes_of(lambda: discriminator.init(jax.random.key(0), images, labels))
+    checked_images(size, colours, classes)
+    discriminator = Discriminator(checked_discriminator(config))
+    template = discriminator_template(discriminator, size, colours, classes)
     own = {name[2:]: value for name, value in variables.items() if name.startswith("D/")}
     own = {_plain_block(name): value for name, value in (own or variables).items()}
     unused = [r"ltnt_emb/emb", r"pos_emb\d+/.*"]
@@ -256,7 +262,7 @@ def _plain_names(
     branch = "mapping" if config.components else "mapping/global"
     plain = {}
     for name, value in variables.items():
-        noise, grid = re.fullmatch(r"synthesis/noise(\d+)", name), _grid_name(name)
+        noise, grid = re.fullmatch(r"synthesis/noise(\d{1,2})", name), _grid_name(name)
         if noise:
             index = int(noise[1])
             resolution = 2 ** ((index + 5) // 2)
@@ -274,7 +280,7 @@ def _plain_names(
 
 def _grid_name(name: str) -> tuple[int, str] | None:
     """Resolution and kind of a trained position grid, which all layers of a resolution share."""
-    found = re.fullmatch(r"synthesis/pos_emb(\d+)/(\w+)", name)
+    found = re.fullmatch(r"synthesis/pos_emb(\d{1,2})/(\w+)", name)
     return (2 ** int(found[1]), found[2]) if found else None
 
 

@@ -53,6 +53,12 @@ def unpickle(
         raise PickleError(f"damaged pickle near byte {machine.position}") from error
 
 
+def _integer(raw: memoryview) -> int:
+    if len(raw) > MAX_INTEGER_BYTES:
+        raise PickleError(f"an integer of {len(raw)} bytes")
+    return int.from_bytes(raw, "little", signed=True)
+
+
 def _integer_line(text: str) -> int | bool:
     if text in ("00", "01"):  # how protocol 0 and 1 spell booleans
         return text == "01"
@@ -133,17 +139,12 @@ def _new_object_with_keywords(machine: Machine) -> None:
     machine.call(arguments, keywords)
 
 
-def _memoize(machine: Machine, index: int) -> None:
-    machine.memo[index] = machine.stack[-1]
-
-
 def _pushes(read: Callable[[Machine], Any]) -> Callable[[Machine], None]:
     return lambda machine: machine.push(read(machine))
 
 
 def _text(form: str, encoding: str = "utf-8") -> Callable[[Machine], None]:
-    errors = "surrogatepass" if encoding == "utf-8" else "strict"
-    return _pushes(lambda machine: str(machine.sized(form), encoding, errors))
+    return _pushes(lambda machine: machine.text(machine.sized(form), encoding))
 
 
 def _check_protocol(version: int) -> None:
@@ -168,8 +169,8 @@ INSTRUCTIONS: dict[int, Callable[[Machine], None]] = {
     ord("J"): _pushes(lambda m: m.number("<i")),
     ord("K"): _pushes(lambda m: m.number("<B")),
     ord("M"): _pushes(lambda m: m.number("<H")),
-    0x8A: _pushes(lambda m: m.integer(m.sized("<B"))),
-    0x8B: _pushes(lambda m: m.integer(m.sized("<i"))),
+    0x8A: _pushes(lambda m: _integer(m.sized("<B"))),
+    0x8B: _pushes(lambda m: _integer(m.sized("<i"))),
     ord("G"): _pushes(lambda m: m.number(">d")),
     # Text and bytes
     0x8C: _text("<B"),
@@ -211,10 +212,10 @@ INSTRUCTIONS: dict[int, Callable[[Machine], None]] = {
     ord("b"): Machine.build,
     ord("Q"): Machine.load_persistent,
     # Memo
-    ord("p"): lambda m: _memoize(m, int(_integer_line(m.line()))),
-    ord("q"): lambda m: _memoize(m, m.number("<B")),
-    ord("r"): lambda m: _memoize(m, m.number("<I")),
-    0x94: lambda m: _memoize(m, len(m.memo)),
+    ord("p"): lambda m: m.remember(int(_integer_line(m.line()))),
+    ord("q"): lambda m: m.remember(m.number("<B")),
+    ord("r"): lambda m: m.remember(m.number("<I")),
+    0x94: lambda m: m.remember(len(m.memo)),
     ord("g"): _pushes(lambda m: m.memo[int(_integer_line(m.line()))]),
     ord("h"): _pushes(lambda m: m.memo[m.number("<B")]),
     ord("j"): _pushes(lambda m: m.memo[m.number("<I")]),

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from ganformer_jax.config import Config
-from ganformer_jax.config_files import to_dict
+from ganformer_jax.config_files import from_dict, to_dict
 from ganformer_jax.models import validate_networks
 from ganformer_jax.train.checkpoint import Checkpoints, adopt_weights
 from ganformer_jax.train.compile import CompiledGame
@@ -30,6 +30,7 @@ def write_run(
     Raises:
       UserError: when weights and config do not fit, or the folder cannot be written.
     """
+    config = from_dict(Config, to_dict(config))  # as it will be read again
     validate_networks(config.generator, config.discriminator)
     game = CompiledGame(config, jax.devices()[:1])
     state = game.create(jax.random.key(config.train.seed))

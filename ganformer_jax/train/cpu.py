@@ -51,7 +51,7 @@ def keep_freed_memory() -> bool:
     """Asks glibc to keep freed memory for reuse instead of returning it to the system.
 
     XLA's CPU backend allocates every temporary anew in each call; without this, page faults
-    take about a sixth of the processor time of a 32x32 training step (docs/performance.md).
+    cost a 32x32 training step about a fifth of its speed (docs/performance.md).
 
     Returns:
         Whether it took effect: only where the C library is glibc.

@@ -1,0 +1,77 @@
+"""Configs made from a file's arguments: right types, and no more than networks have."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig
+from ganformer_jax.config_files import from_dict, to_dict
+from ganformer_jax.errors import UserError
+from ganformer_jax.models.validate import check_range
+
+T = TypeVar("T", GeneratorConfig, DiscriminatorConfig)
+
+MAX_POSITIONS = 1 << 28  # numbers of the largest grid of positions
+
+
+def checked_types(config: T) -> T:
+    """The same config, every value of its field's type.
+
+    Raises:
+        UserError: which names the field.
+    """
+    return from_dict(type(config), to_dict(config))
+
+
+def checked_generator(config: GeneratorConfig) -> GeneratorConfig:
+    """The same config, of the right types and of a size that can be built.
+
+    Raises:
+        UserError: which names the field.
+    """
+    config = checked_types(config)
+    attention, mapping = config.attention, config.mapping
+    checked_images(config.resolution, config.image_channels, config.label_size)
+    check_range("generator.components", config.components, 0, 4096)
+    check_range("generator.latent_size", config.latent_size, 1, 1 << 20)
+    check_range("generator.intermediate_size", config.intermediate_size, 1, 1 << 20)
+    check_range("generator.attention.heads", attention.heads, 1, 256)
+    check_range("generator.attention.kmeans_iterations", attention.kmeans_iterations, 0, 64)
+    check_range("generator.positions.directions", config.positions.directions, 1, 64)
+    check_range("generator.positions.size", config.positions.size, 1, 1 << 16)
+    check_range("generator.mapping.num_layers", mapping.num_layers, 0, 128)
+    check_range("generator.mapping.shared_width", mapping.shared_width, 0, 1 << 20)
+    check_range("generator.mapping.label_width", mapping.label_width, 1, 1 << 20)
+    _check_filter("generator.synthesis.resample_filter", config.synthesis.resample_filter)
+    side = min(config.resolution, config.attention_resolutions[1])
+    if config.components and side**2 * (config.positions.size or config.w_size) > MAX_POSITIONS:
+        raise UserError(f"positions of a {side}x{side} grid would be too large")
+    return config
+
+
+def checked_discriminator(config: DiscriminatorConfig) -> DiscriminatorConfig:
+    """The same config, of the right types and of a size that can be built; raises as above."""
+    config = checked_types(config)
+    check_range("discriminator.minibatch_stddev_channels", config.minibatch_stddev_channels, 0, 64)
+    _check_filter("discriminator.resample_filter", config.resample_filter)
+    return config
+
+
+def checked_images(resolution: int, colours: int, classes: int) -> None:
+    """Checks what both networks are told of the images.
+
+    Raises:
+        UserError: which names what is out of range.
+    """
+    if not all(type(value) is int for value in (resolution, colours, classes)):
+        raise UserError("resolution, channels and classes must be integers")
+    check_range("resolution", resolution, 4, 4096)
+    if resolution & (resolution - 1):
+        raise UserError(f"resolution is {resolution}; it should be a power of two")
+    check_range("image channels", colours, 1, 16)
+    check_range("classes", classes, 0, 1 << 20)
+
+
+def _check_filter(name: str, taps: tuple[int, ...]) -> None:
+    if not 1 <= len(taps) <= 32 or not sum(taps):
+        raise UserError(f"{name} should be 1 to 32 numbers with a sum other than 0")

@@ -1,0 +1,146 @@
+"""Arrays as NumPy pickles them, rebuilt as views of the file's bytes, and plain containers."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from ganformer_jax.convert.pickle_machine import (
+    COPIED,
+    Budget,
+    Built,
+    Constructors,
+    plain_key,
+)
+
+MAX_DIMENSIONS = 8
+MAX_ELEMENTS = 1 << 48
+DTYPES = ("b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")
+
+
+class Dtype(Built):
+    """`numpy.dtype` of plain numbers."""
+
+    def __init__(self, code: str, align: Any = False, copy: Any = True) -> None:
+        code = code.lstrip("<>=|") if isinstance(code, str) else ""
+        if code not in DTYPES:
+            raise ValueError(f"dtype {code[:20]!r} is not one of plain numbers")
+        self.dtype = np.dtype(code)
+
+    def build(self, state: Any) -> None:
+        """Takes the byte order, the only part of the state that plain numbers use."""
+        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
+        if order not in ("<", ">", "=", "|"):
+            raise ValueError("no byte order")
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class Ndarray(Built):
+    """`numpy.ndarray`, empty until its state is set."""
+
+    def __init__(self, *_: Any) -> None:
+        self.array = np.zeros(0, np.float32)
+
+    def build(self, state: Any) -> None:
+        """Takes (version, shape, dtype, Fortran order, bytes)."""
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise ValueError("an array has five parts")
+        _, shape, dtype, fortran, raw = state
+        self.array = _from_bytes(raw, dtype, shape, "F" if fortran else "C")
+
+
+def _from_bytes(raw: Any, dtype: Any, shape: Any, order: str = "C") -> np.ndarray:
+    if not isinstance(dtype, Dtype) or not isinstance(raw, memoryview):
+        raise ValueError("no bytes of a known dtype")
+    if order not in ("C", "F") or count_elements(shape) * dtype.dtype.itemsize != len(raw):
+        raise ValueError(f"a shape that does not fit its {len(raw)} bytes")
+    return np.frombuffer(raw, dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
+
+
+def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> Ndarray:
+    """How protocol 5 writes an array; order "K" is C order with its axes moved."""
+    made = Ndarray()
+    if axes is None:
+        made.array = _from_bytes(raw, dtype, shape, order if isinstance(order, str) else "")
+        return made
+    array = _from_bytes(raw, dtype, shape)
+    if not isinstance(axes, tuple | list) or len(axes) != array.ndim:
+        raise ValueError("no order of axes")
+    if not all(type(axis) is int for axis in axes):
+        raise ValueError("no order of axes")
+    made.array = array.transpose(axes)
+    return made
+
+
+def _scalar(dtype: Any, raw: Any) -> int | float | bool:
+    return _from_bytes(raw, dtype, ()).item()
+
+
+def count_elements(shape: Any) -> int:
+    """Elements of a shape, which must be a tuple of a few numbers that are not negative."""
+    if not isinstance(shape, tuple) or len(shape) > MAX_DIMENSIONS:
+        raise ValueError("no shape")
+    if not all(type(side) is int and side >= 0 for side in shape):
+        raise ValueError("a shape whose sides are no sizes")
+    if math.prod(max(side, 1) for side in shape) >= MAX_ELEMENTS:
+        raise ValueError("a shape that is too large")
+    return math.prod(shape)
+
+
+# Small things
+
+
+def _no_instance(*_: Any) -> Any:
+    raise TypeError("this name may only be passed on")
+
+
+def _encode(text: Any, encoding: Any, budget: Budget) -> memoryview:
+    """How protocol 2 writes a byte string."""
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise TypeError("no text of bytes")
+    budget.spend(len(text) // COPIED)
+    return memoryview(text.encode("latin-1"))
+
+
+def _no_bytes() -> memoryview:
+    """What protocol 2 writes for an empty byte string."""
+    return memoryview(b"")
+
+
+def _set(items: Any, budget: Budget) -> set[Any]:
+    """How protocols before 4 write a set."""
+    if not isinstance(items, list | tuple):
+        raise TypeError("no items")
+    budget.spend(len(items))
+    return {plain_key(item) for item in items}
+
+
+def empty_dict() -> dict[Any, Any]:
+    """Of an ordered or any other kind of dict, filled by later instructions."""
+    return {}
+
+
+def numpy_names(budget: Budget) -> Constructors:
+    """What pickles of plain values and arrays may construct; `budget` is that of the file."""
+    make_set = functools.partial(_set, budget=budget)
+    return {
+        ("collections", "OrderedDict"): empty_dict,
+        ("builtins", "set"): make_set,
+        ("__builtin__", "set"): make_set,
+        ("__builtin__", "bytes"): _no_bytes,
+        ("_codecs", "encode"): functools.partial(_encode, budget=budget),
+        ("numpy", "dtype"): Dtype,
+        ("numpy", "ndarray"): _no_instance,
+        **{
+            (f"numpy.{core}.{module}", name): construct
+            for core in ("core", "_core")  # NumPy 1 and 2
+            for module, name, construct in (
+                ("multiarray", "_reconstruct", Ndarray),
+                ("multiarray", "scalar", _scalar),
+                ("numeric", "_frombuffer", _frombuffer),
+            )
+        },
+    }
