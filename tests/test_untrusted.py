@@ -203,7 +203,7 @@ def test_arguments_that_make_no_network(framework, values):
     synthesis = dict(arguments.get("synthesis_kwargs", {}))
     mapping = dict(arguments.get("mapping_kwargs", {}))
     for name, value in values.items():
-        name = spelled.get(name, name)
+        name = str(spelled.get(name, name))
         home = next((part for part in (synthesis, mapping) if name in part), arguments)
         if framework == "pytorch" and name.startswith(("pos_", "resample", "attention")):
             home = synthesis
