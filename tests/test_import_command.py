@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 from reference import DATA
+from safetensors.numpy import save_file
 from test_cli import call, complaint
 from test_import import run_isolated
 
@@ -171,6 +172,10 @@ def test_load_refuses_what_it_cannot_read(tmp_path):
     other.write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     with pytest.raises(UserError, match="not a generator of this package"):
         ganformer_jax.load(other)
+    for about in ("{", "[]", '{"version": 2}', '{"version": 1}', '{"version": 1, "generator": 3}'):
+        save_file({"x": np.zeros(1)}, other, {"ganformer_jax": about})
+        with pytest.raises(UserError, match="no config of a generator"):
+            ganformer_jax.load(other)
     generator, variables = ganformer_jax.load(SNAPSHOT)
     save_generator(other, dataclasses.replace(generator.config, components=2), variables)
     with pytest.raises(UserError, match="do not fit its config"):

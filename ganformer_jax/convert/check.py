@@ -37,6 +37,7 @@ def checked_generator(config: GeneratorConfig) -> GeneratorConfig:
     check_range("generator.intermediate_size", config.intermediate_size, 1, 1 << 20)
     check_range("generator.attention.heads", attention.heads, 1, 256)
     check_range("generator.attention.kmeans_iterations", attention.kmeans_iterations, 0, 64)
+    check_range("generator.attention_resolutions", config.attention_resolutions[1], 0, 1 << 40)
     check_range("generator.positions.directions", config.positions.directions, 1, 64)
     check_range("generator.positions.size", config.positions.size, 1, 1 << 16)
     check_range("generator.mapping.num_layers", mapping.num_layers, 0, 128)

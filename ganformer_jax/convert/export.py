@@ -16,7 +16,7 @@ from ganformer_jax.convert.match import flatten, generator_template, unflatten
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import Generator
 
-FORMAT = "ganformer_jax generator 1"
+KEY, VERSION = "ganformer_jax", 1  # one key, since their order in the file is not fixed
 
 
 def save_generator(
@@ -35,7 +35,7 @@ def save_generator(
     from safetensors import numpy as safetensors
 
     leaves = {name: np.asarray(leaf, order="C") for name, leaf in flatten(variables).items()}
-    metadata = {"format": FORMAT, "config": json.dumps(to_dict(config))}
+    metadata = {KEY: json.dumps({"version": VERSION, "generator": to_dict(config)})}
     data = safetensors.save(leaves, metadata)
     path = pathlib.Path(path)
     partial = path.with_name(f".{path.name}.partial")
@@ -65,12 +65,15 @@ def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]
             leaves = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-    if metadata.get("format") != FORMAT:
+    if KEY not in metadata:
         raise UserError(f"{path} holds safetensors, but not a generator of this package")
     try:
-        config = from_dict(GeneratorConfig, json.loads(metadata.get("config", "")))
+        about = json.loads(metadata[KEY])
+        if not isinstance(about, dict) or about.get("version") != VERSION:
+            raise UserError("it is of another version")
+        config = from_dict(GeneratorConfig, about["generator"])
         generator = Generator(checked_generator(config))
-    except (UserError, ValueError) as error:
+    except (UserError, ValueError, KeyError) as error:
         raise UserError(f"{path} has no config of a generator: {error}") from error
     expected = {name: leaf.shape for name, leaf in flatten(generator_template(generator)).items()}
     if {name: leaf.shape for name, leaf in leaves.items()} != expected:
