@@ -2,8 +2,8 @@
 
 Command:   python run.py train --config configs/scenes_gan.py
 Hardware:  two CPU cores
-Cost:      less than scenes.py; not measured
-Expected:  not measured
+Cost:      six and a half minutes, with the scenes already drawn
+Expected:  a few scenes over and over; the sliced Wasserstein distance falls from 305 to about 65
 """
 
 from ganformer_jax.config import (

@@ -4,8 +4,8 @@ Data, widths and optimisation are those of scenes.py, style mixing off included.
 
 Command:   python run.py train --config configs/scenes_stylegan2.py
 Hardware:  two CPU cores
-Cost:      less than scenes.py; not measured
-Expected:  not measured
+Cost:      six and a half minutes, with the scenes already drawn
+Expected:  blobs of a colour or two; the sliced Wasserstein distance falls from 268 to about 47
 """
 
 from ganformer_jax.config import (
