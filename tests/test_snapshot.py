@@ -205,25 +205,24 @@ print(peak() - before)
 """
 
 
-def tensorflow_network(monkeypatch, variables):
-    """An object that pickles as the published networks do."""
+def tensorflow_networks(monkeypatch, *variables):
+    """Objects that pickle as the published networks do, with these variables."""
     module = types.ModuleType("dnnlib.tflib.network")
     module.Network = type("Network", (), {"__module__": module.__name__})
     for name in ("dnnlib", "dnnlib.tflib"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    network = module.Network()
-    vars(network).update(static_kwargs={"resolution": 32}, components={}, variables=variables)
-    return network
+    networks = tuple(module.Network() for _ in variables)
+    for network, own in zip(networks, variables, strict=True):
+        vars(network).update(static_kwargs={"resolution": 32}, components={}, variables=own)
+    return networks
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_stays_within_twice_the_file(tmp_path, monkeypatch, report_line):
     arrays = [(f"array{i}", np.ones((1024, 4096), np.float32)) for i in range(6)]
     path = tmp_path / "large.pkl"
-    networks = tuple(tensorflow_network(monkeypatch, arrays[i : i + 2]) for i in (0, 2, 4))
-    for network in networks:  # each was made with a class of its own
-        network.__class__ = sys.modules["dnnlib.tflib.network"].Network
+    networks = tensorflow_networks(monkeypatch, arrays[:2], arrays[2:4], arrays[4:])
     path.write_bytes(pickle.dumps(networks, 4))
     result = subprocess.run(
         [sys.executable, "-c", MEASURE, str(TENSORFLOW), str(path)],
@@ -238,8 +237,8 @@ def test_memory_stays_within_twice_the_file(tmp_path, monkeypatch, report_line):
 
 def test_no_name_comes_twice(tmp_path, monkeypatch):
     zero = np.zeros(1, np.float32)
-    network = tensorflow_network(monkeypatch, [("x", zero), ("x", zero)])
-    assert "two arrays are called x" in refusal(tmp_path, pickle.dumps((network,) * 3, 4))
+    networks = tensorflow_networks(monkeypatch, *[[("x", zero), ("x", zero)]] * 3)
+    assert "two arrays are called x" in refusal(tmp_path, pickle.dumps(networks, 4))
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:

@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
-from ganformer_jax.cli.options import parse
+from ganformer_jax.cli.options import check_run, parse
 from ganformer_jax.errors import UserError
 
 
@@ -29,10 +29,7 @@ class Options:
 def run(arguments: Sequence[str], program: str) -> None:
     """Writes one file."""
     options = parse(Options(), arguments, program)
-    if options.best and options.step is not None:
-        raise UserError("--best and --step exclude each other")
-    if not options.workdir.is_dir():
-        raise UserError(f"no run in {options.workdir}: name its folder with --workdir")
+    check_run(options.workdir, options.step, options.best)
     out = options.out or options.workdir / "generator.safetensors"
     if out.exists() and not options.overwrite:
         raise UserError(f"{out} would be replaced; choose another --out, or --overwrite")

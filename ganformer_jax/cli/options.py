@@ -15,6 +15,7 @@ import tyro
 
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import load_config
+from ganformer_jax.errors import UserError
 
 T = TypeVar("T")
 
@@ -66,6 +67,18 @@ def config_of(arguments: Sequence[str]) -> tuple[pathlib.Path, Config]:
         if name == "--config" and (equals or i + 1 < len(arguments)):
             path = pathlib.Path(value if equals else arguments[i + 1])
     return path, load_config(path)
+
+
+def check_run(workdir: pathlib.Path, step: int | None, best: bool) -> None:
+    """Checks the options that name a run and one of its checkpoints.
+
+    Raises:
+      UserError: when they exclude each other, or there is no such folder.
+    """
+    if best and step is not None:
+        raise UserError("--best and --step exclude each other")
+    if not workdir.is_dir():
+        raise UserError(f"no run in {workdir}: name its folder with --workdir")
 
 
 def _refuse(message: str) -> None:

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Literal
 
-from ganformer_jax.cli.options import parse
+from ganformer_jax.cli.options import check_run, parse
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError
 
@@ -48,8 +48,7 @@ def run(arguments: Sequence[str], program: str) -> None:
     """Writes `<seed>.png`, `grid.png` and, for a generator with attention, `attention.png`."""
     options = parse(Options(), arguments, program)
     _check(options)
-    if not options.workdir.is_dir():
-        raise UserError(f"no run in {options.workdir}: name its folder with --workdir")
+    check_run(options.workdir, options.step, options.best)
 
     from ganformer_jax import visualize
     from ganformer_jax.cli.observers import attention_figure
@@ -83,8 +82,6 @@ def _check(options: Options) -> None:
         raise UserError("--count and --batch-size must be 1 or more")
     if options.seed < 0 or options.seed + options.count > 2**32:
         raise UserError("seeds must be from 0 up, below 2^32")
-    if options.best and options.step is not None:
-        raise UserError("--best and --step exclude each other")
 
 
 def _attends(config: GeneratorConfig) -> bool:

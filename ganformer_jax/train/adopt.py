@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from ganformer_jax.config_files import from_dict, to_dict
 from ganformer_jax.models import validate_networks
 from ganformer_jax.train.checkpoint import Checkpoints, adopt_weights
 from ganformer_jax.train.compile import CompiledGame
+from ganformer_jax.train.same_run import save_config
 
 
 def write_run(
@@ -43,4 +43,4 @@ def write_run(
         checkpoints.wait()
     finally:
         checkpoints.close()
-    (run / "config.json").write_text(json.dumps(to_dict(config), indent=2) + "\n")
+    save_config(config, run)

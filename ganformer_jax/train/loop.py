@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import json
 import math
 import pathlib
 import signal
@@ -18,13 +17,12 @@ import jax
 import numpy as np
 
 from ganformer_jax.config import Config
-from ganformer_jax.config_files import to_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import validate_networks
 from ganformer_jax.train.checkpoint import Checkpoints, adopt_weights
 from ganformer_jax.train.compile import CompiledGame, Device, find_devices, prefetch
 from ganformer_jax.train.log import Log, duration, memory_gib, progress
-from ganformer_jax.train.same_run import check_new_run
+from ganformer_jax.train.same_run import check_new_run, save_config
 
 Batches = Callable[[int], Iterator[dict[str, np.ndarray]]]
 """Given the rounds already played, goes on with this process's share of the batches."""
@@ -136,7 +134,7 @@ class _Training:
         self.images = int(state.images_seen)
         if self.leader:
             self.log = Log(self.run, self.step)
-            (self.run / "config.json").write_text(json.dumps(to_dict(self.config), indent=2) + "\n")
+            save_config(self.config, self.run)
         self._greet("; --init-from has no effect" if init_from and self.resumed else "")
 
     def _greet(self, remark: str) -> None:

@@ -1,4 +1,4 @@
-"""Whether a folder may be continued, or started in: nothing of another run is overwritten."""
+"""Which experiment a folder holds, and whether another may go on there: nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import pathlib
 
 from ganformer_jax.config import Config
-from ganformer_jax.config_files import differences, from_dict
+from ganformer_jax.config_files import differences, from_dict, to_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.train.log import first_line
 
@@ -14,6 +14,14 @@ from ganformer_jax.train.log import first_line
 FREE = ("data.directory", "data.threads", "train.total_kimg", "train.devices", "train.platform")
 FREE += ("train.log_kimg", "train.image_kimg", "train.metric_kimg", "train.metric_images")
 FREE += ("train.checkpoint_kimg", "train.checkpoints_kept")
+
+
+CONFIG_FILE = "config.json"
+
+
+def save_config(config: Config, run: pathlib.Path) -> None:
+    """Writes the experiment of a run where `check_new_run` and people look for it."""
+    (run / CONFIG_FILE).write_text(json.dumps(to_dict(config), indent=2) + "\n")
 
 
 def check_same_run(saved: Config, asked: Config, run: str | pathlib.Path) -> None:
@@ -40,7 +48,7 @@ def check_new_run(asked: Config, run: str | pathlib.Path) -> None:
     damaged = sorted(path.name for path in run.glob("checkpoints/damaged-*"))
     if damaged:
         raise UserError(f"{run} has only damaged checkpoints ({', '.join(damaged)}): {another}")
-    path, metrics = run / "config.json", run / "metrics.jsonl"
+    path, metrics = run / CONFIG_FILE, run / "metrics.jsonl"
     if not path.exists():
         if metrics.exists() and metrics.stat().st_size:
             raise UserError(f"{metrics} is of another run: {another}")
