@@ -1,4 +1,4 @@
-"""Times both forms of the resampling convolutions, forward and with gradients, in turn.
+"""Times both forms of the 3x3 convolutions, forward and with gradients, in turn.
 
 Command:  python benchmarks/resample.py
 
@@ -12,7 +12,7 @@ import statistics
 import jax
 import jax.numpy as jnp
 
-from ganformer_jax.nn import resample
+from ganformer_jax.nn import resample, winograd
 
 BATCH, REPEATS, CALLS = 16, 5, 10
 SIZES = ((64, 16), (32, 32))
@@ -37,6 +37,11 @@ def programs(form):
         "gradients": jax.jit(jax.grad(loss, (0, 1))),
         "gradients of a gradient": jax.jit(jax.grad(penalty, (0, 1))),
     }
+
+
+def plain(x, kernel):
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
 
 
 def compare(title, forms, x, kernel):
@@ -71,6 +76,15 @@ def main():
             "matmul": resample.strided_by_matmul,
         }
         compare(f"down from {size}, {channels} channels", forms, x, kernel)
+    for channels, size in ((32, 32), (64, 32), (128, 32), (256, 16)):
+        kernel = jax.random.normal(key, (3, 3, channels, channels))
+        x = jax.random.normal(key, (BATCH, size, size, channels))
+        compare(
+            f"at {size}, {channels} channels",
+            {"plain": plain, "tiles": winograd.convolve},
+            x,
+            kernel,
+        )
 
 
 if __name__ == "__main__":

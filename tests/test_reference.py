@@ -8,6 +8,7 @@ from reference import Vector, gradient_errors, optimized_jit, relative_error
 
 from ganformer_jax import losses
 from ganformer_jax.models import broadcast_layers, stack_attention
+from ganformer_jax.nn import winograd
 
 PYTORCH = ["duplex_ffhq", "duplex_clevr", "simplex", "stylegan2", "gan", "conditional"]
 TENSORFLOW = ["tf_duplex_img2ltnt", "tf_gates_both", "tf_shared_mapping", "tf_gan_stem"]
@@ -156,6 +157,17 @@ def test_published_pytorch_networks(name, report_line):
     outputs, gradients = generator_outputs_and_gradients(vector)
     outputs |= discriminator_outputs(vector)
     check(name, outputs, gradients | discriminator_gradients(vector), report_line)
+
+
+def test_published_network_with_the_convolutions_of_wide_networks(monkeypatch, report_line):
+    """These networks are too narrow for what CPUs do with wide ones; here they do it anyway."""
+    monkeypatch.setattr(winograd, "NARROWEST", 1)
+    monkeypatch.setattr(winograd, "WIDE", 1)
+    vector = Vector("duplex_clevr")
+    outputs, gradients = generator_outputs_and_gradients(vector)
+    outputs |= discriminator_outputs(vector)
+    gradients |= discriminator_gradients(vector)
+    check("duplex_clevr, convolved in tiles", outputs, gradients, report_line)
 
 
 def off_the_kink(variables, block, layer, pixel, more):

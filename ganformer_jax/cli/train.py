@@ -47,16 +47,24 @@ def run(arguments: Sequence[str], program: str) -> None:
     from ganformer_jax.cli.observers import Data, observers  # reading data needs much more
     from ganformer_jax.train import loop
     from ganformer_jax.train.compile import find_devices
-    from ganformer_jax.train.cpu import keep_freed_memory, one_device_per_core
+    from ganformer_jax.train.cpu import one_device_per_core
+    from ganformer_jax.train.heap import keep_freed_memory, leave_fragments
 
     one_device_per_core(config)
-    if find_devices(config.train.platform, config.train.devices)[0].platform == "cpu":
-        keep_freed_memory()  # before much is allocated
+    devices = find_devices(config.train.platform, config.train.devices)
+    own_heap = devices[0].platform == "cpu" and keep_freed_memory()
     data = Data(config)
     if config.data.name != "scenes":  # which are made when the run's folder is known to be good
         data.open("train")
     init_from = str(options.init_from) if options.init_from else None
-    loop.train(config, workdir, data.batches, observers(config, workdir, data), init_from=init_from)
+    loop.train(
+        config,
+        workdir,
+        data.batches,
+        observers(config, workdir, data),
+        init_from=init_from,
+        after_compile=leave_fragments if own_heap else None,
+    )
 
 
 def _keep_compiled_programs() -> None:

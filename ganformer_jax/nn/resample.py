@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ganformer_jax.nn import winograd
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
@@ -191,7 +193,12 @@ def strided_convolve(
 def convolve(
     x_BxHxWxC: Float[Array, "b h w c"], kernel_HxWxIxO: Float[Array, "kh kw c o"]
 ) -> Float[Array, "b h w o"]:
-    """Convolution that keeps the resolution (cross-correlation, as everywhere in this field)."""
+    """Convolution that keeps the resolution (cross-correlation, as everywhere in this field).
+
+    On CPUs 3x3 kernels are applied with fewer multiplications, see `winograd`.
+    """
+    if jax.default_backend() == "cpu" and winograd.suits(x_BxHxWxC, kernel_HxWxIxO):
+        return winograd.convolve(x_BxHxWxC, kernel_HxWxIxO)
     return _convolve(x_BxHxWxC, kernel_HxWxIxO, 1, "SAME")
 
 

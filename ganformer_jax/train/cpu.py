@@ -1,18 +1,12 @@
-"""What training on a CPU profits from; none of it takes effect once jax has been used."""
+"""How many devices the CPU is taken for; without effect once jax has looked for devices."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 
 import jax
 
 from ganformer_jax.config import Config
-
-# Parameters of mallopt(3) and values for them.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
-_NEVER, _PAD = 2**31 - 1, 256 << 20
 
 
 def one_device_per_core(config: Config) -> None:
@@ -45,21 +39,3 @@ def usable_cores() -> int:
 def largest_divisor(number: int, limit: int) -> int:
     """Largest divisor of a positive number that is not above a limit; 1 for other numbers."""
     return max((n for n in range(1, min(number, limit) + 1) if number % n == 0), default=1)
-
-
-def keep_freed_memory() -> bool:
-    """Asks glibc to keep freed memory for reuse instead of returning it to the system.
-
-    XLA's CPU backend allocates every temporary anew in each call; without this, page faults
-    cost a 32x32 training step about a fifth of its speed (docs/performance.md).
-
-    Returns:
-        Whether it took effect: only where the C library is glibc.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    settings = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: _NEVER, _TOP_PAD: _PAD}
-    return all([mallopt(name, value) == 1 for name, value in settings.items()])

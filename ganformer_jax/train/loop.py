@@ -60,6 +60,7 @@ def train(
     observers: Sequence[Observer] = (),
     *,
     init_from: str | None = None,
+    after_compile: Callable[[], object] | None = None,
     say: Callable[[str], None] = print,
 ) -> bool:
     """Trains, or continues, a run until its length is reached or a signal arrives.
@@ -71,6 +72,7 @@ def train(
       batches: see `Batches`.
       observers: called in order, before the checkpoint of the same round.
       init_from: folder of another run whose weights a new run starts from.
+      after_compile: called when a program of a step has been compiled.
       say: receives lines for the user.
 
     Returns:
@@ -82,7 +84,7 @@ def train(
     """
     validate_networks(config.generator, config.discriminator)
     devices = find_devices(config.train.platform, config.train.devices)
-    training = _Training(config, pathlib.Path(run), devices, observers, say)
+    training = _Training(config, pathlib.Path(run), devices, observers, say, after_compile)
     try:
         training.start(init_from)
         return training.play(batches)
@@ -100,7 +102,9 @@ class _Training:
         devices: Sequence[Device],
         observers: Sequence[Observer],
         say: Callable[[str], None],
+        after_compile: Callable[[], object] | None,
     ):
+        self.after_compile = after_compile
         self.config, self.run, self.observers = config, run, observers
         self.leader = jax.process_index() == 0
         self.say = say if self.leader else lambda line: None
@@ -240,7 +244,10 @@ class _Training:
 
     def _compiled(self, name: str, seconds: float) -> None:
         self.say(f"compiled the {name} in {seconds:.1f} s")
-        self.clock += seconds  # not part of the speed
+        began = time.perf_counter()
+        if self.after_compile:
+            self.after_compile()
+        self.clock += seconds + time.perf_counter() - began  # not part of the speed
 
 
 def _weights_of(run: str, say: Callable[[str], None]) -> dict[str, Any]:

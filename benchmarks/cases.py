@@ -1,0 +1,104 @@
+"""The networks that benchmarks time: size, width and kind, as command-line options."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import Literal
+
+from ganformer_jax.config import (
+    AttentionConfig,
+    Config,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    MappingConfig,
+    SynthesisConfig,
+    TrainConfig,
+)
+
+KINDS = ("duplex", "simplex", "stylegan2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One network and batch; float32, R1 every 16 steps, no path lengths, no mixing."""
+
+    resolution: int
+    channel_base: int
+    channel_max: int
+    batch: int
+    components: int
+    component_width: int = 32
+    kind: str = "duplex"
+
+    def flags(self) -> list[str]:
+        """Options from which `parse` makes this case again."""
+        fields = dataclasses.asdict(self).items()
+        return [word for name, value in fields for word in (f"--{dashed(name)}", str(value))]
+
+    def __str__(self) -> str:
+        """As in tables."""
+        components = "" if self.kind == "stylegan2" else f", k={self.components}"
+        return f"{self.resolution}x{self.resolution} {self.kind}{components}, batch {self.batch}"
+
+
+PUBLISHED = {
+    32: Case(32, 2048, 64, 32, 8),
+    64: Case(64, 4096, 128, 8, 8),
+    128: Case(128, 8192, 256, 4, 16),
+}
+"""Sizes at which the published trainer was timed."""
+
+PIXELS = tuple(Case(size, 1024, 32, 4, 8) for size in (32, 64, 128, 256))
+COMPONENTS = tuple(Case(32, 2048, 64, 16, k) for k in (4, 8, 16, 32, 64))
+
+
+def dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    for field in dataclasses.fields(Case):
+        if field.name == "kind":
+            parser.add_argument("--kind", choices=KINDS, default="duplex")
+        else:
+            default = getattr(PUBLISHED[64], field.name)
+            parser.add_argument(f"--{dashed(field.name)}", type=int, default=default)
+    parser.add_argument("--seconds", type=float, default=15.0, help="how long to time")
+
+
+def parse(arguments: argparse.Namespace) -> Case:
+    return Case(
+        **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Case)}
+    )
+
+
+def config_of(case: Case, dtype: Literal["float32", "bfloat16"] = "float32") -> Config:
+    """Makes the experiment; a "stylegan2" has one latent as wide as all components together."""
+    styled = case.kind == "stylegan2"
+    generator = GeneratorConfig(
+        resolution=case.resolution,
+        components=0 if styled else case.components,
+        latent_size=case.components * case.component_width,
+        attention_resolutions=(4, case.resolution),
+        attention=AttentionConfig(kmeans_iterations=int(case.kind == "duplex")),
+        mapping=MappingConfig(num_layers=8, residual=False, self_attention=False)
+        if styled
+        else MappingConfig(),
+        synthesis=SynthesisConfig(
+            channel_base=case.channel_base,
+            channel_max=case.channel_max,
+            architecture="skip" if styled else "resnet",
+            last_convolution=not styled,
+        ),
+        dtype=dtype,
+    )
+    return Config(
+        generator=generator,
+        discriminator=DiscriminatorConfig(
+            channel_base=case.channel_base, channel_max=case.channel_max, dtype=dtype
+        ),
+        loss=LossConfig(r1_gamma=1.0, style_mixing=0.0),
+        train=TrainConfig(batch_size=case.batch),
+    )

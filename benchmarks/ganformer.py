@@ -1,0 +1,119 @@
+"""Times training and sampling of one network and prints one line of JSON; see speed.py.
+
+Command:  python benchmarks/ganformer.py --resolution 64 --batch 8
+
+A turn plays rounds as training does, the R1 step among them but counted with its weight of one in
+sixteen, and samples now and then, so that every number meets the same conditions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import cases
+import jax
+import numpy as np
+
+from ganformer_jax.sampling import Sampler
+from ganformer_jax.train.compile import CompiledGame, find_devices
+from ganformer_jax.train.cpu import one_device_per_core
+from ganformer_jax.train.heap import keep_freed_memory, leave_fragments
+from ganformer_jax.train.log import memory_gib
+
+R1_EVERY, SAMPLE_EVERY = 4, 2
+
+
+def milliseconds(function: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    jax.block_until_ready(function())
+    return (time.perf_counter() - began) * 1e3
+
+
+class Trial:
+    """The programs of one network, each compiled once and run on a state of its own."""
+
+    def __init__(self, case: cases.Case, dtype: Literal["float32", "bfloat16"], phases: bool):
+        self.config = cases.config_of(case, dtype)
+        one_device_per_core(self.config)
+        self.devices = find_devices()
+        if self.devices[0].platform == "cpu":
+            keep_freed_memory()
+        self.game = CompiledGame(self.config, self.devices)
+        self.state = self.game.create(jax.random.key(0))
+        size = (case.batch, case.resolution, case.resolution, 3)
+        images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+        labels = np.zeros((case.batch, 0), np.float32)
+        self.batch = self.game.place({"images": images, "labels": labels})
+        self.steps = ["r1_step", "adversarial_step"]
+        if phases:
+            self.steps += ["generator_step", "discriminator_step", "path_length_step"]
+        self.compile_seconds, self.programs = {}, {}
+        for name in self.steps:
+            began = time.perf_counter()
+            self.programs[name] = self.game.lower(name, self.state, self.batch).compile()
+            self.compile_seconds[name] = round(time.perf_counter() - began, 2)
+        self.sampler = Sampler(
+            self.config.generator, case.batch, noise="const", divided=self.game.divided
+        )
+        self.sample()
+        if self.devices[0].platform == "cpu":
+            leave_fragments()
+
+    def play(self, name: str) -> dict[str, jax.Array]:
+        self.state, info = self.programs[name](self.state, self.batch)
+        return info | {"state": self.state.step}
+
+    def sample(self) -> np.ndarray:
+        seeds = range(self.config.train.batch_size)
+        return self.sampler(self.state.generator_variables(), seeds, truncation_psi=0.7).images
+
+    def times(self, seconds: float) -> dict[str, list[float]]:
+        spent: dict[str, list[float]] = {name: [] for name in [*self.steps, "sample"]}
+        began, turn = time.perf_counter(), -1  # the turn before the first does not count
+        while time.perf_counter() - began < seconds or turn < 4:
+            for name in self.steps:
+                if name != "r1_step" or turn % R1_EVERY == 0 or turn < 0:
+                    spent[name].append(milliseconds(lambda name=name: self.play(name)))
+            if turn % SAMPLE_EVERY == 0 or turn < 0:
+                spent["sample"].append(milliseconds(self.sample))
+            turn += 1
+            if turn == 0:
+                spent, began = {name: [] for name in spent}, time.perf_counter()
+        return spent
+
+    def operations(self, name: str) -> float:
+        """Floating-point operations of all devices, in units of 1e9, as XLA counts them."""
+        cost = self.programs[name].cost_analysis()
+        return round(cost["flops"] * len(self.devices) / 1e9, 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    cases.add_flags(parser)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--phases", action="store_true", help="time G, D and path lengths alone")
+    arguments = parser.parse_args()
+    case = cases.parse(arguments)
+    trial = Trial(case, arguments.dtype, arguments.phases)
+    spent = {name: statistics.median(t) for name, t in trial.times(arguments.seconds).items()}
+    interval = trial.config.loss.r1_interval
+    training = spent["adversarial_step"] + spent["r1_step"] / interval
+    report = {
+        "train_images_per_second": round(case.batch / training * 1e3, 3),
+        "sample_images_per_second": round(case.batch / spent["sample"] * 1e3, 3),
+        "milliseconds": {name: round(value, 2) for name, value in spent.items()},
+        "gflop": {name: trial.operations(name) for name in trial.steps},
+        "compile_seconds": trial.compile_seconds,
+        "peak_memory_gib": round(memory_gib(trial.devices[0]), 2),
+        "devices": f"{len(trial.devices)} {trial.devices[0].device_kind}",
+    }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
