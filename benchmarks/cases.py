@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ganformer_jax.config import (
-    AttentionConfig,
-    Config,
-    DiscriminatorConfig,
-    GeneratorConfig,
-    LossConfig,
-    MappingConfig,
-    SynthesisConfig,
-    TrainConfig,
-)
+if TYPE_CHECKING:
+    from ganformer_jax.config import Config
 
 KINDS = ("duplex", "simplex", "stylegan2")
 
@@ -76,6 +68,17 @@ def parse(arguments: argparse.Namespace) -> Case:
 
 def config_of(case: Case, dtype: Literal["float32", "bfloat16"] = "float32") -> Config:
     """Makes the experiment; a "stylegan2" has one latent as wide as all components together."""
+    from ganformer_jax.config import (  # PyTorch's environment, which reads cases too, lacks it
+        AttentionConfig,
+        Config,
+        DiscriminatorConfig,
+        GeneratorConfig,
+        LossConfig,
+        MappingConfig,
+        SynthesisConfig,
+        TrainConfig,
+    )
+
     styled = case.kind == "stylegan2"
     generator = GeneratorConfig(
         resolution=case.resolution,

@@ -21,7 +21,7 @@ import numpy as np
 
 from ganformer_jax.sampling import Sampler
 from ganformer_jax.train.compile import CompiledGame, find_devices
-from ganformer_jax.train.cpu import one_device_per_core
+from ganformer_jax.train.cpu import nothing_but_cpu, one_device_per_core
 from ganformer_jax.train.heap import keep_freed_memory, leave_fragments
 from ganformer_jax.train.log import memory_gib
 
@@ -39,10 +39,9 @@ class Trial:
 
     def __init__(self, case: cases.Case, dtype: Literal["float32", "bfloat16"], phases: bool):
         self.config = cases.config_of(case, dtype)
+        own_heap = nothing_but_cpu(None) and keep_freed_memory()
         one_device_per_core(self.config)
         self.devices = find_devices()
-        if self.devices[0].platform == "cpu":
-            keep_freed_memory()
         self.game = CompiledGame(self.config, self.devices)
         self.state = self.game.create(jax.random.key(0))
         size = (case.batch, case.resolution, case.resolution, 3)
@@ -61,7 +60,7 @@ class Trial:
             self.config.generator, case.batch, noise="const", divided=self.game.divided
         )
         self.sample()
-        if self.devices[0].platform == "cpu":
+        if own_heap:
             leave_fragments()
 
     def play(self, name: str) -> dict[str, jax.Array]:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ganformer_jax.train.cpu import largest_divisor, usable_cores
+from ganformer_jax.train.cpu import largest_divisor, nothing_but_cpu, usable_cores
 
 COUNT = """
 import sys
@@ -67,3 +67,20 @@ def test_usable_cores_follow_the_affinity():
     finally:
         os.sched_setaffinity(0, before)
     assert usable_cores() == len(before)
+
+
+@pytest.mark.parametrize(
+    ("asked", "variable", "expected"),
+    [("cpu", "", True), ("gpu", "", False), (None, "cpu", True), (None, "cuda,cpu", False)],
+)
+def test_only_the_cpu_where_it_is_asked_for(asked, variable, expected, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", variable)
+    assert nothing_but_cpu(asked) == expected
+
+
+@pytest.mark.parametrize("plugins", [[], ["xla_cuda13"]])
+def test_only_the_cpu_where_no_accelerator_is_installed(plugins, monkeypatch):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: plugins)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert nothing_but_cpu(None) == (not plugins)

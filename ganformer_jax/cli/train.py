@@ -46,13 +46,11 @@ def run(arguments: Sequence[str], program: str) -> None:
 
     from ganformer_jax.cli.observers import Data, observers  # reading data needs much more
     from ganformer_jax.train import loop
-    from ganformer_jax.train.compile import find_devices
-    from ganformer_jax.train.cpu import one_device_per_core
+    from ganformer_jax.train.cpu import nothing_but_cpu, one_device_per_core
     from ganformer_jax.train.heap import keep_freed_memory, leave_fragments
 
+    own_heap = nothing_but_cpu(config.train.platform) and keep_freed_memory()
     one_device_per_core(config)
-    devices = find_devices(config.train.platform, config.train.devices)
-    own_heap = devices[0].platform == "cpu" and keep_freed_memory()
     data = Data(config)
     if config.data.name != "scenes":  # which are made when the run's folder is known to be good
         data.open("train")

@@ -1,7 +1,9 @@
-"""How many devices the CPU is taken for; without effect once jax has looked for devices."""
+"""What has to be known and set for a CPU before jax looks for devices."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import os
 
 import jax
@@ -28,6 +30,18 @@ def one_device_per_core(config: Config) -> None:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:  # jax has looked for devices already
         return
+
+
+def nothing_but_cpu(platform: str | None) -> bool:
+    """Whether jax can only run on the CPU, as far as can be told before it looks for devices.
+
+    Args:
+      platform: the one the user asks for, if any.
+    """
+    if platform or os.environ.get("JAX_PLATFORMS"):
+        return "cpu" in (platform, os.environ.get("JAX_PLATFORMS"))
+    plugins = importlib.metadata.entry_points(group="jax_plugins")
+    return not plugins and importlib.util.find_spec("libtpu") is None
 
 
 def usable_cores() -> int:

@@ -30,7 +30,8 @@ def keep_freed_memory() -> bool:
     """Asks glibc to keep freed memory for reuse instead of returning it to the system.
 
     Otherwise every step gives its temporaries back and meets a page fault on each page of the
-    next step's. Call it before much is allocated.
+    next step's. Call it before jax looks for devices: threads that have allocated keep a heap of
+    their own, where large temporaries do not fit.
 
     Returns:
       whether it took effect: only where the C library is glibc.
