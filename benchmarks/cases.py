@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ PUBLISHED = {
 """Sizes at which the published trainer was timed."""
 
 PIXELS = tuple(Case(size, 1024, 32, 4, 8) for size in (32, 64, 128, 256))
+EVERY = {"r1_step": 4, "sample": 2}
+"""Turns between two measurements of what costs much and counts little."""
 COMPONENTS = tuple(Case(32, 2048, 64, 16, k) for k in (4, 8, 16, 32, 64))
 
 
@@ -64,6 +69,30 @@ def parse(arguments: argparse.Namespace) -> Case:
     return Case(
         **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Case)}
     )
+
+
+def median_milliseconds(
+    phases: Mapping[str, Callable[[], object]], every: Mapping[str, int], seconds: float
+) -> dict[str, float]:
+    """Plays the phases in turn for so long, four turns at least, and takes medians.
+
+    Args:
+      phases: each returns when its work is done.
+      every: phases that only take part in every so many turns.
+      seconds: after a first turn of all phases, which does not count.
+    """
+    spent: dict[str, list[float]] = {name: [] for name in phases}
+    for phase in phases.values():
+        phase()
+    began, turn = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds or turn < 4:
+        for name, phase in phases.items():
+            if turn % every.get(name, 1) == 0:
+                started = time.perf_counter()
+                phase()
+                spent[name].append((time.perf_counter() - started) * 1e3)
+        turn += 1
+    return {name: statistics.median(values) for name, values in spent.items()}
 
 
 def config_of(case: Case, dtype: Literal["float32", "bfloat16"] = "float32") -> Config:

@@ -9,8 +9,8 @@ sixteen, and samples now and then, so that every number meets the same condition
 from __future__ import annotations
 
 import argparse
+import functools
 import json
-import statistics
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -24,14 +24,6 @@ from ganformer_jax.train.compile import CompiledGame, find_devices
 from ganformer_jax.train.cpu import nothing_but_cpu, one_device_per_core
 from ganformer_jax.train.heap import keep_freed_memory, leave_fragments
 from ganformer_jax.train.log import memory_gib
-
-R1_EVERY, SAMPLE_EVERY = 4, 2
-
-
-def milliseconds(function: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    jax.block_until_ready(function())
-    return (time.perf_counter() - began) * 1e3
 
 
 class Trial:
@@ -63,27 +55,16 @@ class Trial:
         if own_heap:
             leave_fragments()
 
-    def play(self, name: str) -> dict[str, jax.Array]:
-        self.state, info = self.programs[name](self.state, self.batch)
-        return info | {"state": self.state.step}
+    def play(self, name: str) -> None:
+        self.state, _ = jax.block_until_ready(self.programs[name](self.state, self.batch))
 
     def sample(self) -> np.ndarray:
         seeds = range(self.config.train.batch_size)
         return self.sampler(self.state.generator_variables(), seeds, truncation_psi=0.7).images
 
-    def times(self, seconds: float) -> dict[str, list[float]]:
-        spent: dict[str, list[float]] = {name: [] for name in [*self.steps, "sample"]}
-        began, turn = time.perf_counter(), -1  # the turn before the first does not count
-        while time.perf_counter() - began < seconds or turn < 4:
-            for name in self.steps:
-                if name != "r1_step" or turn % R1_EVERY == 0 or turn < 0:
-                    spent[name].append(milliseconds(lambda name=name: self.play(name)))
-            if turn % SAMPLE_EVERY == 0 or turn < 0:
-                spent["sample"].append(milliseconds(self.sample))
-            turn += 1
-            if turn == 0:
-                spent, began = {name: [] for name in spent}, time.perf_counter()
-        return spent
+    def phases(self) -> dict[str, Callable[[], object]]:
+        plays = {name: functools.partial(self.play, name) for name in self.steps}
+        return {**plays, "sample": self.sample}
 
     def operations(self, name: str) -> float:
         """Floating-point operations of all devices, in units of 1e9, as XLA counts them."""
@@ -99,7 +80,7 @@ def main() -> None:
     arguments = parser.parse_args()
     case = cases.parse(arguments)
     trial = Trial(case, arguments.dtype, arguments.phases)
-    spent = {name: statistics.median(t) for name, t in trial.times(arguments.seconds).items()}
+    spent = cases.median_milliseconds(trial.phases(), cases.EVERY, arguments.seconds)
     interval = trial.config.loss.r1_interval
     training = spent["adversarial_step"] + spent["r1_step"] / interval
     report = {

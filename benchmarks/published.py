@@ -12,16 +12,14 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import statistics
 import sys
-import time
 import types
 import warnings
 from collections.abc import Callable
 
 import cases
 
-R1_INTERVAL, R1_EVERY, SAMPLE_EVERY = 16, 4, 2
+R1_INTERVAL = 16
 
 
 def networks_of(case: cases.Case, dnnlib, networks) -> tuple:
@@ -134,28 +132,12 @@ class Trial:
 
     def phases(self) -> dict[str, Callable[[], None]]:
         return {
-            "R1": lambda: self.update("D_reg", self.d, R1_INTERVAL),
+            "r1_step": lambda: self.update("D_reg", self.d, R1_INTERVAL),
             "G": lambda: self.update("G_both", self.g, 1),
             "D": lambda: self.update("D_main", self.d, 1),
             "EMA": self.follow,
             "sample": self.sample,
         }
-
-    def times(self, seconds: float) -> dict[str, list[float]]:
-        phases, began, turn = self.phases(), time.perf_counter(), -1
-        spent: dict[str, list[float]] = {name: [] for name in phases}
-        every = {"R1": R1_EVERY, "sample": SAMPLE_EVERY}
-        while time.perf_counter() - began < seconds or turn < 4:
-            for name, phase in phases.items():
-                if turn >= 0 and turn % every.get(name, 1):
-                    continue
-                started = time.perf_counter()
-                phase()
-                spent[name].append((time.perf_counter() - started) * 1e3)
-            turn += 1
-            if turn == 0:  # the turn before the first does not count
-                spent, began = {name: [] for name in spent}, time.perf_counter()
-        return spent
 
 
 def main() -> None:
@@ -164,9 +146,9 @@ def main() -> None:
     cases.add_flags(parser)
     arguments = parser.parse_args()
     case = cases.parse(arguments)
-    times = Trial(case, arguments.checkout).times(arguments.seconds)
-    spent = {name: statistics.median(values) for name, values in times.items()}
-    training = spent["G"] + spent["D"] + spent["EMA"] + spent["R1"] / R1_INTERVAL
+    phases = Trial(case, arguments.checkout).phases()
+    spent = cases.median_milliseconds(phases, cases.EVERY, arguments.seconds)
+    training = spent["G"] + spent["D"] + spent["EMA"] + spent["r1_step"] / R1_INTERVAL
     report = {
         "train_images_per_second": round(case.batch / training * 1e3, 3),
         "sample_images_per_second": round(case.batch / spent["sample"] * 1e3, 3),

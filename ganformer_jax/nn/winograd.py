@@ -97,7 +97,8 @@ def suits(x: Image, kernel: Array) -> bool:
     return kernel.shape[:2] == (3, 3) and even and large and x.dtype == jnp.float32
 
 
-def _direct(x: Image, kernel: Kernel) -> Image:
+def direct(x: Image, kernel: Kernel) -> Image:
+    """The plain form of `convolve`."""
     layout = ("NHWC", "HWIO", "NHWC")
     return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
 
@@ -116,7 +117,7 @@ def kernel_gradient(x_BxHxWxC: Image, y_BxHxWxO: Image) -> Kernel:
     """Sum over images and positions of y times the pixels of x that each kernel place meets."""
     channels = x_BxHxWxC.shape[-1], y_BxHxWxO.shape[-1]
     if min(channels) < WIDE:
-        _, gradient = jax.vjp(lambda k: _direct(x_BxHxWxC, k), jnp.zeros((3, 3, *channels)))
+        _, gradient = jax.vjp(lambda k: direct(x_BxHxWxC, k), jnp.zeros((3, 3, *channels)))
         return gradient(y_BxHxWxO)[0]
     tiles, others = _transform_input(x_BxHxWxC), _transform_output_transpose(y_BxHxWxO)
     products = [
