@@ -33,6 +33,9 @@ class Samples(NamedTuple):
 class Sampler:
     """Generates images; image i is decided by seed i, whatever the others and the batch size.
 
+    Rounding is not: in another batch a value may differ by a few units in its last place, and so
+    now and then a pixel by one.
+
     Attributes:
       config: of the generator.
       batch_size: images made at once; the last batch is filled up.
@@ -109,22 +112,20 @@ def _generate(
     cutoff: Int[Array, ""],
 ) -> tuple[Any, Any, Any]:
     config = sampler.config
+    key = jax.random.key(0)
 
-    def one(seed: jax.Array, label: jax.Array) -> tuple[Any, Any, Any]:
-        """One image at a time, mapped over the batch, so that no image knows the others."""
-        z_key, noise_key = jax.random.split(jax.random.fold_in(jax.random.key(0), seed))
-        label_1xC = jax.nn.one_hot(label, config.label_size)[None] if config.label_size else None
-        image_1xHxWxC, out = Generator(config).apply(
-            variables,
-            latents(config, z_key)[None],
-            label_1xC,
-            truncation_psi=psi,
-            truncation_cutoff=cutoff,
-            noise=sampler.noise,
-            rngs={"noise": noise_key},
-        )
-        pixels = jnp.clip(jnp.round((image_1xHxWxC[0] + 1) * 127.5), 0, 255).astype(jnp.uint8)
-        maps = tuple(a[0] for a in out["attention"]) if sampler.attention else ()
-        return pixels, out["w"][0], maps
+    def draw(seed: jax.Array) -> jax.Array:
+        return latents(config, jax.random.split(jax.random.fold_in(key, seed))[0])
 
-    return jax.vmap(one)(seeds_B, classes_B)
+    images_BxHxWxC, out = Generator(config).apply(
+        variables,
+        jax.vmap(draw)(seeds_B),
+        jax.nn.one_hot(classes_B, config.label_size) if config.label_size else None,
+        truncation_psi=psi,
+        truncation_cutoff=cutoff,
+        noise=sampler.noise,
+        noise_seeds_B=seeds_B,
+        rngs={"noise": key},
+    )
+    pixels = jnp.clip(jnp.round((images_BxHxWxC + 1) * 127.5), 0, 255).astype(jnp.uint8)
+    return pixels, out["w"], out["attention"] if sampler.attention else ()

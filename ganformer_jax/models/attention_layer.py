@@ -31,9 +31,10 @@ class Carried(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """What every layer of one call shares: noise mode, components' positions and mask, dropout."""
+    """What every layer of one call shares: noise, components' positions and mask, dropout."""
 
     noise: str
+    noise_seeds_B: Array | None
     position_TxP: Array | None
     mask_BxT: Array | None
     train: bool

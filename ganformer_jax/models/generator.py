@@ -54,6 +54,7 @@ class Generator(nn.Module):
         truncation_psi: float | Float[Array, ""] = 1.0,
         truncation_cutoff: int | Int[Array, ""] | None = None,
         noise: str = "random",
+        noise_seeds_B: Int[Array, " b"] | None = None,
         train: bool = False,
     ) -> tuple[Float[Array, "b h w c"], dict[str, Any]]:
         """Generate images.
@@ -64,6 +65,7 @@ class Generator(nn.Module):
             truncation_psi: Below 1 trades variety for quality.
             truncation_cutoff: Truncate only the first layers.
             noise: "random", "const" or "none".
+            noise_seeds_B: Random noise of an image is decided by its seed, whatever the batch.
             train: Apply attention and component dropout.
 
         Returns:
@@ -80,7 +82,7 @@ class Generator(nn.Module):
             w_BxKxLxW = latents.truncate(
                 w_BxKxLxW, self.w_average.value, truncation_psi, truncation_cutoff
             )
-        images, maps = self._synthesize(w_BxKxLxW, mask, noise, train)
+        images, maps = self._synthesize(w_BxKxLxW, mask, (noise, noise_seeds_B), train)
         return images, {"w": w_BxKxW, "attention": maps}
 
     def map(
@@ -95,14 +97,19 @@ class Generator(nn.Module):
         return self._map(z_BxKxD, labels_BxC, mask, train)
 
     def synthesize(
-        self, w_BxKxLxW: Float[Array, "b k l w"], *, noise: str = "random", train: bool = False
+        self,
+        w_BxKxLxW: Float[Array, "b k l w"],
+        *,
+        noise: str = "random",
+        noise_seeds_B: Int[Array, " b"] | None = None,
+        train: bool = False,
     ) -> tuple[Float[Array, "b h w c"], dict[str, Any]]:
         """Synthesis network alone, from a latent for every component and layer.
 
         Given the same random streams as `map`, it hides the same components.
         """
         mask = self._component_mask(w_BxKxLxW.shape[0], train)
-        images, maps = self._synthesize(w_BxKxLxW, mask, noise, train)
+        images, maps = self._synthesize(w_BxKxLxW, mask, (noise, noise_seeds_B), train)
         return images, {"attention": maps}
 
     def _map(self, z_BxKxD, labels_BxC, mask_BxT, train: bool) -> Array:
@@ -115,10 +122,10 @@ class Generator(nn.Module):
             z_BxKxD, labels_BxC, self.latent_positions, mask_BxT=mask_BxT, train=train
         )
 
-    def _synthesize(self, w_BxKxLxW, mask_BxT, noise: str, train: bool):
-        if noise not in NOISE_MODES:
-            raise ValueError(f"noise should be one of {', '.join(NOISE_MODES)}, not {noise!r}")
-        call = synthesis.Call(noise, self.latent_positions, mask_BxT, train)
+    def _synthesize(self, w_BxKxLxW, mask_BxT, noise: tuple[str, Array | None], train: bool):
+        if noise[0] not in NOISE_MODES:
+            raise ValueError(f"noise should be one of {', '.join(NOISE_MODES)}, not {noise[0]!r}")
+        call = synthesis.Call(*noise, self.latent_positions, mask_BxT, train)
         return self.synthesis(w_BxKxLxW, call)
 
     def _component_mask(self, batch: int, train: bool) -> Array | None:

@@ -89,7 +89,7 @@ class SynthesisLayer(nn.Module):
         else:
             carried = carried._replace(components_BxTxW=None)
         if synthesis.noise:
-            x = Noise(name="noise")(x, call.noise)
+            x = Noise(name="noise")(x, call.noise, call.noise_seeds_B)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         x = leaky_relu(x + bias.astype(x.dtype)[None, None, None], self.gain)
         return x, maps, carried
@@ -115,7 +115,7 @@ class Stem(nn.Module):
         x = dense(w_BxW).reshape(-1, *shape)
         if as_layers:
             if synthesis.noise:
-                x = Noise(name="noise")(x, call.noise)
+                x = Noise(name="noise")(x, call.noise, call.noise_seeds_B)
             x = x + self.param("bias", nn.initializers.zeros, (channels,))[None, None, None]
         return leaky_relu(x)
 

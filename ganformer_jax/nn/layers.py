@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from ganformer_jax.nn import resample
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    from jaxtyping import Array, Float, Int
 
 EPSILON = 1e-8
 Resampling = Literal["none", "up", "down"]
@@ -163,9 +163,14 @@ class Noise(nn.Module):
     """Adds one noise value a pixel, the same for all channels, times a learned strength."""
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], mode: str) -> Float[Array, "b h w c"]:
-        """Add noise: "random" (from the "noise" stream), "const" (fixed at init) or "none"."""
-        _, height, width, _ = x.shape
+    def __call__(
+        self, x: Float[Array, "b h w c"], mode: str, seeds_B: Int[Array, " b"] | None = None
+    ) -> Float[Array, "b h w c"]:
+        """Add noise: "random" (from the "noise" stream), "const" (fixed at init) or "none".
+
+        Random noise is drawn for the batch as a whole or, given seeds, for each image by its own.
+        """
+        batch, height, width, _ = x.shape
         strength = self.param("strength", nn.initializers.zeros, ())
         fixed_HxW = self.variable(
             "constants",
@@ -177,8 +182,16 @@ class Noise(nn.Module):
         if mode == "const":
             noise = fixed_HxW.value[None, :, :, None]
         else:
-            noise = jax.random.normal(self.make_rng("noise"), (x.shape[0], height, width, 1))
+            noise = self._draw((batch, height, width, 1), seeds_B)
         return x + (strength * noise).astype(x.dtype)
+
+    def _draw(self, shape: tuple[int, ...], seeds_B: Array | None) -> Array:
+        key = self.make_rng("noise")
+        if seeds_B is None:
+            return jax.random.normal(key, shape)
+        return jax.vmap(lambda seed: jax.random.normal(jax.random.fold_in(key, seed), shape[1:]))(
+            seeds_B
+        )
 
 
 def minibatch_stddev(

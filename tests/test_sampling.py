@@ -1,0 +1,57 @@
+"""Samples depend on their seeds alone."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from ganformer_jax import Generator
+from ganformer_jax.sampling import Sampler
+from tests.tiny import tiny_config
+
+GENERATOR = dataclasses.replace(tiny_config().generator, label_size=3)
+SEEDS, LABELS = [4, 0, 2**32 - 1, 7, 11], [0, 1, 2, 0, 1]
+
+
+@pytest.fixture(scope="module")
+def variables():
+    z_1xKxD = np.zeros((1, GENERATOR.num_latents, GENERATOR.z_size), np.float32)
+    streams = {"params": jax.random.key(3), "noise": jax.random.key(4)}
+    found = jax.jit(Generator(GENERATOR).init)(streams, z_1xKxD, np.eye(1, 3, dtype=np.float32))
+
+    def loud(path, leaf):  # noise starts at strength 0, where it could not be seen
+        return leaf + 0.5 if "strength" in jax.tree_util.keystr(path) else leaf
+
+    return jax.tree_util.tree_map_with_path(loud, found)
+
+
+def test_an_image_is_decided_by_its_seed(variables):
+    whole = Sampler(GENERATOR, 5, attention=True)(variables, SEEDS, LABELS, 0.7)
+    pairs = Sampler(GENERATOR, 2, attention=True)(variables, SEEDS[::-1], LABELS[::-1], 0.7)
+    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(pairs), strict=True):
+        assert one.shape[0] == other.shape[0] == len(SEEDS)
+        close = 1 if one.dtype == np.uint8 else 1e-5
+        np.testing.assert_allclose(one.astype(float), other[::-1].astype(float), atol=close)
+    assert whole.images.dtype == np.uint8 and whole.attention[0].shape[1] == GENERATOR.components
+
+
+def test_every_image_has_noise_of_its_own(variables):
+    """With the mean latent for all, images differ by their noise alone, and come again."""
+    sampler = Sampler(GENERATOR, 4)
+    images = sampler(variables, [0, 1, 0, 2], [0] * 4, truncation_psi=0.0).images.astype(int)
+    assert np.abs(images[0] - images[2]).max() <= 1
+    for other in (1, 3):
+        assert np.abs(images[0] - images[other]).mean() > 1
+    still = Sampler(GENERATOR, 4, noise="const")
+    images = still(variables, [0, 1, 0, 2], [0] * 4, truncation_psi=0.0).images.astype(int)
+    assert np.abs(images - images[0]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("seeds", "labels", "complaint"),
+    [([], [], "no seeds"), ([1], None, "3 classes"), ([1], [3], "from 0 to 2"), ([1], [0, 1], "1")],
+)
+def test_refusals(variables, seeds, labels, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Sampler(GENERATOR)(variables, seeds, labels)
