@@ -120,10 +120,13 @@ def kernel_gradient(x_BxHxWxC: Image, y_BxHxWxO: Image) -> Kernel:
         _, gradient = jax.vjp(lambda k: direct(x_BxHxWxC, k), jnp.zeros((3, 3, *channels)))
         return gradient(y_BxHxWxO)[0]
     tiles, others = _transform_input(x_BxHxWxC), _transform_output_transpose(y_BxHxWxO)
-    products = [
-        [jnp.einsum("bhwc,bhwo->co", tiles[i][j], others[i][j]) for j in PLACES] for i in PLACES
-    ]
+    products = [[_sum_of_outer_products(tiles[i][j], others[i][j]) for j in PLACES] for i in PLACES]
     return jnp.stack([jnp.stack(row) for row in _both_axes(_kernel_axis_transpose, products)])
+
+
+def _sum_of_outer_products(x: Image, y: Image) -> Array:
+    """Flat, as XLA would transpose x before a sum over several axes, slower than the product."""
+    return x.reshape(-1, x.shape[-1]).T @ y.reshape(-1, y.shape[-1])
 
 
 def _turned(kernel_3x3xCxO: Kernel) -> Kernel:
