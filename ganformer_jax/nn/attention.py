@@ -87,6 +87,37 @@ def upsample_assignments(
     return grid.reshape(*batch, elements)
 
 
+def score(
+    rows_BxFxR: Float[Array, "b f r"],
+    kernel_RxC: Float[Array, "r c"],
+    bias_C: Float[Array, " c"],
+    targets_BxNxTxC: Float[Array, "b n t c"],
+) -> Float[Array, "b n f t"]:
+    """Products of (rows kernel + bias) with targets, by way of (kernel targets).
+
+    Either batch may be 1, for what is the same in every image.
+    """
+    projected_BxNxTxR = jnp.einsum("rc,bntc->bntr", kernel_RxC, targets_BxNxTxC)
+    offset_BxNxT = jnp.einsum("c,bntc->bnt", bias_C, targets_BxNxTxC)
+    if projected_BxNxTxR.shape[0] > 1:
+        scores = jnp.einsum("bfr,bntr->bnft", rows_BxFxR, projected_BxNxTxR)
+    else:
+        scores = jnp.tensordot(rows_BxFxR, projected_BxNxTxR[0], (2, 2)).transpose(0, 2, 1, 3)
+    return scores + offset_BxNxT[:, :, None]
+
+
+def gather(
+    shares_BxNxTxF: Float[Array, "b n t f"],
+    rows_BxFxR: Float[Array, "b f r"],
+    kernel_RxC: Float[Array, "r c"],
+    bias_C: Float[Array, " c"],
+) -> Float[Array, "b n t c"]:
+    """Sums of (rows kernel + bias) weighted by shares, by way of sums of rows."""
+    gathered_BxNxTxR = jnp.einsum("bntf,bfr->bntr", shares_BxNxTxF, rows_BxFxR)
+    total_BxNxTx1 = shares_BxNxTxF.sum(-1, keepdims=True)
+    return gathered_BxNxTxR @ kernel_RxC + total_BxNxTx1 * bias_C[None, None, None]
+
+
 class Gate(nn.Module):
     """Sigmoid gate per element and head, in (0, 1), from features and position."""
 
@@ -181,25 +212,18 @@ class BipartiteAttention(nn.Module):
         return columns(cells(probabilities, False), False)
 
     def _key_scores(self, x: Array, y: Array, x_position, y_position) -> Array:
-        """Queries against keys; (x W) . k is computed as x . (W k)."""
+        """Queries against keys."""
         width = x.shape[-1]
         keys = EqualizedDense(width, name="keys")(y)
         if y_position is not None:
             keys = keys + EqualizedDense(width, name="key_positions")(y_position)[None]
         keys_BxTxNxH = keys.reshape(*keys.shape[:2], self.heads, -1)
-
-        def project(kernel_CxC: Array, bias_C: Array, rows: Array) -> Array:
-            kernel_CxNxH = kernel_CxC.reshape(-1, *keys_BxTxNxH.shape[2:])
-            bias_NxH = bias_C.reshape(keys_BxTxNxH.shape[2:])
-            projected = jnp.einsum("cnh,btnh->bntc", kernel_CxNxH, keys_BxTxNxH)
-            offset = jnp.einsum("nh,btnh->bnt", bias_NxH, keys_BxTxNxH)
-            subscripts = "bfc,bntc->bnft" if rows.ndim == 3 else "fc,bntc->bnft"
-            return jnp.einsum(subscripts, rows, projected) + offset[:, :, None]
-
-        scores = project(*EqualizedDense(width, name="queries").weights(width), x)
+        keys_BxNxTxC = self._spread_heads(jnp.swapaxes(keys_BxTxNxH, 1, 2))
+        scores = score(x, *EqualizedDense(width, name="queries").weights(width), keys_BxNxTxC)
         if x_position is not None:
             layer = EqualizedDense(width, name="query_positions")
-            scores = scores + project(*layer.weights(x_position.shape[-1]), x_position)
+            weights = layer.weights(x_position.shape[-1])
+            scores = scores + score(x_position[None], *weights, keys_BxNxTxC)
         return scores / math.sqrt(width // self.heads)
 
     def _cluster(self, x, y, x_position, carried, mask_BxT, train: bool) -> Array:
@@ -208,33 +232,27 @@ class BipartiteAttention(nn.Module):
         An element is the pair [query, its position's share], laid out over both and only then
         split into heads, as in the published networks.
         """
-        batch, elements, width = x.shape
-        kernel, bias = EqualizedDense(width, name="queries").weights(width)
-        shared_FxC = jnp.zeros((elements, width))
+        elements, width = x.shape[1:]
+        rows = [(x, *EqualizedDense(width, name="queries").weights(width))]
         if x_position is not None:
-            shared_FxC = EqualizedDense(width, name="query_positions")(x_position)
+            layer = EqualizedDense(width, name="query_positions")
+            rows.append((x_position[None], *layer.weights(x_position.shape[-1])))
 
         def centroids_of(shares_BxNxTxF: Array) -> Array:
-            gathered = jnp.einsum("bntf,bfc->bntc", shares_BxNxTxF, x)
-            queries = (
-                gathered @ kernel + shares_BxNxTxF.sum(-1, keepdims=True) * bias[None, None, None]
-            )
-            position = jnp.einsum("bntf,fc->bntc", shares_BxNxTxF, shared_FxC)
-            return self._own_half(jnp.concatenate([queries, position], -1))
+            halves = [gather(shares_BxNxTxF, *row) for row in rows]
+            halves += [jnp.zeros_like(halves[0])] * (2 - len(halves))
+            return self._own_half(jnp.concatenate(halves, -1))
 
         def scores_of(centroids_BxNxTxE: Array) -> Array:
-            spread = self._spread_heads(centroids_BxNxTxE)
-            query, position = spread[..., :width], spread[..., width:]
-            projected = jnp.einsum("bntd,cd->bntc", query, kernel)
-            scores = jnp.einsum("bfc,bntc->bnft", x, projected)
-            scores = scores + jnp.einsum("fc,bntc->bnft", shared_FxC, position)
-            return scores + (query @ bias)[:, :, None]
+            halves = jnp.split(self._spread_heads(centroids_BxNxTxE), 2, -1)
+            scores = [score(*row, half) for row, half in zip(rows, halves, strict=False)]
+            return sum(scores[1:], scores[0])
 
         kmeans = self.kmeans or KMeans()
         if kmeans.carried and carried is not None:
             centroids = centroids_of(upsample_assignments(carried, elements))
         else:
-            centroids = self._learned_centroids(batch, y.shape[1], 2 * (width // self.heads))
+            centroids = self._learned_centroids(y.shape[1], 2 * (width // self.heads))
         sets = kmeans.iterations if kmeans.weight_per_iteration else 1
         weights = [self._score_weights(index, centroids.shape[-1]) for index in range(sets)]
         probabilities = jnp.zeros(())
@@ -246,10 +264,9 @@ class BipartiteAttention(nn.Module):
             probabilities = self._probabilities(scores, mask_BxT, train)
         return probabilities
 
-    def _learned_centroids(self, batch: int, components: int, width: int) -> Array:
+    def _learned_centroids(self, components: int, width: int) -> Array:
         shape = (1, self.heads, components, width)
-        learned = self.param("centroids", nn.initializers.normal(1.0), shape)
-        return jnp.broadcast_to(learned, (batch, *shape[1:]))
+        return self.param("centroids", nn.initializers.normal(1.0), shape)
 
     def _score_weights(self, index: int, width: int) -> Array:
         shape = (self.heads, 1, width)
