@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from ganformer_jax.config import Config
 
-KINDS = ("duplex", "simplex", "stylegan2")
+KINDS = ("duplex", "simplex", "unattended", "stylegan2")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Case:
 
     def __str__(self) -> str:
         """As in tables."""
-        components = "" if self.kind == "stylegan2" else f", k={self.components}"
+        attends = self.kind in ("simplex", "duplex")
+        components = f", k={self.components}" if attends else ""
         return f"{self.resolution}x{self.resolution} {self.kind}{components}, batch {self.batch}"
 
 
@@ -96,7 +97,11 @@ def median_milliseconds(
 
 
 def config_of(case: Case, dtype: Literal["float32", "bfloat16"] = "float32") -> Config:
-    """Makes the experiment; a "stylegan2" has one latent as wide as all components together."""
+    """Makes the experiment.
+
+    Without attention there is one latent, as wide as all components together: "stylegan2" is the
+    baseline of the published code, "unattended" the same networks as "duplex" otherwise.
+    """
     from ganformer_jax.config import (  # PyTorch's environment, which reads cases too, lacks it
         AttentionConfig,
         Config,
@@ -108,16 +113,16 @@ def config_of(case: Case, dtype: Literal["float32", "bfloat16"] = "float32") -> 
         TrainConfig,
     )
 
-    styled = case.kind == "stylegan2"
+    styled, attends = case.kind == "stylegan2", case.kind in ("simplex", "duplex")
     generator = GeneratorConfig(
         resolution=case.resolution,
-        components=0 if styled else case.components,
+        components=case.components if attends else 0,
         latent_size=case.components * case.component_width,
         attention_resolutions=(4, case.resolution),
         attention=AttentionConfig(kmeans_iterations=int(case.kind == "duplex")),
         mapping=MappingConfig(num_layers=8, residual=False, self_attention=False)
         if styled
-        else MappingConfig(),
+        else MappingConfig(self_attention=attends),
         synthesis=SynthesisConfig(
             channel_base=case.channel_base,
             channel_max=case.channel_max,

@@ -24,12 +24,12 @@ R1_INTERVAL = 16
 
 def networks_of(case: cases.Case, dnnlib, networks) -> tuple:
     """Makes generator and discriminator with the settings of `cases.config_of`."""
-    attends = case.kind != "stylegan2"
+    attends, styled = case.kind in ("simplex", "duplex"), case.kind == "stylegan2"
     width = case.component_width * (1 if attends else case.components)
     channels = {"channel_base": case.channel_base, "channel_max": case.channel_max}
     mapping = {
-        "num_layers": 4 if attends else 8,
-        "resnet": attends,
+        "num_layers": 8 if styled else 4,
+        "resnet": not styled,
         "ltnt2ltnt": attends,
         "transformer": attends,
         "use_pos": attends,
@@ -37,7 +37,7 @@ def networks_of(case: cases.Case, dnnlib, networks) -> tuple:
         "attention_dropout": 0.12,
     }
     synthesis = channels | {
-        "architecture": "resnet" if attends else "skip",
+        "architecture": "skip" if styled else "resnet",
         "transformer": attends,
         "use_pos": attends,
         "start_res": 0,

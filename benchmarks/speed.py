@@ -59,7 +59,15 @@ def take_turns(
     return runs
 
 
-def row(case: cases.Case, runs: dict[str, list[dict]]) -> str:
+def share_of_peak(run: dict, peak: float) -> float:
+    """Share of so many GFLOP/s that training reaches; XLA counts the operations."""
+    interval, gflop, spent = 16, run["gflop"], run["milliseconds"]
+    operations = gflop["adversarial_step"] + gflop["r1_step"] / interval
+    seconds = (spent["adversarial_step"] + spent["r1_step"] / interval) / 1e3
+    return operations / seconds / peak
+
+
+def row(case: cases.Case, runs: dict[str, list[dict]], peak: float) -> str:
     """One line of the table: rates of both and their ratios."""
     cells = [str(case)]
     for rate in RATES:
@@ -69,6 +77,7 @@ def row(case: cases.Case, runs: dict[str, list[dict]]) -> str:
         if "other" in runs:
             pairs = zip(runs["ours"], runs["other"], strict=True)
             cells.append(spread([ours[rate] / other[rate] for ours, other in pairs], 3))
+    cells.append(spread([share_of_peak(run, peak) for run in runs["ours"]], 2))
     for key in ("compile_seconds", "peak_memory_gib"):
         found = [run[key] for run in runs["ours"]]
         totals = [sum(value.values()) if isinstance(value, dict) else value for value in found]
@@ -81,7 +90,7 @@ def header(compared: bool) -> str:
     columns = ["case"]
     for rate in rates:
         columns += [rate, f"{rate}, other", "ratio"] if compared else [rate]
-    columns += ["compile s", "peak GiB"]
+    columns += ["share of peak FLOP/s", "compile s", "peak GiB"]
     return f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}"
 
 
@@ -93,7 +102,7 @@ def main() -> None:
     parser.add_argument("--compare", metavar="COMMAND", default="", help="another trainer")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=15.0, help="of timing a turn")
-    parser.add_argument("--phases", action="store_true", help="time G, D and path lengths alone")
+    parser.add_argument("--phases", action="store_true", help="time all parts of a round alone")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("speed.json"))
     options = parser.parse_args()
     sweeps = {"pixels": cases.PIXELS, "components": cases.COMPONENTS}
@@ -101,15 +110,19 @@ def main() -> None:
     chosen = sweeps[options.sweep] if options.sweep else [cases.PUBLISHED[size] for size in sizes]
     ours = [sys.executable, str(HERE / "ganformer.py"), *(["--phases"] * options.phases)]
     records = []
+    bounds = measure([sys.executable, str(HERE / "peak.py")])
+    peak = max(bounds["float32"].values())
+    print(f"peak of {bounds['device']}, float32: {peak:.4g} GFLOP/s\n")
     print(header(bool(options.compare)), flush=True)
     for base in chosen:
         for kind in options.kinds:
             case = dataclasses.replace(base, kind=kind)
             other = shlex.split(options.compare)
             runs = take_turns(case, ours, other, options.turns, options.seconds)
-            print(row(case, runs), flush=True)
+            print(row(case, runs, peak), flush=True)
             records.append({"case": dataclasses.asdict(case), **runs})
-            report = {"machine": platform.processor() or platform.machine(), "cases": records}
+            machine = platform.processor() or platform.machine()
+            report = {"machine": machine, "peak": bounds, "cases": records}
             options.out.write_text(json.dumps(report, indent=1) + "\n")
 
 

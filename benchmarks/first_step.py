@@ -1,0 +1,61 @@
+"""Times the command line from its start to the end of the first step, without and with the cache.
+
+Command:  python benchmarks/first_step.py
+
+Runs `run.py train` on the default experiment with an empty cache of compiled programs, and again
+with the cache that the first run left. The scenes must be drawn already: `run.py train` does that.
+Before its first step a run draws samples and measures them; how long that took is said as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+REPOSITORY = pathlib.Path(__file__).parent.parent
+MOMENTS = {
+    "training in": "ready",
+    "metric/swd": "measured",
+    "compiled the r1": "r1_compiled",
+    "compiled the adv": "compiled",
+    "img/s": "first_step",
+}
+
+
+def moments(workdir: pathlib.Path, cache: pathlib.Path, data: str) -> dict[str, float]:
+    """Seconds from the start until each moment is first announced."""
+    batch = ["--train.batch-size", "16", "--train.total-kimg", "0.016", "--train.log-kimg", "0.016"]
+    command = [sys.executable, str(REPOSITORY / "run.py"), "train", "--workdir", str(workdir)]
+    command += [*batch, "--data.directory", data] if data else batch
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    environment |= {"XDG_CACHE_HOME": str(cache), "PYTHONUNBUFFERED": "1"}
+    began, found = time.perf_counter(), {}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+    for line in process.stdout or []:
+        for words, name in MOMENTS.items():
+            if words in line:
+                found.setdefault(name, round(time.perf_counter() - began, 1))
+    if process.wait():
+        sys.exit(f"{' '.join(command)} failed")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", default="", help="folder of the prepared scenes")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        base = pathlib.Path(folder)
+        for name in ("cold", "cached"):
+            found = moments(base / name, base / "cache", options.data)
+            print(json.dumps({name: found}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Measures what this machine can do at most, in GFLOP/s, and prints one line of JSON.
+
+Command:  python benchmarks/peak.py
+
+Matrix products and 3x3 convolutions of shapes that suit every device, on one jax device that has
+all cores (on accelerators: on the first device). The fastest of many calls counts.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+SECONDS = 2.0
+
+
+def fastest(function: Callable[[], jax.Array], seconds: float = SECONDS) -> float:
+    """Seconds of the fastest call, the first one aside."""
+    function().block_until_ready()
+    best, began = float("inf"), time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        started = time.perf_counter()
+        function().block_until_ready()
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def matrix_product(size: int, dtype: str) -> float:
+    a_NxN = jnp.ones((size, size), dtype)
+    product = jax.jit(lambda a, b: a @ b)
+    return 2 * size**3 / fastest(lambda: product(a_NxN, a_NxN)) / 1e9
+
+
+def convolution(batch: int, size: int, channels: int, dtype: str) -> float:
+    x = jnp.ones((batch, size, size, channels), dtype)
+    kernel = jnp.ones((3, 3, channels, channels), dtype)
+    convolve = jax.jit(
+        lambda x, k: jax.lax.conv_general_dilated(
+            x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+    )
+    operations = 2 * 9 * batch * size**2 * channels**2
+    return operations / fastest(lambda: convolve(x, kernel)) / 1e9
+
+
+def main() -> None:
+    cpu = jax.default_backend() == "cpu"
+    size, batch = (2048, 8) if cpu else (8192, 64)
+    report: dict[str, object] = {"device": jax.devices()[0].device_kind}
+    for dtype in ("float32", "bfloat16"):
+        report[dtype] = {
+            "matrix_product_gflops": round(matrix_product(size, dtype), 1),
+            "convolution_gflops": round(convolution(batch, 32, 128, dtype), 1),
+        }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
