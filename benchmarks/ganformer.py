@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import io
 import json
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ import cases
 import jax
 import numpy as np
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from ganformer_jax.config import Config
 from ganformer_jax.data.batches import DatasetSource, train_batches
@@ -90,7 +92,11 @@ def loader_milliseconds(config: Config, batches: int = 50) -> float:
     features = tfds.features.FeaturesDict({"image": image})
     coarse = np.random.default_rng(0).integers(0, 256, (256, 8, 8, 3), np.uint8)
     fine = coarse.repeat(size // 8, 1).repeat(size // 8, 2)
-    records = [features.serialize_example({"image": picture}) for picture in fine]
+    records = []
+    for picture in fine:
+        png = io.BytesIO()
+        Image.fromarray(picture).save(png, "PNG")
+        records.append(features.serialize_example({"image": io.BytesIO(png.getvalue())}))
     source = DatasetSource("benchmark", records, features, size, 3, 0)
     left = train_batches(
         source, batch_size=config.train.batch_size, seed=0, threads=config.data.threads
