@@ -219,12 +219,17 @@ class BipartiteAttention(nn.Module):
             keys = keys + EqualizedDense(width, name="key_positions")(y_position)[None]
         keys_BxTxNxH = keys.reshape(*keys.shape[:2], self.heads, -1)
         keys_BxNxTxC = self._spread_heads(jnp.swapaxes(keys_BxTxNxH, 1, 2))
-        scores = score(x, *EqualizedDense(width, name="queries").weights(width), keys_BxNxTxC)
+        scores = [score(*row, keys_BxNxTxC) for row in self._queries(x, x_position)]
+        return sum(scores[1:], scores[0]) / math.sqrt(width // self.heads)
+
+    def _queries(self, x: Array, x_position: Array | None) -> list[tuple[Array, Array, Array]]:
+        """Features and, if given, positions, each with the kernel and bias that project them."""
+        width = x.shape[-1]
+        queries = [(x, *EqualizedDense(width, name="queries").weights(width))]
         if x_position is not None:
             layer = EqualizedDense(width, name="query_positions")
-            weights = layer.weights(x_position.shape[-1])
-            scores = scores + score(x_position[None], *weights, keys_BxNxTxC)
-        return scores / math.sqrt(width // self.heads)
+            queries.append((x_position[None], *layer.weights(x_position.shape[-1])))
+        return queries
 
     def _cluster(self, x, y, x_position, carried, mask_BxT, train: bool) -> Array:
         """K-means: queries against centroids, centroids from assignments (eqs. 4 and 5).
@@ -233,10 +238,7 @@ class BipartiteAttention(nn.Module):
         split into heads, as in the published networks.
         """
         elements, width = x.shape[1:]
-        rows = [(x, *EqualizedDense(width, name="queries").weights(width))]
-        if x_position is not None:
-            layer = EqualizedDense(width, name="query_positions")
-            rows.append((x_position[None], *layer.weights(x_position.shape[-1])))
+        rows = self._queries(x, x_position)
 
         def centroids_of(shares_BxNxTxF: Array) -> Array:
             halves = [gather(shares_BxNxTxF, *row) for row in rows]

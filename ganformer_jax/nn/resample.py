@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 ROWS, COLUMNS = 1, 2
-CONVOLUTION_LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def _normalized(taps: Sequence[float], gain: float) -> tuple[float, ...]:
@@ -96,12 +95,6 @@ def _filter(
     return x
 
 
-def _convolve(x: Array, kernel: Array, stride: int, padding) -> Array:
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), padding, dimension_numbers=CONVOLUTION_LAYOUT
-    )
-
-
 def transposed_by_dilation(x_BxHxWxC: Array, kernel_HxWxIxO: Array) -> Array:
     """Transposed convolution of stride 2 as a convolution of x with zeros between its pixels."""
     reach = kernel_HxWxIxO.shape[0] - 1
@@ -111,7 +104,7 @@ def transposed_by_dilation(x_BxHxWxC: Array, kernel_HxWxIxO: Array) -> Array:
         (1, 1),
         [(reach, reach)] * 2,
         lhs_dilation=(2, 2),
-        dimension_numbers=CONVOLUTION_LAYOUT,
+        dimension_numbers=winograd.LAYOUT,
     )
 
 
@@ -158,7 +151,9 @@ def transposed_convolve(
 
 def strided_by_convolution(x_BxHxWxC: Array, kernel_HxWxIxO: Array) -> Array:
     """Convolution of stride 2 without padding."""
-    return _convolve(x_BxHxWxC, kernel_HxWxIxO, 2, "VALID")
+    return lax.conv_general_dilated(
+        x_BxHxWxC, kernel_HxWxIxO, (2, 2), "VALID", dimension_numbers=winograd.LAYOUT
+    )
 
 
 def strided_by_matmul(x_BxHxWxC: Array, kernel_HxWxIxO: Array) -> Array:
@@ -199,7 +194,7 @@ def convolve(
     """
     if jax.default_backend() == "cpu" and winograd.suits(x_BxHxWxC, kernel_HxWxIxO):
         return winograd.convolve(x_BxHxWxC, kernel_HxWxIxO)
-    return _convolve(x_BxHxWxC, kernel_HxWxIxO, 1, "SAME")
+    return winograd.direct(x_BxHxWxC, kernel_HxWxIxO)
 
 
 def upsample(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ROWS, COLUMNS = 1, 2
 PLACES = range(4)
+LAYOUT = ("NHWC", "HWIO", "NHWC")
 NARROWEST, WIDE = 32, 128
 """Channels from which on tiles are faster: for values, and for the kernel's gradient as well."""
 
@@ -98,9 +99,8 @@ def suits(x: Image, kernel: Array) -> bool:
 
 
 def direct(x: Image, kernel: Kernel) -> Image:
-    """The plain form of `convolve`."""
-    layout = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+    """The plain form of `convolve`, for kernels of any size."""
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=LAYOUT)
 
 
 @jax.custom_vjp
