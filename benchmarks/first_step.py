@@ -4,7 +4,7 @@ Command:  python benchmarks/first_step.py
 
 Runs `run.py train` on the default experiment with an empty cache of compiled programs, and again
 with the cache that the first run left. The scenes must be drawn already: `run.py train` does that.
-Before its first step a run draws samples and measures them; how long that took is said as well.
+After its first step a run draws samples and measures them; when that was done is said as well.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ import time
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
 MOMENTS = {
-    "training in": "ready",
-    "metric/swd": "measured",
-    "compiled the r1": "r1_compiled",
-    "compiled the adv": "compiled",
-    "img/s": "first_step",
+    "training in": "state_made",
+    "to be compiled": "compiled",
+    "first step done": "first_step",
+    "metric/swd": "first_samples_measured",
 }
 
 

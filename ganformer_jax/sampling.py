@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
@@ -71,16 +71,37 @@ class Sampler:
           ValueError: when there is no seed, or labels are missing, superfluous or out of range.
         """
         drawn = np.asarray(list(seeds), np.uint32)
+        batches = self._batches(variables, drawn, labels, truncation_psi, truncation_cutoff)
+        parts = [jax.device_get(out) for out in batches]
+        return Samples(*jax.tree.map(lambda *a: np.concatenate(a)[: drawn.size], *parts))
+
+    def images(
+        self,
+        variables: Mapping[str, Any],
+        seeds: Iterable[int],
+        labels: Iterable[int] | None = None,
+    ) -> UInt8[np.ndarray, "images height width channels"]:
+        """Generates images alone, with the same program as a call, leaving the rest where it is."""
+        drawn = np.asarray(list(seeds), np.uint32)
+        parts = [jax.device_get(out[0]) for out in self._batches(variables, drawn, labels)]
+        return np.concatenate(parts)[: drawn.size]
+
+    def _batches(
+        self,
+        variables: Mapping[str, Any],
+        drawn: np.ndarray,
+        labels: Iterable[int] | None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Iterator[tuple[Any, Any, Any]]:
+        """What `_generate` returns, batch by batch; the last batch is filled up."""
         classes_N = self._classes(labels, drawn.size)
         cutoff = jnp.int32(2**30 if truncation_cutoff is None else truncation_cutoff)
-        psi, parts = jnp.float32(truncation_psi), []
+        psi = jnp.float32(truncation_psi)
         for start in range(0, drawn.size, self.batch_size):
             taken = np.arange(start, start + self.batch_size) % drawn.size
             seeds_B, classes_B = self._place(drawn[taken]), self._place(classes_N[taken])
-            out = _generate(self, variables, seeds_B, classes_B, psi, cutoff)
-            parts.append(jax.device_get(out))
-        gathered = jax.tree.map(lambda *a: np.concatenate(a)[: drawn.size], *parts)
-        return Samples(*gathered)
+            yield _generate(self, variables, seeds_B, classes_B, psi, cutoff)
 
     def _classes(self, labels: Iterable[int] | None, count: int) -> np.ndarray:
         if count == 0:

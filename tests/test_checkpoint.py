@@ -144,6 +144,31 @@ def test_observers_run_before_during_and_after_and_their_metric_decides(tmp_path
     checkpoints = Checkpoints(tmp_path, read_only=True)
     assert checkpoints.steps() == [8, 16] and checkpoints.best_step() == 8
     checkpoints.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[0]["step"] == 0 and lines[0]["metric/swd"] == 9.0
+
+
+def test_the_untrained_generator_is_shown_after_the_first_step(tmp_path):
+    """The step donates what it is given, so a copy must have been kept."""
+    played, shown = [], []
+
+    def batches(start):
+        for batch in random_batches(start):
+            played.append(start)
+            yield batch
+
+    def show(snapshot):
+        shown.append((len(played), jax.device_get(snapshot.variables)))
+        return {}
+
+    train(CONFIG, tmp_path, batches, [Observer(100.0, show)], say=lambda _: None)
+    (before, untrained), (_, trained) = shown
+    assert before > 0
+    key = jax.random.key(CONFIG.train.seed)
+    expected = CompiledGame(CONFIG, jax.devices()).create(key).generator_variables()
+    jax.tree.map(np.testing.assert_array_equal, untrained, jax.device_get(expected))
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), untrained, trained)
+    assert max(jax.tree.leaves(moved)) > 0
 
 
 def flip_a_bit(folder):

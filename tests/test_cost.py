@@ -18,15 +18,9 @@ from tests.tiny import tiny_config
 STEPS = ("adversarial_step", "r1_step")
 
 
-def abstract_batch(config: Config):
-    size, batch = config.generator.resolution, config.train.batch_size
-    images = jax.ShapeDtypeStruct((batch, size, size, 3), np.uint8)
-    return {"images": images, "labels": jax.ShapeDtypeStruct((batch, 0), np.float32)}
-
-
 def lowered(config: Config, step: str):
     game = CompiledGame(config, jax.devices()[:1])
-    return game.lower(step, game.abstract_state(), abstract_batch(config))
+    return game.lower(step, game.abstract_state(), game.abstract_batch())
 
 
 def sized(resolution: int = 32, components: int = 8, batch: int = 4) -> Config:

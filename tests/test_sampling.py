@@ -33,6 +33,9 @@ def test_an_image_is_decided_by_its_seed(variables):
         assert one.shape[0] == other.shape[0] == len(SEEDS)
         close = 1 if one.dtype == np.uint8 else 1e-5
         np.testing.assert_allclose(one.astype(float), other[::-1].astype(float), atol=close)
+    alone = Sampler(GENERATOR, 5, attention=True).images(variables, SEEDS, LABELS)
+    same = Sampler(GENERATOR, 5, attention=True)(variables, SEEDS, LABELS).images
+    np.testing.assert_array_equal(alone, same)
     assert whole.images.dtype == np.uint8 and whole.attention[0].shape[1] == GENERATOR.components
 
 

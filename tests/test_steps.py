@@ -283,6 +283,17 @@ def test_adam_is_corrected_for_lazy_regularisation(weights, ratios):
         np.testing.assert_allclose(second, 9 * (1 - 0.99**ratio), rtol=1e-4)
 
 
+@pytest.mark.parametrize("config", [tiny_config(), FULL], ids=["unconditional", "conditional"])
+def test_labels_travel_only_where_they_matter(config):
+    """An unconditional network may train on a labelled dataset."""
+    game = CompiledGame(config, jax.devices()[:1])
+    placed, expected = game.place(labelled_batch(0)), game.abstract_batch()
+    assert {name: (array.shape, array.dtype) for name, array in placed.items()} == {
+        name: (array.shape, array.dtype) for name, array in expected.items()
+    }
+    assert ("labels" in placed) == bool(config.generator.label_size)
+
+
 def test_regularisers_take_part_when_due():
     game = CompiledGame(
         tiny_config(path_length_weight=1.0, path_length_interval=2, r1_interval=3),

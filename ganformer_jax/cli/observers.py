@@ -103,8 +103,7 @@ def observers(config: Config, workdir: pathlib.Path, data: Data) -> Sequence[Obs
 
 def draw_samples(config: Config, workdir: pathlib.Path, now: Snapshot) -> Mapping[str, float]:
     """Writes a grid of samples, and their attention, to `<workdir>/samples`."""
-    sampler = Sampler(config.generator, GRID, "const", attention=True, divided=_divided(now, GRID))
-    samples = sampler(now.variables, range(GRID), _labels(config, GRID))
+    samples = _sampler(config, now)(now.variables, range(GRID), _labels(config, GRID))
     folder = workdir / "samples"
     scale = max(1, 64 // config.generator.resolution)
     grid = visualize.image_grid(samples.images, columns=GRID_COLUMNS, scale=scale)
@@ -117,9 +116,8 @@ def draw_samples(config: Config, workdir: pathlib.Path, now: Snapshot) -> Mappin
 
 def measure(config: Config, data: Data, now: Snapshot) -> Mapping[str, float]:
     """Measures the sliced Wasserstein distance to held-out images."""
-    real, batch = data.held_out, max(config.train.batch_size, 32)
-    sampler = Sampler(config.generator, batch, "random", divided=_divided(now, batch))
-    fake = sampler(now.variables, range(len(real)), _labels(config, len(real))).images
+    real, sampler = data.held_out, _sampler(config, now)
+    fake = sampler.images(now.variables, range(len(real)), _labels(config, len(real)))
     numbers = sliced_wasserstein(real, fake, jax.random.key(0))
     return {f"metric/{name}": value for name, value in numbers.items()}
 
@@ -145,5 +143,8 @@ def _labels(config: Config, count: int) -> list[int] | None:
     return [i % classes for i in range(count)] if classes else None
 
 
-def _divided(now: Snapshot, batch: int) -> jax.sharding.Sharding | None:
-    return now.divided if batch % now.divided.num_devices == 0 else None
+def _sampler(config: Config, now: Snapshot) -> Sampler:
+    """One sampler for pictures and numbers, as it takes long to compile."""
+    devices = now.divided.num_devices
+    batch = GRID if GRID % devices == 0 else config.train.batch_size
+    return Sampler(config.generator, batch, attention=True, divided=now.divided)

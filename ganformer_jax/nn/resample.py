@@ -49,7 +49,11 @@ def _shifted_sum(x: Array, terms: list[tuple[int, float]], axis: int, size: int,
     return sum(rest, first)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4, 5, 6))
+_STATIC = (1, 2, 3, 4, 5, 6)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=_STATIC)
+@functools.partial(jax.jit, static_argnums=_STATIC)  # traced once for each shape
 def _filter_axis(
     x: Array, axis: int, taps: tuple[float, ...], up: int, down: int, pad: int, size: int
 ) -> Array:

@@ -104,6 +104,7 @@ def direct(x: Image, kernel: Kernel) -> Image:
 
 
 @jax.custom_vjp
+@jax.jit  # traced once for each shape
 def convolve(x_BxHxWxC: Image, kernel_3x3xCxO: Kernel) -> Image:
     """Convolve with zero padding; height and width must be even."""
     tiles = _transform_input(x_BxHxWxC)
@@ -113,6 +114,7 @@ def convolve(x_BxHxWxC: Image, kernel_3x3xCxO: Kernel) -> Image:
 
 
 @jax.custom_vjp
+@jax.jit
 def kernel_gradient(x_BxHxWxC: Image, y_BxHxWxO: Image) -> Kernel:
     """Sum over images and positions of y times the pixels of x that each kernel place meets."""
     channels = x_BxHxWxC.shape[-1], y_BxHxWxO.shape[-1]

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -109,13 +110,13 @@ class CompiledGame:
       config: the experiment.
       devices: devices of the mesh.
       optimizers: to train with others than `make_optimizers(config)`.
-      on_compile: told the name of a program and the seconds its compilation took.
+      on_compile: told, once there are programs, the seconds they were waited for.
     """
 
     config: Config
     devices: Sequence[Device]
     optimizers: Optimizers | None = None
-    on_compile: Callable[[str, float], None] = lambda name, seconds: None
+    on_compile: Callable[[float], None] = lambda seconds: None
 
     def __post_init__(self) -> None:
         check_training(self.config, len(self.devices))
@@ -124,24 +125,50 @@ class CompiledGame:
         self.replicated = NamedSharding(mesh, PartitionSpec())
         self.divided = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
         self.game = Game(self.config, batch_sharding=self.divided, optimizers=self.optimizers)
-        self._programs: dict[str, jax.stages.Compiled] = {}
-
-    def create(self, key: jax.Array) -> TrainState:
-        """Makes the first state, on every device of the mesh."""
         make = functools.partial(create_state, self.config, optimizers=self.optimizers)
         # It runs once, so on a CPU optimising it takes far longer than it saves.
         cpu = self.devices[0].platform == "cpu"
         options = {"xla_backend_optimization_level": "0"} if cpu else None
-        return jax.jit(make, out_shardings=self.replicated, compiler_options=options)(key)
+        self._create = jax.jit(make, out_shardings=self.replicated, compiler_options=options)
+        self._compiling: dict[str, Future[jax.stages.Compiled]] = {}
+        self._programs: dict[str, jax.stages.Compiled] = {}
+
+    def create(self, key: jax.Array) -> TrainState:
+        """Makes the first state, on every device of the mesh."""
+        return self._create(key)
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state, without computing one."""
-        make = functools.partial(create_state, self.config, optimizers=self.optimizers)
-        shapes = jax.eval_shape(make, jax.random.key(0))
+        shapes = self._create.eval_shape(jax.random.key(0))
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.replicated),
             shapes,
         )
+
+    def abstract_batch(self) -> Batch:
+        """Shapes, dtypes and shardings of a batch of all processes."""
+        generator, count = self.config.generator, self.config.train.batch_size
+
+        def abstract(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((count, *shape), dtype, sharding=self.divided)
+
+        side, classes = generator.resolution, generator.label_size
+        batch = {"images": abstract(np.uint8, side, side, generator.image_channels)}
+        return batch | {"labels": abstract(np.float32, classes)} if classes else batch
+
+    def prepare(self) -> None:
+        """Starts to compile the steps in the background, one after the other.
+
+        `step` waits for them, and starts this if nobody has.
+        """
+        if self._compiling:
+            return
+        state, batch = self.abstract_state(), self.abstract_batch()
+        thread = ThreadPoolExecutor(1, "compile")
+        for name in reversed(self.due(0)):  # all steps, and first the one that takes longest
+            lowered = self.lower(name, state, batch)  # here, as settings of jax are per thread
+            self._compiling[name] = thread.submit(lowered.compile)
+        thread.shutdown(wait=False)
 
     def step(self, state: TrainState, batch: Batch, number: int) -> tuple[TrainState, Info]:
         """Plays round `number`, counted from 0, without waiting for it to end.
@@ -152,19 +179,20 @@ class CompiledGame:
           number: must equal `state.step`; it decides which regularisers take part, and is
             asked for so that nobody has to wait for the device to tell.
         """
+        if not self._programs:
+            self._finish_compiling()
         info: Info = {}
         for name in self.due(number):
-            if name not in self._programs:
-                self._programs[name] = self._compile(name, state, batch)
             state, more = self._programs[name](state, batch)
             info |= more
         return state, info
 
     def place(self, batch: dict[str, np.ndarray]) -> Batch:
-        """Starts moving this process's share of a batch to the devices."""
+        """Starts moving this process's share of a batch to the devices, labels if they matter."""
+        wanted = ("images", "labels") if self.config.generator.label_size else ("images",)
         return {
-            name: jax.make_array_from_process_local_data(self.divided, array)
-            for name, array in batch.items()
+            name: jax.make_array_from_process_local_data(self.divided, batch[name])
+            for name in wanted
         }
 
     def due(self, number: int) -> list[str]:
@@ -188,11 +216,11 @@ class CompiledGame:
         )
         return step.lower(state, batch)
 
-    def _compile(self, name: str, state: TrainState, batch: Batch) -> jax.stages.Compiled:
-        started = time.perf_counter()
-        program = self.lower(name, state, batch).compile()
-        self.on_compile(name.replace("_", " "), time.perf_counter() - started)
-        return program
+    def _finish_compiling(self) -> None:
+        began = time.perf_counter()
+        self.prepare()
+        self._programs = {name: future.result() for name, future in self._compiling.items()}
+        self.on_compile(time.perf_counter() - began)
 
 
 def prefetch(

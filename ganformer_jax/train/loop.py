@@ -42,7 +42,9 @@ class Snapshot:
 
 @dataclasses.dataclass(frozen=True)
 class Observer:
-    """Something to do with the averaged generator: before training, every so often, at the end.
+    """Something to do with the averaged generator: untrained, every so often, at the end.
+
+    The untrained one's turn comes after the first step, which may fail for want of memory.
 
     Attributes:
       every_kimg: thousand images between two calls; 0 for never.
@@ -72,7 +74,7 @@ def train(
       batches: see `Batches`.
       observers: called in order, before the checkpoint of the same round.
       init_from: folder of another run whose weights a new run starts from.
-      after_compile: called when a program of a step has been compiled.
+      after_compile: called when the programs of the steps have been compiled.
       say: receives lines for the user.
 
     Returns:
@@ -131,9 +133,11 @@ class _Training:
         if state is None:
             check_new_run(self.config, self.run)
             weights = _weights_of(init_from, self.say) if init_from else None
+            self.game.prepare()
             state = self.game.create(jax.random.key(self.config.train.seed))
             if init_from and weights:
                 state = adopt_weights(state, weights, init_from)
+        self.game.prepare()
         self.state, self.step = state, int(state.step)
         self.images = int(state.images_seen)
         if self.leader:
@@ -154,16 +158,19 @@ class _Training:
         if self.step >= self.total:
             self.say("nothing left to do: train.total_kimg is reached")
             return True
-        if not self.resumed:
-            self._observe(last=False)
         options, began = self.config.train, time.perf_counter()
         left = itertools.islice(batches(self.step), self.total - self.step)
         self.clock = time.perf_counter()
         with _stop_on_signals(self.say) as stopped:
             for batch in prefetch(left, self.game.place):
+                untrained = self._untrained() if self.step == 0 else None
                 self.state, info = self.game.step(self.state, batch, self.step)
                 self.step, self.images = self.step + 1, self.images + options.batch_size
                 self.infos.append(info)
+                if untrained:
+                    jax.block_until_ready(self.state)
+                    self.say(f"first step done after {duration(time.perf_counter() - began)}")
+                    self._show(untrained, [o for o in self.observers if o.every_kimg])
                 self.metric = None  # of an earlier round
                 last = self.step == self.total
                 if last or stopped.is_set() or self._due(options.log_kimg):
@@ -194,18 +201,26 @@ class _Training:
     def _observe(self, last: bool) -> None:
         self.metric = None
         due = [o for o in self.observers if o.every_kimg and (last or self._due(o.every_kimg))]
-        if not due:
-            return
-        jax.block_until_ready(self.state)
+        if due:
+            jax.block_until_ready(self.state)
+            variables, divided = self.state.generator_variables(), self.game.divided
+            self._show(Snapshot(self.step, self.images, variables, divided), due)
+
+    def _untrained(self) -> Snapshot:
+        """A copy of the first generator, to be shown once a step has fit into memory."""
+        variables = self.state.generator_variables()
+        kept = jax.device_put(variables, self.game.replicated, may_alias=False)
+        return Snapshot(self.step, self.images, kept, self.game.divided)
+
+    def _show(self, now: Snapshot, due: Sequence[Observer]) -> None:
         began = time.perf_counter()
-        variables, divided = self.state.generator_variables(), self.game.divided
         for observer in due:
-            values = dict(observer.observe(Snapshot(self.step, self.images, variables, divided)))
+            values = dict(observer.observe(now))
             self.metric = values.get("metric/swd", self.metric)
             if values:
-                self._write(values)
+                self._write(values, now.step, now.images_seen)
                 words = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-                self.say(f"{self.images / 1000:8.1f} kimg  {words}")
+                self.say(f"{now.images_seen / 1000:8.1f} kimg  {words}")
         self.clock += time.perf_counter() - began  # not part of the speed
 
     def _report(self) -> None:
@@ -220,7 +235,7 @@ class _Training:
         self._refuse_nan(values)
         speed = len(infos) * self.config.train.batch_size / seconds
         values |= {"images_per_second": speed, "memory_gib": memory_gib(self.game.devices[0])}
-        self._write(values)
+        self._write(values, self.step, self.images)
         self.say(progress(self.images / 1000, self.config.train.total_kimg, speed, values))
 
     def _refuse_nan(self, values: Mapping[str, float]) -> None:
@@ -238,16 +253,15 @@ class _Training:
         assert self.checkpoints is not None, "start() comes first"
         return self.checkpoints
 
-    def _write(self, values: Mapping[str, float]) -> None:
+    def _write(self, values: Mapping[str, float], step: int, images: int) -> None:
         if self.log:
-            self.log.write(self.step, self.images, values)
+            self.log.write(step, images, values)
 
-    def _compiled(self, name: str, seconds: float) -> None:
-        self.say(f"compiled the {name} in {seconds:.1f} s")
-        began = time.perf_counter()
+    def _compiled(self, seconds: float) -> None:
+        self.say(f"waited {seconds:.1f} s for the steps to be compiled")
         if self.after_compile:
             self.after_compile()
-        self.clock += seconds + time.perf_counter() - began  # not part of the speed
+        self.clock = time.perf_counter()  # not part of the speed
 
 
 def _weights_of(run: str, say: Callable[[str], None]) -> dict[str, Any]:
