@@ -16,7 +16,7 @@ SNAPSHOTS = {
     "pytorch": DATA / "official-snapshot.pkl",
     "tensorflow": DATA / "official-tf-snapshot.pkl",
 }
-SOON = 10  # seconds, on a busy machine
+SOON = 20  # seconds of processor time, on a busy machine
 
 
 class Named:
@@ -61,10 +61,10 @@ def refused(tmp_path):
         path, buffer = tmp_path / "snapshot.pkl", io.BytesIO()
         Pickler(buffer, 4).dump(value)
         path.write_bytes(buffer.getvalue())
-        began = time.perf_counter()
+        began = time.process_time()
         with pytest.raises(UserError) as error:
             read_snapshot(path)
-        assert time.perf_counter() - began < SOON
+        assert time.process_time() - began < SOON
         said = str(error.value).removeprefix(str(path))
         assert "\n" not in said and len(said) < 1000 and said.isascii()
         return said
@@ -213,10 +213,10 @@ def test_arguments_that_make_no_network(framework, values):
     changed = dataclasses.replace(
         snapshot, networks={"average": Network(arguments, network.arrays)}
     )
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(UserError) as error:
         changed.generator()
-    assert time.perf_counter() - began < SOON
+    assert time.process_time() - began < SOON
     assert "\n" not in str(error.value)
 
 
