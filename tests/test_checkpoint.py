@@ -171,6 +171,16 @@ def test_the_untrained_generator_is_shown_after_the_first_step(tmp_path):
     assert max(jax.tree.leaves(moved)) > 0
 
 
+def test_a_complete_run_compiles_nothing(tmp_path, monkeypatch):
+    """Compilation cannot be interrupted: the process would wait for it."""
+    config = with_train(total_kimg=0.016)
+    assert train(config, tmp_path, random_batches, say=lambda _: None)
+    monkeypatch.setattr(CompiledGame, "prepare", lambda self: pytest.fail("compiles"))
+    said = []
+    assert train(config, tmp_path, random_batches, say=said.append)
+    assert said[-1].startswith("nothing left to do")
+
+
 def flip_a_bit(folder):
     largest = max(folder.rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else 0)
     content = bytearray(largest.read_bytes())

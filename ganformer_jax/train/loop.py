@@ -74,7 +74,7 @@ def train(
       batches: see `Batches`.
       observers: called in order, before the checkpoint of the same round.
       init_from: folder of another run whose weights a new run starts from.
-      after_compile: called when the programs of the steps have been compiled.
+      after_compile: called when programs have been compiled, those of observers included.
       say: receives lines for the user.
 
     Returns:
@@ -133,13 +133,15 @@ class _Training:
         if state is None:
             check_new_run(self.config, self.run)
             weights = _weights_of(init_from, self.say) if init_from else None
-            self.game.prepare()
+            if weights is None and self.total:
+                self.game.prepare()  # meanwhile
             state = self.game.create(jax.random.key(self.config.train.seed))
             if init_from and weights:
                 state = adopt_weights(state, weights, init_from)
-        self.game.prepare()
         self.state, self.step = state, int(state.step)
         self.images = int(state.images_seen)
+        if self.step < self.total:  # or the process would stay until it had compiled in vain
+            self.game.prepare()
         if self.leader:
             self.log = Log(self.run, self.step)
             save_config(self.config, self.run)
@@ -167,10 +169,11 @@ class _Training:
                 self.state, info = self.game.step(self.state, batch, self.step)
                 self.step, self.images = self.step + 1, self.images + options.batch_size
                 self.infos.append(info)
-                if untrained:
+                if untrained and not stopped.is_set():
                     jax.block_until_ready(self.state)
                     self.say(f"first step done after {duration(time.perf_counter() - began)}")
                     self._show(untrained, [o for o in self.observers if o.every_kimg])
+                    self._tidy()  # observers compile too
                 self.metric = None  # of an earlier round
                 last = self.step == self.total
                 if last or stopped.is_set() or self._due(options.log_kimg):
@@ -259,6 +262,9 @@ class _Training:
 
     def _compiled(self, seconds: float) -> None:
         self.say(f"waited {seconds:.1f} s for the steps to be compiled")
+        self._tidy()
+
+    def _tidy(self) -> None:
         if self.after_compile:
             self.after_compile()
         self.clock = time.perf_counter()  # not part of the speed
