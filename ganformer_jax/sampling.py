@@ -80,10 +80,12 @@ class Sampler:
         variables: Mapping[str, Any],
         seeds: Iterable[int],
         labels: Iterable[int] | None = None,
+        truncation_psi: float = 1.0,
     ) -> UInt8[np.ndarray, "images height width channels"]:
         """Generates images alone, with the same program as a call, leaving the rest where it is."""
         drawn = np.asarray(list(seeds), np.uint32)
-        parts = [jax.device_get(out[0]) for out in self._batches(variables, drawn, labels)]
+        batches = self._batches(variables, drawn, labels, truncation_psi)
+        parts = [jax.device_get(out[0]) for out in batches]
         return np.concatenate(parts)[: drawn.size]
 
     def _batches(

@@ -1,4 +1,4 @@
-"""The command line: `train`, `sample`, `import`, `export` and `config`.
+"""The command line: `train`, `sample`, `evaluate`, `import`, `export`, `config`.
 
 A mistake of the user ends in one line on standard error: exit code 2 for a command line that
 makes no sense, 1 for everything else.
@@ -18,6 +18,7 @@ from ganformer_jax.errors import UserError
 COMMANDS = {
     "train": "train a run, or continue it",
     "sample": "write images and attention maps from a run",
+    "evaluate": "measure how good the images of a run, or of a folder, are",
     "import": "make a run out of a published snapshot",
     "export": "write a run's generator to one file",
     "config": "print the experiment that options add up to",
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _dispatch(arguments: list[str], program: str) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"usage: {program} COMMAND [OPTIONS]; {program} COMMAND --help lists the options\n")
-        print("\n".join(f"  {name:8}{help}" for name, help in COMMANDS.items()))
+        print("\n".join(f"  {name:10}{help}" for name, help in COMMANDS.items()))
         return
     name = arguments[0]
     if name not in COMMANDS:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import Annotated
 
 import tyro
 
+from ganformer_jax.cli.caches import keep_compiled_programs
 from ganformer_jax.cli.options import DEFAULT_CONFIG, config_of, parse
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import to_dict
@@ -42,7 +42,7 @@ def run(arguments: Sequence[str], program: str) -> None:
         print(json.dumps(to_dict(config), indent=2))
         return
     workdir = options.workdir or pathlib.Path("runs") / path.stem
-    _keep_compiled_programs()
+    keep_compiled_programs()
 
     from ganformer_jax.cli.observers import Data, observers  # reading data needs much more
     from ganformer_jax.train import loop
@@ -63,13 +63,3 @@ def run(arguments: Sequence[str], program: str) -> None:
         init_from=init_from,
         after_compile=leave_fragments if own_heap else None,
     )
-
-
-def _keep_compiled_programs() -> None:
-    """Caches compiled programs between runs: for the user, or in JAX_COMPILATION_CACHE_DIR."""
-    import jax
-
-    if not getattr(jax.config, "jax_compilation_cache_dir", None):  # the variable sets it too
-        caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        folder = pathlib.Path(caches) / "ganformer_jax" / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -122,7 +122,7 @@ def read_torch_stream(
         raise PickleError("a stream written on a big-endian machine is not supported")
     storages: dict[str, Storage] = {}
     found, position = unpickle(
-        data, {**STORAGE_TYPES, **allowed}, budget, _storage_maker(storages), position
+        data, {**STORAGE_TYPES, **allowed}, budget, storage_maker(storages), position
     )
     keys, position = unpickle(data, {}, budget, start=position)
     named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
@@ -133,7 +133,7 @@ def read_torch_stream(
     return found, storages
 
 
-def _storage_maker(storages: dict[str, Storage]) -> Callable[[Any], Storage]:
+def storage_maker(storages: dict[str, Storage]) -> Callable[[Any], Storage]:
     """Makes the storages that persistent ids name; their numbers come later in the stream."""
 
     def make(reference: Any) -> Storage:

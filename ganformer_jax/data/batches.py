@@ -62,6 +62,11 @@ class DatasetSource:
             labels[example["label"]] = 1.0
         return {"images": example["image"], "labels": labels}
 
+    def label(self, index: int) -> int:
+        """Class of image ``index``, without decoding it."""
+        features = tfds.features.FeaturesDict({"label": self.features["label"]})
+        return int(_decode(features, self.records[index])["label"])
+
     def record(self, index: int) -> dict[str, Any]:
         """Everything stored about example ``index``: for scenes also masks and attributes."""
         return _decode(self.features, self.records[index])

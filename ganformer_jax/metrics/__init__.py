@@ -1,4 +1,23 @@
-"""Measures of image quality, one file each: features in, a number out.
+"""Measures of image quality: pictures to features, and one file a distance of features.
 
-Import from the file: `from ganformer_jax.metrics.sliced_wasserstein import sliced_wasserstein`.
+None of them needs the rest of the package, nor a file of weights where `random_weights` will do.
 """
+
+from ganformer_jax.metrics.frechet import frechet_distance
+from ganformer_jax.metrics.inception_features import FeatureExtractor, inception_features
+from ganformer_jax.metrics.inception_score import inception_score
+from ganformer_jax.metrics.inception_weights import random_weights
+from ganformer_jax.metrics.kernel import kernel_distance
+from ganformer_jax.metrics.prdc import prdc
+from ganformer_jax.metrics.sliced_wasserstein import sliced_wasserstein
+
+__all__ = [
+    "FeatureExtractor",
+    "frechet_distance",
+    "inception_features",
+    "inception_score",
+    "kernel_distance",
+    "prdc",
+    "random_weights",
+    "sliced_wasserstein",
+]

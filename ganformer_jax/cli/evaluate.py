@@ -1,0 +1,136 @@
+"""`evaluate`: judges a run, or one folder of images by another."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from ganformer_jax.cli.caches import keep_compiled_programs
+from ganformer_jax.cli.options import check_run, parse
+from ganformer_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import jax
+
+STANDARD = 50_000  # generated images, as FID is usually reported
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Judge the images of a run, or of a folder, by those of a dataset or another folder."""
+
+    metrics: str = "rfid10k,rkid10k,rpr10k,swd2k"
+    """Separated by commas: fid, kid, is, pr, prdc; rfid, rkid, rpr, rprdc of a random network; swd;
+    ppl_w_end, ppl_w_full, ppl_z_end, ppl_z_full. Each may end in a number of images: fid50k."""
+    workdir: pathlib.Path = pathlib.Path("runs/scenes")
+    """Folder of the run whose averaged generator is judged, and its data the measure."""
+    fake: pathlib.Path | None = None
+    """Folder of images to judge instead."""
+    real: pathlib.Path | None = None
+    """Folder of images to judge by; by default the run's dataset."""
+    split: str = "train"
+    """Split of the run's dataset to judge by."""
+    real_count: int | None = None
+    """Real images to use; by default all, up to 50,000."""
+    step: int | None = None
+    """Checkpoint to use; by default the newest."""
+    best: bool = False
+    """Use the checkpoint with the best quality number."""
+    seed: int = 0
+    """Seed of the first image; the others follow. Labels, paths and subsets are drawn by it too."""
+    truncation_psi: float = 1.0
+    """Below 1 trades variety for quality; published numbers are at 1."""
+    noise: Literal["const", "random", "none"] = "random"
+    """Noise in the synthesis network: by seed, the same for all images, or none."""
+    batch_size: int = 32
+    """Images to make and look at at once, over all devices."""
+    inception: pathlib.Path | None = None
+    """Weights of FID's Inception; by default the published ones, downloaded once."""
+    vgg16: pathlib.Path | None = None
+    """Weights of VGG-16 for path lengths; by default torchvision's, downloaded once."""
+    lpips: pathlib.Path | None = None
+    """Weights of LPIPS for VGG-16; by default the published ones, downloaded once."""
+    cache: bool = True
+    """Keep features of real images for the next time."""
+
+
+def run(arguments: Sequence[str], program: str) -> None:
+    """Prints a table and a JSON line, which is also added to `<workdir>/evaluations.jsonl`."""
+    options = parse(Options(), arguments, program)
+    if options.batch_size < 1 or (options.real_count or 1) < 1 or options.seed < 0:
+        raise UserError("--batch-size and --real-count must be 1 or more, --seed not below 0")
+    if options.fake is None or options.real is None:
+        check_run(options.workdir, options.step, options.best)
+
+    from ganformer_jax.cli.judged import Judged, Readers
+    from ganformer_jax.evaluate.features import RESIZING
+    from ganformer_jax.evaluate.measure import measure
+    from ganformer_jax.evaluate.requests import PATHS, parse_requests
+
+    keep_compiled_programs()
+    divided, batch_size = _devices(options.batch_size)
+    judged = Judged(options, divided, batch_size)
+    fake, real = judged.fake, judged.real
+    requests = parse_requests(options.metrics, fake.count or STANDARD)
+    readers = Readers(options, divided, batch_size)
+    real_count = options.real_count or min(real.count or STANDARD, STANDARD)
+    sets = [request for request in requests if request.kind not in PATHS]
+    numbers = measure(sets, real, fake, readers, real_count=real_count, seed=options.seed)
+    for request in requests:
+        if request.kind in PATHS:
+            numbers[request.name] = judged.path_length(request)
+    facts = {
+        **judged.facts,
+        "real_images": real_count,
+        "resizing": RESIZING,
+        "precision": "float32 features, float64 distances",
+        "weights": {**readers.digests, **judged.digests},
+        "seed": options.seed,
+    }
+    _report(numbers, facts, None if options.fake else options.workdir)
+
+
+def _devices(batch_size: int) -> tuple[jax.sharding.NamedSharding, int]:
+    """Divides a batch over this host's devices; as many as cores and the batch allow on a CPU."""
+    import jax
+    import numpy as np
+
+    from ganformer_jax.train.cpu import largest_divisor, nothing_but_cpu, usable_cores
+
+    if nothing_but_cpu(None):
+        try:
+            count = largest_divisor(batch_size, usable_cores())
+            jax.config.update("jax_num_cpu_devices", count)
+        except RuntimeError:  # jax has looked for devices already
+            pass
+    devices = jax.local_devices()
+    rounded = -(-batch_size // len(devices)) * len(devices)
+    mesh = jax.sharding.Mesh(np.array(devices), ("data",))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data")), rounded
+
+
+def _report(
+    numbers: Mapping[str, float], facts: Mapping[str, Any], run: pathlib.Path | None
+) -> None:
+    """Prints a table for people and a line for programs, and adds the line to the run's."""
+    import jax
+
+    if jax.process_index():
+        return
+    width = max(map(len, [*numbers, *facts]))
+    print("\n".join(f"{name:{width}}  {value:.6g}" for name, value in numbers.items()))
+    print("\n".join(f"{name:{width}}  {_shown(value)}" for name, value in facts.items()))
+    line = json.dumps({**numbers, **facts})
+    print(line)
+    if run is not None:
+        with (run / "evaluations.jsonl").open("a") as file:
+            file.write(line + "\n")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {inner}" for name, inner in value.items()) or "none"
+    return str(value)

@@ -1,0 +1,169 @@
+"""What `evaluate` judges and by what, opened as far as it is needed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from ganformer_jax.cli.caches import caches
+from ganformer_jax.cli.metric_weights import read_weights
+from ganformer_jax.config_files import load_config
+from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.features import FeatureReader
+from ganformer_jax.evaluate.image_sets import Folder, ImageSet, Numbered
+from ganformer_jax.evaluate.path_length import perceptual_path_length
+from ganformer_jax.evaluate.requests import Request
+from ganformer_jax.metrics.inception_features import FeatureExtractor
+from ganformer_jax.metrics.inception_weights import random_weights
+from ganformer_jax.metrics.lpips import lpips_variables
+from ganformer_jax.models import Generator
+
+if TYPE_CHECKING:
+    from ganformer_jax.cli.evaluate import Options
+    from ganformer_jax.data.batches import DatasetSource
+
+
+class Judged:
+    """The images of a run or a folder, and those they are judged by.
+
+    Attributes:
+      facts: about them, for the report.
+      digests: checksums of weights that were read.
+    """
+
+    def __init__(self, options: Options, divided: jax.sharding.NamedSharding, batch_size: int):
+        self.options, self.divided, self.batch_size = options, divided, batch_size
+        self.facts: dict[str, Any] = {}
+        self.digests: dict[str, str] = {}
+
+    @functools.cached_property
+    def fake(self) -> ImageSet:
+        """What is judged."""
+        options = self.options
+        made = Folder(options.fake) if options.fake is not None else self._generated()
+        self.facts["fake"] = made.name
+        return made
+
+    @functools.cached_property
+    def real(self) -> ImageSet:
+        """What it is judged by."""
+        if self.options.real is not None:
+            found: ImageSet = Folder(self.options.real)
+        else:
+            source = self._source
+            found = Numbered(
+                source.name,
+                len(source),
+                lambda rows: np.stack([source[row]["images"] for row in rows]),
+                lambda row: source.records[row],
+            )
+        self.facts["real"] = found.name
+        return found
+
+    def path_length(self, request: Request) -> float:
+        """Perceptual path length of the run's generator."""
+        if self.options.fake is not None:
+            raise UserError(f"{request.name} needs a generator: leave out --fake")
+        space, sampling = request.kind.split("_")[1:]
+        generator, variables = self._network
+        try:
+            return perceptual_path_length(
+                generator,
+                variables,
+                self._lpips,
+                space=space,  # pyright: ignore[reportArgumentType] - by its name
+                sampling=sampling,  # pyright: ignore[reportArgumentType]
+                count=request.count,
+                batch_size=self.batch_size,
+                seed=self.options.seed,
+            )
+        except ValueError as error:
+            raise UserError(f"{request.name}: {error}") from error
+
+    def _generated(self) -> ImageSet:
+        from ganformer_jax.sampling import Sampler
+
+        options, (generator, variables) = self.options, self._network
+        sampler = Sampler(
+            generator.config, self.batch_size, noise=options.noise, divided=self.divided
+        )
+        self.facts |= {"truncation_psi": options.truncation_psi, "noise": options.noise}
+
+        def make(rows: Sequence[int]) -> np.ndarray:
+            seeds = [options.seed + row for row in rows]
+            labels = self._labels(seeds) if generator.config.label_size else None
+            return sampler.images(variables, seeds, labels, options.truncation_psi)
+
+        return Numbered(f"images of {options.workdir}", None, make)
+
+    def _labels(self, seeds: Sequence[int]) -> list[int]:
+        """Classes of generated images: those of real ones, in an order that is always the same."""
+        order = np.random.default_rng(0).permutation(len(self._source))
+        return [self._source.label(int(order[seed % len(order)])) for seed in seeds]
+
+    @functools.cached_property
+    def _source(self) -> DatasetSource:
+        from ganformer_jax.cli.observers import Data
+
+        data = Data(load_config(self.options.workdir / "config.json"))
+        return data.open(self.options.split)
+
+    @functools.cached_property
+    def _network(self) -> tuple[Generator, Mapping[str, Any]]:
+        """The averaged generator and its variables, on all devices of this host."""
+        from ganformer_jax.load import load_run
+
+        options = self.options
+        generator, variables = load_run(options.workdir, options.step, options.best)
+        everywhere = jax.sharding.NamedSharding(self.divided.mesh, jax.sharding.PartitionSpec())
+        return generator, jax.device_put(variables, everywhere)
+
+    @functools.cached_property
+    def _lpips(self) -> Mapping[str, Any]:
+        weights = {}
+        for name in ("vgg16", "lpips"):
+            arrays, self.digests[name] = read_weights(name, getattr(self.options, name))
+            weights |= arrays
+        return lpips_variables(weights)
+
+
+class Readers:
+    """Makes each network of features when it is first asked for.
+
+    Attributes:
+      digests: of their weights, for the report.
+    """
+
+    def __init__(self, options: Options, divided: jax.sharding.NamedSharding, batch_size: int):
+        self.options, self.divided, self.batch_size = options, divided, batch_size
+        self.digests: dict[str, str] = {}
+
+    def __call__(self, random: bool) -> FeatureReader:
+        """Gives the reader of random (True) or trained features."""
+        return self._random if random else self._trained
+
+    @functools.cached_property
+    def _random(self) -> FeatureReader:
+        digest = self.digests["random inception"] = "random, seed 0"
+        return self._reader(random_weights(), ("2048",), digest)
+
+    @functools.cached_property
+    def _trained(self) -> FeatureReader:
+        weights, digest = read_weights("inception", self.options.inception)
+        self.digests["inception"] = digest
+        return self._reader(weights, ("2048", "logits_unbiased"), digest)
+
+    def _reader(
+        self, weights: Mapping[str, Any], names: Sequence[str], digest: str
+    ) -> FeatureReader:
+        try:
+            extractor = FeatureExtractor(weights, names, self.batch_size, self.divided)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        return FeatureReader(
+            extractor, digest, caches() / "features" if self.options.cache else None
+        )

@@ -1,0 +1,71 @@
+"""Precision, recall, density and coverage: quality and variety apart, by nearest neighbours.
+
+Precision and recall: T. Kynkaanniemi, T. Karras, S. Laine, J. Lehtinen, T. Aila, "Improved
+Precision and Recall Metric for Assessing Generative Models", NeurIPS 2019 (arXiv 1904.06991),
+equations 1 and 2. Density and coverage: M. F. Naeem, S. J. Oh, Y. Uh, Y. Choi, J. Yoo, "Reliable
+Fidelity and Diversity Metrics for Generative Models", ICML 2020 (arXiv 2002.09797), equations 5
+and 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ganformer_jax.metrics.features import check_pair
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+def prdc(
+    real_NxD: Float[np.ndarray, "n dim"], fake_MxD: Float[np.ndarray, "m dim"], k: int = 3
+) -> dict[str, float]:
+    """Compares two sets by balls around every row, out to its k-th neighbour in its own set.
+
+    Args:
+      real_NxD: features of real images, a row each.
+      fake_MxD: features of generated ones, of the same width.
+      k: which neighbour a ball reaches to, the row itself not counted.
+
+    Returns:
+      "precision", the share of fakes in some real ball; "recall", of reals in some fake ball;
+      "density", how many real balls hold a fake, over k (may exceed 1); "coverage", the share of
+      real balls that hold a fake.
+
+    Raises:
+      ValueError: if the sets differ in width, have k rows or fewer, or are not finite.
+    """
+    if k < 1:
+        raise ValueError(f"k must be positive, got {k}")
+    real, fake = check_pair(real_NxD, fake_MxD, least=k + 1)
+    real_radii, fake_radii = _radii(real, k), _radii(fake, k)
+    real_balls_of_fake = np.zeros(len(fake), int)
+    recalled = covered = row = 0
+    for distances in _rows_of_distances(real, fake):
+        inside = distances < real_radii[row : row + len(distances), None]
+        real_balls_of_fake += inside.sum(0)
+        covered += int(inside.any(1).sum())
+        recalled += int((distances < fake_radii).any(1).sum())
+        row += len(distances)
+    return {
+        "precision": float((real_balls_of_fake > 0).mean()),
+        "recall": recalled / len(real),
+        "density": float(real_balls_of_fake.mean() / k),
+        "coverage": covered / len(real),
+    }
+
+
+def _radii(features_NxD: np.ndarray, k: int) -> np.ndarray:
+    """Distance of every row to its k-th neighbour; the row itself is the 0-th."""
+    rows = _rows_of_distances(features_NxD, features_NxD)
+    return np.concatenate([np.partition(distances, k, axis=1)[:, k] for distances in rows])
+
+
+def _rows_of_distances(x_NxD: np.ndarray, y_MxD: np.ndarray) -> Iterator[np.ndarray]:
+    """Euclidean distances of some rows of x after another to all rows of y."""
+    from sklearn.metrics import pairwise_distances_chunked  # takes a second to import
+
+    return pairwise_distances_chunked(x_NxD, y_MxD)

@@ -1,0 +1,128 @@
+"""LPIPS against PyTorch's numbers, interpolation, and path lengths that are known."""
+
+import dataclasses
+import math
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ganformer_jax import Generator
+from ganformer_jax.evaluate.path_length import perceptual_path_length
+from ganformer_jax.metrics.lpips import STAGES, lpips, lpips_variables
+from ganformer_jax.metrics.perceptual_path_length import STEP, lerp, path_length_of, slerp
+from tests.tiny import tiny_config
+
+# Of the images and weights below, by PyTorch 2.13's convolutions and poolings on a CPU.
+EXPECTED = (0.0030346494168043137, 0.0028924227226525545, 0.0)
+
+
+def random_array(name, shape, scale):
+    rng = np.random.default_rng([0, zlib.crc32(name.encode())])
+    return (scale * rng.standard_normal(shape)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def weights():
+    made, channels, index = {}, 3, 0
+    for stage, widths in enumerate(STAGES):
+        for width in widths:
+            name, scale = f"features.{index}", math.sqrt(2 / (9 * channels))
+            shape = (width, channels, 3, 3)
+            made[f"{name}.weight"] = random_array(f"{name}.weight", shape, scale)
+            made[f"{name}.bias"] = random_array(f"{name}.bias", (width,), 0.1)
+            channels, index = width, index + 2
+        index += 1
+        name = f"lin{stage}.model.1.weight"
+        made[name] = np.abs(random_array(name, (1, channels, 1, 1), 1 / channels))
+    return made
+
+
+def test_lpips_is_pytorchs(weights, report_line):
+    rng = np.random.default_rng(0)
+    one = rng.uniform(-1, 1, (3, 3, 40, 33)).astype(np.float32)
+    other = np.clip(one + 0.3 * rng.standard_normal(one.shape), -1, 1).astype(np.float32)
+    other[2] = one[2]
+    pair = [jnp.asarray(images.transpose(0, 2, 3, 1)) for images in (one, other)]
+    found = np.asarray(lpips(lpips_variables(weights), *pair))
+    np.testing.assert_allclose(found, EXPECTED, rtol=1e-4, atol=1e-9)
+    report_line(f"LPIPS: relative error {np.max(np.abs(found[:2] / EXPECTED[:2] - 1)):.1e}")
+
+
+def test_classifiers_of_vgg_are_passed_over(weights):
+    lpips_variables({**weights, "classifier.0.weight": np.zeros((1, 1))})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lin4.model.1.weight": None}, "missing lin4.model.1.weight"),
+        ({"more": np.zeros(1)}, "unknown more"),
+        ({"features.0.bias": np.zeros(3)}, r"features.0.bias is \[3\]"),
+        ({"features.0.bias": np.full(64, np.inf)}, "not finite"),
+    ],
+)
+def test_other_weights_are_refused(weights, change, message):
+    changed = {k: v for k, v in {**weights, **change}.items() if v is not None}
+    with pytest.raises(ValueError, match=message):
+        lpips_variables(changed)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        ((1, 32, 32, 3), (2, 32, 32, 3), "of one size"),
+        ((1, 32, 32, 1), (1, 32, 32, 1), "three colours"),
+        ((1, 15, 32, 3), (1, 15, 32, 3), "16 pixels"),
+    ],
+)
+def test_images_that_make_no_sense(weights, one, other, message):
+    with pytest.raises(ValueError, match=message):
+        lpips(lpips_variables(weights), jnp.zeros(one), jnp.zeros(other))
+
+
+def test_great_circles():
+    one, other = jnp.array([[3.0, 0.0]]), jnp.array([[0.0, 0.5]])
+    half = slerp(one, other, jnp.array([[0.5]]))
+    np.testing.assert_allclose(half, [[math.sqrt(0.5)] * 2], rtol=1e-6)
+    np.testing.assert_allclose(slerp(one, other, jnp.zeros((1, 1))), [[1, 0]], atol=1e-7)
+    np.testing.assert_allclose(slerp(one, one, jnp.ones((1, 1))), [[1, 0]], atol=1e-7)
+    np.testing.assert_allclose(lerp(one, other, jnp.array([[0.5]])), [[1.5, 0.25]])
+
+
+def test_the_least_and_the_greatest_hundredth_are_left_out():
+    distances = np.full(1000, STEP**2)
+    distances[:5], distances[5:10] = 0, 1e6
+    assert path_length_of(distances) == pytest.approx(1)
+    assert path_length_of(np.array([4.0]), step=2) == 1
+    for wrong in (np.array([]), np.array([np.nan]), np.ones((2, 2))):
+        with pytest.raises(ValueError, match="distances"):
+            path_length_of(wrong)
+
+
+@pytest.fixture(scope="module")
+def network():
+    generator = Generator(dataclasses.replace(tiny_config(0).generator, resolution=16))
+    z = jnp.zeros((1, generator.config.num_latents, generator.config.z_size))
+    init = jax.jit(generator.init, static_argnames="noise")
+    return generator, init(jax.random.key(0), z, noise="const")
+
+
+@pytest.mark.parametrize("space", ["z", "w"])
+def test_paths_are_decided_by_their_numbers(weights, network, space):
+    def length(**options):
+        variables = lpips_variables(weights)
+        return perceptual_path_length(*network, variables, space=space, count=6, **options)
+
+    found = length(batch_size=3, sampling="full")
+    assert found > 0 and math.isfinite(found)
+    assert found != length(batch_size=3, sampling="full", seed=1)
+    assert found == pytest.approx(length(batch_size=4, sampling="full"), rel=0.02)
+
+
+def test_options_that_make_no_sense(weights, network):
+    for options in ({"space": "x"}, {"sampling": "x"}, {"count": 0}, {"batch_size": 0}):
+        with pytest.raises(ValueError):
+            perceptual_path_length(*network, lpips_variables(weights), **options)
