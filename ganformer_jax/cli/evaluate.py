@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -71,7 +72,7 @@ def run(arguments: Sequence[str], program: str) -> None:
     from ganformer_jax.evaluate.requests import PATHS, parse_requests
 
     keep_compiled_programs()
-    divided, batch_size = _devices(options.batch_size)
+    divided, batch_size = prepare_devices(options.batch_size)
     judged = Judged(options, divided, batch_size)
     fake, real = judged.fake, judged.real
     requests = parse_requests(options.metrics, fake.count or STANDARD)
@@ -93,19 +94,22 @@ def run(arguments: Sequence[str], program: str) -> None:
     _report(numbers, facts, None if options.fake else options.workdir)
 
 
-def _devices(batch_size: int) -> tuple[jax.sharding.NamedSharding, int]:
-    """Divides a batch over this host's devices; as many as cores and the batch allow on a CPU."""
+def prepare_devices(batch_size: int) -> tuple[jax.sharding.NamedSharding, int]:
+    """Divides a batch over this host's devices; a CPU is as many as its cores and the batch allow.
+
+    Returns:
+      how to divide a batch, and its size, rounded up to what the devices divide.
+    """
     import jax
     import numpy as np
 
     from ganformer_jax.train.cpu import largest_divisor, nothing_but_cpu, usable_cores
+    from ganformer_jax.train.heap import keep_freed_memory
 
     if nothing_but_cpu(None):
-        try:
-            count = largest_divisor(batch_size, usable_cores())
-            jax.config.update("jax_num_cpu_devices", count)
-        except RuntimeError:  # jax has looked for devices already
-            pass
+        keep_freed_memory()
+        with contextlib.suppress(RuntimeError):  # jax has looked for devices already
+            jax.config.update("jax_num_cpu_devices", largest_divisor(batch_size, usable_cores()))
     devices = jax.local_devices()
     rounded = -(-batch_size // len(devices)) * len(devices)
     mesh = jax.sharding.Mesh(np.array(devices), ("data",))

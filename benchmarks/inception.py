@@ -1,0 +1,108 @@
+"""Images a second through FID's Inception against this machine's peak, and the distance of a run.
+
+Command:  python benchmarks/inception.py --workdir runs/scenes --images 10000
+
+Takes so many images of the run's dataset and as many of its generator through the network with
+random weights, and prints one line of JSON with their distance (`rfid`). The bound is the network's
+operations, as XLA counts them, at the fastest of what `benchmarks/peak.py` measures before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent
+
+
+def measured_peak() -> float:
+    """GFLOP/s in float32, by a process of its own that has all cores for one device."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / "peak.py")], check=True, capture_output=True, text=True
+    )
+    return max(json.loads(done.stdout)["float32"].values())
+
+
+def operations() -> float:
+    """GFLOP of one image, by XLA's count."""
+    import jax
+    import jax.numpy as jnp
+
+    from ganformer_jax.metrics.inception import SIDE, Inception
+
+    image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
+    variables = jax.eval_shape(Inception().init, jax.random.key(0), image)
+
+    def features(variables: Any, image: Any) -> Any:
+        found: Any = Inception().apply(variables, image)
+        return found["2048"]
+
+    costs: Any = jax.jit(features).lower(variables, image).cost_analysis()
+    return costs["flops"] / 1e9
+
+
+class Timed:
+    """A set of images that keeps count of the seconds it takes to make them."""
+
+    def __init__(self, images):
+        self.images, self.name, self.count, self.seconds = images, images.name, images.count, 0.0
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        started = time.perf_counter()
+        try:
+            return self.images.read(indices)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+    def digest(self, count: int) -> None:
+        return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/scenes"))
+    parser.add_argument("--images", type=int, default=10_000, help="of each set")
+    parser.add_argument("--batch-size", type=int, default=32)
+    arguments = parser.parse_args()
+    peak = measured_peak()
+
+    from ganformer_jax.cli.evaluate import Options, prepare_devices
+    from ganformer_jax.cli.judged import Judged, Readers
+    from ganformer_jax.metrics import frechet_distance
+
+    options = Options(workdir=arguments.workdir, cache=False)
+    devices = prepare_devices(arguments.batch_size)
+    judged, reader = Judged(options, *devices), Readers(options, *devices)(True)
+    features, speeds = {}, {}
+    for role in ("real", "fake"):
+        images = Timed(getattr(judged, role))
+        reader.extractor(images.read(range(arguments.batch_size)))  # compiles
+        images.seconds, started = 0.0, time.perf_counter()
+        features[role] = reader(images, arguments.images)["2048"]
+        inside = time.perf_counter() - started - images.seconds
+        speeds[role] = arguments.images / inside
+    gflop = operations()
+    print(
+        json.dumps(
+            {
+                "images": arguments.images,
+                "rfid": frechet_distance(features["real"], features["fake"]),
+                "images_per_second": {role: round(speed, 2) for role, speed in speeds.items()},
+                "gflop_per_image": round(gflop, 2),
+                "peak_gflops": peak,
+                "bound_images_per_second": round(peak / gflop, 2),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
