@@ -25,7 +25,8 @@ class Options:
 
     metrics: str = "rfid10k,rkid10k,rpr10k,swd2k"
     """Separated by commas: fid, kid, is, pr, prdc; rfid, rkid, rpr, rprdc of a random network; swd;
-    ppl_w_end, ppl_w_full, ppl_z_end, ppl_z_full. Each may end in a number of images: fid50k."""
+    ppl_w_end, ppl_w_full, ppl_z_end, ppl_z_full; seg and dci of scenes. Each may end in a number of
+    images: fid50k."""
     workdir: pathlib.Path = pathlib.Path("runs/scenes")
     """Folder of the run whose averaged generator is judged, and its data the measure."""
     fake: pathlib.Path | None = None
@@ -69,7 +70,7 @@ def run(arguments: Sequence[str], program: str) -> None:
     from ganformer_jax.cli.judged import Judged, Readers
     from ganformer_jax.evaluate.features import RESIZING
     from ganformer_jax.evaluate.measure import measure
-    from ganformer_jax.evaluate.requests import PATHS, parse_requests
+    from ganformer_jax.evaluate.requests import PATHS, SCENES, parse_requests
 
     keep_compiled_programs()
     divided, batch_size = prepare_devices(options.batch_size)
@@ -78,11 +79,13 @@ def run(arguments: Sequence[str], program: str) -> None:
     requests = parse_requests(options.metrics, fake.count or STANDARD)
     readers = Readers(options, divided, batch_size)
     real_count = options.real_count or min(real.count or STANDARD, STANDARD)
-    sets = [request for request in requests if request.kind not in PATHS]
+    sets = [request for request in requests if request.kind not in (*PATHS, *SCENES)]
     numbers = measure(sets, real, fake, readers, real_count=real_count, seed=options.seed)
     for request in requests:
         if request.kind in PATHS:
             numbers[request.name] = judged.path_length(request)
+        elif request.kind in SCENES:
+            numbers |= judged.scenes(request)
     facts = {
         **judged.facts,
         "real_images": real_count,

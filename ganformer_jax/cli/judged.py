@@ -21,10 +21,12 @@ from ganformer_jax.metrics.inception_features import FeatureExtractor
 from ganformer_jax.metrics.inception_weights import random_weights
 from ganformer_jax.metrics.lpips import lpips_variables
 from ganformer_jax.models import Generator
+from ganformer_jax.sampling import Sampler
 
 if TYPE_CHECKING:
     from ganformer_jax.cli.evaluate import Options
     from ganformer_jax.data.batches import DatasetSource
+    from ganformer_jax.evaluate.scene_judge import SceneJudge
 
 
 class Judged:
@@ -84,13 +86,45 @@ class Judged:
         except ValueError as error:
             raise UserError(f"{request.name}: {error}") from error
 
-    def _generated(self) -> ImageSet:
-        from ganformer_jax.sampling import Sampler
+    def scenes(self, request: Request) -> Mapping[str, float]:
+        """What components of the run's generator own, on scenes."""
+        if self.options.fake is not None:
+            raise UserError(f"{request.name} needs a generator: leave out --fake")
+        judge = self._scene_judge
+        seeds = range(self.options.seed, self.options.seed + request.count)
+        sampler = self._sampler(attention=request.kind == "seg")
+        samples = sampler(self._network[1], seeds, None, self.options.truncation_psi)
+        try:
+            if request.kind == "seg":
+                found = judge.segmentation(samples.images, samples.attention)
+            else:
+                found = judge.disentanglement(samples.images, samples.w)
+        except ValueError as error:
+            raise UserError(f"{request.name}: {error}") from error
+        self.facts["attributes"] = judge.trusted_names()
+        return {f"{request.name}_{part}": value for part, value in found.items()}
 
-        options, (generator, variables) = self.options, self._network
-        sampler = Sampler(
-            generator.config, self.batch_size, noise=options.noise, divided=self.divided
+    @functools.cached_property
+    def _scene_judge(self) -> SceneJudge:
+        from ganformer_jax.cli.observers import Data
+        from ganformer_jax.evaluate.scene_judge import make_judge
+
+        data = Data(load_config(self.options.workdir / "config.json"))
+        cache = caches() / "features" if self.options.cache else None
+        return make_judge(data.open("train"), data.open("test"), cache)
+
+    def _sampler(self, attention: bool = False) -> Sampler:
+        return Sampler(
+            self._network[0].config,
+            self.batch_size,
+            noise=self.options.noise,
+            attention=attention,
+            divided=self.divided,
         )
+
+    def _generated(self) -> ImageSet:
+        options, (generator, variables) = self.options, self._network
+        sampler = self._sampler()
         self.facts |= {"truncation_psi": options.truncation_psi, "noise": options.noise}
 
         def make(rows: Sequence[int]) -> np.ndarray:

@@ -6,9 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import pathlib
-import zipfile
 from collections.abc import Mapping
 
 import jax
@@ -17,6 +15,7 @@ from tqdm import tqdm
 
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.image_sets import ImageSet
+from ganformer_jax.evaluate.remembered import load_arrays, store_arrays
 from ganformer_jax.metrics.inception_features import FeatureExtractor
 
 VERSION = 1
@@ -49,10 +48,10 @@ class FeatureReader:
             raise UserError(f"{images.name} has {images.count} images; {count} were asked for")
         path = self._remembered(images, count)
         if path is not None and path.is_file():
-            return _load(path)
+            return load_arrays(path)
         features = self._compute(images, count)
         if path is not None and jax.process_index() == 0:
-            _store(path, features)
+            store_arrays(path, features)
         return features
 
     def _compute(self, images: ImageSet, count: int) -> dict[str, np.ndarray]:
@@ -81,23 +80,3 @@ class FeatureReader:
         about = [VERSION, RESIZING, PRECISION, self.weights_digest, *self.extractor.names, content]
         key = hashlib.sha256(json.dumps([*about, count]).encode()).hexdigest()
         return self.cache / f"{key[:32]}.npz"
-
-
-def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as file:  # which NumPy leaves open when it is damaged
-            return dict(np.load(file, allow_pickle=False))
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged; delete it and try again") from error
-
-
-def _store(path: pathlib.Path, features: Mapping[str, np.ndarray]) -> None:
-    """Writes features under another name first, so that what has the name is whole."""
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(partial, **features)  # pyright: ignore[reportArgumentType]
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error

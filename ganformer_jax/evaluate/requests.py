@@ -11,7 +11,9 @@ from ganformer_jax.errors import UserError
 FEATURES = {"fid": "2048", "kid": "2048", "is": "logits_unbiased", "pr": "2048", "prdc": "2048"}
 """Metrics of Inception's features, and which of them each needs."""
 PATHS = ("ppl_z_full", "ppl_z_end", "ppl_w_full", "ppl_w_end")
-KINDS = (*FEATURES, *(f"r{kind}" for kind in FEATURES if kind != "is"), "swd", *PATHS)
+SCENES = {"seg": 500, "dci": 2000}
+"""Metrics of what components own, on scenes, and images where a name says no number."""
+KINDS = (*FEATURES, *(f"r{kind}" for kind in FEATURES if kind != "is"), "swd", *PATHS, *SCENES)
 _COUNTED = re.compile(r"(?P<kind>.*?[a-z])_?(?P<count>\d+)(?P<thousand>k?)")
 
 
@@ -59,11 +61,13 @@ def parse_requests(text: str, default_count: int) -> list[Request]:
 def _parse(name: str, default_count: int) -> Request:
     found = _COUNTED.fullmatch(name)
     kind = found["kind"] if found else name
-    count = int(found["count"]) * (1000 if found["thousand"] else 1) if found else default_count
+    count = int(found["count"]) * (1000 if found["thousand"] else 1) if found else None
     if kind not in KINDS:
         near = difflib.get_close_matches(kind, KINDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(KINDS)}"
         raise UserError(f"unknown metric {name}; {hint}")
+    if count is None:
+        count = SCENES.get(kind, default_count)
     if count < 1:
         raise UserError(f"{name} asks for no images")
     short = f"{count // 1000}k" if count % 1000 == 0 else str(count)

@@ -1,0 +1,76 @@
+"""Whether components own objects: attention and latents against what is in the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ganformer_jax.metrics.segmentation import colour_clusters, foreground_ari, matched_mean_iou
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int, UInt8
+
+
+def component_segments(
+    attention_NxKxNxHxW: Float[np.ndarray, "n components heads height width"], side: int
+) -> Int[np.ndarray, "n side side"]:
+    """The component that each pixel attends to most, heads averaged, pixels repeated to a side."""
+    strongest = np.asarray(attention_NxKxNxHxW).mean(2).argmax(1)
+    factor = side // strongest.shape[-1]
+    return strongest.repeat(factor, 1).repeat(factor, 2)
+
+
+def segmentation_scores(
+    objects_NxHxW: Int[np.ndarray, "n height width"],
+    segments_NxHxW: Iterable[Int[np.ndarray, "height width"]],
+) -> dict[str, float]:
+    """Foreground ARI and matched mean IoU, averaged over the images that have them.
+
+    Raises:
+      ValueError: if no image has two objects.
+    """
+    pairs = list(zip(objects_NxHxW, segments_NxHxW, strict=True))
+    scores = {
+        "ari": [foreground_ari(*pair) for pair in pairs],
+        "iou": [matched_mean_iou(*pair) for pair in pairs],
+    }
+    if np.isnan(scores["ari"]).all():
+        raise ValueError("no image has two objects, so there is nothing to tell apart")
+    return {name: float(np.nanmean(values)) for name, values in scores.items()}
+
+
+def attention_scores(
+    images_NxHxWx3: UInt8[np.ndarray, "n height width 3"],
+    attention: Sequence[Float[np.ndarray, "n components heads map_height map_width"]],
+    objects_NxHxW: Int[np.ndarray, "n height width"],
+) -> Mapping[str, float]:
+    """Scores every attention layer, and what a map of no worth would reach.
+
+    Args:
+      images_NxHxWx3: generated images.
+      attention: a map for each layer, coarse to fine.
+      objects_NxHxW: the objects in them, from 1 up; 0 for the background.
+
+    Returns:
+      "<layer>_<side>px_ari" and "..._iou" for every layer, and the same for "uniform", even
+      attention, and "colour", as many clusters of colours as there are components.
+
+    Raises:
+      ValueError: if there are no attention maps, or no image has two objects.
+    """
+    if not attention:
+        raise ValueError("the generator has no attention layers")
+    side, components = images_NxHxWx3.shape[1], attention[0].shape[1]
+    rivals = {
+        f"layer{i}_{layer.shape[-1]}px": component_segments(layer, side)
+        for i, layer in enumerate(attention)
+    }
+    rivals["uniform"] = np.zeros_like(objects_NxHxW)
+    rivals["colour"] = np.stack([colour_clusters(image, components) for image in images_NxHxWx3])
+    return {
+        f"{name}_{score}": value
+        for name, segments in rivals.items()
+        for score, value in segmentation_scores(objects_NxHxW, segments).items()
+    }
