@@ -80,7 +80,7 @@ def main() -> None:
 
     options = Options(workdir=arguments.workdir, cache=False)
     devices = prepare_devices(arguments.batch_size)
-    judged, reader = Judged(options, *devices), Readers(options, *devices)(True)
+    judged, reader = Judged(options, *devices), Readers(*devices, cache=False)(True)
     features, speeds = {}, {}
     for role in ("real", "fake"):
         images = Timed(getattr(judged, role))

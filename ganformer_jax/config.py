@@ -270,8 +270,11 @@ class TrainConfig:
     """Write a checkpoint every so many thousand images."""
     checkpoints_kept: int = 2
     """Latest checkpoints to keep, besides the best one."""
+    metrics: str = "swd"
+    """Quality numbers, as `evaluate --metrics` names them, of sets of images; the first one, a
+    distance, decides which checkpoint is best."""
     metric_images: int = 2_000
-    """Images compared for the quality number."""
+    """Images compared for quality numbers that name no number."""
 
 
 @dataclasses.dataclass(frozen=True)

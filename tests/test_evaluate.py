@@ -12,12 +12,14 @@ from PIL import Image
 
 from ganformer_jax import Generator
 from ganformer_jax.cli import judged, main, metric_weights
+from ganformer_jax.cli.quality import Quality
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.features import FeatureReader
 from ganformer_jax.evaluate.image_sets import Folder, Numbered
 from ganformer_jax.evaluate.measure import measure
 from ganformer_jax.evaluate.requests import Request, parse_requests
 from ganformer_jax.metrics.inception_weights import inception_variables
+from ganformer_jax.train.loop import Snapshot
 from tests.tiny import tiny_config
 
 
@@ -235,14 +237,17 @@ def test_mistakes_end_in_one_line(folders, quick, capsys, tmp_path, monkeypatch)
     assert "no pictures in" in complaint(capsys, [*folders, "--real", str(tmp_path / "empty")])
 
 
-def test_a_run_against_a_folder(folders, quick, capsys, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def network():
     generator = Generator(dataclasses.replace(tiny_config(0).generator, resolution=16))
     z_1xKxD = jnp.zeros((1, generator.config.num_latents, generator.config.z_size))
-    variables = jax.jit(generator.init, static_argnames="noise")(
-        jax.random.key(0), z_1xKxD, noise="const"
-    )
+    init = jax.jit(generator.init, static_argnames="noise")
+    return generator, init(jax.random.key(0), z_1xKxD, noise="const")
+
+
+def test_a_run_against_a_folder(folders, quick, network, capsys, tmp_path, monkeypatch):
     module = importlib.import_module("ganformer_jax.load")  # the package's `load` is a function
-    monkeypatch.setattr(module, "load_run", lambda *_: (generator, variables))
+    monkeypatch.setattr(module, "load_run", lambda *_: network)
     run = tmp_path / "run"
     run.mkdir()
     arguments = ["evaluate", "--workdir", str(run), *folders[1:3], *folders[5:]]
@@ -254,3 +259,62 @@ def test_a_run_against_a_folder(folders, quick, capsys, tmp_path, monkeypatch):
     main([*arguments, "--metrics", "rkid8,swd8"])
     lines = (run / "evaluations.jsonl").read_text().splitlines()
     assert len(lines) == 2 and json.loads(lines[1])["rkid8"] != line["rkid8"]
+
+
+# While a run trains
+
+
+class Split:
+    """Stands for a split of a dataset."""
+
+    name, records = "numbers (train)", [bytes([i]) for i in range(40)]
+
+    def __len__(self):
+        return len(self.records)
+
+    def __getitem__(self, index):
+        shape = (16, 16, 3)
+        return {"images": np.random.default_rng(index).integers(0, 256, shape, np.uint8)}
+
+
+class NoData:
+    """Stands for the data of a run."""
+
+    def open(self, split):
+        return Split()
+
+    def held_out(self, count):
+        return np.stack([Split()[row]["images"] for row in range(min(count, 40))])
+
+
+def trained_with(metrics):
+    config = tiny_config(0)
+    train = dataclasses.replace(config.train, metrics=metrics, metric_images=8)
+    generator = dataclasses.replace(config.generator, resolution=16)
+    return Quality(dataclasses.replace(config, train=train, generator=generator), NoData())
+
+
+def test_the_first_metric_comes_first(quick, network, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
+    divided = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    now = Snapshot(1, 16, network[1], divided)
+    found = trained_with("rfid12,swd,rpr")(now)
+    assert list(found) == [
+        "metric/rfid12",
+        "metric/swd_16",
+        "metric/swd",
+        "metric/rpr8_precision",
+        "metric/rpr8_recall",
+    ]
+    found = trained_with("swd,rkid")(now)
+    assert list(found)[0] == "metric/swd" and np.isfinite(list(found.values())).all()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [("rpr,swd", "not rpr"), ("swd,ppl_w_end", "for `evaluate` only"), ("sdw", "did you mean swd")],
+)
+def test_metrics_that_cannot_guide_training(metrics, message):
+    with pytest.raises(UserError, match=message):
+        trained_with(metrics)

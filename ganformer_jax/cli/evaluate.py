@@ -77,7 +77,7 @@ def run(arguments: Sequence[str], program: str) -> None:
     judged = Judged(options, divided, batch_size)
     fake, real = judged.fake, judged.real
     requests = parse_requests(options.metrics, fake.count or STANDARD)
-    readers = Readers(options, divided, batch_size)
+    readers = Readers(divided, batch_size, options.inception, options.cache)
     real_count = options.real_count or min(real.count or STANDARD, STANDARD)
     sets = [request for request in requests if request.kind not in (*PATHS, *SCENES)]
     numbers = measure(sets, real, fake, readers, real_count=real_count, seed=options.seed)

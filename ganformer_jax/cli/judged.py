@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from ganformer_jax.cli.caches import caches
 from ganformer_jax.cli.metric_weights import read_weights
+from ganformer_jax.cli.run_data import Data, dataset_images, labels_like
 from ganformer_jax.config_files import load_config
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.features import FeatureReader
@@ -56,13 +58,7 @@ class Judged:
         if self.options.real is not None:
             found: ImageSet = Folder(self.options.real)
         else:
-            source = self._source
-            found = Numbered(
-                source.name,
-                len(source),
-                lambda rows: np.stack([source[row]["images"] for row in rows]),
-                lambda row: source.records[row],
-            )
+            found = dataset_images(self._source)
         self.facts["real"] = found.name
         return found
 
@@ -106,12 +102,10 @@ class Judged:
 
     @functools.cached_property
     def _scene_judge(self) -> SceneJudge:
-        from ganformer_jax.cli.observers import Data
         from ganformer_jax.evaluate.scene_judge import make_judge
 
-        data = Data(load_config(self.options.workdir / "config.json"))
         cache = caches() / "features" if self.options.cache else None
-        return make_judge(data.open("train"), data.open("test"), cache)
+        return make_judge(self._data.open("train"), self._data.open("test"), cache)
 
     def _sampler(self, attention: bool = False) -> Sampler:
         return Sampler(
@@ -129,22 +123,18 @@ class Judged:
 
         def make(rows: Sequence[int]) -> np.ndarray:
             seeds = [options.seed + row for row in rows]
-            labels = self._labels(seeds) if generator.config.label_size else None
+            labels = labels_like(self._source, seeds) if generator.config.label_size else None
             return sampler.images(variables, seeds, labels, options.truncation_psi)
 
         return Numbered(f"images of {options.workdir}", None, make)
 
-    def _labels(self, seeds: Sequence[int]) -> list[int]:
-        """Classes of generated images: those of real ones, in an order that is always the same."""
-        order = np.random.default_rng(0).permutation(len(self._source))
-        return [self._source.label(int(order[seed % len(order)])) for seed in seeds]
-
     @functools.cached_property
     def _source(self) -> DatasetSource:
-        from ganformer_jax.cli.observers import Data
+        return self._data.open(self.options.split)
 
-        data = Data(load_config(self.options.workdir / "config.json"))
-        return data.open(self.options.split)
+    @functools.cached_property
+    def _data(self) -> Data:
+        return Data(load_config(self.options.workdir / "config.json"))
 
     @functools.cached_property
     def _network(self) -> tuple[Generator, Mapping[str, Any]]:
@@ -168,12 +158,25 @@ class Judged:
 class Readers:
     """Makes each network of features when it is first asked for.
 
+    Args:
+      divided: how to divide a batch over devices.
+      batch_size: images at once.
+      inception: file of weights; by default the published one.
+      cache: whether to remember features of images that do not change.
+
     Attributes:
       digests: of their weights, for the report.
     """
 
-    def __init__(self, options: Options, divided: jax.sharding.NamedSharding, batch_size: int):
-        self.options, self.divided, self.batch_size = options, divided, batch_size
+    def __init__(
+        self,
+        divided: jax.sharding.NamedSharding,
+        batch_size: int,
+        inception: pathlib.Path | None = None,
+        cache: bool = True,
+    ):
+        self.divided, self.batch_size, self.inception = divided, batch_size, inception
+        self.cache = caches() / "features" if cache else None
         self.digests: dict[str, str] = {}
 
     def __call__(self, random: bool) -> FeatureReader:
@@ -187,7 +190,7 @@ class Readers:
 
     @functools.cached_property
     def _trained(self) -> FeatureReader:
-        weights, digest = read_weights("inception", self.options.inception)
+        weights, digest = read_weights("inception", self.inception)
         self.digests["inception"] = digest
         return self._reader(weights, ("2048", "logits_unbiased"), digest)
 
@@ -198,6 +201,4 @@ class Readers:
             extractor = FeatureExtractor(weights, names, self.batch_size, self.divided)
         except ValueError as error:
             raise UserError(str(error)) from error
-        return FeatureReader(
-            extractor, digest, caches() / "features" if self.options.cache else None
-        )
+        return FeatureReader(extractor, digest, self.cache)

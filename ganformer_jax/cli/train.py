@@ -44,7 +44,8 @@ def run(arguments: Sequence[str], program: str) -> None:
     workdir = options.workdir or pathlib.Path("runs") / path.stem
     keep_compiled_programs()
 
-    from ganformer_jax.cli.observers import Data, observers  # reading data needs much more
+    from ganformer_jax.cli.observers import observers  # reading data needs much more
+    from ganformer_jax.cli.run_data import Data
     from ganformer_jax.train import loop
     from ganformer_jax.train.cpu import nothing_but_cpu, one_device_per_core
     from ganformer_jax.train.heap import keep_freed_memory, leave_fragments

@@ -48,7 +48,8 @@ class Observer:
 
     Attributes:
       every_kimg: thousand images between two calls; 0 for never.
-      observe: returns numbers to log; "metric/swd" among them decides which checkpoint is best.
+      observe: returns numbers to log. The first of those whose names begin with "metric/" decides
+        which checkpoint is best: less is better.
     """
 
     every_kimg: float
@@ -219,7 +220,8 @@ class _Training:
         began = time.perf_counter()
         for observer in due:
             values = dict(observer.observe(now))
-            self.metric = values.get("metric/swd", self.metric)
+            qualities = [value for name, value in values.items() if name.startswith("metric/")]
+            self.metric = qualities[0] if qualities else self.metric
             if values:
                 self._write(values, now.step, now.images_seen)
                 words = "  ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -13,6 +13,7 @@ from ganformer_jax.train.log import first_line
 # What may change between one command and the next on the same run.
 FREE = ("data.directory", "data.threads", "train.total_kimg", "train.devices", "train.platform")
 FREE += ("train.log_kimg", "train.image_kimg", "train.metric_kimg", "train.metric_images")
+FREE += ("train.metrics",)
 FREE += ("train.checkpoint_kimg", "train.checkpoints_kept")
 
 

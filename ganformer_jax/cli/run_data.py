@@ -1,0 +1,107 @@
+"""The data of a run, and samples to set beside them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+
+from ganformer_jax.config import Config
+from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
+from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.image_sets import Numbered
+from ganformer_jax.sampling import Sampler
+from ganformer_jax.train.loop import Snapshot
+
+BATCH = 32
+"""Images that observers make at once."""
+
+
+class Data:
+    """The data of a run, opened (and for scenes made) when first asked for."""
+
+    def __init__(self, config: Config):
+        self.config = config
+
+    @functools.cached_property
+    def folder(self) -> str:
+        """Name or folder of the prepared dataset."""
+        data = self.config.data
+        if data.name != "scenes":
+            return data.name
+        from ganformer_jax.data.scenes_dataset import prepare_scenes
+
+        builder = prepare_scenes(
+            data.directory,
+            self.config.generator.resolution,
+            data.train_images,
+            data.held_out_images,
+        )
+        return str(builder.data_path)
+
+    @functools.cache  # noqa: B019 - lives as long as the process
+    def open(self, split: str) -> DatasetSource:
+        """Opens a split at the generator's resolution."""
+        generator = self.config.generator
+        source = open_dataset(
+            self.folder,
+            self.config.data.directory,
+            resolution=generator.resolution,
+            split=split,
+            channels=generator.image_channels,
+        )
+        if generator.label_size not in (0, source.label_count):
+            raise UserError(
+                f"generator.label_size is {generator.label_size}, but {source.name} has "
+                f"{source.label_count} classes"
+            )
+        return source
+
+    def batches(self, start_step: int) -> Iterator[dict[str, np.ndarray]]:
+        """Goes on with this process's share of the training batches."""
+        return train_batches(
+            self.open("train"),
+            batch_size=self.config.train.batch_size,
+            seed=self.config.train.seed,
+            start_step=start_step,
+            mirror=self.config.data.mirror,
+            host_index=jax.process_index(),
+            host_count=jax.process_count(),
+            threads=self.config.data.threads,
+        )
+
+    def held_out(self, count: int) -> np.ndarray:
+        """So many images to compare with: of the test split, or of training where there is none."""
+        source = self.open("train")
+        for split in ("test", "validation"):
+            try:
+                source = self.open(split)
+                break
+            except UserError:
+                continue
+        return held_out_images(source, min(count, len(source)))
+
+
+def dataset_images(source: DatasetSource) -> Numbered:
+    """The images of a split, in stored order."""
+    return Numbered(
+        source.name,
+        len(source),
+        lambda rows: np.stack([source[row]["images"] for row in rows]),
+        lambda row: source.records[row],
+    )
+
+
+def labels_like(source: DatasetSource, seeds: Sequence[int]) -> list[int]:
+    """Classes for generated images: those of real ones, in an order that is always the same."""
+    order = np.random.default_rng(0).permutation(len(source))
+    return [source.label(int(order[seed % len(order)])) for seed in seeds]
+
+
+def make_sampler(config: Config, now: Snapshot) -> Sampler:
+    """One sampler for pictures and numbers, as it takes long to compile."""
+    devices = now.divided.num_devices
+    batch = BATCH if BATCH % devices == 0 else config.train.batch_size
+    return Sampler(config.generator, batch, attention=True, divided=now.divided)
