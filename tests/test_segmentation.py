@@ -5,9 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from ganformer_jax.evaluate.interpretability import attention_scores, component_segments
+from ganformer_jax.evaluate.interpretability import attention_segments, segmentation_scores
 from ganformer_jax.metrics.dci import DCI, dci, entropies
 from ganformer_jax.metrics.segmentation import colour_clusters, foreground_ari, matched_mean_iou
+from ganformer_jax.visualize import segments_grid
 
 OBJECTS = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 0, 0], [2, 2, 3, 0]])
 
@@ -67,22 +68,27 @@ def test_colours_alone():
     assert (colour_clusters(np.zeros((4, 4, 3), np.uint8), 3) == 0).all()
 
 
-def test_attention_is_scored_by_layer_beside_its_baselines():
+def test_attention_as_a_segmentation_beside_its_baselines():
     side = np.kron(OBJECTS[None], np.ones((1, 2, 2), int))
     own = np.eye(4)[OBJECTS].transpose(2, 0, 1)[None, :, None]  # [1, components, heads, 4, 4]
     even = np.full((1, 4, 2, 2, 2), 0.25)
     images = np.zeros((1, 8, 8, 3), np.uint8)
     images[side == 1] = 200
-    found = attention_scores(images, [even, own], side)
-    assert found["layer1_4px_ari"] == found["layer1_4px_iou"] == 1
-    assert found["layer0_2px_ari"] == found["uniform_ari"] == 0
-    assert found["layer0_2px_iou"] == found["uniform_iou"]
-    assert 0 < found["colour_ari"] < 1
-    np.testing.assert_array_equal(component_segments(own, 8), side)
+    found = attention_segments(images, [even, own])
+    scores = {name: segmentation_scores(side, segments) for name, segments in found.items()}
+    assert list(scores) == ["layer0_2px", "layer1_4px", "uniform", "colour"]
+    assert scores["layer1_4px"] == {"ari": 1, "iou": 1}
+    assert scores["layer0_2px"] == scores["uniform"] and scores["uniform"]["ari"] == 0
+    assert 0 < scores["colour"]["ari"] < 1
+    np.testing.assert_array_equal(found["layer1_4px"], side)
     with pytest.raises(ValueError, match="no attention layers"):
-        attention_scores(images, [], side)
+        attention_segments(images, [])
     with pytest.raises(ValueError, match="no image has two objects"):
-        attention_scores(images, [own], np.minimum(side, 1))
+        segmentation_scores(np.minimum(side, 1), found["colour"])
+    figure = segments_grid(images, found)
+    assert figure.shape[1] == 4 + 5 * (96 + 4)
+    with pytest.raises(ValueError, match="is \\[1, 4, 4\\], images are"):
+        segments_grid(images, {"a": OBJECTS[None]})
 
 
 # Disentanglement, completeness, informativeness

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from ganformer_jax.evaluate.scene_judge import SceneJudge
 
 
+ROWS = 8  # images whose segmentations are drawn
+
+
 class Judged:
     """The images of a run or a folder, and those they are judged by.
 
@@ -92,13 +95,22 @@ class Judged:
         samples = sampler(self._network[1], seeds, None, self.options.truncation_psi)
         try:
             if request.kind == "seg":
-                found = judge.segmentation(samples.images, samples.attention)
+                found, segments = judge.segmentation(samples.images, samples.attention)
+                self._draw(samples.images, segments)
             else:
                 found = judge.disentanglement(samples.images, samples.w)
         except ValueError as error:
             raise UserError(f"{request.name}: {error}") from error
         self.facts["attributes"] = judge.trusted_names()
         return {f"{request.name}_{part}": value for part, value in found.items()}
+
+    def _draw(self, images: np.ndarray, segments: Mapping[str, np.ndarray]) -> None:
+        from ganformer_jax import visualize
+
+        path = self.options.workdir / "segmentation.png"
+        shown = {name: found[:ROWS] for name, found in segments.items() if name != "uniform"}
+        visualize.save_png(path, visualize.segments_grid(images[:ROWS], shown))
+        print(f"segmentations: {path}")
 
     @functools.cached_property
     def _scene_judge(self) -> SceneJudge:

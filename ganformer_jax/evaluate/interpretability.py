@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,36 +41,30 @@ def segmentation_scores(
     return {name: float(np.nanmean(values)) for name, values in scores.items()}
 
 
-def attention_scores(
+def attention_segments(
     images_NxHxWx3: UInt8[np.ndarray, "n height width 3"],
     attention: Sequence[Float[np.ndarray, "n components heads map_height map_width"]],
-    objects_NxHxW: Int[np.ndarray, "n height width"],
-) -> Mapping[str, float]:
-    """Scores every attention layer, and what a map of no worth would reach.
+) -> dict[str, Int[np.ndarray, "n height width"]]:
+    """Segments images by every attention layer, and in ways that an attention has to beat.
 
     Args:
       images_NxHxWx3: generated images.
       attention: a map for each layer, coarse to fine.
-      objects_NxHxW: the objects in them, from 1 up; 0 for the background.
 
     Returns:
-      "<layer>_<side>px_ari" and "..._iou" for every layer, and the same for "uniform", even
-      attention, and "colour", as many clusters of colours as there are components.
+      "layer<i>_<side>px" for every layer; "uniform", as even attention would; and "colour", as
+      many clusters of colours as there are components.
 
     Raises:
-      ValueError: if there are no attention maps, or no image has two objects.
+      ValueError: if there are no attention maps.
     """
     if not attention:
         raise ValueError("the generator has no attention layers")
     side, components = images_NxHxWx3.shape[1], attention[0].shape[1]
-    rivals = {
+    found = {
         f"layer{i}_{layer.shape[-1]}px": component_segments(layer, side)
         for i, layer in enumerate(attention)
     }
-    rivals["uniform"] = np.zeros_like(objects_NxHxW)
-    rivals["colour"] = np.stack([colour_clusters(image, components) for image in images_NxHxWx3])
-    return {
-        f"{name}_{score}": value
-        for name, segments in rivals.items()
-        for score, value in segmentation_scores(objects_NxHxW, segments).items()
-    }
+    found["uniform"] = np.zeros(images_NxHxWx3.shape[:3], int)
+    found["colour"] = np.stack([colour_clusters(image, components) for image in images_NxHxWx3])
+    return found

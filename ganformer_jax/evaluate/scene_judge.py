@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from ganformer_jax.evaluate.interpretability import attention_scores, segmentation_scores
+from ganformer_jax.evaluate.interpretability import attention_segments, segmentation_scores
 from ganformer_jax.evaluate.remembered import load_arrays, store_arrays
 from ganformer_jax.evaluate.scene_reader import STEPS, SceneReader, TrainedReader, train_reader
 from ganformer_jax.evaluate.scene_truth import ATTRIBUTES, Truth, describe, read_truth
@@ -20,7 +20,7 @@ from ganformer_jax.metrics.dci import dci
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Bool, Float, UInt8
+    from jaxtyping import Bool, Float, Int, UInt8
 
     from ganformer_jax.data.batches import DatasetSource
 
@@ -47,11 +47,19 @@ class SceneJudge:
         self,
         images_NxHxWx3: UInt8[np.ndarray, "n height width 3"],
         attention: Sequence[Float[np.ndarray, "n components heads map_height map_width"]],
-    ) -> dict[str, float]:
-        """Scores attention as `attention_scores` does, and "network", the reader itself."""
+    ) -> tuple[dict[str, float], dict[str, Int[np.ndarray, "n height width"]]]:
+        """Scores attention by the objects that the reader finds.
+
+        Returns:
+          "<name>_ari" and "<name>_iou" for all of `attention_segments`, and for "network", the
+          reader itself; and the segments, those objects among them as "objects".
+        """
         objects, _ = self.reader(images_NxHxWx3)
-        own = {f"network_{name}": value for name, value in self.scores.items()}
-        return {**attention_scores(images_NxHxWx3, attention, objects), **own}
+        segments = attention_segments(images_NxHxWx3, attention)
+        scores = {name: segmentation_scores(objects, found) for name, found in segments.items()}
+        scores["network"] = dict(self.scores)
+        numbers = {f"{name}_{k}": v for name, found in scores.items() for k, v in found.items()}
+        return numbers, {"objects": objects, **segments}
 
     def disentanglement(
         self,

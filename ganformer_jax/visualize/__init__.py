@@ -12,6 +12,7 @@ from ganformer_jax.visualize.attention import (
 )
 from ganformer_jax.visualize.curves import training_curve
 from ganformer_jax.visualize.images import image_grid, save_png, to_uint8
+from ganformer_jax.visualize.segments import segments_grid
 
 __all__ = [
     "attention_grid",
@@ -21,6 +22,7 @@ __all__ = [
     "image_grid",
     "reduce_attention",
     "save_png",
+    "segments_grid",
     "to_uint8",
     "training_curve",
 ]

@@ -123,8 +123,8 @@ def _heat_map(stretched_HxW: np.ndarray, colour: np.ndarray) -> np.ndarray:
     return np.stack(channels, axis=-1).astype(np.uint8)
 
 
-def _heading(texts: list[str], cell: int, padding: int) -> np.ndarray:
-    """A strip of column headings, one above each cell."""
+def headings(texts: list[str], cell: int, padding: int) -> np.ndarray:
+    """A strip of column headings, one above each cell of a row as wide as an image grid's."""
     strip = Image.new("RGB", (len(texts) * (cell + padding) + padding, _HEADING), "white")
     draw = ImageDraw.Draw(strip)
     font = ImageFont.load_default(size=14)
@@ -175,4 +175,4 @@ def attention_grid(
         cells += [_heat_map(*pair) for pair in zip(_stretch(maps), palette, strict=True)]
     grid = image_grid(np.stack(cells), components + 3, padding=padding)
     texts = ["image", "components", "overlay", *(str(i + 1) for i in range(components))]
-    return np.concatenate([_heading(texts, image.shape[0], padding), grid])
+    return np.concatenate([headings(texts, image.shape[0], padding), grid])
