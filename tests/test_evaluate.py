@@ -3,6 +3,10 @@
 import dataclasses
 import importlib
 import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -165,6 +169,42 @@ def test_metrics_of_one_network_share_its_features():
     assert extractor.seen == 12 + 20
     with pytest.raises(UserError, match="rfid3: too few images"):
         measure(parse_requests("rfid3", 1), images, images, lambda random: reader, real_count=20)
+
+
+TWO_HOSTS = """
+import sys
+import jax, numpy as np
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+from ganformer_jax.evaluate.features import FeatureReader
+from ganformer_jax.evaluate.image_sets import Numbered
+
+class Mean:
+    names, batch_size, seen = ("2048",), 2, 0
+    def __call__(self, images):
+        self.seen += len(images)
+        return {"2048": images.mean((1, 2)).astype(np.float32)}
+
+def make(rows):
+    return np.array(rows, np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 1), np.uint8)
+
+mean = Mean()
+found = FeatureReader(mean, "weights")(Numbered("numbers", None, make), 7)["2048"]
+assert mean.seen == 4 and jax.process_count() == 2
+np.testing.assert_array_equal(found[:, 0], np.arange(7))
+"""
+
+
+def test_hosts_share_the_work_and_have_all_of_it():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    root = str(Path(__file__).parents[1])
+    environment = {"PATH": "", "JAX_PLATFORMS": "cpu", "PYTHONPATH": root}
+    hosts = [
+        subprocess.Popen([sys.executable, "-c", TWO_HOSTS, address, str(host)], env=environment)
+        for host in range(2)
+    ]
+    assert [host.wait(timeout=120) for host in hosts] == [0, 0]
 
 
 # The command
