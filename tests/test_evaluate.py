@@ -49,6 +49,9 @@ def test_requests():
         Request("ppl_z_full_200", "ppl_z_full", 200),
         Request("rfid2048", "rfid", 2048),
     ]
+    assert [r.compares for r in found] == [True, True, True, False, False, True]
+    assert not any(r.compares for r in parse_requests("is,seg,dci", 1))
+    assert [r.count for r in parse_requests("seg,dci,seg64", 1)] == [500, 2000, 64]
     assert [r.random for r in found] == [False, False, True, False, False, True]
     assert [r.feature for r in found][:5] == ["2048", "2048", "2048", None, None]
     assert parse_requests("ppl_w_end_50k", 1)[0].count == 50_000
@@ -295,6 +298,7 @@ def test_a_run_against_a_folder(folders, quick, network, capsys, tmp_path, monke
     printed = capsys.readouterr().out.splitlines()[-1]
     assert (run / "evaluations.jsonl").read_text() == printed + "\n"
     line = json.loads(printed)
+    assert len(line["weights"]["generator"]) == 64
     assert line["truncation_psi"] == 0.5 and line["swd8"] > 0 and line["noise"] == "random"
     main([*arguments, "--metrics", "rkid8,swd8"])
     lines = (run / "evaluations.jsonl").read_text().splitlines()

@@ -127,8 +127,8 @@ images = np.random.default_rng(0).integers(0, 256, (13, 24, 24, 3), np.uint8)
 weights = random_weights()
 mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
 divided = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-one = FeatureExtractor(weights, ["192"], 8)(images)["192"]
-eight = FeatureExtractor(weights, ["192"], 8, divided)(images)["192"]
+one = FeatureExtractor(weights, ["64"], 8)(images)["64"]
+eight = FeatureExtractor(weights, ["64"], 8, divided)(images)["64"]
 assert len(jax.devices()) == 8
 np.testing.assert_allclose(eight, one, rtol=1e-5, atol=1e-6)
 """

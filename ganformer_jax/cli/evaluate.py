@@ -75,12 +75,14 @@ def run(arguments: Sequence[str], program: str) -> None:
     keep_compiled_programs()
     divided, batch_size = prepare_devices(options.batch_size)
     judged = Judged(options, divided, batch_size)
-    fake, real = judged.fake, judged.real
-    requests = parse_requests(options.metrics, fake.count or STANDARD)
+    requests = parse_requests(options.metrics, judged.fake.count or STANDARD)
     readers = Readers(divided, batch_size, options.inception, options.cache)
-    real_count = options.real_count or min(real.count or STANDARD, STANDARD)
     sets = [request for request in requests if request.kind not in (*PATHS, *SCENES)]
-    numbers = measure(sets, real, fake, readers, real_count=real_count, seed=options.seed)
+    real, real_count = None, 0
+    if any(request.compares for request in sets):
+        real = judged.real
+        real_count = options.real_count or min(real.count or STANDARD, STANDARD)
+    numbers = measure(sets, real, judged.fake, readers, real_count=real_count, seed=options.seed)
     for request in requests:
         if request.kind in PATHS:
             numbers[request.name] = judged.path_length(request)
@@ -88,7 +90,7 @@ def run(arguments: Sequence[str], program: str) -> None:
             numbers |= judged.scenes(request)
     facts = {
         **judged.facts,
-        "real_images": real_count,
+        **({"real_images": real_count} if real else {}),
         "resizing": RESIZING,
         "precision": "float32 features, float64 distances",
         "weights": {**readers.digests, **judged.digests},

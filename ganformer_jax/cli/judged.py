@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -155,6 +156,7 @@ class Judged:
 
         options = self.options
         generator, variables = load_run(options.workdir, options.step, options.best)
+        self.digests["generator"] = _digest(variables)
         everywhere = jax.sharding.NamedSharding(self.divided.mesh, jax.sharding.PartitionSpec())
         return generator, jax.device_put(variables, everywhere)
 
@@ -165,6 +167,14 @@ class Judged:
             arrays, self.digests[name] = read_weights(name, getattr(self.options, name))
             weights |= arrays
         return lpips_variables(weights)
+
+
+def _digest(variables: Mapping[str, Any]) -> str:
+    """Checksum of a generator's weights, whatever file they come from."""
+    found = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        found.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
+    return found.hexdigest()
 
 
 class Readers:

@@ -27,7 +27,7 @@ Readers = Callable[[bool], FeatureReader]
 
 def measure(
     requests: Iterable[Request],
-    real: ImageSet,
+    real: ImageSet | None,
     fake: ImageSet,
     readers: Readers,
     *,
@@ -38,7 +38,7 @@ def measure(
 
     Args:
       requests: metrics of sets, without path lengths.
-      real: what to compare with.
+      real: what to compare with; None if no metric compares.
       fake: what is judged.
       readers: makes features, once for each kind of network.
       real_count: images of `real` to use.
@@ -55,6 +55,7 @@ def measure(
     @functools.cache  # so that metrics of one network share its features
     def features(random: bool, of_fake: bool) -> Mapping[str, np.ndarray]:
         if not of_fake:
+            assert real is not None, "Request.compares says so"
             return readers(random)(real, real_count)
         most = max(r.count for r in wanted if r.feature and r.random == random)
         return readers(random)(fake, most)
@@ -63,6 +64,7 @@ def measure(
     for request in wanted:
         try:
             if request.feature is None:
+                assert real is not None, "Request.compares says so"
                 numbers = _sliced(request, real, fake)
             else:
                 fakes = features(request.random, True)[request.feature][: request.count]

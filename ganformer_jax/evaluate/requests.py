@@ -37,6 +37,11 @@ class Request:
         return self.kind.startswith("r")
 
     @property
+    def compares(self) -> bool:
+        """Whether it needs real images."""
+        return self.kind == "swd" or (self.kind != "is" and self.feature is not None)
+
+    @property
     def feature(self) -> str | None:
         """Which of Inception's features it needs, if any."""
         return FEATURES.get(self.kind.removeprefix("r"))
