@@ -3,6 +3,7 @@
 import resource
 import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from ganformer_jax.cli.run_data import labels_like, open_folder
 from ganformer_jax.data import scenes_dataset
 from ganformer_jax.data.batches import held_out_images, open_dataset, train_batches
 from ganformer_jax.data.rendering import render_batch
 from ganformer_jax.data.scenes import HELD_OUT_START
 from ganformer_jax.data.scenes_dataset import Scenes, ScenesConfig, prepare_scenes
 from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.scene_truth import read_truth
 
 COUNT, HELD_OUT = 70, 9
 
@@ -55,11 +58,15 @@ class Labelled(tfds.core.GeneratorBasedBuilder):
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("labelled")
-    builder = Labelled(data_dir=str(folder))
+def labelled_dir(tmp_path_factory):
+    builder = Labelled(data_dir=str(tmp_path_factory.mktemp("labelled")))
     builder.download_and_prepare(file_format="array_record")
-    return open_dataset(builder.data_path, folder, resolution=8)
+    return Path(builder.data_path)
+
+
+@pytest.fixture(scope="module")
+def labelled(labelled_dir):
+    return open_dataset(labelled_dir, labelled_dir, resolution=8)
 
 
 def take(source, count, **options):
@@ -277,3 +284,33 @@ def test_requests_that_cannot_be_met(source):
         train_batches(source, batch_size=6, seed=0, host_count=4)
     with pytest.raises(UserError, match="holds 70 images; 71 were asked for"):
         held_out_images(source, 71)
+
+
+def test_a_prepared_folder_says_how_large_its_images_are(data_dir, labelled_dir):
+    found = open_folder(next(data_dir.rglob("dataset_info.json")).parent, "test")
+    assert len(found) == HELD_OUT and found.resolution == 32
+    with pytest.raises(UserError, match="does not say how large its images are"):
+        open_folder(labelled_dir, "train")
+
+
+def test_classes_without_images(labelled):
+    assert [labelled.label(i) for i in range(4)] == [
+        int(labelled[i]["labels"].argmax()) for i in range(4)
+    ]
+    drawn = labels_like(labelled, range(30))
+    assert drawn == labels_like(labelled, range(30)) and drawn[:10] == drawn[10:20]
+    assert sorted(drawn[:10]) == sorted(labelled.label(i) for i in range(10))
+    assert labels_like(labelled, [13, 2]) == [drawn[13], drawn[2]]
+
+
+def test_what_is_known_of_scenes(source, labelled):
+    truth = read_truth(source, 5)
+    drawn = render_batch(np.arange(5, dtype=np.uint32), 3, 32)
+    np.testing.assert_array_equal(truth.images, drawn.images)
+    np.testing.assert_array_equal(truth.masks, drawn.masks)
+    present = np.asarray(drawn.scenes.present)
+    np.testing.assert_array_equal(truth.classes[present][:, 3], drawn.scenes.colour[present])
+    with pytest.raises(UserError, match="has no masks"):
+        read_truth(labelled, 1)
+    with pytest.raises(UserError, match="has 70 scenes; 71 were asked for"):
+        read_truth(source, 71)

@@ -23,7 +23,7 @@ STANDARD = 50_000  # generated images, as FID is usually reported
 class Options:
     """Judge the images of a run, or of a folder, by those of a dataset or another folder."""
 
-    metrics: str = "rfid10k,rkid10k,rpr10k,swd2k"
+    metrics: str = "swd2k,rkid2k,rpr2k"
     """Separated by commas: fid, kid, is, pr, prdc; rfid, rkid, rpr, rprdc of a random network; swd;
     ppl_w_end, ppl_w_full, ppl_z_end, ppl_z_full; seg and dci of scenes. Each may end in a number of
     images: fid50k."""
@@ -32,11 +32,11 @@ class Options:
     fake: pathlib.Path | None = None
     """Folder of images to judge instead."""
     real: pathlib.Path | None = None
-    """Folder of images to judge by; by default the run's dataset."""
+    """Folder of images, or of a prepared dataset, to judge by; by default the run's dataset."""
     split: str = "train"
-    """Split of the run's dataset to judge by."""
+    """Split of the dataset to judge by."""
     real_count: int | None = None
-    """Real images to use; by default all, up to 50,000."""
+    """Real images to use; by default as many as generated ones, or all if there are fewer."""
     step: int | None = None
     """Checkpoint to use; by default the newest."""
     best: bool = False
@@ -81,7 +81,8 @@ def run(arguments: Sequence[str], program: str) -> None:
     real, real_count = None, 0
     if any(request.compares for request in sets):
         real = judged.real
-        real_count = options.real_count or min(real.count or STANDARD, STANDARD)
+        most = max(request.count for request in sets if request.compares)
+        real_count = options.real_count or min(real.count or most, most)
     numbers = measure(sets, real, judged.fake, readers, real_count=real_count, seed=options.seed)
     for request in requests:
         if request.kind in PATHS:

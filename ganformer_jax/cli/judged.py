@@ -13,7 +13,7 @@ import numpy as np
 
 from ganformer_jax.cli.caches import caches
 from ganformer_jax.cli.metric_weights import read_weights
-from ganformer_jax.cli.run_data import Data, dataset_images, labels_like
+from ganformer_jax.cli.run_data import Data, dataset_images, labels_like, open_folder
 from ganformer_jax.config_files import load_config
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.features import FeatureReader
@@ -59,10 +59,13 @@ class Judged:
     @functools.cached_property
     def real(self) -> ImageSet:
         """What it is judged by."""
-        if self.options.real is not None:
-            found: ImageSet = Folder(self.options.real)
+        chosen = self.options.real
+        if chosen is None:
+            found: ImageSet = dataset_images(self._source)
+        elif (chosen / "dataset_info.json").is_file():
+            found = dataset_images(open_folder(chosen, self.options.split))
         else:
-            found = dataset_images(self._source)
+            found = Folder(chosen)
         self.facts["real"] = found.name
         return found
 

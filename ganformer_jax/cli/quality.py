@@ -19,7 +19,6 @@ from ganformer_jax.train.loop import Snapshot
 
 DISTANCES = ("swd", "fid", "kid", "rfid", "rkid")
 """Of which less is better, so that one may decide which checkpoint is best."""
-REAL = 50_000  # images of the training split to compare with, at most
 
 
 class Quality:
@@ -65,7 +64,8 @@ class Quality:
             self.readers = Readers(now.divided, make_sampler(self.config, now).batch_size)
         real = dataset_images(self.data.open("train"))
         fake = Numbered("generated images", None, lambda rows: self._make(now, rows))
-        count = min(real.count or REAL, REAL)
+        most = max(request.count for request in requests)
+        count = min(real.count or most, most)
         return measure(requests, real, fake, self.readers, real_count=count)
 
     def _make(self, now: Snapshot, seeds: Sequence[int]) -> np.ndarray:

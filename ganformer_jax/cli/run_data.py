@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -82,6 +84,17 @@ class Data:
             except UserError:
                 continue
         return held_out_images(source, min(count, len(source)))
+
+
+def open_folder(folder: pathlib.Path, split: str) -> DatasetSource:
+    """Opens a split of a prepared dataset, of square images, by its folder alone."""
+    import tensorflow_datasets as tfds
+
+    features: Any = tfds.builder_from_directory(folder).info.features
+    shape = features["image"].shape if features and "image" in features else None
+    if not shape or not shape[0] or not shape[-1]:
+        raise UserError(f"{folder} does not say how large its images are")
+    return open_dataset(folder, folder, resolution=shape[0], split=split, channels=shape[-1])
 
 
 def dataset_images(source: DatasetSource) -> Numbered:
