@@ -163,11 +163,11 @@ def test_published_network_with_the_convolutions_of_wide_networks(monkeypatch, r
     """These networks are too narrow for what CPUs do with wide ones; here they do it anyway."""
     monkeypatch.setattr(winograd, "NARROWEST", 1)
     monkeypatch.setattr(winograd, "WIDE", 1)
-    vector = Vector("duplex_clevr")
+    vector = Vector("stylegan2")
     outputs, gradients = generator_outputs_and_gradients(vector)
     outputs |= discriminator_outputs(vector)
     gradients |= discriminator_gradients(vector)
-    check("duplex_clevr, convolved in tiles", outputs, gradients, report_line)
+    check("stylegan2, convolved in tiles", outputs, gradients, report_line)
 
 
 def off_the_kink(variables, block, layer, pixel, more):
