@@ -62,8 +62,10 @@ class Options:
 def run(arguments: Sequence[str], program: str) -> None:
     """Prints a table and a JSON line, which is also added to `<workdir>/evaluations.jsonl`."""
     options = parse(Options(), arguments, program)
-    if options.batch_size < 1 or (options.real_count or 1) < 1 or options.seed < 0:
-        raise UserError("--batch-size and --real-count must be 1 or more, --seed not below 0")
+    if options.batch_size < 1 or (options.real_count is not None and options.real_count < 1):
+        raise UserError("--batch-size and --real-count must be 1 or more")
+    if not 0 <= options.seed < 2**31:
+        raise UserError("--seed must be from 0 up, below 2^31")
     if options.fake is None or options.real is None:
         check_run(options.workdir, options.step, options.best)
 

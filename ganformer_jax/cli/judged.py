@@ -85,6 +85,7 @@ class Judged:
                 count=request.count,
                 batch_size=self.batch_size,
                 seed=self.options.seed,
+                divided=self.divided,
             )
         except ValueError as error:
             raise UserError(f"{request.name}: {error}") from error

@@ -31,7 +31,7 @@ class FeatureReader:
     Attributes:
       extractor: the network.
       weights_digest: checksum of its weights.
-      cache: folder to remember in; None for nowhere.
+      cache: folder to remember in, where there is one host; None for nowhere.
     """
 
     extractor: FeatureExtractor
@@ -50,7 +50,7 @@ class FeatureReader:
         if path is not None and path.is_file():
             return load_arrays(path)
         features = self._compute(images, count)
-        if path is not None and jax.process_index() == 0:
+        if path is not None:
             store_arrays(path, features)
         return features
 
@@ -74,8 +74,10 @@ class FeatureReader:
         return {name: np.asarray(values)[:count] for name, values in gathered.items()}
 
     def _remembered(self, images: ImageSet, count: int) -> pathlib.Path | None:
-        content = None if self.cache is None else images.digest(count)
-        if self.cache is None or content is None:
+        if self.cache is None or jax.process_count() > 1:  # hosts must agree on who computes
+            return None
+        content = images.digest(count)
+        if content is None:
             return None
         about = [VERSION, RESIZING, PRECISION, self.weights_digest, *self.extractor.names, content]
         key = hashlib.sha256(json.dumps([*about, count]).encode()).hexdigest()

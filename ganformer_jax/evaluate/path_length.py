@@ -32,6 +32,7 @@ def perceptual_path_length(
     count: int = 50_000,
     batch_size: int = 16,
     seed: int = 0,
+    divided: jax.sharding.Sharding | None = None,
 ) -> float:
     """Mean squared perceptual speed along paths between random latents (arXiv 1812.04948, 4.1).
 
@@ -44,6 +45,7 @@ def perceptual_path_length(
       count: paths; path i is decided by `seed` and i.
       batch_size: paths at once.
       seed: of the paths.
+      divided: how to divide a batch over devices; the variables must live on the same ones.
 
     Raises:
       ValueError: if an option is not known, or images are smaller than LPIPS allows.
@@ -56,7 +58,7 @@ def perceptual_path_length(
     parts = []
     with tqdm(total=count, unit=" paths", desc=f"path length in {space}, {sampling}") as bar:
         for start in range(0, count, batch_size):
-            paths = jnp.arange(start, start + batch_size, dtype=jnp.uint32)
+            paths = jax.device_put(np.arange(start, start + batch_size, dtype=np.uint32), divided)
             parts.append(np.asarray(step(variables, lpips_variables, jax.random.key(seed), paths)))
             bar.update(min(batch_size, count - start))
     return path_length_of(np.concatenate(parts)[:count])
