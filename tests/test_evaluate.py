@@ -9,12 +9,10 @@ import sys
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from ganformer_jax import Generator
 from ganformer_jax.cli import judged, main, metric_weights
 from ganformer_jax.cli.quality import Quality
 from ganformer_jax.errors import UserError
@@ -24,7 +22,7 @@ from ganformer_jax.evaluate.measure import measure
 from ganformer_jax.evaluate.requests import Request, parse_requests
 from ganformer_jax.metrics.inception_weights import inception_variables
 from ganformer_jax.train.loop import Snapshot
-from tests.tiny import tiny_config
+from tests.tiny import tiny_config, tiny_generator
 
 
 def write_folder(path, count, side=16, seed=0):
@@ -284,10 +282,7 @@ def test_mistakes_end_in_one_line(folders, quick, capsys, tmp_path, monkeypatch)
 
 @pytest.fixture(scope="module")
 def network():
-    generator = Generator(dataclasses.replace(tiny_config(0).generator, resolution=16))
-    z_1xKxD = jnp.zeros((1, generator.config.num_latents, generator.config.z_size))
-    init = jax.jit(generator.init, static_argnames="noise")
-    return generator, init(jax.random.key(0), z_1xKxD, noise="const")
+    return tiny_generator(16)
 
 
 def test_a_run_against_a_folder(folders, quick, network, capsys, tmp_path, monkeypatch):

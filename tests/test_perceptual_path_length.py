@@ -1,19 +1,16 @@
 """LPIPS against PyTorch's numbers, interpolation, and path lengths that are known."""
 
-import dataclasses
 import math
 import zlib
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganformer_jax import Generator
 from ganformer_jax.evaluate.path_length import perceptual_path_length
 from ganformer_jax.metrics.lpips import STAGES, lpips, lpips_variables
 from ganformer_jax.metrics.perceptual_path_length import STEP, lerp, path_length_of, slerp
-from tests.tiny import tiny_config
+from tests.tiny import tiny_generator
 
 # Of the images and weights below, by PyTorch 2.13's convolutions and poolings on a CPU.
 EXPECTED = (0.0030346494168043137, 0.0028924227226525545, 0.0)
@@ -104,10 +101,7 @@ def test_the_least_and_the_greatest_hundredth_are_left_out():
 
 @pytest.fixture(scope="module")
 def network():
-    generator = Generator(dataclasses.replace(tiny_config(0).generator, resolution=16))
-    z = jnp.zeros((1, generator.config.num_latents, generator.config.z_size))
-    init = jax.jit(generator.init, static_argnames="noise")
-    return generator, init(jax.random.key(0), z, noise="const")
+    return tiny_generator(16)
 
 
 def test_paths_are_decided_by_their_numbers(weights, network):

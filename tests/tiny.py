@@ -2,9 +2,12 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
+import jax
 import numpy as np
 
+from ganformer_jax import Generator
 from ganformer_jax.config import (
     Config,
     DiscriminatorConfig,
@@ -33,6 +36,14 @@ def tiny_config(components: int = 2, **loss: float) -> Config:
         loss=dataclasses.replace(LossConfig(), **loss),
         train=TrainConfig(batch_size=BATCH, total_kimg=0.32),
     )
+
+
+def tiny_generator(resolution: int) -> tuple[Generator, dict[str, Any]]:
+    """A generator without components, and variables that nobody trained."""
+    generator = Generator(dataclasses.replace(tiny_config(0).generator, resolution=resolution))
+    z_1xKxD = np.zeros((1, generator.config.num_latents, generator.config.z_size), np.float32)
+    init: Any = jax.jit(generator.init, static_argnames="noise")
+    return generator, init(jax.random.key(0), z_1xKxD, noise="const")
 
 
 def random_batch(number: int, batch: int = BATCH) -> dict[str, np.ndarray]:
