@@ -314,3 +314,14 @@ def test_what_is_known_of_scenes(source, labelled):
         read_truth(labelled, 1)
     with pytest.raises(UserError, match="has 70 scenes; 71 were asked for"):
         read_truth(source, 71)
+
+
+def test_scenes_that_another_process_made_meanwhile_are_used(tmp_path, monkeypatch):
+    prepare = Scenes.download_and_prepare
+
+    def late(builder, **options):
+        prepare(builder, **options)
+        raise FileExistsError("the destination exists")
+
+    monkeypatch.setattr(Scenes, "download_and_prepare", late)
+    assert prepare_scenes(tmp_path, 32, 2, 1).info.splits["train"].num_examples == 2

@@ -131,6 +131,7 @@ def prepare_scenes(
 
     It can be stopped at any time: the folder gets its name when everything is in it, and the
     next call starts over. After a kill, a folder ``incomplete.*`` stays behind; delete it freely.
+    Several processes may ask for the same scenes at once.
 
     Args:
         data_dir: folder for prepared datasets; made if absent.
@@ -158,6 +159,9 @@ def prepare_scenes(
         # The ArrayRecord writer reports a full disk as a RuntimeError; others are our mistakes.
         if not isinstance(error, OSError) and _WRITER_FAILED not in str(error):
             raise
+        made = Scenes(data_dir=os.fspath(data_dir), config=config)
+        if made.is_prepared():  # by another process, meanwhile
+            return made
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0].split(";")[0]
         raise UserError(f"cannot write scenes to {os.fspath(data_dir)}: {reason}") from error
     return builder
