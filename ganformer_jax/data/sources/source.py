@@ -42,12 +42,14 @@ class Source(abc.ABC):
         names: unique names of the entries, in an order that only the source's contents decide; in
             folders and archives the path below the root, with forward slashes.
         skipped: (name, reason) of what is in the source but known to be no picture.
+        sequential: reading in order is much faster than any other way.
         labels: classes that the source itself stores for its entries; None if it has none.
     """
 
     description: str
     names: Sequence[str]
     skipped: Sequence[tuple[str, str]] = ()
+    sequential: bool = False
     labels: Labels | None = None
 
     def __len__(self) -> int:

@@ -1,0 +1,127 @@
+"""Classes of pictures: what the source has, names of subfolders, StyleGAN's dataset.json, CSV."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import io
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ganformer_jax.data.sources.source import Labels, Source
+from ganformer_jax.errors import UserError
+
+STYLEGAN_FILE = "dataset.json"
+MAX_CLASSES = 10_000
+
+
+def find_labels(source: Source, choice: str) -> Labels | None:
+    """Finds the class of every entry.
+
+    Args:
+        source: where the pictures are.
+        choice: "auto" for what the source stores or its dataset.json says, else none; "none";
+            "folders" for the names of the folders that pictures lie in; or a .json or .csv file.
+
+    Returns:
+        labels, -1 for entries without one; None if there are no classes.
+
+    Raises:
+        UserError: if the choice makes no sense, or the file cannot be read or names no picture.
+    """
+    if choice == "none":
+        return None
+    if choice == "folders":
+        return _of_folders(source)
+    if choice == "auto":
+        contents = source.companion(STYLEGAN_FILE)
+        if source.labels is not None or contents is None:
+            return source.labels
+        return _of_table(source, _read_json(contents, STYLEGAN_FILE), STYLEGAN_FILE)
+    path = pathlib.Path(choice)
+    if path.suffix.lower() not in (".json", ".csv"):
+        raise UserError(f"--labels {choice}: say auto, none, folders, or name a .json or .csv file")
+    if not path.is_file():
+        raise UserError(f"no file {path} with labels")
+    read = _read_json if path.suffix.lower() == ".json" else _read_csv
+    return _of_table(source, read(path.read_bytes(), choice), choice)
+
+
+def _of_folders(source: Source) -> Labels:
+    folders = [pathlib.PurePosixPath(name.removeprefix("./")).parent for name in source.names]
+    above = _common(folders)
+    names = [folder.relative_to(above).as_posix() for folder in folders]
+    if set(names) <= {"."}:
+        raise UserError(f"{source.description} has no subfolders to take classes from")
+    named = {name: None for name in sorted(set(names) - {"."})}
+    return _numbered([None if name == "." else name for name in names], named, "folders")
+
+
+def _common(folders: Sequence[pathlib.PurePosixPath]) -> pathlib.PurePosixPath:
+    """The folder above all of them, which says nothing about classes."""
+    unique = [folder.parts for folder in set(folders)]
+    shared: list[str] = []
+    for parts in zip(*unique, strict=False):
+        if len(set(parts)) > 1 or len(unique) == 1:
+            break
+        shared.append(parts[0])
+    return pathlib.PurePosixPath(*shared)
+
+
+def _read_json(contents: bytes, where: str) -> Mapping[str, Any] | None:
+    """StyleGAN's {"labels": [["path", class], ...]}; None where labels are null."""
+    try:
+        rows = json.loads(contents)["labels"]
+        return None if rows is None else {str(name): label for name, label in rows}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(
+            f'{where} has no labels as StyleGAN writes them: {{"labels": [["file", class], ...]}}'
+        ) from error
+
+
+def _read_csv(contents: bytes, where: str) -> Mapping[str, Any]:
+    try:
+        rows = [row for row in csv.reader(io.StringIO(contents.decode("utf-8-sig"))) if row]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{where} is no CSV file in UTF-8: {error}") from error
+    if not rows or any(len(row) != 2 for row in rows):
+        raise UserError(f"{where} should have two columns, file and class, in every row")
+    return {name.strip(): label.strip() for name, label in rows}
+
+
+def _of_table(source: Source, table: Mapping[str, Any] | None, where: str) -> Labels | None:
+    if table is None:
+        return None
+    found = [table.get(name, table.get(name.removeprefix("./"))) for name in source.names]
+    if all(label is None for label in found):
+        raise UserError(
+            f"{where} labels none of the pictures: it should name them as they are in "
+            f"{source.description}, such as {next(iter(source.names), 'none')}"
+        )
+    wrong = next((label for label in found if not isinstance(label, str | int | None)), None)
+    if wrong is not None:
+        raise UserError(f"{where} has the label {str(wrong)[:50]}: only classes can be learned")
+    used = collections.Counter(label for label in found if label is not None)
+    if all(isinstance(label, int) for label in used):  # StyleGAN's: numbers from 0 up
+        _check_numbers([int(label) for label in used], where)
+        order = {label: None for label in range(max(map(int, used)) + 1)}
+    else:
+        order = {label: None for label in sorted(used, key=str)}
+    return _numbered(found, order, where)
+
+
+def _check_numbers(numbers: Sequence[int], where: str) -> None:
+    if min(numbers) < 0 or max(numbers) >= MAX_CLASSES:
+        raise UserError(f"{where} has classes out of 0..{MAX_CLASSES - 1}")
+
+
+def _numbered(found: Sequence[Any], order: Mapping[Any, None], origin: str) -> Labels:
+    ids = {label: i for i, label in enumerate(order)}
+    if len(ids) > MAX_CLASSES:
+        raise UserError(f"{origin}: {len(ids)} classes are too many, at most {MAX_CLASSES}")
+    classes = np.array([-1 if label is None else ids[label] for label in found], np.int64)
+    return Labels(tuple(map(str, ids)), classes, origin)

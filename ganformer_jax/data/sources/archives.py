@@ -1,0 +1,185 @@
+"""Zip and tar archives, read in place: nothing is ever extracted to the disk."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import pathlib
+import struct
+import tarfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ganformer_jax.data.sources.names import refusal
+from ganformer_jax.data.sources.source import MAX_BYTES, Source, Unreadable, checksum, file_facts
+from ganformer_jax.errors import UserError
+
+MAX_COMPANION = 1 << 30  # dataset.json of millions of pictures
+_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, struct.error, ValueError)
+
+
+class ZipSource(Source):
+    """Pictures in a zip archive, ordered by name.
+
+    Args:
+        path: of the archive.
+        under: take only what is below this folder of the archive, such as "images/".
+
+    Raises:
+        UserError: if it is no zip archive, or damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], under: str = ""):
+        self.path, self.description = pathlib.Path(path), f"zip archive {path}"
+        try:
+            self._file = zipfile.ZipFile(self.path)
+        except (zipfile.BadZipFile, NotImplementedError, *_DAMAGED) as error:
+            raise UserError(f"{path} is damaged, or no zip archive") from error
+        members = [m for m in self._file.infolist() if not m.is_dir()]
+        members = [m for m in members if m.filename.startswith(under)]
+        self._members, self.skipped = _choose(members, lambda m: m.filename, _zip_reason)
+        self._members.sort(key=lambda member: member.filename)
+        self.names = [member.filename for member in self._members]
+
+    def read(self, index: int) -> bytes:
+        """One encoded picture; raises Unreadable."""
+        return self._read(self._members[index], MAX_BYTES)
+
+    def fingerprint(self) -> str:
+        """Checksum of the archive's size and time of change, and of its names."""
+        return checksum([file_facts(self.path), *self.names])
+
+    def companion(self, name: str) -> bytes | None:
+        """Contents of a file at the top of the archive."""
+        try:
+            return self._read(self._file.getinfo(name), MAX_COMPANION)
+        except (KeyError, Unreadable):
+            return None
+
+    def close(self) -> None:
+        """Closes the archive."""
+        self._file.close()
+
+    def _read(self, member: zipfile.ZipInfo, limit: int) -> bytes:
+        if member.flag_bits & 1:
+            raise Unreadable("encrypted")
+        if member.file_size > limit:
+            raise Unreadable(f"larger than {limit >> 20} MiB")
+        try:
+            with self._file.open(member) as file:
+                contents = file.read(limit + 1)  # whatever size it claims to have
+        except (zipfile.BadZipFile, RuntimeError, *_DAMAGED) as error:
+            raise Unreadable("damaged in the archive") from error
+        if len(contents) > limit:
+            raise Unreadable(f"larger than {limit >> 20} MiB")
+        return contents
+
+
+class TarSource(Source):
+    """Pictures in a tar archive, plain or compressed, in the archive's order.
+
+    Raises:
+        UserError: if it is no tar archive, or damaged before its first member.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path, self.description = pathlib.Path(path), f"tar archive {path}"
+        members, complaint = self._list()
+        self._open: Callable[..., Any] = _opener(self.path)
+        self.sequential = self._open is not open
+        self._lock, self._file = threading.Lock(), self._open(self.path, "rb")
+        self._all = {member.name: member for member in members if member.isfile()}
+        entries = [member for member in members if not member.isdir()]
+        chosen, skipped = _choose(entries, lambda m: m.name, _tar_reason)
+        self._members, self.skipped = chosen, [*skipped, *complaint]
+        self.names = [member.name for member in chosen]
+
+    def read(self, index: int) -> bytes:
+        """One encoded picture; raises Unreadable."""
+        return self._read(self._members[index], MAX_BYTES)
+
+    def fingerprint(self) -> str:
+        """Checksum of the archive's size and time of change, and of its names."""
+        return checksum([file_facts(self.path), *self.names])
+
+    def companion(self, name: str) -> bytes | None:
+        """Contents of a file at the top of the archive."""
+        member = self._all.get(name) or self._all.get(f"./{name}")
+        try:
+            return self._read(member, MAX_COMPANION) if member else None
+        except Unreadable:
+            return None
+
+    def close(self) -> None:
+        """Closes the archive."""
+        self._file.close()
+
+    def _list(self) -> tuple[list[tarfile.TarInfo], list[tuple[str, str]]]:
+        """The members, and a complaint where the archive ends too early."""
+        members: list[tarfile.TarInfo] = []
+        try:
+            with tarfile.open(self.path) as archive:
+                while member := archive.next():
+                    members.append(member)
+        except (tarfile.TarError, *_DAMAGED) as error:
+            if not members:
+                raise UserError(f"{self.path} is damaged, or no tar archive") from error
+            return members, [(f"after {members[-1].name}", "the archive is damaged from here on")]
+        return members, []
+
+    def _read(self, member: tarfile.TarInfo, limit: int) -> bytes:
+        if member.size > limit:
+            raise Unreadable(f"larger than {limit >> 20} MiB")
+        try:
+            with self._lock:
+                self._file.seek(member.offset_data)
+                contents = self._file.read(member.size)
+        except _DAMAGED as error:
+            raise Unreadable("damaged in the archive") from error
+        if len(contents) != member.size:
+            raise Unreadable("cut short in the archive")
+        return contents
+
+
+def _choose(
+    members: Sequence[Any], name_of: Callable[[Any], str], reason_of: Callable[[Any], str | None]
+) -> tuple[list[Any], list[tuple[str, str]]]:
+    """Members to read, and (name, reason) of the others. Of one name the last one counts."""
+    last = {name_of(member): i for i, member in enumerate(members)}
+    chosen, skipped = [], []
+    for i, member in enumerate(members):
+        name = name_of(member)
+        reason = refusal(name.removeprefix("./")) or reason_of(member)
+        if not reason and last[name] != i:
+            reason = "the archive has a later file of this name"
+        if reason:
+            skipped.append((name, reason))
+        else:
+            chosen.append(member)
+    return chosen, skipped
+
+
+def _zip_reason(member: zipfile.ZipInfo) -> str | None:
+    is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
+    return "a link" if is_link else None
+
+
+def _tar_reason(member: tarfile.TarInfo) -> str | None:
+    if member.issym() or member.islnk():
+        return "a link"
+    return None if member.isfile() and not member.issparse() else "no ordinary file"
+
+
+def _opener(path: pathlib.Path) -> Callable[..., Any]:
+    """How to open a tar archive decompressed, by its first bytes."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    for magic, opener in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open)):
+        if start.startswith(magic):
+            return opener
+    return open

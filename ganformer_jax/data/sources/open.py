@@ -1,0 +1,79 @@
+"""Finds out what kind of source something is."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+
+from ganformer_jax.data.sources.archives import TarSource, ZipSource
+from ganformer_jax.data.sources.arrays import ArraySource
+from ganformer_jax.data.sources.databases import LmdbSource
+from ganformer_jax.data.sources.folder import FolderSource
+from ganformer_jax.data.sources.prepared import TfdsSource
+from ganformer_jax.data.sources.records import TfrecordSource
+from ganformer_jax.data.sources.source import Source
+from ganformer_jax.errors import UserError
+
+ARRAYS = (".npy", ".npz", ".h5", ".hdf5")
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+DATABASES = (".mdb", ".lmdb")
+TFDS_PREFIX = "tfds:"
+_TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.-]+)*(:[\w.]+)?")
+
+
+def open_source(
+    where: str,
+    *,
+    array: str | None = None,
+    split: str = "train",
+    data_dir: str | os.PathLike[str] | None = None,
+) -> Source:
+    """Opens pictures, whatever they are stored in.
+
+    Args:
+        where: a folder, an archive, an array file, an LMDB database, StyleGAN TFRecords, a
+            dataset prepared by TFDS, or the name of one ("mnist", or "tfds:mnist" where there is a
+            folder of that name).
+        array: which array of an npz or HDF5 file holds the pictures.
+        split: of a TFDS dataset.
+        data_dir: where TFDS datasets are, if not where TFDS keeps them.
+
+    Raises:
+        UserError: if there is no such thing, or it cannot be read.
+    """
+    path = pathlib.Path(where)
+    if where.startswith(TFDS_PREFIX):
+        return TfdsSource(where.removeprefix(TFDS_PREFIX), data_dir, split)
+    if path.is_dir():
+        return _open_folder(path, data_dir, split)
+    name = path.name.lower()
+    if path.exists():
+        if name.endswith(".zip"):
+            return ZipSource(path)
+        if name.endswith(TARS):
+            return TarSource(path)
+        if name.endswith(ARRAYS):
+            return ArraySource(path, array)
+        if name.endswith(DATABASES):
+            return LmdbSource(path)
+        if ".tfrecords" in name:
+            return TfrecordSource(path)
+        kinds = ", ".join((".zip", *TARS, *ARRAYS, *DATABASES, ".tfrecords"))
+        raise UserError(f"{path} is no source of pictures: files may end in {kinds}")
+    if _TFDS_NAME.fullmatch(where):
+        return TfdsSource(where, data_dir, split)
+    raise UserError(f"there is no {where}: name a folder, a file, or a dataset of TFDS")
+
+
+def _open_folder(path: pathlib.Path, data_dir: str | os.PathLike[str] | None, split: str) -> Source:
+    versions = sorted(path.glob("*.*.*/dataset_info.json"))
+    if (path / "dataset_info.json").is_file():
+        return TfdsSource(path, data_dir, split)
+    if len(versions) == 1:
+        return TfdsSource(versions[0].parent, data_dir, split)
+    if (path / "data.mdb").is_file():
+        return LmdbSource(path)
+    if any(path.glob("*-r[0-9][0-9].tfrecords*")):
+        return TfrecordSource(path)
+    return FolderSource(path)
