@@ -1,4 +1,4 @@
-"""What several kinds of sources need: optional packages, classes out of arrays, one-line reasons."""
+"""What several kinds of sources need: optional packages, classes from arrays, short reasons."""
 
 from __future__ import annotations
 
