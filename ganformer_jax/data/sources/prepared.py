@@ -205,7 +205,7 @@ def _image_features(name: str, features: Any) -> Any:
     if not isinstance(features, tfds.features.FeaturesDict) or "image" not in features:
         found = listed(list(features)) if isinstance(features, tfds.features.FeaturesDict) else ""
         raise UserError(f"{name} has no feature 'image', it has: {found or 'only one, unnamed'}")
-    image = features["image"]
+    image: Any = features["image"]
     if isinstance(image, tfds.features.Image) and image.np_dtype in (np.uint8, np.uint16):
         return dict(features)
     if type(image) is tfds.features.Tensor and len(image.shape) in (2, 3):
@@ -220,6 +220,4 @@ def _instructions(builder: Any, split: str) -> list[Any]:
         return list(builder.info.splits[split].file_instructions)
     except Exception as error:  # of several kinds, by what is wrong with the name
         choices = ", ".join(builder.info.splits) or "none"
-        raise UserError(
-            f"{builder.name} has no split {split!r}; it has: {choices}"
-        ) from error
+        raise UserError(f"{builder.name} has no split {split!r}; it has: {choices}") from error

@@ -154,7 +154,8 @@ def parse_example(record: bytes) -> dict[str, list[Any]]:
     if len(record) > MAX_BYTES:
         raise Unreadable("too large")
     try:
-        found = tf_example_pb2.Example.FromString(record)
+        example: Any = tf_example_pb2  # its classes are made when it is imported
+        found = example.Example.FromString(record)
     except DecodeError as error:
         raise Unreadable("no tf.train.Example") from error
     features: dict[str, list[Any]] = {}
