@@ -205,10 +205,11 @@ def _image_features(name: str, features: Any) -> Any:
     if not isinstance(features, tfds.features.FeaturesDict) or "image" not in features:
         found = listed(list(features)) if isinstance(features, tfds.features.FeaturesDict) else ""
         raise UserError(f"{name} has no feature 'image', it has: {found or 'only one, unnamed'}")
-    image: Any = features["image"]
+    image = features["image"]
+    shape: Any = image.shape
     if isinstance(image, tfds.features.Image) and image.np_dtype in (np.uint8, np.uint16):
         return dict(features)
-    if type(image) is tfds.features.Tensor and len(image.shape) in (2, 3):
+    if type(image) is tfds.features.Tensor and len(shape) in (2, 3):
         return dict(features)
     kind = f"{type(image).__name__} {getattr(image, 'np_dtype', '')}"
     raise UserError(f"the feature 'image' of {name} holds no plain pictures, it is: {kind}")
