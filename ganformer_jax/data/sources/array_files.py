@@ -188,9 +188,13 @@ class _Hdf5File:
         self.refused: dict[str, str] = {}
         try:
             self._file = self._h5py.File(path, "r", locking=False)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise damaged(path, error) from error
+        try:
             self._file.visititems(self._visit)  # hard links only, every object once
             self._file.visititems_links(self._visit_link)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            self._file.close()
             raise damaged(path, error) from error
 
     def _visit(self, name: str, found: Any) -> None:

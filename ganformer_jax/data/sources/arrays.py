@@ -17,7 +17,7 @@ from ganformer_jax.data.sources.array_files import (
     load_npy,
     open_array_file,
 )
-from ganformer_jax.data.sources.shared import brief, labels_from, listed, numbered
+from ganformer_jax.data.sources.shared import MAX_CLASSES, brief, labels_from, listed, numbered
 from ganformer_jax.data.sources.source import (
     MAX_BYTES,
     Labels,
@@ -103,7 +103,8 @@ class ArraySource(Source):
     def _find_labels(self) -> Labels | None:
         count, arrays = self._shape[0], self._file.arrays
         for name in _matching(arrays, (*LABEL_NAMES, re.sub("^x", "y", _base(self._name)))):
-            if name != self._name and arrays[name].shape[:1] == (count,):
+            shape = arrays[name].shape
+            if name != self._name and shape[:1] == (count,) and math.prod(shape[1:]) <= MAX_CLASSES:
                 values = np.asarray(self._file.open(name)[()])
                 labels = labels_from(values, count, f"array {name}", self._class_names())
                 if labels is not None:

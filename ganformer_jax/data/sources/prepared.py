@@ -109,7 +109,7 @@ class TfdsSource(Source):
             record = self._records[index]
             found: Any = _only(name, feature).deserialize_example_np(record, decoders=skip)
             return found[name]
-        except (Unreadable, IndexError):
+        except Unreadable:
             raise
         except Exception as error:  # whatever TFDS or protobuf say of a damaged record
             raise Unreadable(f"damaged: {brief(error)}") from error
