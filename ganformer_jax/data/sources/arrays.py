@@ -1,0 +1,200 @@
+"""Pictures in arrays: .npy, .npz and HDF5 files."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ganformer_jax.data.sources.array_files import (
+    HDF5_ENDINGS,
+    ArrayFacts,
+    ArrayFile,
+    load_npy,
+    open_array_file,
+)
+from ganformer_jax.data.sources.shared import MAX_CLASSES, brief, labels_from, listed, numbered
+from ganformer_jax.data.sources.source import (
+    MAX_BYTES,
+    Labels,
+    Source,
+    Unreadable,
+    checksum,
+    file_facts,
+)
+from ganformer_jax.errors import UserError
+
+LABEL_NAMES = ("label", "labels", "y", "target", "targets")
+CLASS_NAMES = ("class_names", "target_names")
+CHANNELS = (1, 3, 4)
+
+
+class ArraySource(Source):
+    """The pictures of one array, [N, H, W], [N, H, W, C] or [N, C, H, W], with 1, 3 or 4 channels.
+
+    Channels come first where axis 1 has 1, 3 or 4 entries and the last axis has not; where both
+    have, channels are last. Of an HDF5 file with several data* arrays (one a resolution, as
+    StyleGAN's tools write) the one of the largest resolution is taken.
+
+    Classes come from an array called label, labels, y, target or targets (or y_train for
+    x_train), else from the file <name>-labels.npy beside it: whole numbers or one-hot rows.
+
+    Args:
+        path: of the .npy, .npz, .h5 or .hdf5 file.
+        array: name of the array; needed only where several look like pictures.
+
+    Raises:
+        UserError: if the file cannot be read, or it is not clear which array is meant.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], array: str | None = None):
+        self._path = Path(path)
+        self._file = open_array_file(self._path)
+        try:
+            self._name = _chosen(self._path, self._file, array)
+            self._shape = self._file.arrays[self._name].shape
+            self._dtype = self._file.arrays[self._name].dtype
+            self._pixels: Any = self._file.open(self._name)
+            self.names = numbered(self._shape[0])
+            self.labels = self._find_labels()
+        except BaseException:
+            self._file.close()
+            raise
+        inside = "" if self._path.suffix.lower() == ".npy" else f", array {self._name}"
+        self.description = f"array file {self._path}{inside}"
+
+    def read(self, index: int) -> np.ndarray:
+        """Pixels as they are stored, of any dtype, [H, W] or [H, W, C].
+
+        Raises:
+            Unreadable: if they are damaged, or of more than MAX_BYTES.
+        """
+        if math.prod(self._shape[1:]) * self._dtype.itemsize > MAX_BYTES:
+            raise Unreadable("too large")
+        try:
+            pixels = np.array(self._pixels[index])
+        except (OSError, ValueError, RuntimeError, TypeError) as error:
+            raise Unreadable(f"damaged: {brief(error)}") from error
+        return np.ascontiguousarray(pixels.transpose(1, 2, 0)) if self._channels_first else pixels
+
+    def fingerprint(self) -> str:
+        """Checksum of the file's size and time, of the array, and of the file of labels."""
+        beside = self._labels_beside
+        labels = file_facts(beside) if beside.is_file() else None
+        return checksum(["array", file_facts(self._path), self._name, self._shape, labels])
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._pixels = None
+        self._file.close()
+
+    @property
+    def _channels_first(self) -> bool:
+        return len(self._shape) == 4 and self._shape[3] not in CHANNELS
+
+    @property
+    def _labels_beside(self) -> Path:
+        return self._path.with_name(self._path.stem + "-labels.npy")
+
+    def _find_labels(self) -> Labels | None:
+        count, arrays = self._shape[0], self._file.arrays
+        for name in _matching(arrays, (*LABEL_NAMES, re.sub("^x", "y", _base(self._name)))):
+            shape = arrays[name].shape
+            if name != self._name and shape[:1] == (count,) and math.prod(shape[1:]) <= MAX_CLASSES:
+                values = np.asarray(self._file.open(name)[()])
+                labels = labels_from(values, count, f"array {name}", self._class_names())
+                if labels is not None:
+                    return labels
+        if not self._labels_beside.is_file():
+            return None
+        origin = self._labels_beside.name
+        labels = labels_from(np.asarray(load_npy(self._labels_beside)), count, origin)
+        if labels is None:
+            raise UserError(
+                f"{self._labels_beside} does not hold a class for each of the {count} pictures, as "
+                "whole numbers or one-hot rows: mend it or move it away"
+            )
+        return labels
+
+    def _class_names(self) -> list[str] | None:
+        for name in _matching(self._file.arrays, CLASS_NAMES):
+            return self._file.strings(name) or None
+        return None
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _matching(arrays: dict[str, ArrayFacts], wanted: tuple[str, ...]) -> list[str]:
+    """Arrays called so, in the order of the wanted names."""
+    return [name for base in wanted for name in arrays if _base(name) == base]
+
+
+def _is_pictures(facts: ArrayFacts) -> bool:
+    """Three axes whose last is a number of channels are one picture, not many."""
+    shape = facts.shape
+    if facts.dtype.kind not in "buif" or not all(shape):
+        return False
+    if len(shape) == 3:
+        return shape[2] not in CHANNELS
+    return len(shape) == 4 and (shape[3] in CHANNELS or shape[1] in CHANNELS)
+
+
+def _chosen(path: Path, file: ArrayFile, array: str | None) -> str:
+    """Name of the array that holds the pictures."""
+    if array is not None:
+        _check_named(path, file, array)
+        return array
+    candidates = [name for name, facts in file.arrays.items() if _is_pictures(facts)]
+    if len(candidates) > 1 and path.suffix.lower() in HDF5_ENDINGS:
+        candidates = _largest(file, candidates)
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        choices = listed([f"{name}: {file.arrays[name]}" for name in sorted(candidates)])
+        raise UserError(f"{path} holds several arrays; choose one with --array NAME of: {choices}")
+    raise UserError(_nothing(path, file))
+
+
+def _check_named(path: Path, file: ArrayFile, array: str) -> None:
+    if array in file.refused:
+        raise UserError(f"array {array!r} in {path} {file.refused[array]}")
+    if array not in file.arrays:
+        choices = listed(sorted(file.arrays)) or "none"
+        raise UserError(f"{path} has no array {array!r}; choose --array NAME of: {choices}")
+    facts = file.arrays[array]
+    if not _is_pictures(facts):
+        raise UserError(f"array {array!r} in {path} is {facts}: {_SHAPE_ADVICE}")
+
+
+_SHAPE_ADVICE = "reshape it to numbers of [N, H, W], [N, H, W, C] or [N, C, H, W], C = 1, 3 or 4"
+
+
+def _largest(file: ArrayFile, candidates: list[str]) -> list[str]:
+    """Of several data* arrays the one of most pixels; all candidates if that is not one."""
+    if not all(_base(name).startswith("data") for name in candidates):
+        return candidates
+
+    def pixels(name: str) -> int:
+        return math.prod(file.arrays[name].shape[1:])
+
+    most = max(map(pixels, candidates))
+    largest = [name for name in candidates if pixels(name) == most]
+    return largest if len(largest) == 1 else candidates
+
+
+def _nothing(path: Path, file: ArrayFile) -> str:
+    """Why no array was found."""
+    for name, facts in sorted(file.arrays.items()):
+        if 0 in facts.shape[:1] and len(facts.shape) > 1:
+            return f"array {name!r} in {path} is empty: {facts}"
+    found = [f"{name}: {facts}" for name, facts in sorted(file.arrays.items())]
+    found += [f"{name} {why}" for name, why in sorted(file.refused.items())]
+    if not found:
+        return f"there is no array in {path}"
+    return f"no array in {path} looks like pictures ({listed(found, 4)}): {_SHAPE_ADVICE}"

@@ -1,0 +1,118 @@
+"""Pictures in LMDB databases, as LSUN is distributed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ganformer_jax.data.sources.shared import brief, import_format
+from ganformer_jax.data.sources.source import MAX_BYTES, Source, Unreadable, checksum, file_facts
+from ganformer_jax.errors import UserError
+
+BOOKKEEPING = (b"__len__", b"__keys__", b"num-samples", b"length")
+"""Keys under which some tools store facts about the database."""
+
+
+class LmdbSource(Source):
+    """Encoded pictures by key; opened only to read, without a lock file.
+
+    The names are the keys in stored order: as text where they are printable, else hexadecimal.
+
+    Args:
+        path: a folder with data.mdb in it, or the file itself.
+
+    Raises:
+        UserError: if lmdb is not installed, or the database is absent, empty or damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        folder = Path(path)
+        self._path = folder / "data.mdb" if folder.is_dir() else folder
+        if not self._path.is_file():
+            raise UserError(f"there is no LMDB database {self._path}")
+        self._lmdb = import_format("lmdb", f"reading {self._path}")
+        self._environment = self._open()
+        try:
+            keys = self._stored_keys()
+            self._keys = [key for key in keys if key not in BOOKKEEPING]
+            if not self._keys:
+                raise UserError(f"the LMDB database {self._path} is empty")
+        except BaseException:
+            self._environment.close()
+            raise
+        self.names = _unique_names(self._keys)
+        self.skipped = [
+            (key.decode(), "a fact about the database") for key in keys if key in BOOKKEEPING
+        ]
+        self.description = f"LMDB database {folder}"
+
+    def read(self, index: int) -> bytes:
+        """The encoded picture as it is stored.
+
+        Raises:
+            Unreadable: if it cannot be had, or is larger than MAX_BYTES.
+        """
+        try:
+            with self._environment.begin(buffers=True) as transaction:
+                found = transaction.get(self._keys[index])
+                if found is None:
+                    raise Unreadable("gone from the database")
+                if len(found) > MAX_BYTES:
+                    raise Unreadable("too large")
+                return bytes(found)
+        except self._lmdb.Error as error:
+            raise Unreadable(f"damaged: {brief(error)}") from error
+
+    def fingerprint(self) -> str:
+        """Checksum of the file's size and time and of the keys."""
+        return checksum(["lmdb", file_facts(self._path), *self.names])
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._environment.close()
+
+    def _open(self) -> Any:
+        try:
+            environment = self._lmdb.open(
+                os.fspath(self._path), subdir=False, readonly=True, lock=False, readahead=False
+            )
+        except (self._lmdb.Error, OSError) as error:
+            raise self._damaged(brief(error)) from error
+        # Reading a page behind the end of the file would kill the process.
+        needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        if self._path.stat().st_size < needed:
+            environment.close()
+            raise self._damaged("it is cut short")
+        return environment
+
+    def _stored_keys(self) -> list[bytes]:
+        try:
+            with self._environment.begin() as transaction, transaction.cursor() as cursor:
+                return list(cursor.iternext(keys=True, values=False))
+        except self._lmdb.Error as error:
+            raise self._damaged(brief(error)) from error
+
+    def _damaged(self, reason: str) -> UserError:
+        return UserError(
+            f"the LMDB database {self._path} cannot be read, fetch or copy it again: {reason}"
+        )
+
+
+def _unique_names(keys: Sequence[bytes]) -> tuple[str, ...]:
+    taken: dict[str, None] = {}
+    for key in keys:
+        name = _name(key)
+        while name in taken:
+            name = "hex:" + name
+        taken[name] = None
+    return tuple(taken)
+
+
+def _name(key: bytes) -> str:
+    try:
+        text = key.decode("utf-8")
+    except UnicodeDecodeError:
+        return key.hex()
+    return text if text.isprintable() else key.hex()

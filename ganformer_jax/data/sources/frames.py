@@ -1,0 +1,125 @@
+"""The framing of TFRecord files, without TensorFlow.
+
+A record is its length (8 bytes, little endian), the masked CRC-32C of these bytes (4), the data,
+and the masked CRC-32C of the data (4).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import struct
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ganformer_jax.data.sources.source import MAX_BYTES, Unreadable
+
+try:
+    import google_crc32c
+except ImportError:
+    google_crc32c: Any = None
+
+_HEADER = struct.Struct("<QI")
+_FOOTER = struct.Struct("<I")
+
+
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """Where the records of a file are.
+
+    Attributes:
+        path: of the file.
+        offsets: int64 [records], where the data of each begins.
+        lengths: int64 [records], bytes of data.
+        damage: why the records end before the file does; None if they do not.
+    """
+
+    path: Path
+    offsets: np.ndarray
+    lengths: np.ndarray
+    damage: str | None
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def read(self, index: int) -> bytes:
+        """The data of a record; its checksum is compared if google_crc32c is installed.
+
+        Raises:
+            Unreadable: if the file is gone or damaged, or the record larger than MAX_BYTES.
+        """
+        length = int(self.lengths[index])
+        if length > MAX_BYTES:
+            raise Unreadable("too large")
+        try:
+            with self.path.open("rb") as file:
+                file.seek(int(self.offsets[index]))
+                found = file.read(length + _FOOTER.size)
+        except OSError as error:
+            raise Unreadable(f"{self.path.name}: {error.strerror}") from error
+        if len(found) != length + _FOOTER.size:
+            raise Unreadable("cut short")
+        data, (expected,) = found[:length], _FOOTER.unpack_from(found, length)
+        if google_crc32c is not None and masked(google_crc32c.value(data)) != expected:
+            raise Unreadable("wrong checksum")
+        return data
+
+
+def index_frames(path: str | os.PathLike[str]) -> Frames:
+    """Walks over the records of a file, reading only their lengths.
+
+    The walk ends at the first damaged length, since nothing behind it can be found.
+
+    Raises:
+        OSError: if the file cannot be opened.
+    """
+    offsets: list[int] = []
+    lengths: list[int] = []
+    with Path(path).open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        position, damage = 0, None
+        while position < size and damage is None:
+            length, damage = _length_at(file, position, size)
+            if damage is None:
+                offsets.append(position + _HEADER.size)
+                lengths.append(length)
+                position += _HEADER.size + length + _FOOTER.size
+    return Frames(Path(path), np.array(offsets, np.int64), np.array(lengths, np.int64), damage)
+
+
+def _length_at(file: BinaryIO, position: int, size: int) -> tuple[int, str | None]:
+    """The length of the record at a position, or what is wrong with it."""
+    file.seek(position)
+    header = file.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        return 0, "the file is cut short"
+    length, expected = _HEADER.unpack(header)
+    if masked(crc32c(header[:8])) != expected:
+        return 0, "the length has a wrong checksum, what follows is lost"
+    if position + _HEADER.size + length + _FOOTER.size > size:
+        return 0, "the file is cut short"
+    return length, None
+
+
+def masked(checksum: int) -> int:
+    """The checksum as TFRecord stores it: rotated right by 15 bits, plus a constant."""
+    return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def crc32c(data: bytes) -> int:
+    """CRC-32C (Castagnoli), bytewise: for the few bytes of a length."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = _TABLE[(value ^ byte) & 0xFF] ^ value >> 8
+    return value ^ 0xFFFFFFFF
+
+
+def _table_entry(value: int) -> int:
+    for _ in range(8):
+        value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+    return value
+
+
+_TABLE = tuple(map(_table_entry, range(256)))

@@ -1,0 +1,224 @@
+"""Pictures of datasets that TensorFlow Datasets prepared, without TensorFlow."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from ganformer_jax.data.sources.frames import Frames, index_frames
+from ganformer_jax.data.sources.shared import brief, labels_from, listed, numbered
+from ganformer_jax.data.sources.source import (
+    MAX_BYTES,
+    Labels,
+    Source,
+    Unreadable,
+    checksum,
+    file_facts,
+)
+from ganformer_jax.errors import UserError
+
+
+class TfdsSource(Source):
+    """The `image` feature of one split, stored as ArrayRecord or TFRecord.
+
+    Args:
+        dataset: a folder with dataset_info.json; or the name of a dataset, perhaps with its
+            configuration, such as mnist or imagenet_resized/32x32. A name that TFDS knows but has
+            not prepared is prepared, where that works without TensorFlow.
+        data_dir: folder of prepared datasets; TFDS's own by default.
+        split: as TFDS names it, slices such as train[:90%] included.
+
+    Raises:
+        UserError: if the dataset or split is absent or empty, or has no pictures.
+    """
+
+    def __init__(
+        self,
+        dataset: str | os.PathLike[str],
+        data_dir: str | os.PathLike[str] | None = None,
+        split: str = "train",
+    ):
+        builder = _find_builder(os.fspath(dataset), data_dir)
+        self._name = f"{builder.name} ({split})"
+        self._features = _image_features(self._name, builder.info.features)
+        instructions = _instructions(builder, split)
+        self._files = sorted({instruction.filename for instruction in instructions})
+        self._identity = (builder.info.full_name, split)
+        try:
+            self._records, self.skipped = _open_records(builder, split, instructions)
+        except (OSError, ValueError, NotImplementedError, RuntimeError) as error:
+            raise UserError(
+                f"{self._name} cannot be read, prepare it again: {brief(error)}"
+            ) from error
+        self.names = numbered(len(self._records))
+        if not self.names:
+            raise UserError(f"{self._name} is empty; choose another split or prepare it again")
+        self.description = f"TFDS dataset {self._name}"
+
+    def read(self, index: int) -> bytes | np.ndarray:
+        """The encoded picture; pixels where `image` is a Tensor.
+
+        Raises:
+            Unreadable: if the record is damaged, or the picture larger than MAX_BYTES.
+        """
+        found = self._decode("image", index)
+        if isinstance(found, bytes):
+            if len(found) > MAX_BYTES:
+                raise Unreadable("too large")
+            return found
+        pixels = np.asarray(found)
+        if pixels.nbytes > MAX_BYTES:
+            raise Unreadable("too large")
+        return pixels
+
+    @functools.cached_property
+    def labels(self) -> Labels | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Classes by the feature `label`; read when first asked for, without the pictures.
+
+        Entries whose class cannot be read have none.
+        """
+        if not isinstance(self._features.get("label"), tfds.features.ClassLabel):
+            return None
+        classes = np.array([self._class(index) for index in range(len(self))], np.int64)
+        return labels_from(
+            classes, len(self), "the label feature", self._features["label"].names or None
+        )
+
+    def fingerprint(self) -> str:
+        """Checksum of the dataset's name and version, the split, and its files."""
+        facts = [(Path(path).name, file_facts(path)) for path in self._files]
+        return checksum(["tfds", *self._identity, len(self), *facts])
+
+    def _class(self, index: int) -> int:
+        try:
+            return int(self._decode("label", index))
+        except Unreadable:
+            return -1
+
+    def _decode(self, name: str, index: int) -> Any:
+        """One feature of an example; pictures stay encoded."""
+        feature = self._features[name]
+        skip = {name: tfds.decode.SkipDecoding()} if _is_encoded(feature) else None
+        try:
+            record = self._records[index]
+            found: Any = _only(name, feature).deserialize_example_np(record, decoders=skip)
+            return found[name]
+        except Unreadable:
+            raise
+        except Exception as error:  # whatever TFDS or protobuf say of a damaged record
+            raise Unreadable(f"damaged: {brief(error)}") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _only(name: str, feature: Any) -> tfds.features.FeaturesDict:
+    return tfds.features.FeaturesDict({name: feature})
+
+
+def _is_encoded(feature: Any) -> bool:
+    return isinstance(feature, tfds.features.Image)
+
+
+class _FramedRecords:
+    """The records of several TFRecord files, by index."""
+
+    def __init__(self, parts: Sequence[tuple[Frames, int, int]]):
+        self._parts = parts
+        self._ends = np.cumsum([stop - start for _, start, stop in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, index: int) -> bytes:
+        part = int(np.searchsorted(self._ends, index, side="right"))
+        frames, _, stop = self._parts[part]
+        return frames.read(index - int(self._ends[part]) + stop)
+
+
+def _open_records(
+    builder: Any, split: str, instructions: Sequence[Any]
+) -> tuple[Any, list[tuple[str, str]]]:
+    """The serialised examples by index, and what is missing."""
+    stored_as = builder.info.file_format
+    if stored_as == tfds.core.FileFormat.ARRAY_RECORD:
+        raw = tfds.decode.DeserializeMethod.RAW_BYTES
+        return builder.as_data_source(split, deserialize_method=raw), []
+    if stored_as != tfds.core.FileFormat.TFRECORD:
+        name = stored_as.value if stored_as else "nothing known"
+        raise UserError(
+            f"{builder.name} is stored as {name}; prepare it as array_record or tfrecord"
+        )
+    parts, skipped = [], []
+    indexed = functools.cache(index_frames)
+    for instruction in instructions:
+        frames = indexed(instruction.filename)
+        wanted = instruction.skip + instruction.take
+        stop = max(instruction.skip, min(wanted, len(frames)))
+        parts.append((frames, instruction.skip, stop))
+        if stop < wanted:
+            lost = f"{wanted - stop} records are lost: {frames.damage or 'the file is too short'}"
+            skipped.append((f"{frames.path.name}@{stop:08d}", lost))
+    return _FramedRecords(parts), skipped
+
+
+def _find_builder(dataset: str, data_dir: str | os.PathLike[str] | None) -> Any:
+    if (Path(dataset) / "dataset_info.json").is_file():
+        try:
+            return tfds.builder_from_directory(dataset)
+        except Exception as error:  # of many kinds: of JSON, protobuf, or the features
+            raise UserError(
+                f"{dataset} is no dataset that TFDS can open: {brief(error)}"
+            ) from error
+    if Path(dataset).is_dir():
+        raise UserError(
+            f"{dataset} is not a dataset that TFDS prepared: no dataset_info.json in it"
+        )
+    place = None if data_dir is None else os.fspath(data_dir)
+    try:
+        builder = tfds.builder(dataset, data_dir=place)
+    except Exception as error:  # an unknown name, or one whose code does not import here
+        raise UserError(
+            f"there is no dataset {dataset!r} in {place or 'the folder of TFDS'}, and TFDS cannot "
+            f"make it here: {brief(error)}"
+        ) from error
+    if not builder.is_prepared():
+        _prepare(builder, dataset)
+    return builder
+
+
+def _prepare(builder: Any, dataset: str) -> None:
+    try:
+        builder.download_and_prepare(file_format="array_record")
+    except (Exception, SystemExit) as error:  # no network, no TensorFlow, no space, ...
+        raise UserError(
+            f"TFDS could not prepare {dataset!r} here ({brief(error)}); run 'tfds build {dataset}' "
+            f"where TensorFlow and a network are, and copy the result to {builder.data_dir}"
+        ) from error
+
+
+def _image_features(name: str, features: Any) -> Any:
+    if not isinstance(features, tfds.features.FeaturesDict) or "image" not in features:
+        found = listed(list(features)) if isinstance(features, tfds.features.FeaturesDict) else ""
+        raise UserError(f"{name} has no feature 'image', it has: {found or 'only one, unnamed'}")
+    image = features["image"]
+    shape: Any = image.shape
+    if isinstance(image, tfds.features.Image) and image.np_dtype in (np.uint8, np.uint16):
+        return dict(features)
+    if type(image) is tfds.features.Tensor and len(shape) in (2, 3):
+        return dict(features)
+    kind = f"{type(image).__name__} {getattr(image, 'np_dtype', '')}"
+    raise UserError(f"the feature 'image' of {name} holds no plain pictures, it is: {kind}")
+
+
+def _instructions(builder: Any, split: str) -> list[Any]:
+    """The files of a split and which of their records belong to it."""
+    try:
+        return list(builder.info.splits[split].file_instructions)
+    except Exception as error:  # of several kinds, by what is wrong with the name
+        choices = ", ".join(builder.info.splits) or "none"
+        raise UserError(f"{builder.name} has no split {split!r}; it has: {choices}") from error

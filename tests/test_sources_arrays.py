@@ -1,0 +1,252 @@
+"""Pictures in .npy, .npz and HDF5 files."""
+
+import sys
+import threading
+
+import h5py
+import numpy as np
+import pytest
+
+from ganformer_jax.data.sources.arrays import ArraySource
+from ganformer_jax.data.sources.shared import labels_from
+from ganformer_jax.data.sources.source import Unreadable
+from ganformer_jax.errors import UserError
+
+
+def pixels(*shape, dtype=np.uint8):
+    return np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+
+
+def complaint(call) -> str:
+    with pytest.raises(UserError) as raised:
+        call()
+    message = str(raised.value)
+    assert "\n" not in message and len(message) < 500
+    return message
+
+
+def labels_of(source):
+    assert source.labels is not None
+    return source.labels
+
+
+def write(path, **arrays):
+    if path.suffix == ".npy":
+        np.save(path, arrays["data"])
+    elif path.suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file[name] = array
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.h5", "a.hdf5"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, ">u2", bool])
+def test_pictures_come_as_stored(tmp_path, name, dtype):
+    data = pixels(11, 6, 5, 3).astype(dtype)
+    with ArraySource(write(tmp_path / name, data=data)) as source:
+        assert len(source) == 11 and source.names[2] == "02" and source.labels is None
+        assert list(source.names) == sorted(set(source.names))
+        for index in (0, 7):
+            found = source.read(index)
+            assert isinstance(found, np.ndarray) and found.dtype == data.dtype
+            np.testing.assert_array_equal(found, data[index])
+
+
+@pytest.mark.parametrize(
+    ("shape", "first"),
+    [((4, 6, 5), False), ((4, 3, 6, 5), True), ((4, 3, 6, 3), False), ((4, 1, 6, 6), True)],
+)
+def test_channels_first_only_where_the_last_axis_cannot_be_channels(tmp_path, shape, first):
+    data = pixels(*shape)
+    found = ArraySource(write(tmp_path / "a.npy", data=data)).read(1)
+    np.testing.assert_array_equal(found, data[1].transpose(1, 2, 0) if first else data[1])
+
+
+def test_compressed_and_fortran_ordered_archives(tmp_path):
+    data = np.asfortranarray(pixels(5, 6, 7, 3))
+    np.savez_compressed(tmp_path / "small.npz", data=data)
+    np.savez(tmp_path / "large.npz", other=np.zeros(3), data=data)
+    for name in ("small.npz", "large.npz"):
+        np.testing.assert_array_equal(ArraySource(tmp_path / name).read(3), data[3])
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.h5"])
+def test_several_arrays_need_a_choice(tmp_path, name):
+    path = write(tmp_path / name, one=pixels(3, 8, 8), two=pixels(4, 8, 8, 3))
+    message = complaint(lambda: ArraySource(path))
+    assert "--array NAME" in message and "one" in message and "two" in message
+    assert len(ArraySource(path, array="two")) == 4
+    assert "one" in complaint(lambda: ArraySource(path, array="three"))
+
+
+def test_the_largest_resolution_of_several(tmp_path):
+    arrays = {f"data{size}x{size}": pixels(3, 3, size, size) for size in (4, 16, 8)}
+    source = ArraySource(write(tmp_path / "a.h5", **arrays))
+    np.testing.assert_array_equal(source.read(2), arrays["data16x16"][2].transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.h5"])
+def test_rows_of_numbers_are_to_be_reshaped(tmp_path, name):
+    path = write(tmp_path / name, data=pixels(5, 48))
+    assert "reshape" in complaint(lambda: ArraySource(path))
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.h5"])
+@pytest.mark.parametrize("label", ["label", "labels", "y", "target", "targets"])
+def test_labels_and_their_names(tmp_path, name, label):
+    classes = np.array([2, 0, 1, 2])
+    labelled = {"images": pixels(4, 8, 8, 3), label: classes}
+    labels = labels_of(ArraySource(write(tmp_path / name, **labelled)))
+    assert labels.names == ("0", "1", "2") and labels.classes.tolist() == classes.tolist()
+    names = np.array([b"cat", b"dog", b"eel"])
+    (tmp_path / name).unlink()
+    path = write(tmp_path / name, **labelled | {label: np.eye(3)[classes]}, class_names=names)
+    with ArraySource(path) as source:
+        assert labels_of(source).names == ("cat", "dog", "eel")
+        assert labels_of(source).classes.tolist() == classes.tolist()
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.h5"])
+def test_labels_beside_the_file(tmp_path, name):
+    path = write(tmp_path / name, data=pixels(3, 8, 8))
+    before = ArraySource(path).fingerprint()
+    np.save(tmp_path / "a-labels.npy", [1, 0, 1])
+    with ArraySource(path) as source:
+        assert labels_of(source).classes.tolist() == [1, 0, 1]
+        assert source.fingerprint() != before
+    np.save(tmp_path / "a-labels.npy", [1, 0])
+    assert "a-labels.npy" in complaint(lambda: ArraySource(path))
+
+
+def test_labels_of_the_same_part(tmp_path):
+    arrays = {"x_train": pixels(3, 8, 8), "y_train": np.array([1, 0, 1])}
+    arrays |= {"x_test": pixels(3, 8, 8), "y_test": np.array([0, 0, 1])}
+    source = ArraySource(write(tmp_path / "a.npz", **arrays), array="x_test")
+    assert labels_of(source).classes.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 2], [0, 2]),
+        ([[1], [0]], [1, 0]),
+        ([-1, 1], [-1, 1]),
+        ([[0, 1], [0, 0]], [1, -1]),
+        ([1.0, 0.0], [1, 0]),
+        ([0.5, 1], None),
+        ([np.nan, 1], None),
+        ([-2, 1], None),
+        ([0, 1 << 40], None),
+        ([[1, 1], [0, 1]], None),
+        ([0, 1, 2], None),
+        ([-1, -1], None),
+        (["a", "b"], None),
+    ],
+)
+def test_what_counts_as_labels(values, expected):
+    labels = labels_from(np.array(values), 2, "here")
+    assert (labels and labels.classes.tolist()) == expected
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.h5"])
+def test_damaged_files(tmp_path, name):
+    path = write(tmp_path / name, data=pixels(30, 8, 8, 3))
+    whole = path.read_bytes()
+    for length in (0, 5, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert name in complaint(lambda: ArraySource(path))
+    path.write_bytes(b"GIF89a" * 100)
+    assert name in complaint(lambda: ArraySource(path))
+
+
+def test_objects_are_never_unpickled(tmp_path):
+    objects = np.array([{"a": 1}, None] * 8, dtype=object).reshape(2, 2, 4)
+    np.save(tmp_path / "a.npy", objects, allow_pickle=True)
+    np.savez(tmp_path / "a.npz", allow_pickle=True, data=objects)
+    for name in ("a.npy", "a.npz"):
+        assert "objects" in complaint(lambda name=name: ArraySource(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.h5"])
+def test_empty_arrays(tmp_path, name):
+    path = write(tmp_path / name, data=np.zeros((0, 8, 8, 3)))
+    assert complaint(lambda: ArraySource(path))
+
+
+def test_other_files(tmp_path):
+    assert "no file" in complaint(lambda: ArraySource(tmp_path / "absent.npy"))
+    (tmp_path / "a.txt").write_text("a")
+    assert ".npz" in complaint(lambda: ArraySource(tmp_path / "a.txt"))
+
+
+def test_without_h5py(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.h5", data=pixels(2, 8, 8))
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    assert 'pip install "ganformer-jax[formats]"' in complaint(lambda: ArraySource(path))
+
+
+def test_hdf5_reads_no_other_file(tmp_path):
+    secret = write(tmp_path / "secret.h5", data=pixels(2, 8, 8, 3))
+    raw = tmp_path / "secret.raw"
+    raw.write_bytes(bytes(2 * 8 * 8))
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        layout = h5py.VirtualLayout(shape=(2, 8, 8, 3), dtype="u1")
+        layout[:] = h5py.VirtualSource(str(secret), "data", shape=(2, 8, 8, 3))
+        file.create_virtual_dataset("virtual", layout)
+        place = [(str(raw), 0, h5py.h5f.UNLIMITED)]
+        file.create_dataset("external", (2, 8, 8), "u1", external=place)
+        file["linked"] = h5py.ExternalLink(str(secret), "/data")
+        file["soft"] = h5py.SoftLink("/virtual")
+    message = complaint(lambda: ArraySource(path))
+    for name in ("virtual", "external", "linked", "soft"):
+        assert name in message
+        assert "not" in complaint(lambda name=name: ArraySource(path, array=name))
+    assert complaint(lambda: ArraySource(path, array="linked/data"))
+    with h5py.File(path, "a") as file:
+        file["own"] = pixels(3, 8, 8)
+    assert len(ArraySource(path)) == 3
+
+
+def test_threads_read_one_hdf5_file(tmp_path):
+    data = pixels(40, 8, 8, 3)
+    wrong = []
+    with ArraySource(write(tmp_path / "a.h5", data=data)) as source:
+
+        def read(start):
+            for index in range(start, 40, 4):
+                if not np.array_equal(source.read(index), data[index]):
+                    wrong.append(index)
+
+        threads = [threading.Thread(target=read, args=(start,)) for start in range(4)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+    assert not wrong
+
+
+def test_a_damaged_entry_is_unreadable(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset(
+            "data", data=pixels(4, 8, 8, 3), chunks=(1, 8, 8, 3), fletcher32=True
+        )
+        offset = data.id.get_chunk_info(2).byte_offset
+    broken = bytearray(path.read_bytes())
+    broken[offset] ^= 1
+    path.write_bytes(broken)
+    with ArraySource(path) as source:
+        assert source.read(1).shape == (8, 8, 3)
+        with pytest.raises(Unreadable):
+            source.read(2)
+
+
+def test_the_fingerprint_follows_the_contents(tmp_path):
+    path = write(tmp_path / "a.npz", one=pixels(3, 8, 8), two=pixels(4, 8, 8, 3))
+    one = ArraySource(path, array="one").fingerprint()
+    assert one == ArraySource(path, array="one").fingerprint()
+    assert one != ArraySource(path, array="two").fingerprint()
+    write(path, one=pixels(3, 8, 8), two=pixels(5, 8, 8, 3))
+    assert one != ArraySource(path, array="one").fingerprint()
