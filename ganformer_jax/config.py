@@ -90,8 +90,8 @@ class SynthesisConfig:
     style: bool = True
     """Modulate convolutions with the global latent (StyleGAN2)."""
     stem: Literal["constant", "latent", "latent_dense"] = "constant"
-    """First grid, 4x4 by default: learned, or mapped from the global latent as in a plain GAN (with noise
-    and a bias per channel, or as one dense layer)."""
+    """First grid: learned, or mapped from the global latent as in a plain GAN (with noise and a
+    bias per channel, or as one dense layer)."""
     noise: bool = True
     """Add noise of learned strength after every layer."""
     last_convolution: bool = True

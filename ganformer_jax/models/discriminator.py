@@ -1,4 +1,4 @@
-"""Discriminator: convolutions down to a small grid, minibatch standard deviation, one logit an image.
+"""Discriminator: convolutions down to 4x4 or so, minibatch standard deviation, one logit an image.
 
 The discriminator of StyleGAN2 (arXiv 1912.04958, section 4.1), as GANformer uses it.
 """

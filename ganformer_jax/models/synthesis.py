@@ -96,7 +96,7 @@ class SynthesisLayer(nn.Module):
 
 
 class Stem(nn.Module):
-    """The first grid, 4x4 by default: learned, or mapped from the global latent as in a plain GAN."""
+    """The first grid, such as 4x4: learned, or mapped from the global latent as in a plain GAN."""
 
     config: GeneratorConfig
 
@@ -156,9 +156,8 @@ class SynthesisBlock(nn.Module):
     @property
     def num_layers(self) -> int:
         """Convolutions in this block."""
-        return (1 if self.is_first else 2) + (
-            self.is_last and self.config.synthesis.last_convolution
-        )
+        last = self.is_last and self.config.synthesis.last_convolution
+        return (1 if self.is_first else 2) + last
 
     @nn.compact
     def __call__(

@@ -72,6 +72,10 @@ def _check_without_effect(config: GeneratorConfig) -> None:
         )
 
 
+def _shape(grid: tuple[int, int]) -> str:
+    return f"{grid[0]}x{grid[1]}"
+
+
 def _check_resolution(resolution: int, base_grid: tuple[int, int]) -> None:
     for side in base_grid:
         if not 2 <= side <= 16:
@@ -81,10 +85,12 @@ def _check_resolution(resolution: int, base_grid: tuple[int, int]) -> None:
     longer = max(base_grid)
     doubled = resolution // longer
     if doubled < 2 or resolution % longer or doubled & (doubled - 1):
-        below = longer << max(doubled.bit_length() - 1, 1) if doubled > 0 else 2 * longer
-        wanted = "a power of two" if base_grid == (4, 4) else f"{longer}, doubled, so"
+        below = longer << max(max(doubled, 0).bit_length() - 1, 1)
+        wanted = "a power of two from 8 up"
+        if base_grid != (4, 4):
+            wanted = f"the longer side of generator.base_grid, {longer}, doubled once or more"
         raise UserError(
-            f"generator.resolution is {resolution}; it should be {wanted} from {2 * longer} up, "
+            f"generator.resolution is {resolution}; it should be {wanted}, "
             f"such as {below} or {2 * below}"
         )
 
@@ -111,12 +117,8 @@ def _attended_widths(config: GeneratorConfig) -> dict[str, int]:
     synthesis, mapping = config.synthesis, config.mapping
     smallest, largest = config.attention_resolutions
     grids = [r for r in resolutions(config) if smallest <= r <= largest]
-    widths = {
-        f"channels at {'x'.join(map(str, config.grid_at(r)))}": channels_at(
-            r, synthesis.channel_base, synthesis.channel_max
-        )
-        for r in grids
-    }
+    base, most = synthesis.channel_base, synthesis.channel_max
+    widths = {f"channels at {_shape(config.grid_at(r))}": channels_at(r, base, most) for r in grids}
     if grids and (config.components_attend_components or config.components_attend_image):
         widths["width of w, which components that attend have"] = config.w_size
     if mapping.self_attention and not mapping.shared_width and mapping.num_layers:
@@ -151,7 +153,7 @@ def _check_discriminator(config: DiscriminatorConfig, base_grid: tuple[int, int]
     if added and channels % added:
         raise UserError(
             f"discriminator.minibatch_stddev_channels is {added}, which does not divide the "
-            f"{channels} channels at {'x'.join(map(str, base_grid))}"
+            f"{channels} channels at {_shape(base_grid)}"
         )
 
 
@@ -174,7 +176,7 @@ def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorCo
         if channels_at(generator.resolution, config.channel_base, config.channel_max) < 1:
             raise UserError(
                 f"{name}.channel_base is {config.channel_base}, which leaves no channels at "
-                f"{'x'.join(map(str, generator.image_size))}"
+                f"{_shape(generator.image_size)}"
             )
     if generator.components:
         _check_attention(generator)

@@ -1,8 +1,8 @@
 """Positional encodings of a grid, [height, width, size], x along columns and y along rows.
 
 The longer side spans [-1, 1] and the shorter one has the same step, so that a grid that is not
-square sees the middle rows or columns of the square one. Sinusoids follow arXiv 1706.03762, section 3.5, over these coordinates, as
-in GANformer (arXiv 2103.01209, section 3.1).
+square sees the middle rows or columns of the square one. Sinusoids follow arXiv 1706.03762,
+section 3.5, over these coordinates, as in GANformer (arXiv 2103.01209, section 3.1).
 """
 
 from __future__ import annotations
