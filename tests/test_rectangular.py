@@ -1,11 +1,14 @@
 """Images that are not square: shapes, positions, carried assignments, training, pictures, files."""
 
 import dataclasses
+import io
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
 from tiny import tiny_config, tiny_generator
 
 from ganformer_jax import (
@@ -23,7 +26,7 @@ from ganformer_jax.cli.run_data import Data
 from ganformer_jax.config import Config, GeneratorConfig
 from ganformer_jax.config_files import from_dict, to_dict
 from ganformer_jax.convert.export import save_generator
-from ganformer_jax.data.batches import open_dataset
+from ganformer_jax.data.batches import DatasetSource, open_dataset, train_batches
 from ganformer_jax.evaluate.path_length import _images
 from ganformer_jax.metrics.sliced_wasserstein import sliced_wasserstein
 from ganformer_jax.nn.attention import assignments, upsample_assignments
@@ -230,9 +233,24 @@ def test_shapes_that_can_be_made(base_grid, resolution, size):
 
 def test_scenes_are_square(tmp_path):
     with pytest.raises(UserError, match="scenes are square, not 4x8; give data.name or a square"):
-        Data(rectangular()).open("train")
+        Data(rectangular())
     with pytest.raises(UserError, match="scenes are square, not 4x8"):
         open_dataset("scenes", tmp_path, size=(4, 8))
+
+
+def test_pictures_are_read_at_their_height_and_width():
+    picture = tfds.features.Image(shape=(4, 8, 3), encoding_format="png")
+    features = tfds.features.FeaturesDict({"image": picture})
+    image = np.random.default_rng(0).integers(0, 256, (4, 8, 3), np.uint8)
+    png = io.BytesIO()
+    Image.fromarray(image).save(png, "PNG")
+    records = [features.serialize_example({"image": io.BytesIO(png.getvalue())})] * 2
+    source = DatasetSource("mine", records, features, (4, 8), 3, 0)
+    batch = next(train_batches(source, batch_size=2, seed=0, threads=0))
+    np.testing.assert_array_equal(batch["images"], np.stack([image] * 2))
+    turned = dataclasses.replace(source, size=(8, 4))
+    with pytest.raises(UserError, match="mine holds images of shape 4x8x3, not 8x4x3"):
+        turned[0]
 
 
 def test_sliced_wasserstein_halves_until_the_shorter_side_is_small():

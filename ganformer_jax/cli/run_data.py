@@ -22,10 +22,20 @@ BATCH = 32
 
 
 class Data:
-    """The data of a run, opened (and for scenes made) when first asked for."""
+    """The data of a run, opened (and for scenes made) when first asked for.
+
+    Raises:
+      UserError: if the data is scenes, which are square, and the generator's images are not.
+    """
 
     def __init__(self, config: Config):
         self.config = config
+        height, width = config.generator.image_size
+        if config.data.name == "scenes" and height != width:
+            raise UserError(
+                f"scenes are square, not {height}x{width}; give data.name or a square "
+                "generator.base_grid"
+            )
 
     @functools.cached_property
     def folder(self) -> str:
@@ -33,12 +43,6 @@ class Data:
         data = self.config.data
         if data.name != "scenes":
             return data.name
-        height, width = self.config.generator.image_size
-        if height != width:
-            raise UserError(
-                f"scenes are square, not {height}x{width}; give data.name or a square "
-                "generator.base_grid"
-            )
         from ganformer_jax.data.scenes_dataset import prepare_scenes
 
         builder = prepare_scenes(
