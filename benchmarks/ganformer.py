@@ -97,7 +97,7 @@ def loader_milliseconds(config: Config, batches: int = 50) -> float:
         png = io.BytesIO()
         Image.fromarray(picture).save(png, "PNG")
         records.append(features.serialize_example({"image": io.BytesIO(png.getvalue())}))
-    source = DatasetSource("benchmark", records, features, size, 3, 0)
+    source = DatasetSource("benchmark", records, features, (size, size), 3, 0)
     left = train_batches(
         source, batch_size=config.train.batch_size, seed=0, threads=config.data.threads
     )

@@ -90,8 +90,8 @@ class SynthesisConfig:
     style: bool = True
     """Modulate convolutions with the global latent (StyleGAN2)."""
     stem: Literal["constant", "latent", "latent_dense"] = "constant"
-    """First 4x4 grid: learned, or mapped from the global latent as in a plain GAN (with noise
-    and a bias per channel, or as one dense layer)."""
+    """First grid: learned, or mapped from the global latent as in a plain GAN (with noise and a
+    bias per channel, or as one dense layer)."""
     noise: bool = True
     """Add noise of learned strength after every layer."""
     last_convolution: bool = True
@@ -105,7 +105,12 @@ class GeneratorConfig:
     """Generator: mapping network, synthesis network and the attention between them."""
 
     resolution: int = 256
-    """Height and width of the image, a power of two from 8 up."""
+    """Longer side of the image: that of `base_grid`, doubled one or more times. A square one is a
+    power of two from 8 up."""
+    base_grid: tuple[int, int] = (4, 4)
+    """Height and width of the first grid, 2 to 16 each. The image is this grid doubled until its
+    longer side is `resolution`: 4, 8 and 64 make images 32 high and 64 wide. Whatever is named or
+    chosen by a resolution means the longer side of a grid."""
     image_channels: int = 3
     """Colour channels."""
     components: int = 16
@@ -133,6 +138,17 @@ class GeneratorConfig:
     positions: PositionConfig = PositionConfig()
     mapping: MappingConfig = MappingConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the image."""
+        return self.grid_at(self.resolution)
+
+    def grid_at(self, resolution: int) -> tuple[int, int]:
+        """Height and width of the grid whose longer side is `resolution`."""
+        height, width = self.base_grid
+        longer = max(height, width)
+        return height * resolution // longer, width * resolution // longer
 
     @property
     def num_latents(self) -> int:

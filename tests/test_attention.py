@@ -153,7 +153,7 @@ def test_assignments_are_shares_of_each_component():
     shares = assignments(probabilities)
     assert shares.shape == (2, 1, 3, 16)
     np.testing.assert_allclose(shares.sum(-1), 1.0, atol=1e-5)
-    carried = upsample_assignments(shares, 64)
+    carried = upsample_assignments(shares, (8, 8))
     np.testing.assert_allclose(carried.sum(-1), 1.0, atol=1e-5)
     grid, small = carried.reshape(2, 1, 3, 8, 8), shares.reshape(2, 1, 3, 4, 4)
     np.testing.assert_allclose(grid[..., 1::2, ::2], small / 4, atol=1e-6)
@@ -168,7 +168,7 @@ def test_carried_centroids_are_means_of_the_queries_assigned():
     p = variables["params"]
     query, shared = dense(p["queries"], x), dense(p["query_positions"], x_position)
     elements = np.concatenate([query, np.broadcast_to(shared, query.shape)], -1)
-    means = np.asarray(upsample_assignments(coarse, PIXELS))[:, 0] @ elements
+    means = np.asarray(upsample_assignments(coarse, (4, 4)))[:, 0] @ elements
     scores = (elements * np.asarray(p["score_weights_0"])[0]) @ means.swapaxes(1, 2)
     np.testing.assert_allclose(maps[:, 0], softmax(scores / math.sqrt(CHANNELS)), atol=1e-5)
 

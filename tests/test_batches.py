@@ -32,7 +32,7 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def source(data_dir):
-    return open_dataset("scenes", data_dir, resolution=32)
+    return open_dataset("scenes", data_dir, size=(32, 32))
 
 
 class Labelled(tfds.core.GeneratorBasedBuilder):
@@ -66,7 +66,7 @@ def labelled_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def labelled(labelled_dir):
-    return open_dataset(labelled_dir, labelled_dir, resolution=8)
+    return open_dataset(labelled_dir, labelled_dir, size=(8, 8))
 
 
 def take(source, count, **options):
@@ -82,7 +82,7 @@ def one_line(raised) -> str:
 
 @pytest.mark.parametrize("split,start,count", [("train", 0, COUNT), ("test", 2**31, HELD_OUT)])
 def test_stored_scenes_equal_the_renderer(data_dir, split, start, count):
-    source = open_dataset("scenes", data_dir, resolution=32, split=split)
+    source = open_dataset("scenes", data_dir, size=(32, 32), split=split)
     assert len(source) == count
     rendered = render_batch(np.arange(start, start + 64, dtype=np.uint32), 3, 32)
     for index in range(min(count, 64)):
@@ -101,11 +101,11 @@ def test_stored_scenes_equal_the_renderer(data_dir, split, start, count):
 
 
 def test_train_and_test_are_disjoint_and_test_does_not_depend_on_count(data_dir, tmp_path):
-    train = held_out_images(open_dataset("scenes", data_dir, resolution=32), COUNT)
-    test = held_out_images(open_dataset("scenes", data_dir, resolution=32, split="test"), HELD_OUT)
+    train = held_out_images(open_dataset("scenes", data_dir, size=(32, 32)), COUNT)
+    test = held_out_images(open_dataset("scenes", data_dir, size=(32, 32), split="test"), HELD_OUT)
     assert not {image.tobytes() for image in train} & {image.tobytes() for image in test}
     prepare_scenes(tmp_path, 32, 2, 4, seed=3)
-    other = open_dataset("scenes", tmp_path, resolution=32, split="test")
+    other = open_dataset("scenes", tmp_path, size=(32, 32), split="test")
     np.testing.assert_array_equal(held_out_images(other, 4), test[:4])
     assert HELD_OUT_START >= 2**31
 
@@ -142,9 +142,9 @@ def test_an_interrupted_preparation_leaves_no_dataset_and_can_be_repeated(tmp_pa
     debris.mkdir(parents=True)
     (debris / "dataset_info.json").write_text("{}")
     with pytest.raises(UserError, match="no scenes at 32x32"):
-        open_dataset("scenes", tmp_path, resolution=32)
+        open_dataset("scenes", tmp_path, size=(32, 32))
     prepare_scenes(tmp_path, 32, 2, 1)
-    assert len(open_dataset("scenes", tmp_path, resolution=32)) == 2
+    assert len(open_dataset("scenes", tmp_path, size=(32, 32))) == 2
 
 
 def test_a_builder_without_a_config_has_the_defaults(tmp_path):
@@ -193,12 +193,12 @@ def test_a_disk_that_fills_up_while_writing(data_dir, tmp_path):
 @pytest.mark.parametrize(
     "dataset,options,words",
     [
-        ("scenes", {"resolution": 64}, "no scenes at 64x64"),
-        ("scenes", {"resolution": 32, "split": "validation"}, "it has: train, test"),
-        ("scenes", {"resolution": 32, "split": "train[:0]"}, "is empty"),
-        ("scenes", {"resolution": 32, "channels": 1}, "32x32x3, not 32x32x1"),
-        ("no_such_data", {"resolution": 32}, "no dataset 'no_such_data'"),
-        (".", {"resolution": 32}, "no dataset_info.json"),
+        ("scenes", {"size": (64, 64)}, "no scenes at 64x64"),
+        ("scenes", {"size": (32, 32), "split": "validation"}, "it has: train, test"),
+        ("scenes", {"size": (32, 32), "split": "train[:0]"}, "is empty"),
+        ("scenes", {"size": (32, 32), "channels": 1}, "32x32x3, not 32x32x1"),
+        ("no_such_data", {"size": (32, 32)}, "no dataset 'no_such_data'"),
+        (".", {"size": (32, 32)}, "no dataset_info.json"),
     ],
 )
 def test_datasets_that_cannot_be_opened(data_dir, dataset, options, words):
@@ -211,9 +211,9 @@ def test_two_sets_of_scenes_must_be_told_apart(tmp_path, data_dir):
     shutil.copytree(data_dir, tmp_path / "two")
     prepare_scenes(tmp_path / "two", 32, 2, 1, seed=4)
     with pytest.raises(UserError, match="several sets of scenes"):
-        open_dataset("scenes", tmp_path / "two", resolution=32)
+        open_dataset("scenes", tmp_path / "two", size=(32, 32))
     folder = next((tmp_path / "two").glob("scenes/*seed4/*"))
-    assert len(open_dataset(folder, tmp_path, resolution=32)) == 2
+    assert len(open_dataset(folder, tmp_path, size=(32, 32))) == 2
 
 
 def test_labels_are_one_hot_and_follow_their_images(labelled):
@@ -288,7 +288,7 @@ def test_requests_that_cannot_be_met(source):
 
 def test_a_prepared_folder_says_how_large_its_images_are(data_dir, labelled_dir):
     found = open_folder(next(data_dir.rglob("dataset_info.json")).parent, "test")
-    assert len(found) == HELD_OUT and found.resolution == 32
+    assert len(found) == HELD_OUT and found.size == (32, 32)
     with pytest.raises(UserError, match="does not say how large its images are"):
         open_folder(labelled_dir, "train")
 

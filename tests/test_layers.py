@@ -90,7 +90,7 @@ def test_noise_modes():
 
 def test_sinusoids_of_two_directions_are_laid_out_by_axis():
     size, width = 5, 8
-    encoding = positions.sinusoidal(size, width)
+    encoding = positions.sinusoidal(size, size, width)
     coordinate = np.linspace(-1, 1, size)
     for row in range(size):
         for column in range(size):
@@ -109,7 +109,7 @@ def test_sinusoids_of_two_directions_are_laid_out_by_axis():
     ],
 )
 def test_trained_positions(kind, directions, names):
-    module = positions.GridPositions(4, 8, kind, directions)
+    module = positions.GridPositions(4, 4, 8, kind, directions)
     variables = module.init(jax.random.key(0))
     assert set(variables["params"]) == names
     encoding = module.apply(variables).reshape(4, 4, 8)
@@ -125,4 +125,4 @@ def test_trained_positions(kind, directions, names):
 
 def test_positions_refuse_widths_their_directions_do_not_divide():
     with pytest.raises(ValueError, match="width 10 need a multiple of 2 x 2 directions"):
-        positions.sinusoidal(4, 10)
+        positions.sinusoidal(4, 4, 10)

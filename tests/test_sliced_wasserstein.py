@@ -248,9 +248,9 @@ def test_constant_images_give_a_finite_distance():
         (textures(0, 4), textures(0, 3), "as many fake as real"),
         (textures(0, 4).astype(np.float32), textures(0, 4), "must be uint8"),
         (textures(0, 4)[0], textures(0, 4)[0], "must be uint8"),
-        (textures(0, 4)[:, :24, :24], textures(0, 4)[:, :24, :24], "square with side"),
-        (textures(0, 4)[:, :16], textures(0, 4)[:, :16], "square with side"),
-        (textures(0, 4, 8), textures(0, 4, 8), "square with side"),
+        (textures(0, 4, 33), textures(0, 4, 33), "halve evenly"),
+        (textures(0, 4)[:, :12], textures(0, 4)[:, :12], "sides of 16 or more"),
+        (textures(0, 4, 8), textures(0, 4, 8), "sides of 16 or more"),
     ],
 )
 def test_wrong_sets_raise(real, fake, message):

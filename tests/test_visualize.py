@@ -173,7 +173,7 @@ def test_attention_figure_refuses_what_does_not_match():
     images = np.zeros((2, 8, 8, 3), np.uint8)
     with pytest.raises(ValueError, match="as many attention maps"):
         attention_grid(images, quadrants(8)[None])
-    with pytest.raises(ValueError, match="square"):
+    with pytest.raises(ValueError, match="of one shape"):
         attention_grid(images[:, :4], np.stack([quadrants(8)] * 2))
 
 

@@ -56,8 +56,8 @@ def draw_curve(workdir: pathlib.Path, now: Snapshot) -> Mapping[str, float]:
 
 def attention_figure(samples: Samples, rows: int) -> np.ndarray:
     """Draws the attention of the first samples: heads and layers of the finest grid, averaged."""
-    finest = max(layer.shape[-1] for layer in samples.attention)
-    maps = [jnp.asarray(layer[:rows]) for layer in samples.attention if layer.shape[-1] == finest]
+    finest = max(layer.shape[-2:] for layer in samples.attention)
+    maps = [jnp.asarray(layer[:rows]) for layer in samples.attention if layer.shape[-2:] == finest]
     stacked = np.asarray(stack_attention(maps, finest))
     return visualize.attention_grid(samples.images[:rows], visualize.reduce_attention(stacked))
 

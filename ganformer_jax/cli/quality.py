@@ -34,7 +34,7 @@ class Quality:
     def __init__(self, config: Config, data: Data):
         self.config, self.data = config, data
         self.readers: Readers | None = None
-        small = config.generator.resolution < COARSEST
+        small = min(config.generator.image_size) < COARSEST
         asked = parse_requests(config.train.metrics, config.train.metric_images)
         self.requests = [r for r in asked if not (small and r.kind == "swd")]
         _check(asked)

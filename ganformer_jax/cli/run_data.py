@@ -22,10 +22,20 @@ BATCH = 32
 
 
 class Data:
-    """The data of a run, opened (and for scenes made) when first asked for."""
+    """The data of a run, opened (and for scenes made) when first asked for.
+
+    Raises:
+      UserError: if the data is scenes, which are square, and the generator's images are not.
+    """
 
     def __init__(self, config: Config):
         self.config = config
+        height, width = config.generator.image_size
+        if config.data.name == "scenes" and height != width:
+            raise UserError(
+                f"scenes are square, not {height}x{width}; give data.name or a square "
+                "generator.base_grid"
+            )
 
     @functools.cached_property
     def folder(self) -> str:
@@ -45,12 +55,12 @@ class Data:
 
     @functools.cache  # noqa: B019 - lives as long as the process
     def open(self, split: str) -> DatasetSource:
-        """Opens a split at the generator's resolution."""
+        """Opens a split at the size of the generator's images."""
         generator = self.config.generator
         source = open_dataset(
             self.folder,
             self.config.data.directory,
-            resolution=generator.resolution,
+            size=generator.image_size,
             split=split,
             channels=generator.image_channels,
         )
@@ -87,14 +97,14 @@ class Data:
 
 
 def open_folder(folder: pathlib.Path, split: str) -> DatasetSource:
-    """Opens a split of a prepared dataset, of square images, by its folder alone."""
+    """Opens a split of a prepared dataset, of images of one size, by its folder alone."""
     import tensorflow_datasets as tfds
 
     features: Any = tfds.builder_from_directory(folder).info.features
     shape = features["image"].shape if features and "image" in features else None
-    if not shape or not shape[0] or not shape[-1]:
+    if not shape or not all(shape):
         raise UserError(f"{folder} does not say how large its images are")
-    return open_dataset(folder, folder, resolution=shape[0], split=split, channels=shape[-1])
+    return open_dataset(folder, folder, size=shape[:2], split=split, channels=shape[-1])
 
 
 def dataset_images(source: DatasetSource) -> Numbered:

@@ -31,7 +31,10 @@ def checked_generator(config: GeneratorConfig) -> GeneratorConfig:
     """
     config = checked_types(config)
     attention, mapping = config.attention, config.mapping
-    checked_images(config.resolution, config.image_channels, config.label_size)
+    for side in config.base_grid:
+        check_range("generator.base_grid", side, 2, 16)
+    longer = max(config.base_grid)
+    checked_images(config.resolution, config.image_channels, config.label_size, longer)
     check_range("generator.components", config.components, 0, 4096)
     check_range("generator.latent_size", config.latent_size, 1, 1 << 20)
     check_range("generator.intermediate_size", config.intermediate_size, 1, 1 << 20)
@@ -58,17 +61,19 @@ def checked_discriminator(config: DiscriminatorConfig) -> DiscriminatorConfig:
     return config
 
 
-def checked_images(resolution: int, colours: int, classes: int) -> None:
-    """Checks what both networks are told of the images.
+def checked_images(resolution: int, colours: int, classes: int, longer: int = 4) -> None:
+    """Checks what both networks are told of the images, and the longer side of the base grid.
 
     Raises:
         UserError: which names what is out of range.
     """
     if not all(type(value) is int for value in (resolution, colours, classes)):
         raise UserError("resolution, channels and classes must be integers")
-    check_range("resolution", resolution, 4, 4096)
-    if resolution & (resolution - 1):
-        raise UserError(f"resolution is {resolution}; it should be a power of two")
+    check_range("resolution", resolution, longer, 4096)
+    doubled = resolution // longer
+    if resolution % longer or doubled & (doubled - 1):
+        wanted = "a power of two" if longer == 4 else f"{longer}, doubled"
+        raise UserError(f"resolution is {resolution}; it should be {wanted}")
     check_range("image channels", colours, 1, 16)
     check_range("classes", classes, 0, 1 << 20)
 

@@ -262,7 +262,7 @@ def _slopes(state_dict: Mapping[str, Any], directions: int) -> Leaves:
             if np.ndim(value) != 3 or np.shape(value)[:2] != (size, size) or not np.size(value):
                 raise ConversionError(f"{name} has shape {np.shape(value)}, not {size}x{size}")
             grid = np.asarray(value, np.float64)
-            position = grid_directions(size, directions).astype(np.float64)
+            position = grid_directions(size, size, directions).astype(np.float64)
             parts = grid.reshape(size * size, directions, -1)
             flat = position.reshape(size * size, directions)
             farthest = np.abs(flat).argmax(0)

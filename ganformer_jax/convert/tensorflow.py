@@ -307,6 +307,7 @@ def _defaults(config: GeneratorConfig, template: Mapping[str, Any]) -> Leaves:
     defaults: Leaves = {"moments/w_average": np.zeros(config.w_size, np.float32)}
     for path, leaf in flatten(template).items():
         if path.endswith("/positions/grid"):
-            size, _, width = leaf.shape
-            defaults[path] = np.asarray(sinusoidal(size, width, config.positions.directions))
+            height, width, size = leaf.shape
+            directions = config.positions.directions
+            defaults[path] = np.asarray(sinusoidal(height, width, size, directions))
     return defaults

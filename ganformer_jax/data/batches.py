@@ -31,7 +31,7 @@ class DatasetSource:
         name: of the dataset and split, for messages.
         records: the serialised examples, by index.
         features: the TFDS features of an example.
-        resolution: height and width of every image in pixels.
+        size: height and width of every image in pixels.
         channels: 1 for gray, 3 for colour.
         label_count: number of classes; 0 where there is no ``label``.
     """
@@ -39,7 +39,7 @@ class DatasetSource:
     name: str
     records: Any
     features: tfds.features.FeaturesDict
-    resolution: int
+    size: tuple[int, int]
     channels: int
     label_count: int
 
@@ -53,10 +53,10 @@ class DatasetSource:
             ``images``: uint8 [H, W, C]; ``labels``: float32 [label_count], one-hot.
 
         Raises:
-            UserError: if the stored image has another resolution.
+            UserError: if the stored image has another size.
         """
         example = _decode(self._trained_on, self.records[index])
-        _check_shape(self.name, example["image"].shape, self.resolution, self.channels)
+        _check_shape(self.name, example["image"].shape, self.size, self.channels)
         labels = np.zeros(self.label_count, np.float32)
         if self.label_count:
             labels[example["label"]] = 1.0
@@ -81,7 +81,7 @@ def open_dataset(
     dataset: str | os.PathLike,
     data_dir: str | os.PathLike,
     *,
-    resolution: int,
+    size: tuple[int, int],
     split: str = "train",
     channels: int = 3,
 ) -> DatasetSource:
@@ -91,7 +91,7 @@ def open_dataset(
         dataset: ``"scenes"``; or a folder prepared by TFDS (the one with dataset_info.json); or
             the name of a TFDS dataset prepared in ``data_dir``.
         data_dir: folder of prepared datasets.
-        resolution: height and width of the images in pixels.
+        size: height and width of the images in pixels; those of scenes are the same.
         split: as TFDS names it, slices such as ``"train[:90%]"`` included.
         channels: 1 or 3.
 
@@ -99,7 +99,7 @@ def open_dataset(
         UserError: if the dataset or split is absent or empty, is not stored as ArrayRecord, has
             no uint8 ``image``, or has images of another shape.
     """
-    builder = _find_builder(os.fspath(dataset), Path(data_dir), resolution)
+    builder = _find_builder(os.fspath(dataset), Path(data_dir), size)
     name = f"{builder.name} ({split})"
     features = builder.info.features
     records = _open_split(builder, split)
@@ -110,7 +110,7 @@ def open_dataset(
         raise UserError(f"{name}: the 'image' feature must be uint8 pictures, it is {image}")
     label = features["label"] if "label" in features else None
     label_count = label.num_classes if isinstance(label, tfds.features.ClassLabel) else 0
-    source = DatasetSource(name, records, features, resolution, channels, label_count or 0)
+    source = DatasetSource(name, records, features, size, channels, label_count or 0)
     _ = source[0]  # the declared shape may be unknown, so look at a picture
     return source
 
@@ -185,10 +185,10 @@ def _mirror_half(
     return {**item, "images": item["images"][:, ::-1]}
 
 
-def _find_builder(dataset: str, data_dir: Path, resolution: int) -> tfds.core.DatasetBuilder:
+def _find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> tfds.core.DatasetBuilder:
     """Raises UserError, with what to do, unless there is exactly one match."""
     if dataset == "scenes":
-        dataset = os.fspath(_find_scenes(data_dir, resolution))
+        dataset = os.fspath(_find_scenes(data_dir, size))
     if (Path(dataset) / "dataset_info.json").is_file():
         return tfds.builder_from_directory(dataset)
     if Path(dataset).is_dir():
@@ -207,8 +207,11 @@ def _find_builder(dataset: str, data_dir: Path, resolution: int) -> tfds.core.Da
     return builder
 
 
-def _find_scenes(data_dir: Path, resolution: int) -> Path:
-    """The folder of the one prepared set of scenes at this resolution."""
+def _find_scenes(data_dir: Path, size: tuple[int, int]) -> Path:
+    """The folder of the one prepared set of scenes of this size."""
+    resolution = max(size)
+    if min(size) != resolution:
+        raise UserError(f"scenes are square, not {size[0]}x{size[1]}; use a dataset of your own")
     found = sorted(data_dir.glob(f"scenes/{resolution}px_*/*/dataset_info.json"))
     folders = [path.parent for path in found if "incomplete" not in path.parent.name]
     if not folders:
@@ -241,11 +244,11 @@ def _open_split(builder: Any, split: str) -> Any:
         ) from error
 
 
-def _check_shape(name: str, shape: tuple[int, ...], resolution: int, channels: int) -> None:
-    if shape != (resolution, resolution, channels):
+def _check_shape(name: str, shape: tuple[int, ...], size: tuple[int, int], channels: int) -> None:
+    if shape != (*size, channels):
         raise UserError(
             f"{name} holds images of shape {'x'.join(map(str, shape))}, not "
-            f"{resolution}x{resolution}x{channels}; prepare it again or change the resolution"
+            f"{size[0]}x{size[1]}x{channels}; prepare it again or change the resolution"
         )
 
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def component_segments(
     attention_NxKxNxHxW: Float[np.ndarray, "n components heads height width"], side: int
-) -> Int[np.ndarray, "n side side"]:
+) -> Int[np.ndarray, "n side across"]:
     """The component that each pixel attends to most, heads averaged, pixels repeated to a side."""
     strongest = np.asarray(attention_NxKxNxHxW).mean(2).argmax(1)
-    factor = side // strongest.shape[-1]
+    factor = side // strongest.shape[-2]
     return strongest.repeat(factor, 1).repeat(factor, 2)
 
 

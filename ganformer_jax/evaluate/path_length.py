@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 LARGEST = 256
-"""Pixels a side that LPIPS sees; larger images are averaged down to it, as published."""
+"""Most pixels a side that LPIPS sees; larger images are halved until they fit, as published."""
 
 
 def perceptual_path_length(
@@ -107,7 +108,7 @@ def _images(generator: Generator, variables: Mapping[str, Any], w_BxKxW: jax.Arr
     made = generator.apply(variables, w_BxKxLxW, noise="const", method="synthesize")
     assert isinstance(made, tuple)
     images = jnp.broadcast_to(made[0], (*made[0].shape[:3], 3))
-    factor = max(1, images.shape[1] // LARGEST)
     batch, height, width, colours = images.shape
+    factor = 1 << (math.ceil(max(height, width) / LARGEST) - 1).bit_length()
     blocks = images.reshape(batch, height // factor, factor, width // factor, factor, colours)
     return blocks.mean((2, 4))

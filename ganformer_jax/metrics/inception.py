@@ -53,7 +53,10 @@ def _resize_axis(images_BxHxWxC: jax.Array, axis: int, side: int) -> jax.Array:
 def prepare(
     images_BxHxWx3: UInt8[Array, "batch height width 3"],
 ) -> Float[Array, "batch 299 299 3"]:
-    """Brings pictures in 0..255, of any size, to the size and range that the network sees."""
+    """Brings pictures in 0..255, of any size, to the size and range that the network sees.
+
+    As in the published FID, pictures that are not square are stretched to a square.
+    """
     return (resize_as_tensorflow_1(images_BxHxWx3.astype(jnp.float32)) - 128) / 128
 
 

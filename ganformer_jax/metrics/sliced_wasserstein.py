@@ -3,7 +3,8 @@
 T. Karras, T. Aila, S. Laine, J. Lehtinen, "Progressive Growing of GANs for Improved Quality,
 Stability, and Variation", ICLR 2018 (arXiv 1710.10196), section 5. It needs no pretrained
 network: small distances on the 16x16 level say that large-scale structure is alike, small
-distances on the finest level that edges and noise are.
+distances on the finest level that edges and noise are. Levels halve until the shorter side is the
+coarsest, 16 to 31 pixels: 16x16 of images of 64x64, 16x32 of 64x128, 24x32 of 192x256.
 
 Bottom-up: pyramid, descriptors, distance between descriptors, distance between images.
 """
@@ -20,7 +21,7 @@ import numpy as np
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Key, UInt8
 
-COARSEST = 16  # side of the last pyramid level, pixels
+COARSEST = 16  # shorter side of the last pyramid level, pixels, or less than twice as much
 PATCH = 7  # side of a descriptor, pixels
 BINS = 1 << 14  # of the histograms that distances are integrated on
 _TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
@@ -217,7 +218,7 @@ def _level_distance(
 
 
 def _resolutions(real_BxHxWxC: np.ndarray, fake_BxHxWxC: np.ndarray) -> list[int]:
-    """Lists the sides of the pyramid levels, finest first, or says what is wrong."""
+    """Lists the longer sides of the pyramid levels, finest first, or says what is wrong."""
     for name, images in (("real", real_BxHxWxC), ("fake", fake_BxHxWxC)):
         if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
             raise ValueError(
@@ -231,10 +232,13 @@ def _resolutions(real_BxHxWxC: np.ndarray, fake_BxHxWxC: np.ndarray) -> list[int
             f"got {list(real_BxHxWxC.shape)} real and {list(fake_BxHxWxC.shape)} fake"
         )
     height, width = real_BxHxWxC.shape[1:3]
-    halvings = max(height // COARSEST, 1).bit_length() - 1
-    if height != width or height != COARSEST << halvings:
-        raise ValueError(f"images must be square with side 16, 32, 64, ...: got {height}x{width}")
-    return [height >> i for i in range(halvings + 1)]
+    halvings = max(min(height, width) // COARSEST, 1).bit_length() - 1
+    if min(height, width) < COARSEST or (height | width) % (1 << halvings):
+        raise ValueError(
+            f"images must have sides of {COARSEST} or more that halve evenly until the shorter "
+            f"one is below {2 * COARSEST}: got {height}x{width}"
+        )
+    return [max(height, width) >> i for i in range(halvings + 1)]
 
 
 def sliced_wasserstein(
@@ -255,7 +259,7 @@ def sliced_wasserstein(
     whatever the batch size.
 
     Args:
-      real_BxHxWxC: uint8 images in 0..255, square, with side 16, 32, 64, ...
+      real_BxHxWxC: uint8 images in 0..255, whose sides halve evenly until the shorter is 16 to 31.
       fake_BxHxWxC: as many generated images of the same size.
       key: draws places of descriptors, the same for the i-th real and the i-th fake image, and
         directions of projections.
@@ -267,11 +271,11 @@ def sliced_wasserstein(
       batch_size: images whose pyramids are held in memory at once.
 
     Returns:
-      `{"swd_<side>": ...}` for each level from the finest to 16x16, and their mean as "swd";
-      all times 1,000, as in the paper, so 0 is best.
+      `{"swd_<side>": ...}` for each level from the finest to the coarsest, by its longer side, and
+      their mean as "swd"; all times 1,000, as in the paper, so 0 is best.
 
     Raises:
-      ValueError: if the sets differ in shape, are not uint8, or are not square of such a side,
+      ValueError: if the sets differ in shape, are not uint8, or have other sides,
         or an option is out of range.
     """
     real, fake = np.asarray(real_BxHxWxC), np.asarray(fake_BxHxWxC)

@@ -53,7 +53,7 @@ class AttentionLayer(nn.Module):
         config, attention = self.config, self.config.attention
         batch, height, width, channels = x_BxHxWxC.shape
         x = x_BxHxWxC.reshape(batch, height * width, channels)
-        grid = self._grid_positions(height)
+        grid = self._grid_positions(height, width)
         kmeans = None
         if attention.kmeans_iterations:
             kmeans = KMeans(
@@ -77,6 +77,7 @@ class AttentionLayer(nn.Module):
             grid,
             call.position_TxP,
             carried_BxNxTxG=carried.assignments_BxNxTxF,
+            grid=(height, width),
             mask_BxT=call.mask_BxT,
             train=call.train,
         )
@@ -85,11 +86,11 @@ class AttentionLayer(nn.Module):
         maps = jnp.transpose(maps, (0, 4, 1, 2, 3))
         return x.reshape(x_BxHxWxC.shape), maps, Carried(updated, shares)
 
-    def _grid_positions(self, size: int) -> Array:
+    def _grid_positions(self, height: int, width: int) -> Array:
         positions = self.config.positions
-        width = positions.size or self.config.w_size
+        shape = height, width, positions.size or self.config.w_size
         module = GridPositions(
-            size, width, positions.kind, positions.directions, positions.init, name="positions"
+            *shape, positions.kind, positions.directions, positions.init, name="positions"
         )
         return module()
 

@@ -1,4 +1,4 @@
-"""Discriminator: convolutions down to 4x4, minibatch standard deviation, one logit an image.
+"""Discriminator: convolutions down to 4x4 or so, minibatch standard deviation, one logit an image.
 
 The discriminator of StyleGAN2 (arXiv 1912.04958, section 4.1), as GANformer uses it.
 """
@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganformer_jax.config import DiscriminatorConfig
-from ganformer_jax.models.synthesis import RESIDUAL_GAIN, STEM_RESOLUTION, channels_at
+from ganformer_jax.models.synthesis import RESIDUAL_GAIN, channels_at
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.layers import EqualizedConvolution, EqualizedDense, minibatch_stddev
 
@@ -57,9 +57,15 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images, and labels if it is conditional, to a logit: high for real, low for generated."""
+    """Images, and labels if it is conditional, to a logit: high for real, low for generated.
+
+    Attributes:
+        config: The discriminator.
+        base_grid: Height and width of the last grid: those of the generator's first one.
+    """
 
     config: DiscriminatorConfig
+    base_grid: tuple[int, int] = (4, 4)
 
     @nn.compact
     def __call__(
@@ -70,21 +76,23 @@ class Discriminator(nn.Module):
         """Judge images.
 
         Args:
-            images_BxHxWxC: Images in [-1, 1], square, of a power of two from 8 up.
+            images_BxHxWxC: Images in [-1, 1], of the shape of the base grid, doubled.
             labels_BxL: One-hot labels; the logit is then the one of the class (Mescheder et al.
                 2018, arXiv 1801.04406). None, or a width of 0, for none.
 
         Returns:
-            Logits, float32; and a dict with `features`, the 4x4 grid before the last layers.
+            Logits, float32; and a dict with `features`, the base grid before the last layers.
 
         Raises:
-            ValueError: The batch is not a multiple of the minibatch stddev group.
+            ValueError: The batch is not a multiple of the minibatch stddev group, or the images
+                are not the base grid doubled.
         """
         config = self.config
         skip, image = config.architecture == "skip", images_BxHxWxC
-        resolution = images_BxHxWxC.shape[1]
+        self._check_size(*image.shape[1:3])
+        resolution = max(image.shape[1:3])
         x = self._read_image(image, None, resolution)
-        while resolution > STEM_RESOLUTION:
+        while resolution > max(self.base_grid):
             channels = self._channels(resolution), self._channels(resolution // 2)
             x = DiscriminatorBlock(config, *channels, name=f"block_{resolution}")(x)
             resolution //= 2
@@ -92,6 +100,14 @@ class Discriminator(nn.Module):
                 image = resample.downsample(image, config.resample_filter)
                 x = self._read_image(image, x, resolution)
         return self._judge(x, labels_BxL), {"features": x}
+
+    def _check_size(self, height: int, width: int) -> None:
+        rows, columns = self.base_grid
+        doubled = height // rows
+        if (height, width) != (rows * doubled, columns * doubled) or doubled.bit_count() != 1:
+            raise ValueError(
+                f"images of {height}x{width} are not the base grid, {rows}x{columns}, doubled"
+            )
 
     def _channels(self, resolution: int) -> int:
         return channels_at(resolution, self.config.channel_base, self.config.channel_max)
@@ -104,7 +120,7 @@ class Discriminator(nn.Module):
         y = layer(image.astype(self.config.dtype))
         return y if x is None else x + y
 
-    def _judge(self, x: Float[Array, "b 4 4 c"], labels_BxL: Array | None) -> Array:
+    def _judge(self, x: Float[Array, "b h w c"], labels_BxL: Array | None) -> Array:
         config, channels = self.config, x.shape[-1]
         if config.minibatch_stddev_channels:
             x = minibatch_stddev(x, config.minibatch_stddev_group, config.minibatch_stddev_channels)

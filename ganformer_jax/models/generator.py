@@ -139,26 +139,27 @@ class Generator(nn.Module):
 
 
 def stack_attention(
-    maps: Sequence[Float[Array, "b t n h w"]], resolution: int
-) -> Float[Array, "b t l n res res"]:
+    maps: Sequence[Float[Array, "b t n h w"]], resolution: int | tuple[int, int]
+) -> Float[Array, "b t l n height width"]:
     """Attention maps of all layers at one resolution, by repeating pixels.
 
     Args:
         maps: `out["attention"]` of a generator, [B, components, heads, H, W] each.
-        resolution: Height and width to bring them to, a multiple of each.
+        resolution: Height and width to bring them to, or the longer of both; a multiple of each.
 
     Raises:
-        ValueError: There are no maps, or a map is larger than the resolution.
+        ValueError: There are no maps, or a map does not fill the resolution evenly.
     """
     if not maps:
         raise ValueError("this generator has no attention layers, so no maps to stack")
     stacked = []
     for attention in maps:
-        size = attention.shape[-1]
-        if resolution % size:
-            raise ValueError(
-                f"attention maps of {size}x{size} do not fill {resolution}x{resolution}"
-            )
-        repeats = resolution // size
+        height, width = attention.shape[-2:]
+        longer = resolution if isinstance(resolution, int) else max(resolution)
+        repeats = longer // max(height, width)
+        filled = height * repeats, width * repeats
+        if max(filled) != longer or not (isinstance(resolution, int) or filled == resolution):
+            wanted = longer if isinstance(resolution, int) else "x".join(map(str, resolution))
+            raise ValueError(f"attention maps of {height}x{width} do not fill {wanted}")
         stacked.append(jnp.repeat(jnp.repeat(attention, repeats, -1), repeats, -2))
     return jnp.stack(stacked, 2)

@@ -1,4 +1,4 @@
-"""Synthesis network: w to an image, growing a grid from 4x4 while components attend to it.
+"""Synthesis network: w to an image, growing its first grid while components attend to it.
 
 Every layer is a (modulated) convolution, bipartite attention where the resolution is in range,
 noise, bias and activation (arXiv 2103.01209, section 3.2, figure 4). Without components this is
@@ -27,18 +27,18 @@ from ganformer_jax.nn.layers import (
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
-STEM_RESOLUTION = 4
 RESIDUAL_GAIN = math.sqrt(0.5)
 
 
 def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
-    """Channels of features at a resolution."""
+    """Channels of features at a resolution, the longer side of their grid."""
     return int(min(channel_base // resolution, channel_max))
 
 
 def resolutions(config: GeneratorConfig) -> list[int]:
-    """Resolutions of the blocks: 4, 8, up to that of the image."""
-    return [2**i for i in range(2, config.resolution.bit_length())]
+    """Resolutions of the blocks, longer sides of their grids: 4, 8, up to that of the image."""
+    first = max(config.base_grid)
+    return [first << i for i in range((config.resolution // first).bit_length())]
 
 
 def num_layers(config: GeneratorConfig) -> int:
@@ -53,7 +53,7 @@ class SynthesisLayer(nn.Module):
 
     Attributes:
         config: The generator.
-        resolution: Resolution of the output.
+        resolution: Longer side of the output.
         upsample: Double the resolution.
         gain: Gain after the activation.
     """
@@ -96,16 +96,17 @@ class SynthesisLayer(nn.Module):
 
 
 class Stem(nn.Module):
-    """The first 4x4 grid: learned, or mapped from the global latent as in a plain GAN."""
+    """The first grid, such as 4x4: learned, or mapped from the global latent as in a plain GAN."""
 
     config: GeneratorConfig
 
     @nn.compact
-    def __call__(self, w_BxW: Array, call: Call) -> Float[Array, "b 4 4 c"]:
+    def __call__(self, w_BxW: Array, call: Call) -> Float[Array, "b h w c"]:
         """The grid for every image of the batch."""
         synthesis = self.config.synthesis
-        channels = channels_at(STEM_RESOLUTION, synthesis.channel_base, synthesis.channel_max)
-        shape = (STEM_RESOLUTION, STEM_RESOLUTION, channels)
+        grid = self.config.base_grid
+        channels = channels_at(max(grid), synthesis.channel_base, synthesis.channel_max)
+        shape = (*grid, channels)
         if synthesis.stem == "constant":
             constant = self.param("constant", nn.initializers.normal(1.0), shape)
             return jnp.broadcast_to(constant, (w_BxW.shape[0], *shape))
@@ -143,6 +144,11 @@ class SynthesisBlock(nn.Module):
     resolution: int
 
     @property
+    def is_first(self) -> bool:
+        """Whether this block reads the first grid, and does not double it."""
+        return self.resolution == max(self.config.base_grid)
+
+    @property
     def is_last(self) -> bool:
         """Whether this block makes the image."""
         return self.resolution == self.config.resolution
@@ -150,8 +156,8 @@ class SynthesisBlock(nn.Module):
     @property
     def num_layers(self) -> int:
         """Convolutions in this block."""
-        first = self.resolution == STEM_RESOLUTION
-        return (1 if first else 2) + (self.is_last and self.config.synthesis.last_convolution)
+        last = self.is_last and self.config.synthesis.last_convolution
+        return (1 if self.is_first else 2) + last
 
     @nn.compact
     def __call__(
@@ -159,7 +165,7 @@ class SynthesisBlock(nn.Module):
     ) -> tuple[Array, Array | None, list[Array | None], Carried]:
         """Features, the image so far, attention maps and what the next block needs."""
         config, synthesis = self.config, self.config.synthesis
-        first, residual = self.resolution == STEM_RESOLUTION, synthesis.architecture == "resnet"
+        first, residual = self.is_first, synthesis.architecture == "resnet"
         maps, used, skip = [], 0, x
         for index in (1,) if first else (0, 1):
             layer = SynthesisLayer(

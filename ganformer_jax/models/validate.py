@@ -6,7 +6,7 @@ import math
 
 from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig
 from ganformer_jax.errors import UserError
-from ganformer_jax.models.synthesis import STEM_RESOLUTION, channels_at, resolutions
+from ganformer_jax.models.synthesis import channels_at, resolutions
 
 
 def check_range(
@@ -72,11 +72,25 @@ def _check_without_effect(config: GeneratorConfig) -> None:
         )
 
 
-def _check_resolution(resolution: int) -> None:
-    if resolution < 2 * STEM_RESOLUTION or resolution & (resolution - 1):
-        below = 1 << max(resolution.bit_length() - 1, 3)
+def _shape(grid: tuple[int, int]) -> str:
+    return f"{grid[0]}x{grid[1]}"
+
+
+def _check_resolution(resolution: int, base_grid: tuple[int, int]) -> None:
+    for side in base_grid:
+        if not 2 <= side <= 16:
+            raise UserError(
+                f"generator.base_grid is {list(base_grid)}; its sides should be from 2 to 16"
+            )
+    longer = max(base_grid)
+    doubled = resolution // longer
+    if doubled < 2 or resolution % longer or doubled & (doubled - 1):
+        below = longer << max(max(doubled, 0).bit_length() - 1, 1)
+        wanted = "a power of two from 8 up"
+        if base_grid != (4, 4):
+            wanted = f"the longer side of generator.base_grid, {longer}, doubled once or more"
         raise UserError(
-            f"generator.resolution is {resolution}; it should be a power of two from 8 up, "
+            f"generator.resolution is {resolution}; it should be {wanted}, "
             f"such as {below} or {2 * below}"
         )
 
@@ -103,10 +117,8 @@ def _attended_widths(config: GeneratorConfig) -> dict[str, int]:
     synthesis, mapping = config.synthesis, config.mapping
     smallest, largest = config.attention_resolutions
     grids = [r for r in resolutions(config) if smallest <= r <= largest]
-    widths = {
-        f"channels at {r}x{r}": channels_at(r, synthesis.channel_base, synthesis.channel_max)
-        for r in grids
-    }
+    base, most = synthesis.channel_base, synthesis.channel_max
+    widths = {f"channels at {_shape(config.grid_at(r))}": channels_at(r, base, most) for r in grids}
     if grids and (config.components_attend_components or config.components_attend_image):
         widths["width of w, which components that attend have"] = config.w_size
     if mapping.self_attention and not mapping.shared_width and mapping.num_layers:
@@ -133,15 +145,15 @@ def _check_attention(config: GeneratorConfig) -> None:
         )
 
 
-def _check_discriminator(config: DiscriminatorConfig) -> None:
+def _check_discriminator(config: DiscriminatorConfig, base_grid: tuple[int, int]) -> None:
     check_range("discriminator.minibatch_stddev_group", config.minibatch_stddev_group, 1)
     added = config.minibatch_stddev_channels
     check_range("discriminator.minibatch_stddev_channels", added)
-    channels = channels_at(STEM_RESOLUTION, config.channel_base, config.channel_max)
+    channels = channels_at(max(base_grid), config.channel_base, config.channel_max)
     if added and channels % added:
         raise UserError(
             f"discriminator.minibatch_stddev_channels is {added}, which does not divide the "
-            f"{channels} channels at {STEM_RESOLUTION}x{STEM_RESOLUTION}"
+            f"{channels} channels at {_shape(base_grid)}"
         )
 
 
@@ -153,7 +165,7 @@ def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorCo
     """
     _check_ranges(generator)
     _check_without_effect(generator)
-    _check_resolution(generator.resolution)
+    _check_resolution(generator.resolution, generator.base_grid)
     _check_latents(generator)
     for name, config in (
         ("generator.synthesis", generator.synthesis),
@@ -164,8 +176,8 @@ def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorCo
         if channels_at(generator.resolution, config.channel_base, config.channel_max) < 1:
             raise UserError(
                 f"{name}.channel_base is {config.channel_base}, which leaves no channels at "
-                f"{generator.resolution}x{generator.resolution}"
+                f"{_shape(generator.image_size)}"
             )
     if generator.components:
         _check_attention(generator)
-    _check_discriminator(discriminator)
+    _check_discriminator(discriminator, generator.base_grid)

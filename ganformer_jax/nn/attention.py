@@ -74,17 +74,20 @@ def assignments(probabilities_BxNxFxT: Float[Array, "b n f t"]) -> Float[Array, 
 
 
 def upsample_assignments(
-    shares_BxNxTxF: Float[Array, "b n t f"], elements: int
+    shares_BxNxTxF: Float[Array, "b n t f"], grid: tuple[int, int]
 ) -> Float[Array, "b n t f2"]:
-    """Carry assignments from a square grid to one of `elements` cells, a multiple of 4 as large.
+    """Carry assignments to a grid of this height and width from one of the same shape.
+
+    Both sides of the new grid are the same multiple of those of the old one, or equal to them.
 
     Every cell hands its share to the cells that cover it, in equal parts: shares still sum to 1.
     """
     *batch, cells = shares_BxNxTxF.shape
-    side, factor = math.isqrt(cells), math.isqrt(elements // cells)
-    grid = shares_BxNxTxF.reshape(*batch, side, side) / (factor * factor)
-    grid = jnp.repeat(jnp.repeat(grid, factor, -1), factor, -2)
-    return grid.reshape(*batch, elements)
+    height, width = grid
+    factor = math.isqrt(height * width // cells)
+    shares = shares_BxNxTxF.reshape(*batch, height // factor, width // factor) / (factor * factor)
+    shares = jnp.repeat(jnp.repeat(shares, factor, -1), factor, -2)
+    return shares.reshape(*batch, height * width)
 
 
 def score(
@@ -163,6 +166,7 @@ class BipartiteAttention(nn.Module):
         y_position_TxP: Float[Array, "t p"] | None = None,
         *,
         carried_BxNxTxG: Float[Array, "b n t g"] | None = None,
+        grid: tuple[int, int] | None = None,
         mask_BxT: Float[Array, "b t"] | None = None,
         train: bool = False,
     ) -> tuple[Array, Float[Array, "b n f t"], Float[Array, "b n t f"] | None]:
@@ -174,6 +178,7 @@ class BipartiteAttention(nn.Module):
             x_position_FxP: Positions of X, added to queries.
             y_position_TxP: Positions of Y, added to keys.
             carried_BxNxTxG: Assignments of an earlier layer, on a grid of G cells, to start from.
+            grid: Height and width of the grid that X is, for what is carried; by default square.
             mask_BxT: 0 hides an element of Y, 1 shows it.
             train: Apply dropout, from the "dropout" stream.
 
@@ -191,6 +196,9 @@ class BipartiteAttention(nn.Module):
         if self.kmeans is None:
             probabilities = self._probabilities(self._key_scores(x, y, *positions), mask_BxT, train)
         else:
+            if self.kmeans.carried and carried_BxNxTxG is not None:
+                side = math.isqrt(x.shape[1])
+                carried_BxNxTxG = upsample_assignments(carried_BxNxTxG, grid or (side, side))
             probabilities = self._cluster(x, y, x_position_FxP, carried_BxNxTxG, mask_BxT, train)
         if self.gate_y:
             gate = Gate(self.heads, 0.0, name="gate_y")(y, y_position_TxP)
@@ -237,7 +245,7 @@ class BipartiteAttention(nn.Module):
         An element is the pair [query, its position's share], laid out over both and only then
         split into heads, as in the published networks.
         """
-        elements, width = x.shape[1:]
+        width = x.shape[-1]
         rows = self._queries(x, x_position)
 
         def centroids_of(shares_BxNxTxF: Array) -> Array:
@@ -252,7 +260,7 @@ class BipartiteAttention(nn.Module):
 
         kmeans = self.kmeans or KMeans()
         if kmeans.carried and carried is not None:
-            centroids = centroids_of(upsample_assignments(carried, elements))
+            centroids = centroids_of(carried)
         else:
             centroids = self._learned_centroids(y.shape[1], 2 * (width // self.heads))
         sets = kmeans.iterations if kmeans.weight_per_iteration else 1

@@ -1,7 +1,8 @@
-"""Positional encodings of a square grid, [size, size, width], x along columns and y along rows.
+"""Positional encodings of a grid, [height, width, size], x along columns and y along rows.
 
-Sinusoids follow arXiv 1706.03762, section 3.5, over coordinates in [-1, 1], as in GANformer
-(arXiv 2103.01209, section 3.1).
+The longer side spans [-1, 1] and the shorter one has the same step, so that a grid that is not
+square sees the middle rows or columns of the square one. Sinusoids follow arXiv 1706.03762,
+section 3.5, over these coordinates, as in GANformer (arXiv 2103.01209, section 3.1).
 """
 
 from __future__ import annotations
@@ -20,87 +21,98 @@ if TYPE_CHECKING:
 WAVELENGTH_BASE = 10_000.0
 
 
-def grid_directions(size: int, directions: int) -> np.ndarray:
-    """Position of every grid cell along each direction, [size, size, directions]."""
-    coordinate = np.linspace(-1.0, 1.0, size)
+def _coordinates(cells: int, longer: int) -> np.ndarray:
+    """Coordinates of the cells of a side, in the middle of [-1, 1], which `longer` cells fill."""
+    if cells == longer:
+        return np.linspace(-1.0, 1.0, cells)
+    return (2 * np.arange(cells) - (cells - 1)) / (longer - 1)
+
+
+def grid_directions(height: int, width: int, directions: int) -> np.ndarray:
+    """Position of every grid cell along each direction, [height, width, directions]."""
+    longer = max(height, width)
     angles = np.arange(directions) * math.pi / directions
-    x, y = coordinate[None, :, None], coordinate[:, None, None]
+    x = _coordinates(width, longer)[None, :, None]
+    y = _coordinates(height, longer)[:, None, None]
     return (x * np.cos(angles) + y * np.sin(angles)).astype(np.float32)
 
 
-def sinusoidal(size: int, width: int, directions: int = 2) -> Float[Array, "size size width"]:
-    """Sine and cosine of the position along each direction, at width / (2 directions) wavelengths.
+def sinusoidal(
+    height: int, width: int, size: int, directions: int = 2
+) -> Float[Array, "height width size"]:
+    """Sine and cosine of the position along each direction, at size / (2 directions) wavelengths.
 
     Two directions are the axes, laid out [sin x, cos x, sin y, cos y].
 
     Raises:
-        ValueError: Twice the number of directions does not divide the width.
+        ValueError: Twice the number of directions does not divide the size.
     """
-    if width % (2 * directions):
+    if size % (2 * directions):
         raise ValueError(
-            f"sinusoidal positions of width {width} need a multiple of 2 x {directions} directions"
+            f"sinusoidal positions of width {size} need a multiple of 2 x {directions} directions"
         )
-    waves = width // (2 * directions)
-    scale = WAVELENGTH_BASE ** (2 * directions * np.arange(waves) / width)
-    phase = grid_directions(size, directions)[..., None] / scale.astype(np.float32)
+    waves = size // (2 * directions)
+    scale = WAVELENGTH_BASE ** (2 * directions * np.arange(waves) / size)
+    phase = grid_directions(height, width, directions)[..., None] / scale.astype(np.float32)
     encoding = np.concatenate([np.sin(phase), np.cos(phase)], -1)
-    return jnp.asarray(encoding.reshape(size, size, width), jnp.float32)
+    return jnp.asarray(encoding.reshape(height, width, size), jnp.float32)
 
 
 class GridPositions(nn.Module):
     """Positional encoding of the image grid.
 
     Attributes:
-        size: Height and width of the grid.
-        width: Width of the encoding.
+        height: Rows of the grid.
+        width: Columns of the grid.
+        size: Width of the encoding.
         kind: "sinus" (fixed), "linear", "trainable" (per row and column) or "trainable2d".
         directions: Directions of the sinusoidal and linear kinds.
         distribution: "uniform" in [0, 1) or "normal", for trained encodings.
     """
 
-    size: int
+    height: int
     width: int
+    size: int
     kind: str = "sinus"
     directions: int = 2
     distribution: str = "uniform"
 
     @nn.compact
-    def __call__(self) -> Float[Array, "cells width"]:
-        """The encoding, [size * size, width], row by row."""
+    def __call__(self) -> Float[Array, "cells size"]:
+        """The encoding, [height * width, size], row by row."""
         encoding = {
             "sinus": self._sinus,
             "linear": self._linear,
             "trainable": self._trainable,
             "trainable2d": self._trainable2d,
         }[self.kind]()
-        return encoding.reshape(self.size * self.size, self.width)
+        return encoding.reshape(self.height * self.width, self.size)
 
     def _initializer(self):
         return jax.random.uniform if self.distribution == "uniform" else jax.random.normal
 
     def _sinus(self) -> Array:
         # Kept as data: folding it into compiled code would cost compile time at high resolution.
-        compute = lambda: sinusoidal(self.size, self.width, self.directions)  # noqa: E731
-        return self.variable("constants", "grid", compute).value
+        shape = self.height, self.width, self.size
+        return self.variable("constants", "grid", sinusoidal, *shape, self.directions).value
 
     def _linear(self) -> Array:
-        if self.width % self.directions:
+        if self.size % self.directions:
             raise ValueError(
-                f"linear positions of width {self.width} need a multiple of {self.directions}"
+                f"linear positions of width {self.size} need a multiple of {self.directions}"
             )
-        shape = (self.directions, self.width // self.directions)
+        shape = (self.directions, self.size // self.directions)
         slopes = self.param("slopes", self._initializer(), shape)
-        return (
-            jnp.asarray(grid_directions(self.size, self.directions))[..., None] * slopes[None, None]
-        )
+        places = jnp.asarray(grid_directions(self.height, self.width, self.directions))
+        return places[..., None] * slopes[None, None]
 
     def _trainable(self) -> Array:
-        shape = (self.size, self.width // 2)
-        columns = self.param("columns", self._initializer(), shape)
-        rows = self.param("rows", self._initializer(), shape)
-        full = (self.size, self.size, self.width // 2)
+        half = self.size // 2
+        columns = self.param("columns", self._initializer(), (self.width, half))
+        rows = self.param("rows", self._initializer(), (self.height, half))
+        full = (self.height, self.width, half)
         halves = jnp.broadcast_to(columns[None], full), jnp.broadcast_to(rows[:, None], full)
         return jnp.concatenate(halves, -1)
 
     def _trainable2d(self) -> Array:
-        return self.param("cells", self._initializer(), (self.size, self.size, self.width))
+        return self.param("cells", self._initializer(), (self.height, self.width, self.size))

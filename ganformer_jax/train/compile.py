@@ -152,8 +152,8 @@ class CompiledGame:
         def abstract(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((count, *shape), dtype, sharding=self.divided)
 
-        side, classes = generator.resolution, generator.label_size
-        batch = {"images": abstract(np.uint8, side, side, generator.image_channels)}
+        classes = generator.label_size
+        batch = {"images": abstract(np.uint8, *generator.image_size, generator.image_channels)}
         return batch | {"labels": abstract(np.float32, classes)} if classes else batch
 
     def prepare(self) -> None:

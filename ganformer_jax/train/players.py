@@ -107,7 +107,7 @@ class Players:
         images_BxHxWxC: Float[Array, "batch height width channels"],
         labels_BxC: Float[Array, "batch classes"] | None,
     ) -> Float[Array, "batch 1"]:
-        discriminator = Discriminator(self.config.discriminator)
+        discriminator = Discriminator(self.config.discriminator, self.config.generator.base_grid)
         return discriminator.apply({"params": params}, images_BxHxWxC, labels_BxC)[0]
 
     def _variables(self, params: Tree, state: TrainState) -> dict[str, Tree]:

@@ -89,7 +89,7 @@ def make_optimizers(config: Config) -> Optimizers:
 def _inputs(config: GeneratorConfig) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Makes a smallest latent, image and label of the right shape, for initialisation."""
     z_1xKxD = jnp.zeros((1, config.num_latents, config.z_size))
-    images = jnp.zeros((1, config.resolution, config.resolution, config.image_channels))
+    images = jnp.zeros((1, *config.image_size, config.image_channels))
     return z_1xKxD, images, jnp.zeros((1, config.label_size)) if config.label_size else None
 
 
@@ -97,7 +97,8 @@ def _init_discriminator(
     config: DiscriminatorConfig, generator: GeneratorConfig, key: Key[Array, ""]
 ) -> Tree:
     _, images_1xHxWxC, labels_1xC = _inputs(generator)
-    return Discriminator(config).init({"params": key}, images_1xHxWxC, labels_1xC)["params"]
+    discriminator = Discriminator(config, generator.base_grid)
+    return discriminator.init({"params": key}, images_1xHxWxC, labels_1xC)["params"]
 
 
 def create_state(

@@ -124,7 +124,7 @@ def _heat_map(stretched_HxW: np.ndarray, colour: np.ndarray) -> np.ndarray:
 
 
 def headings(texts: list[str], cell: int, padding: int) -> np.ndarray:
-    """A strip of column headings, one above each cell of a row as wide as an image grid's."""
+    """A strip of headings above a row of an image grid, whose cells are `cell` pixels wide."""
     strip = Image.new("RGB", (len(texts) * (cell + padding) + padding, _HEADING), "white")
     draw = ImageDraw.Draw(strip)
     font = ImageFont.load_default(size=14)
@@ -148,24 +148,24 @@ def attention_grid(
     not how much more than another.
 
     Args:
-      images_BxHxWxC: square uint8 images, one or three channels.
-      attention_BxKxHxW: what `reduce_attention` returns, at any square resolution.
-      cell: side of each picture in pixels, at least; images keep whole pixels.
+      images_BxHxWxC: uint8 images, one or three channels.
+      attention_BxKxHxW: what `reduce_attention` returns, at any resolution of the same shape.
+      cell: width of each picture in pixels, at least; images keep whole pixels.
       padding: pixels between cells.
       smooth: enlarges the attention bilinearly instead of pixel by pixel.
 
     Raises:
-      ValueError: if images and attention differ in number, or images are not square uint8.
+      ValueError: if images and attention differ in number or shape, or images are not uint8.
     """
     images = as_rgb(images_BxHxWxC)
     count, height, width, _ = images.shape
-    components = np.asarray(attention_BxKxHxW).shape[1]
-    if len(attention_BxKxHxW) != count or height != width:
+    found, components, rows, columns = np.asarray(attention_BxKxHxW).shape
+    if found != count or rows * width != columns * height:
         raise ValueError(
-            f"need as many attention maps as square images: got {count} images of "
+            f"need as many attention maps as images, of one shape: got {count} images of "
             f"{height}x{width} and attention {list(np.asarray(attention_BxKxHxW).shape)}"
         )
-    scale = max(1, math.ceil(cell / height))
+    scale = max(1, math.ceil(cell / width))
     images = images.repeat(scale, axis=1).repeat(scale, axis=2)
     palette = component_palette(components)
     cells = []
@@ -175,4 +175,4 @@ def attention_grid(
         cells += [_heat_map(*pair) for pair in zip(_stretch(maps), palette, strict=True)]
     grid = image_grid(np.stack(cells), components + 3, padding=padding)
     texts = ["image", "components", "overlay", *(str(i + 1) for i in range(components))]
-    return np.concatenate([headings(texts, image.shape[0], padding), grid])
+    return np.concatenate([headings(texts, image.shape[1], padding), grid])

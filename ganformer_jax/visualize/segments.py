@@ -25,9 +25,9 @@ def segments_grid(
     """Draws one row an image: the image, then each of its segmentations under its name.
 
     Args:
-      images_BxHxWxC: square uint8 images, one or three channels.
+      images_BxHxWxC: uint8 images, one or three channels.
       segments: by name, the segment of each pixel, from 0 up; colours say nothing across columns.
-      cell: side of each picture in pixels, at least; pixels stay whole.
+      cell: width of each picture in pixels, at least; pixels stay whole.
       padding: pixels between cells.
 
     Raises:
@@ -40,7 +40,7 @@ def segments_grid(
         if found.shape != images.shape[:3]:
             raise ValueError(f"{name} is {list(found.shape)}, images are {list(images.shape)}")
         columns.append(palette[found])
-    scale = max(1, math.ceil(cell / images.shape[1]))
+    scale = max(1, math.ceil(cell / images.shape[2]))
     cells = np.stack(columns, 1).reshape(-1, *images.shape[1:])
     grid = image_grid(cells, len(columns), padding=padding, scale=scale)
     return np.concatenate([headings(["image", *segments], scale * images.shape[2], padding), grid])
