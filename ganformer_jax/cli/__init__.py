@@ -1,4 +1,4 @@
-"""The command line: `train`, `sample`, `evaluate`, `import`, `export`, `config`.
+"""The command line: `prepare`, `train`, `sample`, `evaluate`, `import`, `export`, `config`.
 
 A mistake of the user ends in one line on standard error: exit code 2 for a command line that
 makes no sense, 1 for everything else.
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from ganformer_jax.errors import UserError
 
 COMMANDS = {
+    "prepare": "turn pictures into a dataset to train on",
     "train": "train a run, or continue it",
     "sample": "write images and attention maps from a run",
     "evaluate": "measure how good the images of a run, or of a folder, are",

@@ -189,12 +189,8 @@ def _find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> tfds.c
     """Raises UserError, with what to do, unless there is exactly one match."""
     if dataset == "scenes":
         dataset = os.fspath(_find_scenes(data_dir, size))
-    if (Path(dataset) / "dataset_info.json").is_file():
-        return tfds.builder_from_directory(dataset)
     if Path(dataset).is_dir():
-        raise UserError(
-            f"{dataset} is not a dataset that TFDS prepared: no dataset_info.json in it"
-        )
+        return tfds.builder_from_directory(find_version(Path(dataset)))
     try:
         builder = tfds.builder(dataset, data_dir=os.fspath(data_dir))
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
@@ -205,6 +201,23 @@ def _find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> tfds.c
     if not builder.is_prepared():
         raise UserError(f"{dataset} is not prepared in {data_dir}; prepare it first")
     return builder
+
+
+def find_version(folder: Path) -> Path:
+    """The folder with dataset_info.json: the given one, or the only version in it.
+
+    Raises:
+        UserError: if there is none, or a choice.
+    """
+    if (folder / "dataset_info.json").is_file():
+        return folder
+    versions = sorted(path.parent for path in folder.glob("[0-9]*.*.*/dataset_info.json"))
+    if len(versions) == 1:
+        return versions[0]
+    if versions:
+        choices = ", ".join(map(str, versions))
+        raise UserError(f"{folder} holds several versions; name one of these: {choices}")
+    raise UserError(f"{folder} is not a dataset that TFDS prepared: no dataset_info.json in it")
 
 
 def _find_scenes(data_dir: Path, size: tuple[int, int]) -> Path:

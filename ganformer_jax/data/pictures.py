@@ -95,6 +95,13 @@ def fit(picture: Picture, geometry: Geometry) -> UInt8[np.ndarray, "height width
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
+def on_white(pixels: UInt8[np.ndarray, "*shape 4"]) -> UInt8[np.ndarray, "*shape 3"]:
+    """Colour and opacity to colour on a white ground."""
+    opacity = pixels[..., 3:].astype(np.float32) / 255
+    mixed = pixels[..., :3] * opacity + 255 * (1 - opacity)
+    return np.round(mixed).astype(np.uint8)
+
+
 def cropped_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
     """Width and height of the largest rectangle of height / width = ratio, at least 1x1."""
     width, height = size
@@ -103,6 +110,7 @@ def cropped_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
 
 
 def _of_bytes(stored: bytes) -> Picture:
+    Image.init()  # or formats that Pillow loads late are not known by name
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata, and of large pictures

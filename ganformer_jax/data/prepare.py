@@ -110,6 +110,7 @@ def prepare(
     with _alone(home):
         finished = _finished(home, plan)
         if finished is not None:
+            _tidy(home / VERSION)
             return Prepared(home / VERSION, finished, made=False)
         unfinished = _start(home, plan, say)
         parts = _divide(source, wish)
@@ -117,6 +118,7 @@ def prepare(
         _write(recipe, parts, unfinished, wish.name, threads or _cores(), say)
         report = _finish(recipe, wish, parts, unfinished, plan)
         os.replace(unfinished, home / VERSION)
+        _tidy(home / VERSION)
         return Prepared(home / VERSION, report, made=True)
 
 
@@ -292,7 +294,7 @@ def _finish(
     folder: pathlib.Path,
     plan: dict[str, Any],
 ) -> dict[str, Any]:
-    """Writes the description and the report; the notes go once they are in it."""
+    """Writes the description and the report."""
     notes = [_paths(part, parts, folder, wish.name)[1] for part in parts]
     tallies = [_read_note(note) for note in notes]
     assert all(tally is not None for tally in tallies)
@@ -311,9 +313,13 @@ def _finish(
     lines = "".join(f"{json.dumps(name)},{json.dumps(why)}\n" for name, why in skipped)
     write_whole(folder / SKIPPED, f"name,reason\n{lines}".encode("utf-8", "replace"))
     write_whole(folder / REPORT, json.dumps(report, indent=2).encode("utf-8", "replace"))
-    for note in (*notes, folder / _PLAN):
-        note.unlink()
     return report
+
+
+def _tidy(folder: pathlib.Path) -> None:
+    """Removes what only an unfinished dataset needs."""
+    for note in (*folder.glob("*.array_record-*.json"), folder / _PLAN):
+        note.unlink(missing_ok=True)
 
 
 def _report(
@@ -346,7 +352,7 @@ def _report(
         "notes": dict(whole.notes.most_common()),
         "classes": classes,
         "megabytes": round(whole.bytes / 1e6, 3),
-        "fingerprint": whole.digest,
+        "fingerprint": checksum([dataclasses.astuple(wish.geometry), whole.digest]),
     }
 
 

@@ -67,7 +67,7 @@ def open_source(
 
 
 def _open_folder(path: pathlib.Path, data_dir: str | os.PathLike[str] | None, split: str) -> Source:
-    versions = sorted(path.glob("*.*.*/dataset_info.json"))
+    versions = sorted(path.glob("[0-9]*.*.*/dataset_info.json"))
     if (path / "dataset_info.json").is_file():
         return TfdsSource(path, data_dir, split)
     if len(versions) == 1:

@@ -1,0 +1,233 @@
+"""`prepare`: pictures, whatever they are stored in, to a dataset to train on."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import tyro
+
+from ganformer_jax.cli.options import parse
+from ganformer_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from ganformer_jax.data.prepare import Prepared, Wish
+    from ganformer_jax.data.sources.source import Source
+
+SHEET = "contact-sheet.png"
+SHEET_IMAGES = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Turn pictures into a dataset to train on. After a kill, the same command goes on."""
+
+    source: Annotated[str, tyro.conf.Positional] = ""
+    """A folder; a zip or tar; npy, npz or HDF5; an LMDB; StyleGAN TFRecords; a dataset of TFDS; or
+    one of the paper's: clevr, ffhq, bedrooms, cityscapes."""
+    name: str | None = None
+    """Of the dataset to make: small letters, digits and _."""
+    data_dir: pathlib.Path = pathlib.Path("data")
+    """Folder of prepared datasets."""
+    resolution: int | None = None
+    """Longer side of the pictures in pixels; by default the power of two nearest to what most of
+    them have, at most 256."""
+    ratio: float | None = None
+    """Height / width of the centred rectangle to cut out; by default 1, a square."""
+    fit: Literal["crop", "pad"] | None = None
+    """crop: that rectangle is the image, so images need not be square. pad: it is laid on a black
+    square, as the published code does, and as is the default for the paper's datasets."""
+    filter: Literal["lanczos", "box", "bicubic", "bilinear"] = "lanczos"
+    """Of resizing. FID depends on it."""
+    channels: Literal[1, 3, 4] = 3
+    """1 gray, 3 colour, 4 colour and opacity."""
+    labels: str = "auto"
+    """Classes: auto (what the source has, or its dataset.json), none, folders (names of
+    subfolders), or a .csv or .json file of names and classes."""
+    held_out: int = 0
+    """Pictures to hold out for evaluation, drawn at random: the split `test`."""
+    max_images: int | None = None
+    """Use only so many pictures, drawn at random."""
+    storage: Literal["png", "raw"] = "png"
+    """raw takes more disk and less time to read: PNG without compression."""
+    array: str | None = None
+    """Which array of an npz or HDF5 file holds the pictures."""
+    value_range: tuple[float, float] | None = None
+    """Which numbers are black and white, for arrays of other types than uint8 and uint16."""
+    split: str = "train"
+    """Split of a TFDS dataset to take."""
+    tfds_dir: pathlib.Path | None = None
+    """Folder of TFDS datasets; by default where TFDS keeps them."""
+    downloads: pathlib.Path = pathlib.Path("data/downloads")
+    """Where files of the paper's datasets are, or go."""
+    threads: int | None = None
+    """Threads that decode and encode; by default one a core."""
+
+
+def run(arguments: Sequence[str], program: str) -> None:
+    """Prepares, then reports and draws a batch as the network will see it."""
+    options = parse(Options(), arguments, program)
+    _check(options)
+
+    from ganformer_jax.data.labelling import find_labels
+    from ganformer_jax.data.prepare import check_wish, prepare
+
+    with _open(options) as source:
+        labels = find_labels(source, options.labels)
+        wish = _wish(options, source)
+        check_wish(wish)
+        prepared = prepare(
+            source, wish, options.data_dir, labels=labels, threads=options.threads, say=print
+        )
+    sheet = _draw(prepared, wish)
+    print("\n".join(_lines(prepared, wish, sheet)))
+
+
+def _check(options: Options) -> None:
+    if not options.source:
+        raise UserError("name the pictures: a folder, a file, or a dataset")
+    if not options.name and not _published(options):
+        raise UserError("name the dataset to make with --name")
+    if options.threads is not None and options.threads < 1:
+        raise UserError("--threads must be 1 or more")
+
+
+def _published(options: Options) -> bool:
+    """Whether the source is one of the paper's datasets, and no folder of that name."""
+    from ganformer_jax.cli.catalogue import CATALOGUE
+
+    return options.source in CATALOGUE and not pathlib.Path(options.source).exists()
+
+
+def _open(options: Options) -> Source:
+    from ganformer_jax.cli.catalogue import open_catalogued
+    from ganformer_jax.data.sources.open import open_source
+
+    if _published(options):
+        return open_catalogued(options.source, options.downloads)
+    return open_source(
+        options.source, array=options.array, split=options.split, data_dir=options.tfds_dir
+    )
+
+
+def _wish(options: Options, source: Source) -> Wish:
+    """Fills in what the options leave open."""
+    from ganformer_jax.cli.catalogue import CATALOGUE
+    from ganformer_jax.data.pictures import Geometry
+    from ganformer_jax.data.prepare import Wish
+    from ganformer_jax.data.sizes import image_size, usual_resolution
+
+    entry = CATALOGUE[options.source] if _published(options) else None
+    fit = options.fit or ("pad" if entry else "crop")
+    ratio = options.ratio if options.ratio is not None or entry is None else entry.ratio
+    if ratio is None and fit == "crop":
+        ratio = 1.0
+    if ratio is not None and not 0.05 <= ratio <= 20:
+        raise UserError(f"--ratio is height / width, from 0.05 to 20, not {ratio}")
+    resolution = options.resolution
+    if resolution is None:
+        resolution = 256 if entry else usual_resolution(source, ratio, options.value_range)
+    height, width = image_size(resolution, 1.0 if fit == "pad" else ratio or 1.0)
+    geometry = Geometry(
+        height, width, options.channels, options.filter, fit, ratio if fit == "pad" else None
+    )
+    return Wish(
+        options.name or options.source,
+        geometry,
+        options.storage,
+        options.held_out,
+        options.max_images,
+        options.value_range,
+    )
+
+
+def _draw(prepared: Prepared, wish: Wish) -> pathlib.Path:
+    """Writes the first batch of a training run, through the network's range and back."""
+    from ganformer_jax import visualize
+    from ganformer_jax.data.batches import open_dataset, train_batches
+
+    geometry = wish.geometry
+    source = open_dataset(
+        prepared.folder,
+        prepared.folder,
+        size=(geometry.height, geometry.width),
+        channels=geometry.channels,
+    )
+    batch = next(iter(train_batches(source, batch_size=SHEET_IMAGES, seed=0, threads=0)))
+    seen = batch["images"].astype(np.float32) / 127.5 - 1
+    scale = max(1, 64 // max(geometry.height, geometry.width))
+    sheet = prepared.folder / SHEET
+    visualize.save_png(
+        sheet, visualize.image_grid(visualize.to_uint8(seen), columns=8, scale=scale)
+    )
+    return sheet
+
+
+def _lines(prepared: Prepared, wish: Wish, sheet: pathlib.Path) -> list[str]:
+    """The report, for people."""
+    report, geometry = prepared.report, wish.geometry
+    made = "prepared" if prepared.made else "was prepared already"
+    held = report["splits"].get("test", 0)
+    lines = [
+        f"{prepared.folder} {made}: {report['splits']['train']} pictures to train on"
+        + (f", {held} held out" if held else ""),
+        f"  of {report['source']}, {geometry.width} wide and {geometry.height} high, "
+        f"{ {1: 'gray', 3: 'colour', 4: 'colour and opacity'}[geometry.channels] }, "
+        f"{geometry.filter} filter, {report['megabytes']:.1f} MB",
+        *_counts("stored as", report["stored_kinds"]),
+        *_counts("sizes (width x height)", report["stored_sizes"]),
+        *_counts("changed", report["notes"]),
+        *_counts("classes", report["classes"], most=20),
+    ]
+    skipped = sum(report["skipped"].values())
+    if skipped:
+        lines += _counts(f"skipped {skipped} of {report['entries']} entries", report["skipped"])
+        lines.append(f"  each of them: {prepared.folder / 'skipped.csv'}")
+    if report["left_out"]:
+        lines.append(f"  left out by --max-images: {report['left_out']}")
+    if geometry.channels == 3 and _all_gray(report["stored_kinds"]):
+        lines.append("  all pictures are gray: --channels 1 would do")
+    return [
+        *lines,
+        f"a batch as the network sees it: {sheet}",
+        "train on it with",
+        _train(wish, prepared, report),
+    ]
+
+
+def _counts(title: str, counts: Mapping[str, int], most: int = 6) -> list[str]:
+    if not counts:
+        return []
+    shown = [f"{count:9d}  {name}" for name, count in list(counts.items())[:most]]
+    if len(counts) > most:
+        rest = sum(list(counts.values())[most:])
+        shown.append(f"{rest:9d}  of {len(counts) - most} other kinds")
+    return [f"  {title}:", *shown]
+
+
+def _all_gray(kinds: Mapping[str, int]) -> bool:
+    return all(kind.split()[-1] in ("L", "1", "I;16", "I;16B", "I;16L") for kind in kinds)
+
+
+def _train(wish: Wish, prepared: Prepared, report: Mapping[str, Any]) -> str:
+    """The command that trains on it."""
+    from ganformer_jax.cli.catalogue import CATALOGUE
+    from ganformer_jax.data.sizes import base_grid
+
+    geometry = wish.geometry
+    grid = base_grid((geometry.height, geometry.width))
+    published = wish.name in CATALOGUE and geometry.fit == "pad"
+    words = ["python", "run.py", "train", "--workdir", f"runs/{wish.name}"]
+    words += ["--config", f"configs/{wish.name}.py"] if published else []
+    words += ["--data.name", str(prepared.folder.parent)]
+    words += ["--generator.resolution", str(max(geometry.height, geometry.width))]
+    words += ["--generator.base-grid", *map(str, grid)] if grid and grid != (4, 4) else []
+    if geometry.channels != 3:
+        words += ["--generator.image-channels", str(geometry.channels)]
+    if report["classes"]:
+        words += ["--generator.label-size", str(len(report["classes"]))]
+    return "  " + shlex.join(words)

@@ -1,0 +1,77 @@
+"""Which image sizes networks can make, and which of them suits some pictures."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+
+from ganformer_jax.data.pictures import cropped_size, decode
+from ganformer_jax.data.sources.source import Source, Unreadable
+from ganformer_jax.errors import UserError
+
+LOOKED_AT = 64
+LARGEST_DEFAULT = 256
+
+
+def base_grid(size: tuple[int, int]) -> tuple[int, int] | None:
+    """The grid that doubles to an image of this height and width; None if there is no good one.
+
+    Square images come down to 4x4, 1:2 to 4x8, 3:4 to 3x4.
+    """
+    height, width = size
+    halvings = 0
+    while height % 2 == 0 and width % 2 == 0 and min(height, width) >= 6:
+        height, width, halvings = height // 2, width // 2, halvings + 1
+    good = halvings > 0 and min(height, width) >= 2 and max(height, width) <= 16
+    return (height, width) if good else None
+
+
+def image_size(resolution: int, ratio: float) -> tuple[int, int]:
+    """Height and width, with this longer side, nearest to a ratio of height to width.
+
+    Raises:
+        UserError: if no base grid doubles to this resolution.
+    """
+
+    def at(shorter: int) -> tuple[int, int]:
+        return (shorter, resolution) if ratio <= 1 else (resolution, shorter)
+
+    wanted = resolution * min(ratio, 1 / ratio)
+    fitting = [side for side in range(2, resolution + 1) if base_grid(at(side))]
+    if base_grid((resolution, resolution)) is None or not fitting:
+        raise UserError(
+            f"--resolution {resolution}: the longer side should be a power of two from 8 up, or "
+            "another number that halves down to at most 16, such as 96 or 160"
+        )
+    return at(min(fitting, key=lambda side: (abs(side - wanted), -side)))
+
+
+def usual_resolution(source: Source, ratio: float | None, value_range: tuple | None) -> int:
+    """The power of two nearest to the longer side of most pictures once cut, 8 to 256.
+
+    Args:
+        source: of which some pictures are looked at.
+        ratio: height / width that they are cut to; None if they are not.
+        value_range: see `pictures.decode`.
+
+    Raises:
+        UserError: if none of them can be read.
+    """
+    sides = [
+        max(size if ratio is None else cropped_size(size, ratio))
+        for size in _some_sizes(source, value_range)
+    ]
+    if not sides:
+        raise UserError(f"none of the first pictures of {source.description} can be read")
+    nearest = 2 ** round(math.log2(statistics.median(sides)))
+    return min(max(nearest, 8), LARGEST_DEFAULT)
+
+
+def _some_sizes(source: Source, value_range: tuple | None) -> Iterable[tuple[int, int]]:
+    step = 1 if source.sequential else max(1, len(source) // LOOKED_AT)
+    for index in range(0, len(source), step)[:LOOKED_AT]:
+        try:
+            yield decode(source.read(index), value_range).image.size
+        except Unreadable:
+            continue
