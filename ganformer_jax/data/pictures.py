@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ganformer_jax.data.sources.source import Unreadable
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 """What is decoded. Formats that run programs or load other files (EPS, ...) are not."""
 MAX_PIXELS = 1 << 27
 """Largest picture that is decoded, 134 million pixels (0.5 GB)."""

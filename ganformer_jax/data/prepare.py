@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 import numpy as np
 import tensorflow_datasets as tfds
+from etils import epath
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -365,6 +366,7 @@ def _describe(
 ) -> None:
     """Lets TFDS write dataset_info.json and features.json."""
     from tensorflow_datasets.core.dataset_info import DatasetIdentity
+    from tensorflow_datasets.core.splits import SplitDict
 
     identity = DatasetIdentity(
         name=wish.name, version=tfds.core.Version(VERSION), data_dir=str(folder), module_name=""
@@ -379,10 +381,10 @@ def _describe(
     )
     info.set_file_format("array_record")
     template = tfds.core.ShardedFileTemplate(
-        data_dir=folder, dataset_name=wish.name, filetype_suffix="array_record"
+        data_dir=epath.Path(folder), dataset_name=wish.name, filetype_suffix="array_record"
     )
     info.set_splits(
-        tfds.core.splits.SplitDict(
+        SplitDict(
             tfds.core.SplitInfo(
                 name=split,
                 shard_lengths=[tally.pictures for tally in tallies],

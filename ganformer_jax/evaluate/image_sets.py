@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ganformer_jax.data.pictures import on_white
 from ganformer_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Numbered:
     def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "n height width 3"]:
         """Gives images of one size, in colour."""
         images = self.make(indices)
+        if images.shape[-1] == 4:
+            return on_white(images)
         return np.broadcast_to(images, (*images.shape[:3], 3))
 
     def digest(self, count: int) -> str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from ganformer_jax.data.pictures import on_white
 from ganformer_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,13 +27,19 @@ def to_uint8(images: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]
 def as_rgb(
     images_BxHxWxC: UInt8[np.ndarray, "batch height width channels"],
 ) -> UInt8[np.ndarray, "batch height width 3"]:
-    """Repeats a single channel three times; raises ValueError unless uint8 with 1 or 3."""
+    """Repeats a single channel three times, and lays what has an opacity on white.
+
+    Raises:
+      ValueError: unless images are uint8 with 1, 3 or 4 channels.
+    """
     images = np.asarray(images_BxHxWxC)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
         raise ValueError(
-            "images must be uint8 [batch, height, width, 1 or 3], "
+            "images must be uint8 [batch, height, width, 1, 3 or 4], "
             f"got {images.dtype} {list(images.shape)}; see to_uint8"
         )
+    if images.shape[-1] == 4:
+        return on_white(images)
     return np.broadcast_to(images, (*images.shape[:3], 3))
 
 
