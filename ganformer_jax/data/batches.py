@@ -34,6 +34,7 @@ class DatasetSource:
         resolution: height and width of every image in pixels.
         channels: 1 for gray, 3 for colour.
         label_count: number of classes; 0 where there is no ``label``.
+        class_names: of the classes, in their order; empty where there are none.
     """
 
     name: str
@@ -42,6 +43,7 @@ class DatasetSource:
     resolution: int
     channels: int
     label_count: int
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -109,8 +111,9 @@ def open_dataset(
     if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
         raise UserError(f"{name}: the 'image' feature must be uint8 pictures, it is {image}")
     label = features["label"] if "label" in features else None
-    label_count = label.num_classes if isinstance(label, tfds.features.ClassLabel) else 0
-    source = DatasetSource(name, records, features, resolution, channels, label_count or 0)
+    classes = isinstance(label, tfds.features.ClassLabel) and label.num_classes
+    names = tuple(label.names) if classes else ()
+    source = DatasetSource(name, records, features, resolution, channels, len(names), names)
     _ = source[0]  # the declared shape may be unknown, so look at a picture
     return source
 
@@ -129,8 +132,8 @@ def train_batches(
     """Endless shuffled batches; batch number n is a function of the arguments alone.
 
     The images are shuffled anew in every epoch and mirrored one by one before hosts take their
-    share, so any number of hosts sees the same global batches: host h of H holds rows
-    h, h + H, h + 2H, ... of each.
+    share, so any number of hosts sees the same global batches: a batch consists of as many equal
+    blocks of rows as there are hosts, and host h holds the h-th. A host reads its own block only.
 
     Args:
         source: where the images come from.
@@ -159,7 +162,7 @@ def train_batches(
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
     if mirror:
         dataset = dataset.random_map(_mirror_half)
-    dataset = dataset[host_index::host_count].batch(batch_size // host_count, drop_remainder=True)
+    dataset = dataset.batch(batch_size // host_count)[host_index::host_count]
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(1, 2 * threads))
     iterator = iter(dataset.to_iter_dataset(options))
     iterator.set_state({"next_index": start_step})
