@@ -18,6 +18,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 from PIL import Image
 
+from ganformer_jax.data.stored_png import decode_stored
 from ganformer_jax.errors import UserError
 
 _PIL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -263,6 +264,9 @@ def _decode(features: Any, record: bytes) -> dict[str, Any]:
 
 
 def _decode_picture(encoded: bytes, channels: int | None) -> UInt8[np.ndarray, "H W C"]:
+    stored = decode_stored(encoded)
+    if stored is not None and channels in (None, 0, stored.shape[-1]):
+        return stored
     with Image.open(io.BytesIO(encoded)) as picture:
         mode = _PIL_MODES.get(channels or 0, picture.mode)
         pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
