@@ -217,7 +217,7 @@ def test_two_sets_of_scenes_must_be_told_apart(tmp_path, data_dir):
 
 
 def test_labels_are_one_hot_and_follow_their_images(labelled):
-    assert labelled.label_count == 3
+    assert labelled.label_count == 3 and labelled.class_names == ("0", "1", "2")
     for batch in take(labelled, 5, batch_size=4):
         assert batch["labels"].dtype == np.float32 and batch["labels"].shape == (4, 3)
         np.testing.assert_array_equal(batch["labels"].sum(axis=1), 1)
@@ -247,18 +247,47 @@ def test_mirroring_takes_half_the_images_anew_each_time(labelled):
     assert all(np.all(batch["images"][:, :, 4:] == 0) for batch in plain)
 
 
-@pytest.mark.parametrize("hosts", [2, 4])
-def test_any_number_of_hosts_sees_the_same_global_batches(source, hosts):
-    alone = take(source, 12, batch_size=8, mirror=True)  # past the end of the first epoch
+def side_by_side(source, hosts, count, **options):
+    """Global batches, as they are assembled from the shares of all hosts."""
     shares = [
-        take(source, 12, batch_size=8, mirror=True, host_index=host, host_count=hosts)
-        for host in range(hosts)
+        take(source, count, host_index=host, host_count=hosts, **options) for host in range(hosts)
     ]
-    for step, batch in enumerate(alone):
-        for host, share in enumerate(shares):
-            assert share[step]["images"].shape == (8 // hosts, 32, 32, 3)
-            assert share[step]["labels"].shape == (8 // hosts, 0)
-            np.testing.assert_array_equal(share[step]["images"], batch["images"][host::hosts])
+    return [
+        {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        for batches in zip(*shares, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+def test_any_number_of_hosts_sees_the_same_global_batches(source, labelled, hosts):
+    """Their rows too, mirrored the same, past the end of an epoch, and after a restart."""
+    for images, count, restart in ((source, 12, 10), (labelled, 5, 2)):
+        options = {"batch_size": 8, "mirror": True}
+        alone = take(images, count, **options)
+        together = side_by_side(images, hosts, count, **options)
+        after = side_by_side(images, hosts, count - restart, start_step=restart, **options)
+        for expected, batch in zip(alone + alone[restart:], together + after, strict=True):
+            np.testing.assert_array_equal(batch["images"], expected["images"])
+            np.testing.assert_array_equal(batch["labels"], expected["labels"])
+
+
+def test_a_host_reads_only_its_own_rows(source):
+    read = []
+
+    class Counted:
+        def __len__(self):
+            return len(source)
+
+        def __getitem__(self, index):
+            read.append(index)
+            return source[index]
+
+    options = {"batch_size": 8, "seed": 5, "threads": 0, "host_count": 4}
+    for host in range(4):
+        batches = train_batches(Counted(), host_index=host, start_step=2, **options)
+        assert [len(next(batches)["images"]) for _ in range(3)] == [2, 2, 2]
+        assert len(read) == 6 * (host + 1)
+    assert len(set(read)) == 24, "all in the first epoch, so none may be read twice"
 
 
 @pytest.mark.parametrize("start", [1, 11])

@@ -31,6 +31,7 @@ from tqdm.auto import tqdm
 from ganformer_jax.data.parts import Part, Recipe, Tally, divide, write_parts, write_whole
 from ganformer_jax.data.pictures import FILTERS, MODES, Geometry
 from ganformer_jax.data.sources.source import Labels, Source, checksum
+from ganformer_jax.data.stored_png import encode_stored
 from ganformer_jax.errors import UserError
 
 VERSION = "1.0.0"
@@ -38,7 +39,7 @@ REPORT = "report.json"
 SKIPPED = "skipped.csv"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PLAN = "plan.json"
-COMPRESSION = {"png": 3, "raw": 0}
+COMPRESSION = 3  # of PNG: higher levels take much longer for little
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,14 +242,16 @@ def _recipe(source: Source, wish: Wish, labels: Labels | None) -> Recipe:
     if labels is not None:
         features["label"] = tfds.features.ClassLabel(names=labels.names)
 
-    def encode(pixels: np.ndarray) -> bytes:
-        buffer = io.BytesIO()
-        image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-        image.save(buffer, format="PNG", compress_level=COMPRESSION[wish.storage])
-        return buffer.getvalue()
-
+    encode = encode_stored if wish.storage == "raw" else _encode_png
     described = tfds.features.FeaturesDict(features)
     return Recipe(source, labels, geometry, encode, wish.value_range, described)
+
+
+def _encode_png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    image.save(buffer, format="PNG", compress_level=COMPRESSION)
+    return buffer.getvalue()
 
 
 def _paths(

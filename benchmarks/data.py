@@ -1,0 +1,136 @@
+"""Times the reading of training batches, pictures a second, by storage and by threads.
+
+Command:  python benchmarks/data.py --size 256 --count 512
+
+Writes temporary datasets of the same colour pictures as ArrayRecord: in uncompressed PNG (raw),
+PNG and JPEG. They are smooth random pictures: octaves of interpolated noise and a little grain.
+They lie in the page cache, so disks are not timed; half of them are mirrored. The turns go through
+all ways of storing, so that each meets the same conditions; printed are the median, and the lowest
+to the highest. Beside them stands what training asks for, where it was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from ganformer_jax.data.batches import DatasetSource, open_dataset, train_batches
+from ganformer_jax.data.stored_png import encode_stored
+
+BATCH = 32
+DEMAND = "training on scenes of 32x32, two CPU cores (README.md): 116 pictures a second"
+
+
+def smooth_pictures(count: int, size: int) -> Iterator[np.ndarray]:
+    """Colour pictures, uint8 [size, size, 3], with less contrast from octave to octave."""
+    random = np.random.default_rng(0)
+    octaves = [2**n for n in range(1, size.bit_length()) if 2**n <= size]
+    for _ in range(count):
+        total = random.normal(0, 3, (size, size, 1))  # the grain
+        for cells in octaves:
+            coarse = random.normal(0, 60 / cells**0.7, (cells, cells, 3)).astype(np.float32)
+            channels = [Image.fromarray(coarse[..., c]) for c in range(3)]
+            fine = [c.resize((size, size), Image.Resampling.BICUBIC) for c in channels]
+            total = total + np.stack([np.asarray(channel) for channel in fine], -1)
+        yield np.clip(128 + total, 0, 255).astype(np.uint8)
+
+
+def with_pillow(pixels: np.ndarray, **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, **options)
+    return file.getvalue()
+
+
+STORED = {
+    "raw": encode_stored,
+    "png": lambda pixels: with_pillow(pixels, format="PNG", compress_level=3),
+    "jpeg": lambda pixels: with_pillow(pixels, format="JPEG", quality=95),
+}
+
+
+class Pictures(tfds.core.GeneratorBasedBuilder):
+    """Smooth pictures, stored in one way."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(self, folder: pathlib.Path, stored: str, count: int, size: int):
+        self.stored, self.count, self.size = stored, count, size
+        super().__init__(data_dir=str(folder))
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        form = "jpeg" if self.stored == "jpeg" else "png"
+        image = tfds.features.Image(shape=(self.size, self.size, 3), encoding_format=form)
+        features = tfds.features.FeaturesDict({"image": image})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        del dl_manager
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for index, pixels in enumerate(smooth_pictures(self.count, self.size)):
+            yield index, {"image": io.BytesIO(STORED[self.stored](pixels))}
+
+
+def prepare(folder: pathlib.Path, stored: str, count: int, size: int) -> DatasetSource:
+    tfds.disable_progress_bar()
+    builder = Pictures(folder / stored, stored, count, size)
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(file_format="array_record")
+    return open_dataset(builder.data_path, folder, size=(size, size))
+
+
+def speed(source: DatasetSource, threads: int, seconds: float) -> float:
+    """Pictures a second of one turn, without those that fill the buffer."""
+    batches = train_batches(source, batch_size=BATCH, seed=0, mirror=True, threads=threads)
+    for _ in range(2 + 2 * threads):
+        next(batches)
+    began, done = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        next(batches)
+        done += BATCH
+    return done / (time.perf_counter() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--size", type=int, default=256, help="height and width in pixels")
+    parser.add_argument("--count", type=int, default=512, help="pictures in a dataset")
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a turn")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--stored", nargs="+", choices=list(STORED), default=list(STORED))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        base = pathlib.Path(folder)
+        size = (options.count, options.size)
+        sources = {name: prepare(base, name, *size) for name in options.stored}
+        cases = [(name, threads) for name in sources for threads in options.threads]
+        speeds: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
+        for _ in range(options.turns):
+            for name, threads in cases:
+                speeds[name, threads].append(speed(sources[name], threads, options.seconds))
+        for (name, threads), found in speeds.items():
+            files = (base / name).rglob("*.array_record*")
+            kib = sum(file.stat().st_size for file in files) / options.count / 1024
+            print(
+                f"{name:5s} {kib:6.1f} KiB a picture, {threads} threads: "
+                f"{statistics.median(found):7.0f} pictures a second "
+                f"({min(found):.0f} to {max(found):.0f})"
+            )
+    print(DEMAND)
+
+
+if __name__ == "__main__":
+    main()

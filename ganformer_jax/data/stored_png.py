@@ -1,0 +1,79 @@
+"""PNGs without compression: larger files, read at the speed of memory; any PNG reader reads them.
+
+Header, one chunk of pixels and end, where the pixels are zlib's stored blocks of unfiltered rows
+(W3C PNG specification, sections 9 to 11). Other PNGs are left to a general reader.
+"""
+
+import struct
+import zlib
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ganformer_jax.errors import UserError
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # by channels
+_CHANNELS = {colour_type: channels for channels, colour_type in _COLOUR_TYPES.items()}
+# Signature; length, name, contents and checksum of the header; length and name of the next chunk.
+_START = struct.Struct(">8sI4sIIBBBBBII4s")
+_END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
+_STORED = ((0x78, 0x01, 0), (0x78, 0x01, 1))  # zlib's header, then that of a stored block
+
+
+def encode_stored(pixels: UInt8[np.ndarray, "H W C"]) -> bytes:
+    """PNG of pixels, uncompressed.
+
+    Args:
+        pixels: gray (C = 1), colour (3) or colour with opacity (4); H and W are at least 1.
+    """
+    height, width, channels = pixels.shape
+    if pixels.dtype != np.uint8 or channels not in _COLOUR_TYPES or not pixels.size:
+        raise ValueError(f"cannot encode pixels of shape {pixels.shape} and type {pixels.dtype}")
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # 0 at the left: not filtered
+    rows[:, 1:] = pixels.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
+    data = zlib.compress(rows, level=0)
+    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _END
+
+
+def decode_stored(encoded: bytes) -> UInt8[np.ndarray, "H W C"] | None:
+    """Pixels of what `encode_stored` wrote; None for anything else, such as another kind of PNG.
+
+    Raises:
+        UserError: if it is of that kind but damaged, as the checksums of header and pixels tell.
+    """
+    if len(encoded) < _START.size + 2 or not encoded.endswith(_END):
+        return None
+    fields = _START.unpack_from(encoded)
+    width, height, depth, colour_type, _, _, interlaced, checksum, length, name = fields[3:]
+    data = memoryview(encoded)[_START.size : -len(_END) - 4]
+    wanted = fields[0] == _SIGNATURE and (depth, interlaced, name) == (8, 0, b"IDAT")
+    if not wanted or colour_type not in _CHANNELS or len(data) != length:
+        return None
+    if (data[0], data[1], data[2] & 7) not in _STORED:
+        return None
+    rows = _rows(data, height, 1 + width * _CHANNELS[colour_type])
+    if rows is None or zlib.crc32(encoded[12:29]) != checksum:
+        raise UserError("a stored picture is damaged: its checksum or its size is wrong")
+    if rows[:, 0].any():
+        return None  # filtered, so by another program
+    return rows[:, 1:].reshape(height, width, -1)
+
+
+def _rows(data: memoryview, height: int, row_bytes: int) -> UInt8[np.ndarray, "H bytes"] | None:
+    """What zlib's stored blocks hold, its checksum examined; None if that or the size is wrong."""
+    expected = height * row_bytes
+    if not 0 < expected <= len(data):  # nothing is compressed
+        return None
+    try:
+        found = zlib.decompress(data, bufsize=expected)
+    except zlib.error:
+        return None
+    if len(found) != expected:
+        return None
+    return np.frombuffer(found, np.uint8).reshape(height, row_bytes)
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
