@@ -22,6 +22,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
+    from tensorflow_datasets.proto import tf_example_pb2
+
 from ganformer_jax.data.pictures import Geometry, decode, fit
 from ganformer_jax.data.sources.source import Labels, Source, Unreadable
 from ganformer_jax.errors import UserError
@@ -131,7 +133,9 @@ class Recipe:
         if label is not None:
             example["label"] = label
         serialised = self.features.serialize_example(self.features.encode_example(example))
-        return serialised, f"{width}x{height}", picture.kind, notes
+        # The order of features in it changes from process to process unless asked not to.
+        ordered = tf_example_pb2.Example.FromString(serialised).SerializeToString(deterministic=True)
+        return ordered, f"{width}x{height}", picture.kind, notes
 
 
 def divide(entries: Sequence[int], split: str) -> list[Part]:

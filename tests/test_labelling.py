@@ -1,0 +1,100 @@
+"""Classes from folders, StyleGAN's dataset.json, CSV files and sources themselves."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ganformer_jax.data.labelling import find_labels
+from ganformer_jax.data.sources.source import Labels, Source
+from ganformer_jax.errors import UserError
+
+
+class Named(Source):
+    """Entries without contents."""
+
+    description = "a test"
+
+    def __init__(self, *names, labels=None, companions=None):
+        self.names, self.labels, self.companions = names, labels, companions or {}
+
+    def read(self, index):
+        raise NotImplementedError
+
+    def fingerprint(self):
+        return ""
+
+    def companion(self, name):
+        return self.companions.get(name)
+
+
+def found(source, choice):
+    labels = find_labels(source, choice)
+    return labels and (labels.names, labels.classes.tolist())
+
+
+def test_folders_are_classes_below_what_they_share():
+    source = Named("set/cat/1.png", "set/dog/1.png", "set/cat/sub/2.png", "set/dog/2.png")
+    assert found(source, "folders") == (("cat", "cat/sub", "dog"), [0, 2, 1, 2])
+    assert found(Named("./b/1.png", "./a/2.png", "3.png"), "folders") == (("a", "b"), [1, 0, -1])
+    with pytest.raises(UserError, match="no subfolders"):
+        find_labels(Named("1.png", "2.png"), "folders")
+
+
+def test_one_folder_of_all_is_no_reason_to_refuse():
+    assert found(Named("cat/1.png", "cat/2.png"), "folders") == (("cat",), [0, 0])
+
+
+def stylegan(labels):
+    return {"dataset.json": json.dumps({"labels": labels}).encode()}
+
+
+def test_stylegan_labels_are_found_by_themselves():
+    rows = [["00000/a.png", 2], ["00000/b.png", 0], ["00000/other.png", 7]]
+    source = Named("00000/a.png", "00000/b.png", "00000/c.png", companions=stylegan(rows))
+    assert found(source, "auto") == (("0", "1", "2"), [2, 0, -1])
+    assert found(source, "none") is None
+    assert found(Named("a.png", companions=stylegan(None)), "auto") is None
+    assert found(Named("a.png"), "auto") is None
+
+
+def test_what_the_source_stores_comes_first():
+    stored = Labels(("x",), np.array([0]), "y")
+    assert find_labels(Named("a.png", labels=stored, companions=stylegan([])), "auto") is stored
+
+
+def test_a_csv_file(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text('\ufefffile,class\n"a,1.png",Möwe\nb.png, Ente \n\n', encoding="utf-8")
+    source = Named("a,1.png", "b.png", "c.png")
+    assert found(source, str(path)) == (("Ente", "Möwe"), [1, 0, -1])
+
+
+def test_a_json_file_with_names(tmp_path):
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps({"labels": [["a.png", "red"], ["b.png", "blue"]]}))
+    assert found(Named("a.png", "b.png"), str(path)) == (("blue", "red"), [1, 0])
+
+
+@pytest.mark.parametrize(
+    "name,contents,words",
+    [
+        ("l.csv", "a.png\n", "two columns"),
+        ("l.csv", "", "two columns"),
+        ("l.csv", "other.png,1\n", "labels none of the pictures: .*a.png"),
+        ("l.json", "[1]", "as StyleGAN writes them"),
+        ("l.json", "{", "as StyleGAN writes them"),
+        ("l.json", '{"labels": [["a.png", [0.1, 0.2]]]}', "only classes"),
+        ("l.json", '{"labels": [["a.png", -1]]}', "out of 0"),
+        ("l.json", '{"labels": [["a.png", 99999999]]}', "out of 0"),
+        ("l.txt", "", "say auto, none, folders"),
+        (None, "", "no file"),
+    ],
+)
+def test_labels_that_make_no_sense(tmp_path, name, contents, words):
+    path = tmp_path / (name or "missing.csv")
+    if name:
+        path.write_text(contents)
+    with pytest.raises(UserError, match=words) as raised:
+        find_labels(Named("a.png"), str(path))
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,357 @@
+"""Preparing datasets: round trips, resumption, faults, and that nothing half ever loads."""
+
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import random
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from test_archives import make_folder, make_tar, make_zip, png
+
+from ganformer_jax.data import parts
+from ganformer_jax.data import prepare as module
+from ganformer_jax.data.batches import open_dataset
+from ganformer_jax.data.labelling import find_labels
+from ganformer_jax.data.pictures import Geometry
+from ganformer_jax.data.prepare import Wish, prepare
+from ganformer_jax.data.sources.folder import FolderSource
+from ganformer_jax.data.sources.open import open_source
+from ganformer_jax.errors import UserError
+
+GEOMETRY = Geometry(8, 8)
+WISH = Wish("pets", GEOMETRY)
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    monkeypatch.setattr(parts, "PICTURES_A_PART", 4)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    members = {f"{'ab'[i % 2]}/{i:02d}.png": png(10 * i) for i in range(22)}
+    return make_folder(tmp_path / "pictures", members)
+
+
+def contents(path):
+    """Digest of every file of a dataset."""
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(path.iterdir())
+    }
+
+
+def levels(path, split="train", channels=3):
+    source = open_dataset(path, path, size=(8, 8), split=split, channels=channels)
+    return [int(source[i]["images"][0, 0, 0]) for i in range(len(source))]
+
+
+def test_everything_comes_through_in_order(folder, tmp_path):
+    source = FolderSource(folder)
+    wish = Wish("pets", GEOMETRY, held_out=5)
+    made = prepare(source, wish, tmp_path / "data", labels=find_labels(source, "folders"))
+    train, test = levels(made.folder), levels(made.folder, "test")
+    assert sorted(train + test) == [10 * i for i in range(22)] and len(test) == 5
+    order = [10 * i for i in [*range(0, 22, 2), *range(1, 22, 2)]]  # by path
+    assert train == [level for level in order if level in train]
+    builder = tfds.builder_from_directory(made.folder)
+    for example in builder.as_data_source("train"):
+        name = example["name"].decode()
+        assert example["label"] == "ab".index(name[0])
+        assert (example["image"] == 10 * int(name[2:4])).all()
+    assert builder.info.features["label"].names == ["a", "b"]
+    assert builder.info.metadata["filter"] == "lanczos"
+    assert made.report["classes"] == {"a": 11, "b": 11}
+    assert made.report["splits"] == {"train": 17, "test": 5}
+
+
+def test_other_projects_find_it_by_name(folder, tmp_path):
+    prepare(FolderSource(folder), WISH, tmp_path / "data")
+    builder = tfds.builder("pets", data_dir=tmp_path / "data")
+    assert len(builder.as_data_source("train")) == 22
+    home = tmp_path / "data" / "pets"
+    assert len(open_dataset(home, tmp_path, size=(8, 8))) == 22
+    assert len(open_dataset("pets", tmp_path / "data", size=(8, 8))) == 22
+
+
+def test_threads_and_interruptions_change_nothing(folder, tmp_path, monkeypatch):
+    source = FolderSource(folder)
+    one = prepare(source, WISH, tmp_path / "one", threads=1)
+    three = prepare(source, WISH, tmp_path / "three", threads=3)
+    assert contents(one.folder) == contents(three.folder)
+
+    real, calls = parts._write_shard, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parts, "_write_shard", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(source, WISH, tmp_path / "cut")
+    assert not (tmp_path / "cut/pets/1.0.0").exists()
+    with pytest.raises(UserError, match="no dataset_info.json"):
+        open_dataset(tmp_path / "cut/pets", tmp_path, size=(8, 8))
+    said, calls = [], []
+    monkeypatch.setattr(parts, "_write_shard", lambda *a: calls.append(1) or real(*a))
+    resumed = prepare(source, WISH, tmp_path / "cut", say=said.append)
+    assert said == ["going on: 12 of 22 entries are done"] and len(calls) == 3
+    assert contents(resumed.folder) == contents(one.folder)
+
+
+def test_again_makes_nothing_and_another_wish_is_refused(folder, tmp_path):
+    source = FolderSource(folder)
+    first = prepare(source, WISH, tmp_path / "data")
+    before = contents(first.folder)
+    again = prepare(source, WISH, tmp_path / "data")
+    assert first.made and not again.made and again.report == first.report
+    for other in (
+        Wish("pets", Geometry(8, 8, filter="box")),
+        Wish("pets", GEOMETRY, storage="raw"),
+        Wish("pets", GEOMETRY, held_out=1),
+    ):
+        with pytest.raises(UserError, match="holds another dataset .*choose another --name"):
+            prepare(source, other, tmp_path / "data")
+    (folder / "a/00.png").write_bytes(png(200))
+    with pytest.raises(UserError, match="holds another dataset .entries was"):
+        prepare(FolderSource(folder), WISH, tmp_path / "data")
+    assert contents(first.folder) == before
+
+
+def test_the_filter_is_part_of_the_fingerprint(tmp_path):
+    members = {f"{i}.png": png(i) for i in range(3)}  # plain, so filters give the same pixels
+    source = FolderSource(make_folder(tmp_path / "pictures", members))
+    made = [
+        prepare(source, Wish(name, Geometry(8, 8, filter=name)), tmp_path).report["fingerprint"]
+        for name in ("lanczos", "box")
+    ]
+    assert made[0] != made[1]
+
+
+def test_unfinished_work_of_another_wish_is_given_up(folder, tmp_path):
+    unfinished = tmp_path / "data/pets/unfinished"
+    unfinished.mkdir(parents=True)
+    (unfinished / "plan.json").write_text("{}")
+    (unfinished / "pets-train.array_record-00000-of-00006").write_bytes(b"rubbish")
+    said = []
+    made = prepare(FolderSource(folder), WISH, tmp_path / "data", say=said.append)
+    assert len(levels(made.folder)) == 22 and "starting over" in said[0]
+
+
+def test_held_out_and_max_images_are_drawn_once_for_all(folder, tmp_path):
+    source = FolderSource(folder)
+    few = prepare(source, Wish("few", GEOMETRY, held_out=3, max_images=10), tmp_path)
+    assert few.report["splits"] == {"train": 7, "test": 3} and few.report["left_out"] == 12
+    other = prepare(source, Wish("other", GEOMETRY, held_out=3, max_images=10), tmp_path)
+    assert levels(few.folder) == levels(other.folder)
+    whole = prepare(source, Wish("whole", GEOMETRY, held_out=3), tmp_path)
+    assert levels(few.folder, "test") == levels(whole.folder, "test")
+
+
+def test_raw_storage_holds_the_same_pixels(folder, tmp_path):
+    source = FolderSource(folder)
+    raw = prepare(source, Wish("raw", GEOMETRY, storage="raw"), tmp_path)
+    assert levels(raw.folder) == levels(prepare(source, WISH, tmp_path).folder)
+    first = next(iter(tfds.builder_from_directory(raw.folder).as_data_source("train")))
+    assert first["image"].shape == (8, 8, 3)
+
+
+def test_what_cannot_be_read_is_counted(tmp_path):
+    members = {"good.png": png(50), "text.png": b"words", "short.png": png(9)[:55], "x.md": b""}
+    source = FolderSource(make_folder(tmp_path / "pictures", members))
+    made = prepare(source, WISH, tmp_path / "data")
+    assert made.report["entries"] == 4 and sum(made.report["skipped"].values()) == 3
+    assert made.report["skipped"]["not a picture"] == 1
+    rows = (made.folder / "skipped.csv").read_text().splitlines()
+    assert rows[0] == "name,reason" and '"text.png","not a picture"' in rows and len(rows) == 4
+
+
+def test_a_whole_part_that_cannot_be_read(tmp_path):
+    members = {f"{i}.png": b"rubbish" if i < 5 else png(i) for i in range(8)}
+    source = FolderSource(make_folder(tmp_path / "pictures", members))
+    made = prepare(source, WISH, tmp_path / "data")
+    assert levels(made.folder) == [5, 6, 7]
+
+
+def test_nothing_to_train_on(tmp_path):
+    source = FolderSource(make_folder(tmp_path / "bad", {"a.png": b"x", "b.txt": b""}))
+    with pytest.raises(UserError, match="no picture in folder .*: not a picture"):
+        prepare(source, WISH, tmp_path / "data")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no pictures in folder"):
+        prepare(FolderSource(tmp_path / "empty"), WISH, tmp_path / "data")
+    good = FolderSource(make_folder(tmp_path / "good", {"a.png": png(1)}))
+    with pytest.raises(UserError, match="--held-out 1 of 1 pictures"):
+        prepare(good, Wish("pets", GEOMETRY, held_out=1), tmp_path / "data")
+    assert not list(tmp_path.glob("data/*/1.0.0"))
+
+
+@pytest.mark.parametrize(
+    "wish,words",
+    [
+        (Wish("Pets", GEOMETRY), "small letters"),
+        (Wish("../up", GEOMETRY), "small letters"),
+        (Wish("pets", Geometry(8, 8, channels=2)), "channels"),
+        (Wish("pets", GEOMETRY, held_out=-1), "--held-out"),
+        (Wish("pets", GEOMETRY, max_images=0), "--max-images"),
+        (Wish("pets", GEOMETRY, value_range=(1, 0)), "--value-range"),
+    ],
+)
+def test_wishes_that_make_no_sense(folder, tmp_path, wish, words):
+    with pytest.raises(UserError, match=words):
+        prepare(FolderSource(folder), wish, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_second_process_is_told_to_wait(folder, tmp_path):
+    home = tmp_path / "data/pets"
+    home.mkdir(parents=True)
+    handle = os.open(home, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another process is preparing"):
+            prepare(FolderSource(folder), WISH, tmp_path / "data")
+        assert not list(home.iterdir())
+    finally:
+        os.close(handle)
+    assert prepare(FolderSource(folder), WISH, tmp_path / "data").made
+
+
+def test_a_full_disk_keeps_what_is_done(tmp_path):
+    random_pixels = np.random.default_rng(0).integers(0, 255, (6, 64, 64, 3), np.uint8)
+    np.save(tmp_path / "x.npy", random_pixels)
+    wish = Wish("pets", Geometry(64, 64))
+    with open_source(str(tmp_path / "x.npy")) as source:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, hard))
+        try:
+            with pytest.raises(UserError, match="cannot write .*the same command goes on"):
+                prepare(source, wish, tmp_path / "data")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert not list(tmp_path.glob("data/pets/1.0.0"))
+        assert not list(tmp_path.rglob("*.writing"))
+        assert prepare(source, wish, tmp_path / "data").report["splits"] == {"train": 6}
+
+
+def test_a_folder_that_cannot_be_written(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot make .*Not a directory"):
+        prepare(FolderSource(folder), WISH, tmp_path / "file")
+
+
+KILLED = """
+import sys
+from ganformer_jax.data import parts
+from ganformer_jax.data.pictures import Geometry
+from ganformer_jax.data.prepare import Wish, prepare
+from ganformer_jax.data.sources.folder import FolderSource
+
+parts.PICTURES_A_PART = 4
+print("ready", flush=True)
+prepare(FolderSource(sys.argv[1]), Wish("pets", Geometry(8, 8), held_out=5), sys.argv[2])
+"""
+
+
+def run_killed(folder, data, delay):
+    """Starts to prepare in a process of its own and kills it; whether it was still at work."""
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(folder), str(data)]
+    root = pathlib.Path(module.__file__).parents[2]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=root, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    return process.returncode != 0
+
+
+def kill_and_go_on(tmp_path, kills, seed):
+    members = {f"{i:04d}.png": png(i % 250) for i in range(400)}
+    folder = make_folder(tmp_path / "many", members)
+    wish = Wish("pets", GEOMETRY, held_out=5)
+    whole = prepare(FolderSource(folder), wish, tmp_path / "whole")
+    wanted, drawn, killed = contents(whole.folder), random.Random(seed), 0
+    for i in range(kills):
+        data = tmp_path / f"data{i}"
+        while not (data / "pets/1.0.0").exists():
+            killed += run_killed(folder, data, drawn.uniform(0.0, 0.4))
+            if not (data / "pets/1.0.0").exists():
+                with pytest.raises(UserError, match="no dataset_info.json|no dataset"):
+                    open_dataset(data / "pets", data, size=(8, 8))
+        prepare(FolderSource(folder), wish, data)
+        assert contents(data / "pets/1.0.0") == wanted
+    return killed
+
+
+def test_a_kill_and_a_rerun(tmp_path):
+    assert kill_and_go_on(tmp_path, kills=1, seed=1)
+
+
+@pytest.mark.slow
+def test_many_kills_at_random_moments(tmp_path):
+    assert kill_and_go_on(tmp_path, kills=12, seed=2) >= 12
+
+
+@pytest.mark.parametrize(
+    "kind", ["folder", "zip", "tar", "tar.gz", "npz", "npy", "h5", "lmdb", "tfds"]
+)
+def test_round_trips_from_every_source(tmp_path, kind):
+    path = make_source(tmp_path, kind)
+    with open_source(str(path), data_dir=tmp_path) as source:
+        made = prepare(source, Wish("trip", GEOMETRY), tmp_path / "data", labels=source.labels)
+    assert levels(made.folder) == [10 * i for i in range(9)]
+    if kind in ("npz", "tfds"):
+        assert made.report["classes"] == {"0": 3, "1": 3, "2": 3}
+
+
+def make_source(tmp_path, kind):
+    members = {f"{i}.png": png(10 * i) for i in range(9)}
+    pixels = np.stack([np.full((8, 8, 3), 10 * i, np.uint8) for i in range(9)])
+    path = tmp_path / f"x.{kind}"
+    if kind == "folder":
+        return make_folder(path, members)
+    if kind == "zip":
+        return make_zip(path, members)
+    if kind.startswith("tar"):
+        return make_tar(path, members, "w:gz" if kind == "tar.gz" else "w")
+    if kind == "npz":
+        np.savez(path, images=pixels, labels=np.arange(9) % 3)
+    elif kind == "npy":
+        np.save(path, pixels)
+    elif kind == "h5":
+        h5py = pytest.importorskip("h5py", reason="an optional package, of the extra `formats`")
+        with h5py.File(path, "w") as file:
+            file["images"] = pixels
+    elif kind == "lmdb":
+        lmdb = pytest.importorskip("lmdb", reason="an optional package, of the extra `formats`")
+        with lmdb.open(str(path), map_size=1 << 20) as database:
+            with database.begin(write=True) as transaction:
+                for name, encoded in members.items():
+                    transaction.put(name.encode(), encoded)
+    else:
+        np.savez(tmp_path / "x.npz", images=pixels, labels=np.arange(9) % 3)
+        with open_source(str(tmp_path / "x.npz")) as source:
+            wish = Wish("first", GEOMETRY)
+            return prepare(source, wish, tmp_path / "before", labels=source.labels).folder
+    return path
+
+
+def test_a_report_is_json(folder, tmp_path):
+    made = prepare(FolderSource(folder), WISH, tmp_path / "data")
+    assert json.loads((made.folder / "report.json").read_text()) == made.report
