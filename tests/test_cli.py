@@ -155,7 +155,7 @@ def test_a_class_goes_by_its_name_or_else_its_number(tmp_path, asked, number):
 @pytest.mark.parametrize(
     ("asked", "names", "message"),
     [
-        ("rot", ["red", "blue"], "there are 2 classes, none of them that; did you mean red?"),
+        ("redd", ["red", "blue"], "there are 2 classes, none of them that; did you mean red?"),
         ("2", ["red", "blue"], "they are numbered from 0 to 1"),
         ("-1", ["red", "blue"], "they are numbered from 0 to 1"),
         ("red", [], "trained without classes"),
