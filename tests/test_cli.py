@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from ganformer_jax.cli import main
+from ganformer_jax.cli.classes import find_class, load_class_names, save_class_names
 from ganformer_jax.cli.sample import _attends
 from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCENES = ("--config", str(REPOSITORY / "configs" / "scenes.py"))
@@ -57,6 +60,8 @@ def complaint(capsys, *arguments, code=1):
         (["train", *SCENES, "--train.batch-size"], "Missing value for argument"),
         (["train", *SCENES, "--generator.attention.integration", "mil"], "invalid choice 'mil'"),
         (["sample", "--cout", "3"], "unknown option --cout; did you mean --count?"),
+        (["sample", "--clas", "red"], "unknown option --clas; did you mean --class?"),
+        (["sample", "--class-name", "red"], "unknown option --class-name; did you mean --class?"),
         (["sample", "--truncation-psi", "x"], "--truncation-psi: could not convert"),
     ],
 )
@@ -137,6 +142,39 @@ def test_sampling_without_a_run(capsys, tmp_path, make):
 )
 def test_samples_that_make_no_sense(capsys, options, message):
     assert message in complaint(capsys, "sample", *options)
+
+
+@pytest.mark.parametrize(
+    ("asked", "number"), [("red", 0), ("1", 2), ("0", 0), ("2", 2), ("deep blue", 1)]
+)
+def test_a_class_goes_by_its_name_or_else_its_number(tmp_path, asked, number):
+    save_class_names(["red", "deep blue", "1"], tmp_path)
+    assert find_class(asked, load_class_names(tmp_path, 3)) == number
+
+
+@pytest.mark.parametrize(
+    ("asked", "names", "message"),
+    [
+        ("redd", ["red", "blue"], "there are 2 classes, none of them that; did you mean red?"),
+        ("2", ["red", "blue"], "they are numbered from 0 to 1"),
+        ("-1", ["red", "blue"], "they are numbered from 0 to 1"),
+        ("red", [], "trained without classes"),
+    ],
+)
+def test_a_class_that_is_not_there(asked, names, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        find_class(asked, names)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[", "damaged"), ('{"red": 0}', "list of names"), ('["red"]', "names 1 classes, but")],
+)
+def test_names_of_classes_that_cannot_be_used(tmp_path, text, message):
+    assert load_class_names(tmp_path, 2) == ["0", "1"]
+    (tmp_path / "classes.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_class_names(tmp_path, 2)
 
 
 def test_attention_is_drawn_only_where_there_is_some():

@@ -68,8 +68,9 @@ def test_everything_comes_through_in_order(folder, tmp_path):
         name = example["name"].decode()
         assert example["label"] == "ab".index(name[0])
         assert (example["image"] == 10 * int(name[2:4])).all()
-    assert builder.info.features["label"].names == ["a", "b"]
-    assert builder.info.metadata["filter"] == "lanczos"
+    features, metadata = builder.info.features, builder.info.metadata
+    assert features and features["label"].names == ["a", "b"]
+    assert metadata and metadata["filter"] == "lanczos"
     assert made.report["classes"] == {"a": 11, "b": 11}
     assert made.report["splits"] == {"train": 17, "test": 5}
 

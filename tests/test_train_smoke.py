@@ -1,12 +1,16 @@
 """From the command line to pictures: a few rounds on scenes, resumed, then sampled."""
 
+import io
 import json
 import shutil
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 from test_cli import SCENES, call, complaint
+
+from ganformer_jax.data.stored_png import encode_stored
 
 TINY = """
 --generator.components 2 --generator.latent-size 8 --generator.attention-resolutions 4 8
@@ -119,6 +123,58 @@ def test_sampling(capsys, tmp_path, run):
 def test_sampling_what_is_not_there(capsys, run):
     said = complaint(capsys, "sample", "--workdir", str(run), "--step", "3")
     assert "no checkpoint 3" in said
-    said = complaint(capsys, "sample", "--workdir", str(run), "--label", "3")
-    assert "0 classes" in said
+    said = complaint(capsys, "sample", "--workdir", str(run), "--class", "3")
+    assert "the generator was trained without classes" in said
+    assert not (run / "classes.json").exists()
     assert not (run / "generated").exists()
+
+
+class Flags(tfds.core.GeneratorBasedBuilder):
+    """Flat pictures of 8x8 in three classes."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(8, 8, 3), encoding_format="png"),
+            "label": tfds.features.ClassLabel(names=["red", "green", "blue"]),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for index in range(12):
+            pixels = np.zeros((8, 8, 3), np.uint8)
+            pixels[..., index % 3] = 255
+            yield index, {"image": io.BytesIO(encode_stored(pixels)), "label": index % 3}
+
+
+def test_classes_have_names_from_the_data_to_the_samples(capsys, tmp_path):
+    builder = Flags(data_dir=str(tmp_path))
+    builder.download_and_prepare(file_format="array_record")
+    capsys.readouterr()
+    run = tmp_path / "run"
+    options = ["--workdir", str(run), "--data.name", str(builder.data_path), *TINY]
+    options += "--generator.resolution 8 --generator.components 0 --train.total-kimg 0.008".split()
+    options += "--train.image-kimg 0 --train.metric-kimg 0 --generator.label-size".split()
+    said = complaint(capsys, "train", *SCENES, *options, "2")
+    assert "has 3 classes: set --generator.label-size 3" in said and not run.exists()
+    code, _, err = call(capsys, "train", *SCENES, *options, "3")
+    assert code == 0, err
+    assert json.loads((run / "classes.json").read_text()) == ["red", "green", "blue"]
+
+    def sample(name, *options):
+        out = ["--out", str(tmp_path / name), "--noise", "none", "--truncation-psi", "1"]
+        code, _, err = call(capsys, "sample", "--workdir", str(run), "--count", "3", *out, *options)
+        assert code == 0, err
+        return [read(tmp_path / name / f"00000{seed}.png") for seed in range(3)]
+
+    named = sample("named", "--class", "blue")
+    np.testing.assert_array_equal(named, sample("numbered", "--class", "2"))
+    in_turn = sample("in_turn")
+    np.testing.assert_array_equal(in_turn[2], named[2])
+    assert not np.array_equal(in_turn[0], named[0])
+    said = complaint(capsys, "sample", "--workdir", str(run), "--class", "gren")
+    assert "there are 3 classes, none of them that; did you mean green?" in said

@@ -9,7 +9,7 @@ import io
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
@@ -88,13 +88,16 @@ def _refuse(message: str) -> None:
 
 def _flags(options: Any, prefix: str = "") -> Iterator[str]:
     """Lists the option names that tyro derives from a dataclass."""
+    hints = get_type_hints(type(options), include_extras=True)
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
-        name = field.name.replace("_", "-")
-        if isinstance(value, Config):
-            yield from _flags(value)
-        elif dataclasses.is_dataclass(value):
-            yield from _flags(value, f"{prefix}{name}.")
+        settings = [
+            getattr(m, "name", None) for m in getattr(hints[field.name], "__metadata__", ())
+        ]
+        given = [name for name in settings if name is not None]  # by tyro.conf.arg(name=...)
+        name = given[0] if given else field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            yield from _flags(value, f"{prefix}{name}." if name else prefix)
         else:
             yield f"--{prefix}{name}"
             if isinstance(value, bool):

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ganformer_jax.cli.classes import save_class_names
 from ganformer_jax.config import Config
 from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
 from ganformer_jax.errors import UserError
@@ -67,14 +68,20 @@ class Data:
         if generator.label_size not in (0, source.label_count):
             raise UserError(
                 f"generator.label_size is {generator.label_size}, but {source.name} has "
-                f"{source.label_count} classes"
+                f"{source.label_count} classes: set --generator.label-size {source.label_count}"
             )
         return source
 
-    def batches(self, start_step: int) -> Iterator[dict[str, np.ndarray]]:
-        """Goes on with this process's share of the training batches."""
+    def batches(self, start_step: int, workdir: pathlib.Path) -> Iterator[dict[str, np.ndarray]]:
+        """Goes on with this process's share of the training batches of the run in a folder.
+
+        The folder receives the names of the classes, if the generator is conditional.
+        """
+        source = self.open("train")
+        if self.config.generator.label_size and jax.process_index() == 0:
+            save_class_names(source.class_names, workdir)
         return train_batches(
-            self.open("train"),
+            source,
             batch_size=self.config.train.batch_size,
             seed=self.config.train.seed,
             start_step=start_step,

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
+import tyro
+
+from ganformer_jax.cli.classes import find_class, load_class_names
 from ganformer_jax.cli.options import check_run, parse
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError
@@ -30,8 +33,8 @@ class Options:
     """Truncate only the first so many layers."""
     noise: Literal["const", "random", "none"] = "const"
     """Noise in the synthesis network: the same for all images, by seed, or none."""
-    label: int | None = None
-    """Class of the images; by default the classes in turn, if there are any."""
+    class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
+    """Class of the images, by name (classes.json) or number; by default all classes in turn."""
     step: int | None = None
     """Checkpoint to use; by default the newest."""
     best: bool = False
@@ -92,12 +95,11 @@ def _attends(config: GeneratorConfig) -> bool:
 
 
 def _labels(options: Options, config: GeneratorConfig) -> list[int] | None:
-    if options.label is None:
-        classes = config.label_size
+    classes = config.label_size
+    if options.class_name is None:
         return [i % classes for i in range(options.count)] if classes else None
-    if not 0 <= options.label < config.label_size:
-        raise UserError(f"--label {options.label}: the generator has {config.label_size} classes")
-    return [options.label] * options.count
+    names = load_class_names(options.workdir, classes) if classes else []
+    return [find_class(options.class_name, names)] * options.count
 
 
 def _refuse_overwriting(paths: Sequence[pathlib.Path], overwrite: bool) -> None:

@@ -59,7 +59,7 @@ def run(arguments: Sequence[str], program: str) -> None:
     loop.train(
         config,
         workdir,
-        data.batches,
+        lambda start_step: data.batches(start_step, workdir),
         observers(config, workdir, data),
         init_from=init_from,
         after_compile=leave_fragments if own_heap else None,

@@ -111,9 +111,7 @@ def open_dataset(
     image = features["image"]
     if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
         raise UserError(f"{name}: the 'image' feature must be uint8 pictures, it is {image}")
-    label = features["label"] if "label" in features else None
-    classes = isinstance(label, tfds.features.ClassLabel) and label.num_classes
-    names = tuple(label.names) if classes else ()
+    names = _class_names(features)
     source = DatasetSource(name, records, features, size, channels, len(names), names)
     _ = source[0]  # the declared shape may be unknown, so look at a picture
     return source
@@ -263,6 +261,13 @@ def _open_split(builder: Any, split: str) -> Any:
             f"{builder.name} ({split}) cannot be read by index; prepare it with "
             "file_format='array_record'"
         ) from error
+
+
+def _class_names(features: tfds.features.FeaturesDict) -> tuple[str, ...]:
+    label = features["label"] if "label" in features else None
+    if not isinstance(label, tfds.features.ClassLabel) or not label.num_classes:
+        return ()
+    return tuple(label.names)
 
 
 def _check_shape(name: str, shape: tuple[int, ...], size: tuple[int, int], channels: int) -> None:

@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
-
-    from tensorflow_datasets.proto import tf_example_pb2
+from tensorflow_datasets.proto import tf_example_pb2
 
 from ganformer_jax.data.pictures import Geometry, decode, fit
 from ganformer_jax.data.sources.source import Labels, Source, Unreadable
@@ -134,7 +133,8 @@ class Recipe:
             example["label"] = label
         serialised = self.features.serialize_example(self.features.encode_example(example))
         # The order of features in it changes from process to process unless asked not to.
-        ordered = tf_example_pb2.Example.FromString(serialised).SerializeToString(deterministic=True)
+        message: Any = tf_example_pb2  # its classes are made when it is imported
+        ordered = message.Example.FromString(serialised).SerializeToString(deterministic=True)
         return ordered, f"{width}x{height}", picture.kind, notes
 
 

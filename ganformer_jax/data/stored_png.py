@@ -33,7 +33,7 @@ def encode_stored(pixels: UInt8[np.ndarray, "H W C"]) -> bytes:
     rows = np.zeros((height, 1 + width * channels), np.uint8)  # 0 at the left: not filtered
     rows[:, 1:] = pixels.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
-    data = zlib.compress(rows, level=0)
+    data = zlib.compress(rows.tobytes(), level=0)
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _END
 
 
