@@ -44,7 +44,10 @@ def complaint(capsys, *arguments, code=1):
     ("arguments", "message"),
     [
         (["trian"], "unknown command trian; did you mean train?"),
-        (["xyzzy"], "unknown command xyzzy; there are train, sample, evaluate, import, export"),
+        (
+            ["xyzzy"],
+            "unknown command xyzzy; there are prepare, train, sample, evaluate, import, export",
+        ),
         (
             ["train", *SCENES, "--train.batch-siz", "8"],
             "unknown option --train.batch-siz; did you mean --train.batch-size?",

@@ -165,7 +165,7 @@ def text_bomb():
         (encoded(Image.fromarray(PIXELS.astype(np.float32)[..., 0]), "TIFF"), "floating-point"),
         (encoded(Image.fromarray(PIXELS.astype(np.int32)[..., 0]), "TIFF"), "32-bit integer"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "not a picture"),
-        (chunk_bomb(), "60000x60000 is more than 128 megapixels|damaged"),
+        (chunk_bomb(), "more than 128 megapixels"),
         (np.zeros((3, 4, 5), np.uint8), "of shape 3x4x5"),
         (np.zeros((0, 4, 3), np.uint8), "of shape 0x4x3"),
         (np.zeros((4, 4), np.int64), "int64 pixels"),

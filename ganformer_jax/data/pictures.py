@@ -24,8 +24,9 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
 }
+_ORIENTATION = 0x0112  # the tag of EXIF
 _DECODING = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
-_DAMAGED = (*_DECODING, MemoryError, OverflowError, Image.DecompressionBombError)
+_DAMAGED = (*_DECODING, MemoryError, OverflowError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +120,8 @@ def _of_bytes(stored: bytes) -> Picture:
                 return _upright(image)
     except UnidentifiedImageError as error:
         raise Unreadable("not a picture" if stored else "empty file") from error
+    except Image.DecompressionBombError as error:
+        raise Unreadable(f"more than {MAX_PIXELS >> 20} megapixels") from error
     except _DAMAGED as error:
         raise Unreadable(f"damaged: {_reason(error)}") from error
 
@@ -127,11 +130,11 @@ def _upright(image: Image.Image) -> Picture:
     kind, notes = f"{image.format} {image.mode}", []
     if getattr(image, "n_frames", 1) > 1:
         notes.append("first of several frames")
+    before = image.getexif().get(_ORIENTATION, 1)  # Pillow turns TIFF by itself when it loads
     image.load()
-    turned = ImageOps.exif_transpose(image)
-    if turned.size != image.size or image.getexif().get(0x0112, 1) not in (0, 1):
+    if {before, image.getexif().get(_ORIENTATION, 1)} - {0, 1}:
         notes.append("turned as EXIF says")
-    return Picture(_eight_bits(turned), kind, tuple(notes))
+    return Picture(_eight_bits(ImageOps.exif_transpose(image)), kind, tuple(notes))
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -204,7 +207,7 @@ def _on_square(image: Image.Image) -> Image.Image:
 
 def _check_size(size: tuple[int, int]) -> None:
     if size[0] * size[1] > MAX_PIXELS:
-        raise Unreadable(f"{size[0]}x{size[1]} is more than {MAX_PIXELS >> 20} megapixels")
+        raise Unreadable(f"more than {MAX_PIXELS >> 20} megapixels")
 
 
 def _reason(error: BaseException) -> str:

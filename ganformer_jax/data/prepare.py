@@ -11,6 +11,7 @@ name when all is in it; TFDS writes the description.
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
 import fcntl
 import io
@@ -314,8 +315,9 @@ def _finish(
     skipped = [*recipe.source.skipped, *whole.skipped]
     report = _report(recipe, wish, told, whole, skipped) | {"plan": plan}
     _describe(recipe, wish, told, folder, report)
-    lines = "".join(f"{json.dumps(name)},{json.dumps(why)}\n" for name, why in skipped)
-    write_whole(folder / SKIPPED, f"name,reason\n{lines}".encode("utf-8", "replace"))
+    table = io.StringIO()
+    csv.writer(table).writerows([("name", "reason"), *skipped])
+    write_whole(folder / SKIPPED, table.getvalue().encode("utf-8", "replace"))
     write_whole(folder / REPORT, json.dumps(report, indent=2).encode("utf-8", "replace"))
     return report
 

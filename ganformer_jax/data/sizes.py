@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable
 
 from ganformer_jax.data.pictures import cropped_size, decode
 from ganformer_jax.data.sources.source import Source, Unreadable
@@ -58,20 +57,24 @@ def usual_resolution(source: Source, ratio: float | None, value_range: tuple | N
     Raises:
         UserError: if none of them can be read.
     """
-    sides = [
-        max(size if ratio is None else cropped_size(size, ratio))
-        for size in _some_sizes(source, value_range)
-    ]
-    if not sides:
-        raise UserError(f"none of the first pictures of {source.description} can be read")
+    sizes, reasons = _some_sizes(source, value_range)
+    if not sizes:
+        why = "; ".join(sorted(reasons)[:3]) or "there are none"
+        raise UserError(f"no picture of {source.description} can be read: {why}")
+    sides = [max(size if ratio is None else cropped_size(size, ratio)) for size in sizes]
     nearest = 2 ** round(math.log2(statistics.median(sides)))
     return min(max(nearest, 8), LARGEST_DEFAULT)
 
 
-def _some_sizes(source: Source, value_range: tuple | None) -> Iterable[tuple[int, int]]:
+def _some_sizes(
+    source: Source, value_range: tuple | None
+) -> tuple[list[tuple[int, int]], set[str]]:
+    """Width and height of some pictures, and why others cannot be read."""
+    sizes, reasons = [], set()
     step = 1 if source.sequential else max(1, len(source) // LOOKED_AT)
     for index in range(0, len(source), step)[:LOOKED_AT]:
         try:
-            yield decode(source.read(index), value_range).image.size
-        except Unreadable:
-            continue
+            sizes.append(decode(source.read(index), value_range).image.size)
+        except Unreadable as reason:
+            reasons.add(str(reason))
+    return sizes, reasons
