@@ -193,6 +193,11 @@ def _mirror_half(
 
 def _find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> tfds.core.DatasetBuilder:
     """Raises UserError, with what to do, unless there is exactly one match."""
+    if "://" in dataset:
+        raise UserError(
+            f"{dataset}: datasets are read from folders; copy it to a local disk, or mount the "
+            "bucket with gcsfuse"
+        )
     if dataset == "scenes":
         dataset = os.fspath(_find_scenes(data_dir, size))
     if Path(dataset).is_dir():
@@ -292,9 +297,14 @@ def _decode_picture(encoded: bytes, channels: int | None) -> UInt8[np.ndarray, "
     stored = decode_stored(encoded)
     if stored is not None and channels in (None, 0, stored.shape[-1]):
         return stored
-    with Image.open(io.BytesIO(encoded)) as picture:
-        mode = _PIL_MODES.get(channels or 0, picture.mode)
-        pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
+    try:
+        with Image.open(io.BytesIO(encoded)) as picture:
+            mode = _PIL_MODES.get(channels or 0, picture.mode)
+            pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
+    except (OSError, SyntaxError) as error:
+        raise UserError(
+            f"a stored picture is damaged ({error}): prepare the dataset again"
+        ) from error
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
