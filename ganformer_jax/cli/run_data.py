@@ -12,7 +12,13 @@ import numpy as np
 
 from ganformer_jax.cli.classes import save_class_names
 from ganformer_jax.config import Config
-from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
+from ganformer_jax.data.batches import (
+    DatasetSource,
+    find_version,
+    held_out_images,
+    open_dataset,
+    train_batches,
+)
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.image_sets import Numbered
 from ganformer_jax.sampling import Sampler
@@ -107,6 +113,7 @@ def open_folder(folder: pathlib.Path, split: str) -> DatasetSource:
     """Opens a split of a prepared dataset, of images of one size, by its folder alone."""
     import tensorflow_datasets as tfds
 
+    folder = find_version(folder)
     features: Any = tfds.builder_from_directory(folder).info.features
     shape = features["image"].shape if features and "image" in features else None
     if not shape or not all(shape):

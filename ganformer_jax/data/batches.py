@@ -231,6 +231,15 @@ def find_version(folder: Path) -> Path:
     raise UserError(f"{folder} is not a dataset that TFDS prepared: no dataset_info.json in it")
 
 
+def is_prepared(folder: Path) -> bool:
+    """Whether a folder is a prepared dataset, or holds one version of one."""
+    try:
+        find_version(folder)
+    except UserError:
+        return False
+    return True
+
+
 def _find_scenes(data_dir: Path, size: tuple[int, int]) -> Path:
     """The folder of the one prepared set of scenes of this size."""
     resolution = max(size)
