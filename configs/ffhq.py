@@ -5,8 +5,8 @@ Hardware:  one or more accelerators that divide the batch of 32
 Cost:      25,000 kimg; not measured here
 Expected:  not trained here; the paper reports its results in table 1 (arXiv 2103.01209)
 
-`python run.py prepare ffhq` makes the images, in the folder `data/ffhq`, as the published code
-does: docs/data.md.
+`python run.py prepare ffhq` makes the images as the published code does, in the folder
+`data/ffhq`: docs/data.md.
 """
 
 from ganformer_jax.config import (

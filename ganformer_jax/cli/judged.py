@@ -15,7 +15,7 @@ from ganformer_jax.cli.caches import caches
 from ganformer_jax.cli.metric_weights import read_weights
 from ganformer_jax.cli.run_data import Data, dataset_images, labels_like, open_folder
 from ganformer_jax.config_files import load_config
-from ganformer_jax.data.batches import is_prepared
+from ganformer_jax.data.find import is_prepared
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.features import FeatureReader
 from ganformer_jax.evaluate.image_sets import Folder, ImageSet, Numbered

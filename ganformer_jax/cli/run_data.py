@@ -12,13 +12,8 @@ import numpy as np
 
 from ganformer_jax.cli.classes import save_class_names
 from ganformer_jax.config import Config
-from ganformer_jax.data.batches import (
-    DatasetSource,
-    find_version,
-    held_out_images,
-    open_dataset,
-    train_batches,
-)
+from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
+from ganformer_jax.data.find import find_version
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.image_sets import Numbered
 from ganformer_jax.sampling import Sampler

@@ -18,51 +18,26 @@ import io
 import json
 import os
 import pathlib
-import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from etils import epath
 from PIL import Image
 from tqdm.auto import tqdm
 
+from ganformer_jax.data.description import VERSION, describe, summary
 from ganformer_jax.data.parts import Part, Recipe, Tally, divide, write_parts, write_whole
-from ganformer_jax.data.pictures import FILTERS, MODES, Geometry
 from ganformer_jax.data.sources.source import Labels, Source, checksum
 from ganformer_jax.data.stored_png import encode_stored
+from ganformer_jax.data.wish import Wish, check_wish
 from ganformer_jax.errors import UserError
 
-VERSION = "1.0.0"
 REPORT = "report.json"
 SKIPPED = "skipped.csv"
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PLAN = "plan.json"
 COMPRESSION = 3  # of PNG: higher levels take much longer for little
-
-
-@dataclasses.dataclass(frozen=True)
-class Wish:
-    """What a dataset should be.
-
-    Attributes:
-        name: of the dataset: small letters, digits and _; the folder in `data_dir` too.
-        geometry: of the pictures.
-        storage: "png", compressed; or "raw", PNG without compression, two to four times as large
-            and twice as fast to read.
-        held_out: pictures in the split `test`, drawn at random by a fixed seed.
-        max_images: entries to use of all, drawn likewise; None for all.
-        value_range: what becomes black and white, for pixels that are not of 8 or 16 bits.
-    """
-
-    name: str
-    geometry: Geometry
-    storage: Literal["png", "raw"] = "png"
-    held_out: int = 0
-    max_images: int | None = None
-    value_range: tuple[float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,21 +98,6 @@ def prepare(
         os.replace(unfinished, home / VERSION)
         _tidy(home / VERSION)
         return Prepared(home / VERSION, report, made=True)
-
-
-def check_wish(wish: Wish) -> None:
-    """Raises UserError for a name, count or range that makes no sense."""
-    geometry = wish.geometry
-    if not _NAME.fullmatch(wish.name):
-        raise UserError(f"--name {wish.name}: small letters, digits and _ only, a letter first")
-    if geometry.channels not in MODES or geometry.filter not in FILTERS:
-        raise UserError(f"channels must be 1, 3 or 4 and the filter one of {', '.join(FILTERS)}")
-    if wish.held_out < 0 or (wish.max_images is not None and wish.max_images < 1):
-        raise UserError("--held-out must be 0 or more and --max-images 1 or more")
-    if wish.value_range is not None and not wish.value_range[0] < wish.value_range[1]:
-        raise UserError("--value-range must be two numbers, the smaller first")
-    if geometry.ratio is not None and not 0.05 <= geometry.ratio <= 20:
-        raise UserError(f"--ratio is height / width, from 0.05 to 20, not {geometry.ratio}")
 
 
 def _plan(source: Source, wish: Wish, labels: Labels | None) -> dict[str, Any]:
@@ -313,8 +273,8 @@ def _finish(
             f"no picture in {recipe.source.description} can be read: {'; '.join(reasons[:3])}"
         )
     skipped = [*recipe.source.skipped, *whole.skipped]
-    report = _report(recipe, wish, told, whole, skipped) | {"plan": plan}
-    _describe(recipe, wish, told, folder, report)
+    report = summary(recipe, wish, told, whole, skipped) | {"plan": plan}
+    describe(recipe, wish, told, folder, report)
     table = io.StringIO()
     csv.writer(table).writerows([("name", "reason"), *skipped])
     write_whole(folder / SKIPPED, table.getvalue().encode("utf-8", "replace"))
@@ -326,80 +286,6 @@ def _tidy(folder: pathlib.Path) -> None:
     """Removes what only an unfinished dataset needs."""
     for note in (*folder.glob("*.array_record-*.json"), folder / _PLAN):
         note.unlink(missing_ok=True)
-
-
-def _report(
-    recipe: Recipe,
-    wish: Wish,
-    told: dict[str, list[Tally]],
-    whole: Tally,
-    skipped: Sequence[tuple[str, str]],
-) -> dict[str, Any]:
-    reasons: dict[str, int] = {}
-    for _, reason in skipped:
-        reasons[reason] = reasons.get(reason, 0) + 1
-    classes = {}
-    if recipe.labels is not None:
-        names = recipe.labels.names
-        classes = {names[i]: whole.classes.get(str(i), 0) for i in range(len(names))}
-    entries = len(recipe.source) + len(recipe.source.skipped)
-    used = whole.pictures + len(skipped)
-    return {
-        "name": wish.name,
-        "source": recipe.source.description,
-        "size": f"{wish.geometry.width}x{wish.geometry.height}",
-        "channels": wish.geometry.channels,
-        "splits": {split: Tally.total(tallies).pictures for split, tallies in told.items()},
-        "entries": entries,
-        "left_out": entries - used,
-        "skipped": dict(sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))),
-        "stored_sizes": dict(whole.sizes.most_common()),
-        "stored_kinds": dict(whole.kinds.most_common()),
-        "notes": dict(whole.notes.most_common()),
-        "classes": classes,
-        "megabytes": round(whole.bytes / 1e6, 3),
-        "fingerprint": checksum([dataclasses.astuple(wish.geometry), whole.digest]),
-    }
-
-
-def _describe(
-    recipe: Recipe,
-    wish: Wish,
-    told: dict[str, list[Tally]],
-    folder: pathlib.Path,
-    report: dict[str, Any],
-) -> None:
-    """Lets TFDS write dataset_info.json and features.json."""
-    from tensorflow_datasets.core.dataset_info import DatasetIdentity
-    from tensorflow_datasets.core.splits import SplitDict
-
-    identity = DatasetIdentity(
-        name=wish.name, version=tfds.core.Version(VERSION), data_dir=str(folder), module_name=""
-    )
-    geometry = dataclasses.asdict(wish.geometry)
-    info = tfds.core.DatasetInfo(
-        builder=identity,  # pyright: ignore[reportArgumentType] - as TFDS's own folder_dataset does
-        description=f"{report['splits']['train']} pictures of {recipe.source.description}",
-        features=recipe.features,
-        disable_shuffling=True,  # records lie in the order of the source
-        metadata=tfds.core.MetadataDict(geometry | {"fingerprint": report["fingerprint"]}),
-    )
-    info.set_file_format("array_record")
-    template = tfds.core.ShardedFileTemplate(
-        data_dir=epath.Path(folder), dataset_name=wish.name, filetype_suffix="array_record"
-    )
-    info.set_splits(
-        SplitDict(
-            tfds.core.SplitInfo(
-                name=split,
-                shard_lengths=[tally.pictures for tally in tallies],
-                num_bytes=sum(tally.bytes for tally in tallies),
-                filename_template=template.replace(split=split),
-            )
-            for split, tallies in told.items()
-        )
-    )
-    info.write_to_directory(folder)
 
 
 def _cores() -> int:

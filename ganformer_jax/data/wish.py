@@ -1,0 +1,49 @@
+"""What a dataset of prepared pictures should be."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Literal
+
+from ganformer_jax.data.pictures import FILTERS, MODES, Geometry
+from ganformer_jax.errors import UserError
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """What a dataset should be.
+
+    Attributes:
+        name: of the dataset: small letters, digits and _; the folder in `data_dir` too.
+        geometry: of the pictures.
+        storage: "png", compressed; or "raw", PNG without compression, two to four times as large
+            and twice as fast to read.
+        held_out: pictures in the split `test`, drawn at random by a fixed seed.
+        max_images: entries to use of all, drawn likewise; None for all.
+        value_range: what becomes black and white, for pixels that are not of 8 or 16 bits.
+    """
+
+    name: str
+    geometry: Geometry
+    storage: Literal["png", "raw"] = "png"
+    held_out: int = 0
+    max_images: int | None = None
+    value_range: tuple[float, float] | None = None
+
+
+def check_wish(wish: Wish) -> None:
+    """Raises UserError for a name, count or range that makes no sense."""
+    geometry = wish.geometry
+    if not _NAME.fullmatch(wish.name):
+        raise UserError(f"--name {wish.name}: small letters, digits and _ only, a letter first")
+    if geometry.channels not in MODES or geometry.filter not in FILTERS:
+        raise UserError(f"channels must be 1, 3 or 4 and the filter one of {', '.join(FILTERS)}")
+    if wish.held_out < 0 or (wish.max_images is not None and wish.max_images < 1):
+        raise UserError("--held-out must be 0 or more and --max-images 1 or more")
+    if wish.value_range is not None and not wish.value_range[0] < wish.value_range[1]:
+        raise UserError("--value-range must be two numbers, the smaller first")
+    if geometry.ratio is not None and not 0.05 <= geometry.ratio <= 20:
+        raise UserError(f"--ratio is height / width, from 0.05 to 20, not {geometry.ratio}")
