@@ -14,6 +14,8 @@ from ganformer_jax.cli.options import check_run, parse
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError
 
+MOST_COLUMNS = 16
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -74,7 +76,10 @@ def run(arguments: Sequence[str], program: str) -> None:
     for path, image in zip(paths, samples.images, strict=True):
         visualize.save_png(path, image[..., 0] if image.shape[-1] == 1 else image)
     scale = max(1, 64 // config.resolution)
-    visualize.save_png(figures[0], visualize.image_grid(samples.images, scale=scale))
+    in_turn = options.class_name is None and 1 < config.label_size <= MOST_COLUMNS
+    columns = config.label_size if in_turn else None  # a class a column
+    grid = visualize.image_grid(samples.images, columns, scale=scale)
+    visualize.save_png(figures[0], grid)
     if samples.attention:
         visualize.save_png(figures[1], attention_figure(samples, options.attention_rows))
     print(f"wrote {len(paths)} images and {', '.join(p.name for p in figures)} to {folder}")
