@@ -58,6 +58,21 @@ def test_stylegan_labels_are_found_by_themselves():
     assert found(Named("a.png"), "auto") is None
 
 
+def test_stylegan_labels_inside_the_one_folder_of_an_archive():
+    inside = {"set/dataset.json": stylegan([["0/a.png", 1], ["1/b.png", 0]])["dataset.json"]}
+    source = Named("set/0/a.png", "set/1/b.png", companions=inside)
+    assert found(source, "auto") == (("0", "1"), [1, 0])
+
+
+def test_folders_of_an_archive_from_windows():
+    assert found(Named("x\\b\\1.png", "x\\a\\2.png"), "folders") == (("a", "b"), [1, 0])
+
+
+def test_an_empty_class_is_none(tmp_path):
+    (tmp_path / "l.csv").write_text("a.png,\nb.png,x\n")
+    assert found(Named("a.png", "b.png"), str(tmp_path / "l.csv")) == (("x",), [-1, 0])
+
+
 def test_what_the_source_stores_comes_first():
     stored = Labels(("x",), np.array([0]), "y")
     assert find_labels(Named("a.png", labels=stored, companions=stylegan([])), "auto") is stored

@@ -26,6 +26,7 @@ from ganformer_jax.data.pictures import Geometry
 from ganformer_jax.data.prepare import Wish, prepare
 from ganformer_jax.data.sources.folder import FolderSource
 from ganformer_jax.data.sources.open import open_source
+from ganformer_jax.data.sources.source import Labels
 from ganformer_jax.errors import UserError
 
 GEOMETRY = Geometry(8, 8)
@@ -351,6 +352,25 @@ def make_source(tmp_path, kind):
             wish = Wish("first", GEOMETRY)
             return prepare(source, wish, tmp_path / "before", labels=source.labels).folder
     return path
+
+
+def test_pictures_are_not_written_among_pictures(folder):
+    with pytest.raises(UserError, match="is inside folder .*choose another --data-dir"):
+        prepare(FolderSource(folder), WISH, folder / "data")
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("names", [("a", "b\nc"), (" ", "b"), ("a", "a")])
+def test_names_of_classes_that_would_not_come_back(folder, tmp_path, names):
+    labels = Labels(names, np.zeros(22, np.int64), "a test")
+    with pytest.raises(UserError, match="name of a class|same name"):
+        prepare(FolderSource(folder), WISH, tmp_path / "data", labels=labels)
+
+
+def test_the_oddest_dataset_is_one_picture(tmp_path):
+    source = FolderSource(make_folder(tmp_path / "one", {"a.png": png(7)}))
+    made = prepare(source, Wish("one", Geometry(8, 8, 4), storage="raw"), tmp_path / "data")
+    assert levels(made.folder, channels=4) == [7]
 
 
 def test_a_report_is_json(folder, tmp_path):

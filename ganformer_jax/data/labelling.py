@@ -38,10 +38,7 @@ def find_labels(source: Source, choice: str) -> Labels | None:
     if choice == "folders":
         return _of_folders(source)
     if choice == "auto":
-        contents = source.companion(STYLEGAN_FILE)
-        if source.labels is not None or contents is None:
-            return source.labels
-        return _of_table(source, _read_json(contents, STYLEGAN_FILE), STYLEGAN_FILE)
+        return source.labels if source.labels is not None else _of_companion(source)
     path = pathlib.Path(choice)
     if path.suffix.lower() not in (".json", ".csv"):
         raise UserError(f"--labels {choice}: say auto, none, folders, or name a .json or .csv file")
@@ -51,9 +48,29 @@ def find_labels(source: Source, choice: str) -> Labels | None:
     return _of_table(source, read(path.read_bytes(), choice), choice)
 
 
+def _of_companion(source: Source) -> Labels | None:
+    """StyleGAN's file, at the top or in the one folder that holds all pictures."""
+    above = _common(_folders(source))
+    for folder in (above, *above.parents):
+        path = (folder / STYLEGAN_FILE).as_posix()
+        contents = source.companion(path)
+        if contents is not None:
+            table = _read_json(contents, path)
+            if table is not None:
+                table = {(folder / name).as_posix(): label for name, label in table.items()}
+            return _of_table(source, table, path)
+    return None
+
+
+def _folders(source: Source) -> list[pathlib.PurePosixPath]:
+    return [pathlib.PurePosixPath(name.replace("\\", "/")).parent for name in source.names]
+
+
 def _of_folders(source: Source) -> Labels:
-    folders = [pathlib.PurePosixPath(name.removeprefix("./")).parent for name in source.names]
-    above = _common(folders)
+    folders = _folders(source)
+    above = _common(folders)  # which says nothing about classes
+    if above in folders and len(set(folders)) == 1:
+        above = above.parent
     names = [folder.relative_to(above).as_posix() for folder in folders]
     if set(names) <= {"."}:
         raise UserError(f"{source.description} has no subfolders to take classes from")
@@ -62,11 +79,10 @@ def _of_folders(source: Source) -> Labels:
 
 
 def _common(folders: Sequence[pathlib.PurePosixPath]) -> pathlib.PurePosixPath:
-    """The folder above all of them, which says nothing about classes."""
-    unique = [folder.parts for folder in set(folders)]
+    """The folder above all of them."""
     shared: list[str] = []
-    for parts in zip(*unique, strict=False):
-        if len(set(parts)) > 1 or len(unique) == 1:
+    for parts in zip(*{folder.parts for folder in folders}, strict=False):
+        if len(set(parts)) > 1:
             break
         shared.append(parts[0])
     return pathlib.PurePosixPath(*shared)
@@ -97,6 +113,7 @@ def _of_table(source: Source, table: Mapping[str, Any] | None, where: str) -> La
     if table is None:
         return None
     found = [table.get(name, table.get(name.removeprefix("./"))) for name in source.names]
+    found = [None if label == "" else label for label in found]
     if all(label is None for label in found):
         raise UserError(
             f"{where} labels none of the pictures: it should name them as they are in "

@@ -29,6 +29,7 @@ from tqdm.auto import tqdm
 
 from ganformer_jax.data.description import VERSION, describe, summary
 from ganformer_jax.data.parts import Part, Recipe, Tally, divide, write_parts, write_whole
+from ganformer_jax.data.sources.folder import FolderSource
 from ganformer_jax.data.sources.source import Labels, Source, checksum
 from ganformer_jax.data.stored_png import encode_stored
 from ganformer_jax.data.wish import Wish, check_wish
@@ -83,6 +84,8 @@ def prepare(
     """
     check_wish(wish)
     home = pathlib.Path(data_dir) / wish.name
+    _check_place(source, home)
+    _check_names(labels)
     plan = _plan(source, wish, labels)
     _make_folder(home)
     with _alone(home):
@@ -98,6 +101,22 @@ def prepare(
         os.replace(unfinished, home / VERSION)
         _tidy(home / VERSION)
         return Prepared(home / VERSION, report, made=True)
+
+
+def _check_place(source: Source, home: pathlib.Path) -> None:
+    """Refuses to write where pictures are read: they would be taken for more of them."""
+    if isinstance(source, FolderSource) and home.resolve().is_relative_to(source.root.resolve()):
+        raise UserError(f"{home} is inside {source.description}: choose another --data-dir")
+
+
+def _check_names(labels: Labels | None) -> None:
+    """Refuses names of classes that TFDS, which writes one a line, would not read back."""
+    names = [] if labels is None else list(labels.names)
+    for name in names:
+        if not name.strip() or len(name.splitlines()) != 1:
+            raise UserError(f"{name!r} cannot be the name of a class")
+    if len(set(names)) != len(names):
+        raise UserError("two classes have the same name")
 
 
 def _plan(source: Source, wish: Wish, labels: Labels | None) -> dict[str, Any]:
@@ -169,6 +188,8 @@ def _start(home: pathlib.Path, plan: dict[str, Any], say: Callable[[str], None])
     if unfinished.exists():
         try:
             if json.loads((unfinished / _PLAN).read_text()) == plan:
+                for cut in unfinished.glob("*.writing"):
+                    cut.unlink()
                 return unfinished
         except (OSError, ValueError):
             pass
