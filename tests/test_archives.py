@@ -132,8 +132,23 @@ def test_links_out_of_a_folder_are_not_followed(tmp_path):
 def test_a_file_that_goes_away_meanwhile(tmp_path):
     source = FolderSource(make_folder(tmp_path / "folder", {"a.png": png(1)}))
     (tmp_path / "folder/a.png").unlink()
-    with pytest.raises(Unreadable, match="cannot be read: No such file"):
+    with pytest.raises(UserError, match="cannot read .*No such file.*goes on"):
         source.read(0)
+
+
+def test_prepared_datasets_inside_a_folder_are_no_pictures(tmp_path):
+    folder = make_folder(tmp_path / "folder", {"a.png": png(1), "data/x/1.0.0/sheet.png": png(2)})
+    (folder / "data/x/1.0.0/dataset_info.json").write_text("{}")
+    source = FolderSource(folder)
+    assert list(source.names) == ["a.png"]
+    assert source.skipped == [("data/x/1.0.0", "a prepared dataset")]
+
+
+def test_several_versions_are_a_choice(tmp_path):
+    for version in ("1.0.0", "2.0.0"):
+        make_folder(tmp_path / "x" / version, {"dataset_info.json": b"{}", "sheet.png": png(2)})
+    with pytest.raises(UserError, match="several versions"):
+        open_source(str(tmp_path / "x"))
 
 
 ESCAPES = ["../up.png", "/abs.png", "a/../../up.png", "C:/windows.png", "..\\back.png"]

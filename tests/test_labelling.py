@@ -68,6 +68,22 @@ def test_folders_of_an_archive_from_windows():
     assert found(Named("x\\b\\1.png", "x\\a\\2.png"), "folders") == (("a", "b"), [1, 0])
 
 
+def test_names_of_pictures_are_found_however_they_are_spelled(tmp_path):
+    (tmp_path / "l.csv").write_text("./a.png,x\nb\\c.png,y\nd/./e.png,10\nnobody.png,2\n")
+    source = Named("a.png", "b/c.png", "./d/e.png", " f.png")
+    labels = find_labels(source, str(tmp_path / "l.csv"))
+    assert labels and labels.names == ("10", "x", "y") and labels.unused == 1
+    assert labels.classes.tolist() == [1, 2, 0, -1]
+
+
+def test_a_complaint_of_the_source_can_be_overruled():
+    source = Named("a.png")
+    source.complaint = "the array labels is odd"
+    with pytest.raises(UserError, match="is odd: --labels none leaves it out"):
+        find_labels(source, "auto")
+    assert find_labels(source, "none") is None
+
+
 def test_an_empty_class_is_none(tmp_path):
     (tmp_path / "l.csv").write_text("a.png,\nb.png,x\n")
     assert found(Named("a.png", "b.png"), str(tmp_path / "l.csv")) == (("x",), [-1, 0])
@@ -101,6 +117,8 @@ def test_a_json_file_with_names(tmp_path):
         ("l.json", "{", "as StyleGAN writes them"),
         ("l.json", '{"labels": [["a.png", [0.1, 0.2]]]}', "only classes"),
         ("l.json", '{"labels": [["a.png", -1]]}', "out of 0"),
+        ("l.json", '{"labels": [["a.png", true]]}', "only classes"),
+        ("l.csv", "a.png,1\n./a.png,2\n", "gives ./a.png two classes, 1 and 2"),
         ("l.json", '{"labels": [["a.png", 99999999]]}', "out of 0"),
         ("l.txt", "", "say auto, none, folders"),
         (None, "", "no file"),

@@ -142,14 +142,76 @@ def test_the_filter_is_part_of_the_fingerprint(tmp_path):
     assert made[0] != made[1]
 
 
-def test_unfinished_work_of_another_wish_is_given_up(folder, tmp_path):
+@pytest.mark.parametrize("name", ["own.png", "prepare-plan.json"])
+def test_nothing_of_others_is_deleted(folder, tmp_path, name):
     unfinished = tmp_path / "data/pets/unfinished"
     unfinished.mkdir(parents=True)
-    (unfinished / "plan.json").write_text("{}")
-    (unfinished / "pets-train.array_record-00000-of-00006").write_bytes(b"rubbish")
+    (unfinished / name).write_text("somebody's")
+    with pytest.raises(UserError, match="unfinished is in the way: choose another --name"):
+        prepare(FolderSource(folder), WISH, tmp_path / "data")
+    assert (unfinished / name).read_text() == "somebody's"
+    (unfinished / name).unlink()
+    assert prepare(FolderSource(folder), WISH, tmp_path / "data").made
+
+
+def test_pictures_that_lie_where_the_dataset_goes(tmp_path):
+    own = make_folder(tmp_path / "data/pets/unfinished", {"a.png": png(1)})
+    with pytest.raises(UserError, match="is inside .*choose another --name"):
+        prepare(FolderSource(own), WISH, tmp_path / "data")
+    assert (own / "a.png").exists()
+
+
+def test_unfinished_work_goes_on_only_as_it_was_begun(folder, tmp_path, monkeypatch):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parts, "_write_shard", stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(FolderSource(folder), WISH, tmp_path / "data")
+    other = Wish("pets", Geometry(8, 8, filter="box"))
+    with pytest.raises(UserError, match="begun with other options .geometry was"):
+        prepare(FolderSource(folder), other, tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
     said = []
-    made = prepare(FolderSource(folder), WISH, tmp_path / "data", say=said.append)
-    assert len(levels(made.folder)) == 22 and "starting over" in said[0]
+    assert prepare(FolderSource(folder.name), WISH, "data", say=said.append).made
+
+
+def test_a_source_that_goes_away_is_no_bad_picture(folder, tmp_path, monkeypatch):
+    real, calls = parts._write_shard, []
+
+    def meanwhile(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            folder.rename(tmp_path / "gone")
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parts, "_write_shard", meanwhile)
+        with pytest.raises(UserError, match="cannot read .*the same command goes on"):
+            prepare(FolderSource(folder), WISH, tmp_path / "data", threads=1)
+    (tmp_path / "gone").rename(folder)
+    assert prepare(FolderSource(folder), WISH, tmp_path / "data").report["splits"]["train"] == 22
+
+
+def test_a_source_that_changes_meanwhile(folder, tmp_path, monkeypatch):
+    real = parts._write_shard
+
+    def meanwhile(*arguments):
+        (folder / "b/21.png").write_bytes(png(99))
+        return real(*arguments)
+
+    monkeypatch.setattr(parts, "_write_shard", meanwhile)
+    with pytest.raises(UserError, match="changed while it was read: delete"):
+        prepare(FolderSource(folder), WISH, tmp_path / "data")
+    assert not (tmp_path / "data/pets/1.0.0").exists()
+
+
+def test_held_out_pictures_that_cannot_be_read(tmp_path):
+    members = {f"{i}.png": png(i) if i < 2 else b"no" for i in range(30)}
+    source = FolderSource(make_folder(tmp_path / "bad", members))
+    with pytest.raises(UserError, match="none of the pictures that --held-out drew"):
+        prepare(source, Wish("pets", GEOMETRY, held_out=3), tmp_path / "data")
 
 
 def test_held_out_and_max_images_are_drawn_once_for_all(folder, tmp_path):
@@ -209,6 +271,7 @@ def test_nothing_to_train_on(tmp_path):
         (Wish("pets", GEOMETRY, held_out=-1), "--held-out"),
         (Wish("pets", GEOMETRY, max_images=0), "--max-images"),
         (Wish("pets", GEOMETRY, value_range=(1, 0)), "--value-range"),
+        (Wish("pets", GEOMETRY, value_range=(0, float("inf"))), "--value-range"),
     ],
 )
 def test_wishes_that_make_no_sense(folder, tmp_path, wish, words):
@@ -360,7 +423,7 @@ def test_pictures_are_not_written_among_pictures(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["a", "b"]
 
 
-@pytest.mark.parametrize("names", [("a", "b\nc"), (" ", "b"), ("a", "a")])
+@pytest.mark.parametrize("names", [("a", "b\nc"), (" ", "b"), ("a", "a"), ("a", " a"), ("\udcff",)])
 def test_names_of_classes_that_would_not_come_back(folder, tmp_path, names):
     labels = Labels(names, np.zeros(22, np.int64), "a test")
     with pytest.raises(UserError, match="name of a class|same name"):

@@ -143,7 +143,9 @@ def test_labels_of_the_same_part(tmp_path):
         ([[1, 1], [0, 1]], None),
         ([0, 1, 2], None),
         ([-1, -1], None),
-        (["a", "b"], None),
+        (["b", "a"], [1, 0]),
+        ([[b"b"], [b"b"]], [0, 0]),
+        ([["a", "b"], ["a", "b"]], None),
     ],
 )
 def test_what_counts_as_labels(values, expected):

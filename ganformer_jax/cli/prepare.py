@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import tyro
@@ -27,8 +27,9 @@ class Options:
     """Turn pictures into a dataset to train on. After a kill, the same command goes on."""
 
     source: Annotated[str, tyro.conf.Positional] = ""
-    """A folder; a zip or tar; npy, npz or HDF5; an LMDB; StyleGAN TFRecords; a dataset of TFDS; or
-    one of the paper's: clevr, ffhq, bedrooms, cityscapes."""
+    """A folder; a zip or tar; npy, npz or HDF5; an LMDB; StyleGAN TFRecords; a dataset of TFDS, by
+    folder or name (tfds:NAME, where there is a file of that name); or one of the paper's: clevr,
+    ffhq, bedrooms, cityscapes."""
     name: str | None = None
     """Of the dataset to make: small letters, digits and _."""
     data_dir: pathlib.Path = pathlib.Path("data")
@@ -74,9 +75,11 @@ def run(arguments: Sequence[str], program: str) -> None:
     _check(options)
 
     from ganformer_jax.data.labelling import find_labels
-    from ganformer_jax.data.prepare import check_wish, prepare
+    from ganformer_jax.data.prepare import prepare
+    from ganformer_jax.data.wish import check_wish
 
     with _open(options) as source:
+        _refuse_without_effect(options, source)
         labels = find_labels(source, options.labels)
         wish = _wish(options, source)
         check_wish(wish)
@@ -84,7 +87,7 @@ def run(arguments: Sequence[str], program: str) -> None:
             source, wish, options.data_dir, labels=labels, threads=options.threads, say=print
         )
     sheet = _draw(prepared, wish)
-    print("\n".join(_lines(prepared, wish, sheet)))
+    print("\n".join(_lines(prepared, wish, sheet, options)))
 
 
 def _check(options: Options) -> None:
@@ -94,6 +97,22 @@ def _check(options: Options) -> None:
         raise UserError("name the dataset to make with --name")
     if options.threads is not None and options.threads < 1:
         raise UserError("--threads must be 1 or more")
+
+
+def _refuse_without_effect(options: Options, source: Source) -> None:
+    """Refuses options that this kind of source has no use for."""
+    from ganformer_jax.data.sources.arrays import ArraySource
+    from ganformer_jax.data.sources.prepared import TfdsSource
+
+    of_arrays, of_tfds = isinstance(source, ArraySource), isinstance(source, TfdsSource)
+    given = {
+        "--array": options.array is not None and not of_arrays,
+        "--value-range": options.value_range is not None and not (of_arrays or of_tfds),
+        "--split": options.split != "train" and not of_tfds,
+        "--tfds-dir": options.tfds_dir is not None and not of_tfds,
+    }
+    for name in (name for name, useless in given.items() if useless):
+        raise UserError(f"{name} has no effect on a {source.description.split()[0]}: leave it out")
 
 
 def _published(options: Options) -> bool:
@@ -118,16 +137,15 @@ def _wish(options: Options, source: Source) -> Wish:
     """Fills in what the options leave open."""
     from ganformer_jax.cli.catalogue import CATALOGUE
     from ganformer_jax.data.pictures import Geometry
-    from ganformer_jax.data.prepare import Wish
     from ganformer_jax.data.sizes import image_size, usual_resolution
+    from ganformer_jax.data.wish import Wish, check_ratio
 
     entry = CATALOGUE[options.source] if _published(options) else None
     fit = options.fit or ("pad" if entry else "crop")
     ratio = options.ratio if options.ratio is not None or entry is None else entry.ratio
     if ratio is None and fit == "crop":
         ratio = 1.0
-    if ratio is not None and not 0.05 <= ratio <= 20:
-        raise UserError(f"--ratio is height / width, from 0.05 to 20, not {ratio}")
+    check_ratio(ratio)
     resolution = options.resolution
     if resolution is None:
         resolution = 256 if entry else usual_resolution(source, ratio, options.value_range)
@@ -150,7 +168,9 @@ def _draw(prepared: Prepared, wish: Wish) -> pathlib.Path:
     from ganformer_jax import visualize
     from ganformer_jax.data.batches import open_dataset, train_batches
 
-    geometry = wish.geometry
+    geometry, sheet = wish.geometry, prepared.folder / SHEET
+    if sheet.exists() and not prepared.made:
+        return sheet
     source = open_dataset(
         prepared.folder,
         prepared.folder,
@@ -160,14 +180,13 @@ def _draw(prepared: Prepared, wish: Wish) -> pathlib.Path:
     batch = next(iter(train_batches(source, batch_size=SHEET_IMAGES, seed=0, threads=0)))
     seen = batch["images"].astype(np.float32) / 127.5 - 1
     scale = max(1, 64 // max(geometry.height, geometry.width))
-    sheet = prepared.folder / SHEET
     visualize.save_png(
         sheet, visualize.image_grid(visualize.to_uint8(seen), columns=8, scale=scale)
     )
     return sheet
 
 
-def _lines(prepared: Prepared, wish: Wish, sheet: pathlib.Path) -> list[str]:
+def _lines(prepared: Prepared, wish: Wish, sheet: pathlib.Path, options: Options) -> list[str]:
     """The report, for people."""
     report, geometry = prepared.report, wish.geometry
     made = "prepared" if prepared.made else "was prepared already"
@@ -187,6 +206,8 @@ def _lines(prepared: Prepared, wish: Wish, sheet: pathlib.Path) -> list[str]:
     if skipped:
         lines += _counts(f"skipped {skipped} of {report['entries']} entries", report["skipped"])
         lines.append(f"  each of them: {prepared.folder / 'skipped.csv'}")
+    if report["labels_of_no_picture"]:
+        lines.append(f"  labels that name no picture: {report['labels_of_no_picture']}")
     if report["left_out"]:
         lines.append(f"  left out by --max-images: {report['left_out']}")
     if geometry.channels == 3 and _all_gray(report["stored_kinds"]):
@@ -195,7 +216,7 @@ def _lines(prepared: Prepared, wish: Wish, sheet: pathlib.Path) -> list[str]:
         *lines,
         f"a batch as the network sees it: {sheet}",
         "train on it with",
-        _train(wish, prepared, report),
+        _train(wish, prepared, options),
     ]
 
 
@@ -213,21 +234,20 @@ def _all_gray(kinds: Mapping[str, int]) -> bool:
     return all(kind.split()[-1] in ("L", "1", "I;16", "I;16B", "I;16L") for kind in kinds)
 
 
-def _train(wish: Wish, prepared: Prepared, report: Mapping[str, Any]) -> str:
+def _train(wish: Wish, prepared: Prepared, options: Options) -> str:
     """The command that trains on it."""
-    from ganformer_jax.cli.catalogue import CATALOGUE
     from ganformer_jax.data.sizes import base_grid
 
     geometry = wish.geometry
     grid = base_grid((geometry.height, geometry.width))
-    published = wish.name in CATALOGUE and geometry.fit == "pad"
+    published = _published(options) and geometry.fit == "pad"
     words = ["python", "run.py", "train", "--workdir", f"runs/{wish.name}"]
-    words += ["--config", f"configs/{wish.name}.py"] if published else []
+    words += ["--config", f"configs/{options.source}.py"] if published else []
     words += ["--data.name", str(prepared.folder.parent)]
     words += ["--generator.resolution", str(max(geometry.height, geometry.width))]
     words += ["--generator.base-grid", *map(str, grid)] if grid and grid != (4, 4) else []
     if geometry.channels != 3:
         words += ["--generator.image-channels", str(geometry.channels)]
-    if report["classes"]:
-        words += ["--generator.label-size", str(len(report["classes"]))]
+    if prepared.report["classes"]:
+        words += ["--generator.label-size", str(len(prepared.report["classes"]))]
     return "  " + shlex.join(words)

@@ -44,7 +44,7 @@ def summary(
     used = whole.pictures + len(skipped)
     return {
         "name": wish.name,
-        "source": recipe.source.description,
+        "source": recipe.source.description.encode("utf-8", "replace").decode(),
         "size": f"{wish.geometry.width}x{wish.geometry.height}",
         "channels": wish.geometry.channels,
         "splits": {split: Tally.total(tallies).pictures for split, tallies in told.items()},
@@ -55,6 +55,7 @@ def summary(
         "stored_kinds": dict(whole.kinds.most_common()),
         "notes": dict(whole.notes.most_common()),
         "classes": classes,
+        "labels_of_no_picture": recipe.labels.unused if recipe.labels else 0,
         "megabytes": round(whole.bytes / 1e6, 3),
         "fingerprint": checksum([dataclasses.astuple(wish.geometry), whole.digest]),
     }
@@ -77,7 +78,7 @@ def describe(
     geometry = dataclasses.asdict(wish.geometry)
     info = tfds.core.DatasetInfo(
         builder=identity,  # pyright: ignore[reportArgumentType] - as TFDS's own folder_dataset does
-        description=f"{report['splits']['train']} pictures of {recipe.source.description}",
+        description=f"{report['splits']['train']} pictures of {report['source']}",
         features=recipe.features,
         disable_shuffling=True,  # records lie in the order of the source
         metadata=tfds.core.MetadataDict(geometry | {"fingerprint": report["fingerprint"]}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import csv
+import dataclasses
 import io
 import json
 import pathlib
@@ -12,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ganformer_jax.data.sources.shared import MAX_CLASSES
 from ganformer_jax.data.sources.source import Labels, Source
 from ganformer_jax.errors import UserError
 
 STYLEGAN_FILE = "dataset.json"
-MAX_CLASSES = 10_000
 
 
 def find_labels(source: Source, choice: str) -> Labels | None:
@@ -38,7 +39,11 @@ def find_labels(source: Source, choice: str) -> Labels | None:
     if choice == "folders":
         return _of_folders(source)
     if choice == "auto":
-        return source.labels if source.labels is not None else _of_companion(source)
+        if source.labels is not None:
+            return source.labels
+        if source.complaint:
+            raise UserError(f"{source.complaint}: --labels none leaves it out")
+        return _of_companion(source)
     path = pathlib.Path(choice)
     if path.suffix.lower() not in (".json", ".csv"):
         raise UserError(f"--labels {choice}: say auto, none, folders, or name a .json or .csv file")
@@ -74,7 +79,7 @@ def _of_folders(source: Source) -> Labels:
     names = [folder.relative_to(above).as_posix() for folder in folders]
     if set(names) <= {"."}:
         raise UserError(f"{source.description} has no subfolders to take classes from")
-    named = {name: None for name in sorted(set(names) - {"."})}
+    named = {name: None for name in sorted(set(names) - {"."}, key=_in_order)}
     return _numbered([None if name == "." else name for name in names], named, "folders")
 
 
@@ -92,7 +97,7 @@ def _read_json(contents: bytes, where: str) -> Mapping[str, Any] | None:
     """StyleGAN's {"labels": [["path", class], ...]}; None where labels are null."""
     try:
         rows = json.loads(contents)["labels"]
-        return None if rows is None else {str(name): label for name, label in rows}
+        return None if rows is None else _table([(str(n), label) for n, label in rows], where)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f'{where} has no labels as StyleGAN writes them: {{"labels": [["file", class], ...]}}'
@@ -106,20 +111,43 @@ def _read_csv(contents: bytes, where: str) -> Mapping[str, Any]:
         raise UserError(f"{where} is no CSV file in UTF-8: {error}") from error
     if not rows or any(len(row) != 2 for row in rows):
         raise UserError(f"{where} should have two columns, file and class, in every row")
-    return {name.strip(): label.strip() for name, label in rows}
+    return _table([(name, label.strip()) for name, label in rows], where)
+
+
+def _table(rows: Sequence[tuple[str, Any]], where: str) -> Mapping[str, Any]:
+    """Labels by the name of a picture, spelled in one way."""
+    found: dict[str, Any] = {}
+    for name, label in rows:
+        if found.setdefault(_spelled(name), label) != label:
+            raise UserError(
+                f"{where} gives {name} two classes, {found[_spelled(name)]} and {label}"
+            )
+    return found
+
+
+def _spelled(name: str) -> str:
+    """A name as it is looked up: forward slashes, nothing that leads nowhere."""
+    return pathlib.PurePosixPath(name.strip().replace("\\", "/")).as_posix()
 
 
 def _of_table(source: Source, table: Mapping[str, Any] | None, where: str) -> Labels | None:
     if table is None:
         return None
-    found = [table.get(name, table.get(name.removeprefix("./"))) for name in source.names]
-    found = [None if label == "" else label for label in found]
+    names = [_spelled(name) for name in source.names]
+    found = [None if table.get(name) == "" else table.get(name) for name in names]
     if all(label is None for label in found):
         raise UserError(
             f"{where} labels none of the pictures: it should name them as they are in "
             f"{source.description}, such as {next(iter(source.names), 'none')}"
         )
-    wrong = next((label for label in found if not isinstance(label, str | int | None)), None)
+    wrong = next(
+        (
+            label
+            for label in found
+            if not isinstance(label, str | int | None) or isinstance(label, bool)
+        ),
+        None,
+    )
     if wrong is not None:
         raise UserError(f"{where} has the label {str(wrong)[:50]}: only classes can be learned")
     used = collections.Counter(label for label in found if label is not None)
@@ -127,8 +155,15 @@ def _of_table(source: Source, table: Mapping[str, Any] | None, where: str) -> La
         _check_numbers([int(label) for label in used], where)
         order = {label: None for label in range(max(map(int, used)) + 1)}
     else:
-        order = {label: None for label in sorted(used, key=str)}
-    return _numbered(found, order, where)
+        order = {label: None for label in sorted(used, key=_in_order)}
+    unused = len(set(table) - set(names))
+    return dataclasses.replace(_numbered(found, order, where), unused=unused)
+
+
+def _in_order(label: Any) -> tuple[int, int, str]:
+    """Names of classes by the alphabet; those that are numbers first, by size."""
+    text = str(label)
+    return (0, int(text), text) if text.isdecimal() else (1, 0, text)
 
 
 def _check_numbers(numbers: Sequence[int], where: str) -> None:

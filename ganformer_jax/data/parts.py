@@ -23,7 +23,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.proto import tf_example_pb2
 
-from ganformer_jax.data.pictures import Geometry, decode, fit
+from ganformer_jax.data.pictures import Geometry, decode, fit, no_warnings
 from ganformer_jax.data.sources.source import Labels, Source, Unreadable
 from ganformer_jax.errors import UserError
 
@@ -120,6 +120,8 @@ class Recipe:
         if label == -1:
             assert self.labels is not None
             raise Unreadable(f"no class in {self.labels.origin}")
+        if isinstance(stored, Unreadable):
+            raise stored
         picture = decode(self.source.read(index) if stored is None else stored, self.value_range)
         width, height = picture.image.size
         notes = list(picture.notes)
@@ -164,7 +166,7 @@ def write_parts(
     Raises:
         UserError: if something cannot be written; what was finished stays.
     """
-    with concurrent.futures.ThreadPoolExecutor(threads, "prepare") as pool:
+    with no_warnings(), concurrent.futures.ThreadPoolExecutor(threads, "prepare") as pool:
         entries = (index for part, _, _ in parts for index in part.entries)
         made = _ahead(recipe, pool, entries, LOOKAHEAD * threads)
         try:
@@ -187,8 +189,8 @@ def _ahead(
         if recipe.source.sequential:
             try:
                 stored = recipe.source.read(index)
-            except Unreadable:
-                pass  # the thread says so
+            except Unreadable as reason:
+                stored = reason
         waiting.append(pool.submit(recipe.make, index, stored))
         if len(waiting) > depth:
             yield waiting.popleft()
@@ -223,8 +225,10 @@ def _write_shard(
                     tally.classes[str(int(recipe.labels.classes[index]))] += 1
             advance(1)
         writer.close()
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, shard)
+    except MemoryError as error:
+        raise UserError("out of memory: fewer --threads; the same command goes on") from error
     except RuntimeError as error:  # what the ArrayRecord writer makes of a full disk
         temporary.unlink(missing_ok=True)
         raise UserError(
@@ -246,7 +250,7 @@ def write_whole(path: pathlib.Path, contents: bytes) -> None:
     temporary = path.with_name(path.name + ".writing")
     try:
         temporary.write_bytes(contents)
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -255,6 +259,10 @@ def write_whole(path: pathlib.Path, contents: bytes) -> None:
         ) from error
 
 
-def _sync(path: pathlib.Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def sync(path: pathlib.Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

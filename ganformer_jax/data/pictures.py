@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import warnings
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -26,7 +28,7 @@ FILTERS = {
 }
 _ORIENTATION = 0x0112  # the tag of EXIF
 _DECODING = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
-_DAMAGED = (*_DECODING, MemoryError, OverflowError)
+_DAMAGED = (*_DECODING, OverflowError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +105,14 @@ def on_white(pixels: UInt8[np.ndarray, "*shape 4"]) -> UInt8[np.ndarray, "*shape
     return np.round(mixed).astype(np.uint8)
 
 
+@contextlib.contextmanager
+def no_warnings() -> Iterator[None]:
+    """Silences Pillow on damaged metadata and large pictures; for the main thread to enter."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
 def cropped_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
     """Width and height of the largest rectangle of height / width = ratio, at least 1x1."""
     width, height = size
@@ -113,11 +123,9 @@ def cropped_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
 def _of_bytes(stored: bytes) -> Picture:
     Image.init()  # or formats that Pillow loads late are not known by name
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged metadata, and of large pictures
-            with Image.open(io.BytesIO(stored), formats=FORMATS) as image:
-                _check_size(image.size)
-                return _upright(image)
+        with Image.open(io.BytesIO(stored), formats=FORMATS) as image:
+            _check_size(image.size)
+            return _upright(image)
     except UnidentifiedImageError as error:
         raise Unreadable("not a picture" if stored else "empty file") from error
     except Image.DecompressionBombError as error:
@@ -134,19 +142,26 @@ def _upright(image: Image.Image) -> Picture:
     image.load()
     if {before, image.getexif().get(_ORIENTATION, 1)} - {0, 1}:
         notes.append("turned as EXIF says")
-    return Picture(_eight_bits(ImageOps.exif_transpose(image)), kind, tuple(notes))
+    upright = _eight_bits(ImageOps.exif_transpose(image), image.format)
+    return Picture(upright, kind, tuple(notes))
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _eight_bits(image: Image.Image, form: str | None) -> Image.Image:
     """L, RGB or RGBA."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    key = image.info.get("transparency")
+    if image.mode.startswith("I;16") or (image.mode == "I" and form == "PPM"):
+        deep = np.asarray(image).astype(np.uint16)
+        gray = Image.fromarray((deep >> 8).astype(np.uint8))
+        if key is None:
+            return gray
+        opacity = Image.fromarray(np.where(deep == key, 0, 255).astype(np.uint8))
+        return Image.merge("LA", (gray, opacity)).convert("RGBA")
     if image.mode in ("I", "F"):
         raise Unreadable(f"{'32-bit integer' if image.mode == 'I' else 'floating-point'} pixels")
-    if image.mode in MODES.values():
+    transparent = key is not None or image.mode in ("LA", "La", "PA", "RGBa")
+    if image.mode in MODES.values() and not transparent:
         return image
-    transparent = "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBa")
-    if image.mode == "1":
+    if image.mode == "1" and not transparent:
         return image.convert("L")
     return image.convert("RGBA" if transparent else "RGB")
 

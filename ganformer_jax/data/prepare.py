@@ -18,18 +18,17 @@ import io
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import PIL
 import tensorflow_datasets as tfds
 from PIL import Image
 from tqdm.auto import tqdm
 
 from ganformer_jax.data.description import VERSION, describe, summary
-from ganformer_jax.data.parts import Part, Recipe, Tally, divide, write_parts, write_whole
-from ganformer_jax.data.sources.folder import FolderSource
+from ganformer_jax.data.parts import Part, Recipe, Tally, divide, sync, write_parts, write_whole
 from ganformer_jax.data.sources.source import Labels, Source, checksum
 from ganformer_jax.data.stored_png import encode_stored
 from ganformer_jax.data.wish import Wish, check_wish
@@ -37,7 +36,9 @@ from ganformer_jax.errors import UserError
 
 REPORT = "report.json"
 SKIPPED = "skipped.csv"
-_PLAN = "plan.json"
+_PLAN = "prepare-plan.json"
+FORMAT = 1
+"""Number of this way to prepare: datasets of another one are not continued."""
 COMPRESSION = 3  # of PNG: higher levels take much longer for little
 
 
@@ -86,37 +87,54 @@ def prepare(
     home = pathlib.Path(data_dir) / wish.name
     _check_place(source, home)
     _check_names(labels)
-    plan = _plan(source, wish, labels)
+    plan, parts = _plan(source, wish, labels), _divide(source, wish)
     _make_folder(home)
     with _alone(home):
         finished = _finished(home, plan)
         if finished is not None:
             _tidy(home / VERSION)
             return Prepared(home / VERSION, finished, made=False)
-        unfinished = _start(home, plan, say)
-        parts = _divide(source, wish)
+        unfinished = _start(home, plan)
         recipe = _recipe(source, wish, labels)
         _write(recipe, parts, unfinished, wish.name, threads or _cores(), say)
         report = _finish(recipe, wish, parts, unfinished, plan)
-        os.replace(unfinished, home / VERSION)
+        if _plan(source, wish, labels) != plan:
+            raise UserError(
+                f"{source.description} changed while it was read: delete {unfinished}, and the "
+                "same command starts over"
+            )
+        _install(unfinished, home / VERSION, report, labels)
         _tidy(home / VERSION)
         return Prepared(home / VERSION, report, made=True)
 
 
 def _check_place(source: Source, home: pathlib.Path) -> None:
-    """Refuses to write where pictures are read: they would be taken for more of them."""
-    if isinstance(source, FolderSource) and home.resolve().is_relative_to(source.root.resolve()):
-        raise UserError(f"{home} is inside {source.description}: choose another --data-dir")
+    """Refuses to write where pictures are read, and to read where they are written."""
+    for place in source.places:
+        if place.is_dir() and home.resolve().is_relative_to(place.resolve()):
+            raise UserError(f"{home} is inside {source.description}: choose another --data-dir")
+        if place.resolve().is_relative_to(home.resolve()):
+            raise UserError(f"{source.description} is inside {home}: choose another --name")
 
 
 def _check_names(labels: Labels | None) -> None:
     """Refuses names of classes that TFDS, which writes one a line, would not read back."""
     names = [] if labels is None else list(labels.names)
     for name in names:
-        if not name.strip() or len(name.splitlines()) != 1:
+        if not name.strip() or len(name.splitlines()) != 1 or not _is_text(name):
             raise UserError(f"{name!r} cannot be the name of a class")
-    if len(set(names)) != len(names):
-        raise UserError("two classes have the same name")
+    stripped = sorted(name.strip() for name in names)
+    same = [a for a, b in zip(stripped, stripped[1:], strict=False) if a == b]
+    if same:
+        raise UserError(f"two classes have the same name, {same[0]}")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:  # of a file name in another encoding
+        return False
+    return True
 
 
 def _plan(source: Source, wish: Wish, labels: Labels | None) -> dict[str, Any]:
@@ -125,7 +143,9 @@ def _plan(source: Source, wish: Wish, labels: Labels | None) -> dict[str, Any]:
     if labels is not None:
         named = {"classes": list(labels.names), "origin": labels.origin}
     facts = {
-        "source": source.description,
+        "format": FORMAT,
+        "pillow": PIL.__version__,  # of whose resizing another version may round otherwise
+        "source": source.description.encode("utf-8", "replace").decode(),
         **{k: v for k, v in dataclasses.asdict(wish).items() if k != "name"},
         "labels": named,
         "entries": checksum([source.fingerprint(), labels and labels.classes.tobytes()]),
@@ -147,8 +167,10 @@ def _alone(home: pathlib.Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise UserError(f"another process is preparing {home}: wait until it ends") from error
+        except OSError as error:
+            raise UserError(f"cannot lock {home}: {error.strerror or error}") from error
         yield
     finally:
         os.close(handle)
@@ -164,17 +186,19 @@ def _finished(home: pathlib.Path, plan: dict[str, Any]) -> dict[str, Any] | None
         other = report["plan"]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder} is in the way: choose another --name") from error
-    changed = [
-        f"{k} was {_short(other.get(k))}, now {_short(v)}"
-        for k, v in plan.items()
-        if other.get(k) != v
-    ]
+    changed = _changes(other, plan, ("source", "pillow"))
     if changed:
         raise UserError(
-            f"{folder} holds another dataset ({'; '.join(changed)}): choose another --name, or "
-            "delete that folder"
+            f"{folder} holds another dataset ({changed}): choose another --name, or delete that "
+            "folder"
         )
     return report
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any], aside: Sequence[str]) -> str:
+    """What differs between two plans, in words; "" if nothing does."""
+    names = [name for name in new if name not in aside and old.get(name) != new[name]]
+    return "; ".join(f"{n} was {_short(old.get(n))}, now {_short(new[n])}" for n in names)
 
 
 def _short(value: Any) -> str:
@@ -182,21 +206,28 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _start(home: pathlib.Path, plan: dict[str, Any], say: Callable[[str], None]) -> pathlib.Path:
+def _start(home: pathlib.Path, plan: dict[str, Any]) -> pathlib.Path:
     """The folder to work in: what an earlier call left, if it wanted the same, or a new one."""
     unfinished = home / "unfinished"
-    if unfinished.exists():
-        try:
-            if json.loads((unfinished / _PLAN).read_text()) == plan:
-                for cut in unfinished.glob("*.writing"):
-                    cut.unlink()
-                return unfinished
-        except (OSError, ValueError):
-            pass
-        say(f"{unfinished} is of another source or other options: starting over")
-        shutil.rmtree(unfinished)
-    unfinished.mkdir()
-    write_whole(unfinished / _PLAN, json.dumps(plan).encode())
+    if not os.path.lexists(unfinished):
+        unfinished.mkdir()
+        write_whole(unfinished / _PLAN, json.dumps(plan).encode())
+        return unfinished
+    try:
+        other = json.loads((unfinished / _PLAN).read_text())
+        changed = _changes(other, plan, ("source",))
+    except (OSError, ValueError, AttributeError) as error:
+        if unfinished.is_dir() and not unfinished.is_symlink() and not any(unfinished.iterdir()):
+            unfinished.rmdir()  # killed before there was a plan
+            return _start(home, plan)
+        raise UserError(f"{unfinished} is in the way: choose another --name") from error
+    if changed:
+        raise UserError(
+            f"{unfinished} was begun with other options ({changed}): give those again, choose "
+            "another --name, or delete that folder"
+        )
+    for cut in unfinished.glob("*.writing"):
+        cut.unlink()
     return unfinished
 
 
@@ -293,6 +324,8 @@ def _finish(
         raise UserError(
             f"no picture in {recipe.source.description} can be read: {'; '.join(reasons[:3])}"
         )
+    if "test" in told and not Tally.total(told["test"]).pictures:
+        raise UserError("none of the pictures that --held-out drew can be read: hold out more")
     skipped = [*recipe.source.skipped, *whole.skipped]
     report = summary(recipe, wish, told, whole, skipped) | {"plan": plan}
     describe(recipe, wish, told, folder, report)
@@ -301,6 +334,22 @@ def _finish(
     write_whole(folder / SKIPPED, table.getvalue().encode("utf-8", "replace"))
     write_whole(folder / REPORT, json.dumps(report, indent=2).encode("utf-8", "replace"))
     return report
+
+
+def _install(
+    unfinished: pathlib.Path, folder: pathlib.Path, report: dict[str, Any], labels: Labels | None
+) -> None:
+    """Gives a dataset its name, once TFDS reads it as it was meant and it is on the disk."""
+    info: Any = tfds.builder_from_directory(unfinished).info
+    counts = {split: info.splits[split].num_examples for split in info.splits}
+    names = list(info.features["label"].names) if labels is not None else []
+    meant = [name.strip() for name in labels.names] if labels is not None else []
+    if counts != report["splits"] or [name.strip() for name in names] != meant:
+        raise RuntimeError(f"TFDS reads {counts} pictures of {names}, not what was written")
+    for path in (*unfinished.iterdir(), unfinished):
+        sync(path)
+    os.replace(unfinished, folder)
+    sync(folder.parent)
 
 
 def _tidy(folder: pathlib.Path) -> None:

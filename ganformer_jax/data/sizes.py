@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 
-from ganformer_jax.data.pictures import cropped_size, decode
+from ganformer_jax.data.pictures import cropped_size, decode, no_warnings
 from ganformer_jax.data.sources.source import Source, Unreadable
 from ganformer_jax.errors import UserError
 
@@ -72,9 +72,10 @@ def _some_sizes(
     """Width and height of some pictures, and why others cannot be read."""
     sizes, reasons = [], set()
     step = 1 if source.sequential else max(1, len(source) // LOOKED_AT)
-    for index in range(0, len(source), step)[:LOOKED_AT]:
-        try:
-            sizes.append(decode(source.read(index), value_range).image.size)
-        except Unreadable as reason:
-            reasons.add(str(reason))
+    with no_warnings():
+        for index in range(0, len(source), step)[:LOOKED_AT]:
+            try:
+                sizes.append(decode(source.read(index), value_range).image.size)
+            except Unreadable as reason:
+                reasons.add(str(reason))
     return sizes, reasons

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from typing import Literal
 
@@ -19,8 +20,8 @@ class Wish:
     Attributes:
         name: of the dataset: small letters, digits and _; the folder in `data_dir` too.
         geometry: of the pictures.
-        storage: "png", compressed; or "raw", PNG without compression, two to four times as large
-            and twice as fast to read.
+        storage: "png", compressed; or "raw", PNG without compression, larger, and several
+            times as fast to read.
         held_out: pictures in the split `test`, drawn at random by a fixed seed.
         max_images: entries to use of all, drawn likewise; None for all.
         value_range: what becomes black and white, for pixels that are not of 8 or 16 bits.
@@ -43,7 +44,13 @@ def check_wish(wish: Wish) -> None:
         raise UserError(f"channels must be 1, 3 or 4 and the filter one of {', '.join(FILTERS)}")
     if wish.held_out < 0 or (wish.max_images is not None and wish.max_images < 1):
         raise UserError("--held-out must be 0 or more and --max-images 1 or more")
-    if wish.value_range is not None and not wish.value_range[0] < wish.value_range[1]:
+    low, high = wish.value_range or (0.0, 1.0)
+    if not -math.inf < low < high < math.inf:
         raise UserError("--value-range must be two numbers, the smaller first")
-    if geometry.ratio is not None and not 0.05 <= geometry.ratio <= 20:
-        raise UserError(f"--ratio is height / width, from 0.05 to 20, not {geometry.ratio}")
+    check_ratio(geometry.ratio)
+
+
+def check_ratio(ratio: float | None) -> None:
+    """Raises UserError for a height / width that no picture has."""
+    if ratio is not None and not 0.05 <= ratio <= 20:
+        raise UserError(f"--ratio is height / width, from 0.05 to 20, not {ratio}")

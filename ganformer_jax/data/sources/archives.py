@@ -36,6 +36,7 @@ class ZipSource(Source):
 
     def __init__(self, path: str | os.PathLike[str], under: str = ""):
         self.path, self.description = pathlib.Path(path), f"zip archive {path}"
+        self.places = (self.path,)
         try:
             self._file = zipfile.ZipFile(self.path)
         except (zipfile.BadZipFile, NotImplementedError, *_DAMAGED) as error:
@@ -74,6 +75,7 @@ class ZipSource(Source):
             with self._file.open(member) as file:
                 contents = file.read(limit + 1)  # whatever size it claims to have
         except (zipfile.BadZipFile, RuntimeError, *_DAMAGED) as error:
+            _raise_if_gone(self.path, error)
             raise Unreadable("damaged in the archive") from error
         if len(contents) > limit:
             raise Unreadable(f"larger than {limit >> 20} MiB")
@@ -89,6 +91,7 @@ class TarSource(Source):
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path, self.description = pathlib.Path(path), f"tar archive {path}"
+        self.places = (self.path,)
         members, complaint = self._list()
         self._open: Callable[..., Any] = _opener(self.path)
         self.sequential = self._open is not open
@@ -140,6 +143,7 @@ class TarSource(Source):
                 self._file.seek(member.offset_data)
                 contents = self._file.read(member.size)
         except _DAMAGED as error:
+            _raise_if_gone(self.path, error)
             raise Unreadable("damaged in the archive") from error
         if len(contents) != member.size:
             raise Unreadable("cut short in the archive")
@@ -162,6 +166,14 @@ def _choose(
         else:
             chosen.append(member)
     return chosen, skipped
+
+
+def _raise_if_gone(path: pathlib.Path, error: Exception) -> None:
+    """Damage inside an archive has no number; what the system complains about has one."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise UserError(
+            f"cannot read {path}: {error.strerror or error}; the same command goes on"
+        ) from error
 
 
 def _zip_reason(member: zipfile.ZipInfo) -> str | None:

@@ -65,6 +65,7 @@ class ArraySource(Source):
             self._file.close()
             raise
         inside = "" if self._path.suffix.lower() == ".npy" else f", array {self._name}"
+        self.places = (self._path,)
         self.description = f"array file {self._path}{inside}"
 
     def read(self, index: int) -> np.ndarray:
@@ -106,9 +107,16 @@ class ArraySource(Source):
             shape = arrays[name].shape
             if name != self._name and shape[:1] == (count,) and math.prod(shape[1:]) <= MAX_CLASSES:
                 values = np.asarray(self._file.open(name)[()])
+                if values.dtype.kind == "O":
+                    values = np.array(self._file.strings(name) or [])
                 labels = labels_from(values, count, f"array {name}", self._class_names())
                 if labels is not None:
                     return labels
+            if name != self._name:
+                self.complaint = (
+                    f"the array {name} does not hold a class for each of the {count} pictures, as "
+                    "whole numbers, words or one-hot rows"
+                )
         if not self._labels_beside.is_file():
             return None
         origin = self._labels_beside.name

@@ -46,6 +46,7 @@ class LmdbSource(Source):
         self.skipped = [
             (key.decode(), "a fact about the database") for key in keys if key in BOOKKEEPING
         ]
+        self.places = (Path(folder),)
         self.description = f"LMDB database {folder}"
 
     def read(self, index: int) -> bytes:

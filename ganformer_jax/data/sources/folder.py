@@ -10,6 +10,9 @@ from ganformer_jax.data.sources.names import refusal
 from ganformer_jax.data.sources.source import MAX_BYTES, Source, Unreadable, checksum, file_facts
 from ganformer_jax.errors import UserError
 
+PREPARED = ("dataset_info.json", "prepare-plan.json")
+"""Files that tell that a folder holds what comes out of preparing, not what goes in."""
+
 
 class FolderSource(Source):
     """Pictures in a folder, ordered by path. Links that lead out of it are not followed.
@@ -26,11 +29,20 @@ class FolderSource(Source):
         self._inside = os.path.realpath(self.root) + os.sep
         found: list[str] = []
         skipped: list[tuple[str, str]] = []
-        for folder, folders, files in os.walk(self.root, onerror=self._unlistable):
-            folders.sort()
-            for name in folders:
-                if os.path.islink(os.path.join(folder, name)):
-                    skipped.append((self._name(folder, name), "link to a folder"))
+        self.places = (self.root,)
+
+        def unlistable(error: OSError) -> None:
+            if pathlib.Path(error.filename) == self.root:
+                raise UserError(f"cannot list {self.root}: {error.strerror or error}") from error
+            below = pathlib.Path(error.filename).relative_to(self.root).as_posix()
+            skipped.append((below, f"cannot be listed: {error.strerror or error}"))
+
+        for folder, folders, files in os.walk(self.root, onerror=unlistable):
+            for name in sorted(folders):
+                reason = self._folder_reason(os.path.join(folder, name))
+                if reason:
+                    skipped.append((self._name(folder, name), reason))
+                    folders.remove(name)
             for name in files:
                 path, below = os.path.join(folder, name), self._name(folder, name)
                 reason = refusal(below) or self._reason(path)
@@ -47,8 +59,12 @@ class FolderSource(Source):
             if path.stat().st_size > MAX_BYTES:
                 raise Unreadable(f"larger than {MAX_BYTES >> 20} MiB")
             return path.read_bytes()
-        except OSError as error:
-            raise Unreadable(f"cannot be read: {error.strerror or error}") from error
+        except PermissionError as error:
+            raise Unreadable("cannot be read: Permission denied") from error
+        except OSError as error:  # a disk that is gone must not look like bad pictures
+            raise UserError(
+                f"cannot read {path}: {error.strerror or error}; the same command goes on"
+            ) from error
 
     def fingerprint(self) -> str:
         """Checksum of names, sizes and times of change."""
@@ -74,5 +90,9 @@ class FolderSource(Source):
         return None
 
     @staticmethod
-    def _unlistable(error: OSError) -> None:
-        raise UserError(f"cannot list {error.filename}: {error.strerror or error}") from error
+    def _folder_reason(path: str) -> str | None:
+        """Why a folder is not looked into."""
+        if os.path.islink(path):
+            return "link to a folder"
+        prepared = any(os.path.exists(os.path.join(path, name)) for name in PREPARED)
+        return "a prepared dataset" if prepared else None

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 
+from ganformer_jax.data.find import find_version
 from ganformer_jax.data.sources.archives import TarSource, ZipSource
 from ganformer_jax.data.sources.arrays import ArraySource
 from ganformer_jax.data.sources.databases import LmdbSource
@@ -44,6 +45,8 @@ def open_source(
     """
     path = pathlib.Path(where)
     if where.startswith(TFDS_PREFIX):
+        if not _TFDS_NAME.fullmatch(where.removeprefix(TFDS_PREFIX)):
+            raise UserError(f"{where}: name a dataset of TFDS, such as tfds:mnist")
         return TfdsSource(where.removeprefix(TFDS_PREFIX), data_dir, split)
     if path.is_dir():
         return _open_folder(path, data_dir, split)
@@ -70,8 +73,8 @@ def _open_folder(path: pathlib.Path, data_dir: str | os.PathLike[str] | None, sp
     versions = sorted(path.glob("[0-9]*.*.*/dataset_info.json"))
     if (path / "dataset_info.json").is_file():
         return TfdsSource(path, data_dir, split)
-    if len(versions) == 1:
-        return TfdsSource(versions[0].parent, data_dir, split)
+    if versions:
+        return TfdsSource(find_version(path), data_dir, split)
     if (path / "data.mdb").is_file():
         return LmdbSource(path)
     if any(path.glob("*-r[0-9][0-9].tfrecords*")):

@@ -70,6 +70,7 @@ class TfrecordSource(Source):
             )
         self._check_features()
         self.labels = self._find_labels()
+        self.places = (Path(path),)
         self.description = f"TFRecords {path}"
 
     def read(self, index: int) -> np.ndarray:

@@ -50,7 +50,7 @@ def numbered(count: int) -> tuple[str, ...]:
 def labels_from(
     values: np.ndarray, count: int, origin: str, names: Sequence[str] | None = None
 ) -> Labels | None:
-    """Classes out of an array: whole numbers [count] or [count, 1], or one-hot [count, classes].
+    """Classes out of an array [count] or [count, 1] of whole numbers or words, or one-hot rows.
 
     A row of zeros and the number -1 mean that there is no class.
 
@@ -66,6 +66,8 @@ def labels_from(
         numbers below -1 or of MAX_CLASSES and above.
     """
     values = np.asarray(values)
+    if values.dtype.kind in "US" and values.shape in ((count,), (count, 1)):
+        return _from_words(values.reshape(count), origin)
     if values.dtype.kind not in "buif" or values.shape[:1] != (count,) or values.ndim > 2:
         return None
     if values.ndim == 2 and values.shape[1] != 1:
@@ -80,6 +82,15 @@ def labels_from(
     if names is None or len(names) < number or len(set(names)) < len(names):
         names = [str(index) for index in range(number)]
     return Labels(tuple(names), classes, origin)
+
+
+def _from_words(values: np.ndarray, origin: str) -> Labels | None:
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8", "replace")
+    names, classes = np.unique(values, return_inverse=True)
+    if len(names) > MAX_CLASSES:
+        return None
+    return Labels(tuple(map(str, names)), classes.astype(np.int64), origin)
 
 
 def _from_one_hot(values: np.ndarray) -> np.ndarray | None:

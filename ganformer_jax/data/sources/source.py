@@ -6,6 +6,7 @@ import abc
 import dataclasses
 import hashlib
 import os
+import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -27,11 +28,13 @@ class Labels:
         names: of the classes; class i is called names[i].
         classes: int [entries], the class of every entry, -1 where it has none.
         origin: where they were found, for the report.
+        unused: rows of a table of labels that name no entry.
     """
 
     names: tuple[str, ...]
     classes: np.ndarray
     origin: str
+    unused: int = 0
 
 
 class Source(abc.ABC):
@@ -44,6 +47,8 @@ class Source(abc.ABC):
         skipped: (name, reason) of what is in the source but known to be no picture.
         sequential: reading in order is much faster than any other way.
         labels: classes that the source itself stores for its entries; None if it has none.
+        complaint: why what looks like its classes cannot be used; None if nothing is wrong.
+        places: files and folders that it is read from.
     """
 
     description: str
@@ -51,6 +56,8 @@ class Source(abc.ABC):
     skipped: Sequence[tuple[str, str]] = ()
     sequential: bool = False
     labels: Labels | None = None
+    complaint: str | None = None
+    places: Sequence[pathlib.Path] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -63,7 +70,8 @@ class Source(abc.ABC):
             an encoded picture of at most MAX_BYTES; or pixels, [H, W] or [H, W, C], of any dtype.
 
         Raises:
-            Unreadable: if it cannot be had, or is larger.
+            Unreadable: if it is damaged, forbidden, or larger: it is left out, and counted.
+            UserError: if the source itself is in trouble, such as a disk that is gone.
         """
 
     @abc.abstractmethod
