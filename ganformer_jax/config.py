@@ -201,7 +201,8 @@ class DataConfig:
     """What the networks learn from."""
 
     name: str = "scenes"
-    """`scenes` (built in, made on first use) or a TensorFlow Datasets name or directory."""
+    """`scenes` (built in, made on first use), or the folder, gs:// path or name of a dataset that
+    TensorFlow Datasets or `prepare` made."""
     directory: str = "data"
     """Where prepared datasets are kept."""
     train_images: int = 20_000

@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import io
 import pathlib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar, get_type_hints
@@ -18,6 +19,7 @@ from ganformer_jax.config_files import load_config
 from ganformer_jax.errors import UserError
 
 T = TypeVar("T")
+_URL = re.compile("[a-z0-9]{2,}:/")
 
 DEFAULT_CONFIG = pathlib.Path("configs/scenes.py")
 
@@ -56,6 +58,9 @@ def parse(default: T, arguments: Sequence[str], program: str) -> T:
         near = difflib.get_close_matches(name.replace("_", "-"), known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"see {program} --help"
         _refuse(f"unknown option {name}; {hint}")
+    for flag, value in _named(options):
+        if isinstance(value, pathlib.Path) and _URL.match(str(value)):
+            _refuse(f"{flag} {value}: name a folder or file of this machine")
     return options
 
 
@@ -86,8 +91,17 @@ def _refuse(message: str) -> None:
     raise SystemExit(2)
 
 
-def _flags(options: Any, prefix: str = "") -> Iterator[str]:
+def _flags(options: Any) -> Iterator[str]:
     """Lists the option names that tyro derives from a dataclass."""
+    for flag, value in _named(options):
+        yield flag
+        if isinstance(value, bool):
+            before, dot, name = flag.removeprefix("--").rpartition(".")
+            yield f"--{before}{dot}no-{name}"
+
+
+def _named(options: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Options by the names that tyro derives from a dataclass."""
     hints = get_type_hints(type(options), include_extras=True)
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
@@ -97,11 +111,9 @@ def _flags(options: Any, prefix: str = "") -> Iterator[str]:
         given = [name for name in settings if name is not None]  # by tyro.conf.arg(name=...)
         name = given[0] if given else field.name.replace("_", "-")
         if dataclasses.is_dataclass(value):
-            yield from _flags(value, f"{prefix}{name}." if name else prefix)
+            yield from _named(value, f"{prefix}{name}." if name else prefix)
         else:
-            yield f"--{prefix}{name}"
-            if isinstance(value, bool):
-                yield f"--{prefix}no-{name}"
+            yield f"--{prefix}{name}", value
 
 
 def _first_sentence(box: str) -> str:

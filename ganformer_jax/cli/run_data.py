@@ -27,11 +27,17 @@ class Data:
     """The data of a run, opened (and for scenes made) when first asked for.
 
     Raises:
-      UserError: if the data is scenes, which are square, and the generator's images are not.
+      UserError: if the data is scenes, which are square, and the generator's images are not; or
+        if data.directory is not on this machine.
     """
 
     def __init__(self, config: Config):
         self.config = config
+        if "://" in config.data.directory:
+            raise UserError(
+                f"data.directory {config.data.directory} is not on this machine: give data.name "
+                "the whole gs:// path of the dataset"
+            )
         height, width = config.generator.image_size
         if config.data.name == "scenes" and height != width:
             raise UserError(

@@ -7,7 +7,7 @@ and perhaps a class ``label``. TensorFlow itself is never needed.
 import functools
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 from PIL import Image
 
-from ganformer_jax.data.find import find_builder, open_split
+from ganformer_jax.data.find import Records, find_builder, open_split
 from ganformer_jax.data.stored_png import decode_stored
 from ganformer_jax.errors import UserError
 
@@ -40,7 +40,7 @@ class DatasetSource:
     """
 
     name: str
-    records: Any
+    records: Sequence[bytes] | Records
     features: tfds.features.FeaturesDict
     size: tuple[int, int]
     channels: int
@@ -92,8 +92,9 @@ def open_dataset(
     """Opens a split of a prepared dataset.
 
     Args:
-        dataset: ``"scenes"``; or a folder prepared by TFDS (the one with dataset_info.json); or
-            the name of a TFDS dataset prepared in ``data_dir``.
+        dataset: ``"scenes"``; or a folder prepared by TFDS (the one with dataset_info.json, or
+            the one above), which may be a ``gs://`` path; or the name of a TFDS dataset prepared
+            in ``data_dir``.
         data_dir: folder of prepared datasets.
         size: height and width of the images in pixels; those of scenes are the same.
         split: as TFDS names it, slices such as ``"train[:90%]"`` included.

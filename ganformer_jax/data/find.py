@@ -7,21 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
+from etils import epath
 
+from ganformer_jax.data.sources.shared import brief
 from ganformer_jax.errors import UserError
 
+BUCKET = "gs://"
 
-def find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> tfds.core.DatasetBuilder:
+
+def find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> Any:
     """Raises UserError, with what to do, unless there is exactly one match."""
     if "://" in dataset:
-        raise UserError(
-            f"{dataset}: datasets are read from folders; copy it to a local disk, or mount the "
-            "bucket with gcsfuse"
-        )
+        return _find_in_bucket(dataset)
     if dataset == "scenes":
         dataset = os.fspath(_find_scenes(data_dir, size))
     if Path(dataset).is_dir():
-        return tfds.builder_from_directory(find_version(Path(dataset)))
+        return open_builder(find_version(Path(dataset)))
     try:
         builder = tfds.builder(dataset, data_dir=os.fspath(data_dir))
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
@@ -34,8 +35,43 @@ def find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> tfds.co
     return builder
 
 
-def find_version(folder: Path) -> Path:
+def open_builder(folder: str | os.PathLike[str]) -> Any:
+    """What TFDS reads the dataset in a folder with dataset_info.json by.
+
+    Raises:
+        UserError: if the description is damaged.
+    """
+    try:
+        return tfds.builder_from_directory(folder)
+    except Exception as error:  # of many kinds: of JSON, protobuf, or the features
+        raise UserError(
+            f"{os.fspath(folder)} is no dataset that TFDS can open: {brief(error)}"
+        ) from error
+
+
+def _find_in_bucket(url: str) -> Any:
+    if not url.startswith(BUCKET):
+        raise UserError(f"{url}: datasets are read from folders and from {BUCKET} buckets")
+    try:
+        return open_builder(find_version(epath.Path(url)))
+    except UserError:
+        raise
+    except ImportError as error:
+        raise UserError(
+            f'{url} needs gcsfs, which is missing: pip install "ganformer-jax[gcs]"'
+        ) from error
+    except Exception as error:  # of many libraries: no network, no such bucket, no permission
+        raise UserError(
+            f"{url} cannot be read: {brief(error)}; perhaps `gcloud auth application-default "
+            "login` is needed"
+        ) from error
+
+
+def find_version(folder: Any) -> Any:
     """The folder with dataset_info.json: the given one, or the only version in it.
+
+    Args:
+        folder: a pathlib.Path, or an epath.Path of a bucket.
 
     Raises:
         UserError: if there is none, or a choice.
@@ -78,7 +114,30 @@ def _find_scenes(data_dir: Path, size: tuple[int, int]) -> Path:
     return folders[0]
 
 
-def open_split(builder: Any, split: str) -> Any:
+class Records:
+    """Serialised examples by index; one that cannot be read raises UserError.
+
+    Args:
+        stored: as TFDS opens them.
+        name: of the dataset and split, for messages.
+    """
+
+    def __init__(self, stored: Any, name: str):
+        self._stored, self._name = stored, name
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def __getitem__(self, index: int) -> bytes:
+        try:
+            return self._stored[index]
+        except RuntimeError as error:  # what ArrayRecord's reader makes of damage
+            raise UserError(
+                f"{self._name} cannot be read, copy or prepare it again: {brief(error)}"
+            ) from error
+
+
+def open_split(builder: Any, split: str) -> Records:
     """The serialised examples of a split, by index."""
     raw = tfds.decode.DeserializeMethod.RAW_BYTES
     if split.split("[")[0] not in builder.info.splits:
@@ -89,9 +148,10 @@ def open_split(builder: Any, split: str) -> Any:
             f"{builder.name} ({split}) is empty; choose another split or prepare it again"
         )
     try:
-        return builder.as_data_source(split, deserialize_method=raw)
+        stored = builder.as_data_source(split, deserialize_method=raw)
     except (NotImplementedError, ValueError) as error:
         raise UserError(
             f"{builder.name} ({split}) cannot be read by index; prepare it with "
             "file_format='array_record'"
         ) from error
+    return Records(stored, f"{builder.name} ({split})")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from ganformer_jax.data.find import open_builder
 from ganformer_jax.data.sources.frames import Frames, index_frames
 from ganformer_jax.data.sources.shared import brief, labels_from, listed, numbered
 from ganformer_jax.data.sources.source import (
@@ -57,6 +58,7 @@ class TfdsSource(Source):
                 f"{self._name} cannot be read, prepare it again: {brief(error)}"
             ) from error
         self.names = numbered(len(self._records))
+        self.places = (Path(builder.data_path),)
         if not self.names:
             raise UserError(f"{self._name} is empty; choose another split or prepare it again")
         self.description = f"TFDS dataset {self._name}"
@@ -168,12 +170,7 @@ def _open_records(
 
 def _find_builder(dataset: str, data_dir: str | os.PathLike[str] | None) -> Any:
     if (Path(dataset) / "dataset_info.json").is_file():
-        try:
-            return tfds.builder_from_directory(dataset)
-        except Exception as error:  # of many kinds: of JSON, protobuf, or the features
-            raise UserError(
-                f"{dataset} is no dataset that TFDS can open: {brief(error)}"
-            ) from error
+        return open_builder(dataset)
     if Path(dataset).is_dir():
         raise UserError(
             f"{dataset} is not a dataset that TFDS prepared: no dataset_info.json in it"
