@@ -2,23 +2,18 @@
 
 TFDS's own writer would keep every picture three times while it works, and start over after a
 kill. Here shards are written once, under their final names, in a folder that gets the dataset's
-name when all is in it; TFDS writes the description.
-
-    data/NAME/1.0.0/        the dataset; absent until it is whole
-    data/NAME/unfinished/   shards so far, and notes of what went into them
+name when all is in it (dataset_folder.py); TFDS writes the description.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
-import fcntl
 import io
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,16 +22,24 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tqdm.auto import tqdm
 
+from ganformer_jax.data.dataset_folder import (
+    REPORT,
+    alone,
+    begin,
+    check_place,
+    find_finished,
+    make_folder,
+    publish,
+    tidy,
+)
 from ganformer_jax.data.description import VERSION, describe, summary
-from ganformer_jax.data.parts import Part, Recipe, Tally, divide, sync, write_parts, write_whole
+from ganformer_jax.data.parts import Part, Recipe, Tally, divide, write_parts, write_whole
 from ganformer_jax.data.sources.source import Labels, Source, checksum
 from ganformer_jax.data.stored_png import encode_stored
 from ganformer_jax.data.wish import Wish, check_wish
 from ganformer_jax.errors import UserError
 
-REPORT = "report.json"
 SKIPPED = "skipped.csv"
-_PLAN = "prepare-plan.json"
 FORMAT = 1
 """Number of this way to prepare: datasets of another one are not continued."""
 COMPRESSION = 3  # of PNG: higher levels take much longer for little
@@ -85,16 +88,16 @@ def prepare(
     """
     check_wish(wish)
     home = pathlib.Path(data_dir) / wish.name
-    _check_place(source, home)
+    check_place(source, home)
     _check_names(labels)
     plan, parts = _plan(source, wish, labels), _divide(source, wish)
-    _make_folder(home)
-    with _alone(home):
-        finished = _finished(home, plan)
+    make_folder(home)
+    with alone(home):
+        finished = find_finished(home, plan)
         if finished is not None:
-            _tidy(home / VERSION)
+            tidy(home / VERSION)
             return Prepared(home / VERSION, finished, made=False)
-        unfinished = _start(home, plan)
+        unfinished = begin(home, plan)
         recipe = _recipe(source, wish, labels)
         _write(recipe, parts, unfinished, wish.name, threads or _cores(), say)
         report = _finish(recipe, wish, parts, unfinished, plan)
@@ -103,18 +106,9 @@ def prepare(
                 f"{source.description} changed while it was read: delete {unfinished}, and the "
                 "same command starts over"
             )
-        _install(unfinished, home / VERSION, report, labels)
-        _tidy(home / VERSION)
+        publish(unfinished, home / VERSION, report, labels)
+        tidy(home / VERSION)
         return Prepared(home / VERSION, report, made=True)
-
-
-def _check_place(source: Source, home: pathlib.Path) -> None:
-    """Refuses to write where pictures are read, and to read where they are written."""
-    for place in source.places:
-        if place.is_dir() and home.resolve().is_relative_to(place.resolve()):
-            raise UserError(f"{home} is inside {source.description}: choose another --data-dir")
-        if place.resolve().is_relative_to(home.resolve()):
-            raise UserError(f"{source.description} is inside {home}: choose another --name")
 
 
 def _check_names(labels: Labels | None) -> None:
@@ -151,84 +145,6 @@ def _plan(source: Source, wish: Wish, labels: Labels | None) -> dict[str, Any]:
         "entries": checksum([source.fingerprint(), labels and labels.classes.tobytes()]),
     }
     return json.loads(json.dumps(facts))
-
-
-def _make_folder(home: pathlib.Path) -> None:
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make {home}: {error.strerror or error}") from error
-
-
-@contextlib.contextmanager
-def _alone(home: pathlib.Path) -> Iterator[None]:
-    """Locks a dataset's folder; a lock dies with its process."""
-    handle = os.open(home, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another process is preparing {home}: wait until it ends") from error
-        except OSError as error:
-            raise UserError(f"cannot lock {home}: {error.strerror or error}") from error
-        yield
-    finally:
-        os.close(handle)
-
-
-def _finished(home: pathlib.Path, plan: dict[str, Any]) -> dict[str, Any] | None:
-    """The report of the same dataset, if it is there; UserError if another one is."""
-    folder = home / VERSION
-    if not folder.exists():
-        return None
-    try:
-        report = json.loads((folder / REPORT).read_text())
-        other = report["plan"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{folder} is in the way: choose another --name") from error
-    changed = _changes(other, plan, ("source", "pillow"))
-    if changed:
-        raise UserError(
-            f"{folder} holds another dataset ({changed}): choose another --name, or delete that "
-            "folder"
-        )
-    return report
-
-
-def _changes(old: dict[str, Any], new: dict[str, Any], aside: Sequence[str]) -> str:
-    """What differs between two plans, in words; "" if nothing does."""
-    names = [name for name in new if name not in aside and old.get(name) != new[name]]
-    return "; ".join(f"{n} was {_short(old.get(n))}, now {_short(new[n])}" for n in names)
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _start(home: pathlib.Path, plan: dict[str, Any]) -> pathlib.Path:
-    """The folder to work in: what an earlier call left, if it wanted the same, or a new one."""
-    unfinished = home / "unfinished"
-    if not os.path.lexists(unfinished):
-        unfinished.mkdir()
-        write_whole(unfinished / _PLAN, json.dumps(plan).encode())
-        return unfinished
-    try:
-        other = json.loads((unfinished / _PLAN).read_text())
-        changed = _changes(other, plan, ("source",))
-    except (OSError, ValueError, AttributeError) as error:
-        if unfinished.is_dir() and not unfinished.is_symlink() and not any(unfinished.iterdir()):
-            unfinished.rmdir()  # killed before there was a plan
-            return _start(home, plan)
-        raise UserError(f"{unfinished} is in the way: choose another --name") from error
-    if changed:
-        raise UserError(
-            f"{unfinished} was begun with other options ({changed}): give those again, choose "
-            "another --name, or delete that folder"
-        )
-    for cut in unfinished.glob("*.writing"):
-        cut.unlink()
-    return unfinished
 
 
 def _divide(source: Source, wish: Wish) -> list[Part]:
@@ -334,28 +250,6 @@ def _finish(
     write_whole(folder / SKIPPED, table.getvalue().encode("utf-8", "replace"))
     write_whole(folder / REPORT, json.dumps(report, indent=2).encode("utf-8", "replace"))
     return report
-
-
-def _install(
-    unfinished: pathlib.Path, folder: pathlib.Path, report: dict[str, Any], labels: Labels | None
-) -> None:
-    """Gives a dataset its name, once TFDS reads it as it was meant and it is on the disk."""
-    info: Any = tfds.builder_from_directory(unfinished).info
-    counts = {split: info.splits[split].num_examples for split in info.splits}
-    names = list(info.features["label"].names) if labels is not None else []
-    meant = [name.strip() for name in labels.names] if labels is not None else []
-    if counts != report["splits"] or [name.strip() for name in names] != meant:
-        raise RuntimeError(f"TFDS reads {counts} pictures of {names}, not what was written")
-    for path in (*unfinished.iterdir(), unfinished):
-        sync(path)
-    os.replace(unfinished, folder)
-    sync(folder.parent)
-
-
-def _tidy(folder: pathlib.Path) -> None:
-    """Removes what only an unfinished dataset needs."""
-    for note in (*folder.glob("*.array_record-*.json"), folder / _PLAN):
-        note.unlink(missing_ok=True)
 
 
 def _cores() -> int:
