@@ -207,6 +207,22 @@ def test_datasets_that_cannot_be_opened(data_dir, dataset, options, words):
     one_line(raised)
 
 
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_a_damaged_shard_is_told_in_one_line(labelled_dir, tmp_path, damage):
+    folder = shutil.copytree(labelled_dir, tmp_path / "labelled")
+    (shard,) = folder.glob("*.array_record*")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2] + b"!" + whole[len(whole) // 2 + 1 :])
+    if damage == "cut":
+        shard.write_bytes(whole[: len(whole) // 2])
+    if damage == "gone":
+        shard.unlink()
+    with pytest.raises(UserError, match="cannot be read, copy or prepare it again") as raised:
+        source = open_dataset(folder, "", size=(8, 8), channels=3)
+        take(source, 10, batch_size=4)
+    one_line(raised)
+
+
 def test_two_sets_of_scenes_must_be_told_apart(tmp_path, data_dir):
     shutil.copytree(data_dir, tmp_path / "two")
     prepare_scenes(tmp_path / "two", 32, 2, 1, seed=4)

@@ -66,6 +66,8 @@ def complaint(capsys, *arguments, code=1):
         (["sample", "--clas", "red"], "unknown option --clas; did you mean --class?"),
         (["sample", "--class-name", "red"], "unknown option --class-name; did you mean --class?"),
         (["sample", "--truncation-psi", "x"], "--truncation-psi: could not convert"),
+        (["sample", "--out", "gs://b/x"], "--out gs:/b/x: name a folder or file of this machine"),
+        (["train", *SCENES, "--workdir", "gs://b/x"], "--workdir gs:/b/x: name a folder"),
     ],
 )
 def test_command_lines_that_make_no_sense(capsys, arguments, message):
@@ -90,11 +92,13 @@ def test_command_lines_that_make_no_sense(capsys, arguments, message):
         (["--generator.positions.directions", "0"], "generator.positions.directions is 0"),
         (["--discriminator.minibatch-stddev-group", "0"], "minibatch_stddev_group is 0"),
         (["--data.name", "no_such_dataset"], "no_such_dataset"),
+        (["--data.name", "s3://b/x"], "s3://b/x: datasets are read from folders and from gs://"),
+        (["--data.directory", "gs://b/data"], "data.directory gs://b/data is not on this machine"),
     ],
 )
 def test_experiments_that_make_no_sense(capsys, tmp_path, options, message):
     workdir = tmp_path / "run"
-    options = [*options, "--data.directory", str(tmp_path / "data")]
+    options = ["--data.directory", str(tmp_path / "data"), *options]
     said = complaint(capsys, "train", *SCENES, "--workdir", str(workdir), *options)
     assert message in said
 

@@ -130,11 +130,15 @@ class Records:
 
     def __getitem__(self, index: int) -> bytes:
         try:
-            return self._stored[index]
-        except RuntimeError as error:  # what ArrayRecord's reader makes of damage
-            raise UserError(
-                f"{self._name} cannot be read, copy or prepare it again: {brief(error)}"
-            ) from error
+            record = self._stored[index]
+        except RuntimeError as error:  # what ArrayRecord's reader makes of most damage
+            raise self._damaged(brief(error)) from error
+        if not record:  # what it makes of a short file that was cut
+            raise self._damaged("an empty record")
+        return record
+
+    def _damaged(self, reason: str) -> UserError:
+        return UserError(f"{self._name} cannot be read, copy or prepare it again: {reason}")
 
 
 def open_split(builder: Any, split: str) -> Records:
