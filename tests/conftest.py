@@ -1,5 +1,6 @@
 """Settings every test runs under, and the fixture that adds lines to the test report."""
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import pytest
+
+gc.set_threshold(200_000, 20, 20)  # tracing makes many objects: looking at them less saves a tenth
 
 CACHE_DIR = Path(__file__).resolve().parents[1] / ".cache" / "xla"
 REPORT_PROPERTY = "report_line"
