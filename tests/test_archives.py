@@ -1,5 +1,6 @@
 """Folders, zip and tar archives: what is read, what is skipped and why; nothing leaves them."""
 
+import gzip
 import io
 import os
 import tarfile
@@ -244,6 +245,37 @@ def test_a_tar_that_ends_too_early(tmp_path, mode):
         assert readable + 1 >= len(source.names) or source.skipped
 
 
+def damaged_tars():
+    """Archives that tarfile reads to some point without a word, and what to say of them."""
+    whole = make_tar_bytes({f"{i}.png": png(i) for i in range(4)})
+    start = 2 * 1024  # of the third member
+    flipped = bytearray(whole)
+    flipped[start + 150] ^= 1
+    yield bytes(flipped), "damaged from here on"
+    yield whole[: start + 100], "damaged from here on"
+    yield whole[:start], "may be cut short"
+    yield whole[:start] + bytes(512) + whole[start + 512 :], "end mark of the archive is not read"
+    yield whole + whole, "end mark of the archive is not read"
+
+
+def make_tar_bytes(members):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as file:
+        for name, contents in members.items():
+            file.addfile(*tar_member(name, contents))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_tar_never_loses_members_without_a_word(tmp_path, packed):
+    for stored, words in damaged_tars():
+        path = tmp_path / ("x.tar.gz" if packed else "x.tar")
+        path.write_bytes(gzip.compress(stored) if packed else stored)
+        with TarSource(path) as source:
+            ((_, reason),) = source.skipped
+            assert words in reason and 2 <= len(source) <= 4
+
+
 def test_encrypted_members(tmp_path):
     path = make_zip(tmp_path / "x.zip", {"a.png": png(1)})
     stored = bytearray(path.read_bytes())
@@ -281,3 +313,15 @@ def test_only_what_is_below_a_folder_of_a_zip(tmp_path):
 def test_what_is_nowhere(tmp_path):
     with pytest.raises(UserError, match="there is no .*/Nothing"):
         open_source(str(tmp_path / "Nothing"))
+
+
+def test_labels_of_a_zip_from_windows(tmp_path):
+    path = make_zip(tmp_path / "x.zip", {"ds\\dataset.json": b"{}", "ds\\a.png": png(1)})
+    with ZipSource(path) as source:
+        assert source.companion("ds/dataset.json") == b"{}"
+
+
+def test_a_pipe_is_no_archive(tmp_path):
+    os.mkfifo(tmp_path / "x.zip")
+    with pytest.raises(UserError, match="no ordinary file"):
+        open_source(str(tmp_path / "x.zip"))

@@ -68,6 +68,7 @@ def complaint(capsys, *arguments, code=1):
         (["sample", "--truncation-psi", "x"], "--truncation-psi: could not convert"),
         (["sample", "--out", "gs://b/x"], "--out gs:/b/x: name a folder or file of this machine"),
         (["train", *SCENES, "--workdir", "gs://b/x"], "--workdir gs:/b/x: name a folder"),
+        (["sample", "--out=~/x"], "--out ~/x is not what you mean: write it out, /"),
     ],
 )
 def test_command_lines_that_make_no_sense(capsys, arguments, message):

@@ -76,6 +76,23 @@ def test_names_of_pictures_are_found_however_they_are_spelled(tmp_path):
     assert labels.classes.tolist() == [1, 2, 0, -1]
 
 
+def test_numbers_of_array_pictures_need_no_zeros(tmp_path):
+    (tmp_path / "l.csv").write_text(
+        "picture,class\n" + "".join(f"{i},{i % 3}\n" for i in range(12))
+    )
+    labels = find_labels(Named(*(f"{i:02d}" for i in range(12))), str(tmp_path / "l.csv"))
+    assert labels and labels.classes.tolist() == [i % 3 for i in range(12)] and labels.unused == 1
+    (tmp_path / "l.csv").write_text("1,a\n01,b\n")
+    with pytest.raises(UserError, match="gives 1 two classes, a and b"):
+        find_labels(Named("01", "02"), str(tmp_path / "l.csv"))
+
+
+def test_a_name_of_many_digits_is_a_name(tmp_path):
+    (tmp_path / "l.csv").write_text(f"a.png,{'9' * 5000}\nb.png,10\n")
+    labels = find_labels(Named("a.png", "b.png"), str(tmp_path / "l.csv"))
+    assert labels and labels.classes.tolist() == [1, 0]
+
+
 def test_a_complaint_of_the_source_can_be_overruled():
     source = Named("a.png")
     source.complaint = "the array labels is odd"

@@ -220,6 +220,34 @@ def test_any_flipped_or_missing_byte_is_a_picture_or_a_reason():
                 assert picture.image.mode in ("L", "RGB", "RGBA")
 
 
+def test_an_animation_cut_anywhere_is_a_picture_or_a_reason():
+    """Pillow looks for the next frame, and raises errors of its own kinds when that is cut."""
+    frames = [Image.fromarray(PIXELS).convert("P"), Image.fromarray(PIXELS[::-1]).convert("P")]
+    whole = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    for length in range(len(whole)):
+        try:
+            decode(whole[:length])
+        except Unreadable:
+            continue
+
+
+def test_sixteen_bits_of_either_byte_order_and_sign():
+    deep = (PIXELS[..., 0].astype(np.uint16) << 8) + 7
+    for order in ("<u2", ">u2"):
+        np.testing.assert_array_equal(
+            seen(deep.astype(order), Geometry(4, 6, 1))[..., 0], PIXELS[..., 0]
+        )
+    inverted = encoded(Image.fromarray(deep), "TIFF", tiffinfo={262: 0})
+    np.testing.assert_array_equal(seen(inverted, Geometry(4, 6, 1))[..., 0], 255 - PIXELS[..., 0])
+
+
+def test_what_counts_as_enlarged():
+    assert Geometry(64, 64).enlarges((64, 16)) and not Geometry(64, 64).enlarges((64, 64))
+    assert not Geometry(32, 64).enlarges((64, 40)) and Geometry(32, 64).enlarges((64, 31))
+    assert not Geometry(64, 64, fit="pad").enlarges((64, 16))
+    assert Geometry(64, 64, fit="pad", ratio=0.5).enlarges((64, 16))
+
+
 def test_crops_are_centred():
     wide = np.zeros((4, 10, 3), np.uint8)
     wide[:, 3:7] = 255

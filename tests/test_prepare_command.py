@@ -88,6 +88,20 @@ def test_the_network_sees_what_was_prepared(tmp_path, capsys):
     assert code == 0 and "was prepared already" in out
 
 
+def test_datasets_in_this_folder_are_no_names(tmp_path, capsys):
+    make_folder(tmp_path / "gray", {"a.png": png(1)})
+    code, out, _ = call(capsys, "prepare", "gray", "--name", "train", "--data-dir", ".")
+    assert code == 0 and "--data.name ./train " in out and "classes: none, none were found" in out
+
+
+def test_contact_sheets_of_large_pictures_are_small(tmp_path, capsys):
+    make_folder(tmp_path / "large", {f"{i}.png": png(i) for i in range(9)})
+    code, _, _ = call(capsys, "prepare", "large", "--name", "large", "--resolution", "1024")
+    assert code == 0
+    with Image.open(tmp_path / "data/large/1.0.0/contact-sheet.png") as sheet:
+        assert sheet.size == (2 * 1026 + 2, 1028)
+
+
 def test_gray_pictures_are_pointed_out(tmp_path, capsys):
     np.save(tmp_path / "x.npy", np.zeros((3, 8, 8, 1), np.uint8))
     make_folder(tmp_path / "gray", {})

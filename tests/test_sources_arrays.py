@@ -118,7 +118,29 @@ def test_labels_beside_the_file(tmp_path, name):
         assert labels_of(source).classes.tolist() == [1, 0, 1]
         assert source.fingerprint() != before
     np.save(tmp_path / "a-labels.npy", [1, 0])
-    assert "a-labels.npy" in complaint(lambda: ArraySource(path))
+    with ArraySource(path) as source:
+        assert source.labels is None and "a-labels.npy does not hold" in str(source.complaint)
+
+
+def test_labels_of_the_same_group(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        for group, classes in (("test", [1, 0, 1]), ("train", [0, 1, 1])):
+            file[f"{group}/x"], file[f"{group}/y"] = pixels(3, 8, 8), classes
+        file["alone/x"] = pixels(3, 8, 8)
+    for group, classes in (("test", [1, 0, 1]), ("train", [0, 1, 1])):
+        with ArraySource(path, array=f"{group}/x") as source:
+            assert labels_of(source).classes.tolist() == classes
+    with ArraySource(path, array="alone/x") as source:
+        assert source.labels is None, "there is no telling which of the others"
+
+
+def test_labels_that_hold_objects_are_not_passed_over(tmp_path):
+    labels = np.array(["b", "a", "b"], dtype=object)
+    path = write(tmp_path / "a.npz", images=pixels(3, 8, 8), labels=labels)
+    with ArraySource(path) as source:
+        assert source.labels is None
+        assert source.complaint == "the array labels holds Python objects"
 
 
 def test_labels_of_the_same_part(tmp_path):

@@ -61,6 +61,8 @@ def parse(default: T, arguments: Sequence[str], program: str) -> T:
     for flag, value in _named(options):
         if isinstance(value, pathlib.Path) and _URL.match(str(value)):
             _refuse(f"{flag} {value}: name a folder or file of this machine")
+        if isinstance(value, pathlib.Path) and value.parts[:1] == ("~",):
+            _refuse(f"{flag} {value} is not what you mean: write it out, {value.expanduser()}")
     return options
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 import shlex
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from ganformer_jax.data.sources.source import Source
 
 SHEET = "contact-sheet.png"
-SHEET_IMAGES = 32
+SHEET_PIXELS = 32 * 256 * 256
+"""Of the contact sheet: 32 pictures of up to 256x256, fewer of larger ones."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +52,10 @@ class Options:
     """Classes: auto (what the source has, or its dataset.json), none, folders (names of
     subfolders), or a .csv or .json file of names and classes."""
     held_out: int = 0
-    """Pictures to hold out for evaluation, drawn at random: the split `test`."""
+    """Pictures to hold out for evaluation, drawn at random: the split `test`. Those of them that
+    cannot be read are missing from it."""
     max_images: int | None = None
-    """Use only so many pictures, drawn at random."""
+    """Use only so many pictures, drawn at random, less those of them that cannot be read."""
     storage: Literal["png", "raw"] = "png"
     """raw takes more disk and less time to read: PNG without compression."""
     array: str | None = None
@@ -177,11 +180,12 @@ def _draw(prepared: Prepared, wish: Wish) -> pathlib.Path:
         size=(geometry.height, geometry.width),
         channels=geometry.channels,
     )
-    batch = next(iter(train_batches(source, batch_size=SHEET_IMAGES, seed=0, threads=0)))
+    count = min(32, max(1, SHEET_PIXELS // (geometry.height * geometry.width)))
+    batch = next(iter(train_batches(source, batch_size=count, seed=0, threads=0)))
     seen = batch["images"].astype(np.float32) / 127.5 - 1
     scale = max(1, 64 // max(geometry.height, geometry.width))
     visualize.save_png(
-        sheet, visualize.image_grid(visualize.to_uint8(seen), columns=8, scale=scale)
+        sheet, visualize.image_grid(visualize.to_uint8(seen), columns=min(8, count), scale=scale)
     )
     return sheet
 
@@ -202,6 +206,8 @@ def _lines(prepared: Prepared, wish: Wish, sheet: pathlib.Path, options: Options
         *_counts("changed", report["notes"]),
         *_counts("classes", report["classes"], most=20),
     ]
+    if not report["classes"]:
+        lines.append("  classes: none" + (", none were found" if options.labels == "auto" else ""))
     skipped = sum(report["skipped"].values())
     if skipped:
         lines += _counts(f"skipped {skipped} of {report['entries']} entries", report["skipped"])
@@ -238,12 +244,12 @@ def _train(wish: Wish, prepared: Prepared, options: Options) -> str:
     """The command that trains on it."""
     from ganformer_jax.data.sizes import base_grid
 
-    geometry = wish.geometry
+    geometry, home = wish.geometry, str(prepared.folder.parent)
     grid = base_grid((geometry.height, geometry.width))
     published = _published(options) and geometry.fit == "pad"
     words = ["python", "run.py", "train", "--workdir", f"runs/{wish.name}"]
     words += ["--config", f"configs/{options.source}.py"] if published else []
-    words += ["--data.name", str(prepared.folder.parent)]
+    words += ["--data.name", os.path.join(os.curdir, home) if os.sep not in home else home]
     words += ["--generator.resolution", str(max(geometry.height, geometry.width))]
     words += ["--generator.base-grid", *map(str, grid)] if grid and grid != (4, 4) else []
     if geometry.channels != 3:

@@ -43,7 +43,10 @@ def find_labels(source: Source, choice: str) -> Labels | None:
             return source.labels
         if source.complaint:
             raise UserError(f"{source.complaint}: --labels none leaves it out")
-        return _of_companion(source)
+        try:
+            return _of_companion(source)
+        except UserError as error:
+            raise UserError(f"{error}; --labels none leaves it out") from error
     path = pathlib.Path(choice)
     if path.suffix.lower() not in (".json", ".csv"):
         raise UserError(f"--labels {choice}: say auto, none, folders, or name a .json or .csv file")
@@ -130,10 +133,17 @@ def _spelled(name: str) -> str:
     return pathlib.PurePosixPath(name.strip().replace("\\", "/")).as_posix()
 
 
+def _without_zeros(name: str) -> str:
+    return name.lstrip("0") or "0" if name.isdecimal() else name
+
+
 def _of_table(source: Source, table: Mapping[str, Any] | None, where: str) -> Labels | None:
     if table is None:
         return None
     names = [_spelled(name) for name in source.names]
+    if all(name.isdecimal() for name in names):  # of arrays: 7 and 0007 are the same picture
+        names = [_without_zeros(name) for name in names]
+        table = _table([(_without_zeros(name), label) for name, label in table.items()], where)
     found = [None if table.get(name) == "" else table.get(name) for name in names]
     if all(label is None for label in found):
         raise UserError(
@@ -163,7 +173,7 @@ def _of_table(source: Source, table: Mapping[str, Any] | None, where: str) -> La
 def _in_order(label: Any) -> tuple[int, int, str]:
     """Names of classes by the alphabet; those that are numbers first, by size."""
     text = str(label)
-    return (0, int(text), text) if text.isdecimal() else (1, 0, text)
+    return (0, int(text), text) if text.isdecimal() and len(text) < 19 else (1, 0, text)
 
 
 def _check_numbers(numbers: Sequence[int], where: str) -> None:

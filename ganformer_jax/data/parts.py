@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -127,7 +128,7 @@ class Recipe:
         notes = list(picture.notes)
         if picture.image.mode == "RGBA" and self.geometry.channels != 4:
             notes.append("transparency laid on white")
-        if width < self.geometry.width and height < self.geometry.height:
+        if self.geometry.enlarges((width, height)):
             notes.append("enlarged")
         name = self.source.names[index].encode("utf-8", "replace").decode()
         example = {"image": self.encode(fit(picture, self.geometry)), "name": name}
@@ -206,29 +207,40 @@ def _write_shard(
 ) -> Tally:
     tally, digest = Tally(), hashlib.sha256()
     temporary = shard.with_name(shard.name + ".writing")
-    try:
+    with _writing(shard, temporary):
         # Pictures are compressed already; one record a group is what random access wants.
         writer = ArrayRecordWriter(os.fspath(temporary), "group_size:1,uncompressed")
-        for index, outcome in zip(part.entries, outcomes, strict=True):
-            try:
-                example, size, kind, notes = outcome.result()
-            except Unreadable as reason:
-                tally.skipped.append((recipe.source.names[index], str(reason)))
-            else:
+    for index, outcome in zip(part.entries, outcomes, strict=True):
+        try:
+            example, size, kind, notes = outcome.result()
+        except Unreadable as reason:
+            tally.skipped.append((recipe.source.names[index], str(reason)))
+        except MemoryError as error:
+            raise UserError("out of memory: fewer --threads; the same command goes on") from error
+        else:
+            with _writing(shard, temporary):
                 writer.write(example)
-                digest.update(hashlib.sha256(example).digest())
-                tally.sizes[size] += 1
-                tally.kinds[kind] += 1
-                tally.notes.update(notes)
-                tally.bytes += len(example)
-                if recipe.labels is not None:
-                    tally.classes[str(int(recipe.labels.classes[index]))] += 1
-            advance(1)
+            digest.update(hashlib.sha256(example).digest())
+            tally.sizes[size] += 1
+            tally.kinds[kind] += 1
+            tally.notes.update(notes)
+            tally.bytes += len(example)
+            if recipe.labels is not None:
+                tally.classes[str(int(recipe.labels.classes[index]))] += 1
+        advance(1)
+    with _writing(shard, temporary):
         writer.close()
         sync(temporary)
         os.replace(temporary, shard)
-    except MemoryError as error:
-        raise UserError("out of memory: fewer --threads; the same command goes on") from error
+    tally.digest = digest.hexdigest()
+    return tally
+
+
+@contextlib.contextmanager
+def _writing(shard: pathlib.Path, temporary: pathlib.Path) -> Iterator[None]:
+    """Says what is wrong with the disk, and leaves no cut file on it."""
+    try:
+        yield
     except RuntimeError as error:  # what the ArrayRecord writer makes of a full disk
         temporary.unlink(missing_ok=True)
         raise UserError(
@@ -237,8 +249,6 @@ def _write_shard(
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise UserError(f"cannot write {shard}: {error.strerror or error}") from error
-    tally.digest = digest.hexdigest()
-    return tally
 
 
 def write_whole(path: pathlib.Path, contents: bytes) -> None:

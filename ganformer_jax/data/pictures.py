@@ -27,8 +27,7 @@ FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
 }
 _ORIENTATION = 0x0112  # the tag of EXIF
-_DECODING = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
-_DAMAGED = (*_DECODING, OverflowError)
+_PHOTOMETRIC = 0x0106  # of TIFF: 0 where white is zero
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +50,16 @@ class Geometry:
     filter: Literal["lanczos", "box", "bicubic", "bilinear"] = "lanczos"
     fit: Literal["crop", "pad"] = "crop"
     ratio: float | None = None
+
+    @property
+    def cut(self) -> float | None:
+        """Height / width of what is cut out of a picture; None if nothing is cut off."""
+        return self.ratio if self.fit == "pad" else self.height / self.width
+
+    def enlarges(self, size: tuple[int, int]) -> bool:
+        """Whether a picture of this width and height, once cut, has too few pixels."""
+        kept = size if self.cut is None else cropped_size(size, self.cut)
+        return max(kept) < max(self.height, self.width)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,10 +97,10 @@ def fit(picture: Picture, geometry: Geometry) -> UInt8[np.ndarray, "height width
     """Brings a picture to its size and channels; what has this size already keeps its pixels."""
     image = _with_channels(picture.image, geometry.channels)
     size = geometry.width, geometry.height
+    if geometry.cut is not None:
+        image = _crop(image, geometry.cut)
     if geometry.fit == "pad":
-        image = _on_square(_crop(image, geometry.ratio) if geometry.ratio else image)
-    else:
-        image = _crop(image, geometry.height / geometry.width)
+        image = _on_square(image)
     if image.size != size:
         image = image.resize(size, FILTERS[geometry.filter])
     pixels = np.asarray(image)
@@ -130,7 +139,9 @@ def _of_bytes(stored: bytes) -> Picture:
         raise Unreadable("not a picture" if stored else "empty file") from error
     except Image.DecompressionBombError as error:
         raise Unreadable(f"more than {MAX_PIXELS >> 20} megapixels") from error
-    except _DAMAGED as error:
+    except (MemoryError, Unreadable):
+        raise
+    except Exception as error:  # of any kind: Pillow's readers raise what they meet
         raise Unreadable(f"damaged: {_reason(error)}") from error
 
 
@@ -142,7 +153,9 @@ def _upright(image: Image.Image) -> Picture:
     image.load()
     if {before, image.getexif().get(_ORIENTATION, 1)} - {0, 1}:
         notes.append("turned as EXIF says")
+    inverted = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0 and image.mode.startswith("I;16")
     upright = _eight_bits(ImageOps.exif_transpose(image), image.format)
+    upright = ImageOps.invert(upright) if inverted else upright  # other modes Pillow inverts itself
     return Picture(upright, kind, tuple(notes))
 
 
@@ -188,7 +201,7 @@ def _to_uint8(pixels: np.ndarray, value_range: tuple[float, float] | None) -> np
         return np.clip(np.round(scaled), 0, 255).astype(np.uint8)
     if pixels.dtype == np.uint8:
         return pixels
-    if pixels.dtype == np.uint16:
+    if pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2:  # of either byte order
         return (pixels >> 8).astype(np.uint8)
     if pixels.dtype == np.bool_:
         return pixels.astype(np.uint8) * 255

@@ -34,6 +34,7 @@ from ganformer_jax.data.dataset_folder import (
 )
 from ganformer_jax.data.description import VERSION, describe, summary
 from ganformer_jax.data.parts import Part, Recipe, Tally, divide, write_parts, write_whole
+from ganformer_jax.data.sources.shared import nothing_in
 from ganformer_jax.data.sources.source import Labels, Source, checksum
 from ganformer_jax.data.stored_png import encode_stored
 from ganformer_jax.data.wish import Wish, check_wish
@@ -140,7 +141,8 @@ def _plan(source: Source, wish: Wish, labels: Labels | None) -> dict[str, Any]:
         "format": FORMAT,
         "pillow": PIL.__version__,  # of whose resizing another version may round otherwise
         "source": source.description.encode("utf-8", "replace").decode(),
-        **{k: v for k, v in dataclasses.asdict(wish).items() if k != "name"},
+        **dataclasses.asdict(wish.geometry),
+        **{k: v for k, v in vars(wish).items() if k not in ("name", "geometry")},
         "labels": named,
         "entries": checksum([source.fingerprint(), labels and labels.classes.tobytes()]),
     }
@@ -151,8 +153,7 @@ def _divide(source: Source, wish: Wish) -> list[Part]:
     """Draws splits and divides them into parts; every split keeps the source's order."""
     count = len(source)
     if not count:
-        skipped = f", {len(source.skipped)} other entries" if source.skipped else ""
-        raise UserError(f"no pictures in {source.description}{skipped}")
+        raise nothing_in(source)
     used = min(count, wish.max_images or count)
     if wish.held_out >= used:
         raise UserError(f"--held-out {wish.held_out} of {used} pictures leaves none to train on")
@@ -236,10 +237,7 @@ def _finish(
         told.setdefault(part.split, []).append(tally)  # pyright: ignore[reportArgumentType]
     whole = Tally.total(tally for of_split in told.values() for tally in of_split)
     if not told["train"] or not Tally.total(told["train"]).pictures:
-        reasons = sorted({reason for _, reason in whole.skipped})
-        raise UserError(
-            f"no picture in {recipe.source.description} can be read: {'; '.join(reasons[:3])}"
-        )
+        raise nothing_in(recipe.source, (reason for _, reason in whole.skipped))
     if "test" in told and not Tally.total(told["test"]).pictures:
         raise UserError("none of the pictures that --held-out drew can be read: hold out more")
     skipped = [*recipe.source.skipped, *whole.skipped]

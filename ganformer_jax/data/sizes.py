@@ -6,6 +6,7 @@ import math
 import statistics
 
 from ganformer_jax.data.pictures import cropped_size, decode, no_warnings
+from ganformer_jax.data.sources.shared import nothing_in
 from ganformer_jax.data.sources.source import Source, Unreadable
 from ganformer_jax.errors import UserError
 
@@ -59,8 +60,7 @@ def usual_resolution(source: Source, ratio: float | None, value_range: tuple | N
     """
     sizes, reasons = _some_sizes(source, value_range)
     if not sizes:
-        why = "; ".join(sorted(reasons)[:3]) or "there are none"
-        raise UserError(f"no picture of {source.description} can be read: {why}")
+        raise nothing_in(source, reasons)
     sides = [max(size if ratio is None else cropped_size(size, ratio)) for size in sizes]
     nearest = 2 ** round(math.log2(statistics.median(sides)))
     return min(max(nearest, 8), LARGEST_DEFAULT)

@@ -12,6 +12,9 @@ from ganformer_jax.errors import UserError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
+RESERVED = ("scenes", "downloads")
+"""Names that mean something else in the folder of datasets."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
@@ -22,7 +25,8 @@ class Wish:
         geometry: of the pictures.
         storage: "png", compressed; or "raw", PNG without compression, larger, and several
             times as fast to read.
-        held_out: pictures in the split `test`, drawn at random by a fixed seed.
+        held_out: entries for the split `test`, drawn at random by a fixed seed; those that
+            cannot be read are left out of it.
         max_images: entries to use of all, drawn likewise; None for all.
         value_range: what becomes black and white, for pixels that are not of 8 or 16 bits.
     """
@@ -42,6 +46,8 @@ def check_wish(wish: Wish) -> None:
         raise UserError(f"--name {wish.name}: small letters, digits and _ only, a letter first")
     if geometry.channels not in MODES or geometry.filter not in FILTERS:
         raise UserError(f"channels must be 1, 3 or 4 and the filter one of {', '.join(FILTERS)}")
+    if wish.name in RESERVED:
+        raise UserError(f"--name {wish.name} stands for something else: choose another one")
     if wish.held_out < 0 or (wish.max_images is not None and wish.max_images < 1):
         raise UserError("--held-out must be 0 or more and --max-images 1 or more")
     low, high = wish.value_range or (0.0, 1.0)

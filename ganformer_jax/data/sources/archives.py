@@ -45,6 +45,7 @@ class ZipSource(Source):
         members = [m for m in members if m.filename.startswith(under)]
         self._members, self.skipped = _choose(members, lambda m: m.filename, _zip_reason)
         self._members.sort(key=lambda member: member.filename)
+        self._all = {member.filename.replace("\\", "/"): member for member in members}
         self.names = [member.filename for member in self._members]
 
     def read(self, index: int) -> bytes:
@@ -58,8 +59,8 @@ class ZipSource(Source):
     def companion(self, name: str) -> bytes | None:
         """Contents of a file at the top of the archive."""
         try:
-            return self._read(self._file.getinfo(name), MAX_COMPANION)
-        except (KeyError, Unreadable):
+            return self._read(self._all[name], MAX_COMPANION) if name in self._all else None
+        except Unreadable:
             return None
 
     def close(self) -> None:
@@ -123,17 +124,18 @@ class TarSource(Source):
         self._file.close()
 
     def _list(self) -> tuple[list[tarfile.TarInfo], list[tuple[str, str]]]:
-        """The members, and a complaint where the archive ends too early."""
+        """The members, and a complaint where the archive does not end as it should."""
         members: list[tarfile.TarInfo] = []
         try:
             with tarfile.open(self.path) as archive:
                 while member := archive.next():
                     members.append(member)
+                complaint = _odd_end(archive)
         except (tarfile.TarError, *_DAMAGED) as error:
             if not members:
                 raise UserError(f"{self.path} is damaged, or no tar archive") from error
-            return members, [(f"after {members[-1].name}", "the archive is damaged from here on")]
-        return members, []
+            complaint = "the archive is damaged from here on"
+        return members, [(f"after {members[-1].name}", complaint)] if complaint and members else []
 
     def _read(self, member: tarfile.TarInfo, limit: int) -> bytes:
         if member.size > limit:
@@ -166,6 +168,21 @@ def _choose(
         else:
             chosen.append(member)
     return chosen, skipped
+
+
+def _odd_end(archive: tarfile.TarFile) -> str | None:
+    """Why there may be more in an archive than tarfile, which is silent about it, has listed."""
+    file: Any = archive.fileobj
+    file.seek(archive.offset)
+    mark = file.read(tarfile.BLOCKSIZE)
+    if not mark:
+        return "the archive ends without an end mark: it may be cut short"
+    if mark.strip(b"\0"):
+        return "the archive is damaged from here on"
+    while rest := file.read(1 << 20):
+        if rest.strip(b"\0"):
+            return "what follows the end mark of the archive is not read"
+    return None
 
 
 def _raise_if_gone(path: pathlib.Path, error: Exception) -> None:

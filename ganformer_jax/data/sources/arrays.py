@@ -102,45 +102,57 @@ class ArraySource(Source):
         return self._path.with_name(self._path.stem + "-labels.npy")
 
     def _find_labels(self) -> Labels | None:
-        count, arrays = self._shape[0], self._file.arrays
-        for name in _matching(arrays, (*LABEL_NAMES, re.sub("^x", "y", _base(self._name)))):
-            shape = arrays[name].shape
-            if name != self._name and shape[:1] == (count,) and math.prod(shape[1:]) <= MAX_CLASSES:
-                values = np.asarray(self._file.open(name)[()])
-                if values.dtype.kind == "O":
-                    values = np.array(self._file.strings(name) or [])
-                labels = labels_from(values, count, f"array {name}", self._class_names())
-                if labels is not None:
-                    return labels
-            if name != self._name:
-                self.complaint = (
-                    f"the array {name} does not hold a class for each of the {count} pictures, as "
-                    "whole numbers, words or one-hot rows"
-                )
+        count = self._shape[0]
+        for name in self._matching((*LABEL_NAMES, re.sub("^x", "y", _base(self._name)))):
+            labels = self._labels_in(name)
+            if labels is not None:
+                return labels
+            self.complaint = f"the array {name} {self._file.refused.get(name, _no_classes(count))}"
         if not self._labels_beside.is_file():
             return None
         origin = self._labels_beside.name
         labels = labels_from(np.asarray(load_npy(self._labels_beside)), count, origin)
         if labels is None:
-            raise UserError(
-                f"{self._labels_beside} does not hold a class for each of the {count} pictures, as "
-                "whole numbers or one-hot rows: mend it or move it away"
-            )
+            self.complaint = f"{self._labels_beside} {_no_classes(count)}"
         return labels
 
+    def _labels_in(self, name: str) -> Labels | None:
+        count = self._shape[0]
+        shape = self._file.arrays[name].shape if name in self._file.arrays else ()
+        if shape[:1] != (count,) or math.prod(shape[1:]) > MAX_CLASSES:
+            return None
+        values = np.asarray(self._file.open(name)[()])
+        if values.dtype.kind == "O":
+            values = np.array(self._file.strings(name) or [])
+        return labels_from(values, count, f"array {name}", self._class_names())
+
     def _class_names(self) -> list[str] | None:
-        for name in _matching(self._file.arrays, CLASS_NAMES):
-            return self._file.strings(name) or None
+        for name in self._matching(CLASS_NAMES):
+            return self._file.strings(name) or None if name in self._file.arrays else None
         return None
+
+    def _matching(self, wanted: tuple[str, ...]) -> list[str]:
+        """Arrays called so, in the order of the wanted names; those beside the pictures first."""
+        names = [name for name in (*self._file.arrays, *self._file.refused) if name != self._name]
+        found = [name for base in wanted for name in names if _base(name).lower() == base]
+        own = [name for name in found if _group(name) == _group(self._name)]
+        groups = {_group(name) for name in found}
+        return own or (found if len(groups) == 1 else [])
+
+
+def _no_classes(count: int) -> str:
+    return (
+        f"does not hold a class for each of the {count} pictures, as whole numbers, words or "
+        "one-hot rows"
+    )
 
 
 def _base(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _matching(arrays: dict[str, ArrayFacts], wanted: tuple[str, ...]) -> list[str]:
-    """Arrays called so, in the order of the wanted names."""
-    return [name for base in wanted for name in arrays if _base(name) == base]
+def _group(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def _is_pictures(facts: ArrayFacts) -> bool:

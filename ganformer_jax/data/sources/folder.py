@@ -63,7 +63,8 @@ class FolderSource(Source):
             raise Unreadable("cannot be read: Permission denied") from error
         except OSError as error:  # a disk that is gone must not look like bad pictures
             raise UserError(
-                f"cannot read {path}: {error.strerror or error}; the same command goes on"
+                f"cannot read {path}: {error.strerror or error}; when it is back, the same command "
+                "goes on"
             ) from error
 
     def fingerprint(self) -> str:
@@ -73,7 +74,7 @@ class FolderSource(Source):
     def companion(self, name: str) -> bytes | None:
         """Contents of a file at the top of the folder."""
         path = self.root / name
-        return path.read_bytes() if path.is_file() else None
+        return path.read_bytes() if path.is_file() and not self._reason(str(path)) else None
 
     def _name(self, folder: str, name: str) -> str:
         return pathlib.Path(folder, name).relative_to(self.root).as_posix()

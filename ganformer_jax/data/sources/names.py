@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 
 SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", "")
+    ".png .jpg .jpeg .jpe .jfif .webp .tif .tiff .bmp .gif .ppm .pgm .pbm .pnm".split() + [""]
 )
 """Of files that are looked into; the contents decide, so a file without a suffix may be one."""
 

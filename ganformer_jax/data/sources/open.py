@@ -51,6 +51,8 @@ def open_source(
     if path.is_dir():
         return _open_folder(path, data_dir, split)
     name = path.name.lower()
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no ordinary file")
     if path.exists():
         if name.endswith(".zip"):
             return ZipSource(path)
@@ -60,12 +62,15 @@ def open_source(
             return ArraySource(path, array)
         if name.endswith(DATABASES):
             return LmdbSource(path)
-        if ".tfrecords" in name:
+        if ".tfrecord" in name:
             return TfrecordSource(path)
         kinds = ", ".join((".zip", *TARS, *ARRAYS, *DATABASES, ".tfrecords"))
         raise UserError(f"{path} is no source of pictures: files may end in {kinds}")
     if _TFDS_NAME.fullmatch(where):
-        return TfdsSource(where, data_dir, split)
+        try:
+            return TfdsSource(where, data_dir, split)
+        except UserError as error:
+            raise UserError(f"no file or folder is called {where}, and {error}") from error
     raise UserError(f"there is no {where}: name a folder, a file, or a dataset of TFDS")
 
 
@@ -77,6 +82,6 @@ def _open_folder(path: pathlib.Path, data_dir: str | os.PathLike[str] | None, sp
         return TfdsSource(find_version(path), data_dir, split)
     if (path / "data.mdb").is_file():
         return LmdbSource(path)
-    if any(path.glob("*-r[0-9][0-9].tfrecords*")):
+    if any(path.glob("*-r[0-9][0-9].tfrecord*")):
         return TfrecordSource(path)
     return FolderSource(path)

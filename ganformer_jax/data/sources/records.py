@@ -127,7 +127,8 @@ class TfrecordSource(Source):
         try:
             values = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"{path} cannot be read, mend it or move it: {brief(error)}") from error
+            self.complaint = f"{path} cannot be read: {brief(error)}"
+            return None
         rows = np.concatenate(
             [
                 np.arange(len(frames)) * shard.count + shard.number - 1
@@ -136,10 +137,11 @@ class TfrecordSource(Source):
         )
         found = labels_from(values, len(values), path.name) if values.ndim else None
         if found is None or rows.max() >= len(values):
-            raise UserError(
-                f"{path} is no list of one-hot rows for {rows.max() + 1} pictures; it is "
-                f"{values.dtype} {list(values.shape)}: mend it or move it away"
+            self.complaint = (
+                f"{path} is no list of one-hot rows for {rows.max() + 1} pictures, it is "
+                f"{values.dtype} {list(values.shape)}"
             )
+            return None
         return dataclasses.replace(found, classes=found.classes[rows])
 
 

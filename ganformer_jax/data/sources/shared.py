@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ganformer_jax.data.sources.source import Labels
+from ganformer_jax.data.sources.source import Labels, Source
 from ganformer_jax.errors import UserError
 
 MAX_CLASSES = 1 << 16
@@ -39,6 +40,20 @@ def listed(names: Sequence[str], most: int = 12) -> str:
     """Names for a message, the first few of them."""
     left = len(names) - most
     return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "")
+
+
+def nothing_in(source: Source, reasons: Iterable[str] = ()) -> UserError:
+    """What to say of a source without one picture.
+
+    Args:
+        source: which has none.
+        reasons: why those that might have been pictures are not.
+    """
+    skipped = collections.Counter(reason for _, reason in source.skipped)
+    found = [*sorted(set(reasons)), *(f"{n} of: {reason}" for reason, n in skipped.most_common())]
+    return UserError(
+        f"no picture in {source.description} can be read: {'; '.join(found[:3]) or 'it is empty'}"
+    )
 
 
 def numbered(count: int) -> tuple[str, ...]:
