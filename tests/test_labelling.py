@@ -55,6 +55,9 @@ def test_stylegan_labels_are_found_by_themselves():
     assert found(source, "auto") == (("0", "1", "2"), [2, 0, -1])
     assert found(source, "none") is None
     assert found(Named("a.png", companions=stylegan(None)), "auto") is None
+    assert found(Named("a.png", companions=stylegan([])), "auto") is None
+    with pytest.raises(UserError, match="none of the pictures.*--labels none leaves it out"):
+        find_labels(Named("a.png", companions=stylegan([["b.png", 1]])), "auto")
     assert found(Named("a.png"), "auto") is None
 
 

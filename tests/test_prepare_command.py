@@ -16,6 +16,7 @@ from test_cli import call, complaint
 from ganformer_jax.cli import catalogue
 from ganformer_jax.cli.prepare import Options, _open, _wish
 from ganformer_jax.data.sources.arrays import ArraySource
+from ganformer_jax.data.sources.folder import FolderSource
 
 TINY = """
     --generator.components 2 --generator.latent-size 8 --generator.mapping.num-layers 1
@@ -164,6 +165,11 @@ def test_sizes_that_suit(tmp_path, shape, options, size):
     np.save(tmp_path / "x.npy", np.zeros((2, *shape, 3), np.uint8))
     geometry = wish_of(ArraySource(tmp_path / "x.npy"), **options)
     assert (geometry.height, geometry.width) == size
+
+
+def test_a_size_is_found_among_much_that_is_no_picture(tmp_path):
+    members = {f"{i:03d}.png": b"no" for i in range(200)} | {"x.png": png(1)}
+    assert wish_of(FolderSource(make_folder(tmp_path / "junk", members))).height == 8
 
 
 # The catalogue, without a network.

@@ -97,10 +97,10 @@ def _common(folders: Sequence[pathlib.PurePosixPath]) -> pathlib.PurePosixPath:
 
 
 def _read_json(contents: bytes, where: str) -> Mapping[str, Any] | None:
-    """StyleGAN's {"labels": [["path", class], ...]}; None where labels are null."""
+    """StyleGAN's {"labels": [["path", class], ...]}; None where labels are null or empty."""
     try:
         rows = json.loads(contents)["labels"]
-        return None if rows is None else _table([(str(n), label) for n, label in rows], where)
+        return None if rows in (None, []) else _table([(str(n), label) for n, label in rows], where)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f'{where} has no labels as StyleGAN writes them: {{"labels": [["file", class], ...]}}'

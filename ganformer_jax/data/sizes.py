@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 
@@ -69,11 +70,15 @@ def usual_resolution(source: Source, ratio: float | None, value_range: tuple | N
 def _some_sizes(
     source: Source, value_range: tuple | None
 ) -> tuple[list[tuple[int, int]], set[str]]:
-    """Width and height of some pictures, and why others cannot be read."""
+    """Width and height of some pictures, of one at least, and why others cannot be read."""
     sizes, reasons = [], set()
-    step = 1 if source.sequential else max(1, len(source) // LOOKED_AT)
+    count = len(source)
+    step = 1 if source.sequential else max(1, count // LOOKED_AT)
+    spread = range(0, count, step)[:LOOKED_AT]
     with no_warnings():
-        for index in range(0, len(source), step)[:LOOKED_AT]:
+        for looked, index in enumerate(itertools.chain(spread, range(count))):
+            if looked >= len(spread) and sizes:
+                break
             try:
                 sizes.append(decode(source.read(index), value_range).image.size)
             except Unreadable as reason:
