@@ -128,11 +128,20 @@ def test_labels_of_the_same_group(tmp_path):
         for group, classes in (("test", [1, 0, 1]), ("train", [0, 1, 1])):
             file[f"{group}/x"], file[f"{group}/y"] = pixels(3, 8, 8), classes
         file["alone/x"] = pixels(3, 8, 8)
+        file["alone/images"] = file["more/images"] = pixels(3, 8, 8)
     for group, classes in (("test", [1, 0, 1]), ("train", [0, 1, 1])):
         with ArraySource(path, array=f"{group}/x") as source:
             assert labels_of(source).classes.tolist() == classes
     with ArraySource(path, array="alone/x") as source:
         assert source.labels is None, "there is no telling which of the others"
+    with ArraySource(path, array="alone/images") as source:
+        assert source.labels is None and source.complaint is None, "pictures are no labels"
+
+
+def test_labels_as_scikit_learn_calls_them(tmp_path):
+    path = write(tmp_path / "a.npz", X_train=pixels(3, 8, 8), Y_train=np.array([1, 0, 1]))
+    with ArraySource(path) as source:
+        assert labels_of(source).classes.tolist() == [1, 0, 1]
 
 
 def test_labels_that_hold_objects_are_not_passed_over(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,8 @@ class ArraySource(Source):
     StyleGAN's tools write) the one of the largest resolution is taken.
 
     Classes come from an array called label, labels, y, target or targets (or y_train for
-    x_train), else from the file <name>-labels.npy beside it: whole numbers or one-hot rows.
+    x_train), one in the same group of an HDF5 file first, else from the file <name>-labels.npy
+    beside it: whole numbers, words or one-hot rows.
 
     Args:
         path: of the .npy, .npz, .h5 or .hdf5 file.
@@ -103,11 +103,15 @@ class ArraySource(Source):
 
     def _find_labels(self) -> Labels | None:
         count = self._shape[0]
-        for name in self._matching((*LABEL_NAMES, re.sub("^x", "y", _base(self._name)))):
+        base = _base(self._name).lower()
+        of_part = ("y" + base[1:],) if base.startswith("x") else ()
+        for name in self._matching((*LABEL_NAMES, *of_part)):
             labels = self._labels_in(name)
             if labels is not None:
                 return labels
-            self.complaint = f"the array {name} {self._file.refused.get(name, _no_classes(count))}"
+            if _group(name) == _group(self._name):
+                why = self._file.refused.get(name, _no_classes(count))
+                self.complaint = f"the array {name} {why}"
         if not self._labels_beside.is_file():
             return None
         origin = self._labels_beside.name
