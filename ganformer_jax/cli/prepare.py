@@ -207,7 +207,7 @@ def _lines(prepared: Prepared, wish: Wish, sheet: pathlib.Path, options: Options
         *_counts("classes", report["classes"], most=20),
     ]
     if not report["classes"]:
-        lines.append("  classes: none" + (", none were found" if options.labels == "auto" else ""))
+        lines.append("  no classes" + (" were found" if options.labels == "auto" else ""))
     skipped = sum(report["skipped"].values())
     if skipped:
         lines += _counts(f"skipped {skipped} of {report['entries']} entries", report["skipped"])
