@@ -167,7 +167,7 @@ def test_published_network_with_the_convolutions_of_wide_networks(monkeypatch, r
     """These networks are too narrow for what CPUs do with wide ones; here they do it anyway."""
     monkeypatch.setattr(winograd, "NARROWEST", 1)
     monkeypatch.setattr(winograd, "WIDE", 1)
-    compare("stylegan2, convolved in tiles", Vector("stylegan2"), optimized_jit, report_line)
+    compare("stylegan2, convolved in tiles", Vector("stylegan2"), jax.jit, report_line)
 
 
 def off_the_kink(variables, block, layer, pixel, more):
