@@ -2,7 +2,7 @@
 
 Command:  python benchmarks/data.py --size 256 --count 512
 
-Writes temporary datasets of the same colour pictures as ArrayRecord: in uncompressed PNG (raw),
+Writes temporary datasets of the same color pictures as ArrayRecord: in uncompressed PNG (raw),
 PNG and JPEG. They are smooth random pictures: octaves of interpolated noise and a little grain.
 They lie in the page cache, so disks are not timed; half of them are mirrored. The turns go through
 all ways of storing, so that each meets the same conditions; printed are the median, and the lowest
@@ -36,7 +36,7 @@ DEMAND = "training on scenes of 32x32, two CPU cores (README.md): 116 pictures a
 
 
 def smooth_pictures(count: int, size: int) -> Iterator[np.ndarray]:
-    """Colour pictures, uint8 [size, size, 3], with less contrast from octave to octave."""
+    """Color pictures, uint8 [size, size, 3], with less contrast from octave to octave."""
     random = np.random.default_rng(0)
     octaves = [2**n for n in range(1, size.bit_length()) if 2**n <= size]
     for _ in range(count):

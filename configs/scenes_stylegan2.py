@@ -1,11 +1,11 @@
 """StyleGAN2 on the built-in scenes: skip synthesis and plain mapping, one latent, no attention.
 
-Data, widths and optimisation are those of scenes.py, style mixing off included.
+Data, widths and optimization are those of scenes.py, style mixing off included.
 
 Command:   python run.py train --config configs/scenes_stylegan2.py
 Hardware:  two CPU cores
 Cost:      six and a half minutes, with the scenes already drawn
-Expected:  blobs of a colour or two; the sliced Wasserstein distance falls from 268 to about 47
+Expected:  blobs of a color or two; the sliced Wasserstein distance falls from 268 to about 47
 """
 
 from ganformer_jax.config import (

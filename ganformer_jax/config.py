@@ -37,7 +37,7 @@ class AttentionConfig:
     integration: Literal["add", "mul", "both"] = "mul"
     """How attended information changes the image: as a bias, as a gain, or as both."""
     norm: Literal["layer", "instance"] | None = "layer"
-    """Normalisation of image features before integration."""
+    """Normalization of image features before integration."""
     dropout: float = 0.12
     """Attention dropout; half is spent on single cells and half on whole components."""
     kmeans_iterations: int = 1
@@ -112,7 +112,7 @@ class GeneratorConfig:
     longer side is `resolution`: 4, 8 and 64 make images 32 high and 64 wide. Whatever is named or
     chosen by a resolution means the longer side of a grid."""
     image_channels: int = 3
-    """Colour channels."""
+    """Color channels."""
     components: int = 16
     """Latent components that attend to the image; 0 makes a StyleGAN2 or plain GAN."""
     latent_size: int = 512
@@ -133,7 +133,7 @@ class GeneratorConfig:
     components_attend_components: bool = False
     """After each attention layer, let components attend to each other and carry the result."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of activations; parameters, normalisation and attention weights stay float32."""
+    """Type of activations; parameters, normalization and attention weights stay float32."""
     attention: AttentionConfig = AttentionConfig()
     positions: PositionConfig = PositionConfig()
     mapping: MappingConfig = MappingConfig()
@@ -178,7 +178,7 @@ class GeneratorConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorConfig:
-    """Discriminator; resolution, colours and classes follow the images and labels it is given."""
+    """Discriminator; resolution, colors and classes follow the images and labels it is given."""
 
     architecture: Literal["resnet", "skip", "orig"] = "resnet"
     """Residual blocks, an RGB input at every resolution, or plain convolutions."""
@@ -217,7 +217,7 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """Adversarial losses and regularisation."""
+    """Adversarial losses and regularization."""
 
     generator: Literal["non_saturating", "logistic", "hinge", "wgan"] = "non_saturating"
     """Generator loss."""
@@ -228,11 +228,11 @@ class LossConfig:
     r1_gamma: float = 10.0
     """Weight of R1: the penalty is gamma / 2 times the squared gradient norm."""
     r1_interval: int = 16
-    """Apply R1 every so many steps, that much stronger (lazy regularisation)."""
+    """Apply R1 every so many steps, that much stronger (lazy regularization)."""
     path_length_weight: float = 0.0
-    """Weight of path length regularisation; 0 turns it off, StyleGAN2 used 2."""
+    """Weight of path length regularization; 0 turns it off, StyleGAN2 used 2."""
     path_length_interval: int = 4
-    """Apply path length regularisation every so many steps."""
+    """Apply path length regularization every so many steps."""
     path_length_decay: float = 0.01
     """How fast the running mean of path lengths follows."""
     path_length_batch_shrink: int = 2
@@ -248,7 +248,7 @@ class OptimizerConfig:
     """Adam for both networks, and the moving averages."""
 
     learning_rate: float = 0.002
-    """Adam's learning rate before correction for lazy regularisation."""
+    """Adam's learning rate before correction for lazy regularization."""
     beta1: float = 0.0
     """Adam's first decay."""
     beta2: float = 0.99

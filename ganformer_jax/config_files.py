@@ -30,11 +30,11 @@ def load_config(path: str | pathlib.Path) -> Config:
     """Reads an experiment from a file, every value checked against its type.
 
     Args:
-      path: a Python file that defines `config = Config(...)`, or a run's `config.json`.
+        path: A Python file that defines `config = Config(...)`, or a run's `config.json`.
 
     Raises:
-      UserError: when the file is missing, does not run, defines no `config`, or a value has
-        the wrong type.
+        UserError: When the file is missing, does not run, defines no `config`, or a value has
+            the wrong type.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -84,13 +84,13 @@ def from_dict(kind: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
     """Builds a dataclass from nested dicts; fields left out keep their defaults.
 
     Args:
-      kind: the dataclass, for example `Config` or `GeneratorConfig`.
-      values: what `to_dict` gives, or parts of it.
-      prefix: dotted path of `values`, for messages.
+        kind: The dataclass, for example `Config` or `GeneratorConfig`.
+        values: What `to_dict` gives, or parts of it.
+        prefix: Dotted path of `values`, for messages.
 
     Raises:
-      UserError: on a name that is no field, with the nearest one, and on a value that is not
-        of its field's type.
+        UserError: On a name that is no field, with the nearest one, and on a value that is not
+            of its field's type.
     """
     hints = typing.get_type_hints(kind)
     known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
@@ -107,7 +107,7 @@ def differences(a: Any, b: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
     """Lists the fields in which two configs of one kind differ.
 
     Returns:
-      dotted name of each differing field, mapped to its value in `a` and in `b`.
+        Dotted name of each differing field, mapped to its value in `a` and in `b`.
     """
     found = {}
     for field in dataclasses.fields(a):

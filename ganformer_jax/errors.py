@@ -1,8 +1,35 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""Errors that the user can mend, and the words they are said in."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake the user can mend: a one-line message, shown without a traceback.
+    """A mistake that the user can mend; its message is one line that says what to do.
 
-    The message says what is wrong and, where there is one, what to do instead.
+    The command line prints the message and exits with code 1, without a traceback.
     """
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return "; did you mean X?" for the known name nearest to an unknown one, else ""."""
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def one_line(error: BaseException, limit: int = 200) -> str:
+    """Return the first line of an exception of another library, after its kind.
+
+    Args:
+        error: The exception.
+        limit: Largest number of characters of the message.
+    """
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:limit]}" if lines else type(error).__name__
+
+
+def os_reason(error: OSError) -> str:
+    """Return why the operating system refused: "No space left on device"."""
+    return error.strerror or str(error) or type(error).__name__

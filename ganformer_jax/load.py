@@ -18,15 +18,15 @@ def load(path: str | os.PathLike[str]) -> tuple[Generator, dict[str, Any]]:
     """Loads the averaged generator of a run, an export or a published snapshot.
 
     Args:
-      path: the folder of a run (its newest checkpoint; this needs orbax-checkpoint), a file that
-        `export` wrote (this needs safetensors), or a training snapshot of the published PyTorch
-        or TensorFlow code (this needs neither framework).
+        path: The folder of a run (its newest checkpoint; this needs orbax-checkpoint), a file that
+            `export` wrote (this needs safetensors), or a training snapshot of the published PyTorch
+            or TensorFlow code (this needs neither framework).
 
     Returns:
-      the module and its variables: `generator.apply(variables, z_BxKxD, ...)`.
+        The module and its variables: `generator.apply(variables, z_BxKxD, ...)`.
 
     Raises:
-      UserError: when there is no such thing, or it is damaged.
+        UserError: When there is no such thing, or it is damaged.
     """
     path = pathlib.Path(path)
     if path.is_dir():
@@ -46,12 +46,12 @@ def load_run(
     """Loads the averaged generator of a run.
 
     Args:
-      run: its folder.
-      step: the checkpoint to use; by default the newest that is not damaged.
-      best: use the checkpoint with the best quality number instead.
+        run: Its folder.
+        step: The checkpoint to use; by default the newest that is not damaged.
+        best: Use the checkpoint with the best quality number instead.
 
     Raises:
-      UserError: when there is no such checkpoint, or it is damaged.
+        UserError: When there is no such checkpoint, or it is damaged.
     """
     from ganformer_jax.train.checkpoint import Checkpoints
 

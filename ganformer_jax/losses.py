@@ -1,4 +1,4 @@
-"""Adversarial losses and regularisation of a GAN, as pure functions of logits or of callables.
+"""Adversarial losses and regularization of a GAN, as pure functions of logits or of callables.
 
 Losses are per image and in float32; average them yourself. Logits are high for real images.
 """
@@ -24,8 +24,8 @@ def _require(array: Any, name: str, rank: int) -> None:
     """Refuses what would broadcast or differentiate into nonsense.
 
     Raises:
-      ValueError: when the rank is another one.
-      TypeError: when the dtype is not floating point.
+        ValueError: When the rank is another one.
+        TypeError: When the dtype is not floating point.
     """
     if jnp.ndim(array) != rank:
         raise ValueError(f"{name} must have rank {rank}, not shape {jnp.shape(array)}")
@@ -90,9 +90,9 @@ def wgan_discriminator(real_Bx1: Logits, fake_Bx1: Logits, epsilon: float = 0.00
     2018 (arXiv 1710.10196), appendix A.1.
 
     Args:
-      real_Bx1: logits of real images.
-      fake_Bx1: logits of as many generated images.
-      epsilon: weight of the squared real logits.
+        real_Bx1: Logits of real images.
+        fake_Bx1: Logits of as many generated images.
+        epsilon: Weight of the squared real logits.
     """
     real_B, fake_B = _pair(real_Bx1, fake_Bx1)
     return fake_B - real_B + epsilon * jnp.square(real_B)
@@ -118,14 +118,14 @@ def r1_penalty(discriminate: Callable[[Images], Logits], images_BxHxWxC: Images)
     a batch (minibatch standard deviation), this is the gradient of the sum of their logits.
 
     Args:
-      discriminate: images to logits [batch, 1].
-      images_BxHxWxC: real images, floating point.
+        discriminate: Images to logits [batch, 1].
+        images_BxHxWxC: Real images, floating point.
 
     Returns:
-      float32 [batch], non-negative.
+        Float32 [batch], non-negative.
 
     Raises:
-      ValueError, TypeError: on images or logits of another rank or dtype.
+        ValueError, TypeError: On images or logits of another rank or dtype.
     """
     _require(images_BxHxWxC, "images", 4)
     gradient_BxHxWxC = jax.grad(lambda images: _logits(discriminate(images)).sum())(images_BxHxWxC)
@@ -141,15 +141,15 @@ def path_length(
     squared norm is summed over the width of w and averaged over its latents and layers.
 
     Args:
-      synthesize: latents to images.
-      w_BxKxLxW: w of every latent in every layer, floating point.
-      pixel_noise_BxHxWxC: standard normal noise y of the images' shape.
+        synthesize: Latents to images.
+        w_BxKxLxW: W of every latent in every layer, floating point.
+        pixel_noise_BxHxWxC: Standard normal noise y of the images' shape.
 
     Returns:
-      float32 [batch], non-negative.
+        Float32 [batch], non-negative.
 
     Raises:
-      ValueError, TypeError: on arguments of another rank or dtype, or noise of another shape.
+        ValueError, TypeError: On arguments of another rank or dtype, or noise of another shape.
     """
     _require(w_BxKxLxW, "w", 4)
     _require(pixel_noise_BxHxWxC, "pixel noise", 4)

@@ -37,11 +37,11 @@ class Sampler:
     now and then a pixel by one.
 
     Attributes:
-      config: of the generator.
-      batch_size: images made at once; the last batch is filled up.
-      noise: "random" draws noise by seed, "const" takes the same for every image.
-      attention: whether to return attention maps, which take memory.
-      divided: how to divide a batch over devices; the variables must live on the same ones.
+        config: Of the generator.
+        batch_size: Images made at once; the last batch is filled up.
+        noise: "random" draws noise by seed, "const" takes the same for every image.
+        attention: Whether to return attention maps, which take memory.
+        divided: How to divide a batch over devices; the variables must live on the same ones.
     """
 
     config: GeneratorConfig
@@ -61,14 +61,14 @@ class Sampler:
         """Generates one image for each seed.
 
         Args:
-          variables: what `Generator.apply` takes: "params", "constants" and "moments".
-          seeds: from 0 up, below 2^32.
-          labels: class of each image, if the generator is conditional.
-          truncation_psi: below 1 trades variety for quality; 0 gives the mean image.
-          truncation_cutoff: truncate only the first so many layers.
+            variables: What `Generator.apply` takes: "params", "constants" and "moments".
+            seeds: From 0 up, below 2^32.
+            labels: Class of each image, if the generator is conditional.
+            truncation_psi: Below 1 trades variety for quality; 0 gives the mean image.
+            truncation_cutoff: Truncate only the first so many layers.
 
         Raises:
-          ValueError: when there is no seed, or labels are missing, superfluous or out of range.
+            ValueError: When there is no seed, or labels are missing, superfluous or out of range.
         """
         drawn = np.asarray(list(seeds), np.uint32)
         batches = self._batches(variables, drawn, labels, truncation_psi, truncation_cutoff)

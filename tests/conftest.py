@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # read when jax first looks for devices
-# Tests compile many programs and run each a few times: unoptimised code halves their cost.
+# Tests compile many programs and run each a few times: unoptimized code halves their cost.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax

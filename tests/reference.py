@@ -12,7 +12,7 @@ from ganformer_jax import convert
 
 DATA = Path(__file__).parent / "data"
 
-# Unoptimised code, which conftest.py asks for, adds up long sums term by term; vectorised code
+# Unoptimized code, which conftest.py asks for, adds up long sums term by term; vectorized code
 # does so in several lanes and loses less.
 optimized_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": "3"})
 

@@ -12,13 +12,13 @@ import pytest
 import tensorflow_datasets as tfds
 
 from ganformer_jax.cli.run_data import labels_like, open_folder
-from ganformer_jax.data import scenes_dataset
 from ganformer_jax.data.batches import held_out_images, open_dataset, train_batches
-from ganformer_jax.data.rendering import render_batch
-from ganformer_jax.data.scenes import HELD_OUT_START
-from ganformer_jax.data.scenes_dataset import Scenes, ScenesConfig, prepare_scenes
 from ganformer_jax.errors import UserError
-from ganformer_jax.evaluate.scene_truth import read_truth
+from ganformer_jax.scenes import dataset as scenes_dataset
+from ganformer_jax.scenes.dataset import Scenes, ScenesConfig, prepare_scenes
+from ganformer_jax.scenes.rendering import render_batch
+from ganformer_jax.scenes.truth import read_truth
+from ganformer_jax.scenes.world import HELD_OUT_START
 
 COUNT, HELD_OUT = 70, 9
 
@@ -35,7 +35,7 @@ def source(data_dir):
     return open_dataset("scenes", data_dir, size=(32, 32))
 
 
-class Labelled(tfds.core.GeneratorBasedBuilder):
+class Labeled(tfds.core.GeneratorBasedBuilder):
     """Ten flat pictures: picture i has the level 20 * i on its left half and class i % 3."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -58,15 +58,15 @@ class Labelled(tfds.core.GeneratorBasedBuilder):
 
 
 @pytest.fixture(scope="module")
-def labelled_dir(tmp_path_factory):
-    builder = Labelled(data_dir=str(tmp_path_factory.mktemp("labelled")))
+def labeled_dir(tmp_path_factory):
+    builder = Labeled(data_dir=str(tmp_path_factory.mktemp("labeled")))
     builder.download_and_prepare(file_format="array_record")
     return Path(builder.data_path)
 
 
 @pytest.fixture(scope="module")
-def labelled(labelled_dir):
-    return open_dataset(labelled_dir, labelled_dir, size=(8, 8))
+def labeled(labeled_dir):
+    return open_dataset(labeled_dir, labeled_dir, size=(8, 8))
 
 
 def take(source, count, **options):
@@ -208,8 +208,8 @@ def test_datasets_that_cannot_be_opened(data_dir, dataset, options, words):
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
-def test_a_damaged_shard_is_told_in_one_line(labelled_dir, tmp_path, damage):
-    folder = shutil.copytree(labelled_dir, tmp_path / "labelled")
+def test_a_damaged_shard_is_told_in_one_line(labeled_dir, tmp_path, damage):
+    folder = shutil.copytree(labeled_dir, tmp_path / "labeled")
     (shard,) = folder.glob("*.array_record*")
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2] + b"!" + whole[len(whole) // 2 + 1 :])
@@ -232,26 +232,26 @@ def test_two_sets_of_scenes_must_be_told_apart(tmp_path, data_dir):
     assert len(open_dataset(folder, tmp_path, size=(32, 32))) == 2
 
 
-def test_labels_are_one_hot_and_follow_their_images(labelled):
-    assert labelled.label_count == 3 and labelled.class_names == ("0", "1", "2")
-    for batch in take(labelled, 5, batch_size=4):
+def test_labels_are_one_hot_and_follow_their_images(labeled):
+    assert labeled.label_count == 3 and labeled.class_names == ("0", "1", "2")
+    for batch in take(labeled, 5, batch_size=4):
         assert batch["labels"].dtype == np.float32 and batch["labels"].shape == (4, 3)
         np.testing.assert_array_equal(batch["labels"].sum(axis=1), 1)
         classes = batch["images"].max(axis=(1, 2, 3)) // 20 % 3
         np.testing.assert_array_equal(batch["labels"].argmax(axis=1), classes)
 
 
-def test_every_image_comes_once_an_epoch_in_changing_order(labelled):
+def test_every_image_comes_once_an_epoch_in_changing_order(labeled):
     levels = np.concatenate(
-        [batch["images"].max(axis=(1, 2, 3)) // 20 for batch in take(labelled, 10, batch_size=4)]
+        [batch["images"].max(axis=(1, 2, 3)) // 20 for batch in take(labeled, 10, batch_size=4)]
     )
     epochs = levels.reshape(4, 10)
     np.testing.assert_array_equal(np.sort(epochs, axis=1), np.tile(np.arange(10), (4, 1)))
     assert len({tuple(epoch) for epoch in epochs.tolist()}) == 4
 
 
-def test_mirroring_takes_half_the_images_anew_each_time(labelled):
-    batches = take(labelled, 50, batch_size=8, mirror=True)
+def test_mirroring_takes_half_the_images_anew_each_time(labeled):
+    batches = take(labeled, 50, batch_size=8, mirror=True)
     images = np.concatenate([batch["images"] for batch in batches])
     images = images[images.max(axis=(1, 2, 3)) > 0]
     mirrored = images[:, 0, 0, 0] == 0
@@ -259,7 +259,7 @@ def test_mirroring_takes_half_the_images_anew_each_time(labelled):
     assert 0.4 < mirrored.mean() < 0.6
     levels = images.max(axis=(1, 2, 3))
     assert all(len(set(mirrored[levels == level])) == 2 for level in np.unique(levels))
-    plain = take(labelled, 5, batch_size=8)
+    plain = take(labeled, 5, batch_size=8)
     assert all(np.all(batch["images"][:, :, 4:] == 0) for batch in plain)
 
 
@@ -275,9 +275,9 @@ def side_by_side(source, hosts, count, **options):
 
 
 @pytest.mark.parametrize("hosts", [1, 2, 4])
-def test_any_number_of_hosts_sees_the_same_global_batches(source, labelled, hosts):
+def test_any_number_of_hosts_sees_the_same_global_batches(source, labeled, hosts):
     """Their rows too, mirrored the same, past the end of an epoch, and after a restart."""
-    for images, count, restart in ((source, 12, 10), (labelled, 5, 2)):
+    for images, count, restart in ((source, 12, 10), (labeled, 5, 2)):
         options = {"batch_size": 8, "mirror": True}
         alone = take(images, count, **options)
         together = side_by_side(images, hosts, count, **options)
@@ -331,32 +331,32 @@ def test_requests_that_cannot_be_met(source):
         held_out_images(source, 71)
 
 
-def test_a_prepared_folder_says_how_large_its_images_are(data_dir, labelled_dir):
+def test_a_prepared_folder_says_how_large_its_images_are(data_dir, labeled_dir):
     found = open_folder(next(data_dir.rglob("dataset_info.json")).parent, "test")
     assert len(found) == HELD_OUT and found.size == (32, 32)
     with pytest.raises(UserError, match="does not say how large its images are"):
-        open_folder(labelled_dir, "train")
+        open_folder(labeled_dir, "train")
 
 
-def test_classes_without_images(labelled):
-    assert [labelled.label(i) for i in range(4)] == [
-        int(labelled[i]["labels"].argmax()) for i in range(4)
+def test_classes_without_images(labeled):
+    assert [labeled.label(i) for i in range(4)] == [
+        int(labeled[i]["labels"].argmax()) for i in range(4)
     ]
-    drawn = labels_like(labelled, range(30))
-    assert drawn == labels_like(labelled, range(30)) and drawn[:10] == drawn[10:20]
-    assert sorted(drawn[:10]) == sorted(labelled.label(i) for i in range(10))
-    assert labels_like(labelled, [13, 2]) == [drawn[13], drawn[2]]
+    drawn = labels_like(labeled, range(30))
+    assert drawn == labels_like(labeled, range(30)) and drawn[:10] == drawn[10:20]
+    assert sorted(drawn[:10]) == sorted(labeled.label(i) for i in range(10))
+    assert labels_like(labeled, [13, 2]) == [drawn[13], drawn[2]]
 
 
-def test_what_is_known_of_scenes(source, labelled):
+def test_what_is_known_of_scenes(source, labeled):
     truth = read_truth(source, 5)
     drawn = render_batch(np.arange(5, dtype=np.uint32), 3, 32)
     np.testing.assert_array_equal(truth.images, drawn.images)
     np.testing.assert_array_equal(truth.masks, drawn.masks)
     present = np.asarray(drawn.scenes.present)
-    np.testing.assert_array_equal(truth.classes[present][:, 3], drawn.scenes.colour[present])
+    np.testing.assert_array_equal(truth.classes[present][:, 3], drawn.scenes.color[present])
     with pytest.raises(UserError, match="has no masks"):
-        read_truth(labelled, 1)
+        read_truth(labeled, 1)
     with pytest.raises(UserError, match="has 70 scenes; 71 were asked for"):
         read_truth(source, 71)
 

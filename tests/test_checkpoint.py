@@ -69,7 +69,7 @@ def lines(run):
 
 
 def test_twenty_rounds_equal_ten_and_ten_bit_for_bit(tmp_path):
-    """With attention, its dropout, and every regulariser."""
+    """With attention, its dropout, and every regularizer."""
     config = tiny_config(path_length_weight=1.0)
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, log_kimg=0.08))
     short = dataclasses.replace(config, train=dataclasses.replace(config.train, total_kimg=0.16))

@@ -104,7 +104,7 @@ def test_experiments_that_make_no_sense(capsys, tmp_path, options, message):
     assert message in said
 
 
-def test_missing_config_names_its_neighbour(capsys):
+def test_missing_config_names_its_neighbor(capsys):
     path = str(REPOSITORY / "configs" / "scene.py")
     assert "did you mean scenes.py?" in complaint(capsys, "train", "--config", path)
 

@@ -100,7 +100,7 @@ def test_broken_files_are_one_line(tmp_path, text, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_names_its_neighbour(tmp_path):
+def test_a_missing_file_names_its_neighbor(tmp_path):
     (tmp_path / "scenes.py").write_text("")
     with pytest.raises(UserError, match="did you mean scenes.py"):
         load_config(tmp_path / "scene.py")

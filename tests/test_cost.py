@@ -44,7 +44,7 @@ def sized(resolution: int = 32, components: int = 8, batch: int = 4) -> Config:
 
 
 def operations(lowering) -> float:
-    """Counted before XLA optimises, so the same with every version; in units of 1e9."""
+    """Counted before XLA optimizes, so the same with every version; in units of 1e9."""
     analysis = lowering.cost_analysis()
     assert analysis
     return analysis["flops"] / 1e9

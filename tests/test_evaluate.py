@@ -121,7 +121,7 @@ def test_folders_that_make_no_sense(tmp_path):
 
 
 class Mean:
-    """Stands for Inception: mean colours, and how often it was asked."""
+    """Stands for Inception: mean colors, and how often it was asked."""
 
     names, batch_size, seen = ("2048",), 4, 0
 

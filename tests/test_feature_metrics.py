@@ -147,7 +147,7 @@ def test_mode_collapse_lowers_recall_and_noise_lowers_precision():
     assert prdc(real, np.repeat(gaussian(1), 500, 0))["recall"] == 0
 
 
-def test_neighbours_against_their_definition():
+def test_neighbors_against_their_definition():
     real, fake, k = gaussian(12, 3, 1), gaussian(9, 3, 2, shift=0.4), 2
 
     def radius(rows):

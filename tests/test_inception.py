@@ -61,7 +61,7 @@ def test_random_weights_are_always_the_same(weights):
     assert not np.array_equal(weights["fc.bias"], random_weights(seed=8)["fc.bias"])
 
 
-def test_normalisations_are_taken_into_kernels():
+def test_normalizations_are_taken_into_kernels():
     weights = {name: np.ones(shape, np.float32) for name, shape in weight_shapes().items()}
     weights["Conv2d_1a_3x3.bn.running_var"] = np.full(32, 4 - 1e-3, np.float32)
     layer = inception_variables(weights)["params"]["Conv2d_1a_3x3"]["conv"]

@@ -10,9 +10,9 @@ PACKAGE = "ganformer_jax"
 ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
 FLOORS = [
-    {"config", "config_files", "errors"},
-    {"nn"},
-    {"models", "losses", "augment", "data", "metrics"},
+    {"config", "config_files", "errors", "files", "caches", "download"},
+    {"nn", "losses", "augment"},
+    {"models", "scenes", "data", "metrics"},
     {"train", "sampling", "visualize", "evaluate", "convert"},
     {"load"},
     {"cli", "__main__"},

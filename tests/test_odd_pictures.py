@@ -14,24 +14,24 @@ from ganformer_jax.data.prepare import Wish, prepare
 from ganformer_jax.data.sources.open import open_source
 
 GRAY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
-COLOUR = np.stack([GRAY, GRAY[::-1], GRAY.T], -1)
+COLOR = np.stack([GRAY, GRAY[::-1], GRAY.T], -1)
 HUGE = np.zeros((2000, 3000, 3), np.uint8)
-HUGE[:, 500:2500] = 90  # what the centred square keeps
+HUGE[:, 500:2500] = 90  # what the centered square keeps
 
 
 def on_white():
-    return np.concatenate([COLOUR, np.full((8, 8, 1), 0, np.uint8)], -1)
+    return np.concatenate([COLOR, np.full((8, 8, 1), 0, np.uint8)], -1)
 
 
 GOOD = {  # name: contents, expected pixels
-    "colour.png": (encoded(Image.fromarray(COLOUR)), COLOUR),
+    "color.png": (encoded(Image.fromarray(COLOR)), COLOR),
     "gray.png": (encoded(Image.fromarray(GRAY)), GRAY[..., None].repeat(3, -1)),
     "clear.png": (encoded(Image.fromarray(on_white())), np.full((8, 8, 3), 255)),
     "deep.png": (
         encoded(Image.fromarray(GRAY.astype(np.uint16) << 8)),
         GRAY[..., None].repeat(3, -1),
     ),
-    "print.tif": (encoded(Image.fromarray(COLOUR).convert("CMYK"), "TIFF"), COLOUR),
+    "print.tif": (encoded(Image.fromarray(COLOR).convert("CMYK"), "TIFF"), COLOR),
     "palette.gif": (
         encoded(Image.fromarray(GRAY).convert("P"), "GIF"),
         GRAY[..., None].repeat(3, -1),
@@ -41,13 +41,13 @@ GOOD = {  # name: contents, expected pixels
         encoded(Image.fromarray(HUGE), "WEBP", lossless=True),
         np.full((8, 8, 3), 90),
     ),
-    "wrong suffix.jpg": (encoded(Image.fromarray(COLOUR)), COLOUR),
-    "ünïcödé/日本 🐈.png": (encoded(Image.fromarray(COLOUR)), COLOUR),
+    "wrong suffix.jpg": (encoded(Image.fromarray(COLOR)), COLOR),
+    "ünïcödé/日本 🐈.png": (encoded(Image.fromarray(COLOR)), COLOR),
 }
 BAD = {
-    "cut.png": (GOOD["colour.png"][0][:60], "damaged"),
+    "cut.png": (GOOD["color.png"][0][:60], "damaged"),
     "flipped.png": (
-        GOOD["colour.png"][0][:60] + b"\0\1\2" + GOOD["colour.png"][0][63:],
+        GOOD["color.png"][0][:60] + b"\0\1\2" + GOOD["color.png"][0][63:],
         "damaged",
     ),
     "words.png": (b"these are words", "not a picture"),
@@ -105,15 +105,15 @@ def read_skipped(folder):
     "pixels,value_range,geometry",
     [
         (GRAY[None], None, Geometry(8, 8, 1)),
-        (COLOUR[None], None, Geometry(8, 8)),
-        (COLOUR.transpose(2, 0, 1)[None], None, Geometry(8, 8)),
-        (COLOUR[None].astype(np.uint16) << 8, None, Geometry(8, 8)),
-        (COLOUR[None].astype(np.float32) / 255, (0.0, 1.0), Geometry(8, 8)),
-        (COLOUR[None].astype(np.int64), (0, 255), Geometry(8, 8)),
+        (COLOR[None], None, Geometry(8, 8)),
+        (COLOR.transpose(2, 0, 1)[None], None, Geometry(8, 8)),
+        (COLOR[None].astype(np.uint16) << 8, None, Geometry(8, 8)),
+        (COLOR[None].astype(np.float32) / 255, (0.0, 1.0), Geometry(8, 8)),
+        (COLOR[None].astype(np.int64), (0, 255), Geometry(8, 8)),
         (on_white()[None], None, Geometry(8, 8, 4)),
         (GRAY[None] > 99, None, Geometry(8, 8, 1)),
     ],
-    ids=["gray", "colour", "channels first", "16 bit", "float", "int", "opacity", "bool"],
+    ids=["gray", "color", "channels first", "16 bit", "float", "int", "opacity", "bool"],
 )
 def test_arrays_of_every_type(tmp_path, kind, pixels, value_range, geometry):
     path = tmp_path / f"x.{kind}"
@@ -133,7 +133,7 @@ def test_arrays_of_every_type(tmp_path, kind, pixels, value_range, geometry):
     found = open_dataset(made.folder, tmp_path, size=(8, 8), channels=geometry.channels)
     expected = {
         np.dtype(np.uint16): lambda: (pixels[0] >> 8).astype(np.uint8),
-        np.dtype(np.float32): lambda: COLOUR,
+        np.dtype(np.float32): lambda: COLOR,
         np.dtype(np.bool_): lambda: pixels[0].astype(np.uint8) * 255,
     }.get(pixels.dtype, lambda: pixels[0].astype(np.uint8))()
     if expected.shape[0] == 3:
@@ -144,11 +144,11 @@ def test_arrays_of_every_type(tmp_path, kind, pixels, value_range, geometry):
 def test_exif_in_an_archive(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # lies on its side
-    turned = Image.fromarray(COLOUR).transpose(Image.Transpose.ROTATE_90)
+    turned = Image.fromarray(COLOR).transpose(Image.Transpose.ROTATE_90)
     buffer = io.BytesIO()
     turned.save(buffer, "TIFF", exif=exif)
     path = make_zip(tmp_path / "x.zip", {"a.tif": buffer.getvalue()})
     with open_source(str(path)) as source:
         made = prepare(source, Wish("odd", Geometry(8, 8)), tmp_path / "data")
-    np.testing.assert_array_equal(open_dataset(made.folder, "", size=(8, 8))[0]["images"], COLOUR)
+    np.testing.assert_array_equal(open_dataset(made.folder, "", size=(8, 8))[0]["images"], COLOR)
     assert made.report["notes"] == {"turned as EXIF says": 1}

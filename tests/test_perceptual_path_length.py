@@ -71,7 +71,7 @@ def test_other_weights_are_refused(weights, change, message):
     ("one", "other", "message"),
     [
         ((1, 32, 32, 3), (2, 32, 32, 3), "of one size"),
-        ((1, 32, 32, 1), (1, 32, 32, 1), "three colours"),
+        ((1, 32, 32, 1), (1, 32, 32, 1), "three colors"),
         ((1, 15, 32, 3), (1, 15, 32, 3), "16 pixels"),
     ],
 )

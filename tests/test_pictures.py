@@ -80,8 +80,8 @@ def test_palettes_and_their_transparency():
     assert decode(stored).image.mode == "RGBA"
 
 
-def test_transparent_colours():
-    """PNG's tRNS chunk: one colour is clear."""
+def test_transparent_colors():
+    """PNG's tRNS chunk: one color is clear."""
     key = tuple(map(int, PIXELS[0, 0]))
     found = seen(encoded(Image.fromarray(PIXELS), transparency=key))
     assert (found[0, 0] == 255).all() and (found[1:] == PIXELS[1:]).all()
@@ -248,7 +248,7 @@ def test_what_counts_as_enlarged():
     assert Geometry(64, 64, fit="pad", ratio=0.5).enlarges((64, 16))
 
 
-def test_crops_are_centred():
+def test_crops_are_centered():
     wide = np.zeros((4, 10, 3), np.uint8)
     wide[:, 3:7] = 255
     assert (seen(wide, Geometry(4, 4)) == 255).all()

@@ -21,7 +21,7 @@ from test_archives import make_folder, make_tar, make_zip, png
 from ganformer_jax.data import parts
 from ganformer_jax.data import prepare as module
 from ganformer_jax.data.batches import open_dataset
-from ganformer_jax.data.labelling import find_labels
+from ganformer_jax.data.labeling import find_labels
 from ganformer_jax.data.pictures import Geometry
 from ganformer_jax.data.prepare import Wish, prepare
 from ganformer_jax.data.sources.folder import FolderSource

@@ -13,8 +13,8 @@ from PIL import Image
 from test_archives import make_folder, make_zip, png
 from test_cli import call, complaint
 
-from ganformer_jax.cli import catalogue
 from ganformer_jax.cli.prepare import Options, _open, _wish
+from ganformer_jax.data import catalog
 from ganformer_jax.data.sources.arrays import ArraySource
 from ganformer_jax.data.sources.folder import FolderSource
 
@@ -172,7 +172,7 @@ def test_a_size_is_found_among_much_that_is_no_picture(tmp_path):
     assert wish_of(FolderSource(make_folder(tmp_path / "junk", members))).height == 8
 
 
-# The catalogue, without a network.
+# The catalog, without a network.
 
 
 def test_what_must_be_placed_by_hand(tmp_path, capsys):
@@ -237,10 +237,10 @@ def test_downloads_are_checked(tmp_path, capsys, monkeypatch, right):
     digest = hashlib.md5(made if right else b"another").hexdigest()
     with http.server.HTTPServer(("127.0.0.1", 0), Server) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        entry = catalogue.CATALOGUE["clevr"]
+        entry = catalog.CATALOG["clevr"]
         url = f"http://127.0.0.1:{server.server_port}/CLEVR_v1.0.zip"
         changed = {**vars(entry), "url": url, "md5": digest}
-        monkeypatch.setitem(catalogue.CATALOGUE, "clevr", catalogue.Entry(**changed))
+        monkeypatch.setitem(catalog.CATALOG, "clevr", catalog.Entry(**changed))
         if right:
             code, _, err = call(capsys, "prepare", "clevr", "--resolution", "8")
             assert code == 0, err
@@ -251,7 +251,7 @@ def test_downloads_are_checked(tmp_path, capsys, monkeypatch, right):
     assert (tmp_path / "data/downloads/CLEVR_v1.0.zip").exists() == right
 
 
-def test_facts_of_the_catalogue():
-    for entry in catalogue.CATALOGUE.values():
+def test_facts_of_the_catalog():
+    for entry in catalog.CATALOG.values():
         assert entry.url.startswith("http") and entry.md5 and len(entry.md5) == 32
         assert 0.5 <= entry.ratio <= 1 and entry.images >= 25_000

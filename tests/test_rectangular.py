@@ -53,7 +53,7 @@ def rectangular(base_grid=WIDE[0], resolution=WIDE[1], **attention):
     return dataclasses.replace(config, generator=generator)
 
 
-def initialise(config: GeneratorConfig):
+def initialize(config: GeneratorConfig):
     z_2xKxD = jax.random.normal(jax.random.key(1), (2, config.num_latents, config.z_size))
     make = jax.jit(Generator(config).init, static_argnames="noise")
     return z_2xKxD, make(jax.random.key(0), z_2xKxD, noise="const")
@@ -82,7 +82,7 @@ def test_images_maps_logits_and_gradients(base_grid, resolution, size):
     config = rectangular(base_grid, resolution, kmeans_carried=True)
     generator = Generator(config.generator)
     assert config.generator.image_size == size
-    z_2xKxD, variables = initialise(config.generator)
+    z_2xKxD, variables = initialize(config.generator)
     discriminator = Discriminator(config.discriminator, base_grid)
     judge = jax.jit(discriminator.init)(jax.random.key(2), jnp.zeros((2, *size, 3)))
 
@@ -172,7 +172,7 @@ def test_a_round_of_training():
 @pytest.mark.parametrize(("base_grid", "resolution", "size"), [WIDE, TALL])
 def test_samples_and_their_attention(base_grid, resolution, size):
     config = rectangular(base_grid, resolution).generator
-    _, variables = initialise(config)
+    _, variables = initialize(config)
     samples = Sampler(config, 2, attention=True)(variables, range(3))
     assert samples.images.shape == (3, *size, 3)
     figure = attention_figure(samples, rows=2)
@@ -187,7 +187,7 @@ def test_samples_and_their_attention(base_grid, resolution, size):
 
 def test_an_export_keeps_the_shape(tmp_path):
     config = rectangular(*CAMERA[:2]).generator
-    z_2xKxD, variables = initialise(config)
+    z_2xKxD, variables = initialize(config)
     save_generator(tmp_path / "g.safetensors", config, variables)
     generator, weights = load(tmp_path / "g.safetensors")
     assert generator.config == config
@@ -267,6 +267,6 @@ def test_sliced_wasserstein_halves_until_the_shorter_side_is_small():
 def test_perceptual_path_length_sees_images_of_any_shape(monkeypatch):
     monkeypatch.setattr("ganformer_jax.evaluate.path_length.LARGEST", 5)
     config = dataclasses.replace(tiny_generator(8)[0].config, base_grid=(3, 4))
-    z_2xKxD, variables = initialise(config)
+    z_2xKxD, variables = initialize(config)
     w_2xKxW = Generator(config).apply(variables, z_2xKxD, method="map")
     assert _images(Generator(config), variables, w_2xKxW).shape == (2, 3, 4, 3)

@@ -4,11 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from ganformer_jax.data.rendering import render_batch
-from ganformer_jax.data.scenes import COLOURS, MAX_OBJECTS
-from ganformer_jax.evaluate import scene_reader
 from ganformer_jax.evaluate.scene_judge import examine_reader
-from ganformer_jax.evaluate.scene_reader import (
+from ganformer_jax.metrics.segmentation import foreground_ari, matched_mean_iou
+from ganformer_jax.scenes import reader as scene_reader
+from ganformer_jax.scenes.reader import (
     SceneReader,
     classify,
     group_pixels,
@@ -16,29 +15,30 @@ from ganformer_jax.evaluate.scene_reader import (
     targets,
     train_reader,
 )
-from ganformer_jax.evaluate.scene_truth import ATTRIBUTES, Truth, describe
-from ganformer_jax.metrics.segmentation import foreground_ari, matched_mean_iou
+from ganformer_jax.scenes.rendering import render_batch
+from ganformer_jax.scenes.truth import ATTRIBUTES, Truth, describe
+from ganformer_jax.scenes.world import COLORS, MAX_OBJECTS
 
 
 @pytest.fixture(scope="module")
 def truth():
     batch = jax.tree.map(np.asarray, render_batch(np.arange(16, dtype=np.uint32), 0, 32))
     scene = batch.scenes
-    classes = np.stack([scene.shape, scene.size, scene.material, scene.colour], -1)
+    classes = np.stack([scene.shape, scene.size, scene.material, scene.color], -1)
     return Truth(batch.images, batch.masks, classes * scene.present[..., None])
 
 
 def test_grouping_undoes_the_targets(truth):
-    centres, offsets = (np.asarray(array) for array in targets(truth.masks))
+    centers, offsets = (np.asarray(array) for array in targets(truth.masks))
     scores = []
-    for mask, centre, offset in zip(truth.masks, centres, offsets, strict=True):
-        found = group_pixels(np.where(mask > 0, 1.0, -1.0), centre, offset)
+    for mask, center, offset in zip(truth.masks, centers, offsets, strict=True):
+        found = group_pixels(np.where(mask > 0, 1.0, -1.0), center, offset)
         assert ((found > 0) == (mask > 0)).all()
         scores.append((foreground_ari(mask, found), matched_mean_iou(mask, found)))
-    assert np.mean(scores, 0).min() > 0.9, scores  # centres closer than a pixel or two merge
+    assert np.mean(scores, 0).min() > 0.9, scores  # centers closer than a pixel or two merge
 
 
-def test_no_centre_and_no_foreground():
+def test_no_center_and_no_foreground():
     nothing = np.full((8, 8), -1.0)
     assert (group_pixels(nothing, nothing, np.zeros((8, 8, 2))) == 0).all()
     one = group_pixels(-nothing, nothing, np.zeros((8, 8, 2)))
@@ -58,8 +58,8 @@ def test_attributes_of_an_image(truth):
     found = dict(zip(ATTRIBUTES, describe(truth.masks[0], truth.classes[0]), strict=True))
     seen = np.unique(truth.masks[0][truth.masks[0] > 0]) - 1
     assert found["objects"] == len(seen) <= MAX_OBJECTS
-    for i, name in enumerate(COLOURS):
-        assert found[f"colour {name}"] == (truth.classes[0][seen, 3] == i).sum()
+    for i, name in enumerate(COLORS):
+        assert found[f"color {name}"] == (truth.classes[0][seen, 3] == i).sum()
     assert found["foreground"] == pytest.approx((truth.masks[0] > 0).mean())
     rows, columns = np.nonzero(truth.masks[0])
     assert found["mean row"] == pytest.approx((rows.mean() + 0.5) / 32)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganformer_jax.data import rendering, scenes
-from ganformer_jax.data.rendering import render, render_batch
-from ganformer_jax.data.scenes import MAX_OBJECTS, Scene, project, sample_scene, scene_key
+from ganformer_jax.scenes import rendering
+from ganformer_jax.scenes import world as scenes
+from ganformer_jax.scenes.rendering import render, render_batch
+from ganformer_jax.scenes.world import MAX_OBJECTS, Scene, project, sample_scene, scene_key
 
 RESOLUTION = 64
 
@@ -26,7 +27,7 @@ def many_scenes() -> Scene:
     return jax.tree.map(np.asarray, draw(np.arange(3000, dtype=np.uint32)))
 
 
-def make_scene(ground, shape=None, size=None, material=None, colour=None) -> Scene:
+def make_scene(ground, shape=None, size=None, material=None, color=None) -> Scene:
     """A scene of len(ground) objects at these ground positions; large red rubber spheres."""
     count = len(ground)
 
@@ -46,7 +47,7 @@ def make_scene(ground, shape=None, size=None, material=None, colour=None) -> Sce
         shape=shape,
         size=size,
         material=pad(material, scenes.MATERIALS.index("rubber")),
-        colour=pad(colour, scenes.COLOURS.index("red")),
+        color=pad(color, scenes.COLORS.index("red")),
         position=jnp.concatenate([ground, height[:, None]], axis=1),
         rotation=jnp.full(MAX_OBJECTS, 0.4),
         camera_position=jnp.array(camera, jnp.float32),
@@ -93,7 +94,7 @@ def test_shapes_dtypes_and_padding(batch):
 def test_numbers_and_classes_are_evenly_spread(many_scenes):
     counts = np.bincount(many_scenes.present.sum(axis=1), minlength=8) / 3000
     np.testing.assert_allclose(counts, [0, 0, 0.2, 0.2, 0.2, 0.2, 0.2, 0], atol=0.03)
-    for name, classes in [("shape", 3), ("size", 2), ("material", 2), ("colour", 8)]:
+    for name, classes in [("shape", 3), ("size", 2), ("material", 2), ("color", 8)]:
         values = getattr(many_scenes, name)[many_scenes.present]
         shares = np.bincount(values, minlength=classes) / len(values)
         np.testing.assert_allclose(shares, 1 / classes, atol=0.03, err_msg=name)
@@ -114,7 +115,7 @@ def test_objects_stand_apart_on_the_ground_inside_the_frame(many_scenes):
     assert np.all((pixels[present, :2] > 0.05) & (pixels[present, :2] < 0.95))
 
 
-def test_centres_lie_in_their_masks_or_behind_nearer_objects(batch):
+def test_centers_lie_in_their_masks_or_behind_nearer_objects(batch):
     hidden = total = 0
     for mask, scene_pixels, present in zip(
         batch.masks, batch.pixel_positions, batch.scenes.present, strict=True
@@ -130,7 +131,7 @@ def test_centres_lie_in_their_masks_or_behind_nearer_objects(batch):
 
 
 @pytest.mark.parametrize("shape", range(3))
-def test_mask_centroid_is_the_projected_centre(shape):
+def test_mask_centroid_is_the_projected_center(shape):
     scene = make_scene([(-1.1, 0.6)], shape=[shape])
     _, mask = draw(scene)
     rows, columns = np.nonzero(mask == 1)
@@ -140,29 +141,29 @@ def test_mask_centroid_is_the_projected_centre(shape):
     assert 80 < len(rows) < 400
 
 
-def test_colours_are_the_named_ones():
+def test_colors_are_the_named_ones():
     places = [(-1.8, 0.0), (0.0, 0.0), (1.8, 0.0), (0.0, 2.0)]
     for first in (0, 4):
-        image, mask = draw(make_scene(places, colour=range(first, first + 4)))
+        image, mask = draw(make_scene(places, color=range(first, first + 4)))
         for slot in range(4):
             seen = colorsys.rgb_to_hsv(*image[mask == slot + 1].mean(axis=0))
-            value = scenes.COLOUR_VALUES[first + slot]
+            value = scenes.COLOR_VALUES[first + slot]
             wanted = colorsys.rgb_to_hsv(*(channel / 255 for channel in value))
-            if scenes.COLOURS[first + slot] == "gray":
+            if scenes.COLORS[first + slot] == "gray":
                 assert seen[1] < 0.1
             else:
                 turn = abs(seen[0] - wanted[0])
-                assert min(turn, 1 - turn) < 0.04, scenes.COLOURS[first + slot]
+                assert min(turn, 1 - turn) < 0.04, scenes.COLORS[first + slot]
                 assert seen[1] > 0.4
 
 
 def test_metal_shines_and_mirrors():
     places = [(-1.0, 0.0), (1.0, 0.0)]
-    image, mask = draw(make_scene(places, material=[0, 1], colour=[2, 2]))
+    image, mask = draw(make_scene(places, material=[0, 1], color=[2, 2]))
     rubber, metal = image[mask == 1], image[mask == 2]
     assert metal.max(axis=0)[0] > rubber.max(axis=0)[0] + 0.2  # a white glint on blue
-    # A red neighbour shows in the metal: next to it, the blue sphere's red channel changes.
-    alone, alone_mask = draw(make_scene(places[1:], material=[1], colour=[2]))
+    # A red neighbor shows in the metal: next to it, the blue sphere's red channel changes.
+    alone, alone_mask = draw(make_scene(places[1:], material=[1], color=[2]))
     both = (mask == 2) & (alone_mask == 1)
     assert np.abs(image - alone)[both].max() > 0.1
 
@@ -170,9 +171,9 @@ def test_metal_shines_and_mirrors():
 def test_a_shadow_falls_away_from_the_lamp_only():
     scene = make_scene([(0.0, 0.0)])
     ratio = draw(scene)[0].mean(axis=-1) / empty_image().mean(axis=-1)
-    centre, lamp = np.asarray(scene.position[0]), np.asarray(scene.lamp_position)
-    shaded = lamp + (centre - lamp) * lamp[2] / (lamp[2] - centre[2])
-    behind, before = (centre + sign * 2.2 * (shaded - centre) for sign in (1.0, -2.5))
+    center, lamp = np.asarray(scene.position[0]), np.asarray(scene.lamp_position)
+    shaded = lamp + (center - lamp) * lamp[2] / (lamp[2] - center[2])
+    behind, before = (center + sign * 2.2 * (shaded - center) for sign in (1.0, -2.5))
     behind, before = behind * [1, 1, 0], before * [1, 1, 0]
     for point, low, high in [(behind, 0.3, 0.85), (before, 0.95, 1.05)]:
         column, row = pixel_of(scene, [point])[0]
@@ -186,7 +187,7 @@ def test_the_nearer_object_hides_the_farther(near):
     ground[near] = (0.0, -0.1)
     size = [1, 1]
     size[near] = 0
-    scene = make_scene(ground, size=size, colour=[1, 2])
+    scene = make_scene(ground, size=size, color=[1, 2])
     _, mask = draw(scene)
     column, row = pixel_of(scene, scene.position)[near]
     assert mask[row, column] == near + 1
@@ -196,7 +197,7 @@ def test_the_nearer_object_hides_the_farther(near):
 
 
 def test_more_rays_approach_the_exact_average():
-    scene = make_scene([(-0.8, 0.0), (1.1, 0.4)], shape=[0, 2], colour=[1, 7])
+    scene = make_scene([(-0.8, 0.0), (1.1, 0.4)], shape=[0, 2], color=[1, 7])
     fine = draw(scene, 64, 9)[0] ** 2.2
     exact = fine.reshape(32, 2, 32, 2, 3).mean(axis=(1, 3)) ** (1 / 2.2)
     smooth = np.abs(draw(scene, 32, 9)[0] - exact)

@@ -7,7 +7,7 @@ import pytest
 
 from ganformer_jax.evaluate.interpretability import attention_segments, segmentation_scores
 from ganformer_jax.metrics.dci import DCI, dci, entropies
-from ganformer_jax.metrics.segmentation import colour_clusters, foreground_ari, matched_mean_iou
+from ganformer_jax.metrics.segmentation import color_clusters, foreground_ari, matched_mean_iou
 from ganformer_jax.visualize import segments_grid
 
 OBJECTS = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 0, 0], [2, 2, 3, 0]])
@@ -60,12 +60,12 @@ def test_matching_is_the_best_of_all():
         assert matched_mean_iou(objects, segments) == pytest.approx(best)
 
 
-def test_colours_alone():
+def test_colors_alone():
     image = np.zeros((4, 4, 3), np.uint8)
     image[OBJECTS == 1], image[OBJECTS == 2], image[OBJECTS == 3] = (255, 0, 0), (0, 255, 0), 255
-    assert matched_mean_iou(OBJECTS, colour_clusters(image, 4)) == 1
-    assert len(np.unique(colour_clusters(image, 9))) == 4
-    assert (colour_clusters(np.zeros((4, 4, 3), np.uint8), 3) == 0).all()
+    assert matched_mean_iou(OBJECTS, color_clusters(image, 4)) == 1
+    assert len(np.unique(color_clusters(image, 9))) == 4
+    assert (color_clusters(np.zeros((4, 4, 3), np.uint8), 3) == 0).all()
 
 
 def test_attention_as_a_segmentation_beside_its_baselines():
@@ -76,15 +76,15 @@ def test_attention_as_a_segmentation_beside_its_baselines():
     images[side == 1] = 200
     found = attention_segments(images, [even, own])
     scores = {name: segmentation_scores(side, segments) for name, segments in found.items()}
-    assert list(scores) == ["layer0_2px", "layer1_4px", "uniform", "colour"]
+    assert list(scores) == ["layer0_2px", "layer1_4px", "uniform", "color"]
     assert scores["layer1_4px"] == {"ari": 1, "iou": 1}
     assert scores["layer0_2px"] == scores["uniform"] and scores["uniform"]["ari"] == 0
-    assert 0 < scores["colour"]["ari"] < 1
+    assert 0 < scores["color"]["ari"] < 1
     np.testing.assert_array_equal(found["layer1_4px"], side)
     with pytest.raises(ValueError, match="no attention layers"):
         attention_segments(images, [])
     with pytest.raises(ValueError, match="no image has two objects"):
-        segmentation_scores(np.minimum(side, 1), found["colour"])
+        segmentation_scores(np.minimum(side, 1), found["color"])
     figure = segments_grid(images, found)
     assert figure.shape[1] == 4 + 5 * (96 + 4)
     with pytest.raises(ValueError, match="is \\[1, 4, 4\\], images are"):

@@ -12,7 +12,7 @@ import scipy.stats
 from ganformer_jax.metrics.sliced_wasserstein import (
     downsample,
     laplacian_pyramid,
-    normalise_descriptors,
+    normalize_descriptors,
     patch_descriptors,
     sliced_distance,
     sliced_wasserstein,
@@ -81,9 +81,9 @@ def test_descriptors_are_patches_of_their_own_image_from_every_place():
     assert rows_and_columns == {(row, column) for row in range(10) for column in range(10)}
 
 
-def test_normalised_descriptors_have_zero_mean_and_unit_deviation_per_channel():
+def test_normalized_descriptors_have_zero_mean_and_unit_deviation_per_channel():
     descriptors = 5 + 3 * jax.random.normal(KEY, (400, 7, 7, 3)) * jnp.array([[[[1.0, 2, 3]]]])
-    flat = normalise_descriptors(descriptors, descriptors)
+    flat = normalize_descriptors(descriptors, descriptors)
     channels = np.asarray(flat).reshape(-1, 3)
     np.testing.assert_allclose(channels.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(channels.std(0), 1, atol=1e-4)
@@ -198,7 +198,7 @@ def noisy(images: np.ndarray) -> np.ndarray:
 
 
 def swapped_channels(images: np.ndarray) -> np.ndarray:
-    """Makes two colour channels equal: the relation between colours is lost."""
+    """Makes two color channels equal: the relation between colors is lost."""
     return images[..., [0, 0, 2]]
 
 
@@ -228,12 +228,12 @@ def test_blur_shows_most_on_the_fine_level():
     assert after["swd_32"] - before["swd_32"] > 2 * (after["swd_16"] - before["swd_16"])
 
 
-def test_a_shared_tint_shows_only_when_the_real_set_normalises_both():
+def test_a_shared_tint_shows_only_when_the_real_set_normalizes_both():
     real, other = textures(0), textures(1)
     tinted = np.clip(other * np.array([1, 1, 0.6]) + np.array([0, 0, 70]), 0, 255).astype(np.uint8)
     floor = swd(real, other)["swd"]
     assert swd(real, tinted)["swd"] < 2 * floor
-    assert swd(real, tinted, normalise_by="real")["swd"] > 4 * floor
+    assert swd(real, tinted, normalize_by="real")["swd"] > 4 * floor
 
 
 def test_constant_images_give_a_finite_distance():
@@ -259,7 +259,7 @@ def test_wrong_sets_raise(real, fake, message):
 
 
 @pytest.mark.parametrize(
-    "options", [{"projections": 100}, {"descriptors_per_image": 0}, {"normalise_by": "fake"}]
+    "options", [{"projections": 100}, {"descriptors_per_image": 0}, {"normalize_by": "fake"}]
 )
 def test_wrong_options_raise(options):
     with pytest.raises(ValueError, match="must be"):

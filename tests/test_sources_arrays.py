@@ -98,12 +98,12 @@ def test_rows_of_numbers_are_to_be_reshaped(tmp_path, name):
 @pytest.mark.parametrize("label", ["label", "labels", "y", "target", "targets"])
 def test_labels_and_their_names(tmp_path, name, label):
     classes = np.array([2, 0, 1, 2])
-    labelled = {"images": pixels(4, 8, 8, 3), label: classes}
-    labels = labels_of(ArraySource(write(tmp_path / name, **labelled)))
+    labeled = {"images": pixels(4, 8, 8, 3), label: classes}
+    labels = labels_of(ArraySource(write(tmp_path / name, **labeled)))
     assert labels.names == ("0", "1", "2") and labels.classes.tolist() == classes.tolist()
     names = np.array([b"cat", b"dog", b"eel"])
     (tmp_path / name).unlink()
-    path = write(tmp_path / name, **labelled | {label: np.eye(3)[classes]}, class_names=names)
+    path = write(tmp_path / name, **labeled | {label: np.eye(3)[classes]}, class_names=names)
     with ArraySource(path) as source:
         assert labels_of(source).names == ("cat", "dog", "eel")
         assert labels_of(source).classes.tolist() == classes.tolist()

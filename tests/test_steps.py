@@ -34,7 +34,7 @@ CLASSES = 3
 
 
 def conditional(config):
-    """The same networks for labelled images."""
+    """The same networks for labeled images."""
     return dataclasses.replace(
         config, generator=dataclasses.replace(config.generator, label_size=CLASSES)
     )
@@ -43,7 +43,7 @@ def conditional(config):
 FULL = conditional(tiny_config(path_length_weight=2.0, component_mixing=0.5))
 
 
-def labelled_batch(number, batch=BATCH):
+def labeled_batch(number, batch=BATCH):
     """Labels in no order that devices could share."""
     labels = np.random.default_rng(number).integers(0, CLASSES, batch)
     return random_batch(number, batch) | {"labels": np.eye(CLASSES, dtype=np.float32)[labels]}
@@ -65,7 +65,7 @@ def play_compiled(config, devices, rounds=2):
     state = game.create(jax.random.key(0))
     infos = []
     for number in range(rounds):
-        state, info = game.step(state, game.place(labelled_batch(number)), number)
+        state, info = game.step(state, game.place(labeled_batch(number)), number)
         infos.append(info)
     return jax.device_get((state.replace(key=jax.random.key_data(state.key)), infos))
 
@@ -77,7 +77,7 @@ def play_pmapped(config, devices, rounds):
     for number in range(rounds):
         batch = {
             name: array.reshape(len(devices), -1, *array.shape[1:])
-            for name, array in labelled_batch(number).items()
+            for name, array in labeled_batch(number).items()
         }
         due = CompiledGame(config, devices[:1]).due(number)
         step = functools.partial(
@@ -89,7 +89,7 @@ def play_pmapped(config, devices, rounds):
     return jax.device_get((first[0].replace(key=jax.random.key_data(first[0].key)), first[1]))
 
 
-REGULARISERS = ("path_length_step", "r1_step")
+REGULARIZERS = ("path_length_step", "r1_step")
 
 
 def compare_meshes():
@@ -102,7 +102,7 @@ def compare_meshes():
 def compare_pmap():
     """Run in a process with eight devices."""
     devices, config = jax.devices(), without_device_draws(FULL)
-    # One round, the one with every regulariser: each variant is a slow compilation.
+    # One round, the one with every regularizer: each variant is a slow compilation.
     assert_close(play_compiled(config, devices[:1], 1), play_pmapped(config, devices, 1))
 
 
@@ -110,11 +110,11 @@ def compare_costs():
     """Run in a process with eight devices; prints the share of one of them."""
     devices = jax.devices()
     config = dataclasses.replace(FULL, train=dataclasses.replace(FULL.train, batch_size=8 * BATCH))
-    for name in (*REGULARISERS, "adversarial_step"):
+    for name in (*REGULARIZERS, "adversarial_step"):
         flops = []
         for used in (devices[:1], devices):
             game = CompiledGame(config, used, SGD)
-            batch = game.place(labelled_batch(0, 8 * BATCH))
+            batch = game.place(labeled_batch(0, 8 * BATCH))
             program = game.lower(name, game.abstract_state(), batch).compile()
             analysis = program.cost_analysis()
             assert analysis
@@ -270,7 +270,7 @@ def test_steps_draw_anew(state):
         ({"path_length_weight": 2.0, "path_length_interval": 0, "r1_gamma": 0.0}, (1, 1)),
     ],
 )
-def test_adam_is_corrected_for_lazy_regularisation(weights, ratios):
+def test_adam_is_corrected_for_lazy_regularization(weights, ratios):
     """Adam's first step is the learning rate; its second moment decays by beta2."""
     config = tiny_config(**weights)
     parameter = jnp.ones(())
@@ -285,16 +285,16 @@ def test_adam_is_corrected_for_lazy_regularisation(weights, ratios):
 
 @pytest.mark.parametrize("config", [tiny_config(), FULL], ids=["unconditional", "conditional"])
 def test_labels_travel_only_where_they_matter(config):
-    """An unconditional network may train on a labelled dataset."""
+    """An unconditional network may train on a labeled dataset."""
     game = CompiledGame(config, jax.devices()[:1])
-    placed, expected = game.place(labelled_batch(0)), game.abstract_batch()
+    placed, expected = game.place(labeled_batch(0)), game.abstract_batch()
     assert {name: (array.shape, array.dtype) for name, array in placed.items()} == {
         name: (array.shape, array.dtype) for name, array in expected.items()
     }
     assert ("labels" in placed) == bool(config.generator.label_size)
 
 
-def test_regularisers_take_part_when_due():
+def test_regularizers_take_part_when_due():
     game = CompiledGame(
         tiny_config(path_length_weight=1.0, path_length_interval=2, r1_interval=3),
         jax.devices()[:1],

@@ -1,4 +1,4 @@
-"""Pictures: what is where, in which colour, and what happens when a file cannot be written."""
+"""Pictures: what is where, in which color, and what happens when a file cannot be written."""
 
 import json
 import os
@@ -105,7 +105,7 @@ def test_failed_write_keeps_the_old_picture(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("components", [1, 8, 16, 33])
-def test_components_have_colours_of_their_own(components):
+def test_components_have_colors_of_their_own(components):
     palette = component_palette(components)
     assert palette.shape == (components, 3) and palette.dtype == np.uint8
     assert len(np.unique(palette, axis=0)) == components
@@ -126,27 +126,27 @@ def test_attention_is_averaged_over_heads_and_last_layers():
 
 @pytest.mark.parametrize("contrast", [1.0, 0.2])
 @pytest.mark.parametrize("hard", [True, False])
-def test_segmentation_colours_each_region_by_its_component(contrast, hard):
-    colours = attention_segmentation(quadrants(contrast=contrast), hard=hard)
+def test_segmentation_colors_each_region_by_its_component(contrast, hard):
+    colors = attention_segmentation(quadrants(contrast=contrast), hard=hard)
     expected = component_palette(4)[[0, 1, 2, 3]].reshape(2, 2, 3).astype(int)
-    corners = colours[[[0, 0], [7, 7]], [[0, 7], [0, 7]]].astype(int)
+    corners = colors[[[0, 0], [7, 7]], [[0, 7], [0, 7]]].astype(int)
     assert np.abs(corners - expected).max() <= (0 if hard else 2)
 
 
 def test_flat_attention_is_not_blown_up():
     noise = np.random.default_rng(0).normal(size=(4, 8, 8)).astype(np.float32)
-    colours = attention_segmentation(0.25 + 1e-5 * noise)
-    assert np.ptp(colours.astype(int), axis=(0, 1)).max() <= 2
+    colors = attention_segmentation(0.25 + 1e-5 * noise)
+    assert np.ptp(colors.astype(int), axis=(0, 1)).max() <= 2
 
 
-def test_overlay_mixes_grey_image_and_colours_by_strength():
+def test_overlay_mixes_gray_image_and_colors_by_strength():
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     attention = quadrants(8)
-    grey = attention_overlay(image, attention, strength=0)
-    assert np.all(grey == grey[..., :1])
-    np.testing.assert_allclose(grey[..., 0], image @ [0.299, 0.587, 0.114], atol=0.51)
-    colours = attention_segmentation(attention).repeat(2, 0).repeat(2, 1)
-    np.testing.assert_array_equal(attention_overlay(image, attention, strength=1), colours)
+    gray = attention_overlay(image, attention, strength=0)
+    assert np.all(gray == gray[..., :1])
+    np.testing.assert_allclose(gray[..., 0], image @ [0.299, 0.587, 0.114], atol=0.51)
+    colors = attention_segmentation(attention).repeat(2, 0).repeat(2, 1)
+    np.testing.assert_array_equal(attention_overlay(image, attention, strength=1), colors)
 
 
 def test_attention_figure_has_a_row_a_sample_and_a_column_a_component():

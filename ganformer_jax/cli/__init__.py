@@ -32,10 +32,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command.
 
     Args:
-      argv: its name and options; by default those of the process.
+        argv: Its name and options; by default those of the process.
 
     Raises:
-      SystemExit: with the exit code, when it is not 0.
+        SystemExit: With the exit code, when it is not 0.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     program = pathlib.Path(sys.argv[0]).name

@@ -22,7 +22,7 @@ def load_class_names(run: pathlib.Path, count: int) -> list[str]:
     """Names of so many classes; their numbers where the run has no names, as imported ones.
 
     Raises:
-      UserError: if the file of names cannot be read or has other than `count` names.
+        UserError: If the file of names cannot be read or has other than `count` names.
     """
     path = run / CLASSES_FILE
     if not path.exists():
@@ -42,7 +42,7 @@ def find_class(asked: str, names: Sequence[str]) -> int:
     """Number of the class with this name, or else with this number.
 
     Raises:
-      UserError: if there is none, with the name that comes nearest.
+        UserError: If there is none, with the name that comes nearest.
     """
     if not names:
         raise UserError(f"--class {asked}: the generator was trained without classes")

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from ganformer_jax.cli.caches import keep_compiled_programs
+from ganformer_jax.caches import keep_compiled_programs
 from ganformer_jax.cli.options import check_run, parse
 from ganformer_jax.errors import UserError
 
@@ -106,7 +106,7 @@ def prepare_devices(batch_size: int) -> tuple[jax.sharding.NamedSharding, int]:
     """Divides a batch over this host's devices; a CPU is as many as its cores and the batch allow.
 
     Returns:
-      how to divide a batch, and its size, rounded up to what the devices divide.
+        How to divide a batch, and its size, rounded up to what the devices divide.
     """
     import jax
     import numpy as np

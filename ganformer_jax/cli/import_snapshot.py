@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from ganformer_jax.cli.download import fetch, is_url, sha256
 from ganformer_jax.cli.options import parse
 from ganformer_jax.config import Config, DataConfig
+from ganformer_jax.download import fetch, is_url, sha256
 from ganformer_jax.errors import UserError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from ganformer_jax.cli.caches import caches
+from ganformer_jax.caches import caches
 from ganformer_jax.cli.metric_weights import read_weights
 from ganformer_jax.cli.run_data import Data, dataset_images, labels_like, open_folder
 from ganformer_jax.config_files import load_config
@@ -40,8 +40,8 @@ class Judged:
     """The images of a run or a folder, and those they are judged by.
 
     Attributes:
-      facts: about them, for the report.
-      digests: checksums of weights that were read.
+        facts: About them, for the report.
+        digests: Checksums of weights that were read.
     """
 
     def __init__(self, options: Options, divided: jax.sharding.NamedSharding, batch_size: int):
@@ -186,13 +186,13 @@ class Readers:
     """Makes each network of features when it is first asked for.
 
     Args:
-      divided: how to divide a batch over devices.
-      batch_size: images at once.
-      inception: file of weights; by default the published one.
-      cache: whether to remember features of images that do not change.
+        divided: How to divide a batch over devices.
+        batch_size: Images at once.
+        inception: File of weights; by default the published one.
+        cache: Whether to remember features of images that do not change.
 
     Attributes:
-      digests: of their weights, for the report.
+        digests: Of their weights, for the report.
     """
 
     def __init__(

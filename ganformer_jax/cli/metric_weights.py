@@ -8,9 +8,9 @@ import tempfile
 
 import numpy as np
 
-from ganformer_jax.cli.caches import caches
-from ganformer_jax.cli.download import fetch, sha256
+from ganformer_jax.caches import caches
 from ganformer_jax.convert.state_dict import read_state_dict
+from ganformer_jax.download import fetch, sha256
 from ganformer_jax.errors import UserError
 
 SOURCES = {
@@ -27,14 +27,14 @@ def read_weights(name: str, chosen: pathlib.Path | None) -> tuple[dict[str, np.n
     """Finds, or downloads, and reads weights.
 
     Args:
-      name: one of `SOURCES`.
-      chosen: a file that the user names; by default the published one, in `caches()/weights`.
+        name: One of `SOURCES`.
+        chosen: A file that the user names; by default the published one, in `caches()/weights`.
 
     Returns:
-      arrays by their PyTorch names, and the sha256 of the file.
+        Arrays by their PyTorch names, and the sha256 of the file.
 
     Raises:
-      UserError: when the file is not there and cannot be had, or holds something else.
+        UserError: When the file is not there and cannot be had, or holds something else.
     """
     path = chosen or _published(name)
     if not path.is_file():

@@ -28,12 +28,12 @@ def parse(default: T, arguments: Sequence[str], program: str) -> T:
     """Reads options into a dataclass.
 
     Args:
-      default: an instance, whose values are the defaults.
-      arguments: without the command's name.
-      program: as the help text calls it.
+        default: An instance, whose values are the defaults.
+        arguments: Without the command's name.
+        program: As the help text calls it.
 
     Raises:
-      SystemExit: with code 0 after --help, with code 2 after one line that says what is wrong.
+        SystemExit: With code 0 after --help, with code 2 after one line that says what is wrong.
     """
     complaint = io.StringIO()
     try:
@@ -80,7 +80,7 @@ def check_run(workdir: pathlib.Path, step: int | None, best: bool) -> None:
     """Checks the options that name a run and one of its checkpoints.
 
     Raises:
-      UserError: when they exclude each other, or there is no such folder.
+        UserError: When they exclude each other, or there is no such folder.
     """
     if best and step is not None:
         raise UserError("--best and --step exclude each other")

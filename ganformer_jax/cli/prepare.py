@@ -40,14 +40,14 @@ class Options:
     """Longer side of the pictures in pixels; by default the power of two nearest to what most of
     them have, at most 256."""
     ratio: float | None = None
-    """Height / width of the centred rectangle to cut out; by default 1, a square."""
+    """Height / width of the centered rectangle to cut out; by default 1, a square."""
     fit: Literal["crop", "pad"] | None = None
     """crop: that rectangle is the image, so images need not be square. pad: it is laid on a black
     square, as the published code does, and as is the default for the paper's datasets."""
     filter: Literal["lanczos", "box", "bicubic", "bilinear"] = "lanczos"
     """Of resizing. FID depends on it."""
     channels: Literal[1, 3, 4] = 3
-    """1 gray, 3 colour, 4 colour and opacity."""
+    """1 gray, 3 color, 4 color and opacity."""
     labels: str = "auto"
     """Classes: auto (what the source has, or its dataset.json), none, folders (names of
     subfolders), or a .csv or .json file of names and classes."""
@@ -77,7 +77,7 @@ def run(arguments: Sequence[str], program: str) -> None:
     options = parse(Options(), arguments, program)
     _check(options)
 
-    from ganformer_jax.data.labelling import find_labels
+    from ganformer_jax.data.labeling import find_labels
     from ganformer_jax.data.prepare import prepare
     from ganformer_jax.data.wish import check_wish
 
@@ -120,17 +120,17 @@ def _refuse_without_effect(options: Options, source: Source) -> None:
 
 def _published(options: Options) -> bool:
     """Whether the source is one of the paper's datasets, and no folder of that name."""
-    from ganformer_jax.cli.catalogue import CATALOGUE
+    from ganformer_jax.data.catalog import CATALOG
 
-    return options.source in CATALOGUE and not pathlib.Path(options.source).exists()
+    return options.source in CATALOG and not pathlib.Path(options.source).exists()
 
 
 def _open(options: Options) -> Source:
-    from ganformer_jax.cli.catalogue import open_catalogued
+    from ganformer_jax.data.catalog import open_catalogd
     from ganformer_jax.data.sources.open import open_source
 
     if _published(options):
-        return open_catalogued(options.source, options.downloads)
+        return open_catalogd(options.source, options.downloads)
     return open_source(
         options.source, array=options.array, split=options.split, data_dir=options.tfds_dir
     )
@@ -138,12 +138,12 @@ def _open(options: Options) -> Source:
 
 def _wish(options: Options, source: Source) -> Wish:
     """Fills in what the options leave open."""
-    from ganformer_jax.cli.catalogue import CATALOGUE
+    from ganformer_jax.data.catalog import CATALOG
     from ganformer_jax.data.pictures import Geometry
     from ganformer_jax.data.sizes import image_size, usual_resolution
     from ganformer_jax.data.wish import Wish, check_ratio
 
-    entry = CATALOGUE[options.source] if _published(options) else None
+    entry = CATALOG[options.source] if _published(options) else None
     fit = options.fit or ("pad" if entry else "crop")
     ratio = options.ratio if options.ratio is not None or entry is None else entry.ratio
     if ratio is None and fit == "crop":
@@ -199,7 +199,7 @@ def _lines(prepared: Prepared, wish: Wish, sheet: pathlib.Path, options: Options
         f"{prepared.folder} {made}: {report['splits']['train']} pictures to train on"
         + (f", {held} held out" if held else ""),
         f"  of {report['source']}, {geometry.width} wide and {geometry.height} high, "
-        f"{ {1: 'gray', 3: 'colour', 4: 'colour and opacity'}[geometry.channels] }, "
+        f"{ {1: 'gray', 3: 'color', 4: 'color and opacity'}[geometry.channels] }, "
         f"{geometry.filter} filter, {report['megabytes']:.1f} MB",
         *_counts("stored as", report["stored_kinds"]),
         *_counts("sizes (width x height)", report["stored_sizes"]),

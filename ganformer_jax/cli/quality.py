@@ -25,10 +25,10 @@ class Quality:
     """Measures `train.metrics`.
 
     Attributes:
-      requests: what to measure; nothing where images are too small for the default.
+        requests: What to measure; nothing where images are too small for the default.
 
     Raises:
-      UserError: if a metric is not known, not for training, or the first one is no distance.
+        UserError: If a metric is not known, not for training, or the first one is no distance.
     """
 
     def __init__(self, config: Config, data: Data):

@@ -27,8 +27,8 @@ class Data:
     """The data of a run, opened (and for scenes made) when first asked for.
 
     Raises:
-      UserError: if the data is scenes, which are square, and the generator's images are not; or
-        if data.directory is not on this machine.
+        UserError: If the data is scenes, which are square, and the generator's images are not; or
+            if data.directory is not on this machine.
     """
 
     def __init__(self, config: Config):
@@ -51,7 +51,7 @@ class Data:
         data = self.config.data
         if data.name != "scenes":
             return data.name
-        from ganformer_jax.data.scenes_dataset import prepare_scenes
+        from ganformer_jax.scenes.dataset import prepare_scenes
 
         builder = prepare_scenes(
             data.directory,

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from ganformer_jax.cli.caches import keep_compiled_programs
+from ganformer_jax.caches import keep_compiled_programs
 from ganformer_jax.cli.options import DEFAULT_CONFIG, config_of, parse
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import to_dict

@@ -18,7 +18,7 @@ def checked_types(config: T) -> T:
     """The same config, every value of its field's type.
 
     Raises:
-        UserError: which names the field.
+        UserError: Which names the field.
     """
     return from_dict(type(config), to_dict(config))
 
@@ -27,7 +27,7 @@ def checked_generator(config: GeneratorConfig) -> GeneratorConfig:
     """The same config, of the right types and of a size that can be built.
 
     Raises:
-        UserError: which names the field.
+        UserError: Which names the field.
     """
     config = checked_types(config)
     attention, mapping = config.attention, config.mapping
@@ -61,20 +61,20 @@ def checked_discriminator(config: DiscriminatorConfig) -> DiscriminatorConfig:
     return config
 
 
-def checked_images(resolution: int, colours: int, classes: int, longer: int = 4) -> None:
+def checked_images(resolution: int, colors: int, classes: int, longer: int = 4) -> None:
     """Checks what both networks are told of the images, and the longer side of the base grid.
 
     Raises:
-        UserError: which names what is out of range.
+        UserError: Which names what is out of range.
     """
-    if not all(type(value) is int for value in (resolution, colours, classes)):
+    if not all(type(value) is int for value in (resolution, colors, classes)):
         raise UserError("resolution, channels and classes must be integers")
     check_range("resolution", resolution, longer, 4096)
     doubled = resolution // longer
     if resolution % longer or doubled & (doubled - 1):
         wanted = "a power of two" if longer == 4 else f"{longer}, doubled"
         raise UserError(f"resolution is {resolution}; it should be {wanted}")
-    check_range("image channels", colours, 1, 16)
+    check_range("image channels", colors, 1, 16)
     check_range("classes", classes, 0, 1 << 20)
 
 

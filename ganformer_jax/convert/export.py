@@ -25,12 +25,12 @@ def save_generator(
     """Writes a generator as safetensors.
 
     Args:
-        path: the file, replaced if it exists.
-        config: of the generator.
-        variables: what `Generator.apply` takes: "params", "constants" and "moments".
+        path: The file, replaced if it exists.
+        config: Of the generator.
+        variables: What `Generator.apply` takes: "params", "constants" and "moments".
 
     Raises:
-        UserError: when the file cannot be written.
+        UserError: When the file cannot be written.
     """
     from safetensors import numpy as safetensors
 
@@ -52,10 +52,10 @@ def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]
     """Reads what `save_generator` wrote.
 
     Returns:
-        the module and its variables, as numpy arrays.
+        The module and its variables, as numpy arrays.
 
     Raises:
-        UserError: when the file is damaged, or of something else.
+        UserError: When the file is damaged, or of something else.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -162,14 +162,14 @@ def generator_template(generator: Generator) -> Any:
 
 
 def discriminator_template(
-    discriminator: Discriminator, size: int, colours: int, classes: int
+    discriminator: Discriminator, size: int, colors: int, classes: int
 ) -> Any:
     """Variables of a discriminator for such images, as shapes and types."""
 
     def initialize(images: jax.Array, labels: jax.Array) -> Any:
         return discriminator.init(jax.random.key(0), images, labels)
 
-    return shapes_of(initialize, (1, size, size, colours), (1, classes))
+    return shapes_of(initialize, (1, size, size, colors), (1, classes))
 
 
 class Arguments:

@@ -46,8 +46,8 @@ class Budget:
     What copies bytes, or goes through a container, spends one for every `COPIED` bytes or item.
 
     Attributes:
-        size: bytes of the file.
-        left: instructions left.
+        size: Bytes of the file.
+        left: Instructions left.
     """
 
     def __init__(self, size: int, instructions: int = MAX_INSTRUCTIONS):
@@ -57,7 +57,7 @@ class Budget:
         """Takes from what is left.
 
         Raises:
-            PickleError: when there is not enough.
+            PickleError: When there is not enough.
         """
         self.left -= instructions
         if self.left < 0:

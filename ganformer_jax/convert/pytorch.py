@@ -67,10 +67,10 @@ def load_discriminator(
 ) -> tuple[Discriminator, dict[str, Any]]:
     """A published discriminator as a module of ours; arguments as for `load_generator`."""
     arguments = Arguments(init_kwargs, "discriminator")
-    config, size, colours, classes = _discriminator_config(arguments)
-    checked_images(size, colours, classes)
+    config, size, colors, classes = _discriminator_config(arguments)
+    checked_images(size, colors, classes)
     discriminator = Discriminator(checked_discriminator(config))
-    template = discriminator_template(discriminator, size, colours, classes)
+    template = discriminator_template(discriminator, size, colors, classes)
     _check_filters(state_dict, config.resample_filter)
     unused = [r".*resample_kernel"]
     return discriminator, match(state_dict, names.DISCRIMINATOR, unused, template, {})
@@ -195,7 +195,7 @@ def _synthesis_config(synthesis: Arguments) -> SynthesisConfig:
 
 
 def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, int, int, int]:
-    """The config, and the resolution, colours and classes of its inputs."""
+    """The config, and the resolution, colors and classes of its inputs."""
     arguments.require(None, "crop_ratio")
     arguments.ignore("mapping_kwargs", *TRAINING_ARGUMENTS)
     block = Arguments(arguments.get({}, "block_kwargs"), "discriminator block")
@@ -212,10 +212,10 @@ def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, in
         resample_filter=tuple(block.get((1, 3, 3, 1), "resample_kernel")),
     )
     size = arguments.required("img_resolution")
-    colours, classes = arguments.get(3, "img_channels"), arguments.get(0, "c_dim")
+    colors, classes = arguments.get(3, "img_channels"), arguments.get(0, "c_dim")
     for part in (arguments, block, last):
         part.finish()
-    return config, size, colours, classes
+    return config, size, colors, classes
 
 
 def _unused(config: GeneratorConfig) -> list[str]:
@@ -252,7 +252,7 @@ def _slopes(state_dict: Mapping[str, Any], directions: int) -> Leaves:
     """Slopes of linear positions, recovered from the grids that the published code stores.
 
     A grid is the position along each direction times that direction's slopes, so any cell off
-    the centre line gives them back; the farthest is the most exact.
+    the center line gives them back; the farthest is the most exact.
     """
     slopes = {}
     for name, value in state_dict.items():

@@ -45,8 +45,8 @@ class Network:
     """One network of a snapshot.
 
     Attributes:
-        arguments: of its constructor, plain values.
-        arrays: parameters and buffers by their published names.
+        arguments: Of its constructor, plain values.
+        arrays: Parameters and buffers by their published names.
     """
 
     arguments: dict[str, Any]
@@ -59,8 +59,8 @@ class Snapshot:
 
     Attributes:
         framework: "PyTorch" or "TensorFlow".
-        networks: by role: "generator", "discriminator" and "average".
-        dataset: arguments of the dataset that it was trained on, where the file has them.
+        networks: By role: "generator", "discriminator" and "average".
+        dataset: Arguments of the dataset that it was trained on, where the file has them.
     """
 
     framework: str
@@ -71,7 +71,7 @@ class Snapshot:
         """One of the two generators as a module of ours and its variables.
 
         Raises:
-            UserError: names, shapes or arguments that have no counterpart.
+            UserError: Names, shapes or arguments that have no counterpart.
         """
         network = self.networks[role]
         if self.framework == PYTORCH:
@@ -126,10 +126,10 @@ def read_snapshot(path: str | pathlib.Path) -> Snapshot:
     mapped file where that is possible.
 
     Args:
-        path: a file.
+        path: A file.
 
     Raises:
-        UserError: when the file cannot be read, is no such snapshot, or holds anything else.
+        UserError: When the file cannot be read, is no such snapshot, or holds anything else.
     """
     try:
         with pathlib.Path(path).open("rb") as file:

@@ -42,14 +42,14 @@ def read_state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     Nothing that a file names is imported or called.
 
     Args:
-        path: a dict of tensors that `torch.save` wrote (a zip archive, or the format of before
+        path: A dict of tensors that `torch.save` wrote (a zip archive, or the format of before
             PyTorch 1.6), a safetensors file, or NumPy's npz.
 
     Returns:
-        arrays as they are stored, those of tensors as views of the file.
+        Arrays as they are stored, those of tensors as views of the file.
 
     Raises:
-        UserError: when the file cannot be read, or holds anything else.
+        UserError: When the file cannot be read, or holds anything else.
     """
     path = pathlib.Path(path)
     try:

@@ -95,10 +95,10 @@ def load_tf_discriminator(
         ConversionError: Names, shapes or arguments that have no counterpart, such as attention.
     """
     arguments = Arguments(static_kwargs, "discriminator")
-    config, size, colours, classes = _discriminator_config(arguments)
-    checked_images(size, colours, classes)
+    config, size, colors, classes = _discriminator_config(arguments)
+    checked_images(size, colors, classes)
     discriminator = Discriminator(checked_discriminator(config))
-    template = discriminator_template(discriminator, size, colours, classes)
+    template = discriminator_template(discriminator, size, colors, classes)
     own = {name[2:]: value for name, value in variables.items() if name.startswith("D/")}
     own = {_plain_block(name): value for name, value in (own or variables).items()}
     unused = [r"ltnt_emb/emb", r"pos_emb\d+/.*"]
@@ -213,7 +213,7 @@ def _synthesis_config(arguments: Arguments, components: int) -> SynthesisConfig:
 
 
 def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, int, int, int]:
-    """The config, and the resolution, colours and classes of its inputs."""
+    """The config, and the resolution, colors and classes of its inputs."""
     get = arguments.get
     for name, expected in (
         ("transformer", False),
@@ -238,10 +238,10 @@ def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, in
         minibatch_stddev_channels=channels if group > 1 else 0,
         resample_filter=tuple(get((1, 3, 3, 1), "resample_kernel")),
     )
-    size, colours = get(1024, "resolution"), get(3, "num_channels")
+    size, colors = get(1024, "resolution"), get(3, "num_channels")
     classes = get(0, "c_dim", "label_size")
     arguments.finish()
-    return config, size, colours, classes
+    return config, size, colors, classes
 
 
 def _plain_block(name: str) -> str:

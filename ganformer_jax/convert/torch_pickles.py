@@ -38,9 +38,9 @@ class Storage:
     """Numbers of one or more tensors, flat.
 
     Attributes:
-        size: how many.
-        dtype: of each.
-        values: the numbers, once the stream has come to them.
+        size: How many.
+        dtype: Of each.
+        values: The numbers, once the stream has come to them.
     """
 
     size: int
@@ -103,15 +103,15 @@ def read_torch_stream(
     """Reads what `torch.save` wrote in the format of before PyTorch 1.6.
 
     Args:
-        data: the stream, from its first byte to its last.
-        allowed: what its object may be made of, besides storages.
-        budget: of the file that it is part of.
+        data: The stream, from its first byte to its last.
+        allowed: What its object may be made of, besides storages.
+        budget: Of the file that it is part of.
 
     Returns:
-        the object, and its storages by key.
+        The object, and its storages by key.
 
     Raises:
-        PickleError: on anything that is not such a stream.
+        PickleError: On anything that is not such a stream.
     """
     magic, position = unpickle(data, {}, budget)
     version, position = unpickle(data, {}, budget, start=position)

@@ -33,18 +33,18 @@ def unpickle(
     """Reads one pickle.
 
     Args:
-        data: bytes that hold it.
-        allowed: what may be constructed; the functions get whatever arguments the pickle has,
+        data: Bytes that hold it.
+        allowed: What may be constructed; the functions get whatever arguments the pickle has,
             and may raise TypeError or ValueError.
-        budget: shared by all pickles of a file.
-        persistent: turns a persistent id into an object; None where there should be none.
-        start: where the pickle begins.
+        budget: Shared by all pickles of a file.
+        persistent: Turns a persistent id into an object; None where there should be none.
+        start: Where the pickle begins.
 
     Returns:
-        the object, whose byte strings are views of `data`, and where the pickle ends.
+        The object, whose byte strings are views of `data`, and where the pickle ends.
 
     Raises:
-        PickleError: on anything that is not such a pickle.
+        PickleError: On anything that is not such a pickle.
     """
     machine = Machine(data, allowed, budget, persistent, start)
     try:

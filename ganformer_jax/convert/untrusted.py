@@ -48,13 +48,13 @@ def plain_arguments(
     """Arguments as plain values.
 
     Args:
-        values: a dict of them.
-        owner: whose they are, for messages.
-        budget: of the file.
-        largest: what integers may be at most.
+        values: A dict of them.
+        owner: Whose they are, for messages.
+        budget: Of the file.
+        largest: What integers may be at most.
 
     Raises:
-        PickleError: there are none, or some are not plain or larger than any network's.
+        PickleError: There are none, or some are not plain or larger than any network's.
     """
     if not isinstance(values, dict):
         raise PickleError(f"{owner} has no arguments")

@@ -30,13 +30,13 @@ class DatasetSource:
     """The images of one split, read by index; safe to share between threads.
 
     Attributes:
-        name: of the dataset and split, for messages.
-        records: the serialised examples, by index.
-        features: the TFDS features of an example.
-        size: height and width of every image in pixels.
-        channels: 1 for gray, 3 for colour.
-        label_count: number of classes; 0 where there is no ``label``.
-        class_names: of the classes, in their order; empty where there are none.
+        name: Of the dataset and split, for messages.
+        records: The serialized examples, by index.
+        features: The TFDS features of an example.
+        size: Height and width of every image in pixels.
+        channels: 1 for gray, 3 for color.
+        label_count: Number of classes; 0 where there is no ``label``.
+        class_names: Of the classes, in their order; empty where there are none.
     """
 
     name: str
@@ -57,7 +57,7 @@ class DatasetSource:
             ``images``: uint8 [H, W, C]; ``labels``: float32 [label_count], one-hot.
 
         Raises:
-            UserError: if the stored image has another size.
+            UserError: If the stored image has another size.
         """
         example = _decode(self._trained_on, self.records[index])
         _check_shape(self.name, example["image"].shape, self.size, self.channels)
@@ -95,13 +95,13 @@ def open_dataset(
         dataset: ``"scenes"``; or a folder prepared by TFDS (the one with dataset_info.json, or
             the one above), which may be a ``gs://`` path; or the name of a TFDS dataset prepared
             in ``data_dir``.
-        data_dir: folder of prepared datasets.
-        size: height and width of the images in pixels; those of scenes are the same.
-        split: as TFDS names it, slices such as ``"train[:90%]"`` included.
+        data_dir: Folder of prepared datasets.
+        size: Height and width of the images in pixels; those of scenes are the same.
+        split: As TFDS names it, slices such as ``"train[:90%]"`` included.
         channels: 1, 3 or 4.
 
     Raises:
-        UserError: if the dataset or split is absent or empty, is not stored as ArrayRecord, has
+        UserError: If the dataset or split is absent or empty, is not stored as ArrayRecord, has
             no uint8 ``image``, or has images of another shape.
     """
     builder = find_builder(os.fspath(dataset), Path(data_dir), size)
@@ -137,21 +137,21 @@ def train_batches(
     blocks of rows as there are hosts, and host h holds the h-th. A host reads its own block only.
 
     Args:
-        source: where the images come from.
-        batch_size: images in a global batch, a multiple of ``host_count``.
-        seed: of the order and the mirroring.
-        start_step: number of the first batch; the ones before it are not read.
-        mirror: mirror each image left to right with probability one half.
-        host_index: this host's number, 0 <= host_index < host_count.
-        host_count: hosts that share the batches.
-        threads: that read and decode ahead; 0 reads when asked.
+        source: Where the images come from.
+        batch_size: Images in a global batch, a multiple of ``host_count``.
+        seed: Of the order and the mirroring.
+        start_step: Number of the first batch; the ones before it are not read.
+        mirror: Mirror each image left to right with probability one half.
+        host_index: This host's number, 0 <= host_index < host_count.
+        host_count: Hosts that share the batches.
+        threads: That read and decode ahead; 0 reads when asked.
 
     Yields:
         ``images``: uint8 [batch_size / host_count, H, W, C]; ``labels``: float32
         [batch_size / host_count, label_count], one-hot, of zero width without classes.
 
     Raises:
-        UserError: if ``host_count`` does not divide ``batch_size``.
+        UserError: If ``host_count`` does not divide ``batch_size``.
     """
     if batch_size < 1 or batch_size % host_count:
         raise UserError(
@@ -174,7 +174,7 @@ def held_out_images(source: DatasetSource, count: int) -> UInt8[np.ndarray, "cou
     """The first ``count`` images, in stored order and never mirrored.
 
     Raises:
-        UserError: if the source holds fewer.
+        UserError: If the source holds fewer.
     """
     if not 1 <= count <= len(source):
         raise UserError(f"{source.name} holds {len(source)} images; {count} were asked for")

@@ -27,10 +27,10 @@ def summary(
     """Counts of what went in and what did not, as JSON.
 
     Args:
-        recipe: how examples were made.
-        wish: what was wanted.
-        told: the tallies of every split.
-        whole: their sum.
+        recipe: How examples were made.
+        wish: What was wanted.
+        told: The tallies of every split.
+        whole: Their sum.
         skipped: (name, reason) of all that was left out.
     """
     reasons: dict[str, int] = {}

@@ -39,7 +39,7 @@ def open_builder(folder: str | os.PathLike[str]) -> Any:
     """What TFDS reads the dataset in a folder with dataset_info.json by.
 
     Raises:
-        UserError: if the description is damaged.
+        UserError: If the description is damaged.
     """
     try:
         return tfds.builder_from_directory(folder)
@@ -71,10 +71,10 @@ def find_version(folder: Any) -> Any:
     """The folder with dataset_info.json: the given one, or the only version in it.
 
     Args:
-        folder: a pathlib.Path, or an epath.Path of a bucket.
+        folder: A pathlib.Path, or an epath.Path of a bucket.
 
     Raises:
-        UserError: if there is none, or a choice.
+        UserError: If there is none, or a choice.
     """
     if (folder / "dataset_info.json").is_file():
         return folder
@@ -115,11 +115,11 @@ def _find_scenes(data_dir: Path, size: tuple[int, int]) -> Path:
 
 
 class Records:
-    """Serialised examples by index; one that cannot be read raises UserError.
+    """Serialized examples by index; one that cannot be read raises UserError.
 
     Args:
-        stored: as TFDS opens them.
-        name: of the dataset and split, for messages.
+        stored: As TFDS opens them.
+        name: Of the dataset and split, for messages.
     """
 
     def __init__(self, stored: Any, name: str):
@@ -142,7 +142,7 @@ class Records:
 
 
 def open_split(builder: Any, split: str) -> Records:
-    """The serialised examples of a split, by index."""
+    """The serialized examples of a split, by index."""
     raw = tfds.decode.DeserializeMethod.RAW_BYTES
     if split.split("[")[0] not in builder.info.splits:
         choices = ", ".join(builder.info.splits) or "none"

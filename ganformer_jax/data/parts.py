@@ -47,10 +47,10 @@ class Tally:
 
     Attributes:
         skipped: (name, reason) of entries that no picture could be made of.
-        sizes, kinds, notes, classes: how many pictures, by "width x height" as they were stored,
+        sizes, kinds, notes, classes: How many pictures, by "width x height" as they were stored,
             by format and mode, by what was done to them, and by class number.
-        bytes: of the stored examples.
-        digest: sha256 of the stored examples of one part, or of the digests of several.
+        bytes: Of the stored examples.
+        digest: Sha256 of the stored examples of one part, or of the digests of several.
     """
 
     skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
@@ -96,12 +96,12 @@ class Recipe:
     """How an entry becomes an example.
 
     Attributes:
-        source: where entries come from.
-        labels: classes; None for none.
-        geometry: of the stored pictures.
-        encode: pixels to the bytes that are stored.
-        value_range: see `pictures.decode`.
-        features: of an example, as TFDS describes them.
+        source: Where entries come from.
+        labels: Classes; None for none.
+        geometry: Of the stored pictures.
+        encode: Pixels to the bytes that are stored.
+        value_range: See `pictures.decode`.
+        features: Of an example, as TFDS describes them.
     """
 
     source: Source
@@ -112,10 +112,10 @@ class Recipe:
     features: tfds.features.FeaturesDict
 
     def make(self, index: int, stored: Any = None) -> tuple[bytes, str, str, Sequence[str]]:
-        """The serialised example; size, kind and notes of what it was made of.
+        """The serialized example; size, kind and notes of what it was made of.
 
         Raises:
-            Unreadable: if there is no whole picture, or no class where there are classes.
+            Unreadable: If there is no whole picture, or no class where there are classes.
         """
         label = None if self.labels is None else int(self.labels.classes[index])
         if label == -1:
@@ -134,10 +134,10 @@ class Recipe:
         example = {"image": self.encode(fit(picture, self.geometry)), "name": name}
         if label is not None:
             example["label"] = label
-        serialised = self.features.serialize_example(self.features.encode_example(example))
+        serialized = self.features.serialize_example(self.features.encode_example(example))
         # The order of features in it changes from process to process unless asked not to.
         message: Any = tf_example_pb2  # its classes are made when it is imported
-        ordered = message.Example.FromString(serialised).SerializeToString(deterministic=True)
+        ordered = message.Example.FromString(serialized).SerializeToString(deterministic=True)
         return ordered, f"{width}x{height}", picture.kind, notes
 
 
@@ -159,13 +159,13 @@ def write_parts(
     """Makes parts, reading and encoding ahead with threads.
 
     Args:
-        recipe: how.
-        parts: each with the path of its shard and of its note.
-        threads: that decode and encode.
-        advance: told how many entries are done.
+        recipe: How.
+        parts: Each with the path of its shard and of its note.
+        threads: That decode and encode.
+        advance: Told how many entries are done.
 
     Raises:
-        UserError: if something cannot be written; what was finished stays.
+        UserError: If something cannot be written; what was finished stays.
     """
     with no_warnings(), concurrent.futures.ThreadPoolExecutor(threads, "prepare") as pool:
         entries = (index for part, _, _ in parts for index in part.entries)
@@ -255,7 +255,7 @@ def write_whole(path: pathlib.Path, contents: bytes) -> None:
     """Writes a file that is there whole, after a power cut too, or not at all.
 
     Raises:
-        UserError: if it cannot be written.
+        UserError: If it cannot be written.
     """
     temporary = path.with_name(path.name + ".writing")
     try:

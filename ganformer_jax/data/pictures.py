@@ -35,13 +35,13 @@ class Geometry:
     """What pictures become; it decides the pixels, and so FID.
 
     Attributes:
-        height: in pixels.
-        width: in pixels.
-        channels: 1 gray, 3 colour, 4 colour and opacity.
-        filter: of resizing, antialiased, as Pillow does it.
-        fit: "crop" cuts out the largest centred rectangle of this shape; "pad" cuts to `ratio`
+        height: In pixels.
+        width: In pixels.
+        channels: 1 gray, 3 color, 4 color and opacity.
+        filter: Of resizing, antialiased, as Pillow does it.
+        fit: "crop" cuts out the largest centered rectangle of this shape; "pad" cuts to `ratio`
             and lays the result on a black square, as the published code prepares CLEVR.
-        ratio: height / width to cut to before padding; None to keep what there is.
+        ratio: Height / width to cut to before padding; None to keep what there is.
     """
 
     height: int
@@ -67,9 +67,9 @@ class Picture:
     """A decoded picture.
 
     Attributes:
-        image: upright, 8 bits a channel: gray (L), RGB or RGBA.
-        kind: format and mode as it was stored, for the report: "PNG I;16".
-        notes: what was done to it that somebody may want to know.
+        image: Upright, 8 bits a channel: gray (L), RGB or RGBA.
+        kind: Format and mode as it was stored, for the report: "PNG I;16".
+        notes: What was done to it that somebody may want to know.
     """
 
     image: Image.Image
@@ -83,12 +83,12 @@ def decode(stored: bytes | np.ndarray, value_range: tuple[float, float] | None =
     16 bits become 8 by their high byte; palettes and CMYK become RGB; what EXIF turns is turned.
 
     Args:
-        stored: an encoded picture; or pixels [H, W] or [H, W, C], C of 1, 2 (gray and opacity), 3
+        stored: An encoded picture; or pixels [H, W] or [H, W, C], C of 1, 2 (gray and opacity), 3
             or 4: uint8, uint16, bool, or numbers in `value_range`.
-        value_range: what becomes 0 and 255, for pixels of other types.
+        value_range: What becomes 0 and 255, for pixels of other types.
 
     Raises:
-        Unreadable: with the reason, for whatever is not a whole picture.
+        Unreadable: With the reason, for whatever is not a whole picture.
     """
     return _of_bytes(stored) if isinstance(stored, bytes) else _of_pixels(stored, value_range)
 
@@ -108,7 +108,7 @@ def fit(picture: Picture, geometry: Geometry) -> UInt8[np.ndarray, "height width
 
 
 def on_white(pixels: UInt8[np.ndarray, "*shape 4"]) -> UInt8[np.ndarray, "*shape 3"]:
-    """Colour and opacity to colour on a white ground."""
+    """Color and opacity to color on a white ground."""
     opacity = pixels[..., 3:].astype(np.float32) / 255
     mixed = pixels[..., :3] * opacity + 255 * (1 - opacity)
     return np.round(mixed).astype(np.uint8)

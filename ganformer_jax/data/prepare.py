@@ -51,8 +51,8 @@ class Prepared:
     """A finished dataset.
 
     Attributes:
-        folder: that holds it.
-        report: what `report.json` says.
+        folder: That holds it.
+        report: What `report.json` says.
         made: False if it was there already.
     """
 
@@ -76,15 +76,15 @@ def prepare(
     the source and the wish alone, byte for byte, not on threads or interruptions.
 
     Args:
-        source: where pictures come from.
-        wish: what they should become.
-        data_dir: folder of prepared datasets; made if absent.
-        labels: classes of the entries.
-        threads: that decode and encode; by default one a core.
-        say: receives lines for the user.
+        source: Where pictures come from.
+        wish: What they should become.
+        data_dir: Folder of prepared datasets; made if absent.
+        labels: Classes of the entries.
+        threads: That decode and encode; by default one a core.
+        say: Receives lines for the user.
 
     Raises:
-        UserError: if the wish makes no sense, another dataset or another process is in the way,
+        UserError: If the wish makes no sense, another dataset or another process is in the way,
             nothing can be read, or the disk is full.
     """
     check_wish(wish)

@@ -32,7 +32,7 @@ def image_size(resolution: int, ratio: float) -> tuple[int, int]:
     """Height and width, with this longer side, nearest to a ratio of height to width.
 
     Raises:
-        UserError: if no base grid doubles to this resolution.
+        UserError: If no base grid doubles to this resolution.
     """
 
     def at(shorter: int) -> tuple[int, int]:
@@ -52,12 +52,12 @@ def usual_resolution(source: Source, ratio: float | None, value_range: tuple | N
     """The power of two nearest to the longer side of most pictures once cut, 8 to 256.
 
     Args:
-        source: of which some pictures are looked at.
-        ratio: height / width that they are cut to; None if they are not.
-        value_range: see `pictures.decode`.
+        source: Of which some pictures are looked at.
+        ratio: Height / width that they are cut to; None if they are not.
+        value_range: See `pictures.decode`.
 
     Raises:
-        UserError: if none of them can be read.
+        UserError: If none of them can be read.
     """
     sizes, reasons = _some_sizes(source, value_range)
     if not sizes:

@@ -13,8 +13,8 @@ from jaxtyping import UInt8
 from ganformer_jax.errors import UserError
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # by channels
-_CHANNELS = {colour_type: channels for channels, colour_type in _COLOUR_TYPES.items()}
+_COLOR_TYPES = {1: 0, 3: 2, 4: 6}  # by channels
+_CHANNELS = {color_type: channels for channels, color_type in _COLOR_TYPES.items()}
 # Signature; length, name, contents and checksum of the header; length and name of the next chunk.
 _START = struct.Struct(">8sI4sIIBBBBBII4s")
 _END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
@@ -25,14 +25,14 @@ def encode_stored(pixels: UInt8[np.ndarray, "H W C"]) -> bytes:
     """PNG of pixels, uncompressed.
 
     Args:
-        pixels: gray (C = 1), colour (3) or colour with opacity (4); H and W are at least 1.
+        pixels: Gray (C = 1), color (3) or color with opacity (4); H and W are at least 1.
     """
     height, width, channels = pixels.shape
-    if pixels.dtype != np.uint8 or channels not in _COLOUR_TYPES or not pixels.size:
+    if pixels.dtype != np.uint8 or channels not in _COLOR_TYPES or not pixels.size:
         raise ValueError(f"cannot encode pixels of shape {pixels.shape} and type {pixels.dtype}")
     rows = np.zeros((height, 1 + width * channels), np.uint8)  # 0 at the left: not filtered
     rows[:, 1:] = pixels.reshape(height, -1)
-    header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, _COLOR_TYPES[channels], 0, 0, 0)
     data = zlib.compress(rows.tobytes(), level=0)
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _END
 
@@ -41,19 +41,19 @@ def decode_stored(encoded: bytes) -> UInt8[np.ndarray, "H W C"] | None:
     """Pixels of what `encode_stored` wrote; None for anything else, such as another kind of PNG.
 
     Raises:
-        UserError: if it is of that kind but damaged, as the checksums of header and pixels tell.
+        UserError: If it is of that kind but damaged, as the checksums of header and pixels tell.
     """
     if len(encoded) < _START.size + 2 or not encoded.endswith(_END):
         return None
     fields = _START.unpack_from(encoded)
-    width, height, depth, colour_type, _, _, interlaced, checksum, length, name = fields[3:]
+    width, height, depth, color_type, _, _, interlaced, checksum, length, name = fields[3:]
     data = memoryview(encoded)[_START.size : -len(_END) - 4]
     wanted = fields[0] == _SIGNATURE and (depth, interlaced, name) == (8, 0, b"IDAT")
-    if not wanted or colour_type not in _CHANNELS or len(data) != length:
+    if not wanted or color_type not in _CHANNELS or len(data) != length:
         return None
     if (data[0], data[1], data[2] & 7) not in _STORED:
         return None
-    rows = _rows(data, height, 1 + width * _CHANNELS[colour_type])
+    rows = _rows(data, height, 1 + width * _CHANNELS[color_type])
     if rows is None or zlib.crc32(encoded[12:29]) != checksum:
         raise UserError("a stored picture is damaged: its checksum or its size is wrong")
     if rows[:, 0].any():

@@ -21,14 +21,14 @@ class Wish:
     """What a dataset should be.
 
     Attributes:
-        name: of the dataset: small letters, digits and _; the folder in `data_dir` too.
-        geometry: of the pictures.
+        name: Of the dataset: small letters, digits and _; the folder in `data_dir` too.
+        geometry: Of the pictures.
         storage: "png", compressed; or "raw", PNG without compression, larger, and several
             times as fast to read.
-        held_out: entries for the split `test`, drawn at random by a fixed seed; those that
+        held_out: Entries for the split `test`, drawn at random by a fixed seed; those that
             cannot be read are left out of it.
-        max_images: entries to use of all, drawn likewise; None for all.
-        value_range: what becomes black and white, for pixels that are not of 8 or 16 bits.
+        max_images: Entries to use of all, drawn likewise; None for all.
+        value_range: What becomes black and white, for pixels that are not of 8 or 16 bits.
     """
 
     name: str

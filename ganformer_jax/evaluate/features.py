@@ -29,9 +29,9 @@ class FeatureReader:
     """Takes sets of images to features, and remembers those of sets that do not change.
 
     Attributes:
-      extractor: the network.
-      weights_digest: checksum of its weights.
-      cache: folder to remember in, where there is one host; None for nowhere.
+        extractor: The network.
+        weights_digest: Checksum of its weights.
+        cache: Folder to remember in, where there is one host; None for nowhere.
     """
 
     extractor: FeatureExtractor
@@ -42,7 +42,7 @@ class FeatureReader:
         """Features of the first so many images, float32 [count, dim] by name.
 
         Raises:
-          UserError: if there are fewer images, or the cache cannot be written.
+            UserError: If there are fewer images, or the cache cannot be written.
         """
         if images.count is not None and count > images.count:
             raise UserError(f"{images.name} has {images.count} images; {count} were asked for")

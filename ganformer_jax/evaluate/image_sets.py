@@ -26,8 +26,8 @@ class ImageSet(Protocol):
     """Images by number.
 
     Attributes:
-      name: for people.
-      count: how many there are; None where there is no end.
+        name: For people.
+        count: How many there are; None where there is no end.
     """
 
     @property
@@ -41,7 +41,7 @@ class ImageSet(Protocol):
         ...
 
     def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "n height width 3"]:
-        """Gives images of one size, in colour."""
+        """Gives images of one size, in color."""
         ...
 
     def digest(self, count: int) -> str | None:
@@ -54,10 +54,10 @@ class Numbered:
     """Images that a function makes of their numbers.
 
     Attributes:
-      name: for people.
-      count: how many there are; None where there is no end.
-      make: numbers to uint8 images of one or three channels.
-      content: bytes that decide image i, for checksums; None if images are made anew.
+        name: For people.
+        count: How many there are; None where there is no end.
+        make: Numbers to uint8 images of one or three channels.
+        content: Bytes that decide image i, for checksums; None if images are made anew.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Numbered:
     content: Callable[[int], bytes] | None = None
 
     def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "n height width 3"]:
-        """Gives images of one size, in colour."""
+        """Gives images of one size, in color."""
         images = self.make(indices)
         if images.shape[-1] == 4:
             return on_white(images)
@@ -81,7 +81,7 @@ class Folder:
     """The pictures in a folder and the folders inside it, in the order of their paths.
 
     Raises:
-      UserError: if there is no such folder, or no picture in it.
+        UserError: If there is no such folder, or no picture in it.
     """
 
     def __init__(self, path: pathlib.Path):
@@ -103,7 +103,7 @@ class Folder:
         return _read_picture(self.paths[0]).shape[:2]
 
     def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "n height width 3"]:
-        """Gives images in colour; raises UserError if one is damaged or of another size."""
+        """Gives images in color; raises UserError if one is damaged or of another size."""
         pictures = [_read_picture(self.paths[index]) for index in indices]
         for index, picture in zip(indices, pictures, strict=True):
             if picture.shape[:2] != self._size:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ganformer_jax.metrics.segmentation import colour_clusters, foreground_ari, matched_mean_iou
+from ganformer_jax.metrics.segmentation import color_clusters, foreground_ari, matched_mean_iou
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, UInt8
@@ -29,7 +29,7 @@ def segmentation_scores(
     """Foreground ARI and matched mean IoU, averaged over the images that have them.
 
     Raises:
-      ValueError: if no image has two objects.
+        ValueError: If no image has two objects.
     """
     pairs = list(zip(objects_NxHxW, segments_NxHxW, strict=True))
     scores = {
@@ -48,15 +48,15 @@ def attention_segments(
     """Segments images by every attention layer, and in ways that an attention has to beat.
 
     Args:
-      images_NxHxWx3: generated images.
-      attention: a map for each layer, coarse to fine.
+        images_NxHxWx3: Generated images.
+        attention: A map for each layer, coarse to fine.
 
     Returns:
-      "layer<i>_<side>px" for every layer; "uniform", as even attention would; and "colour", as
-      many clusters of colours as there are components.
+        "layer<i>_<side>px" for every layer; "uniform", as even attention would; and "color", as
+        many clusters of colors as there are components.
 
     Raises:
-      ValueError: if there are no attention maps.
+        ValueError: If there are no attention maps.
     """
     if not attention:
         raise ValueError("the generator has no attention layers")
@@ -66,5 +66,5 @@ def attention_segments(
         for i, layer in enumerate(attention)
     }
     found["uniform"] = np.zeros(images_NxHxWx3.shape[:3], int)
-    found["colour"] = np.stack([colour_clusters(image, components) for image in images_NxHxWx3])
+    found["color"] = np.stack([color_clusters(image, components) for image in images_NxHxWx3])
     return found

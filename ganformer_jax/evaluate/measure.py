@@ -19,7 +19,7 @@ from ganformer_jax.metrics.prdc import prdc
 from ganformer_jax.metrics.sliced_wasserstein import sliced_wasserstein
 
 KERNEL_SUBSETS, KERNEL_ROWS = 100, 1000  # as the kernel distance is usually reported
-NEIGHBOUR = {"pr": 3, "prdc": 5}  # k of the papers of precision and recall, and of density
+NEIGHBOR = {"pr": 3, "prdc": 5}  # k of the papers of precision and recall, and of density
 
 Readers = Callable[[bool], FeatureReader]
 """Gives the reader of random (True) or trained features."""
@@ -37,18 +37,18 @@ def measure(
     """Computes what is asked for of two sets.
 
     Args:
-      requests: metrics of sets, without path lengths.
-      real: what to compare with; None if no metric compares.
-      fake: what is judged.
-      readers: makes features, once for each kind of network.
-      real_count: images of `real` to use.
-      seed: of the subsets of kernel distances.
+        requests: Metrics of sets, without path lengths.
+        real: What to compare with; None if no metric compares.
+        fake: What is judged.
+        readers: Makes features, once for each kind of network.
+        real_count: Images of `real` to use.
+        seed: Of the subsets of kernel distances.
 
     Returns:
-      numbers by name: that of the request, and of its part where it has several.
+        Numbers by name: that of the request, and of its part where it has several.
 
     Raises:
-      UserError: if a set has too few images for a metric.
+        UserError: If a set has too few images for a metric.
     """
     wanted = list(requests)
 
@@ -90,7 +90,7 @@ def _compare(
         rows = min(len(real_NxD), len(fake_MxD), KERNEL_ROWS)
         subsets = {"subsets": KERNEL_SUBSETS, "subset_size": rows, "seed": seed}
         return {"": kernel_distance(real_NxD, fake_MxD, **subsets)}
-    numbers = prdc(real_NxD, fake_MxD, NEIGHBOUR[kind])
+    numbers = prdc(real_NxD, fake_MxD, NEIGHBOR[kind])
     wanted = ("precision", "recall") if kind == "pr" else tuple(numbers)
     return {f"_{part}": numbers[part] for part in wanted}
 

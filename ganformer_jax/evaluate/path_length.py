@@ -38,18 +38,18 @@ def perceptual_path_length(
     """Mean squared perceptual speed along paths between random latents (arXiv 1812.04948, 4.1).
 
     Args:
-      generator: the network.
-      variables: its weights.
-      lpips_variables: what `metrics.lpips.lpips_variables` makes.
-      space: "z", along great circles, component by component; "w", along straight lines.
-      sampling: "full", anywhere on a path; "end", at its beginning.
-      count: paths; path i is decided by `seed` and i.
-      batch_size: paths at once.
-      seed: of the paths.
-      divided: how to divide a batch over devices; the variables must live on the same ones.
+        generator: The network.
+        variables: Its weights.
+        lpips_variables: What `metrics.lpips.lpips_variables` makes.
+        space: "z", along great circles, component by component; "w", along straight lines.
+        sampling: "full", anywhere on a path; "end", at its beginning.
+        count: Paths; path i is decided by `seed` and i.
+        batch_size: Paths at once.
+        seed: Of the paths.
+        divided: How to divide a batch over devices; the variables must live on the same ones.
 
     Raises:
-      ValueError: if an option is not known, or images are smaller than LPIPS allows.
+        ValueError: If an option is not known, or images are smaller than LPIPS allows.
     """
     if space not in ("z", "w") or sampling not in ("full", "end"):
         raise ValueError(f"space is z or w, sampling full or end; got {space!r}, {sampling!r}")
@@ -103,12 +103,12 @@ def _distances(
 
 
 def _images(generator: Generator, variables: Mapping[str, Any], w_BxKxW: jax.Array) -> jax.Array:
-    """Images in colour, with fixed noise, no larger than LPIPS sees them."""
+    """Images in color, with fixed noise, no larger than LPIPS sees them."""
     w_BxKxLxW = broadcast_layers(w_BxKxW, generator.num_layers)
     made = generator.apply(variables, w_BxKxLxW, noise="const", method="synthesize")
     assert isinstance(made, tuple)
     images = jnp.broadcast_to(made[0], (*made[0].shape[:3], 3))
-    batch, height, width, colours = images.shape
+    batch, height, width, colors = images.shape
     factor = 1 << (math.ceil(max(height, width) / LARGEST) - 1).bit_length()
-    blocks = images.reshape(batch, height // factor, factor, width // factor, factor, colours)
+    blocks = images.reshape(batch, height // factor, factor, width // factor, factor, colors)
     return blocks.mean((2, 4))

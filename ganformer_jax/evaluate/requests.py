@@ -22,9 +22,9 @@ class Request:
     """One metric as asked for.
 
     Attributes:
-      name: as in the report: "fid50k".
-      kind: one of `KINDS`.
-      count: of generated images, or of paths.
+        name: As in the report: "fid50k".
+        kind: One of `KINDS`.
+        count: Of generated images, or of paths.
     """
 
     name: str
@@ -51,11 +51,11 @@ def parse_requests(text: str, default_count: int) -> list[Request]:
     """Reads a list of metrics such as `fid50k,kid,pr`.
 
     Args:
-      text: names, separated by commas.
-      default_count: images where a name says no number.
+        text: Names, separated by commas.
+        default_count: Images where a name says no number.
 
     Raises:
-      UserError: when there are none, or one is not known.
+        UserError: When there are none, or one is not known.
     """
     names = [name.strip().lower() for name in text.split(",") if name.strip()]
     if not names:

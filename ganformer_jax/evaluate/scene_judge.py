@@ -13,9 +13,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ganformer_jax.evaluate.interpretability import attention_segments, segmentation_scores
 from ganformer_jax.evaluate.remembered import load_arrays, store_arrays
-from ganformer_jax.evaluate.scene_reader import STEPS, SceneReader, TrainedReader, train_reader
-from ganformer_jax.evaluate.scene_truth import ATTRIBUTES, Truth, describe, read_truth
 from ganformer_jax.metrics.dci import dci
+from ganformer_jax.scenes.reader import STEPS, SceneReader, TrainedReader, train_reader
+from ganformer_jax.scenes.truth import ATTRIBUTES, Truth, describe, read_truth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,9 +34,9 @@ class SceneJudge:
     """Judges generated scenes.
 
     Attributes:
-      reader: finds objects and attributes.
-      scores: foreground ARI and IoU of the reader itself on held-out scenes.
-      trusted: attributes that it reads well enough to build on.
+        reader: Finds objects and attributes.
+        scores: Foreground ARI and IoU of the reader itself on held-out scenes.
+        trusted: Attributes that it reads well enough to build on.
     """
 
     reader: TrainedReader
@@ -51,8 +51,8 @@ class SceneJudge:
         """Scores attention by the objects that the reader finds.
 
         Returns:
-          "<name>_ari" and "<name>_iou" for all of `attention_segments`, and for "network", the
-          reader itself; and the segments, those objects among them as "objects".
+            "<name>_ari" and "<name>_iou" for all of `attention_segments`, and for "network", the
+            reader itself; and the segments, those objects among them as "objects".
         """
         objects, _ = self.reader(images_NxHxWx3)
         segments = attention_segments(images_NxHxWx3, attention)
@@ -85,7 +85,7 @@ def make_judge(
     """Trains a reader on scenes, or takes it from the cache, and tests it on held-out ones.
 
     Raises:
-      UserError: if the dataset has no masks, or too few scenes.
+        UserError: If the dataset has no masks, or too few scenes.
     """
     test = read_truth(held_out, min(TESTED_ON, len(held_out)))
     count = min(TRAINED_ON, len(train))

@@ -40,17 +40,17 @@ def dci(
 ) -> DCI:
     """Predicts factors from codes by sparse linear regression, and looks at the weights.
 
-    Codes and factors are standardised; each factor has a lasso whose penalty is chosen by
+    Codes and factors are standardized; each factor has a lasso whose penalty is chosen by
     cross-validation. Factors that do not vary are left out.
 
     Args:
-      codes_NxD: latents, a row an image.
-      factors_NxF: attributes of the images.
-      seed: which rows are held out.
+        codes_NxD: Latents, a row an image.
+        factors_NxF: Attributes of the images.
+        seed: Which rows are held out.
 
     Raises:
-      ValueError: if there are fewer than 20 rows, the sets differ in length, a value is not
-        finite, or fewer than two factors vary.
+        ValueError: If there are fewer than 20 rows, the sets differ in length, a value is not
+            finite, or fewer than two factors vary.
     """
     codes, factors = check_features(codes_NxD, LEAST), check_features(factors_NxF, LEAST)
     if len(codes) != len(factors):
@@ -60,7 +60,7 @@ def dci(
         raise ValueError("fewer than two factors vary")
     order = np.random.default_rng(seed).permutation(len(codes))
     held_out = max(1, int(HELD_OUT * len(codes)))
-    codes, factors = _standardised(codes), _standardised(factors)
+    codes, factors = _standardized(codes), _standardized(factors)
     weights, scores = [], []
     for factor in factors.T:
         weight, score = _regress(codes[order], factor[order], held_out)
@@ -77,7 +77,7 @@ def entropies(importance_DxF: Float[np.ndarray, "codes factors"]) -> tuple[float
     share completeness evenly, and one that no code matters to counts as 0.
 
     Args:
-      importance_DxF: not negative, of two codes and factors at least.
+        importance_DxF: Not negative, of two codes and factors at least.
     """
     total = importance_DxF.sum()
     if total <= 0:
@@ -96,7 +96,7 @@ def _entropy(importance: np.ndarray) -> np.ndarray:
     return -(shares * logs).sum(1) / np.log(importance.shape[1])
 
 
-def _standardised(values: np.ndarray) -> np.ndarray:
+def _standardized(values: np.ndarray) -> np.ndarray:
     deviation = values.std(0)
     return (values - values.mean(0)) / np.where(deviation > 0, deviation, 1.0)
 

@@ -9,7 +9,7 @@ def check_features(features: np.ndarray, least: int = 1) -> np.ndarray:
     """Gives features as float64 [n, dim].
 
     Raises:
-      ValueError: if they have another rank, fewer than `least` rows, or a value is not finite.
+        ValueError: If they have another rank, fewer than `least` rows, or a value is not finite.
     """
     found = np.asarray(features, np.float64)
     if found.ndim != 2 or found.shape[1] == 0:
@@ -25,7 +25,7 @@ def check_pair(real: np.ndarray, fake: np.ndarray, least: int = 1) -> tuple[np.n
     """Gives two sets of features of one width as float64.
 
     Raises:
-      ValueError: as `check_features` does, or if the widths differ.
+        ValueError: As `check_features` does, or if the widths differ.
     """
     one, other = check_features(real, least), check_features(fake, least)
     if one.shape[1] != other.shape[1]:

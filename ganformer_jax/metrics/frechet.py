@@ -29,7 +29,7 @@ def fit_gaussian(features_NxD: Float[np.ndarray, "n dim"]) -> Gaussian:
     """Estimates mean and unbiased covariance in float64.
 
     Raises:
-      ValueError: if there are fewer than two rows, or a value is not finite.
+        ValueError: If there are fewer than two rows, or a value is not finite.
     """
     features = check_features(features_NxD, least=2)
     return Gaussian(features.mean(0), np.atleast_2d(np.cov(features, rowvar=False)))
@@ -60,13 +60,13 @@ def frechet_distance(
     The estimate is biased upwards, the more so the fewer the rows: compare it at equal counts.
 
     Args:
-      real_NxD: features of real images, a row each.
-      fake_MxD: features of generated ones, of the same width.
-      allow_few: accept sets of no more rows than dimensions, whose covariance lacks rank. What
-        comes out is mostly bias.
+        real_NxD: Features of real images, a row each.
+        fake_MxD: Features of generated ones, of the same width.
+        allow_few: Accept sets of no more rows than dimensions, whose covariance lacks rank. What
+            comes out is mostly bias.
 
     Raises:
-      ValueError: if the sets differ in width, have too few rows, or are not finite.
+        ValueError: If the sets differ in width, have too few rows, or are not finite.
     """
     real, fake = check_pair(real_NxD, fake_MxD, least=2)
     rows, dim = min(len(real), len(fake)), real.shape[1]

@@ -6,7 +6,7 @@ Computer Vision", CVPR 2016 (arXiv 1512.00567), as TensorFlow trained it in Dece
 pictures are resized as TensorFlow 1 did, average pooling leaves the padding out of its mean, the
 last block pools by the maximum, and there are 1,008 classes.
 
-Normalisations have fixed statistics, so they are taken into the kernels when weights are read
+Normalizations have fixed statistics, so they are taken into the kernels when weights are read
 (`inception_weights`). Submodules have the names of the PyTorch conversion. Bottom-up: resizing,
 blocks, network.
 """
@@ -27,7 +27,7 @@ SIDE = 299  # pixels of what the network sees
 CLASSES = 1008
 WIDTHS = {"64": 64, "192": 192, "768": 768, "2048": 2048, "logits_unbiased": 1008, "logits": 1008}
 """Features by name, in the order of the network, and how many numbers each has."""
-EPSILON = 1e-3  # of the normalisations
+EPSILON = 1e-3  # of the normalizations
 
 
 def resize_as_tensorflow_1(
@@ -61,7 +61,7 @@ def prepare(
 
 
 class _ConvNorm(nn.Module):
-    """Convolution, the normalisation that is in its kernel and bias, and ReLU."""
+    """Convolution, the normalization that is in its kernel and bias, and ReLU."""
 
     features: int
     kernel: tuple[int, int] = (1, 1)
@@ -192,7 +192,7 @@ class Inception(nn.Module):
         """Takes what `prepare` makes of pictures to features, averaged over places.
 
         Returns:
-          float32, by name as in `WIDTHS`; "logits_unbiased" lacks the bias of "logits".
+            Float32, by name as in `WIDTHS`; "logits_unbiased" lacks the bias of "logits".
         """
         out = {}
         x = _ConvNorm(32, (3, 3), 2, valid=True, name="Conv2d_1a_3x3")(x_Bx299x299x3)

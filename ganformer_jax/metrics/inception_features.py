@@ -22,15 +22,16 @@ def inception_features(
     """Takes pictures to all features of FID's Inception.
 
     Args:
-      weights: arrays by the names of the PyTorch conversion (`weight_shapes`), or what
-        `random_weights` gives.
-      images_uint8_BxHxWx3: pictures of any one size, in 0..255.
+        weights: Arrays by the names of the PyTorch conversion (`weight_shapes`), or what
+            `random_weights` gives.
+        images_uint8_BxHxWx3: Pictures of any one size, in 0..255.
 
     Returns:
-      float32 [batch, dim], by the names "64", "192", "768", "2048", "logits_unbiased" and "logits".
+        Float32 [batch, dim], by the names "64", "192", "768", "2048", "logits_unbiased" and
+        "logits".
 
     Raises:
-      ValueError: if the weights are others, or the pictures are not uint8 in three colours.
+        ValueError: If the weights are others, or the pictures are not uint8 in three colors.
     """
     images = check_images(images_uint8_BxHxWx3)
     return FeatureExtractor(weights, batch_size=min(32, len(images)))(images)
@@ -40,13 +41,13 @@ class FeatureExtractor:
     """Inception with its weights on the devices, for many batches.
 
     Args:
-      weights: as `inception_features` takes them.
-      names: which features to compute; the network ends where the last of them is.
-      batch_size: pictures at once; the last batch is filled up, so that there is one program.
-      divided: how to divide a batch over devices; by default there is one device.
+        weights: As `inception_features` takes them.
+        names: Which features to compute; the network ends where the last of them is.
+        batch_size: Pictures at once; the last batch is filled up, so that there is one program.
+        divided: How to divide a batch over devices; by default there is one device.
 
     Raises:
-      ValueError: if the weights are others, or there is no such feature.
+        ValueError: If the weights are others, or there is no such feature.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ def check_images(images_BxHxWx3: np.ndarray) -> np.ndarray:
     """Gives pictures as they are.
 
     Raises:
-      ValueError: unless they are uint8 [batch, height, width, 3] and there is at least one.
+        ValueError: Unless they are uint8 [batch, height, width, 3] and there is at least one.
     """
     images = np.asarray(images_BxHxWx3)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not images.size:

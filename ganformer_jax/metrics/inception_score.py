@@ -24,15 +24,15 @@ def inception_score(
     """Exponential of the mean divergence of each image's classes from all images' classes.
 
     Args:
-      logits_NxC: of a classifier, a row an image. Published numbers leave out the bias of its
-        last layer.
-      splits: consecutive parts that are scored one by one.
+        logits_NxC: Of a classifier, a row an image. Published numbers leave out the bias of its
+            last layer.
+        splits: Consecutive parts that are scored one by one.
 
     Returns:
-      mean and standard deviation over the parts; between 1 and the number of classes.
+        Mean and standard deviation over the parts; between 1 and the number of classes.
 
     Raises:
-      ValueError: if there are fewer images than parts, or a logit is not finite.
+        ValueError: If there are fewer images than parts, or a logit is not finite.
     """
     if splits < 1:
         raise ValueError(f"splits must be positive, got {splits}")

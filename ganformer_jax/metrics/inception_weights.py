@@ -47,10 +47,10 @@ def random_weights(seed: int = 0) -> dict[str, np.ndarray]:
     name, so they are the same everywhere. Kernels keep the scale of what passes (He et al. 2015).
 
     Args:
-      seed: which weights; numbers compare at one seed only.
+        seed: Which weights; numbers compare at one seed only.
 
     Returns:
-      float32 arrays, as `weight_shapes` has them.
+        Float32 arrays, as `weight_shapes` has them.
     """
     return {name: _draw(seed, name, shape) for name, shape in weight_shapes().items()}
 
@@ -71,13 +71,13 @@ def _draw(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
 def inception_variables(weights: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Makes the variables of `Inception` out of arrays by their PyTorch names.
 
-    Every normalisation is taken into the kernel before it, in float64.
+    Every normalization is taken into the kernel before it, in float64.
 
     Args:
-      weights: arrays as `weight_shapes` has them, and no others.
+        weights: Arrays as `weight_shapes` has them, and no others.
 
     Raises:
-      ValueError: names or shapes that are missing, too many or wrong, or values not finite.
+        ValueError: Names or shapes that are missing, too many or wrong, or values not finite.
     """
     arrays = _checked(weights)
     params: dict[str, Any] = {}
@@ -88,13 +88,13 @@ def inception_variables(weights: Mapping[str, Any]) -> dict[str, dict[str, Any]]
             inside = functools.reduce(
                 lambda tree, block: tree.setdefault(block, {}), blocks, params
             )
-            inside[layer] = {"conv": _normalised_convolution(arrays, path)}
+            inside[layer] = {"conv": _normalized_convolution(arrays, path)}
     params["fc"] = {"kernel": arrays["fc.weight"].T.astype(np.float32)}
     params["fc_bias"] = arrays["fc.bias"].astype(np.float32)
     return {"params": params}
 
 
-def _normalised_convolution(arrays: Mapping[str, np.ndarray], path: str) -> dict[str, np.ndarray]:
+def _normalized_convolution(arrays: Mapping[str, np.ndarray], path: str) -> dict[str, np.ndarray]:
     kernel_OIHW = arrays[f"{path}.conv.weight"].astype(np.float64)
     gain, bias, mean, variance = (arrays[f"{path}.bn.{part}"].astype(np.float64) for part in _NORM)
     scale = gain / np.sqrt(variance + EPSILON)

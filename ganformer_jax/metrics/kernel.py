@@ -30,16 +30,16 @@ def kernel_distance(
     """Unbiased squared discrepancy with the kernel `(x . y / dim + 1) ** 3`.
 
     Args:
-      real_NxD: features of real images, a row each.
-      fake_MxD: features of generated ones, of the same width.
-      subsets: how many random subsets to average over.
-      subset_size: rows of each set in a subset. By default all rows make one subset: the first
-        `min(n, m)` of either set, undrawn.
-      seed: draws the subsets, without replacement.
+        real_NxD: Features of real images, a row each.
+        fake_MxD: Features of generated ones, of the same width.
+        subsets: How many random subsets to average over.
+        subset_size: Rows of each set in a subset. By default all rows make one subset: the first
+            `min(n, m)` of either set, undrawn.
+        seed: Draws the subsets, without replacement.
 
     Raises:
-      ValueError: if the sets differ in width, have fewer than two rows or than `subset_size`, or
-        are not finite.
+        ValueError: If the sets differ in width, have fewer than two rows or than `subset_size`, or
+            are not finite.
     """
     if subsets < 1:
         raise ValueError(f"subsets must be positive, got {subsets}")

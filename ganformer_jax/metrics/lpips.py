@@ -50,11 +50,11 @@ def lpips_variables(weights: Mapping[str, Any]) -> dict[str, Any]:
     """Makes the variables of `lpips` out of arrays by their PyTorch names.
 
     Args:
-      weights: "features.<i>.weight" and "features.<i>.bias" of torchvision's VGG-16 (its
-        "classifier" may be there), and "lin<i>.model.1.weight" of LPIPS.
+        weights: "features.<i>.weight" and "features.<i>.bias" of torchvision's VGG-16 (its
+            "classifier" may be there), and "lin<i>.model.1.weight" of LPIPS.
 
     Raises:
-      ValueError: names or shapes that are missing, too many or wrong, or values not finite.
+        ValueError: Names or shapes that are missing, too many or wrong, or values not finite.
     """
     params: dict[str, Any] = {}
     left = {name: array for name, array in weights.items() if not name.startswith("classifier.")}
@@ -95,17 +95,17 @@ def lpips(
     """Distance of each picture to the one at its place in the other batch (equation 1).
 
     Args:
-      variables: what `lpips_variables` makes.
-      one_BxHxWx3: pictures in -1..1, at least 16 pixels a side.
-      other_BxHxWx3: as many more of the same size.
+        variables: What `lpips_variables` makes.
+        one_BxHxWx3: Pictures in -1..1, at least 16 pixels a side.
+        other_BxHxWx3: As many more of the same size.
 
     Raises:
-      ValueError: if shapes differ, or pictures are too small.
+        ValueError: If shapes differ, or pictures are too small.
     """
     shape = one_BxHxWx3.shape
     if shape != other_BxHxWx3.shape or len(shape) != 4 or shape[-1] != 3:
         raise ValueError(
-            f"LPIPS compares pictures of one size in three colours: got {list(shape)} and "
+            f"LPIPS compares pictures of one size in three colors: got {list(shape)} and "
             f"{list(other_BxHxWx3.shape)}"
         )
     if min(shape[1:3]) < SMALLEST:

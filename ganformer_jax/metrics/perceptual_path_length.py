@@ -43,11 +43,11 @@ def path_length_of(distances_N: Float[np.ndarray, " n"], step: float = STEP) -> 
     """Mean of distances over the squared step, without the least and the greatest hundredth.
 
     Args:
-      distances_N: LPIPS between the pictures at both ends of each step.
-      step: its length.
+        distances_N: LPIPS between the pictures at both ends of each step.
+        step: Its length.
 
     Raises:
-      ValueError: if there are no distances, or some are not finite.
+        ValueError: If there are no distances, or some are not finite.
     """
     found = np.asarray(distances_N, np.float64)
     if found.ndim != 1 or not found.size:

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: quality and variety apart, by nearest neighbours.
+"""Precision, recall, density and coverage: quality and variety apart, by nearest neighbors.
 
 Precision and recall: T. Kynkaanniemi, T. Karras, S. Laine, J. Lehtinen, T. Aila, "Improved
 Precision and Recall Metric for Assessing Generative Models", NeurIPS 2019 (arXiv 1904.06991),
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 def prdc(
     real_NxD: Float[np.ndarray, "n dim"], fake_MxD: Float[np.ndarray, "m dim"], k: int = 3
 ) -> dict[str, float]:
-    """Compares two sets by balls around every row, out to its k-th neighbour in its own set.
+    """Compares two sets by balls around every row, out to its k-th neighbor in its own set.
 
     Args:
-      real_NxD: features of real images, a row each.
-      fake_MxD: features of generated ones, of the same width.
-      k: which neighbour a ball reaches to, the row itself not counted.
+        real_NxD: Features of real images, a row each.
+        fake_MxD: Features of generated ones, of the same width.
+        k: Which neighbor a ball reaches to, the row itself not counted.
 
     Returns:
-      "precision", the share of fakes in some real ball; "recall", of reals in some fake ball;
-      "density", how many real balls hold a fake, over k (may exceed 1); "coverage", the share of
-      real balls that hold a fake.
+        "precision", the share of fakes in some real ball; "recall", of reals in some fake ball;
+        "density", how many real balls hold a fake, over k (may exceed 1); "coverage", the share of
+        real balls that hold a fake.
 
     Raises:
-      ValueError: if the sets differ in width, have k rows or fewer, or are not finite.
+        ValueError: If the sets differ in width, have k rows or fewer, or are not finite.
     """
     if k < 1:
         raise ValueError(f"k must be positive, got {k}")
@@ -59,7 +59,7 @@ def prdc(
 
 
 def _radii(features_NxD: np.ndarray, k: int) -> np.ndarray:
-    """Distance of every row to its k-th neighbour; the row itself is the 0-th."""
+    """Distance of every row to its k-th neighbor; the row itself is the 0-th."""
     rows = _rows_of_distances(features_NxD, features_NxD)
     return np.concatenate([np.partition(distances, k, axis=1)[:, k] for distances in rows])
 

@@ -23,14 +23,14 @@ def foreground_ari(
     """Agreement of segments with objects on the objects' pixels: 1 is best, 0 is by chance.
 
     Args:
-      objects_HxW: the object of each pixel, from 1 up; 0 for the background.
-      segments_HxW: the segment of each pixel.
+        objects_HxW: The object of each pixel, from 1 up; 0 for the background.
+        segments_HxW: The segment of each pixel.
 
     Returns:
-      NaN where there are fewer than two objects to tell apart.
+        NaN where there are fewer than two objects to tell apart.
 
     Raises:
-      ValueError: if shapes differ.
+        ValueError: If shapes differ.
     """
     from sklearn.metrics import adjusted_rand_score  # takes a second to import
 
@@ -50,14 +50,14 @@ def matched_mean_iou(
     the sum is greatest; objects that none is left for count as 0.
 
     Args:
-      objects_HxW: the object of each pixel, from 1 up; 0 for the background.
-      segments_HxW: the segment of each pixel.
+        objects_HxW: The object of each pixel, from 1 up; 0 for the background.
+        segments_HxW: The segment of each pixel.
 
     Returns:
-      from 0 to 1; NaN where there is no object.
+        From 0 to 1; NaN where there is no object.
 
     Raises:
-      ValueError: if shapes differ.
+        ValueError: If shapes differ.
     """
     objects, segments = _check(objects_HxW, segments_HxW)
     masks = [objects == i for i in np.unique(objects[objects > 0])]
@@ -69,23 +69,23 @@ def matched_mean_iou(
     return float(iou[rows, columns].sum() / len(masks))
 
 
-def colour_clusters(
+def color_clusters(
     image_HxWxC: np.ndarray, clusters: int, seed: int = 0
 ) -> Int[np.ndarray, "height width"]:
-    """Segments by colour alone, with k-means: what a map has to beat.
+    """Segments by color alone, with k-means: what a map has to beat.
 
     Args:
-      image_HxWxC: one picture.
-      clusters: how many segments at most.
-      seed: of the first centres.
+        image_HxWxC: One picture.
+        clusters: How many segments at most.
+        seed: Of the first centers.
     """
     from sklearn.cluster import KMeans
 
     height, width, channels = image_HxWxC.shape
-    colours = image_HxWxC.reshape(-1, channels).astype(np.float64)
-    clusters = min(clusters, len(np.unique(colours, axis=0)))
+    colors = image_HxWxC.reshape(-1, channels).astype(np.float64)
+    clusters = min(clusters, len(np.unique(colors, axis=0)))
     once: Any = 1
-    found = KMeans(clusters, n_init=once, random_state=seed).fit_predict(colours)
+    found = KMeans(clusters, n_init=once, random_state=seed).fit_predict(colors)
     return found.reshape(height, width)
 
 

@@ -25,7 +25,7 @@ COARSEST = 16  # shorter side of the last pyramid level, pixels, or less than tw
 PATCH = 7  # side of a descriptor, pixels
 BINS = 1 << 14  # of the histograms that distances are integrated on
 _TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
-_SMALLEST_STD = 0.01  # grey levels; what is flatter counts as constant, not as rounding noise
+_SMALLEST_STD = 0.01  # gray levels; what is flatter counts as constant, not as rounding noise
 
 
 def _blur(images_BxHxWxC: jax.Array, axis: int, stride: int) -> jax.Array:
@@ -68,8 +68,8 @@ def laplacian_pyramid(
     back the images.
 
     Args:
-      images_BxHxWxC: float images whose sides `2 ** (levels - 1)` divides.
-      levels: how many bands, at least 1.
+        images_BxHxWxC: Float images whose sides `2 ** (levels - 1)` divides.
+        levels: How many bands, at least 1.
     """
     bands = []
     low = images_BxHxWxC
@@ -85,7 +85,7 @@ def patch_descriptors(
     keys_B: Key[Array, " batch"],
     count: int,
 ) -> Float[Array, "batch*count 7 7 channels"]:
-    """Cuts `count` 7x7 neighbourhoods from every image of one pyramid band.
+    """Cuts `count` 7x7 neighborhoods from every image of one pyramid band.
 
     The places are drawn uniformly with each image's own key, so they do not depend on how
     images are batched.
@@ -104,11 +104,11 @@ def patch_descriptors(
     return patches.reshape(-1, PATCH, PATCH, channels)
 
 
-def normalise_descriptors(
+def normalize_descriptors(
     descriptors_Nx7x7xC: Float[Array, "n 7 7 channels"],
     reference_Mx7x7xC: Float[Array, "m 7 7 channels"],
 ) -> Float[Array, "n 49*channels"]:
-    """Flattens descriptors, each colour channel at zero mean and unit deviation of `reference`."""
+    """Flattens descriptors, each color channel at zero mean and unit deviation of `reference`."""
     mean = jnp.mean(reference_Mx7x7xC, axis=(0, 1, 2), keepdims=True)
     std = jnp.std(reference_Mx7x7xC, axis=(0, 1, 2), keepdims=True)
     scaled = (descriptors_Nx7x7xC - mean) / jnp.maximum(std, _SMALLEST_STD)
@@ -149,11 +149,11 @@ def sliced_distance(
     """Mean of `wasserstein_1d` over random directions on the unit sphere.
 
     Args:
-      real_NxD: one set of descriptors.
-      fake_NxD: the other set, of the same shape.
-      key: draws the directions.
-      projections: how many directions; the paper takes 512. A multiple of `group`, or fewer.
-      group: how many directions are held in memory at once: `2 * n * group` numbers.
+        real_NxD: One set of descriptors.
+        fake_NxD: The other set, of the same shape.
+        key: Draws the directions.
+        projections: How many directions; the paper takes 512. A multiple of `group`, or fewer.
+        group: How many directions are held in memory at once: `2 * n * group` numbers.
     """
     group = min(group, projections)
     directions = jax.random.normal(key, (projections, real_NxD.shape[1]), real_NxD.dtype)
@@ -198,19 +198,19 @@ def _describe(
     return jnp.concatenate(parts)
 
 
-@partial(jax.jit, static_argnames=("projections", "group", "normalise_by"))
+@partial(jax.jit, static_argnames=("projections", "group", "normalize_by"))
 def _level_distance(
     real_Nx7x7xC: jax.Array,
     fake_Nx7x7xC: jax.Array,
     key: jax.Array,
     projections: int,
     group: int,
-    normalise_by: str,
+    normalize_by: str,
 ) -> jax.Array:
-    reference = real_Nx7x7xC if normalise_by == "real" else fake_Nx7x7xC
+    reference = real_Nx7x7xC if normalize_by == "real" else fake_Nx7x7xC
     return sliced_distance(
-        normalise_descriptors(real_Nx7x7xC, real_Nx7x7xC),
-        normalise_descriptors(fake_Nx7x7xC, reference),
+        normalize_descriptors(real_Nx7x7xC, real_Nx7x7xC),
+        normalize_descriptors(fake_Nx7x7xC, reference),
         key,
         projections=projections,
         group=group,
@@ -248,7 +248,7 @@ def sliced_wasserstein(
     *,
     descriptors_per_image: int = 128,
     projections: int = 512,
-    normalise_by: Literal["each", "real"] = "each",
+    normalize_by: Literal["each", "real"] = "each",
     batch_size: int = 256,
 ) -> dict[str, float]:
     """Measures how far generated images are from real ones (arXiv 1710.10196, section 5).
@@ -259,29 +259,30 @@ def sliced_wasserstein(
     whatever the batch size.
 
     Args:
-      real_BxHxWxC: uint8 images in 0..255, whose sides halve evenly until the shorter is 16 to 31.
-      fake_BxHxWxC: as many generated images of the same size.
-      key: draws places of descriptors, the same for the i-th real and the i-th fake image, and
-        directions of projections.
-      descriptors_per_image: 7x7 patches per image and pyramid level.
-      projections: random directions per level; a multiple of 64, or fewer than 64.
-      normalise_by: the set whose mean and deviation of each colour channel normalise the fake
-        descriptors. "each" is the paper's, each set by its own: blind to a tint or a contrast
-        that all fake images share. "real" sees both.
-      batch_size: images whose pyramids are held in memory at once.
+        real_BxHxWxC: Uint8 images in 0..255, whose sides halve evenly until the shorter is 16
+            to 31.
+        fake_BxHxWxC: As many generated images of the same size.
+        key: Draws places of descriptors, the same for the i-th real and the i-th fake image, and
+            directions of projections.
+        descriptors_per_image: 7x7 patches per image and pyramid level.
+        projections: Random directions per level; a multiple of 64, or fewer than 64.
+        normalize_by: The set whose mean and deviation of each color channel normalize the fake
+            descriptors. "each" is the paper's, each set by its own: blind to a tint or a contrast
+            that all fake images share. "real" sees both.
+        batch_size: Images whose pyramids are held in memory at once.
 
     Returns:
-      `{"swd_<side>": ...}` for each level from the finest to the coarsest, by its longer side, and
-      their mean as "swd"; all times 1,000, as in the paper, so 0 is best.
+        `{"swd_<side>": ...}` for each level from the finest to the coarsest, by its longer side,
+        and their mean as "swd"; all times 1,000, as in the paper, so 0 is best.
 
     Raises:
-      ValueError: if the sets differ in shape, are not uint8, or have other sides,
-        or an option is out of range.
+        ValueError: If the sets differ in shape, are not uint8, or have other sides,
+            or an option is out of range.
     """
     real, fake = np.asarray(real_BxHxWxC), np.asarray(fake_BxHxWxC)
     sides = _resolutions(real, fake)
-    if normalise_by not in ("each", "real"):
-        raise ValueError(f"normalise_by must be 'each' or 'real', got {normalise_by!r}")
+    if normalize_by not in ("each", "real"):
+        raise ValueError(f"normalize_by must be 'each' or 'real', got {normalize_by!r}")
     group = min(64, projections)
     if min(descriptors_per_image, projections, batch_size) < 1 or projections % group:
         raise ValueError(
@@ -300,7 +301,7 @@ def sliced_wasserstein(
             batch=batch_size,
         )
         distance = _level_distance(
-            describe(real), describe(fake), direction_key, projections, group, normalise_by
+            describe(real), describe(fake), direction_key, projections, group, normalize_by
         )
         result[f"swd_{side}"] = 1000 * float(distance)
     return {**result, "swd": sum(result.values()) / len(result)}

@@ -122,18 +122,18 @@ class Stem(nn.Module):
 
 
 class ToImage(nn.Module):
-    """1x1 modulated convolution to colours, without demodulation."""
+    """1x1 modulated convolution to colors, without demodulation."""
 
     config: GeneratorConfig
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], w_BxW: Array) -> Float[Array, "b h w colours"]:
-        """Colours, float32."""
-        colours = self.config.image_channels
+    def __call__(self, x: Float[Array, "b h w c"], w_BxW: Array) -> Float[Array, "b h w colors"]:
+        """Colors, float32."""
+        colors = self.config.image_channels
         convolution = ModulatedConvolution(
-            colours, 1, style=self.config.synthesis.style, demodulate=False, name="convolution"
+            colors, 1, style=self.config.synthesis.style, demodulate=False, name="convolution"
         )
-        bias = self.param("bias", nn.initializers.zeros, (colours,))
+        bias = self.param("bias", nn.initializers.zeros, (colors,))
         return convolution(x, w_BxW).astype(jnp.float32) + bias[None, None, None]
 
 
@@ -189,8 +189,8 @@ class SynthesisBlock(nn.Module):
             x = last(x, w_BxKxRxW[:, -1, used])
             used += 1
         if self.is_last or synthesis.architecture == "skip":
-            colours = ToImage(config, name="to_image")(x, w_BxKxRxW[:, -1, used])
-            image = colours if image is None else image + colours
+            colors = ToImage(config, name="to_image")(x, w_BxKxRxW[:, -1, used])
+            image = colors if image is None else image + colors
         return x, image, maps, carried
 
     def _skip(self, x: Array, channels: int) -> Array:

@@ -52,7 +52,7 @@ class KMeans:
 def normalize_attended(
     x_BxFxC: Float[Array, "b f c"], integration: str, norm: str | None
 ) -> Float[Array, "b f c"]:
-    """Normalise X before integration, along channels ("layer") or elements ("instance").
+    """Normalize X before integration, along channels ("layer") or elements ("instance").
 
     What integration will set again is removed: the mean for "add", the scale for "mul".
     """
@@ -68,7 +68,7 @@ def normalize_attended(
 
 
 def assignments(probabilities_BxNxFxT: Float[Array, "b n f t"]) -> Float[Array, "b n t f"]:
-    """Share of each element in each component's centroid: attention, normalised over X (eq. 4)."""
+    """Share of each element in each component's centroid: attention, normalized over X (eq. 4)."""
     total = jnp.sum(probabilities_BxNxFxT, 2, keepdims=True) + EPSILON
     return jnp.swapaxes(probabilities_BxNxFxT / total, 2, 3)
 
@@ -293,7 +293,7 @@ class BipartiteAttention(nn.Module):
         return jnp.einsum("bntme,nm->bnte", parts, jnp.eye(self.heads))
 
     def _integrate(self, x: Array, y: Array, probabilities_BxNxFxT: Array) -> Array:
-        """Gather values and let them set the gain and bias of normalised X (eqs. 2 and 3)."""
+        """Gather values and let them set the gain and bias of normalized X (eqs. 2 and 3)."""
         width = x.shape[-1]
         values = EqualizedDense(width, name="values")(y)
         values_BxTxNxH = values.reshape(*values.shape[:2], self.heads, -1)

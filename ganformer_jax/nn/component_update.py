@@ -17,7 +17,7 @@ class ComponentUpdate(nn.Module):
     """Latent components attend to Y (the image, or each other) and pass a residual MLP.
 
     With Y the image this is the bottom-up half of duplex attention (arXiv 2103.01209, 3.1.2):
-    additive integration without normalisation, then two dense layers added to the original.
+    additive integration without normalization, then two dense layers added to the original.
     """
 
     heads: int

@@ -230,8 +230,8 @@ def upsample_convolve(
     if size == 1:
         return upsample(convolve(x_BxHxWxC, kernel_HxWxIxO), taps)
     spread = transposed_convolve(x_BxHxWxC, kernel_HxWxIxO)
-    reach, centre = len(taps) - 2, size // 2
-    before, after = (reach + 3) // 2 + centre - (size - 1), reach // 2 + centre - (size - 2)
+    reach, center = len(taps) - 2, size // 2
+    before, after = (reach + 3) // 2 + center - (size - 1), reach // 2 + center - (size - 2)
     return _filter(spread, taps, 2.0, (before, after))
 
 
@@ -247,6 +247,6 @@ def convolve_downsample(
     size = kernel_HxWxIxO.shape[0]
     if size == 1:
         return convolve(downsample(x_BxHxWxC, taps), kernel_HxWxIxO)
-    reach, centre = len(taps) - 2, size // 2
-    filtered = _filter(x_BxHxWxC, taps, 1.0, ((reach + 1) // 2 + centre, reach // 2 + centre))
+    reach, center = len(taps) - 2, size // 2
+    filtered = _filter(x_BxHxWxC, taps, 1.0, ((reach + 1) // 2 + center, reach // 2 + center))
     return strided_convolve(filtered, kernel_HxWxIxO)

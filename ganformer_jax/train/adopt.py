@@ -22,13 +22,13 @@ def write_run(
     """Writes a run whose only checkpoint, of step 0, has these weights and new optimizers.
 
     Args:
-      run: its folder, empty or absent.
-      config: the experiment that the weights fit.
-      weights: the parts of the state named in `checkpoint.WEIGHTS`.
-      source: where they come from, for messages.
+        run: Its folder, empty or absent.
+        config: The experiment that the weights fit.
+        weights: The parts of the state named in `checkpoint.WEIGHTS`.
+        source: Where they come from, for messages.
 
     Raises:
-      UserError: when weights and config do not fit, or the folder cannot be written.
+        UserError: When weights and config do not fit, or the folder cannot be written.
     """
     config = from_dict(Config, to_dict(config))  # as it will be read again
     validate_networks(config.generator, config.discriminator)

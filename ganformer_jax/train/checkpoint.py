@@ -20,9 +20,8 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import from_dict, to_dict
-from ganformer_jax.errors import UserError
+from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.train.checksums import by_path, changed, checksums
-from ganformer_jax.train.log import first_line
 from ganformer_jax.train.same_run import check_same_run
 from ganformer_jax.train.state import TrainState
 
@@ -39,9 +38,9 @@ class Checkpoints:
     """The checkpoints of one run, in `<run>/checkpoints`.
 
     Attributes:
-      run: the run's folder.
-      latest: how many of the newest to keep, besides the one with the lowest metric.
-      warn: told when a damaged checkpoint is skipped.
+        run: The run's folder.
+        latest: How many of the newest to keep, besides the one with the lowest metric.
+        warn: Told when a damaged checkpoint is skipped.
     """
 
     def __init__(
@@ -80,13 +79,13 @@ class Checkpoints:
         """Starts writing a checkpoint; the state may be donated as soon as this returns.
 
         Args:
-          step: rounds done. A step that has a checkpoint already is left as it is.
-          state: on its devices.
-          config: of the run.
-          metric: lower is better; None or NaN never counts as best.
+            step: Rounds done. A step that has a checkpoint already is left as it is.
+            state: On its devices.
+            config: Of the run.
+            metric: Lower is better; None or NaN never counts as best.
 
         Raises:
-          UserError: when this or the checkpoint before cannot be written.
+            UserError: When this or the checkpoint before cannot be written.
         """
         if step in self.steps():
             return
@@ -108,14 +107,14 @@ class Checkpoints:
         again. If none can be restored, all stay as they are.
 
         Args:
-          abstract: shapes, dtypes and shardings to restore to.
-          asked: the config to continue with.
+            abstract: Shapes, dtypes and shardings to restore to.
+            asked: The config to continue with.
 
         Returns:
-          the state, or None if there is no checkpoint.
+            The state, or None if there is no checkpoint.
 
         Raises:
-          UserError: when no checkpoint can be restored, or the run is of another config.
+            UserError: When no checkpoint can be restored, or the run is of another config.
         """
         damaged, reason = [], ""
         for step in reversed(self.steps()):
@@ -146,13 +145,13 @@ class Checkpoints:
         """Reads only the weights and averages, as host arrays, and the config they belong to.
 
         Args:
-          step: by default the newest that is not damaged.
+            step: By default the newest that is not damaged.
 
         Returns:
-          the parts of the state named in `WEIGHTS`, as nested dicts; and the config.
+            The parts of the state named in `WEIGHTS`, as nested dicts; and the config.
 
         Raises:
-          UserError: when there is no such checkpoint, or it is damaged.
+            UserError: When there is no such checkpoint, or it is damaged.
         """
         steps = self.steps()
         if not steps:
@@ -172,7 +171,7 @@ class Checkpoints:
         """Waits until everything is on disk.
 
         Raises:
-          UserError: when it cannot be written.
+            UserError: When it cannot be written.
         """
         with self._writing():
             self._manager.wait_until_finished()
@@ -189,7 +188,7 @@ class Checkpoints:
             yield
         except Exception as error:  # of many kinds: Orbax and TensorStore have their own
             raise UserError(
-                f"cannot write checkpoint to {self.run}: {first_line(error)}; "
+                f"cannot write checkpoint to {self.run}: {one_line(error)}; "
                 "the previous ones are kept"
             ) from error
 
@@ -239,7 +238,7 @@ def _reading() -> Iterator[None]:
     except _Damage:
         raise
     except Exception as error:
-        raise _Damage(first_line(error)) from error
+        raise _Damage(one_line(error)) from error
 
 
 def _intact(tree: Any, expected: Mapping[str, int]) -> Any:
@@ -253,12 +252,12 @@ def adopt_weights(state: TrainState, weights: Mapping[str, Any], source: str) ->
     """Starts from the weights of another run; optimizers and counters stay new.
 
     Args:
-      state: of the new run.
-      weights: from `Checkpoints.weights`.
-      source: the other run, for messages.
+        state: Of the new run.
+        weights: From `Checkpoints.weights`.
+        source: The other run, for messages.
 
     Raises:
-      UserError: when an array is missing, left over, or of another shape.
+        UserError: When an array is missing, left over, or of another shape.
     """
     own = {name: getattr(state, name) for name in WEIGHTS}
     mine, theirs = by_path(own), by_path({name: weights[name] for name in WEIGHTS})

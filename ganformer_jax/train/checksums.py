@@ -18,7 +18,7 @@ def checksums(tree: Any) -> dict[str, int]:
     changes with any single word, and does not depend on how the array is divided over devices.
 
     Returns:
-      dotted path of the array, mapped to its checksum.
+        Dotted path of the array, mapped to its checksum.
     """
     paths = list(by_path(tree))
     return dict(zip(paths, np.asarray(_sums(jax.tree.leaves(tree))).tolist(), strict=True))

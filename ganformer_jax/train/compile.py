@@ -27,12 +27,12 @@ def find_devices(platform: str | None = None, count: int | None = None) -> list[
     """Finds the devices to train on.
 
     Args:
-      platform: "cpu", "gpu" or "tpu"; None for what jax prefers. Takes effect only if jax has
-        not looked for devices yet.
-      count: how many; None for all of them.
+        platform: "cpu", "gpu" or "tpu"; None for what jax prefers. Takes effect only if jax has
+            not looked for devices yet.
+        count: How many; None for all of them.
 
     Raises:
-      UserError: when there is no such accelerator, or there are too few devices.
+        UserError: When there is no such accelerator, or there are too few devices.
     """
     if platform and platform != "gpu":  # which has several names in jax, and all must be there
         jax.config.update("jax_platforms", platform)
@@ -52,7 +52,7 @@ def check_training(config: Config, devices: int) -> None:
     """Refuses batches that do not divide evenly, and numbers out of their range.
 
     Raises:
-      UserError: which names the option.
+        UserError: Which names the option.
     """
     loss, options, data, length = config.loss, config.optimizer, config.data, config.train
     check_range("loss.style_mixing", loss.style_mixing, 0, 1)
@@ -107,10 +107,10 @@ class CompiledGame:
     The state is replicated and the batch divided. A call donates the state it is given.
 
     Attributes:
-      config: the experiment.
-      devices: devices of the mesh.
-      optimizers: to train with others than `make_optimizers(config)`.
-      on_compile: told, once there are programs, the seconds they were waited for.
+        config: The experiment.
+        devices: Devices of the mesh.
+        optimizers: To train with others than `make_optimizers(config)`.
+        on_compile: Told, once there are programs, the seconds they were waited for.
     """
 
     config: Config
@@ -126,7 +126,7 @@ class CompiledGame:
         self.divided = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
         self.game = Game(self.config, batch_sharding=self.divided, optimizers=self.optimizers)
         make = functools.partial(create_state, self.config, optimizers=self.optimizers)
-        # It runs once, so on a CPU optimising it takes far longer than it saves.
+        # It runs once, so on a CPU optimizing it takes far longer than it saves.
         cpu = self.devices[0].platform == "cpu"
         options = {"xla_backend_optimization_level": "0"} if cpu else None
         self._create = jax.jit(make, out_shardings=self.replicated, compiler_options=options)
@@ -174,10 +174,10 @@ class CompiledGame:
         """Plays round `number`, counted from 0, without waiting for it to end.
 
         Args:
-          state: donated: do not use it again.
-          batch: from `place`.
-          number: must equal `state.step`; it decides which regularisers take part, and is
-            asked for so that nobody has to wait for the device to tell.
+            state: Donated: do not use it again.
+            batch: From `place`.
+            number: Must equal `state.step`; it decides which regularizers take part, and is
+                asked for so that nobody has to wait for the device to tell.
         """
         if not self._programs:
             self._finish_compiling()

@@ -36,7 +36,7 @@ def nothing_but_cpu(platform: str | None) -> bool:
     """Whether jax can only run on the CPU, as far as can be told before it looks for devices.
 
     Args:
-      platform: the one the user asks for, if any.
+        platform: The one the user asks for, if any.
     """
     if platform or os.environ.get("JAX_PLATFORMS"):
         return "cpu" in (platform, os.environ.get("JAX_PLATFORMS"))

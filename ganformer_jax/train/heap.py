@@ -34,7 +34,7 @@ def keep_freed_memory() -> bool:
     their own, where large temporaries do not fit.
 
     Returns:
-      whether it took effect: only where the C library is glibc.
+        Whether it took effect: only where the C library is glibc.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -54,7 +54,7 @@ def leave_fragments() -> int:
     after `keep_freed_memory`. Takes less than a second.
 
     Returns:
-      how many fragments were taken; 0 where the C library does not offer what this needs.
+        How many fragments were taken; 0 where the C library does not offer what this needs.
     """
     libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
     if libc is None or not all(hasattr(libc, name) for name in ("mallinfo2", "malloc_trim")):

@@ -19,11 +19,11 @@ class Log:
     Lines of rounds after `start`, which a resumed run plays again, are dropped.
 
     Attributes:
-      run: the run's folder.
-      start: rounds done so far.
+        run: The run's folder.
+        start: Rounds done so far.
 
     Raises:
-      UserError: when `metrics.jsonl` holds something else.
+        UserError: When `metrics.jsonl` holds something else.
     """
 
     def __init__(self, run: pathlib.Path, start: int):
@@ -78,10 +78,10 @@ def progress(kimg: float, total: float, speed: float, values: Mapping[str, float
     """Words one line of progress.
 
     Args:
-      kimg: thousand images so far.
-      total: thousand images in all.
-      speed: images per second.
-      values: what `Game` reported, averaged since the last line.
+        kimg: Thousand images so far.
+        total: Thousand images in all.
+        speed: Images per second.
+        values: What `Game` reported, averaged since the last line.
     """
     left = duration((total - kimg) * 1000 / speed) if speed > 0 else "?"
     parts = [f"{kimg:8.1f} of {total:g} kimg", f"{speed:6.1f} img/s", f"{left:>7} left"]
@@ -105,9 +105,3 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours}h{minutes % 60:02d}m"
     return f"{minutes}m{seconds % 60:02d}s" if minutes else f"{seconds}s"
-
-
-def first_line(error: BaseException) -> str:
-    """Words an exception of another library in one line: its kind and its first sentence."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

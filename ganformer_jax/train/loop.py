@@ -47,9 +47,9 @@ class Observer:
     The untrained one's turn comes after the first step, which may fail for want of memory.
 
     Attributes:
-      every_kimg: thousand images between two calls; 0 for never.
-      observe: returns numbers to log. The first of those whose names begin with "metric/" decides
-        which checkpoint is best: less is better.
+        every_kimg: Thousand images between two calls; 0 for never.
+        observe: Returns numbers to log. The first of those whose names begin with "metric/" decides
+            which checkpoint is best: less is better.
     """
 
     every_kimg: float
@@ -69,21 +69,21 @@ def train(
     """Trains, or continues, a run until its length is reached or a signal arrives.
 
     Args:
-      config: the experiment.
-      run: folder that receives `config.json`, `metrics.jsonl`, `tensorboard` and `checkpoints`.
-        If it holds a run of the same config, that run continues, bit for bit.
-      batches: see `Batches`.
-      observers: called in order, before the checkpoint of the same round.
-      init_from: folder of another run whose weights a new run starts from.
-      after_compile: called when programs have been compiled, those of observers included.
-      say: receives lines for the user.
+        config: The experiment.
+        run: Folder that receives `config.json`, `metrics.jsonl`, `tensorboard` and `checkpoints`.
+            If it holds a run of the same config, that run continues, bit for bit.
+        batches: See `Batches`.
+        observers: Called in order, before the checkpoint of the same round.
+        init_from: Folder of another run whose weights a new run starts from.
+        after_compile: Called when programs have been compiled, those of observers included.
+        say: Receives lines for the user.
 
     Returns:
-      whether the run is complete; False after SIGINT or SIGTERM, which leave a checkpoint.
+        Whether the run is complete; False after SIGINT or SIGTERM, which leave a checkpoint.
 
     Raises:
-      UserError: on a config that makes no sense, a folder that cannot be written or holds
-        another run, and when a loss is no longer finite.
+        UserError: On a config that makes no sense, a folder that cannot be written or holds
+            another run, and when a loss is no longer finite.
     """
     validate_networks(config.generator, config.discriminator)
     devices = find_devices(config.train.platform, config.train.devices)

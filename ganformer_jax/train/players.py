@@ -38,11 +38,11 @@ class Players:
     """The networks of one experiment, on one device, a mesh or a mapped axis.
 
     Attributes:
-      config: the experiment.
-      axis_name: the mapped axis under `jax.pmap` or `shard_map` (with `check_vma=False`); the
-        batch is then one device's share, and gradients are averaged over the axis.
-      batch_sharding: how a mesh divides a batch, under `jax.jit`. Without it every device
-        would generate all of the images.
+        config: The experiment.
+        axis_name: The mapped axis under `jax.pmap` or `shard_map` (with `check_vma=False`); the
+            batch is then one device's share, and gradients are averaged over the axis.
+        batch_sharding: How a mesh divides a batch, under `jax.jit`. Without it every device
+            would generate all of the images.
     """
 
     config: Config

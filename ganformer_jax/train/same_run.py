@@ -7,8 +7,7 @@ import pathlib
 
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import differences, from_dict, to_dict
-from ganformer_jax.errors import UserError
-from ganformer_jax.train.log import first_line
+from ganformer_jax.errors import UserError, one_line
 
 # What may change between one command and the next on the same run.
 FREE = ("data.directory", "data.threads", "train.total_kimg", "train.devices", "train.platform")
@@ -31,7 +30,7 @@ def check_same_run(saved: Config, asked: Config, run: str | pathlib.Path) -> Non
     Length, devices and what is written may change; see `FREE`.
 
     Raises:
-      UserError: which lists the fields that differ.
+        UserError: Which lists the fields that differ.
     """
     changed = {n: v for n, v in differences(saved, asked).items() if n not in FREE}
     if changed:
@@ -43,7 +42,7 @@ def check_new_run(asked: Config, run: str | pathlib.Path) -> None:
     """Refuses to start in a folder without checkpoints that holds what is left of another run.
 
     Raises:
-      UserError: when it has damaged checkpoints, or the config or the numbers of another run.
+        UserError: When it has damaged checkpoints, or the config or the numbers of another run.
     """
     run, another = pathlib.Path(run), "choose another --workdir"
     damaged = sorted(path.name for path in run.glob("checkpoints/damaged-*"))
@@ -57,5 +56,5 @@ def check_new_run(asked: Config, run: str | pathlib.Path) -> None:
     try:
         saved = from_dict(Config, json.loads(path.read_text()))
     except (OSError, ValueError, UserError) as error:
-        raise UserError(f"{path} is not of such a run ({first_line(error)}): {another}") from error
+        raise UserError(f"{path} is not of such a run ({one_line(error)}): {another}") from error
     check_same_run(saved, asked, run)

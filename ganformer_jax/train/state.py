@@ -32,7 +32,7 @@ class TrainState(flax.struct.PyTreeNode):
     constants: Tree
     """The generator's fixed arrays: constant noise and position grids."""
     w_average: Float[Array, " width"]
-    """Moving average of w over images and latents, which truncation pulls towards."""
+    """Moving average of w over images and latents, which truncation pulls toward."""
     path_length_mean: Float[Array, ""]
     """Moving average of path lengths."""
     step: Int[Array, ""]
@@ -46,7 +46,7 @@ class TrainState(flax.struct.PyTreeNode):
         """Gives the variables that `Generator.apply` takes.
 
         Args:
-          average: those of the averaged generator rather than of the trained one.
+            average: Those of the averaged generator rather than of the trained one.
         """
         return {
             "params": self.ema if average else self.generator,
@@ -63,11 +63,11 @@ class Optimizers(NamedTuple):
 
 
 def make_optimizers(config: Config) -> Optimizers:
-    """Makes Adam for both networks, corrected for lazy regularisation.
+    """Makes Adam for both networks, corrected for lazy regularization.
 
-    A network regularised every k steps takes k + 1 updates in k steps, so its learning rate is
+    A network regularized every k steps takes k + 1 updates in k steps, so its learning rate is
     multiplied by c = k / (k + 1) and its decays are raised to c: Karras et al. 2020 (arXiv
-    1912.04958), appendix B. Without regularisation there is nothing to correct.
+    1912.04958), appendix B. Without regularization there is nothing to correct.
     """
     loss, options = config.loss, config.optimizer
 
@@ -87,7 +87,7 @@ def make_optimizers(config: Config) -> Optimizers:
 
 
 def _inputs(config: GeneratorConfig) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Makes a smallest latent, image and label of the right shape, for initialisation."""
+    """Makes a smallest latent, image and label of the right shape, for initialization."""
     z_1xKxD = jnp.zeros((1, config.num_latents, config.z_size))
     images = jnp.zeros((1, *config.image_size, config.image_channels))
     return z_1xKxD, images, jnp.zeros((1, config.label_size)) if config.label_size else None
@@ -104,16 +104,16 @@ def _init_discriminator(
 def create_state(
     config: Config, key: Key[Array, ""], optimizers: Optimizers | None = None
 ) -> TrainState:
-    """Initialises networks, optimizers and averages.
+    """Initializes networks, optimizers and averages.
 
     Args:
-      config: the experiment.
-      key: decides the weights and, through the state, every later draw.
-      optimizers: to train with something other than `make_optimizers(config)`.
+        config: The experiment.
+        key: Decides the weights and, through the state, every later draw.
+        optimizers: To train with something other than `make_optimizers(config)`.
 
     Returns:
-      a state no two leaves of which share memory, so that it can be donated. Call this under
-      `jax.jit`, which is much faster and places the state where `out_shardings` says.
+        A state no two leaves of which share memory, so that it can be donated. Call this under
+        `jax.jit`, which is much faster and places the state where `out_shardings` says.
     """
     optimizers = optimizers or make_optimizers(config)
     generator_key, discriminator_key, state_key = jax.random.split(key, 3)

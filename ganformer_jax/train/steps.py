@@ -1,9 +1,9 @@
 """The adversarial game: what one training step does to the state, as pure functions.
 
-A round is: now and then the generator's path lengths are regularised, and the discriminator's
+A round is: now and then the generator's path lengths are regularized, and the discriminator's
 gradients at real images; then the generator plays, the discriminator plays, and the generator's
-average follows. Each of these takes `(state, batch)` and returns `(state, info)`. A regulariser
-is an update of its own, every so many rounds and that much stronger (lazy regularisation, Karras
+average follows. Each of these takes `(state, batch)` and returns `(state, info)`. A regularizer
+is an update of its own, every so many rounds and that much stronger (lazy regularization, Karras
 et al. 2020, arXiv 1912.04958, appendix B); it comes first so that it can be a program of its own
 and the rest of the round another.
 
@@ -41,8 +41,8 @@ class Game(Players):
     """The steps of one experiment.
 
     Attributes:
-      optimizers: by default those of `make_optimizers(config)`; the state must come from the
-        same ones.
+        optimizers: By default those of `make_optimizers(config)`; the state must come from the
+            same ones.
     """
 
     optimizers: Optimizers | None = None
@@ -50,7 +50,7 @@ class Game(Players):
     def train_step(
         self, state: TrainState, batch: Batch, *, path_length: bool = False, r1: bool = False
     ) -> tuple[TrainState, Info]:
-        """Plays one whole round: the regularisers that take part in it, then the game."""
+        """Plays one whole round: the regularizers that take part in it, then the game."""
         info: Info = {}
         for takes_part, step in ((path_length, self.path_length_step), (r1, self.r1_step)):
             if takes_part:

@@ -1,4 +1,4 @@
-"""What the latent components attend to, in colours: segmentation, overlay, heat maps."""
+"""What the latent components attend to, in colors: segmentation, overlay, heat maps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ganformer_jax.visualize.images import as_rgb, image_grid
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
-# Okabe and Ito's colours, then Paul Tol's "muted" ones: told apart with any colour vision.
+# Okabe and Ito's colors, then Paul Tol's "muted" ones: told apart with any color vision.
 _PALETTE = (
     "#E69F00 #56B4E9 #009E73 #F0E442 #0072B2 #D55E00 #CC79A7 "
     "#882255 #88CCEE #117733 #DDCC77 #332288 #CC6677 #44AA99 #AA4499 #999933"
@@ -23,12 +23,12 @@ _HEADING = 22  # pixels above a figure's columns
 
 
 def component_palette(components: int) -> UInt8[np.ndarray, "components 3"]:
-    """One RGB colour for each latent component; beyond 16, by golden-ratio steps in hue."""
-    colours = [tuple(bytes.fromhex(colour[1:])) for colour in _PALETTE[:components]]
-    for i in range(len(colours), components):
+    """One RGB color for each latent component; beyond 16, by golden-ratio steps in hue."""
+    colors = [tuple(bytes.fromhex(color[1:])) for color in _PALETTE[:components]]
+    for i in range(len(colors), components):
         hue, value = i * 0.618034 % 1, (0.95, 0.7, 0.5)[i % 3]
-        colours.append(tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.75, value)))
-    return np.array(colours, np.uint8)
+        colors.append(tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.75, value)))
+    return np.array(colors, np.uint8)
 
 
 def reduce_attention(
@@ -38,12 +38,12 @@ def reduce_attention(
     """Averages attention over its heads and its last layers, the finest ones.
 
     Args:
-      stacked_BxKxLxNxHxW: attention of each pixel to each latent component, layers from coarse
-        to fine, all brought to one resolution.
-      last_layers: how many layers to average; all of them by default.
+        stacked_BxKxLxNxHxW: Attention of each pixel to each latent component, layers from coarse
+            to fine, all brought to one resolution.
+        last_layers: How many layers to average; all of them by default.
 
     Raises:
-      ValueError: if the array is not of rank 6, or has fewer layers.
+        ValueError: If the array is not of rank 6, or has fewer layers.
     """
     stacked = np.asarray(stacked_BxKxLxNxHxW, np.float32)
     if stacked.ndim != 6:
@@ -78,10 +78,10 @@ def _resize(maps_KxHxW: np.ndarray, size: tuple[int, int], smooth: bool) -> np.n
 def attention_segmentation(
     attention_KxHxW: Float[np.ndarray, "components height width"], *, hard: bool = False
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Colours each pixel by the latent components it attends to.
+    """Colors each pixel by the latent components it attends to.
 
     So do the figures of the GANformer paper (arXiv 2103.01209). Soft, the palette is mixed by
-    the attention, each component's map stretched in contrast; hard, each pixel takes the colour
+    the attention, each component's map stretched in contrast; hard, each pixel takes the color
     of its strongest stretched component.
     """
     weights = _stretch(np.asarray(attention_KxHxW, np.float32)) ** 2 + 1e-3
@@ -100,25 +100,25 @@ def attention_overlay(
     hard: bool = False,
     smooth: bool = False,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Lays the coloured components over the image in grey, so that hues are the components' own.
+    """Lays the colored components over the image in gray, so that hues are the components' own.
 
     Args:
-      image_HxWxC: uint8, one or three channels.
-      attention_KxHxW: attention to each component, at any resolution.
-      strength: share of the colours, 0 to 1; the rest is the image.
-      hard: one colour a pixel instead of a mixture.
-      smooth: resizes the attention bilinearly instead of pixel by pixel.
+        image_HxWxC: Uint8, one or three channels.
+        attention_KxHxW: Attention to each component, at any resolution.
+        strength: Share of the colors, 0 to 1; the rest is the image.
+        hard: One color a pixel instead of a mixture.
+        smooth: Resizes the attention bilinearly instead of pixel by pixel.
     """
     image = as_rgb(np.asarray(image_HxWxC)[None])[0]
     maps = _resize(attention_KxHxW, image.shape[:2], smooth)
-    colours = attention_segmentation(maps, hard=hard)
-    grey = image @ np.array([[0.299], [0.587], [0.114]])  # luma of ITU-R BT.601
-    return np.round((1 - strength) * grey + strength * colours).astype(np.uint8)
+    colors = attention_segmentation(maps, hard=hard)
+    gray = image @ np.array([[0.299], [0.587], [0.114]])  # luma of ITU-R BT.601
+    return np.round((1 - strength) * gray + strength * colors).astype(np.uint8)
 
 
-def _heat_map(stretched_HxW: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Ramps from black over the component's colour to white."""
-    stops = np.stack([np.zeros(3), colour.astype(np.float32), np.full(3, 255.0)])
+def _heat_map(stretched_HxW: np.ndarray, color: np.ndarray) -> np.ndarray:
+    """Ramps from black over the component's color to white."""
+    stops = np.stack([np.zeros(3), color.astype(np.float32), np.full(3, 255.0)])
     channels = [np.interp(stretched_HxW, (0, 0.7, 1), stops[:, c]) for c in range(3)]
     return np.stack(channels, axis=-1).astype(np.uint8)
 
@@ -129,8 +129,8 @@ def headings(texts: list[str], cell: int, padding: int) -> np.ndarray:
     draw = ImageDraw.Draw(strip)
     font = ImageFont.load_default(size=14)
     for i, text in enumerate(texts):
-        centre = padding + i * (cell + padding) + cell / 2
-        draw.text((centre, _HEADING - 4), text, fill="black", font=font, anchor="ms")
+        center = padding + i * (cell + padding) + cell / 2
+        draw.text((center, _HEADING - 4), text, fill="black", font=font, anchor="ms")
     return np.asarray(strip)
 
 
@@ -148,14 +148,14 @@ def attention_grid(
     not how much more than another.
 
     Args:
-      images_BxHxWxC: uint8 images, one or three channels.
-      attention_BxKxHxW: what `reduce_attention` returns, at any resolution of the same shape.
-      cell: width of each picture in pixels, at least; images keep whole pixels.
-      padding: pixels between cells.
-      smooth: enlarges the attention bilinearly instead of pixel by pixel.
+        images_BxHxWxC: Uint8 images, one or three channels.
+        attention_BxKxHxW: What `reduce_attention` returns, at any resolution of the same shape.
+        cell: Width of each picture in pixels, at least; images keep whole pixels.
+        padding: Pixels between cells.
+        smooth: Enlarges the attention bilinearly instead of pixel by pixel.
 
     Raises:
-      ValueError: if images and attention differ in number or shape, or images are not uint8.
+        ValueError: If images and attention differ in number or shape, or images are not uint8.
     """
     images = as_rgb(images_BxHxWxC)
     count, height, width, _ = images.shape

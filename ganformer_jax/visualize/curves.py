@@ -14,7 +14,7 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.visualize.images import save_png
 
 _QUALITY = "quality, lower is better"
-_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
+_COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
 
 
 def _read_records(path: Path) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ def _panels(keys: set[str]) -> list[tuple[str, list[str]]]:
     metrics = {key for key in keys if key.startswith("metric/")}
     panels = [
         ("adversarial loss", adversarial),
-        ("regulariser", keys - adversarial - metrics),
+        ("regularizer", keys - adversarial - metrics),
         (_QUALITY, metrics),
     ]
     return [(title, sorted(members)) for title, members in panels if members]
@@ -71,7 +71,7 @@ def _panels(keys: set[str]) -> list[tuple[str, list[str]]]:
 def _draw_panel(axes: Any, title: str, curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
-    axes.set_prop_cycle(color=_COLOURS)
+    axes.set_prop_cycle(color=_COLORS)
     for key, (kimg, values) in curves.items():
         _draw_curve(axes, key.partition("/")[2], kimg, values)
     if title == _QUALITY and all((values > 0).all() for _, values in curves.values()):
@@ -87,18 +87,18 @@ def _draw_panel(axes: Any, title: str, curves: dict[str, tuple[np.ndarray, np.nd
 
 
 def training_curve(metrics_jsonl: str | os.PathLike[str], png_path: str | os.PathLike[str]) -> None:
-    """Plots a run against kimg: adversarial losses, regularisers, quality on a log scale.
+    """Plots a run against kimg: adversarial losses, regularizers, quality on a log scale.
 
     Args:
-      metrics_jsonl: JSON lines with "kimg", thousands of real images shown so far, and any of
-        "loss/generator", "loss/discriminator", other "loss/..." (R1, path length) and
-        "metric/..." (lower is better, such as "metric/swd"). Values that are not finite are
-        left out.
-      png_path: written whole or not at all.
+        metrics_jsonl: JSON lines with "kimg", thousands of real images shown so far, and any of
+            "loss/generator", "loss/discriminator", other "loss/..." (R1, path length) and
+            "metric/..." (lower is better, such as "metric/swd"). Values that are not finite are
+            left out.
+        png_path: Written whole or not at all.
 
     Raises:
-      UserError: if the records cannot be read, hold nothing to plot, or the picture cannot be
-        written.
+        UserError: If the records cannot be read, hold nothing to plot, or the picture cannot be
+            written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -30,7 +30,7 @@ def as_rgb(
     """Repeats a single channel three times, and lays what has an opacity on white.
 
     Raises:
-      ValueError: unless images are uint8 with 1, 3 or 4 channels.
+        ValueError: Unless images are uint8 with 1, 3 or 4 channels.
     """
     images = np.asarray(images_BxHxWxC)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
@@ -54,14 +54,14 @@ def image_grid(
     """Lays images out row by row.
 
     Args:
-      images_BxHxWxC: uint8, one or three channels.
-      columns: images in a row; by default as many as make the grid about square.
-      padding: pixels between images and around them.
-      scale: enlarges each image so many times, pixel by pixel.
-      background: grey level of the padding and of places left over.
+        images_BxHxWxC: Uint8, one or three channels.
+        columns: Images in a row; by default as many as make the grid about square.
+        padding: Pixels between images and around them.
+        scale: Enlarges each image so many times, pixel by pixel.
+        background: Gray level of the padding and of places left over.
 
     Raises:
-      ValueError: if there are no images, or they are not uint8 of such a shape.
+        ValueError: If there are no images, or they are not uint8 of such a shape.
     """
     images = as_rgb(images_BxHxWxC).repeat(scale, axis=1).repeat(scale, axis=2)
     count, height, width, _ = images.shape
@@ -82,7 +82,7 @@ def save_png(path: str | os.PathLike[str], image: UInt8[np.ndarray, "height widt
     """Writes a PNG whole or not at all, making the folders above it where needed.
 
     Raises:
-      UserError: if the file cannot be written.
+        UserError: If the file cannot be written.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""Segmentations side by side, one colour a segment."""
+"""Segmentations side by side, one color a segment."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def segments_grid(
     """Draws one row an image: the image, then each of its segmentations under its name.
 
     Args:
-      images_BxHxWxC: uint8 images, one or three channels.
-      segments: by name, the segment of each pixel, from 0 up; colours say nothing across columns.
-      cell: width of each picture in pixels, at least; pixels stay whole.
-      padding: pixels between cells.
+        images_BxHxWxC: Uint8 images, one or three channels.
+        segments: By name, the segment of each pixel, from 0 up; colors say nothing across columns.
+        cell: Width of each picture in pixels, at least; pixels stay whole.
+        padding: Pixels between cells.
 
     Raises:
-      ValueError: if a segmentation has another shape than the images.
+        ValueError: If a segmentation has another shape than the images.
     """
     images = as_rgb(images_BxHxWxC)
     palette = component_palette(1 + max(int(found.max()) for found in segments.values()))

@@ -27,11 +27,11 @@ class ZipSource(Source):
     """Pictures in a zip archive, ordered by name.
 
     Args:
-        path: of the archive.
-        under: take only what is below this folder of the archive, such as "images/".
+        path: Of the archive.
+        under: Take only what is below this folder of the archive, such as "images/".
 
     Raises:
-        UserError: if it is no zip archive, or damaged.
+        UserError: If it is no zip archive, or damaged.
     """
 
     def __init__(self, path: str | os.PathLike[str], under: str = ""):
@@ -87,7 +87,7 @@ class TarSource(Source):
     """Pictures in a tar archive, plain or compressed, in the archive's order.
 
     Raises:
-        UserError: if it is no tar archive, or damaged before its first member.
+        UserError: If it is no tar archive, or damaged before its first member.
     """
 
     def __init__(self, path: str | os.PathLike[str]):

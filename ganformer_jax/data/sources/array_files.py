@@ -50,7 +50,7 @@ def open_array_file(path: Path) -> ArrayFile:
     """Opens a file by its ending.
 
     Raises:
-        UserError: if it cannot be read, or has another ending.
+        UserError: If it cannot be read, or has another ending.
     """
     if not path.is_file():
         raise UserError(f"there is no file {path}")
@@ -73,7 +73,7 @@ def load_npy(path: Path) -> np.ndarray:
     """Maps a .npy file of numbers into memory.
 
     Raises:
-        UserError: if it is damaged, empty, or holds Python objects.
+        UserError: If it is damaged, empty, or holds Python objects.
     """
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -44,11 +44,11 @@ class ArraySource(Source):
     beside it: whole numbers, words or one-hot rows.
 
     Args:
-        path: of the .npy, .npz, .h5 or .hdf5 file.
-        array: name of the array; needed only where several look like pictures.
+        path: Of the .npy, .npz, .h5 or .hdf5 file.
+        array: Name of the array; needed only where several look like pictures.
 
     Raises:
-        UserError: if the file cannot be read, or it is not clear which array is meant.
+        UserError: If the file cannot be read, or it is not clear which array is meant.
     """
 
     def __init__(self, path: str | os.PathLike[str], array: str | None = None):
@@ -72,7 +72,7 @@ class ArraySource(Source):
         """Pixels as they are stored, of any dtype, [H, W] or [H, W, C].
 
         Raises:
-            Unreadable: if they are damaged, or of more than MAX_BYTES.
+            Unreadable: If they are damaged, or of more than MAX_BYTES.
         """
         if math.prod(self._shape[1:]) * self._dtype.itemsize > MAX_BYTES:
             raise Unreadable("too large")

@@ -21,10 +21,10 @@ class LmdbSource(Source):
     The names are the keys in stored order: as text where they are printable, else hexadecimal.
 
     Args:
-        path: a folder with data.mdb in it, or the file itself.
+        path: A folder with data.mdb in it, or the file itself.
 
     Raises:
-        UserError: if lmdb is not installed, or the database is absent, empty or damaged.
+        UserError: If lmdb is not installed, or the database is absent, empty or damaged.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -53,7 +53,7 @@ class LmdbSource(Source):
         """The encoded picture as it is stored.
 
         Raises:
-            Unreadable: if it cannot be had, or is larger than MAX_BYTES.
+            Unreadable: If it cannot be had, or is larger than MAX_BYTES.
         """
         try:
             with self._environment.begin(buffers=True) as transaction:

@@ -18,7 +18,7 @@ class FolderSource(Source):
     """Pictures in a folder, ordered by path. Links that lead out of it are not followed.
 
     Raises:
-        UserError: if there is no such folder, or it cannot be listed.
+        UserError: If there is no such folder, or it cannot be listed.
     """
 
     def __init__(self, path: str | os.PathLike[str]):

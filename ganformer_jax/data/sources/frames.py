@@ -30,10 +30,10 @@ class Frames:
     """Where the records of a file are.
 
     Attributes:
-        path: of the file.
-        offsets: int64 [records], where the data of each begins.
-        lengths: int64 [records], bytes of data.
-        damage: why the records end before the file does; None if they do not.
+        path: Of the file.
+        offsets: Int64 [records], where the data of each begins.
+        lengths: Int64 [records], bytes of data.
+        damage: Why the records end before the file does; None if they do not.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Frames:
         """The data of a record; its checksum is compared if google_crc32c is installed.
 
         Raises:
-            Unreadable: if the file is gone or damaged, or the record larger than MAX_BYTES.
+            Unreadable: If the file is gone or damaged, or the record larger than MAX_BYTES.
         """
         length = int(self.lengths[index])
         if length > MAX_BYTES:
@@ -73,7 +73,7 @@ def index_frames(path: str | os.PathLike[str]) -> Frames:
     The walk ends at the first damaged length, since nothing behind it can be found.
 
     Raises:
-        OSError: if the file cannot be opened.
+        OSError: If the file cannot be opened.
     """
     offsets: list[int] = []
     lengths: list[int] = []

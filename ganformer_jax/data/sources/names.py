@@ -14,7 +14,7 @@ def refusal(name: str) -> str | None:
     """Says why an entry of this name is not looked into; None if it is.
 
     Args:
-        name: path below the root, as the archive or the file system gives it.
+        name: Path below the root, as the archive or the file system gives it.
     """
     path = pathlib.PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or path.parts[:1] and path.parts[0].endswith(":"):

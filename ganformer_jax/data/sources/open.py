@@ -33,15 +33,15 @@ def open_source(
     """Opens pictures, whatever they are stored in.
 
     Args:
-        where: a folder, an archive, an array file, an LMDB database, StyleGAN TFRecords, a
+        where: A folder, an archive, an array file, an LMDB database, StyleGAN TFRecords, a
             dataset prepared by TFDS, or the name of one ("mnist", or "tfds:mnist" where there is a
             folder of that name).
-        array: which array of an npz or HDF5 file holds the pictures.
-        split: of a TFDS dataset.
-        data_dir: where TFDS datasets are, if not where TFDS keeps them.
+        array: Which array of an npz or HDF5 file holds the pictures.
+        split: Of a TFDS dataset.
+        data_dir: Where TFDS datasets are, if not where TFDS keeps them.
 
     Raises:
-        UserError: if there is no such thing, or it cannot be read.
+        UserError: If there is no such thing, or it cannot be read.
     """
     path = pathlib.Path(where)
     if where.startswith(TFDS_PREFIX):

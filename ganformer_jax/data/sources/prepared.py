@@ -29,14 +29,14 @@ class TfdsSource(Source):
     """The `image` feature of one split, stored as ArrayRecord or TFRecord.
 
     Args:
-        dataset: a folder with dataset_info.json; or the name of a dataset, perhaps with its
+        dataset: A folder with dataset_info.json; or the name of a dataset, perhaps with its
             configuration, such as mnist or imagenet_resized/32x32. A name that TFDS knows but has
             not prepared is prepared, where that works without TensorFlow.
-        data_dir: folder of prepared datasets; TFDS's own by default.
-        split: as TFDS names it, slices such as train[:90%] included.
+        data_dir: Folder of prepared datasets; TFDS's own by default.
+        split: As TFDS names it, slices such as train[:90%] included.
 
     Raises:
-        UserError: if the dataset or split is absent or empty, or has no pictures.
+        UserError: If the dataset or split is absent or empty, or has no pictures.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class TfdsSource(Source):
         """The encoded picture; pixels where `image` is a Tensor.
 
         Raises:
-            Unreadable: if the record is damaged, or the picture larger than MAX_BYTES.
+            Unreadable: If the record is damaged, or the picture larger than MAX_BYTES.
         """
         found = self._decode("image", index)
         if isinstance(found, bytes):
@@ -145,7 +145,7 @@ class _FramedRecords:
 def _open_records(
     builder: Any, split: str, instructions: Sequence[Any]
 ) -> tuple[Any, list[tuple[str, str]]]:
-    """The serialised examples by index, and what is missing."""
+    """The serialized examples by index, and what is missing."""
     stored_as = builder.info.file_format
     if stored_as == tfds.core.FileFormat.ARRAY_RECORD:
         raw = tfds.decode.DeserializeMethod.RAW_BYTES

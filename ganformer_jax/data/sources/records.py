@@ -43,11 +43,11 @@ class TfrecordSource(Source):
     has row j * shards + k of the labels, which lie beside the records in *-rxx.labels.
 
     Args:
-        path: a folder with files such as cats-r08.tfrecords or cats-r08.tfrecords1of5, or one
+        path: A folder with files such as cats-r08.tfrecords or cats-r08.tfrecords1of5, or one
             such file.
 
     Raises:
-        UserError: if there are none, or several datasets, or nothing in them can be read.
+        UserError: If there are none, or several datasets, or nothing in them can be read.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -77,7 +77,7 @@ class TfrecordSource(Source):
         """Pixels, uint8 [H, W, C].
 
         Raises:
-            Unreadable: if the record is damaged or of another shape.
+            Unreadable: If the record is damaged or of another shape.
         """
         features = parse_example(self._record(index))
         shape = tuple(features.get("shape", ()))
@@ -146,10 +146,10 @@ class TfrecordSource(Source):
 
 
 def parse_example(record: bytes) -> dict[str, list[Any]]:
-    """The features of a serialised tf.train.Example: lists of bytes, floats or whole numbers.
+    """The features of a serialized tf.train.Example: lists of bytes, floats or whole numbers.
 
     Raises:
-        Unreadable: if it is none.
+        Unreadable: If it is none.
     """
     from google.protobuf.message import DecodeError
     from tensorflow_datasets.proto import tf_example_pb2

@@ -20,7 +20,7 @@ def import_format(module: str, wanted_for: str) -> Any:
     """Imports a package that only some formats need.
 
     Raises:
-        UserError: if it is not installed.
+        UserError: If it is not installed.
     """
     try:
         return importlib.import_module(module)
@@ -46,8 +46,8 @@ def nothing_in(source: Source, reasons: Iterable[str] = ()) -> UserError:
     """What to say of a source without one picture.
 
     Args:
-        source: which has none.
-        reasons: why those that might have been pictures are not.
+        source: Which has none.
+        reasons: Why those that might have been pictures are not.
     """
     skipped = collections.Counter(reason for _, reason in source.skipped)
     found = [*sorted(set(reasons)), *(f"{n} of: {reason}" for reason, n in skipped.most_common())]
@@ -70,10 +70,10 @@ def labels_from(
     A row of zeros and the number -1 mean that there is no class.
 
     Args:
-        values: the array.
-        count: of entries.
-        origin: for the report.
-        names: of the classes; used if there are enough, all different. Otherwise class i is
+        values: The array.
+        count: Of entries.
+        origin: For the report.
+        names: Of the classes; used if there are enough, all different. Otherwise class i is
             called str(i).
 
     Returns:

@@ -25,10 +25,10 @@ class Labels:
     """Classes that come with a source.
 
     Attributes:
-        names: of the classes; class i is called names[i].
-        classes: int [entries], the class of every entry, -1 where it has none.
-        origin: where they were found, for the report.
-        unused: rows of a table of labels that name no entry.
+        names: Of the classes; class i is called names[i].
+        classes: Int [entries], the class of every entry, -1 where it has none.
+        origin: Where they were found, for the report.
+        unused: Rows of a table of labels that name no entry.
     """
 
     names: tuple[str, ...]
@@ -41,14 +41,14 @@ class Source(abc.ABC):
     """Entries that may be pictures, by number. Threads may read at once.
 
     Attributes:
-        description: for people, such as "folder /data/photos".
-        names: unique names of the entries, in an order that only the source's contents decide; in
+        description: For people, such as "folder /data/photos".
+        names: Unique names of the entries, in an order that only the source's contents decide; in
             folders and archives the path below the root, with forward slashes.
         skipped: (name, reason) of what is in the source but known to be no picture.
-        sequential: reading in order is much faster than any other way.
-        labels: classes that the source itself stores for its entries; None if it has none.
-        complaint: why what looks like its classes cannot be used; None if nothing is wrong.
-        places: files and folders that it is read from.
+        sequential: Reading in order is much faster than any other way.
+        labels: Classes that the source itself stores for its entries; None if it has none.
+        complaint: Why what looks like its classes cannot be used; None if nothing is wrong.
+        places: Files and folders that it is read from.
     """
 
     description: str
@@ -67,11 +67,11 @@ class Source(abc.ABC):
         """One entry.
 
         Returns:
-            an encoded picture of at most MAX_BYTES; or pixels, [H, W] or [H, W, C], of any dtype.
+            An encoded picture of at most MAX_BYTES; or pixels, [H, W] or [H, W, C], of any dtype.
 
         Raises:
-            Unreadable: if it is damaged, forbidden, or larger: it is left out, and counted.
-            UserError: if the source itself is in trouble, such as a disk that is gone.
+            Unreadable: If it is damaged, forbidden, or larger: it is left out, and counted.
+            UserError: If the source itself is in trouble, such as a disk that is gone.
         """
 
     @abc.abstractmethod

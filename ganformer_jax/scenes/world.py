@@ -1,10 +1,10 @@
 """Random scenes of simple solids on a ground plane: what is where, before any pixel is drawn.
 
 The scenes follow CLEVR (Johnson et al., arXiv 1612.06890): two to six objects, each a cube, a
-sphere or a cylinder, in two sizes, two materials and eight colours, standing on the ground
+sphere or a cylinder, in two sizes, two materials and eight colors, standing on the ground
 without touching, seen by a slightly jittered camera under a slightly jittered lamp. A scene is a
 pytree of small arrays padded to ``MAX_OBJECTS``, so sampling can be jitted and vmapped;
-``ganformer_jax.data.rendering`` turns it into pixels.
+``ganformer_jax.scenes.rendering`` turns it into pixels.
 
 World coordinates are right-handed with ``z`` up and the ground at ``z = 0``; the unit is
 arbitrary (a large sphere has radius 0.68).
@@ -20,10 +20,10 @@ from jaxtyping import Array, Bool, Float, Int, Key
 SHAPES = ("cube", "sphere", "cylinder")
 SIZES = ("small", "large")
 MATERIALS = ("rubber", "metal")
-COLOURS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
+COLORS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
 
-# sRGB values of CLEVR's eight colours, 0..255.
-COLOUR_VALUES = (
+# sRGB values of CLEVR's eight colors, 0..255.
+COLOR_VALUES = (
     (87, 87, 87),
     (173, 35, 35),
     (42, 75, 215),
@@ -63,22 +63,22 @@ class Scene(NamedTuple):
     """One scene, padded to ``MAX_OBJECTS`` objects; the present ones come first.
 
     Attributes:
-        present: which slots hold an object.
-        shape: class ids into ``SHAPES``.
-        size: class ids into ``SIZES``.
-        material: class ids into ``MATERIALS``.
-        colour: class ids into ``COLOURS``.
-        position: centres of the objects in world units; they rest on the ground.
-        rotation: radians about the vertical axis, in [0, pi/2).
-        camera_position: where the camera is; it looks at ``CAMERA_TARGET``.
-        lamp_position: centre of the key light.
+        present: Which slots hold an object.
+        shape: Class ids into ``SHAPES``.
+        size: Class ids into ``SIZES``.
+        material: Class ids into ``MATERIALS``.
+        color: Class ids into ``COLORS``.
+        position: Centers of the objects in world units; they rest on the ground.
+        rotation: Radians about the vertical axis, in [0, pi/2).
+        camera_position: Where the camera is; it looks at ``CAMERA_TARGET``.
+        lamp_position: Center of the key light.
     """
 
     present: Bool[Array, "*batch objects"]
     shape: Int[Array, "*batch objects"]
     size: Int[Array, "*batch objects"]
     material: Int[Array, "*batch objects"]
-    colour: Int[Array, "*batch objects"]
+    color: Int[Array, "*batch objects"]
     position: Float[Array, "*batch objects 3"]
     rotation: Float[Array, "*batch objects"]
     camera_position: Float[Array, "*batch 3"]
@@ -114,7 +114,7 @@ def sample_scene(key: Key[Array, ""]) -> Scene:
     height = radius_of(size) * jnp.where(shape == SHAPES.index("cube"), CUBE_HALF_SIDE, 1.0)
     position_Nx3 = jnp.concatenate([ground_AxNx2[chosen], height[:, None]], axis=1)
 
-    material_key, colour_key = jax.random.split(keys[6])
+    material_key, color_key = jax.random.split(keys[6])
     placed = placed_AxN[chosen] & present
     order = jnp.argsort(~placed, stable=True)
     return Scene(
@@ -122,7 +122,7 @@ def sample_scene(key: Key[Array, ""]) -> Scene:
         shape=shape[order],
         size=size[order],
         material=jax.random.randint(material_key, slots, 0, len(MATERIALS)),
-        colour=jax.random.randint(colour_key, slots, 0, len(COLOURS)),
+        color=jax.random.randint(color_key, slots, 0, len(COLORS)),
         position=position_Nx3[order],
         rotation=jax.random.uniform(keys[7], slots, maxval=jnp.pi / 2),
         camera_position=camera_position,
@@ -150,7 +150,7 @@ def project(
     """Projects world points to (column, row, depth).
 
     Columns and rows are in pixels of a ``resolution`` x ``resolution`` image, from the top left
-    corner (the centre of the first pixel is at 0.5, 0.5); depth is the distance along the
+    corner (the center of the first pixel is at 0.5, 0.5); depth is the distance along the
     viewing axis in world units.
     """
     frame_Nx3 = _project_to_frame(points_Nx3, camera_position)
@@ -167,7 +167,7 @@ def _project_to_frame(points_Nx3: Array, camera_position: Array) -> Array:
 
 
 def _sample_camera(key: Array) -> Array:
-    """A camera position [3] near the standard one; its azimuth is centred on -y."""
+    """A camera position [3] near the standard one; its azimuth is centered on -y."""
     azimuth, elevation = jax.random.uniform(key, (2,), minval=-CAMERA_JITTER, maxval=CAMERA_JITTER)
     elevation = CAMERA_ELEVATION + elevation
     direction = jnp.stack(
@@ -186,7 +186,7 @@ def _place_objects(
     """Finds room for the objects one after the other.
 
     Returns:
-        ground positions [N, 2], and [N] whether each object found a place (absent ones do).
+        Ground positions [N, 2], and [N] whether each object found a place (absent ones do).
     """
     angle_key, distance_key = jax.random.split(key)
     grid = (MAX_OBJECTS, PROPOSALS)
@@ -194,8 +194,8 @@ def _place_objects(
     distance_NxK = LAYOUT_RADIUS * jnp.sqrt(jax.random.uniform(distance_key, grid))
     ground_NxKx2 = jnp.stack([jnp.cos(angle_NxK), jnp.sin(angle_NxK)], -1) * distance_NxK[..., None]
     radius_NxK = jnp.broadcast_to(radius_N[:, None], grid)
-    centres = jnp.concatenate([ground_NxKx2, radius_NxK[..., None]], axis=-1).reshape(-1, 3)
-    frame_NxKx3 = _project_to_frame(centres, camera_position).reshape(*grid, 3)
+    centers = jnp.concatenate([ground_NxKx2, radius_NxK[..., None]], axis=-1).reshape(-1, 3)
+    frame_NxKx3 = _project_to_frame(centers, camera_position).reshape(*grid, 3)
     apparent_NxK = radius_NxK / (frame_NxKx3[..., 2] * HALF_WIDTH)
     inside_NxK = jnp.all(jnp.abs(frame_NxKx3[..., :2]) + 1.25 * apparent_NxK[..., None] < FRAME, -1)
 
@@ -204,7 +204,7 @@ def _place_objects(
         ground_Nx2, frame_Nx3, used_N = taken
         apart_KxN = _distance(ground_NxKx2[slot], ground_Nx2)
         clear_KxN = apart_KxN > FOOTPRINT * (radius_N[slot] + radius_N[None]) + GAP
-        # An object's centre stays outside the larger one's outline, so each is mostly visible.
+        # An object's center stays outside the larger one's outline, so each is mostly visible.
         apparent_N = radius_N / (jnp.maximum(frame_Nx3[:, 2], 1.0) * HALF_WIDTH)
         seen_KxN = _distance(frame_NxKx3[slot, :, :2], frame_Nx3[:, :2]) > 1.2 * jnp.maximum(
             apparent_NxK[slot][:, None], apparent_N[None]

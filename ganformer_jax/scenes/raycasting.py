@@ -3,10 +3,10 @@
 Every solid is the intersection of a box and a quadric (a cube is a box in a sphere that contains
 it, a sphere a sphere in its own box, a cylinder an endless cylinder cut by a box), so one formula
 meets them all. Light comes from a lamp, from a fill light, and from a room whose light the
-objects block near their feet; metal mirrors the scene once. Colours are linear.
+objects block near their feet; metal mirrors the scene once. Colors are linear.
 
 Vectors put their coordinate first, [3, P], and numbers keep an axis for it, [1, P]: XLA then
-vectorises over the P pixels.
+vectorizes over the P pixels.
 """
 
 from typing import NamedTuple
@@ -30,14 +30,14 @@ OFFSET = 2e-3  # secondary rays start this far from the surface
 class Solids(NamedTuple):
     """The objects of one scene as the ray caster wants them; the leading axis is the object."""
 
-    centre: Array  # [N, 3]
+    center: Array  # [N, 3]
     cosine: Array  # [N] of the rotation about the vertical axis
     sine: Array  # [N]
     half: Array  # [N, 3] half extents of the box; negative where there is no object
     quadric_radius: Array  # [N]
     quadric_height: Array  # [N] 1 for a sphere, 0 for an endless vertical cylinder
-    # What shading needs [N, 13]: centre (3), cosine, sine, half extent, bevel, whether it is a cube
-    # and a sphere, linear colour (3), whether it is metal.
+    # What shading needs [N, 13]: center (3), cosine, sine, half extent, bevel, whether it is a cube
+    # and a sphere, linear color (3), whether it is metal.
     surface: Array
 
 
@@ -47,14 +47,14 @@ def radiance(
     """Follows rays through a scene.
 
     Args:
-        solids: the N objects.
-        origin: where the rays start [3, P].
-        direction: unit vectors [3, P].
-        lamp: the point of the lamp that each ray's surface looks at [3, P].
-        bounces: how often metal mirrors the scene; then it mirrors the empty room.
+        solids: The N objects.
+        origin: Where the rays start [3, P].
+        direction: Unit vectors [3, P].
+        lamp: The point of the lamp that each ray's surface looks at [3, P].
+        bounces: How often metal mirrors the scene; then it mirrors the empty room.
 
     Returns:
-        linear light [3, P] that arrives along the rays, and bool [N, P], which object each meets.
+        Linear light [3, P] that arrives along the rays, and bool [N, P], which object each meets.
     """
     near_NxP, far_NxP = _intersect(solids, origin, direction)
     distance_NxP = jnp.where((near_NxP < far_NxP) & (near_NxP > 0), near_NxP, FAR)
@@ -65,18 +65,18 @@ def radiance(
     hit_NxP = (distance_NxP == nearest) & is_object
     distance = jnp.minimum(nearest, ground)
     point = origin + direction * jnp.minimum(distance, HORIZON)
-    normal, colour, is_metal = _surface(solids, point, hit_NxP, is_object)
+    normal, color, is_metal = _surface(solids, point, hit_NxP, is_object)
 
     start = point + OFFSET * normal
     light = _diffuse(solids, start, normal, lamp, hit_NxP)
-    matte = colour * light["diffuse"]
+    matte = color * light["diffuse"]
     mirrored = normalize(direction - 2 * _dot(direction, normal) * normal)
     if bounces:
         reflected, _ = radiance(solids, start, mirrored, lamp, bounces - 1)
     else:
         reflected = _room(mirrored)
     fresnel = (1 - jnp.clip(-_dot(direction, normal), 0.0, 1.0)) ** 5
-    tint = colour + (1 - colour) * fresnel
+    tint = color + (1 - color) * fresnel
     glint = jnp.maximum(_dot(mirrored, normalize(lamp - start)), 0.0)
     metal = 0.14 * matte + 1.15 * tint * reflected + 1.4 * light["lamp"] * glint**64
     sheen = 0.05 * light["lamp"] * glint**16 + 0.03 * fresnel
@@ -88,7 +88,7 @@ def radiance(
 def _intersect(solids: Solids, origin: Array, direction: Array) -> tuple[Array, Array]:
     """Distances [N, P] where each ray enters and leaves each solid; enters later if it misses."""
     cosine, sine = solids.cosine[:, None], solids.sine[:, None]
-    x, y, z = (origin[axis : axis + 1] - solids.centre[:, axis, None] for axis in range(3))
+    x, y, z = (origin[axis : axis + 1] - solids.center[:, axis, None] for axis in range(3))
     across, deep, along = direction[:1], direction[1:2], direction[2:]
     local = (cosine * x + sine * y, cosine * y - sine * x, z)
     heading = (
@@ -114,7 +114,7 @@ def _intersect(solids: Solids, origin: Array, direction: Array) -> tuple[Array, 
 
 
 def _surface(solids: Solids, point, hit_NxP, is_object) -> tuple[Array, Array, Array]:
-    """Normal [3, P], linear colour [3, P] and whether it is metal [1, P] where the rays arrived."""
+    """Normal [3, P], linear color [3, P] and whether it is metal [1, P] where the rays arrived."""
     table = jnp.einsum("nk,np->kp", solids.surface, hit_NxP.astype(jnp.float32))
     cosine, sine, half, bevel, cube, sphere = table[3:9]
     x, y, z = (point[axis] - table[axis] for axis in range(3))
@@ -130,8 +130,8 @@ def _surface(solids: Solids, point, hit_NxP, is_object) -> tuple[Array, Array, A
     local = jnp.stack([cosine * nx - sine * ny, sine * nx + cosine * ny, nz])
     upward = jnp.array([0.0, 0.0, 1.0])[:, None]
     normal = jnp.where(is_object, normalize(local), upward)
-    colour = jnp.where(is_object, table[9:12], jnp.array(GROUND_ALBEDO)[:, None])
-    return normal, colour, table[12:] > 0.5
+    color = jnp.where(is_object, table[9:12], jnp.array(GROUND_ALBEDO)[:, None])
+    return normal, color, table[12:] > 0.5
 
 
 # Light
@@ -157,7 +157,7 @@ def _room_visibility(solids: Solids, point, normal, hit_NxP) -> tuple[Array, Arr
 
     Each object blocks the cosine-weighted solid angle of a ball of its size, as if alone.
     """
-    across = tuple(solids.centre[:, axis, None] - point[axis : axis + 1] for axis in range(3))
+    across = tuple(solids.center[:, axis, None] - point[axis : axis + 1] for axis in range(3))
     cosine = sum(across[axis] * normal[axis : axis + 1] for axis in range(3))
     radius = jnp.maximum(solids.half[:, :1], 0.0)
     square = jnp.maximum(sum(part**2 for part in across), radius**2)

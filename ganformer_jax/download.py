@@ -26,11 +26,11 @@ def fetch(url: str, folder: pathlib.Path) -> pathlib.Path:
     """Downloads a file, showing progress.
 
     Args:
-      url: http or https; redirections to other schemes are refused.
-      folder: where it goes, under the last part of the URL's path.
+        url: Http or https; redirections to other schemes are refused.
+        folder: Where it goes, under the last part of the URL's path.
 
     Raises:
-      UserError: when it cannot be had whole.
+        UserError: When it cannot be had whole.
     """
     try:
         name = pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name or "download"

@@ -2,8 +2,8 @@
 
 It labels generated images, whose objects nobody knows. Objects are found as B. Cheng et al.,
 "Panoptic-DeepLab", CVPR 2020 (arXiv 1911.10194) find them: each pixel says whether it belongs to an
-object and how far away that object's centre is, a map says where centres are, and pixels join the
-centre they point to. The network is a U-Net (O. Ronneberger et al., arXiv 1505.04597).
+object and how far away that object's center is, a map says where centers are, and pixels join the
+center they point to. The network is a U-Net (O. Ronneberger et al., arXiv 1505.04597).
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import optax
 import scipy.ndimage
 from tqdm import tqdm
 
-from ganformer_jax.data.scenes import MAX_OBJECTS
-from ganformer_jax.evaluate.scene_truth import KINDS, Truth, describe
+from ganformer_jax.scenes.truth import KINDS, Truth, describe
+from ganformer_jax.scenes.world import MAX_OBJECTS
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, UInt8
 
 WIDTH = 16  # channels at full resolution, doubled with every halving
-SPREAD = 0.04  # of a centre on the map of centres, in image widths
-LEAST_CENTRE = 0.25  # height of what counts as a centre
+SPREAD = 0.04  # of a center on the map of centers, in image widths
+LEAST_CENTER = 0.25  # height of what counts as a center
 STEPS, BATCH, LEARNING_RATE = 1200, 32, 4e-3
 
 
@@ -38,16 +38,16 @@ class Seen(NamedTuple):
 
     foreground: Float[Array, "batch height width"]
     """Logit of belonging to an object."""
-    centres: Float[Array, "batch height width"]
-    """1 at the centre of an object, less around it."""
+    centers: Float[Array, "batch height width"]
+    """1 at the center of an object, less around it."""
     offsets: Float[Array, "batch height width 2"]
-    """Rows and columns to the centre of its object, in image widths."""
+    """Rows and columns to the center of its object, in image widths."""
     classes: tuple[Float[Array, "batch height width classes"], ...]
     """Logits of its object's class, for each of `KINDS`."""
 
 
 class _Convolutions(nn.Module):
-    """Two convolutions, normalised over groups of channels."""
+    """Two convolutions, normalized over groups of channels."""
 
     features: int
 
@@ -79,7 +79,7 @@ class SceneReader(nn.Module):
         for level in reversed(range(3)):
             x = jnp.repeat(jnp.repeat(x, 2, 1), 2, 2)
             x = _Convolutions(WIDTH << level)(jnp.concatenate([x, kept[level]], -1))
-        # Normalisation hides what the colours are, so the image itself is looked at again.
+        # Normalization hides what the colors are, so the image itself is looked at again.
         x = nn.gelu(nn.Conv(4 * WIDTH, (1, 1))(jnp.concatenate([x, image], -1)))
         sizes = [1, 1, 2, *map(len, KINDS.values())]
         parts = jnp.split(nn.Conv(sum(sizes), (1, 1))(x), np.cumsum(sizes)[:-1], -1)
@@ -114,9 +114,9 @@ def train_reader(truth: Truth, *, steps: int = STEPS, seed: int = 0) -> TrainedR
     """Trains a network on scenes, with Adam and a learning rate that falls to nothing.
 
     Args:
-      truth: real scenes.
-      steps: updates, of 32 images each.
-      seed: of the weights and of the order of the images.
+        truth: Real scenes.
+        steps: Updates, of 32 images each.
+        seed: Of the weights and of the order of the images.
     """
     network = SceneReader()
     params = jax.jit(network.init)(jax.random.key(seed), truth.images[:1])
@@ -145,16 +145,16 @@ def _update(network: SceneReader, optimizer: Any, params: Any, state: Any, batch
 
 
 def reading_loss(seen: Any, truth: Truth) -> Float[Array, ""]:
-    """Cross-entropy of foreground and classes, squares of centres, distances of offsets."""
+    """Cross-entropy of foreground and classes, squares of centers, distances of offsets."""
     masks, classes = jnp.asarray(truth.masks, jnp.int32), jnp.asarray(truth.classes)
-    centres, offsets = targets(masks)
+    centers, offsets = targets(masks)
     inside = (masks > 0).astype(jnp.float32)
 
     def mean_inside(values_BxHxW: jax.Array) -> jax.Array:
         return (values_BxHxW * inside).sum() / jnp.maximum(inside.sum(), 1)
 
     loss = 10 * optax.sigmoid_binary_cross_entropy(seen.foreground, inside).mean()
-    loss += 100 * jnp.square(seen.centres - centres).mean()
+    loss += 100 * jnp.square(seen.centers - centers).mean()
     loss += 20 * mean_inside(jnp.abs(seen.offsets - offsets).sum(-1))
     for kind, logits in enumerate(seen.classes):
         flat = jnp.maximum(masks - 1, 0).reshape(len(masks), -1)
@@ -167,7 +167,7 @@ def reading_loss(seen: Any, truth: Truth) -> Float[Array, ""]:
 def targets(
     masks_BxHxW: Int[Array, "batch height width"],
 ) -> tuple[Float[Array, "batch height width"], Float[Array, "batch height width 2"]]:
-    """The map of centres and each pixel's offset to its object's, of true masks."""
+    """The map of centers and each pixel's offset to its object's, of true masks."""
     height, width = masks_BxHxW.shape[1:]
     numbers = jnp.arange(1, MAX_OBJECTS + 1).reshape(1, -1, 1, 1)
     own_BxOxHxW = (masks_BxHxW[:, None] == numbers).astype(jnp.float32)
@@ -175,24 +175,24 @@ def targets(
     rows, columns = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
     places_HxWx2 = jnp.stack([rows, columns], -1) / width
     sums = jnp.einsum("bohw,hwc->boc", own_BxOxHxW, places_HxWx2, precision="highest")
-    centre_BxOx2 = sums / jnp.maximum(area_BxO, 1)[..., None]
-    away = centre_BxOx2[:, :, None, None] - places_HxWx2[None, None]
+    center_BxOx2 = sums / jnp.maximum(area_BxO, 1)[..., None]
+    away = center_BxOx2[:, :, None, None] - places_HxWx2[None, None]
     heights = jnp.exp(-jnp.square(away).sum(-1) / (2 * SPREAD**2))
-    centres = (heights * (area_BxO > 0)[:, :, None, None]).max(1)
-    return centres, (away * own_BxOxHxW[..., None]).sum(1)
+    centers = (heights * (area_BxO > 0)[:, :, None, None]).max(1)
+    return centers, (away * own_BxOxHxW[..., None]).sum(1)
 
 
 def group_pixels(
     foreground_HxW: Float[np.ndarray, "height width"],
-    centres_HxW: Float[np.ndarray, "height width"],
+    centers_HxW: Float[np.ndarray, "height width"],
     offsets_HxWx2: Float[np.ndarray, "height width 2"],
 ) -> Int[np.ndarray, "height width"]:
-    """Numbers objects from 1: pixels of the foreground join the centre nearest to their guess."""
-    width = centres_HxW.shape[1]
+    """Numbers objects from 1: pixels of the foreground join the center nearest to their guess."""
+    width = centers_HxW.shape[1]
     around = max(3, int(2 * SPREAD * width) | 1)
-    highest = scipy.ndimage.maximum_filter(centres_HxW, around)
-    peaks = np.argwhere((centres_HxW == highest) & (centres_HxW > LEAST_CENTRE))
-    objects = np.zeros(centres_HxW.shape, np.int32)
+    highest = scipy.ndimage.maximum_filter(centers_HxW, around)
+    peaks = np.argwhere((centers_HxW == highest) & (centers_HxW > LEAST_CENTER))
+    objects = np.zeros(centers_HxW.shape, np.int32)
     inside = foreground_HxW > 0
     if not len(peaks):
         objects[inside] = 1

@@ -10,11 +10,11 @@ import zipfile
 
 from tqdm import tqdm
 
-from ganformer_jax.cli.download import CHUNK, fetch, is_url
 from ganformer_jax.data.sources.archives import ZipSource
 from ganformer_jax.data.sources.databases import LmdbSource
 from ganformer_jax.data.sources.records import TfrecordSource
 from ganformer_jax.data.sources.source import Source
+from ganformer_jax.download import CHUNK, fetch, is_url
 from ganformer_jax.errors import UserError
 
 
@@ -23,16 +23,16 @@ class Entry:
     """One dataset. Facts from the published code (github.com/dorarad/gansformer, prepare_data.py).
 
     Attributes:
-        title: for people.
-        file: name of the file to have.
-        url: where it is; followed if it is http and nobody has to click anything.
-        direct: whether a program may download it.
-        md5: checksum of the file; None where none was published.
-        gigabytes: size of the download.
-        images: how many there should be.
-        ratio: height / width the published code cuts to before it pads to a square.
-        under: folder of the archive that holds the pictures.
-        database: path of an LMDB inside a zip, which must be taken out to be read.
+        title: For people.
+        file: Name of the file to have.
+        url: Where it is; followed if it is http and nobody has to click anything.
+        direct: Whether a program may download it.
+        md5: Checksum of the file; None where none was published.
+        gigabytes: Size of the download.
+        images: How many there should be.
+        ratio: Height / width the published code cuts to before it pads to a square.
+        under: Folder of the archive that holds the pictures.
+        database: Path of an LMDB inside a zip, which must be taken out to be read.
     """
 
     title: str
@@ -47,7 +47,7 @@ class Entry:
     database: str | None = None
 
 
-CATALOGUE = {
+CATALOG = {
     "clevr": Entry(
         "CLEVR 1.0",
         "CLEVR_v1.0.zip",
@@ -93,17 +93,17 @@ CATALOGUE = {
 }
 
 
-def open_catalogued(name: str, downloads: pathlib.Path) -> Source:
-    """Opens a dataset of the catalogue, downloading it where that is possible.
+def open_catalogd(name: str, downloads: pathlib.Path) -> Source:
+    """Opens a dataset of the catalog, downloading it where that is possible.
 
     Args:
-        name: a key of `CATALOGUE`.
-        downloads: folder of downloaded files.
+        name: A key of `CATALOG`.
+        downloads: Folder of downloaded files.
 
     Raises:
-        UserError: if the file is not there and cannot be had: what to place where.
+        UserError: If the file is not there and cannot be had: what to place where.
     """
-    entry = CATALOGUE[name]
+    entry = CATALOG[name]
     path = downloads / entry.file
     if not path.is_file():
         _download(entry, downloads)

@@ -21,10 +21,11 @@ from absl import logging
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ganformer_jax.data.rendering import Batch, render_batch
-from ganformer_jax.data.scenes import COLOURS, HELD_OUT_START, MATERIALS, SHAPES, SIZES
 from ganformer_jax.errors import UserError
+from ganformer_jax.scenes.rendering import Batch, render_batch
+from ganformer_jax.scenes.world import COLORS, HELD_OUT_START, MATERIALS, SHAPES, SIZES
 
+STORED_COLOR = "colour"  # as the datasets that exist have it
 CHUNK_PIXELS = 2**16  # pixels rendered at once: large enough to fill the cores, small in memory
 MIN_RESOLUTION = 32
 _WRITER_FAILED = "Failed to finalize writing"
@@ -35,10 +36,10 @@ class ScenesConfig(tfds.core.BuilderConfig):
     """What distinguishes one prepared set of scenes from another; it also names the folder.
 
     Attributes:
-        resolution: height and width of the images in pixels, at least 32.
-        count: scenes in the ``train`` split, at least 1.
-        held_out: scenes in the ``test`` split, at least 1.
-        seed: of the world; scene i of a seed is the same in every set and at every resolution.
+        resolution: Height and width of the images in pixels, at least 32.
+        count: Scenes in the ``train`` split, at least 1.
+        held_out: Scenes in the ``test`` split, at least 1.
+        seed: Of the world; scene i of a seed is the same in every set and at every resolution.
     """
 
     name: str = ""
@@ -60,8 +61,8 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     - ``mask``: uint8 [resolution, resolution, 1], stored as PNG: 0 for the ground, i + 1 for the
       pixels of object i;
     - ``objects``: a dictionary of arrays over the scene's N objects: ``shape``, ``size``,
-      ``material`` and ``colour`` (int64 [N], class ids), ``position`` (float32 [N, 3], world
-      units), ``pixel_position`` (float32 [N, 3]: column, row and depth of the centre) and
+      ``material`` and ``color`` (int64 [N], class ids), ``position`` (float32 [N, 3], world
+      units), ``pixel_position`` (float32 [N, 3]: column, row and depth of the center) and
       ``rotation`` (float32 [N], radians about the vertical);
     - ``index``: int64, the scene's index, which with the seed determines it.
     """
@@ -74,7 +75,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         resolution = self._config.resolution
-        names = {"shape": SHAPES, "size": SIZES, "material": MATERIALS, "colour": COLOURS}
+        names = {"shape": SHAPES, "size": SIZES, "material": MATERIALS, STORED_COLOR: COLORS}
         objects: dict[str, Any] = {
             name: tfds.features.Sequence(tfds.features.ClassLabel(names=classes))
             for name, classes in names.items()
@@ -134,17 +135,17 @@ def prepare_scenes(
     Several processes may ask for the same scenes at once.
 
     Args:
-        data_dir: folder for prepared datasets; made if absent.
-        resolution: height and width in pixels, at least 32.
-        count: scenes in the ``train`` split, at least 1.
-        held_out: scenes in the ``test`` split, at least 1.
-        seed: of the world, 0 <= seed < 2**31.
+        data_dir: Folder for prepared datasets; made if absent.
+        resolution: Height and width in pixels, at least 32.
+        count: Scenes in the ``train`` split, at least 1.
+        held_out: Scenes in the ``test`` split, at least 1.
+        seed: Of the world, 0 <= seed < 2**31.
 
     Returns:
-        the builder, ready for ``as_data_source``; its folder is ``builder.data_path``.
+        The builder, ready for ``as_data_source``; its folder is ``builder.data_path``.
 
     Raises:
-        UserError: if an argument is out of range, or the folder cannot be written or filled.
+        UserError: If an argument is out of range, or the folder cannot be written or filled.
     """
     _check_arguments(resolution, count, held_out, seed)
     config = ScenesConfig(resolution=resolution, count=count, held_out=held_out, seed=seed)
@@ -228,7 +229,7 @@ def _example(batch: Batch, row: int, index: int) -> dict[str, Any]:
         "shape": scene.shape,
         "size": scene.size,
         "material": scene.material,
-        "colour": scene.colour,
+        STORED_COLOR: scene.color,
         "position": scene.position,
         "pixel_position": batch.pixel_positions,
         "rotation": scene.rotation,
@@ -243,7 +244,7 @@ def _example(batch: Batch, row: int, index: int) -> dict[str, Any]:
 
 
 def _encode_png(pixels: np.ndarray) -> bytes:
-    """PNG of uint8 pixels, [H, W, 3] in colour or [H, W] in gray."""
+    """PNG of uint8 pixels, [H, W, 3] in color or [H, W] in gray."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", compress_level=3)
     return buffer.getvalue()

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ganformer_jax.data.labelling import find_labels
+from ganformer_jax.data.labeling import find_labels
 from ganformer_jax.data.sources.source import Labels, Source
 from ganformer_jax.errors import UserError
 

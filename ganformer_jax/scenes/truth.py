@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ganformer_jax.data.scenes import COLOURS, MATERIALS, MAX_OBJECTS, SHAPES, SIZES
 from ganformer_jax.errors import UserError
+from ganformer_jax.scenes.world import COLORS, MATERIALS, MAX_OBJECTS, SHAPES, SIZES
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, UInt8
 
     from ganformer_jax.data.batches import DatasetSource
 
-KINDS = {"shape": SHAPES, "size": SIZES, "material": MATERIALS, "colour": COLOURS}
+KINDS = {"shape": SHAPES, "size": SIZES, "material": MATERIALS, "color": COLORS}
 """What objects are classed by, and the classes."""
 ATTRIBUTES = (
     "objects",
@@ -41,7 +41,7 @@ def read_truth(source: DatasetSource, count: int) -> Truth:
     """Reads the first so many scenes.
 
     Raises:
-      UserError: if the dataset is not one of scenes, or has fewer.
+        UserError: If the dataset is not one of scenes, or has fewer.
     """
     if "mask" not in source.features or "objects" not in source.features:
         raise UserError(f"{source.name} has no masks of objects; only scenes have")
@@ -51,7 +51,7 @@ def read_truth(source: DatasetSource, count: int) -> Truth:
     classes = np.zeros((count, MAX_OBJECTS, len(KINDS)), np.int32)
     for row, record in enumerate(records):
         for column, kind in enumerate(KINDS):
-            values = record["objects"][kind]
+            values = record["objects"]["colour" if kind == "color" else kind]
             classes[row, : len(values), column] = values
     return Truth(
         np.stack([record["image"] for record in records]),
@@ -66,8 +66,8 @@ def describe(
     """`ATTRIBUTES` of one image, from what can be seen in it.
 
     Args:
-      objects_HxW: the object of each pixel, from 1 up; 0 for the background.
-      classes_OxK: classes of object i in row i - 1.
+        objects_HxW: The object of each pixel, from 1 up; 0 for the background.
+        classes_OxK: Classes of object i in row i - 1.
     """
     seen = np.unique(objects_HxW[objects_HxW > 0])
     counts = [

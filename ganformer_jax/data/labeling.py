@@ -24,15 +24,15 @@ def find_labels(source: Source, choice: str) -> Labels | None:
     """Finds the class of every entry.
 
     Args:
-        source: where the pictures are.
+        source: Where the pictures are.
         choice: "auto" for what the source stores or its dataset.json says, else none; "none";
             "folders" for the names of the folders that pictures lie in; or a .json or .csv file.
 
     Returns:
-        labels, -1 for entries without one; None if there are no classes.
+        Labels, -1 for entries without one; None if there are no classes.
 
     Raises:
-        UserError: if the choice makes no sense, or the file cannot be read or names no picture.
+        UserError: If the choice makes no sense, or the file cannot be read or names no picture.
     """
     if choice == "none":
         return None

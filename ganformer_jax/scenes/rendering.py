@@ -1,7 +1,7 @@
 """Draws scenes by ray casting: pure JAX, jitted and vmapped, at any resolution.
 
 Several rays a pixel smooth the edges; each looks at another point of the lamp, which softens the
-shadows. ``ganformer_jax.data.raycasting`` follows the rays.
+shadows. ``ganformer_jax.scenes.raycasting`` follows the rays.
 """
 
 import functools
@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from ganformer_jax.data.raycasting import Solids, normalize, radiance
-from ganformer_jax.data.scenes import (
-    COLOUR_VALUES,
+from ganformer_jax.scenes.raycasting import Solids, normalize, radiance
+from ganformer_jax.scenes.world import (
+    COLOR_VALUES,
     CUBE_HALF_SIDE,
     HALF_WIDTH,
     MATERIALS,
@@ -37,10 +37,10 @@ class Batch(NamedTuple):
     """Rendered scenes.
 
     Attributes:
-        images: sRGB.
-        masks: instance ids, 0 for the ground and i + 1 for the object in slot i.
-        scenes: the objects' attributes, padded to ``MAX_OBJECTS``.
-        pixel_positions: (column, row, depth) of the objects' centres; pixels and world units.
+        images: SRGB.
+        masks: Instance ids, 0 for the ground and i + 1 for the object in slot i.
+        scenes: The objects' attributes, padded to ``MAX_OBJECTS``.
+        pixel_positions: (column, row, depth) of the objects' centers; pixels and world units.
     """
 
     images: UInt8[Array, "B H W 3"]
@@ -56,16 +56,16 @@ def render(
     """Draws one scene.
 
     Args:
-        scene: one scene, without a batch axis.
-        resolution: height and width in pixels; 32 or more looks good.
-        samples: rays a pixel, a square number.
+        scene: One scene, without a batch axis.
+        resolution: Height and width in pixels; 32 or more looks good.
+        samples: Rays a pixel, a square number.
 
     Returns:
-        the sRGB image, float32 in [0, 1], and the int32 instance mask: 0 for the ground and i + 1
+        The sRGB image, float32 in [0, 1], and the int32 instance mask: 0 for the ground and i + 1
         for the object in slot i, by the majority of the pixel's rays.
 
     Raises:
-        ValueError: if ``samples`` is not a positive square number.
+        ValueError: If ``samples`` is not a positive square number.
     """
     side = round(samples**0.5)
     if side < 1 or side**2 != samples:
@@ -115,12 +115,12 @@ def _solids(scene: Scene) -> Solids:
     half = radius * jnp.where(cube, CUBE_HALF_SIDE, 1.0)
     half = jnp.where(scene.present, half, -1.0)
     cosine, sine = jnp.cos(scene.rotation), jnp.sin(scene.rotation)
-    colour = _decode_srgb(jnp.array(COLOUR_VALUES, jnp.float32) / 255)[scene.colour]
+    color = _decode_srgb(jnp.array(COLOR_VALUES, jnp.float32) / 255)[scene.color]
     metal = (scene.material == MATERIALS.index("metal")).astype(jnp.float32)
-    columns = [scene.position.T, cosine, sine, half, radius * BEVEL, cube, sphere, colour.T, metal]
+    columns = [scene.position.T, cosine, sine, half, radius * BEVEL, cube, sphere, color.T, metal]
     surface = jnp.concatenate([jnp.atleast_2d(column).astype(jnp.float32) for column in columns])
     return Solids(
-        centre=scene.position,
+        center=scene.position,
         cosine=cosine,
         sine=sine,
         half=jnp.broadcast_to(half[:, None], (*half.shape, 3)),
@@ -134,7 +134,7 @@ def _sample_offsets(side: int) -> np.ndarray:
     """For each of side**2 rays of a pixel: its place in the pixel and on the lamp [S, 4].
 
     The first two numbers are in [0, 1); the others lie in the unit disc, and are paired with the
-    places so that neighbouring rays see distant parts of the lamp.
+    places so that neighboring rays see distant parts of the lamp.
     """
     count = side**2
     grid = (np.stack(np.divmod(np.arange(count), side), -1) + 0.5) / side
@@ -148,7 +148,7 @@ def _sample_offsets(side: int) -> np.ndarray:
 def _pixel_twist(rows_P: Array, columns_P: Array) -> Array:
     """Cosine and sine [2, P] of each pixel's turn of the lamp's pattern, so shadows do not band.
 
-    Interleaved gradient noise (Jimenez, SIGGRAPH 2014): neighbouring pixels differ the most.
+    Interleaved gradient noise (Jimenez, SIGGRAPH 2014): neighboring pixels differ the most.
     """
     inner = jnp.mod(0.06711056 * columns_P + 0.00583715 * rows_P, 1.0)
     angle = 2 * jnp.pi * jnp.mod(52.9829189 * inner, 1.0)

@@ -1,0 +1,93 @@
+"""Files that are written whole or not at all, and folders that one process uses at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+
+from ganformer_jax.errors import UserError, os_reason
+
+TEMPORARY = ".writing"
+"""Suffix of a file that is not whole yet; such a file may be deleted when no process writes it."""
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Yield a temporary path beside `path`, which takes its name when the block ends well.
+
+    The folders above are made where needed. The file is on the disk, after a power cut too, when
+    it has its name; if the block raises, nothing of it stays.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    path = pathlib.Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
+        os.close(handle)
+        temporary = pathlib.Path(name)
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp lets only the owner read
+        sync(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {os_reason(error)}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: str | os.PathLike[str], contents: bytes | str) -> None:
+    """Write a file whole or not at all; text as UTF-8.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    data = contents.encode("utf-8", "replace") if isinstance(contents, str) else contents
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def sync(path: str | os.PathLike[str]) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def exclusive_lock(folder: pathlib.Path, purpose: str) -> Iterator[None]:
+    """Lock a folder against other processes; the lock ends with the process.
+
+    Args:
+        folder: An existing folder.
+        purpose: What this process does with it, for the message: "preparing".
+
+    Raises:
+        UserError: If another process holds the lock, or the file system has no locks.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"another process is {purpose} {folder}: wait until it ends") from error
+        except OSError as error:
+            raise UserError(f"cannot lock {folder}: {os_reason(error)}") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""The built-in dataset: rendered scenes of simple solids, with masks and attributes."""
