@@ -151,6 +151,18 @@ class GeneratorConfig:
         return height * resolution // longer, width * resolution // longer
 
     @property
+    def resolutions(self) -> list[int]:
+        """Resolutions of the blocks, longer sides of their grids: 4, 8, up to that of the image."""
+        first = max(self.base_grid)
+        return [first << i for i in range((self.resolution // first).bit_length())]
+
+    @property
+    def attended_resolutions(self) -> list[int]:
+        """Resolutions with attention layers; none without components."""
+        smallest, largest = self.attention_resolutions
+        return [r for r in self.resolutions if self.components and smallest <= r <= largest]
+
+    @property
     def num_latents(self) -> int:
         """Latents in z and w: the components and the global one, last."""
         return self.components + 1

@@ -67,7 +67,7 @@ def run(arguments: Sequence[str], program: str) -> None:
     seeds = range(options.seed, options.seed + options.count)
     paths = [folder / f"{seed:06d}.png" for seed in seeds]
     figures = [folder / "grid.png"]
-    attended = options.attention_rows > 0 and _attends(config)
+    attended = options.attention_rows > 0 and bool(config.attended_resolutions)
     figures += [folder / "attention.png"] if attended else []
     _refuse_overwriting([*paths, *figures], options.overwrite)
 
@@ -90,13 +90,6 @@ def _check(options: Options) -> None:
         raise UserError("--count and --batch-size must be 1 or more")
     if options.seed < 0 or options.seed + options.count > 2**32:
         raise UserError("seeds must be from 0 up, below 2^32")
-
-
-def _attends(config: GeneratorConfig) -> bool:
-    from ganformer_jax.models.synthesis import resolutions
-
-    smallest, largest = config.attention_resolutions
-    return config.components > 0 and any(smallest <= r <= largest for r in resolutions(config))
 
 
 def _labels(options: Options, config: GeneratorConfig) -> list[int] | None:

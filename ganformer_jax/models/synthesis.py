@@ -35,15 +35,9 @@ def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
     return int(min(channel_base // resolution, channel_max))
 
 
-def resolutions(config: GeneratorConfig) -> list[int]:
-    """Resolutions of the blocks, longer sides of their grids: 4, 8, up to that of the image."""
-    first = max(config.base_grid)
-    return [first << i for i in range((config.resolution // first).bit_length())]
-
-
 def num_layers(config: GeneratorConfig) -> int:
     """Latents a synthesis network reads per component: one a convolution, stem and RGB layer."""
-    blocks = len(resolutions(config))
+    blocks = len(config.resolutions)
     stem = config.synthesis.stem != "constant"
     return 2 * blocks - 1 + stem + config.synthesis.last_convolution + 1
 
@@ -79,8 +73,7 @@ class SynthesisLayer(nn.Module):
             name="convolution",
         )(x, w_BxKxW[:, -1])
         maps = None
-        smallest, largest = config.attention_resolutions
-        if config.components and smallest <= self.resolution <= largest:
+        if self.resolution in config.attended_resolutions:
             components = carried.components_BxTxW
             components = w_BxKxW[:, :-1] if components is None else components
             x, maps, carried = AttentionLayer(config, name="attention")(
@@ -220,7 +213,7 @@ class SynthesisNetwork(nn.Module):
         image, maps, carried, layer = None, [], Carried(), 0
         x = Stem(config, name="stem")(w_BxKxLxW[:, -1, 0], call).astype(config.dtype)
         layer += synthesis.stem != "constant"
-        for resolution in resolutions(config):
+        for resolution in config.resolutions:
             block = SynthesisBlock(config, resolution, name=f"block_{resolution}")
             used = block.num_layers
             # An RGB layer reads the latent that the next block starts with.

@@ -6,7 +6,7 @@ import math
 
 from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig
 from ganformer_jax.errors import UserError
-from ganformer_jax.models.synthesis import channels_at, resolutions
+from ganformer_jax.models.synthesis import channels_at
 
 
 def check_range(
@@ -115,8 +115,7 @@ def _check_filter(name: str, taps: tuple[int, ...]) -> None:
 def _attended_widths(config: GeneratorConfig) -> dict[str, int]:
     """Widths that the heads share out: of every layer that attends, by where it is."""
     synthesis, mapping = config.synthesis, config.mapping
-    smallest, largest = config.attention_resolutions
-    grids = [r for r in resolutions(config) if smallest <= r <= largest]
+    grids = config.attended_resolutions
     base, most = synthesis.channel_base, synthesis.channel_max
     widths = {f"channels at {_shape(config.grid_at(r))}": channels_at(r, base, most) for r in grids}
     if grids and (config.components_attend_components or config.components_attend_image):
