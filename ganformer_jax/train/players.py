@@ -62,10 +62,12 @@ class Players:
         shape = (count, self.config.generator.num_latents, self.config.generator.z_size)
 
         def draw(name: str) -> Any:
+            z_BxKxD = self._normal(keys[name], shape)
             return generator.apply(
                 self._variables(params, state),
-                self._normal(keys[name], shape),
+                z_BxKxD,
                 labels,
+                component_mask_BxK=self._component_mask(params, state, keys, len(z_BxKxD)),
                 train=True,
                 rngs=self._rngs(keys),
                 method="map",
@@ -95,11 +97,20 @@ class Players:
             self._variables(params, state),
             w_BxKxLxW,
             noise="random",
+            component_mask_BxK=self._component_mask(params, state, keys, len(w_BxKxLxW)),
             train=True,
             rngs=self._rngs(keys),
             method="synthesize",
         )
         return self._split(images_BxHxWxC)
+
+    def _component_mask(
+        self, params: Tree, state: TrainState, keys: dict[str, Key[Array, ""]], count: int
+    ) -> Any:
+        """Draws the components that attention sees, the same for each call with these keys."""
+        return Generator(self.config.generator).apply(
+            self._variables(params, state), count, rngs=self._rngs(keys), method="component_mask"
+        )
 
     def _discriminate(
         self,
