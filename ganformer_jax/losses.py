@@ -1,6 +1,6 @@
 """Adversarial losses and regularization of a GAN, as pure functions of logits or of callables.
 
-Losses are per image and in float32; average them yourself. Logits are high for real images.
+Losses are per image, in float32 and not averaged. Logits are high for real images.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import jax.numpy as jnp
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
-    Images = Float[Array, "batch height width channels"]
-    Latents = Float[Array, "batch latents layers width"]
-    Logits = Float[Array, "batch 1"]
-    PerImage = Float[Array, " batch"]
+    Images = Float[Array, "b h w c"]
+    Latents = Float[Array, "b k l d"]
+    Logits = Float[Array, "b 1"]
+    PerImage = Float[Array, " b"]
 
 
 def _require(array: Any, name: str, rank: int) -> None:
-    """Refuses what would broadcast or differentiate into nonsense.
+    """Check rank and dtype, as others broadcast or differentiate into nonsense.
 
     Raises:
-        ValueError: When the rank is another one.
-        TypeError: When the dtype is not floating point.
+        ValueError: Another rank.
+        TypeError: A dtype that is not floating point.
     """
     if jnp.ndim(array) != rank:
         raise ValueError(f"{name} must have rank {rank}, not shape {jnp.shape(array)}")
@@ -48,17 +48,17 @@ def _pair(real_Bx1: Logits, fake_Bx1: Logits) -> tuple[PerImage, PerImage]:
 
 
 def non_saturating_generator(fake_Bx1: Logits) -> PerImage:
-    """-log sigmoid(D(fake)): Goodfellow et al. 2014 (arXiv 1406.2661), section 3."""
+    """Return -log sigmoid(D(fake)): Goodfellow et al. 2014 (arXiv 1406.2661), section 3."""
     return jax.nn.softplus(-_logits(fake_Bx1))
 
 
 def logistic_generator(fake_Bx1: Logits) -> PerImage:
-    """log(1 - sigmoid(D(fake))), which saturates: arXiv 1406.2661, eq. 1."""
+    """Return log(1 - sigmoid(D(fake))), which saturates: arXiv 1406.2661, eq. 1."""
     return -jax.nn.softplus(_logits(fake_Bx1))
 
 
 def hinge_generator(fake_Bx1: Logits) -> PerImage:
-    """-D(fake): Lim and Ye 2017 (arXiv 1705.02894); Miyato et al. 2018 (1802.05957), eq. 17.
+    """Return -D(fake): Lim and Ye 2017 (arXiv 1705.02894); Miyato et al. 2018 (1802.05957), eq. 17.
 
     The published GANformer code takes -max(0, 1 + D(fake)), which has no gradient for the
     images that most need one.
@@ -67,32 +67,35 @@ def hinge_generator(fake_Bx1: Logits) -> PerImage:
 
 
 def wgan_generator(fake_Bx1: Logits) -> PerImage:
-    """-D(fake): Arjovsky et al. 2017 (arXiv 1701.07875), algorithm 1."""
+    """Return -D(fake): Arjovsky et al. 2017 (arXiv 1701.07875), algorithm 1."""
     return -_logits(fake_Bx1)
 
 
 def logistic_discriminator(real_Bx1: Logits, fake_Bx1: Logits) -> PerImage:
-    """-log sigmoid(D(real)) - log(1 - sigmoid(D(fake))): arXiv 1406.2661, eq. 1."""
+    """Return -log sigmoid(D(real)) - log(1 - sigmoid(D(fake))): arXiv 1406.2661, eq. 1."""
     real_B, fake_B = _pair(real_Bx1, fake_Bx1)
     return jax.nn.softplus(-real_B) + jax.nn.softplus(fake_B)
 
 
 def hinge_discriminator(real_Bx1: Logits, fake_Bx1: Logits) -> PerImage:
-    """max(0, 1 - D(real)) + max(0, 1 + D(fake)): arXiv 1705.02894; arXiv 1802.05957, eq. 16."""
+    """Return max(0, 1 - D(real)) + max(0, 1 + D(fake)): arXiv 1705.02894; 1802.05957, eq. 16."""
     real_B, fake_B = _pair(real_Bx1, fake_Bx1)
     return jax.nn.relu(1 - real_B) + jax.nn.relu(1 + fake_B)
 
 
 def wgan_discriminator(real_Bx1: Logits, fake_Bx1: Logits, epsilon: float = 0.001) -> PerImage:
-    """D(fake) - D(real) + epsilon * D(real)^2.
+    """Return D(fake) - D(real) + epsilon * D(real)^2.
 
     Arjovsky et al. 2017 (arXiv 1701.07875), algorithm 1, with the pull to zero of Karras et al.
     2018 (arXiv 1710.10196), appendix A.1.
 
     Args:
         real_Bx1: Logits of real images.
-        fake_Bx1: Logits of as many generated images.
+        fake_Bx1: Logits of the same number of generated images.
         epsilon: Weight of the squared real logits.
+
+    Returns:
+        Float32 [B].
     """
     real_B, fake_B = _pair(real_Bx1, fake_Bx1)
     return fake_B - real_B + epsilon * jnp.square(real_B)
@@ -112,20 +115,21 @@ DISCRIMINATOR_LOSSES: dict[str, Callable[..., PerImage]] = {
 
 
 def r1_penalty(discriminate: Callable[[Images], Logits], images_BxHxWxC: Images) -> PerImage:
-    """Squared norm of the gradient of D at real images, which gamma / 2 weighs.
+    """Return the squared norm of the gradient of D at real images, which gamma / 2 weighs.
 
     Mescheder et al. 2018 (arXiv 1801.04406), eq. 9. Where the discriminator mixes the images of
     a batch (minibatch standard deviation), this is the gradient of the sum of their logits.
 
     Args:
-        discriminate: Images to logits [batch, 1].
+        discriminate: Images to logits [B, 1].
         images_BxHxWxC: Real images, floating point.
 
     Returns:
-        Float32 [batch], non-negative.
+        Float32 [B], non-negative.
 
     Raises:
-        ValueError, TypeError: On images or logits of another rank or dtype.
+        ValueError: Images or logits of another rank.
+        TypeError: Images or logits that are not floating point.
     """
     _require(images_BxHxWxC, "images", 4)
     gradient_BxHxWxC = jax.grad(lambda images: _logits(discriminate(images)).sum())(images_BxHxWxC)
@@ -133,29 +137,30 @@ def r1_penalty(discriminate: Callable[[Images], Logits], images_BxHxWxC: Images)
 
 
 def path_length(
-    synthesize: Callable[[Latents], Images], w_BxKxLxW: Latents, pixel_noise_BxHxWxC: Images
+    synthesize: Callable[[Latents], Images], w_BxKxLxD: Latents, pixel_noise_BxHxWxC: Images
 ) -> PerImage:
-    """How far a random image direction moves w: |J^T y|, to be pulled to a constant.
+    """Return path lengths |J^T y|, the effect of w in a random image direction y.
 
     Karras et al. 2020 (arXiv 1912.04958), eq. 4, with y scaled by 1 / sqrt(height * width). The
     squared norm is summed over the width of w and averaged over its latents and layers.
 
     Args:
         synthesize: Latents to images.
-        w_BxKxLxW: W of every latent in every layer, floating point.
+        w_BxKxLxD: W of every latent in every layer, floating point.
         pixel_noise_BxHxWxC: Standard normal noise y of the images' shape.
 
     Returns:
-        Float32 [batch], non-negative.
+        Float32 [B], non-negative.
 
     Raises:
-        ValueError, TypeError: On arguments of another rank or dtype, or noise of another shape.
+        ValueError: Arguments of another rank, or noise of another shape than the images.
+        TypeError: Arguments that are not floating point.
     """
-    _require(w_BxKxLxW, "w", 4)
+    _require(w_BxKxLxD, "w", 4)
     _require(pixel_noise_BxHxWxC, "pixel noise", 4)
 
-    def projection(w_BxKxLxW: Latents) -> jax.Array:
-        images_BxHxWxC = synthesize(w_BxKxLxW)
+    def projection(w_BxKxLxD: Latents) -> jax.Array:
+        images_BxHxWxC = synthesize(w_BxKxLxD)
         if images_BxHxWxC.shape != pixel_noise_BxHxWxC.shape:
             raise ValueError(
                 f"pixel noise {pixel_noise_BxHxWxC.shape} for images {images_BxHxWxC.shape}"
@@ -163,5 +168,5 @@ def path_length(
         height, width = images_BxHxWxC.shape[1:3]
         return jnp.sum(images_BxHxWxC * pixel_noise_BxHxWxC) / (height * width) ** 0.5
 
-    gradient_BxKxLxW = jax.grad(projection)(w_BxKxLxW)
-    return jnp.sqrt(jnp.square(gradient_BxKxLxW).sum(3).mean((1, 2)))
+    gradient_BxKxLxD = jax.grad(projection)(w_BxKxLxD)
+    return jnp.sqrt(jnp.square(gradient_BxKxLxD).sum(3).mean((1, 2)))

@@ -23,12 +23,12 @@ EPSILON = 1e-8
 Resampling = Literal["none", "up", "down"]
 
 
-def leaky_relu(x: Float[Array, "*shape"], gain: float = 1.0) -> Float[Array, "*shape"]:
-    """Leaky ReLU of slope 0.2, times sqrt(2) to keep the variance, times `gain`."""
+def leaky_relu(x: Float[Array, "*batch"], gain: float = 1.0) -> Float[Array, "*batch"]:
+    """Apply a leaky ReLU of slope 0.2, times sqrt(2) to keep the variance, times `gain`."""
     return nn.leaky_relu(x, 0.2) * jnp.asarray(math.sqrt(2.0) * gain, x.dtype)
 
 
-def normalize(x: Float[Array, "*shape"], axes: int | Sequence[int] = -1) -> Float[Array, "*shape"]:
+def normalize(x: Float[Array, "*batch"], axes: int | Sequence[int] = -1) -> Float[Array, "*batch"]:
     """Scale to a mean square of 1 over `axes`."""
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axes, keepdims=True) + EPSILON)
 
@@ -53,8 +53,8 @@ class EqualizedDense(nn.Module):
     use_bias: bool = True
 
     @nn.compact
-    def weights(self, width: int) -> tuple[Array, Array]:
-        """Kernel [width, features] and bias [features], scaled for use."""
+    def weights(self, width: int) -> tuple[Float[Array, "i o"], Float[Array, " o"]]:
+        """Return kernel [I, O] and bias [O], scaled for use."""
         multiplier = self.learning_rate_multiplier
         kernel_init = nn.initializers.normal(1.0 / multiplier)
         kernel = self.param("kernel", kernel_init, (width, self.features))
@@ -63,7 +63,7 @@ class EqualizedDense(nn.Module):
             bias = self.param("bias", nn.initializers.constant(self.bias_init), (self.features,))
         return kernel * (multiplier * self.gain / math.sqrt(width)), bias * multiplier
 
-    def __call__(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch features"]:
+    def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
         """Apply the layer in the type of x."""
         kernel, bias = self.weights(x.shape[-1])
         y = x @ kernel.astype(x.dtype)
@@ -105,7 +105,7 @@ class EqualizedConvolution(nn.Module):
     taps: Sequence[int] = (1, 3, 3, 1)
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 features"]:
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
         """Apply the layer in the type of x."""
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(1.0), shape)
@@ -142,15 +142,15 @@ class ModulatedConvolution(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], w_BxW: Float[Array, "b w"]
-    ) -> Float[Array, "b h2 w2 features"]:
+        self, x: Float[Array, "b h w c"], w_BxD: Float[Array, "b d"]
+    ) -> Float[Array, "b h2 w2 o"]:
         """Convolve x, modulated by the global latent w."""
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(1.0), shape)
         kernel = kernel * (1.0 / math.sqrt(math.prod(shape[:3])))
         if not self.style:
             return _resampling_convolve(x, kernel.astype(x.dtype), self.resampling, self.taps)
-        style_BxC = EqualizedDense(x.shape[-1], bias_init=1.0, name="style")(w_BxW)
+        style_BxC = EqualizedDense(x.shape[-1], bias_init=1.0, name="style")(w_BxD)
         x = x * style_BxC.astype(x.dtype)[:, None, None]
         x = _resampling_convolve(x, kernel.astype(x.dtype), self.resampling, self.taps)
         if not self.demodulate:
@@ -160,7 +160,7 @@ class ModulatedConvolution(nn.Module):
 
 
 class Noise(nn.Module):
-    """Adds one noise value a pixel, the same for all channels, times a learned strength."""
+    """One noise value per pixel, the same for all channels, times a learned strength."""
 
     @nn.compact
     def __call__(
@@ -196,10 +196,18 @@ class Noise(nn.Module):
 
 def minibatch_stddev(
     x_BxHxWxC: Float[Array, "b h w c"], group: int, channels: int = 1
-) -> Float[Array, "b h w d"]:
+) -> Float[Array, "b h w c2"]:
     """Append the standard deviation within groups of images (arXiv 1710.10196, section 3).
 
     Group g holds images g, g + B/group, g + 2 B/group and so on; a smaller batch is one group.
+
+    Args:
+        x_BxHxWxC: Features.
+        group: Images per group.
+        channels: Channels to append.
+
+    Returns:
+        Features with the appended channels.
 
     Raises:
         ValueError: The batch is not a multiple of the group, or C of the channels.
@@ -215,7 +223,7 @@ def minibatch_stddev(
         group, -1, height, width, channels, features // channels
     )
     variance = jnp.var(y, axis=0)
-    stddev_MxN = jnp.sqrt(variance + EPSILON).mean((1, 2, 4))
-    appended = jnp.tile(stddev_MxN, (group, 1))[:, None, None]
+    stddev = jnp.sqrt(variance + EPSILON).mean((1, 2, 4))
+    appended = jnp.tile(stddev, (group, 1))[:, None, None]
     appended = jnp.broadcast_to(appended, (batch, height, width, channels))
     return jnp.concatenate([x_BxHxWxC, appended.astype(x_BxHxWxC.dtype)], -1)

@@ -1,4 +1,4 @@
-"""Positional encodings of a grid, [height, width, size], x along columns and y along rows.
+"""Positional encodings of a grid, [H, W, D], x along columns and y along rows.
 
 The longer side spans [-1, 1] and the shorter one has the same step, so that a grid that is not
 square sees the middle rows or columns of the square one. Sinusoids follow arXiv 1706.03762,
@@ -22,14 +22,14 @@ WAVELENGTH_BASE = 10_000.0
 
 
 def _coordinates(cells: int, longer: int) -> np.ndarray:
-    """Coordinates of the cells of a side, in the middle of [-1, 1], which `longer` cells fill."""
+    """Return the coordinates of a side's cells, centered in [-1, 1], which `longer` cells fill."""
     if cells == longer:
         return np.linspace(-1.0, 1.0, cells)
     return (2 * np.arange(cells) - (cells - 1)) / (longer - 1)
 
 
 def grid_directions(height: int, width: int, directions: int) -> np.ndarray:
-    """Position of every grid cell along each direction, [height, width, directions]."""
+    """Return the position of every grid cell along each direction, [H, W, directions]."""
     longer = max(height, width)
     angles = np.arange(directions) * math.pi / directions
     x = _coordinates(width, longer)[None, :, None]
@@ -37,12 +37,19 @@ def grid_directions(height: int, width: int, directions: int) -> np.ndarray:
     return (x * np.cos(angles) + y * np.sin(angles)).astype(np.float32)
 
 
-def sinusoidal(
-    height: int, width: int, size: int, directions: int = 2
-) -> Float[Array, "height width size"]:
-    """Sine and cosine of the position along each direction, at size / (2 directions) wavelengths.
+def sinusoidal(height: int, width: int, size: int, directions: int = 2) -> Float[Array, "h w d"]:
+    """Encode positions along each direction as sines and cosines of several wavelengths.
 
     Two directions are the axes, laid out [sin x, cos x, sin y, cos y].
+
+    Args:
+        height: Rows of the grid.
+        width: Columns of the grid.
+        size: Width D of the encoding, for D / (2 directions) wavelengths.
+        directions: Number of directions, spread evenly over pi.
+
+    Returns:
+        The encoding.
 
     Raises:
         ValueError: Twice the number of directions does not divide the size.
@@ -78,8 +85,8 @@ class GridPositions(nn.Module):
     distribution: str = "uniform"
 
     @nn.compact
-    def __call__(self) -> Float[Array, "cells size"]:
-        """The encoding, [height * width, size], row by row."""
+    def __call__(self) -> Float[Array, "f d"]:
+        """Return the encoding of all cells, row by row."""
         encoding = {
             "sinus": self._sinus,
             "linear": self._linear,
