@@ -1,17 +1,27 @@
-"""Checks of how the options of the networks fit together, before anything is compiled."""
+"""Checks of a config before anything is compiled: ranges, and how options fit together."""
 
 from __future__ import annotations
 
-from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig, SynthesisConfig
+from ganformer_jax.config import Config, DiscriminatorConfig, GeneratorConfig, SynthesisConfig
 from ganformer_jax.config_ranges import check_ranges
 from ganformer_jax.errors import UserError
+
+
+def validate(config: Config) -> None:
+    """Check every range of an experiment, and how the options of its networks fit together.
+
+    Raises:
+        UserError: If an option has to be set differently; one line that names it.
+    """
+    check_ranges(config)
+    validate_networks(config.generator, config.discriminator)
 
 
 def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorConfig) -> None:
     """Check the configs of both networks: every range, and how the options fit together.
 
     Raises:
-        UserError: If a network cannot be built; one line that names the option and what to set.
+        UserError: If an option has to be set differently; one line that names it.
     """
     check_ranges(generator, "generator")
     check_ranges(discriminator, "discriminator")

@@ -53,7 +53,7 @@ def find_config(name: str | pathlib.Path) -> pathlib.Path:
         return published[path.stem]
     nearby = sorted(p.name for p in path.parent.glob("*.py"))
     near = did_you_mean(path.name, [*nearby, *published])
-    raise UserError(f"no config {path}{near}; the published ones are {', '.join(published)}")
+    raise UserError(f"no config {path} (the published ones: {', '.join(published)}){near}")
 
 
 def load_config(name: str | pathlib.Path) -> Config:
