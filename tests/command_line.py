@@ -12,7 +12,8 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
         main(arguments)
     except SystemExit as exit:
         code = int(exit.code or 0)
-    return code, *capsys.readouterr()
+    out, err = capsys.readouterr()
+    return code, out, err
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> str:
