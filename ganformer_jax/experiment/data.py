@@ -1,30 +1,20 @@
-"""The data of a run, and samples to set beside them."""
+"""The data of an experiment: opened, and for scenes rendered, when first asked for."""
 
 from __future__ import annotations
 
 import functools
-import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
-from ganformer_jax.cli.classes import save_class_names
 from ganformer_jax.config import Config
 from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
-from ganformer_jax.data.find import find_version
 from ganformer_jax.errors import UserError
-from ganformer_jax.evaluate.image_sets import Numbered
-from ganformer_jax.sampling import Sampler
-from ganformer_jax.train.loop import Snapshot
-
-BATCH = 32
-"""Images that observers make at once."""
 
 
-class Data:
-    """The data of a run, opened (and for scenes made) when first asked for.
+class ExperimentData:
+    """The dataset of an experiment.
 
     Raises:
         UserError: If the data is scenes, which are square, and the generator's images are not; or
@@ -63,7 +53,7 @@ class Data:
 
     @functools.cache  # noqa: B019 - lives as long as the process
     def open(self, split: str) -> DatasetSource:
-        """Opens a split at the size of the generator's images."""
+        """Open a split at the size of the generator's images."""
         generator = self.config.generator
         source = open_dataset(
             self.folder,
@@ -79,16 +69,10 @@ class Data:
             )
         return source
 
-    def batches(self, start_step: int, workdir: pathlib.Path) -> Iterator[dict[str, np.ndarray]]:
-        """Goes on with this process's share of the training batches of the run in a folder.
-
-        The folder receives the names of the classes, if the generator is conditional.
-        """
-        source = self.open("train")
-        if self.config.generator.label_size and jax.process_index() == 0:
-            save_class_names(source.class_names, workdir)
+    def batches(self, start_step: int) -> Iterator[dict[str, np.ndarray]]:
+        """Yield this process's share of the training batches that follow `start_step` steps."""
         return train_batches(
-            source,
+            self.open("train"),
             batch_size=self.config.train.batch_size,
             seed=self.config.train.seed,
             start_step=start_step,
@@ -98,8 +82,16 @@ class Data:
             threads=self.config.data.threads,
         )
 
+    def labels(self, indices: Sequence[int]) -> list[int] | None:
+        """Return classes for generated images: those of real ones, in an order that is fixed."""
+        if not self.config.generator.label_size:
+            return None
+        source = self.open("train")
+        order = np.random.default_rng(0).permutation(len(source))
+        return [source.label(int(order[index % len(order)])) for index in indices]
+
     def held_out(self, count: int) -> np.ndarray:
-        """So many images to compare with: of the test split, or of training where there is none."""
+        """Return `count` images to compare with: of the test split, else of the training split."""
         source = self.open("train")
         for split in ("test", "validation"):
             try:
@@ -108,38 +100,3 @@ class Data:
             except UserError:
                 continue
         return held_out_images(source, min(count, len(source)))
-
-
-def open_folder(folder: pathlib.Path, split: str) -> DatasetSource:
-    """Opens a split of a prepared dataset, of images of one size, by its folder alone."""
-    import tensorflow_datasets as tfds
-
-    folder = find_version(folder)
-    features: Any = tfds.builder_from_directory(folder).info.features
-    shape = features["image"].shape if features and "image" in features else None
-    if not shape or not all(shape):
-        raise UserError(f"{folder} does not say how large its images are")
-    return open_dataset(folder, folder, size=shape[:2], split=split, channels=shape[-1])
-
-
-def dataset_images(source: DatasetSource) -> Numbered:
-    """The images of a split, in stored order."""
-    return Numbered(
-        source.name,
-        len(source),
-        lambda rows: np.stack([source[row]["images"] for row in rows]),
-        lambda row: source.records[row],
-    )
-
-
-def labels_like(source: DatasetSource, seeds: Sequence[int]) -> list[int]:
-    """Classes for generated images: those of real ones, in an order that is always the same."""
-    order = np.random.default_rng(0).permutation(len(source))
-    return [source.label(int(order[seed % len(order)])) for seed in seeds]
-
-
-def make_sampler(config: Config, now: Snapshot) -> Sampler:
-    """One sampler for pictures and numbers, as it takes long to compile."""
-    devices = now.divided.num_devices
-    batch = BATCH if BATCH % devices == 0 else config.train.batch_size
-    return Sampler(config.generator, batch, attention=True, divided=now.divided)

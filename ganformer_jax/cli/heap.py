@@ -9,6 +9,11 @@ from __future__ import annotations
 import ctypes
 import sys
 
+import jax
+
+COMPILATION = "/jax/core/compile/backend_compile_duration"
+"""Event that jax records after every compilation, of a cached program too."""
+LONG = 0.1  # seconds of a compilation after which it is worth looking at the heap
 # Parameters of mallopt(3) and values for them.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 _NEVER, _PAD = -1, 256 << 20
@@ -26,12 +31,27 @@ class _HeapInfo(ctypes.Structure):
     ]
 
 
+def tune_heap() -> None:
+    """Set the heap up for training on a CPU, for the rest of this process.
+
+    Call it before jax looks for devices: threads that have allocated keep a heap of their own,
+    where large temporaries do not fit. After every compilation that is not very short,
+    fragments are taken out of use.
+    """
+
+    def after_event(event: str, seconds: float, **_: object) -> None:
+        if event == COMPILATION and seconds > LONG:
+            leave_fragments()
+
+    if keep_freed_memory():
+        jax.monitoring.register_event_duration_secs_listener(after_event)
+
+
 def keep_freed_memory() -> bool:
-    """Asks glibc to keep freed memory for reuse instead of returning it to the system.
+    """Ask glibc to keep freed memory for reuse instead of returning it to the system.
 
     Otherwise every step gives its temporaries back and meets a page fault on each page of the
-    next step's. Call it before jax looks for devices: threads that have allocated keep a heap of
-    their own, where large temporaries do not fit.
+    next step's.
 
     Returns:
         Whether it took effect: only where the C library is glibc.
@@ -46,7 +66,7 @@ def keep_freed_memory() -> bool:
 
 
 def leave_fragments() -> int:
-    """Takes all free fragments of the heap out of use, as if the process had just begun.
+    """Take all free fragments of the heap out of use, as if the process had just begun.
 
     A compilation leaves a quarter of a million of them, and as long as they are there, glibc
     searches them at every request of a later step. Their pages go back to the system first, so

@@ -1,13 +1,16 @@
-"""Which experiment a folder holds, and whether another may go on there: nothing is overwritten."""
+"""Which experiment a run's folder holds, and whether another may use it: nothing is overwritten."""
 
 from __future__ import annotations
 
 import json
 import pathlib
+from typing import Any
 
-from ganformer_jax.config import Config
 from ganformer_jax.config_files import differences, from_dict, to_dict
 from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.files import write_atomically
+
+CONFIG_FILE = "config.json"
 
 # What may change between one command and the next on the same run.
 FREE = ("data.directory", "data.threads", "train.total_kimg", "train.devices", "train.platform")
@@ -16,16 +19,13 @@ FREE += ("train.metrics",)
 FREE += ("train.checkpoint_kimg", "train.checkpoints_kept")
 
 
-CONFIG_FILE = "config.json"
+def save_config(config: Any, run: pathlib.Path) -> None:
+    """Write the experiment of a run where `check_new_run` and people look for it."""
+    write_atomically(run / CONFIG_FILE, json.dumps(to_dict(config), indent=2) + "\n")
 
 
-def save_config(config: Config, run: pathlib.Path) -> None:
-    """Writes the experiment of a run where `check_new_run` and people look for it."""
-    (run / CONFIG_FILE).write_text(json.dumps(to_dict(config), indent=2) + "\n")
-
-
-def check_same_run(saved: Config, asked: Config, run: str | pathlib.Path) -> None:
-    """Refuses to continue a run as another experiment.
+def check_same_run(saved: Any, asked: Any, run: str | pathlib.Path) -> None:
+    """Refuse to resume a run as another experiment.
 
     Length, devices and what is written may change; see `FREE`.
 
@@ -38,13 +38,13 @@ def check_same_run(saved: Config, asked: Config, run: str | pathlib.Path) -> Non
         raise UserError(f"{run} holds a run of another config ({listed}): choose another --workdir")
 
 
-def check_new_run(asked: Config, run: str | pathlib.Path) -> None:
-    """Refuses to start in a folder without checkpoints that holds what is left of another run.
+def check_new_run(asked: Any, run: pathlib.Path) -> None:
+    """Refuse to start in a folder without checkpoints that holds what is left of another run.
 
     Raises:
-        UserError: When it has damaged checkpoints, or the config or the numbers of another run.
+        UserError: If it has damaged checkpoints, or the config or the numbers of another run.
     """
-    run, another = pathlib.Path(run), "choose another --workdir"
+    another = "choose another --workdir"
     damaged = sorted(path.name for path in run.glob("checkpoints/damaged-*"))
     if damaged:
         raise UserError(f"{run} has only damaged checkpoints ({', '.join(damaged)}): {another}")
@@ -54,7 +54,7 @@ def check_new_run(asked: Config, run: str | pathlib.Path) -> None:
             raise UserError(f"{metrics} is of another run: {another}")
         return
     try:
-        saved = from_dict(Config, json.loads(path.read_text()))
+        saved = from_dict(type(asked), json.loads(path.read_text()))
     except (OSError, ValueError, UserError) as error:
         raise UserError(f"{path} is not of such a run ({one_line(error)}): {another}") from error
     check_same_run(saved, asked, run)

@@ -1,27 +1,35 @@
-"""How the CPU is divided into devices, each time in a process of its own: jax looks once."""
+"""Which devices are found, and how the CPU is divided, in processes of their own."""
 
 import os
 import subprocess
 import sys
+import types
 
+import jax
 import pytest
 
-from ganformer_jax.train.cpu import largest_divisor, nothing_but_cpu, usable_cores
+from ganformer_jax.errors import UserError
+from ganformer_jax.train.devices import (
+    find_devices,
+    largest_divisor,
+    runs_on_cpu,
+    usable_cores,
+)
 
 COUNT = """
 import sys
 import jax
 from ganformer_jax.config import Config, LossConfig, TrainConfig
-from ganformer_jax.train import cpu
+from ganformer_jax.train import devices as module
 
-cpu.usable_cores = lambda: 4
+module.usable_cores = lambda: 4
 shrunk = LossConfig(path_length_weight=2.0, path_length_batch_shrink=2)
 loss = shrunk if "shrunk" in sys.argv else LossConfig()
 devices = 2 if "asked" in sys.argv else None
 config = Config(loss=loss, train=TrainConfig(batch_size=12, devices=devices))
 if "late" in sys.argv:
     jax.devices()
-cpu.one_device_per_core(config)
+module.divide_cpu(module.smallest_batch(config), devices)
 print(len(jax.devices()))
 """
 
@@ -75,7 +83,7 @@ def test_usable_cores_follow_the_affinity():
 )
 def test_only_the_cpu_where_it_is_asked_for(asked, variable, expected, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", variable)
-    assert nothing_but_cpu(asked) == expected
+    assert runs_on_cpu(asked) == expected
 
 
 @pytest.mark.parametrize("plugins", [[], ["xla_cuda13"]])
@@ -83,4 +91,16 @@ def test_only_the_cpu_where_no_accelerator_is_installed(plugins, monkeypatch):
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: plugins)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert nothing_but_cpu(None) == (not plugins)
+    assert runs_on_cpu(None) == (not plugins)
+
+
+@pytest.mark.parametrize("name", ["cuda", "rocm", "gpu", "cpu"])
+def test_a_gpu_goes_by_several_names(monkeypatch, name):
+    monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(platform=name)])
+    before = getattr(jax.config, "jax_platforms", None)
+    if name == "cpu":
+        with pytest.raises(UserError, match="no gpu found: jax runs on cpu here"):
+            find_devices("gpu")
+    else:
+        assert find_devices("gpu")[0].platform == name
+    assert getattr(jax.config, "jax_platforms", None) == before
