@@ -59,13 +59,13 @@ def marked(state, number):
 def save(folder, state, metrics, latest=2):
     with Checkpoints(folder, latest) as checkpoints:
         for step, metric in enumerate(metrics, start=1):
-            checkpoints.save(step, marked(state, step), EXPERIMENT, metric)
+            checkpoints.save(step, marked(state, step), to_dict(EXPERIMENT), metric)
             checkpoints.wait()
 
 
-def restored(run, programs, config=EXPERIMENT):
+def restored(run, programs):
     with Checkpoints(run, read_only=True) as checkpoints:
-        state = checkpoints.restore(programs.abstract_state(), config)
+        state = checkpoints.restore(programs.abstract_state())
     assert state is not None
     return state
 
@@ -100,12 +100,12 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, programs, st
     damage(tmp_path / "checkpoints" / "2")
     said = []
     checkpoints = Checkpoints(tmp_path, warn=said.append)
-    older = checkpoints.restore(programs.abstract_state(), EXPERIMENT)
+    older = checkpoints.restore(programs.abstract_state())
     assert older is not None and int(older.step) == 1
     (line,) = said
     assert line.startswith(f"warning: checkpoint 2 in {tmp_path} is damaged (")
     assert line.endswith("); trying an older one") and "\n" not in line
-    checkpoints.save(2, marked(state, 2), EXPERIMENT)  # and training can pass it again
+    checkpoints.save(2, marked(state, 2), to_dict(EXPERIMENT))  # and training can pass it again
     checkpoints.close()
     assert int(restored(tmp_path, programs).step) == 2
     assert (tmp_path / "checkpoints" / "damaged-2").is_dir()
@@ -118,7 +118,7 @@ def test_one_wrong_number_is_noticed(tmp_path, programs, state, monkeypatch):
     save(tmp_path, state.replace(ema=wrong), [None])
     monkeypatch.undo()
     with pytest.raises(UserError, match="every checkpoint .* is damaged: the checksum of ema"):
-        Checkpoints(tmp_path).restore(programs.abstract_state(), EXPERIMENT)
+        Checkpoints(tmp_path).restore(programs.abstract_state())
 
 
 def files_of(run):
@@ -165,7 +165,7 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line(tmp_path, state, call):
     checkpoints = Checkpoints(tmp_path)
     manager = checkpoints._manager
     checkpoints._manager = FullDisk(manager)  # type: ignore[assignment]
-    arguments = (2, state, EXPERIMENT) if call == "save" else ()
+    arguments = (2, state, to_dict(EXPERIMENT)) if call == "save" else ()
     with pytest.raises(UserError) as caught:
         getattr(checkpoints, call)(*arguments)
     said = f"cannot write checkpoint to {tmp_path}: ValueError: RESOURCE_EXHAUSTED: no space left"
@@ -189,7 +189,7 @@ def test_weights_alone_are_checked_too(tmp_path, state):
 def test_weights_come_with_the_config_of_the_same_checkpoint(tmp_path, state):
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2, 3):
-        checkpoints.save(step, marked(state, step), with_train(total_kimg=step))
+        checkpoints.save(step, marked(state, step), to_dict(with_train(total_kimg=step)))
         checkpoints.wait()
     checkpoints.close()
     lose_config(tmp_path / "checkpoints" / "3")
@@ -215,9 +215,9 @@ import os, sys, conftest, jax, training
 from ganformer_jax.train.checkpoint import Checkpoints
 state = training.mean_programs().init(jax.random.key(0))
 checkpoints = Checkpoints(sys.argv[1])
-checkpoints.save(1, state.replace(step=state.step + 1), training.EXPERIMENT)
+checkpoints.save(1, state.replace(step=state.step + 1), {})
 checkpoints.wait()
-checkpoints.save(2, state.replace(step=state.step + 2), training.EXPERIMENT)
+checkpoints.save(2, state.replace(step=state.step + 2), {})
 print("saving", flush=True)
 os.kill(os.getpid(), 9)
 """
@@ -275,7 +275,7 @@ def test_saving_does_not_hold_up_training(tmp_path, state):
     """`save` returns once arrays are on the host; the state may be donated at once."""
     checkpoints = Checkpoints(tmp_path)
     copy = jax.tree.map(jnp.copy, state)
-    checkpoints.save(1, copy, EXPERIMENT)
+    checkpoints.save(1, copy, to_dict(EXPERIMENT))
     jax.jit(lambda s: jax.tree.map(jnp.zeros_like, s.ema), donate_argnums=0)(copy)
     for leaf in jax.tree.leaves(copy):
         leaf.delete()
@@ -299,7 +299,7 @@ def test_a_run_of_version_0_1_resumes_bit_for_bit_where_the_numerics_are_the_sam
     said = []
     assert train_gan(config, run, say=said.append)
     assert said[0].startswith(f"resuming {run} at 0.0 kimg")
-    found = by_path(on_host(restored(run, gan_programs(config), config)))
+    found = by_path(on_host(restored(run, gan_programs(config))))
     with np.load(DATA / "run-0.1-at-6.npz") as expected:
         assert set(expected.files) == set(found) - {"key"}
         for path in expected.files:
@@ -352,7 +352,7 @@ def test_an_older_checkpoint_resumes_with_the_initial_values_of_what_is_new(tmp_
     usual = by_path(on_host(restored(tmp_path.with_name("usual"), mean_programs())))
     programs = Programs(grown_trainable({"probability": 2}), place_on(jax.devices()[:1]))
     with Checkpoints(tmp_path, read_only=True, version=2) as checkpoints:
-        grown = checkpoints.restore(programs.abstract_state(), EXPERIMENT)
+        grown = checkpoints.restore(programs.abstract_state())
     found = by_path(on_host(grown))
     assert found.pop("probability") == 0.25 and int(before["step"]) == 10
     for path, value in usual.items():  # what the older state had goes its usual way

@@ -25,13 +25,13 @@ from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.log import Log
 from ganformer_jax.train.loop import Observer
-from ganformer_jax.train.run_folder import check_new_run
+from ganformer_jax.train.run_folder import check_run
 
 
-def final_state(run, programs=None, config=EXPERIMENT):
+def final_state(run, programs=None):
     programs = programs or mean_programs()
     with Checkpoints(run, read_only=True) as checkpoints:
-        state = checkpoints.restore(programs.abstract_state(), config)
+        state = checkpoints.restore(programs.abstract_state())
     assert state is not None
     return on_host(state)
 
@@ -71,8 +71,8 @@ def test_a_gan_resumes_bit_for_bit(tmp_path):
     assert train_gan(half, tmp_path / "resumed")
     assert train_gan(whole, tmp_path / "resumed")
     programs = gan_programs(whole)
-    one = final_state(tmp_path / "uninterrupted", programs, whole)
-    same(one, final_state(tmp_path / "resumed", programs, whole))
+    one = final_state(tmp_path / "uninterrupted", programs)
+    same(one, final_state(tmp_path / "resumed", programs))
     assert int(one.step) == 6
 
 
@@ -108,10 +108,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_checkpoint(tmp_pa
     train_mean(tmp_path, with_train(total_kimg=0.032))
     before = sorted((tmp_path / "checkpoints").rglob("*"))
     with Checkpoints(tmp_path) as poisoned:
-        state = poisoned.restore(mean_programs().abstract_state(), EXPERIMENT)
+        state = poisoned.restore(mean_programs().abstract_state())
         assert state is not None
         bad = state.replace(step=state.step + 1, mean=state.mean * np.nan)
-        poisoned.save(3, bad, EXPERIMENT)
+        poisoned.save(3, bad, to_dict(EXPERIMENT))
     with pytest.raises(UserError, match="not finite by step .*: stopped; the last checkpoint, 3"):
         train_mean(tmp_path)
     path = tmp_path / "checkpoints"
@@ -214,7 +214,7 @@ def test_a_run_of_another_config_is_refused_and_left_alone(tmp_path):
 
 def test_a_run_that_never_saved_starts_again(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(to_dict(EXPERIMENT)))
-    check_new_run(with_train(total_kimg=7.0), tmp_path)
+    check_run(tmp_path, with_train(total_kimg=7.0), None)
     (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n{"step": 3}\n{"ste')
     Log(tmp_path, 0, 16, print).close()
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 0}\n'

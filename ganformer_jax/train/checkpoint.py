@@ -21,10 +21,9 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from ganformer_jax.config import Config
-from ganformer_jax.config_files import from_dict, to_dict
+from ganformer_jax.config_files import from_dict
 from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.train.checksums import by_path, changed, checksums
-from ganformer_jax.train.run_folder import check_same_run
 from ganformer_jax.train.state import WEIGHTS
 from ganformer_jax.train.trainable import State
 
@@ -87,13 +86,15 @@ class Checkpoints:
         """List the steps that have a checkpoint, oldest first."""
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, state: State, config: Any, metric: float | None = None) -> None:
+    def save(
+        self, step: int, state: State, config: Mapping[str, Any], metric: float | None = None
+    ) -> None:
         """Start writing a checkpoint; the state may be donated as soon as this returns.
 
         Args:
             step: Steps done. A step that has a checkpoint already is left as it is.
             state: On its devices.
-            config: Of the run.
+            config: Of the run, as nested dicts.
             metric: Lower is better; None or NaN never counts as best.
 
         Raises:
@@ -106,16 +107,21 @@ class Checkpoints:
             metrics = {METRIC: float(metric)}
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
-            config=ocp.args.JsonSave(to_dict(config)),
+            config=ocp.args.JsonSave(config),
             checksums=ocp.args.JsonSave(checksums(state)),
             version=ocp.args.JsonSave({"state": self.version}),
         )
         with self._writing():
             self._manager.save(step, args=args, metrics=metrics)
 
-    def restore(
-        self, abstract: State, asked: Any, initial: Callable[[], State] | None = None
-    ) -> State | None:
+    def stored_config(self) -> Mapping[str, Any] | None:
+        """Read the config of the newest checkpoint that has a readable one, as nested dicts."""
+        for step in reversed(self.steps()):
+            with contextlib.suppress(_Damage):
+                return self._read_config(step)
+        return None
+
+    def restore(self, abstract: State, initial: Callable[[], State] | None = None) -> State | None:
         """Restore the newest checkpoint that is not damaged.
 
         Damaged newer ones are then renamed `damaged-<step>`, so that training can pass them
@@ -123,21 +129,19 @@ class Checkpoints:
 
         Args:
             abstract: Shapes, dtypes and shardings to restore to.
-            asked: The config to continue with.
             initial: Makes the state whose values later versions' leaves start from.
 
         Returns:
             The state, or None if there is no checkpoint.
 
         Raises:
-            UserError: If no checkpoint can be restored, the run is of another config, or the
-                checkpoint's structure is one that this state did not grow from.
+            UserError: If no checkpoint can be restored, or its structure is one that this state
+                did not grow from.
         """
         damaged, reason = [], ""
         for step in reversed(self.steps()):
             try:
-                # The config first: it says in the user's words why arrays differ.
-                check_same_run(self._read_config(step, type(asked)), asked, self.run)
+                self._read_config(step)
                 state = self._read_state(step, abstract, initial)
             except _Damage as error:
                 damaged, reason = [*damaged, step], str(error)
@@ -178,7 +182,8 @@ class Checkpoints:
         reason = ""
         for candidate in steps[::-1] if step is None else [step]:
             try:
-                return self._read_weights(candidate), self._read_config(candidate)
+                config = from_dict(Config, self._read_config(candidate))
+                return self._read_weights(candidate), config
             except _Damage as error:
                 reason = str(error)
             self.warn(f"warning: checkpoint {candidate} in {self.run} is damaged ({reason})")
@@ -209,11 +214,10 @@ class Checkpoints:
                 "the previous ones are kept"
             ) from error
 
-    def _read_config(self, step: int, kind: type = Config) -> Any:
+    def _read_config(self, step: int) -> Mapping[str, Any]:
         args = ocp.args.Composite(config=ocp.args.JsonRestore())
         with _reading():
-            values = self._manager.restore(step, args=args)["config"]
-        return from_dict(kind, values)
+            return self._manager.restore(step, args=args)["config"]
 
     def _read_state(self, step: int, abstract: State, initial: Callable[[], State] | None) -> State:
         """Restore by the structure that is stored, then put every leaf in its place."""

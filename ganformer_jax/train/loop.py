@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import json
 import math
 import pathlib
 import signal
@@ -17,13 +18,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from ganformer_jax.config_files import to_dict
 from ganformer_jax.errors import UserError, os_reason
+from ganformer_jax.files import write_atomically
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import Placement, device_words
 from ganformer_jax.train.log import Log, duration
 from ganformer_jax.train.prefetch import prefetch
-from ganformer_jax.train.run_folder import check_new_run, save_config
+from ganformer_jax.train.run_folder import CONFIG_FILE, check_run
 from ganformer_jax.train.trainable import State, Trainable
 
 Batches = Callable[[int], Iterator[Mapping[str, np.ndarray]]]
@@ -94,17 +97,17 @@ def train(
         UserError: If the folder cannot be written or holds another run, or if a loss is no longer
             finite.
     """
-    run, options = pathlib.Path(run), config.train
+    run, options, values = pathlib.Path(run), config.train, to_dict(config)
     say = say if jax.process_index() == 0 else lambda line: None
     last_step = math.ceil(max(options.total_kimg, 0) * 1000 / options.batch_size)
     key, programs = jax.random.key(options.seed), Programs(trainable, placement)
     sample = functools.partial(functools.partial, trainable.sample)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(_open_checkpoints(run, trainable, options, say))
-        state = checkpoints.restore(programs.abstract_state(), config, lambda: programs.init(key))
+        check_run(run, config, checkpoints.stored_config())
+        state = checkpoints.restore(programs.abstract_state(), lambda: programs.init(key))
         resumed = state is not None
         if state is None:
-            check_new_run(config, run)
             if last_step and not warm_start:
                 programs.start()  # meanwhile
             state = programs.init(key)
@@ -112,7 +115,7 @@ def train(
         step, images = int(state.step), int(state.images_seen)
         log = stack.enter_context(contextlib.closing(Log(run, step, options.batch_size, say)))
         if jax.process_index() == 0:
-            save_config(config, run)
+            write_atomically(run / CONFIG_FILE, json.dumps(values, indent=2) + "\n")
         devices = device_words(placement.devices)
         verb = f"resuming {run} at {images / 1000:.1f} kimg" if resumed else f"training in {run}"
         say(f"{verb} on {devices}, up to {options.total_kimg:g} kimg")
@@ -143,13 +146,14 @@ def train(
                 log.restart()
             save, metric = done or stop or due(options.checkpoint_kimg), None
             if save or due(options.log_kimg):
-                values = log.report(step, images, options.total_kimg, placement.devices[0])
-                _refuse_non_finite(values, step, checkpoints)
+                device = placement.devices[0]
+                averages = log.report(step, images, options.total_kimg, device)
+                _refuse_non_finite(averages, step, checkpoints)
             if done or not stop:
                 chosen = [o for o in observers if o.every_kimg and (done or due(o.every_kimg))]
                 metric = _observe(chosen, Snapshot(step, images, state, sample(state)), log)
             if save:
-                checkpoints.save(step, state, config, metric)
+                checkpoints.save(step, state, values, metric)
             if stop and not done:
                 say(f"stopped at {images / 1000:.1f} kimg; the same command resumes")
                 return False

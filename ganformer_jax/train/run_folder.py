@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
-from ganformer_jax.config_files import differences, from_dict, to_dict
+from ganformer_jax.config_files import differences, from_dict
 from ganformer_jax.errors import UserError, one_line
-from ganformer_jax.files import write_atomically
 
 CONFIG_FILE = "config.json"
+ANOTHER = "choose another --workdir"
 
 # What may change between one command and the next on the same run.
 FREE = ("data.directory", "data.threads", "train.total_kimg", "train.devices", "train.platform")
@@ -19,42 +20,39 @@ FREE += ("train.metrics",)
 FREE += ("train.checkpoint_kimg", "train.checkpoints_kept")
 
 
-def save_config(config: Any, run: pathlib.Path) -> None:
-    """Write the experiment of a run where `check_new_run` and people look for it."""
-    write_atomically(run / CONFIG_FILE, json.dumps(to_dict(config), indent=2) + "\n")
+def check_run(run: pathlib.Path, asked: Any, saved: Mapping[str, Any] | None) -> None:
+    """Refuse a folder that holds another experiment, or what is left of one.
 
+    Length, devices and what is written may change from one command to the next; see `FREE`.
 
-def check_same_run(saved: Any, asked: Any, run: str | pathlib.Path) -> None:
-    """Refuse to resume a run as another experiment.
-
-    Length, devices and what is written may change; see `FREE`.
-
-    Raises:
-        UserError: Which lists the fields that differ.
-    """
-    changed = {n: v for n, v in differences(saved, asked).items() if n not in FREE}
-    if changed:
-        listed = ", ".join(f"{name} was {a}, now {b}" for name, (a, b) in changed.items())
-        raise UserError(f"{run} holds a run of another config ({listed}): choose another --workdir")
-
-
-def check_new_run(asked: Any, run: pathlib.Path) -> None:
-    """Refuse to start in a folder without checkpoints that holds what is left of another run.
+    Args:
+        run: The folder.
+        asked: The config to train.
+        saved: The config that a checkpoint of the run holds, as nested dicts; None without one.
 
     Raises:
-        UserError: If it has damaged checkpoints, or the config or the numbers of another run.
+        UserError: Which lists the fields that differ, or names what is in the way.
     """
-    another = "choose another --workdir"
+    path = run / CONFIG_FILE
+    if saved is None:
+        _check_leftovers(run)
+        if not path.exists():
+            return
+    try:
+        values = json.loads(path.read_text()) if saved is None else saved
+        changed = differences(from_dict(type(asked), values), asked)
+    except (OSError, ValueError, UserError) as error:
+        raise UserError(f"{path} is not of such a run ({one_line(error)}): {ANOTHER}") from error
+    listed = [f"{n} was {a}, now {b}" for n, (a, b) in changed.items() if n not in FREE]
+    if listed:
+        raise UserError(f"{run} holds a run of another config ({', '.join(listed)}): {ANOTHER}")
+
+
+def _check_leftovers(run: pathlib.Path) -> None:
+    """Refuse damaged checkpoints, and numbers of a run that left no config."""
     damaged = sorted(path.name for path in run.glob("checkpoints/damaged-*"))
     if damaged:
-        raise UserError(f"{run} has only damaged checkpoints ({', '.join(damaged)}): {another}")
-    path, metrics = run / CONFIG_FILE, run / "metrics.jsonl"
-    if not path.exists():
-        if metrics.exists() and metrics.stat().st_size:
-            raise UserError(f"{metrics} is of another run: {another}")
-        return
-    try:
-        saved = from_dict(type(asked), json.loads(path.read_text()))
-    except (OSError, ValueError, UserError) as error:
-        raise UserError(f"{path} is not of such a run ({one_line(error)}): {another}") from error
-    check_same_run(saved, asked, run)
+        raise UserError(f"{run} has only damaged checkpoints ({', '.join(damaged)}): {ANOTHER}")
+    metrics = run / "metrics.jsonl"
+    if not (run / CONFIG_FILE).exists() and metrics.exists() and metrics.stat().st_size:
+        raise UserError(f"{metrics} is of another run: {ANOTHER}")

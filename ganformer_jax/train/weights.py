@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,10 +14,11 @@ import numpy as np
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import from_dict, to_dict
 from ganformer_jax.errors import UserError
+from ganformer_jax.files import write_atomically
 from ganformer_jax.models import validate_networks
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.checksums import by_path
-from ganformer_jax.train.run_folder import save_config
+from ganformer_jax.train.run_folder import CONFIG_FILE
 from ganformer_jax.train.state import WEIGHTS, TrainState, create_state
 
 
@@ -83,12 +85,13 @@ def write_run(
     Raises:
         UserError: If weights and config do not fit, or the folder cannot be written.
     """
-    config = from_dict(Config, to_dict(config))  # as it will be read again
+    values = to_dict(config)
+    config = from_dict(Config, values)  # as it will be read again
     validate_networks(config.generator, config.discriminator)
     state = jax.jit(lambda key: create_state(config, key))(jax.random.key(config.train.seed))
     state = with_weights(state, weights, source)
     run = pathlib.Path(run)
     run.mkdir(parents=True, exist_ok=True)
     with Checkpoints(run) as checkpoints:
-        checkpoints.save(0, state, config)
-    save_config(config, run)
+        checkpoints.save(0, state, values)
+    write_atomically(run / CONFIG_FILE, json.dumps(values, indent=2) + "\n")
