@@ -10,7 +10,16 @@ PACKAGE = "ganformer_jax"
 ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
 FLOORS = [
-    {"config", "config_files", "errors", "files", "caches", "download"},
+    {
+        "config",
+        "config_checks",
+        "config_files",
+        "config_ranges",
+        "errors",
+        "files",
+        "caches",
+        "download",
+    },
     {"nn", "losses", "augment"},
     {"models", "scenes", "data", "metrics"},
     {"train", "sampling", "visualize", "evaluate", "convert"},

@@ -17,10 +17,10 @@ from tiny import BATCH, random_batch, tiny_config
 from training import SGD_RATE, assert_close, gan_programs, on_host, run_steps, sgd
 
 from ganformer_jax import losses
+from ganformer_jax.config_checks import check_batch
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import Discriminator
 from ganformer_jax.train import updates
-from ganformer_jax.train.checks import check_batch
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.gan import batch_shapes
 from ganformer_jax.train.networks import Networks, draw_cutoff

@@ -10,9 +10,9 @@ import numpy as np
 
 from ganformer_jax.classes import save_class_names
 from ganformer_jax.config import Config
+from ganformer_jax.config_checks import validate
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.observers import make_observers, make_sampler
-from ganformer_jax.models import validate_networks
 from ganformer_jax.train.devices import find_devices, place_on
 from ganformer_jax.train.gan import gan_trainable
 from ganformer_jax.train.loop import train
@@ -41,7 +41,7 @@ def train_experiment(
     Raises:
         UserError: If the config makes no sense, its data cannot be read, or as `train.loop.train`.
     """
-    validate_networks(config.generator, config.discriminator)
+    validate(config)
     data = ExperimentData(config)
     if config.data.name != "scenes":  # which are rendered once the run's folder is known to be good
         data.open("train")

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from ganformer_jax.config import Config
-from ganformer_jax.train.checks import check_batch
+from ganformer_jax.config_checks import check_batch
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.state import ADDED_LEAVES, STATE_VERSION, Optimizers, create_state

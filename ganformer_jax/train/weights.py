@@ -12,10 +12,10 @@ import jax
 import numpy as np
 
 from ganformer_jax.config import Config
+from ganformer_jax.config_checks import validate
 from ganformer_jax.config_files import from_dict, to_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.files import write_atomically
-from ganformer_jax.models import validate_networks
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.checksums import by_path
 from ganformer_jax.train.run_folder import CONFIG_FILE
@@ -87,7 +87,7 @@ def write_run(
     """
     values = to_dict(config)
     config = from_dict(Config, values)  # as it will be read again
-    validate_networks(config.generator, config.discriminator)
+    validate(config)
     state = jax.jit(lambda key: create_state(config, key))(jax.random.key(config.train.seed))
     state = with_weights(state, weights, source)
     run = pathlib.Path(run)
