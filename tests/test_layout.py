@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
 FLOORS = [
     {"config", "config_files", "errors", "files", "caches", "download"},
-    {"nn", "losses", "augment"},
+    {"nn", "losses", "augment", "pixels"},
     {"models", "scenes", "data", "metrics"},
     {"train", "sampling", "visualize", "evaluate", "convert"},
     {"load"},

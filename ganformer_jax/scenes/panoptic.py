@@ -21,6 +21,7 @@ import optax
 import scipy.ndimage
 from tqdm import tqdm
 
+from ganformer_jax.pixels import from_uint8
 from ganformer_jax.scenes.labels import OBJECT_ATTRIBUTES, SceneLabels, image_attributes
 from ganformer_jax.scenes.layout import MAX_OBJECTS
 
@@ -69,7 +70,7 @@ class PanopticNetwork(nn.Module):
         axes = jnp.linspace(-1, 1, height), jnp.linspace(-1, 1, width)
         grid = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), -1)
         grid = jnp.broadcast_to(grid[None], (*images_BxHxWx3.shape[:3], 2))
-        image = jnp.concatenate([images_BxHxWx3.astype(jnp.float32) / 127.5 - 1, grid], -1)
+        image = jnp.concatenate([from_uint8(images_BxHxWx3), grid], -1)
         x, skips = image, []
         for level in range(3):
             x = _Convolutions(WIDTH << level)(x)

@@ -36,7 +36,7 @@ class Solids(NamedTuple):
     half: Array  # [Q, 3] half extents of the box; negative where there is no object
     quadric_radius: Array  # [Q]
     quadric_height: Array  # [Q] 1 for a sphere, 0 for an endless vertical cylinder
-    # For shading [Q, 13]: center (3), cosine, sine, half extent, bevel, is it a cube, is it a sphere,
+    # For shading [Q, 13]: center (3), cosine, sine, half extent, bevel, is it a cube, a sphere,
     # linear color (3), is it metal.
     surface: Array
 

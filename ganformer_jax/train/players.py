@@ -17,6 +17,7 @@ from ganformer_jax.models import (
     mix_components,
     mix_layers,
 )
+from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train.state import TrainState, Tree
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Players:
 
     def _images(self, batch: Batch) -> Float[Array, "batch height width channels"]:
         """Real images in [-1, 1]."""
-        return self._split(batch["images"].astype(jnp.float32) / 127.5 - 1)
+        return self._split(from_uint8(batch["images"]))
 
     def _labels(self, batch: Batch, count: int | None = None) -> Float[Array, "batch c"] | None:
         """Labels of real and of generated images; only of the whole batch's first `count`."""
