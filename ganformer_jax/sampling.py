@@ -13,6 +13,7 @@ import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.models import Generator
+from ganformer_jax.pixels import to_uint8
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, Key, UInt8
@@ -150,5 +151,4 @@ def _generate(
         noise_seeds_B=seeds_B,
         rngs={"noise": key},
     )
-    pixels = jnp.clip(jnp.round((images_BxHxWxC + 1) * 127.5), 0, 255).astype(jnp.uint8)
-    return pixels, out["w"], out["attention"] if sampler.attention else ()
+    return to_uint8(images_BxHxWxC), out["w"], out["attention"] if sampler.attention else ()

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from ganformer_jax.data import pictures
-from ganformer_jax.data.pictures import Geometry, cropped_size, decode, fit, on_white
+from ganformer_jax.data.pictures import Geometry, cropped_size, decode, fit
 from ganformer_jax.data.sizes import base_grid, image_size
 from ganformer_jax.data.sources.source import Unreadable
 from ganformer_jax.errors import UserError
+from ganformer_jax.pixels import on_white
 
 SAME = Geometry(4, 6)
 PIXELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3

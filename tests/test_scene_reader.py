@@ -3,10 +3,6 @@
 import jax
 import numpy as np
 import pytest
-
-from ganformer_jax.evaluate.scene_judge import examine_reader
-from ganformer_jax.metrics.segmentation import foreground_ari, matched_mean_iou
-from ganformer_jax.scenes import reader as scene_reader
 from ganformer_jax.scenes.reader import (
     SceneReader,
     classify,
@@ -15,9 +11,13 @@ from ganformer_jax.scenes.reader import (
     targets,
     train_reader,
 )
-from ganformer_jax.scenes.rendering import render_batch
 from ganformer_jax.scenes.truth import ATTRIBUTES, Truth, describe
 from ganformer_jax.scenes.world import COLORS, MAX_OBJECTS
+
+from ganformer_jax.evaluate.scene_judge import examine_reader
+from ganformer_jax.metrics.segmentation import foreground_ari, matched_mean_iou
+from ganformer_jax.scenes import reader as scene_reader
+from ganformer_jax.scenes.rendering import render_batch
 
 
 @pytest.fixture(scope="module")

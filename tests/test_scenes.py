@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ganformer_jax.scenes.world import MAX_OBJECTS, Scene, project, sample_scene, scene_key
 
 from ganformer_jax.scenes import rendering
 from ganformer_jax.scenes import world as scenes
 from ganformer_jax.scenes.rendering import render, render_batch
-from ganformer_jax.scenes.world import MAX_OBJECTS, Scene, project, sample_scene, scene_key
 
 RESOLUTION = 64
 

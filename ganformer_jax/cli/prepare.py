@@ -9,10 +9,10 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 import tyro
 
 from ganformer_jax.errors import UserError
+from ganformer_jax.pixels import from_uint8, to_uint8
 
 if TYPE_CHECKING:
     from ganformer_jax.data.prepare import Prepared, Wish
@@ -183,11 +183,9 @@ def _draw(prepared: Prepared, wish: Wish) -> pathlib.Path:
     )
     count = min(32, max(1, SHEET_PIXELS // (geometry.height * geometry.width)))
     batch = next(iter(train_batches(source, batch_size=count, seed=0, threads=0)))
-    seen = batch["images"].astype(np.float32) / 127.5 - 1
+    seen = to_uint8(from_uint8(batch["images"]))
     scale = max(1, 64 // max(geometry.height, geometry.width))
-    visualize.save_png(
-        sheet, visualize.image_grid(visualize.to_uint8(seen), columns=min(8, count), scale=scale)
-    )
+    visualize.save_png(sheet, visualize.image_grid(seen, columns=min(8, count), scale=scale))
     return sheet
 
 

@@ -95,7 +95,7 @@ def decode(stored: bytes | np.ndarray, value_range: tuple[float, float] | None =
 
 def fit(picture: Picture, geometry: Geometry) -> UInt8[np.ndarray, "height width channels"]:
     """Brings a picture to its size and channels; what has this size already keeps its pixels."""
-    image = _with_channels(picture.image, geometry.channels)
+    image = with_channels(picture.image, geometry.channels)
     size = geometry.width, geometry.height
     if geometry.cut is not None:
         image = _crop(image, geometry.cut)
@@ -105,13 +105,6 @@ def fit(picture: Picture, geometry: Geometry) -> UInt8[np.ndarray, "height width
         image = image.resize(size, FILTERS[geometry.filter])
     pixels = np.asarray(image)
     return pixels if pixels.ndim == 3 else pixels[..., None]
-
-
-def on_white(pixels: UInt8[np.ndarray, "*shape 4"]) -> UInt8[np.ndarray, "*shape 3"]:
-    """Color and opacity to color on a white ground."""
-    opacity = pixels[..., 3:].astype(np.float32) / 255
-    mixed = pixels[..., :3] * opacity + 255 * (1 - opacity)
-    return np.round(mixed).astype(np.uint8)
 
 
 @contextlib.contextmanager
@@ -208,7 +201,8 @@ def _to_uint8(pixels: np.ndarray, value_range: tuple[float, float] | None) -> np
     raise Unreadable(f"{pixels.dtype} pixels: say what is black and white with --value-range")
 
 
-def _with_channels(image: Image.Image, channels: int) -> Image.Image:
+def with_channels(image: Image.Image, channels: int) -> Image.Image:
+    """Convert an image to 1, 3 or 4 channels; opacity is laid on white where there is no fourth."""
     mode = MODES[channels]
     if image.mode == "RGBA" and channels != 4:
         white = Image.new("RGBA", image.size, "white")

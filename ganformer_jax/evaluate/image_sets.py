@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ganformer_jax.data.pictures import on_white
 from ganformer_jax.errors import UserError
+from ganformer_jax.pixels import as_rgb
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -67,10 +67,7 @@ class Numbered:
 
     def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "n height width 3"]:
         """Gives images of one size, in color."""
-        images = self.make(indices)
-        if images.shape[-1] == 4:
-            return on_white(images)
-        return np.broadcast_to(images, (*images.shape[:3], 3))
+        return as_rgb(self.make(indices))
 
     def digest(self, count: int) -> str | None:
         """Checksum of the first so many images; None where they are made anew each time."""

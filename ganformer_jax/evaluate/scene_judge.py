@@ -14,8 +14,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ganformer_jax.evaluate.interpretability import attention_segments, segmentation_scores
 from ganformer_jax.evaluate.remembered import load_arrays, store_arrays
 from ganformer_jax.metrics.dci import dci
-from ganformer_jax.scenes.reader import STEPS, SceneReader, TrainedReader, train_reader
-from ganformer_jax.scenes.truth import ATTRIBUTES, Truth, describe, read_truth
+from ganformer_jax.scenes.dataset import read_labels
+from ganformer_jax.scenes.labels import IMAGE_ATTRIBUTES, SceneLabels, image_attributes
+from ganformer_jax.scenes.panoptic import STEPS, PanopticNetwork, Segmenter, train_segmenter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,7 @@ class SceneJudge:
         trusted: Attributes that it reads well enough to build on.
     """
 
-    reader: TrainedReader
+    reader: Segmenter
     scores: Mapping[str, float]
     trusted: Bool[np.ndarray, " attributes"]
 
@@ -76,7 +77,9 @@ class SceneJudge:
 
     def trusted_names(self) -> list[str]:
         """Names of the trusted attributes."""
-        return [name for name, trusted in zip(ATTRIBUTES, self.trusted, strict=True) if trusted]
+        return [
+            name for name, trusted in zip(IMAGE_ATTRIBUTES, self.trusted, strict=True) if trusted
+        ]
 
 
 def make_judge(
@@ -87,23 +90,25 @@ def make_judge(
     Raises:
         UserError: If the dataset has no masks, or too few scenes.
     """
-    test = read_truth(held_out, min(TESTED_ON, len(held_out)))
+    test = read_labels(held_out, min(TESTED_ON, len(held_out)))
     count = min(TRAINED_ON, len(train))
     path = None if cache is None else cache / f"{_key(train, count)}.npz"
     if path is not None and path.is_file():
-        reader = TrainedReader(SceneReader(), unflatten_dict(load_arrays(path), sep="/"))
+        reader = Segmenter(PanopticNetwork(), unflatten_dict(load_arrays(path), sep="/"))
     else:
-        reader = train_reader(read_truth(train, count))
+        reader = train_segmenter(read_labels(train, count))
         if path is not None:
             arrays = flatten_dict(dict(reader.params), sep="/")
             store_arrays(path, {name: np.asarray(array) for name, array in arrays.items()})
     return examine_reader(reader, test)
 
 
-def examine_reader(reader: TrainedReader, test: Truth) -> SceneJudge:
+def examine_reader(reader: Segmenter, test: SceneLabels) -> SceneJudge:
     """Compares what a reader says of real scenes with what is true."""
     objects, attributes = reader(test.images)
-    true = np.stack([describe(*pair) for pair in zip(test.masks, test.classes, strict=True)])
+    true = np.stack(
+        [image_attributes(*pair) for pair in zip(test.masks, test.classes, strict=True)]
+    )
     unexplained = np.square(attributes - true).mean(0) / np.maximum(true.var(0), 1e-12)
     scores = segmentation_scores(test.masks, objects)
     return SceneJudge(reader, scores, 1 - unexplained >= TRUSTED)

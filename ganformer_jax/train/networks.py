@@ -16,6 +16,7 @@ from ganformer_jax.models import (
     mix_components,
     mix_layers,
 )
+from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.keys import update_keys
 from ganformer_jax.train.state import TrainState, Tree
@@ -50,7 +51,7 @@ class Networks:
 
     def images(self, batch: Batch) -> Float[Array, "b h w c"]:
         """Return real images in [-1, 1]."""
-        return self.parallel.divide(batch["images"].astype(jnp.float32) / 127.5 - 1)
+        return self.parallel.divide(from_uint8(batch["images"]))
 
     def labels(self, batch: Batch, count: int | None = None) -> Float[Array, "b y"] | None:
         """Return the labels of real and of generated images; by choice of the first `count`."""

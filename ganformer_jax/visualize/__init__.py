@@ -3,6 +3,7 @@
 Needs numpy and Pillow; matplotlib only for `training_curve`, when it is called.
 """
 
+from ganformer_jax.pixels import to_uint8
 from ganformer_jax.visualize.attention import (
     attention_grid,
     attention_overlay,
@@ -11,7 +12,7 @@ from ganformer_jax.visualize.attention import (
     reduce_attention,
 )
 from ganformer_jax.visualize.curves import training_curve
-from ganformer_jax.visualize.images import image_grid, save_png, to_uint8
+from ganformer_jax.visualize.images import image_grid, save_png
 from ganformer_jax.visualize.segments import segments_grid
 
 __all__ = [

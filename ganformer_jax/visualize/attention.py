@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ganformer_jax.visualize.images import as_rgb, image_grid
+from ganformer_jax.pixels import as_rgb
+from ganformer_jax.visualize.images import image_grid
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8

@@ -1,4 +1,4 @@
-"""Float images to bytes, a grid of images, a PNG file."""
+"""A grid of images, a PNG file."""
 
 from __future__ import annotations
 
@@ -11,36 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ganformer_jax.data.pictures import on_white
 from ganformer_jax.errors import UserError
+from ganformer_jax.pixels import as_rgb
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, UInt8
-
-
-def to_uint8(images: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
-    """Maps floats in [-1, 1] to 0..255, rounding; what lies outside is clipped."""
-    values = np.asarray(images, np.float32)
-    return np.clip(np.round((values + 1) * 127.5), 0, 255).astype(np.uint8)
-
-
-def as_rgb(
-    images_BxHxWxC: UInt8[np.ndarray, "batch height width channels"],
-) -> UInt8[np.ndarray, "batch height width 3"]:
-    """Repeats a single channel three times, and lays what has an opacity on white.
-
-    Raises:
-        ValueError: Unless images are uint8 with 1, 3 or 4 channels.
-    """
-    images = np.asarray(images_BxHxWxC)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
-        raise ValueError(
-            "images must be uint8 [batch, height, width, 1, 3 or 4], "
-            f"got {images.dtype} {list(images.shape)}; see to_uint8"
-        )
-    if images.shape[-1] == 4:
-        return on_white(images)
-    return np.broadcast_to(images, (*images.shape[:3], 3))
+    from jaxtyping import UInt8
 
 
 def image_grid(

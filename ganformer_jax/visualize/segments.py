@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ganformer_jax.pixels import as_rgb
 from ganformer_jax.visualize.attention import component_palette, headings
-from ganformer_jax.visualize.images import as_rgb, image_grid
+from ganformer_jax.visualize.images import image_grid
 
 if TYPE_CHECKING:
     from jaxtyping import Int, UInt8
