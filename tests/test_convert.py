@@ -7,7 +7,7 @@ import pytest
 from reference import Vector
 
 from ganformer_jax import convert
-from ganformer_jax.convert.match import ConversionError
+from ganformer_jax.convert.arguments import ConversionError
 
 
 def pieces(name="duplex_clevr"):

@@ -16,7 +16,7 @@ import pytest
 from reference import DATA, relative_error
 
 from ganformer_jax.convert import snapshot as snapshots
-from ganformer_jax.convert.pickle_machine import Budget
+from ganformer_jax.convert.limits import Budget
 from ganformer_jax.convert.snapshot import read_snapshot
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import stack_attention

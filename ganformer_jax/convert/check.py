@@ -1,4 +1,4 @@
-"""Configs made from a file's arguments: right types, and no more than networks have."""
+"""Checks of configs that come from untrusted files: types, and sizes that can be built."""
 
 from __future__ import annotations
 
@@ -11,25 +11,16 @@ from ganformer_jax.errors import UserError
 
 T = TypeVar("T", GeneratorConfig, DiscriminatorConfig)
 
-MAX_POSITIONS = 1 << 28  # numbers of the largest grid of positions
-
-
-def checked_types(config: T) -> T:
-    """The same config, every value of its field's type.
-
-    Raises:
-        UserError: Which names the field.
-    """
-    return from_dict(type(config), to_dict(config))
+MAX_POSITIONS = 1 << 28  # elements of the largest grid of positions
 
 
 def checked_generator(config: GeneratorConfig) -> GeneratorConfig:
-    """The same config, of the right types and of a size that can be built.
+    """Return the config with every value of its field's type.
 
     Raises:
-        UserError: Which names the field.
+        UserError: If a type is wrong or a size is too large to build; names the field.
     """
-    config = checked_types(config)
+    config = _checked_types(config)
     attention, mapping = config.attention, config.mapping
     for side in config.base_grid:
         check_range("generator.base_grid", side, Range(2, 16))
@@ -56,8 +47,12 @@ def checked_generator(config: GeneratorConfig) -> GeneratorConfig:
 
 
 def checked_discriminator(config: DiscriminatorConfig) -> DiscriminatorConfig:
-    """The same config, of the right types and of a size that can be built; raises as above."""
-    config = checked_types(config)
+    """Return the config with every value of its field's type.
+
+    Raises:
+        UserError: If a type is wrong or a size is too large to build; names the field.
+    """
+    config = _checked_types(config)
     check_range(
         "discriminator.minibatch_stddev_channels", config.minibatch_stddev_channels, Range(0, 64)
     )
@@ -65,21 +60,36 @@ def checked_discriminator(config: DiscriminatorConfig) -> DiscriminatorConfig:
     return config
 
 
-def checked_images(resolution: int, colors: int, classes: int, longer: int = 4) -> None:
-    """Checks what both networks are told of the images, and the longer side of the base grid.
+def checked_images(resolution: int, channels: int, classes: int, longer: int = 4) -> None:
+    """Check the image size, channels and classes of a network.
+
+    Args:
+        resolution: Longer side of the images in pixels.
+        channels: Channels of the images.
+        classes: Number of classes, or 0.
+        longer: Longer side of the base grid.
 
     Raises:
-        UserError: Which names what is out of range.
+        UserError: If one is out of range; names it.
     """
-    if not all(type(value) is int for value in (resolution, colors, classes)):
+    if not all(type(value) is int for value in (resolution, channels, classes)):
         raise UserError("resolution, channels and classes must be integers")
     check_range("resolution", resolution, Range(longer, 4096))
     doubled = resolution // longer
     if resolution % longer or doubled & (doubled - 1):
-        wanted = "a power of two" if longer == 4 else f"{longer}, doubled"
+        wanted = "a power of two" if longer == 4 else f"{longer} times a power of two"
         raise UserError(f"resolution is {resolution}; it should be {wanted}")
+<<<<<<< HEAD
     check_range("image channels", colors, Range(1, 16))
     check_range("classes", classes, Range(0, 1 << 20))
+=======
+    check_range("image channels", channels, 1, 16)
+    check_range("classes", classes, 0, 1 << 20)
+>>>>>>> convert
+
+
+def _checked_types(config: T) -> T:
+    return from_dict(type(config), to_dict(config))
 
 
 def _check_filter(name: str, taps: tuple[int, ...]) -> None:
