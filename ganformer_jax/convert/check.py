@@ -79,13 +79,8 @@ def checked_images(resolution: int, channels: int, classes: int, longer: int = 4
     if resolution % longer or doubled & (doubled - 1):
         wanted = "a power of two" if longer == 4 else f"{longer} times a power of two"
         raise UserError(f"resolution is {resolution}; it should be {wanted}")
-<<<<<<< HEAD
-    check_range("image channels", colors, Range(1, 16))
+    check_range("image channels", channels, Range(1, 16))
     check_range("classes", classes, Range(0, 1 << 20))
-=======
-    check_range("image channels", channels, 1, 16)
-    check_range("classes", classes, 0, 1 << 20)
->>>>>>> convert
 
 
 def _checked_types(config: T) -> T:
