@@ -10,9 +10,9 @@ import threading
 import jax
 import numpy as np
 import pytest
+from command_line import call, complaint
 from reference import DATA
 from safetensors.numpy import save_file
-from test_cli import call, complaint
 from test_import import run_isolated
 
 import ganformer_jax
