@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -15,7 +15,6 @@ from ganformer_jax.config import Config
 from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
 from ganformer_jax.data.find import find_version
 from ganformer_jax.errors import UserError
-from ganformer_jax.evaluate.image_sets import Numbered
 from ganformer_jax.sampling import Sampler
 from ganformer_jax.train.loop import Snapshot
 
@@ -120,22 +119,6 @@ def open_folder(folder: pathlib.Path, split: str) -> DatasetSource:
     if not shape or not all(shape):
         raise UserError(f"{folder} does not say how large its images are")
     return open_dataset(folder, folder, size=shape[:2], split=split, channels=shape[-1])
-
-
-def dataset_images(source: DatasetSource) -> Numbered:
-    """The images of a split, in stored order."""
-    return Numbered(
-        source.name,
-        len(source),
-        lambda rows: np.stack([source[row]["images"] for row in rows]),
-        lambda row: source.records[row],
-    )
-
-
-def labels_like(source: DatasetSource, seeds: Sequence[int]) -> list[int]:
-    """Classes for generated images: those of real ones, in an order that is always the same."""
-    order = np.random.default_rng(0).permutation(len(source))
-    return [source.label(int(order[seed % len(order)])) for seed in seeds]
 
 
 def make_sampler(config: Config, now: Snapshot) -> Sampler:
