@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from ganformer_jax.cli.run_data import labels_like, open_folder
 
 from ganformer_jax.data.batches import held_out_images, open_dataset, train_batches
 from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.image_sets import sample_labels
+from ganformer_jax.experiment.data import open_folder
 from ganformer_jax.scenes import dataset as scenes_dataset
 from ganformer_jax.scenes.dataset import Scenes, ScenesConfig, prepare_scenes, read_labels
 from ganformer_jax.scenes.layout import HELD_OUT_START
@@ -342,10 +343,10 @@ def test_classes_without_images(labeled):
     assert [labeled.label(i) for i in range(4)] == [
         int(labeled[i]["labels"].argmax()) for i in range(4)
     ]
-    drawn = labels_like(labeled, range(30))
-    assert drawn == labels_like(labeled, range(30)) and drawn[:10] == drawn[10:20]
+    drawn = sample_labels(labeled, range(30))
+    assert drawn == sample_labels(labeled, range(30)) and drawn[:10] == drawn[10:20]
     assert sorted(drawn[:10]) == sorted(labeled.label(i) for i in range(10))
-    assert labels_like(labeled, [13, 2]) == [drawn[13], drawn[2]]
+    assert sample_labels(labeled, [13, 2]) == [drawn[13], drawn[2]]
 
 
 def test_what_is_known_of_scenes(source, labeled):

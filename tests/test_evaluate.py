@@ -11,14 +11,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from ganformer_jax.cli.quality import Quality
+from ganformer_jax.evaluate.measure import measure
 from PIL import Image
 
 from ganformer_jax.cli import judged, main, metric_weights
-from ganformer_jax.cli.quality import Quality
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.features import FeatureReader
 from ganformer_jax.evaluate.image_sets import Folder, Numbered
-from ganformer_jax.evaluate.measure import measure
 from ganformer_jax.evaluate.requests import Request, parse_requests
 from ganformer_jax.metrics.inception_weights import inception_variables
 from ganformer_jax.train.loop import Snapshot

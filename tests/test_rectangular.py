@@ -28,7 +28,7 @@ from ganformer_jax.config import Config, GeneratorConfig
 from ganformer_jax.config_files import from_dict, to_dict
 from ganformer_jax.convert.export import save_generator
 from ganformer_jax.data.batches import DatasetSource, open_dataset, train_batches
-from ganformer_jax.evaluate.path_length import _images
+from ganformer_jax.evaluate.path_length import images_for_lpips
 from ganformer_jax.metrics.sliced_wasserstein import sliced_wasserstein
 from ganformer_jax.nn.attention import assignments, upsample_assignments
 from ganformer_jax.nn.positions import GridPositions, sinusoidal
@@ -268,5 +268,5 @@ def test_perceptual_path_length_sees_images_of_any_shape(monkeypatch):
     monkeypatch.setattr("ganformer_jax.evaluate.path_length.LARGEST", 5)
     config = dataclasses.replace(tiny_generator(8)[0].config, base_grid=(3, 4))
     z_2xKxD, variables = initialize(config)
-    w_2xKxW = Generator(config).apply(variables, z_2xKxD, method="map")
-    assert _images(Generator(config), variables, w_2xKxW).shape == (2, 3, 4, 3)
+    w_2xKxD = Generator(config).apply(variables, z_2xKxD, method="map")
+    assert images_for_lpips(Generator(config), variables, w_2xKxD).shape == (2, 3, 4, 3)

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from ganformer_jax.evaluate.scene_judge import examine_reader
 from ganformer_jax.scenes.reader import (
     SceneReader,
     classify,
@@ -14,7 +15,6 @@ from ganformer_jax.scenes.reader import (
 from ganformer_jax.scenes.truth import ATTRIBUTES, Truth, describe
 from ganformer_jax.scenes.world import COLORS, MAX_OBJECTS
 
-from ganformer_jax.evaluate.scene_judge import examine_reader
 from ganformer_jax.metrics.segmentation import foreground_ari, matched_mean_iou
 from ganformer_jax.scenes import reader as scene_reader
 from ganformer_jax.scenes.rendering import render_batch

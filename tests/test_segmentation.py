@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-
 from ganformer_jax.evaluate.interpretability import attention_segments, segmentation_scores
+
 from ganformer_jax.metrics.dci import DCI, dci, entropies
 from ganformer_jax.metrics.segmentation import color_clusters, foreground_ari, matched_mean_iou
 from ganformer_jax.visualize import segments_grid

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from ganformer_jax.config import Config
 from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
+from ganformer_jax.data.find import find_version
 from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.image_sets import sample_labels
 
 
 class ExperimentData:
@@ -86,9 +90,7 @@ class ExperimentData:
         """Return classes for generated images: those of real ones, in an order that is fixed."""
         if not self.config.generator.label_size:
             return None
-        source = self.open("train")
-        order = np.random.default_rng(0).permutation(len(source))
-        return [source.label(int(order[index % len(order)])) for index in indices]
+        return sample_labels(self.open("train"), indices)
 
     def held_out(self, count: int) -> np.ndarray:
         """Return `count` images to compare with: of the test split, else of the training split."""
@@ -100,3 +102,15 @@ class ExperimentData:
             except UserError:
                 continue
         return held_out_images(source, min(count, len(source)))
+
+
+def open_folder(folder: pathlib.Path, split: str) -> DatasetSource:
+    """Open a split of a prepared dataset, of images of one size, by its folder alone."""
+    import tensorflow_datasets as tfds
+
+    folder = find_version(folder)
+    features: Any = tfds.builder_from_directory(folder).info.features
+    shape = features["image"].shape if features and "image" in features else None
+    if not shape or not all(shape):
+        raise UserError(f"{folder} does not say how large its images are")
+    return open_dataset(folder, folder, size=shape[:2], split=split, channels=shape[-1])

@@ -7,7 +7,14 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from ganformer_jax import visualize
+from ganformer_jax.caches import caches
 from ganformer_jax.config import Config
+from ganformer_jax.convert.state_dict import read_state_dict
+from ganformer_jax.evaluate.features import NetworkSettings
+from ganformer_jax.evaluate.image_sets import dataset_images
+from ganformer_jax.evaluate.requests import Request
+from ganformer_jax.evaluate.training_metrics import TrainingMetrics, parse_training_requests
+from ganformer_jax.evaluate.weights import load_weights
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.sampling import Sampler
 from ganformer_jax.train.devices import Placement
@@ -30,13 +37,35 @@ def make_observers(
     config: Config, run: pathlib.Path, data: ExperimentData, sampler: Sampler
 ) -> Sequence[Observer]:
     """Return the observers of a run: sample grids, metrics, and the curve of both."""
-    image_kimg = config.train.image_kimg
-    metrics = TrainingMetrics()
+    options = config.train
+    image_kimg, size = options.image_kimg, config.generator.image_size
     made = [Observer(image_kimg, functools.partial(draw_samples, sampler, run))]
-    if metrics.requests:
-        made.append(Observer(config.train.metric_kimg, lambda now: metrics(now.sample)))
+    requests = parse_training_requests(options.metrics, options.metric_images, size)
+    if requests:
+        measure = functools.partial(measure_samples, requests, data, sampler)
+        made.append(Observer(options.metric_kimg, measure))
     made.append(Observer(image_kimg, functools.partial(draw_curve, run)))
     return made
+
+
+@functools.cache
+def _training_metrics(
+    requests: tuple[Request, ...], data: ExperimentData, sampler: Sampler
+) -> TrainingMetrics:
+    """Return the metrics of a run; reads data and weights."""
+    assert sampler.batch_sharding is not None
+    load = functools.partial(load_weights, read=read_state_dict)
+    cache = caches() / "features"
+    networks = NetworkSettings(load, sampler.batch_size, sampler.batch_sharding, cache)
+    images = dataset_images(data.open("train"))
+    return TrainingMetrics(requests, images, data.held_out, networks)
+
+
+def measure_samples(
+    requests: Sequence[Request], data: ExperimentData, sampler: Sampler, now: Snapshot
+) -> Mapping[str, float]:
+    """Measure `train.metrics`."""
+    return _training_metrics(tuple(requests), data, sampler)(now.sample)
 
 
 def draw_samples(sampler: Sampler, run: pathlib.Path, now: Snapshot) -> Mapping[str, float]:

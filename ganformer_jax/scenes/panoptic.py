@@ -93,15 +93,16 @@ class Segmenter:
 
     network: PanopticNetwork
     params: Mapping[str, Any]
+    batch_size: int = 64
 
     def __call__(
-        self, images_BxHxWx3: UInt8[np.ndarray, "b h w 3"], batch_size: int = 64
+        self, images_BxHxWx3: UInt8[np.ndarray, "b h w 3"]
     ) -> tuple[Int[np.ndarray, "b h w"], Float[np.ndarray, "b a"]]:
         """Return objects, numbered from 1 in each image, and `IMAGE_ATTRIBUTES`."""
         objects, attributes = [], []
-        for start in range(0, len(images_BxHxWx3), batch_size):
-            batch = images_BxHxWx3[start : start + batch_size]
-            filled = batch[np.arange(batch_size) % len(batch)]  # one size, one program
+        for start in range(0, len(images_BxHxWx3), self.batch_size):
+            batch = images_BxHxWx3[start : start + self.batch_size]
+            filled = batch[np.arange(self.batch_size) % len(batch)]  # one size, one program
             output = jax.device_get(_predict(self.network, self.params, filled))
             for row in range(len(batch)):
                 of_image = jax.tree.map(lambda array, row=row: array[row], output)
