@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ganformer_jax.classes import find_class, load_class_names, save_class_names
 from ganformer_jax.cli import main
-from ganformer_jax.cli.classes import find_class, load_class_names, save_class_names
 from ganformer_jax.cli.sample import _attends
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError

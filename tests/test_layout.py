@@ -10,7 +10,17 @@ PACKAGE = "ganformer_jax"
 ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
 FLOORS = [
-    {"config", "config_files", "errors", "files", "caches", "download"},
+    {
+        "caches",
+        "classes",
+        "config",
+        "config_checks",
+        "config_files",
+        "config_ranges",
+        "download",
+        "errors",
+        "files",
+    },
     {"nn", "losses", "augment", "pixels"},
     {"models", "scenes", "data", "metrics"},
     {"train", "sampling", "visualize", "evaluate", "convert"},

@@ -210,8 +210,8 @@ def test_configs_from_before_are_square():
 @pytest.mark.parametrize(
     ("base_grid", "resolution", "message"),
     [
-        ((1, 4), 8, r"generator.base_grid is \[1, 4\]; its sides should be from 2 to 16"),
-        ((4, 17), 34, r"generator.base_grid is \[4, 17\]; its sides should be from 2 to 16"),
+        ((1, 4), 8, r"generator.base_grid is \[1, 4\]; each number should be from 2 to 16"),
+        ((4, 17), 34, r"generator.base_grid is \[4, 17\]; each number should be from 2 to 16"),
         ((3, 6), 64, "base_grid, 6, doubled once or more, such as 48 or 96"),
         ((4, 8), 8, "base_grid, 8, doubled once or more, such as 16 or 32"),
         ((4, 4), 4, "a power of two from 8 up, such as 8 or 16"),

@@ -6,11 +6,11 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from ganformer_jax.caches import keep_compiled_programs
-from ganformer_jax.cli.options import check_run, parse
+from ganformer_jax.cli.options import check_run
 from ganformer_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,47 +21,51 @@ STANDARD = 50_000  # generated images, as FID is usually reported
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Judge the images of a run, or of a folder, by those of a dataset or another folder."""
+    """Measure the images of a run, or of a folder, against a dataset or another folder."""
 
     metrics: str = "swd2k,rkid2k,rpr2k"
-    """Separated by commas: fid, kid, is, pr, prdc; rfid, rkid, rpr, rprdc of a random network; swd;
-    ppl_w_end, ppl_w_full, ppl_z_end, ppl_z_full; seg and dci of scenes. Each may end in a number of
-    images: fid50k."""
+    """Metrics, separated by commas: fid, kid, is, pr, prdc; rfid, rkid, rpr and
+    rprdc of a random network; swd; ppl_w_end, ppl_w_full, ppl_z_end and
+    ppl_z_full; seg and dci, for scenes only. Each may end in a number of images:
+    fid50k."""
     workdir: pathlib.Path = pathlib.Path("runs/scenes")
-    """Folder of the run whose averaged generator is judged, and its data the measure."""
+    """Folder of the run to evaluate, by its averaged generator."""
     fake: pathlib.Path | None = None
-    """Folder of images to judge instead."""
+    """Folder of images to evaluate instead of a run."""
     real: pathlib.Path | None = None
-    """Folder of images, or of a prepared dataset, to judge by; by default the run's dataset."""
+    """Folder of reference images or of a prepared dataset; by default the run's
+    dataset."""
     split: str = "train"
-    """Split of the dataset to judge by."""
+    """Split of the reference dataset."""
     real_count: int | None = None
-    """Real images to use; by default as many as generated ones, or all if there are fewer."""
+    """Number of reference images; by default as many as generated ones, or all if
+    there are fewer."""
     step: int | None = None
-    """Checkpoint to use; by default the newest."""
+    """Step of the checkpoint to use; by default the newest."""
     best: bool = False
-    """Use the checkpoint with the best quality number."""
+    """Use the checkpoint with the best metric."""
     seed: int = 0
-    """Seed of the first image; the others follow. Labels, paths and subsets are drawn by it too."""
+    """Seed of the first image; the next images have the next seeds. It decides
+    labels, paths and subsets too."""
     truncation_psi: float = 1.0
-    """Below 1 trades variety for quality; published numbers are at 1."""
+    """Truncation psi; below 1 trades variety for quality. Published numbers use 1."""
     noise: Literal["const", "random", "none"] = "random"
     """Noise in the synthesis network: by seed, the same for all images, or none."""
     batch_size: int = 32
-    """Images to make and look at at once, over all devices."""
+    """Images per batch, over all devices."""
     inception: pathlib.Path | None = None
     """Weights of FID's Inception; by default the published ones, downloaded once."""
     vgg16: pathlib.Path | None = None
-    """Weights of VGG-16 for path lengths; by default torchvision's, downloaded once."""
+    """Weights of VGG-16 for path lengths; by default torchvision's, downloaded
+    once."""
     lpips: pathlib.Path | None = None
     """Weights of LPIPS for VGG-16; by default the published ones, downloaded once."""
     cache: bool = True
-    """Keep features of real images for the next time."""
+    """Keep the features of reference images for later evaluations."""
 
 
-def run(arguments: Sequence[str], program: str) -> None:
+def run(options: Options) -> None:
     """Prints a table and a JSON line, which is also added to `<workdir>/evaluations.jsonl`."""
-    options = parse(Options(), arguments, program)
     if options.batch_size < 1 or (options.real_count is not None and options.real_count < 1):
         raise UserError("--batch-size and --real-count must be 1 or more")
     if not 0 <= options.seed < 2**31:

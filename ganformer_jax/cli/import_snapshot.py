@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import tempfile
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from ganformer_jax.cli.options import parse
 from ganformer_jax.config import Config, DataConfig
 from ganformer_jax.download import fetch, is_url, sha256
 from ganformer_jax.errors import UserError
@@ -21,19 +19,18 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Make a run out of a training snapshot of the published PyTorch or TensorFlow code."""
+    """Make a run from a training snapshot of the published PyTorch or TensorFlow code."""
 
     snapshot: Annotated[str, tyro.conf.Positional] = ""
     """Path or http(s) URL of the snapshot."""
     workdir: pathlib.Path | None = None
-    """Folder of the run to make; it must not exist, or be empty."""
+    """Folder of the run to make: a new or an empty one."""
     dry_run: bool = False
-    """Print what is inside and write nothing."""
+    """Print the contents of the snapshot and write nothing."""
 
 
-def run(arguments: Sequence[str], program: str) -> None:
+def run(options: Options) -> None:
     """Reads the snapshot, shows what is inside and, unless asked not to, writes the run."""
-    options = parse(Options(), arguments, program)
     if not options.snapshot:
         raise UserError("name a snapshot: a path or an http(s) URL")
     if options.workdir is None and not options.dry_run:

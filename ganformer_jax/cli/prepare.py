@@ -6,12 +6,11 @@ import dataclasses
 import os
 import pathlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from ganformer_jax.cli.options import parse
 from ganformer_jax.errors import UserError
 from ganformer_jax.pixels import from_uint8, to_uint8
 
@@ -26,55 +25,57 @@ SHEET_PIXELS = 32 * 256 * 256
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Turn pictures into a dataset to train on. After a kill, the same command goes on."""
+    """Turn images into a dataset to train on, or resume where the command stopped."""
 
     source: Annotated[str, tyro.conf.Positional] = ""
-    """A folder; a zip or tar; npy, npz or HDF5; an LMDB; StyleGAN TFRecords; a dataset of TFDS, by
-    folder or name (tfds:NAME, where there is a file of that name); or one of the paper's: clevr,
-    ffhq, bedrooms, cityscapes."""
+    """A folder; a zip or tar; npy, npz or HDF5; an LMDB; StyleGAN TFRecords; a
+    dataset of TensorFlow Datasets (TFDS) by folder or name (tfds:NAME if a file
+    has that name); or a dataset of the paper: clevr, ffhq, bedrooms, cityscapes."""
     name: str | None = None
-    """Of the dataset to make: small letters, digits and _."""
+    """Dataset name: lowercase letters, digits and underscores."""
     data_dir: pathlib.Path = pathlib.Path("data")
     """Folder of prepared datasets."""
     resolution: int | None = None
-    """Longer side of the pictures in pixels; by default the power of two nearest to what most of
-    them have, at most 256."""
+    """Longer side of the images in pixels; by default the power of two nearest to
+    that of most images, at most 256."""
     ratio: float | None = None
     """Height / width of the centered rectangle to cut out; by default 1, a square."""
     fit: Literal["crop", "pad"] | None = None
-    """crop: that rectangle is the image, so images need not be square. pad: it is laid on a black
-    square, as the published code does, and as is the default for the paper's datasets."""
+    """crop: the images are that rectangle. pad: they are black squares with the
+    rectangle in the center, as in the published code; the default for the
+    paper's datasets."""
     filter: Literal["lanczos", "box", "bicubic", "bilinear"] = "lanczos"
-    """Of resizing. FID depends on it."""
+    """Resampling filter. FID depends on it."""
     channels: Literal[1, 3, 4] = 3
-    """1 gray, 3 color, 4 color and opacity."""
+    """Color channels: 1 (gray), 3 (color) or 4 (color and opacity)."""
     labels: str = "auto"
-    """Classes: auto (what the source has, or its dataset.json), none, folders (names of
-    subfolders), or a .csv or .json file of names and classes."""
+    """Classes: auto (from the source, or its dataset.json), none, folders (names
+    of subfolders), or a .csv or .json file of file names and classes."""
     held_out: int = 0
-    """Pictures to hold out for evaluation, drawn at random: the split `test`. Those of them that
-    cannot be read are missing from it."""
+    """Number of images to hold out for evaluation (the `test` split), drawn at
+    random before unreadable ones are skipped."""
     max_images: int | None = None
-    """Use only so many pictures, drawn at random, less those of them that cannot be read."""
+    """Largest number of images to use, drawn at random before unreadable ones are
+    skipped."""
     storage: Literal["png", "raw"] = "png"
-    """raw takes more disk and less time to read: PNG without compression."""
+    """Storage of the images; raw is PNG without compression, larger and faster to
+    read."""
     array: str | None = None
-    """Which array of an npz or HDF5 file holds the pictures."""
+    """Name of the array of images in an npz or HDF5 file."""
     value_range: tuple[float, float] | None = None
-    """Which numbers are black and white, for arrays of other types than uint8 and uint16."""
+    """Values of black and white, for arrays of other types than uint8 and uint16."""
     split: str = "train"
-    """Split of a TFDS dataset to take."""
+    """Split of a TFDS dataset."""
     tfds_dir: pathlib.Path | None = None
-    """Folder of TFDS datasets; by default where TFDS keeps them."""
+    """Folder of TFDS datasets; by default that of TFDS."""
     downloads: pathlib.Path = pathlib.Path("data/downloads")
-    """Where files of the paper's datasets are, or go."""
+    """Folder of the downloaded files of the paper's datasets."""
     threads: int | None = None
-    """Threads that decode and encode; by default one a core."""
+    """Threads that decode and encode images; by default one per core."""
 
 
-def run(arguments: Sequence[str], program: str) -> None:
+def run(options: Options) -> None:
     """Prepares, then reports and draws a batch as the network will see it."""
-    options = parse(Options(), arguments, program)
     _check(options)
 
     from ganformer_jax.data.labeling import find_labels

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ganformer_jax.cli.classes import save_class_names
+from ganformer_jax.classes import save_class_names
 from ganformer_jax.config import Config
 from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
 from ganformer_jax.data.find import find_version

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ganformer_jax.cli.classes import find_class, load_class_names
-from ganformer_jax.cli.options import check_run, parse
+from ganformer_jax.classes import find_class, load_class_names
+from ganformer_jax.cli.options import check_run
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError
 
@@ -19,39 +19,39 @@ MOST_COLUMNS = 16
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Write images from the averaged generator of a run."""
+    """Write images and attention maps from the averaged generator of a run."""
 
     workdir: pathlib.Path = pathlib.Path("runs/scenes")
     """Folder of the run."""
     out: pathlib.Path | None = None
     """Folder to write to; by default `generated` in the run's folder."""
     count: int = 16
-    """Images to write."""
+    """Number of images to write."""
     seed: int = 0
-    """Seed of the first image; the others follow. An image depends on its own seed only."""
+    """Seed of the first image; the next images have the next seeds."""
     truncation_psi: float = 0.7
-    """Below 1 trades variety for quality."""
+    """Truncation psi; below 1 trades variety for quality."""
     truncation_cutoff: int | None = None
-    """Truncate only the first so many layers."""
+    """Number of layers to truncate, from the first; by default all."""
     noise: Literal["const", "random", "none"] = "const"
     """Noise in the synthesis network: the same for all images, by seed, or none."""
     class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
-    """Class of the images, by name (classes.json) or number; by default all classes in turn."""
+    """Class of the images, by name (classes.json) or number; by default all
+    classes in turn."""
     step: int | None = None
-    """Checkpoint to use; by default the newest."""
+    """Step of the checkpoint to use; by default the newest."""
     best: bool = False
-    """Use the checkpoint with the best quality number."""
+    """Use the checkpoint with the best metric."""
     attention_rows: int = 8
-    """Images whose attention is drawn; 0 for none."""
+    """Number of images whose attention is drawn; 0 for none."""
     batch_size: int = 16
-    """Images to make at once."""
+    """Images per batch."""
     overwrite: bool = False
-    """Replace files that exist."""
+    """Replace existing files."""
 
 
-def run(arguments: Sequence[str], program: str) -> None:
+def run(options: Options) -> None:
     """Writes `<seed>.png`, `grid.png` and, for a generator with attention, `attention.png`."""
-    options = parse(Options(), arguments, program)
     _check(options)
     check_run(options.workdir, options.step, options.best)
 

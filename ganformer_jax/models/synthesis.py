@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 RESIDUAL_GAIN = math.sqrt(0.5)
 
 
-def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
-    """Channels of features at a resolution, the longer side of their grid."""
-    return int(min(channel_base // resolution, channel_max))
-
-
 def num_layers(config: GeneratorConfig) -> int:
     """Latents a synthesis network reads per component: one a convolution, stem and RGB layer."""
     blocks = len(config.resolutions)
@@ -63,7 +58,7 @@ class SynthesisLayer(nn.Module):
     ) -> tuple[Array, Array | None, Carried]:
         """Image features, attention maps (None out of range), and what the next layer needs."""
         config, synthesis = self.config, self.config.synthesis
-        channels = channels_at(self.resolution, synthesis.channel_base, synthesis.channel_max)
+        channels = synthesis.channels_at(self.resolution)
         x = ModulatedConvolution(
             channels,
             3,
@@ -98,7 +93,7 @@ class Stem(nn.Module):
         """The grid for every image of the batch."""
         synthesis = self.config.synthesis
         grid = self.config.base_grid
-        channels = channels_at(max(grid), synthesis.channel_base, synthesis.channel_max)
+        channels = synthesis.channels_at(max(grid))
         shape = (*grid, channels)
         if synthesis.stem == "constant":
             constant = self.param("constant", nn.initializers.normal(1.0), shape)

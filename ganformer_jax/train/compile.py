@@ -14,8 +14,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ganformer_jax.config import Config
+from ganformer_jax.config_ranges import check_ranges
 from ganformer_jax.errors import UserError
-from ganformer_jax.models.validate import check_range
 from ganformer_jax.train.state import Optimizers, TrainState, create_state
 from ganformer_jax.train.steps import Batch, Game, Info
 
@@ -54,36 +54,13 @@ def check_training(config: Config, devices: int) -> None:
     Raises:
         UserError: Which names the option.
     """
-    loss, options, data, length = config.loss, config.optimizer, config.data, config.train
-    check_range("loss.style_mixing", loss.style_mixing, 0, 1)
-    check_range("loss.component_mixing", loss.component_mixing, 0, 1)
-    check_range("loss.path_length_decay", loss.path_length_decay, 0, 1)
-    check_range("loss.r1_gamma", loss.r1_gamma)
-    check_range("loss.r1_interval", loss.r1_interval)
-    check_range("loss.path_length_weight", loss.path_length_weight)
-    check_range("loss.path_length_interval", loss.path_length_interval)
-    check_range("loss.path_length_batch_shrink", loss.path_length_batch_shrink, 1)
-    check_range("loss.wgan_epsilon", loss.wgan_epsilon)
-    check_range("optimizer.learning_rate", options.learning_rate)
-    check_range("optimizer.beta1", options.beta1, 0, 1)
-    check_range("optimizer.beta2", options.beta2, 0, 1)
-    check_range("optimizer.epsilon", options.epsilon)
-    check_range("optimizer.ema_kimg", options.ema_kimg)
-    check_range("optimizer.ema_rampup", options.ema_rampup)
-    check_range("optimizer.w_average_beta", options.w_average_beta, 0, 1)
-    check_range("data.threads", data.threads)
-    check_range("data.train_images", data.train_images, 1)
-    check_range("data.held_out_images", data.held_out_images, 1)
-    check_range("train.seed", length.seed, 0, 2**32 - 1)
-    check_range("train.metric_images", length.metric_images, 1)
-    for name in ("total", "log", "image", "metric", "checkpoint"):
-        check_range(f"train.{name}_kimg", getattr(length, f"{name}_kimg"))
+    check_ranges(config)
     _check_batch(config, devices)
 
 
 def _check_batch(config: Config, devices: int) -> None:
     batch, loss = config.train.batch_size, config.loss
-    if batch < 1 or batch % devices:
+    if batch % devices:
         raise UserError(f"train.batch_size {batch} does not divide over {devices} devices")
     if loss.path_length_weight and loss.path_length_interval:
         shrink = loss.path_length_batch_shrink
