@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ganformer_jax.cli.classes import find_class, load_class_names
+from ganformer_jax.classes import find_class, load_class_names
 from ganformer_jax.cli.options import check_run
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TypeVar
 
 from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig
@@ -14,6 +15,22 @@ T = TypeVar("T", GeneratorConfig, DiscriminatorConfig)
 MAX_POSITIONS = 1 << 28  # elements of the largest grid of positions
 
 
+GENERATOR_RANGES = {
+    "base_grid": Range(2, 16),
+    "components": Range(0, 4096),
+    "latent_size": Range(1, 1 << 20),
+    "intermediate_size": Range(1, 1 << 20),
+    "attention_resolutions": Range(0, 1 << 40),
+    "attention.heads": Range(1, 256),
+    "attention.kmeans_iterations": Range(0, 64),
+    "positions.directions": Range(1, 64),
+    "positions.size": Range(1, 1 << 16),
+    "mapping.num_layers": Range(0, 128),
+    "mapping.shared_width": Range(0, 1 << 20),
+    "mapping.label_width": Range(1, 1 << 20),
+}
+
+
 def checked_generator(config: GeneratorConfig) -> GeneratorConfig:
     """Return the config with every value of its field's type.
 
@@ -21,24 +38,10 @@ def checked_generator(config: GeneratorConfig) -> GeneratorConfig:
         UserError: If a type is wrong or a size is too large to build; names the field.
     """
     config = _checked_types(config)
-    attention, mapping = config.attention, config.mapping
-    for side in config.base_grid:
-        check_range("generator.base_grid", side, Range(2, 16))
+    for name, allowed in GENERATOR_RANGES.items():
+        check_range(f"generator.{name}", operator.attrgetter(name)(config), allowed)
     longer = max(config.base_grid)
     checked_images(config.resolution, config.image_channels, config.label_size, longer)
-    check_range("generator.components", config.components, Range(0, 4096))
-    check_range("generator.latent_size", config.latent_size, Range(1, 1 << 20))
-    check_range("generator.intermediate_size", config.intermediate_size, Range(1, 1 << 20))
-    check_range("generator.attention.heads", attention.heads, Range(1, 256))
-    check_range("generator.attention.kmeans_iterations", attention.kmeans_iterations, Range(0, 64))
-    check_range(
-        "generator.attention_resolutions", config.attention_resolutions[1], Range(0, 1 << 40)
-    )
-    check_range("generator.positions.directions", config.positions.directions, Range(1, 64))
-    check_range("generator.positions.size", config.positions.size, Range(1, 1 << 16))
-    check_range("generator.mapping.num_layers", mapping.num_layers, Range(0, 128))
-    check_range("generator.mapping.shared_width", mapping.shared_width, Range(0, 1 << 20))
-    check_range("generator.mapping.label_width", mapping.label_width, Range(1, 1 << 20))
     _check_filter("generator.synthesis.resample_filter", config.synthesis.resample_filter)
     side = min(config.resolution, config.attention_resolutions[1])
     if config.components and side**2 * (config.positions.size or config.w_size) > MAX_POSITIONS:
@@ -53,9 +56,8 @@ def checked_discriminator(config: DiscriminatorConfig) -> DiscriminatorConfig:
         UserError: If a type is wrong or a size is too large to build; names the field.
     """
     config = _checked_types(config)
-    check_range(
-        "discriminator.minibatch_stddev_channels", config.minibatch_stddev_channels, Range(0, 64)
-    )
+    channels = config.minibatch_stddev_channels
+    check_range("discriminator.minibatch_stddev_channels", channels, Range(0, 64))
     _check_filter("discriminator.resample_filter", config.resample_filter)
     return config
 
