@@ -21,7 +21,6 @@ from ganformer_jax import (
     stack_attention,
     validate_networks,
 )
-from ganformer_jax.cli.observers import attention_figure
 from ganformer_jax.cli.run_data import Data
 from ganformer_jax.config import Config, GeneratorConfig
 from ganformer_jax.config_files import from_dict, to_dict
@@ -33,7 +32,7 @@ from ganformer_jax.nn.attention import assignments, upsample_assignments
 from ganformer_jax.nn.positions import GridPositions, sinusoidal
 from ganformer_jax.sampling import Sampler
 from ganformer_jax.train.compile import CompiledGame
-from ganformer_jax.visualize import segments_grid
+from ganformer_jax.visualize import attention_figure, segments_grid
 
 # Base grid, longer side, and the image that they make.
 WIDE, CAMERA, TALL = ((2, 4), 8, (4, 8)), ((3, 4), 8, (6, 8)), ((4, 2), 16, (16, 8))
@@ -175,7 +174,7 @@ def test_samples_and_their_attention(base_grid, resolution, size):
     _, variables = initialize(config)
     samples = Sampler(config, 2, attention=True)(variables, range(3))
     assert samples.images.shape == (3, *size, 3)
-    figure = attention_figure(samples, rows=2)
+    figure = attention_figure(samples.images, samples.attention, rows=2)
     height, width = size[0] * (128 // size[1]), 128  # cells are as wide as their headings need
     columns = config.components + 3
     assert figure.shape == (22 + 2 * (height + 4) + 4, columns * (width + 4) + 4, 3)

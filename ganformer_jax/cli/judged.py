@@ -131,7 +131,7 @@ class Judged:
             self.batch_size,
             noise=self.options.noise,
             attention=attention,
-            divided=self.divided,
+            batch_sharding=self.divided,
         )
 
     def _generated(self) -> ImageSet:

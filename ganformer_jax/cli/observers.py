@@ -6,15 +6,11 @@ import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import jax.numpy as jnp
-import numpy as np
-
 from ganformer_jax import visualize
+from ganformer_jax.classes import classes_in_turn
 from ganformer_jax.cli.quality import Quality
 from ganformer_jax.cli.run_data import BATCH, Data, make_sampler
 from ganformer_jax.config import Config
-from ganformer_jax.models import stack_attention
-from ganformer_jax.sampling import Samples
 from ganformer_jax.train.loop import Observer, Snapshot
 
 GRID = BATCH
@@ -36,13 +32,14 @@ def observers(config: Config, workdir: pathlib.Path, data: Data) -> Sequence[Obs
 
 def draw_samples(config: Config, workdir: pathlib.Path, now: Snapshot) -> Mapping[str, float]:
     """Writes a grid of samples, and their attention, to `<workdir>/samples`."""
-    samples = make_sampler(config, now)(now.variables, range(GRID), labels_in_turn(config, GRID))
+    labels = classes_in_turn(GRID, config.generator.label_size)
+    samples = make_sampler(config, now)(now.variables, range(GRID), labels)
     folder = workdir / "samples"
     scale = max(1, 64 // config.generator.resolution)
     grid = visualize.image_grid(samples.images, columns=GRID_COLUMNS, scale=scale)
     visualize.save_png(folder / f"{now.step:08d}.png", grid)
     if samples.attention:
-        figure = attention_figure(samples, ATTENTION_ROWS)
+        figure = visualize.attention_figure(samples.images, samples.attention, ATTENTION_ROWS)
         visualize.save_png(folder / f"{now.step:08d}-attention.png", figure)
     return {}
 
@@ -52,17 +49,3 @@ def draw_curve(workdir: pathlib.Path, now: Snapshot) -> Mapping[str, float]:
     if now.step:
         visualize.training_curve(workdir / "metrics.jsonl", workdir / "curve.png")
     return {}
-
-
-def attention_figure(samples: Samples, rows: int) -> np.ndarray:
-    """Draws the attention of the first samples: heads and layers of the finest grid, averaged."""
-    finest = max(layer.shape[-2:] for layer in samples.attention)
-    maps = [jnp.asarray(layer[:rows]) for layer in samples.attention if layer.shape[-2:] == finest]
-    stacked = np.asarray(stack_attention(maps, finest))
-    return visualize.attention_grid(samples.images[:rows], visualize.reduce_attention(stacked))
-
-
-def labels_in_turn(config: Config, count: int) -> list[int] | None:
-    """Takes the classes in turn."""
-    classes = config.generator.label_size
-    return [i % classes for i in range(count)] if classes else None

@@ -142,4 +142,4 @@ def make_sampler(config: Config, now: Snapshot) -> Sampler:
     """One sampler for pictures and numbers, as it takes long to compile."""
     devices = now.divided.num_devices
     batch = BATCH if BATCH % devices == 0 else config.train.batch_size
-    return Sampler(config.generator, batch, attention=True, divided=now.divided)
+    return Sampler(config.generator, batch, attention=True, batch_sharding=now.divided)
