@@ -17,8 +17,8 @@ class PositionConfig:
     """Positional encoding of the image grid, which attention reads."""
 
     kind: Literal["sinus", "linear", "trainable", "trainable2d"] = "sinus"
-    """Fixed sinusoids; a line per direction with trained slopes;
-    a trained vector per row and per column; or a trained vector per cell."""
+    """Fixed sinusoids; a line per direction with trained slopes; a trained
+    vector per row and per column; or a trained vector per cell."""
     directions: Annotated[int, at_least(1)] = 2
     """Directions of the sinusoidal and linear encodings, spread evenly over pi."""
     init: Literal["uniform", "normal"] = "uniform"
@@ -92,8 +92,8 @@ class SynthesisConfig:
     style: bool = True
     """Modulate convolutions with the global latent (StyleGAN2)."""
     stem: Literal["constant", "latent", "latent_dense"] = "constant"
-    """First grid: learned, or mapped from the global latent as in a plain GAN
-    (with noise and a bias per channel, or as one dense layer)."""
+    """First grid: learned, or mapped from the global latent as in a plain
+    GAN (with noise and a bias per channel, or as one dense layer)."""
     noise: bool = True
     """Noise of learned strength after every layer."""
     last_convolution: bool = True
@@ -114,9 +114,10 @@ class GeneratorConfig:
     """Longer side of the image: that of `base_grid`, doubled at least once.
     For square images, a power of two from 8 up."""
     base_grid: Annotated[tuple[int, int], Range(2, 16)] = (4, 4)
-    """Height and width of the first grid, each from 2 to 16. Doubled until the
-    longer side is `resolution`, it becomes the image: 4, 8 and 64 give images
-    32 high and 64 wide. Every other resolution is the longer side of a grid."""
+    """Height and width of the first grid, each from 2 to 16. Doubled until
+    the longer side is `resolution`, it becomes the image: 4, 8 and 64
+    give images 32 high and 64 wide. Every other resolution is the longer
+    side of a grid."""
     image_channels: Annotated[int, OneOf((1, 3, 4))] = 3
     """Color channels: 1 (gray), 3 (color) or 4 (color and opacity)."""
     components: Annotated[int, at_least(0)] = 16
@@ -134,14 +135,14 @@ class GeneratorConfig:
     attention_resolutions: tuple[int, int] = (4, 128)
     """Smallest and largest resolution with attention layers."""
     components_attend_image: bool = False
-    """After each attention layer, components attend back to the image and carry
-    the result to the next layer (bottom-up)."""
+    """After each attention layer, components attend back to the image and
+    carry the result to the next layer (bottom-up)."""
     components_attend_components: bool = False
-    """After each attention layer, components attend to each other and carry the
-    result to the next layer."""
+    """After each attention layer, components attend to each other and carry
+    the result to the next layer."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of activations; parameters, normalization and attention weights stay
-    float32."""
+    """Type of activations; parameters, normalization and attention weights
+    stay float32."""
     attention: AttentionConfig = AttentionConfig()
     positions: PositionConfig = PositionConfig()
     mapping: MappingConfig = MappingConfig()
@@ -225,8 +226,8 @@ class DataConfig:
     """Training and evaluation data."""
 
     name: str = "scenes"
-    """`scenes` (built in, rendered on first use), or a dataset made by `prepare`
-    or TensorFlow Datasets: its folder, gs:// path or name."""
+    """`scenes` (built in, rendered on first use), or a dataset made by
+    `prepare` or TensorFlow Datasets: its folder, gs:// path or name."""
     directory: str = "data"
     """Folder of prepared datasets."""
     train_images: Annotated[int, at_least(1)] = 20_000
@@ -252,8 +253,8 @@ class LossConfig:
     r1_gamma: Annotated[float, at_least(0)] = 10.0
     """Weight of R1: the penalty is gamma / 2 times the squared gradient norm."""
     r1_interval: Annotated[int, at_least(0)] = 16
-    """Steps from one R1 update to the next (lazy regularization; the penalty is
-    scaled by as much). 0 turns R1 off."""
+    """Steps from one R1 update to the next (lazy regularization; the penalty
+    is scaled by as much). 0 turns R1 off."""
     path_length_weight: Annotated[float, at_least(0)] = 0.0
     """Weight of path length regularization (StyleGAN2 used 2); 0 turns it off."""
     path_length_interval: Annotated[int, at_least(0)] = 4
@@ -299,25 +300,25 @@ class TrainConfig:
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     """Seed of weights, latents and data order."""
     devices: Annotated[int | None, at_least(1)] = None
-    """Number of devices; by default all, and on a CPU as many as its cores and
-    the batch size allow."""
+    """Number of devices; by default all, and on a CPU as many as its cores
+    and the batch size allow."""
     platform: Literal["cpu", "gpu", "tpu"] | None = None
     """Required accelerator; by default the one that jax finds."""
     log_kimg: Annotated[float, at_least(0)] = 1.0
     """Thousands of images from one log of the losses to the next; 0 for none."""
     image_kimg: Annotated[float, at_least(0)] = 50.0
-    """Thousands of images from one sample grid, with its attention maps, to the
-    next; 0 for none."""
+    """Thousands of images from one sample grid, with its attention maps, to
+    the next; 0 for none."""
     metric_kimg: Annotated[float, at_least(0)] = 50.0
     """Thousands of images from one evaluation to the next; 0 for none."""
     checkpoint_kimg: Annotated[float, at_least(0)] = 50.0
-    """Thousands of images from one checkpoint to the next; 0 for none but the
-    last."""
+    """Thousands of images from one checkpoint to the next; 0 for none but
+    the last."""
     checkpoints_kept: Annotated[int, at_least(0)] = 2
     """Newest checkpoints to keep, besides the best one."""
     metrics: str = "swd"
-    """Metrics, named as for `evaluate --metrics`, that compare sets of images.
-    The first one, a distance, decides which checkpoint is best."""
+    """Metrics, named as for `evaluate --metrics`, that compare sets of
+    images. The first one, a distance, decides which checkpoint is best."""
     metric_images: Annotated[int, at_least(1)] = 2_000
     """Images to compare, for metrics whose names end in no number."""
 

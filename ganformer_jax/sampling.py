@@ -125,11 +125,9 @@ class Sampler:
         return chosen
 
     def _place(self, array: np.ndarray) -> jax.Array:
-        return (
-            jnp.asarray(array)
-            if self.batch_sharding is None
-            else jax.device_put(array, self.batch_sharding)
-        )
+        if self.batch_sharding is None:
+            return jnp.asarray(array)
+        return jax.device_put(array, self.batch_sharding)
 
 
 def latents(config: GeneratorConfig, key: Key[Array, ""]) -> Float[Array, "k d"]:

@@ -9,9 +9,9 @@ import zipfile
 
 import numpy as np
 import pytest
+from command_line import call, complaint
 from PIL import Image
 from test_archives import make_folder, make_zip, png
-from test_cli import call, complaint
 
 from ganformer_jax.cli.prepare import Options, _open, _wish
 from ganformer_jax.data import catalog

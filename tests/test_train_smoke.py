@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from command_line import call, complaint
 from PIL import Image
-from test_cli import SCENES, call, complaint
 
 from ganformer_jax.data.stored_png import encode_stored
 
@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
 
 def arguments(folder, *options, run="run"):
     paths = ["--workdir", str(folder / run), "--data.directory", str(folder / "data")]
-    return ["train", *SCENES, *paths, *TINY, *options]
+    return ["train", *paths, *TINY, *options]
 
 
 @pytest.fixture(scope="module")
@@ -159,9 +159,9 @@ def test_classes_have_names_from_the_data_to_the_samples(capsys, tmp_path):
     options = ["--workdir", str(run), "--data.name", str(builder.data_path), *TINY]
     options += "--generator.resolution 8 --generator.components 0 --train.total-kimg 0.008".split()
     options += "--train.image-kimg 0 --train.metric-kimg 0 --generator.label-size".split()
-    said = complaint(capsys, "train", *SCENES, *options, "2")
+    said = complaint(capsys, "train", *options, "2")
     assert "has 3 classes: set --generator.label-size 3" in said and not run.exists()
-    code, _, err = call(capsys, "train", *SCENES, *options, "3")
+    code, _, err = call(capsys, "train", *options, "3")
     assert code == 0, err
     assert json.loads((run / "classes.json").read_text()) == ["red", "green", "blue"]
 

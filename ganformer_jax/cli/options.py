@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import itertools
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -122,9 +121,10 @@ def _first_paragraph(box: str) -> str:
     tyro 1.0 gives it in no other way: the hook of its later releases is private and, they say, may
     be removed in any of the next.
     """
-    lines = (line.strip("│| ") for line in box.splitlines()[1:])
-    paragraph = itertools.takewhile(lambda line: line and line[0] not in "─╰-+", lines)
-    return " ".join(paragraph).removeprefix("Error parsing ") or "cannot read this command line"
+    _title, *paragraphs = re.split("[─-]{5,}", box)  # rules are of ASCII where stdout is
+    message = " ".join(paragraphs[0].strip("╮│ \n").split()) if paragraphs else ""
+    message = message.replace(" │ │ ", " ").removeprefix("Error parsing ")
+    return message or "cannot read this command line"
 
 
 def _refuse_unknown(unknown: Sequence[str], options: Any, help_command: str) -> None:
