@@ -77,7 +77,7 @@ class Trial:
             self.programs[name] = programs.lower(function, self.state, self.batch).compile()
             self.compile_seconds[name] = round(time.perf_counter() - began, 2)
         self.sampler = Sampler(
-            self.config.generator, case.batch, noise="const", divided=self.placement.batch
+            self.config.generator, case.batch, noise="const", batch_sharding=self.placement.batch
         )
         self.sample()
 

@@ -8,8 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from ganformer_jax.cli.observers import attention_figure
-from ganformer_jax.cli.run_data import Data
 from PIL import Image
 from tiny import tiny_config, tiny_generator
 from training import gan_programs, on_host, run_steps
@@ -29,11 +27,12 @@ from ganformer_jax.config_files import from_dict, to_dict
 from ganformer_jax.convert.export import save_generator
 from ganformer_jax.data.batches import DatasetSource, open_dataset, train_batches
 from ganformer_jax.evaluate.path_length import images_for_lpips
+from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.metrics.sliced_wasserstein import sliced_wasserstein
 from ganformer_jax.nn.attention import assignments, upsample_assignments
 from ganformer_jax.nn.positions import GridPositions, sinusoidal
 from ganformer_jax.sampling import Sampler
-from ganformer_jax.visualize import segments_grid
+from ganformer_jax.visualize import attention_figure, segments_grid
 
 # Base grid, longer side, and the image that they make.
 WIDE, CAMERA, TALL = ((2, 4), 8, (4, 8)), ((3, 4), 8, (6, 8)), ((4, 2), 16, (16, 8))
@@ -175,7 +174,7 @@ def test_samples_and_their_attention(base_grid, resolution, size):
     _, variables = initialize(config)
     samples = Sampler(config, 2, attention=True)(variables, range(3))
     assert samples.images.shape == (3, *size, 3)
-    figure = attention_figure(samples, rows=2)
+    figure = attention_figure(samples.images, samples.attention, rows=2)
     height, width = size[0] * (128 // size[1]), 128  # cells are as wide as their headings need
     columns = config.components + 3
     assert figure.shape == (22 + 2 * (height + 4) + 4, columns * (width + 4) + 4, 3)
@@ -233,7 +232,7 @@ def test_shapes_that_can_be_made(base_grid, resolution, size):
 
 def test_scenes_are_square(tmp_path):
     with pytest.raises(UserError, match="scenes are square, not 4x8; give data.name or a square"):
-        Data(rectangular())
+        ExperimentData(rectangular())
     with pytest.raises(UserError, match="scenes are square, not 4x8"):
         open_dataset("scenes", tmp_path, size=(4, 8))
 

@@ -173,4 +173,4 @@ def test_classes_have_names_from_the_data_to_the_samples(capsys, tmp_path):
     np.testing.assert_array_equal(in_turn[2], named[2])
     assert not np.array_equal(in_turn[0], named[0])
     said = complaint(capsys, "sample", "--workdir", str(run), "--class", "gren")
-    assert "there are 3 classes, none of them that; did you mean green?" in said
+    assert "among 3 classes; did you mean green?" in said

@@ -181,7 +181,7 @@ def candidate_of_run(
     variables = jax.device_put(variables, replicated)
     dataset = _run_dataset(options, options.split) if network.config.label_size else None
     sampler = Sampler(
-        network.config, networks.batch_size, noise=options.noise, divided=networks.sharding
+        network.config, networks.batch_size, noise=options.noise, batch_sharding=networks.sharding
     )
 
     def arguments(indices: Sequence[int]) -> tuple[Any, ...]:

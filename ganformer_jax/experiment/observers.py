@@ -30,7 +30,7 @@ ATTENTION_ROWS = 6
 def make_sampler(config: Config, placement: Placement) -> Sampler:
     """Return one sampler for figures and metrics, as it takes long to compile."""
     batch = GRID if GRID % len(placement.devices) == 0 else config.train.batch_size
-    return Sampler(config.generator, batch, attention=True, divided=placement.batch)
+    return Sampler(config.generator, batch, attention=True, batch_sharding=placement.batch)
 
 
 def make_observers(
@@ -53,10 +53,10 @@ def _training_metrics(
     requests: tuple[Request, ...], data: ExperimentData, sampler: Sampler
 ) -> TrainingMetrics:
     """Return the metrics of a run; reads data and weights."""
-    assert sampler.divided is not None
+    assert sampler.batch_sharding is not None
     load = functools.partial(load_weights, read=read_state_dict)
     cache = caches() / "features"
-    networks = NetworkSettings(load, sampler.batch_size, sampler.divided, cache)
+    networks = NetworkSettings(load, sampler.batch_size, sampler.batch_sharding, cache)
     images = dataset_images(data.open("train"))
     return TrainingMetrics(requests, images, data.held_out, networks)
 
