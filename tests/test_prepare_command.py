@@ -9,8 +9,8 @@ import zipfile
 
 import numpy as np
 import pytest
+from command_line import call, complaint
 from PIL import Image
-from test_cli import call, complaint
 
 from ganformer_jax.cli.prepare import Options, dataset_spec, open_images
 from ganformer_jax.data import catalog

@@ -27,51 +27,53 @@ SHEET_PIXELS = 32 * 256 * 256
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Prepare a dataset of images to train on. After a kill, the same command resumes."""
+    """Turn images into a dataset to train on, or resume where the command stopped."""
 
     source: Annotated[str, tyro.conf.Positional] = ""
-    """Images: a folder; a zip or tar archive; an npy, npz or HDF5 file; an LMDB; StyleGAN
-    TFRecords; a TFDS dataset, by folder or name (tfds:NAME if a file has that name); or a dataset
-    of the paper: clevr, ffhq, bedrooms, cityscapes."""
+    """A folder; a zip or tar; npy, npz or HDF5; an LMDB; StyleGAN TFRecords; a
+    dataset of TensorFlow Datasets (TFDS) by folder or name (tfds:NAME if a file
+    has that name); or a dataset of the paper: clevr, ffhq, bedrooms, cityscapes."""
     name: str | None = None
     """Dataset name: lowercase letters, digits and underscores."""
     data_dir: pathlib.Path = pathlib.Path("data")
     """Folder of prepared datasets."""
     resolution: int | None = None
-    """Longer side of the images in pixels; by default the power of two nearest to that of most
-    source images, at most 256."""
+    """Longer side of the images in pixels; by default the power of two nearest to
+    that of most images, at most 256."""
     ratio: float | None = None
-    """Height / width of the centered rectangle to crop; by default 1, a square."""
+    """Height / width of the centered rectangle to cut out; by default 1, a square."""
     fit: Literal["crop", "pad"] | None = None
-    """crop: the cropped rectangle is the image, which need not be square. pad: it is padded to a
-    black square, as in the published code; the default for the paper's datasets."""
+    """crop: the images are that rectangle. pad: they are black squares with the
+    rectangle in the center, as in the published code; the default for the
+    paper's datasets."""
     filter: Literal["lanczos", "box", "bicubic", "bilinear"] = "lanczos"
     """Resampling filter. FID depends on it."""
     channels: Literal[1, 3, 4] = 3
-    """Number of channels: 1 gray, 3 color, 4 color and opacity."""
+    """Color channels: 1 (gray), 3 (color) or 4 (color and opacity)."""
     labels: str = "auto"
-    """Classes: auto (those of the source or its dataset.json, if any), none, folders (names of
-    subfolders), or a .csv or .json file of names and classes."""
+    """Classes: auto (from the source, or its dataset.json), none, folders (names
+    of subfolders), or a .csv or .json file of file names and classes."""
     held_out: int = 0
-    """Number of images to hold out for evaluation (the `test` split), drawn at random; those that
-    cannot be read are left out."""
+    """Number of images to hold out for evaluation (the `test` split), drawn at
+    random before unreadable ones are skipped."""
     max_images: int | None = None
-    """Number of images to use, drawn at random; those that cannot be read are left out. By default
-    all."""
+    """Largest number of images to use, drawn at random before unreadable ones are
+    skipped."""
     storage: Literal["png", "raw"] = "png"
-    """Storage of the images. raw is PNG without compression: larger, and faster to read."""
+    """Storage of the images; raw is PNG without compression, larger and faster to
+    read."""
     array: str | None = None
     """Name of the array of images in an npz or HDF5 file."""
     value_range: tuple[float, float] | None = None
-    """Values of black and white in arrays of other types than uint8 and uint16."""
+    """Values of black and white, for arrays of other types than uint8 and uint16."""
     split: str = "train"
-    """Split of a TFDS dataset to use."""
+    """Split of a TFDS dataset."""
     tfds_dir: pathlib.Path | None = None
     """Folder of TFDS datasets; by default that of TFDS."""
     downloads: pathlib.Path = pathlib.Path("data/downloads")
     """Folder of the downloaded files of the paper's datasets."""
     threads: int | None = None
-    """Number of threads that decode and encode; by default one per core."""
+    """Threads that decode and encode images; by default one per core."""
 
 
 def run(arguments: Sequence[str], program: str) -> None:
