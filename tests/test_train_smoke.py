@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from test_cli import SCENES, call, complaint
 
-from ganformer_jax.data.stored_png import encode_stored
+from ganformer_jax.data.png import encode_stored
 
 TINY = """
 --generator.components 2 --generator.latent-size 8 --generator.attention-resolutions 4 8
