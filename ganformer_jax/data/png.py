@@ -1,17 +1,22 @@
-"""PNGs without compression: larger files, read at the speed of memory; any PNG reader reads them.
+"""PNG files of datasets: compressed, or stored without compression.
 
-Header, one chunk of pixels and end, where the pixels are zlib's stored blocks of unfiltered rows
+Stored ones are larger and read at the speed of memory; any PNG reader reads them. They hold a
+header, one chunk of pixels and an end, where the pixels are zlib's stored blocks of unfiltered rows
 (W3C PNG specification, sections 9 to 11). Other PNGs are left to a general reader.
 """
 
+import io
 import struct
 import zlib
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 
 from ganformer_jax.errors import UserError
 
+COMPRESSION = 3
+"""Level of zlib; higher levels take much longer for little."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOR_TYPES = {1: 0, 3: 2, 4: 6}  # by channels
 _CHANNELS = {color_type: channels for channels, color_type in _COLOR_TYPES.items()}
@@ -21,12 +26,16 @@ _END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
 _STORED = ((0x78, 0x01, 0), (0x78, 0x01, 1))  # zlib's header, then that of a stored block
 
 
-def encode_stored(pixels: UInt8[np.ndarray, "H W C"]) -> bytes:
-    """PNG of pixels, uncompressed.
+def encode_compressed(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
+    """Encode gray (C = 1), color (3) or color with opacity (4) as a compressed PNG."""
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    image.save(buffer, format="PNG", compress_level=COMPRESSION)
+    return buffer.getvalue()
 
-    Args:
-        pixels: Gray (C = 1), color (3) or color with opacity (4); H and W are at least 1.
-    """
+
+def encode_stored(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
+    """Encode gray (C = 1), color (3) or color with opacity (4) as an uncompressed PNG."""
     height, width, channels = pixels.shape
     if pixels.dtype != np.uint8 or channels not in _COLOR_TYPES or not pixels.size:
         raise ValueError(f"cannot encode pixels of shape {pixels.shape} and type {pixels.dtype}")
@@ -37,11 +46,11 @@ def encode_stored(pixels: UInt8[np.ndarray, "H W C"]) -> bytes:
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _END
 
 
-def decode_stored(encoded: bytes) -> UInt8[np.ndarray, "H W C"] | None:
-    """Pixels of what `encode_stored` wrote; None for anything else, such as another kind of PNG.
+def decode_stored(encoded: bytes) -> UInt8[np.ndarray, "h w c"] | None:
+    """Decode what `encode_stored` wrote; None for anything else, such as another kind of PNG.
 
     Raises:
-        UserError: If it is of that kind but damaged, as the checksums of header and pixels tell.
+        UserError: If it is of that kind but damaged, by the checksums of header and pixels.
     """
     if len(encoded) < _START.size + 2 or not encoded.endswith(_END):
         return None
@@ -55,14 +64,16 @@ def decode_stored(encoded: bytes) -> UInt8[np.ndarray, "H W C"] | None:
         return None
     rows = _rows(data, height, 1 + width * _CHANNELS[color_type])
     if rows is None or zlib.crc32(encoded[12:29]) != checksum:
-        raise UserError("a stored picture is damaged: its checksum or its size is wrong")
+        raise UserError(
+            "a stored image is damaged (wrong checksum or size): prepare the data again"
+        )
     if rows[:, 0].any():
         return None  # filtered, so by another program
     return rows[:, 1:].reshape(height, width, -1)
 
 
-def _rows(data: memoryview, height: int, row_bytes: int) -> UInt8[np.ndarray, "H bytes"] | None:
-    """What zlib's stored blocks hold, its checksum examined; None if that or the size is wrong."""
+def _rows(data: memoryview, height: int, row_bytes: int) -> UInt8[np.ndarray, "h d"] | None:
+    """Return what zlib's stored blocks hold; None if its checksum or size is wrong."""
     expected = height * row_bytes
     if not 0 < expected <= len(data):  # nothing is compressed
         return None

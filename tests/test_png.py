@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganformer_jax.data.stored_png import decode_stored, encode_stored
+from ganformer_jax.data.png import decode_stored, encode_stored
 from ganformer_jax.errors import UserError
 
 SHAPES = [(1, 1, 3), (5, 3, 1), (7, 11, 4), (256, 256, 3), (2, 30_000, 3)]
@@ -29,13 +29,13 @@ def test_pixels_come_back_here_and_in_pillow(shape):
     decoded = decode_stored(encoded)
     assert decoded is not None and decoded.dtype == np.uint8
     np.testing.assert_array_equal(decoded, pixels)
-    with Image.open(io.BytesIO(encoded)) as picture:
-        np.testing.assert_array_equal(np.asarray(picture).reshape(shape), pixels)
+    with Image.open(io.BytesIO(encoded)) as image:
+        np.testing.assert_array_equal(np.asarray(image).reshape(shape), pixels)
     assert len(encoded) < pixels.size * 1.001 + shape[0] + 100
 
 
-def test_no_flipped_bit_changes_a_picture():
-    """It is found, or leaves the pixels as they were, or makes the file no stored PNG at all."""
+def test_no_flipped_bit_changes_an_image():
+    """It is found, or leaves the pixels as they were, or makes the file another kind of PNG."""
     pixels = random_pixels((6, 5, 3))
     encoded = encode_stored(pixels)
     found = 0
@@ -54,7 +54,7 @@ def test_no_flipped_bit_changes_a_picture():
 
 
 @pytest.mark.parametrize("size", [10, 50, 100, -1])
-def test_what_is_cut_off_is_no_stored_png(size):
+def test_a_cut_off_file_is_not_decoded(size):
     assert decode_stored(encode_stored(random_pixels((9, 9, 3)))[:size]) is None
 
 
@@ -74,7 +74,7 @@ def test_foreign_files_are_left_to_pillow(options):
     assert decode_stored(saved(pixels, **options)) is None
 
 
-def test_what_has_no_such_png_is_refused():
+def test_pixels_without_such_a_png_are_refused():
     for pixels in (
         np.zeros((2, 2, 3), np.float32),
         np.zeros((2, 2, 2), np.uint8),

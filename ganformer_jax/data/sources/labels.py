@@ -1,79 +1,62 @@
-"""What several kinds of sources need: optional packages, classes from arrays, short reasons."""
+"""Classes of a source's entries, and arrays that hold classes."""
 
 from __future__ import annotations
 
-import collections
-import importlib
-from collections.abc import Iterable, Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
-from ganformer_jax.data.sources.source import Labels, Source
 from ganformer_jax.errors import UserError
 
 MAX_CLASSES = 1 << 16
-"""More classes than this are no classes but some other number."""
+"""Largest number of classes; larger numbers are not classes but something else."""
 
 
-def import_format(module: str, wanted_for: str) -> Any:
-    """Imports a package that only some formats need.
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Classes of the entries of a source.
+
+    Attributes:
+        names: Names of the classes; class i is called names[i].
+        classes: Int [entries], the class of every entry, -1 where it has none.
+        origin: Where they come from, for the report.
+        unused: Number of rows in a table of labels that name no entry.
+    """
+
+    names: tuple[str, ...]
+    classes: np.ndarray
+    origin: str
+    unused: int = 0
+
+
+def check_class_names(names: Sequence[str]) -> None:
+    """Check that TFDS, which writes one name a line, would read the names back.
 
     Raises:
-        UserError: If it is not installed.
+        UserError: If it would not.
     """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise UserError(
-            f'{wanted_for} needs {module}, which is missing: pip install "ganformer-jax[formats]"'
-        ) from error
-
-
-def brief(error: BaseException) -> str:
-    """An exception's message on one line of at most 160 characters."""
-    words = " ".join(str(error).split()) or type(error).__name__
-    return words if len(words) <= 160 else words[:157] + "..."
-
-
-def listed(names: Sequence[str], most: int = 12) -> str:
-    """Names for a message, the first few of them."""
-    left = len(names) - most
-    return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "")
-
-
-def nothing_in(source: Source, reasons: Iterable[str] = ()) -> UserError:
-    """What to say of a source without one picture.
-
-    Args:
-        source: Which has none.
-        reasons: Why those that might have been pictures are not.
-    """
-    skipped = collections.Counter(reason for _, reason in source.skipped)
-    found = [*sorted(set(reasons)), *(f"{n} of: {reason}" for reason, n in skipped.most_common())]
-    return UserError(
-        f"no picture in {source.description} can be read: {'; '.join(found[:3]) or 'it is empty'}"
-    )
-
-
-def numbered(count: int) -> tuple[str, ...]:
-    """Names 0 to count - 1, padded with zeros so that they sort."""
-    width = len(str(max(count - 1, 0)))
-    return tuple(f"{index:0{width}d}" for index in range(count))
+    for name in names:
+        if not name.strip() or len(name.splitlines()) != 1 or not _is_utf8(name):
+            raise UserError(f"{name!r} cannot be the name of a class")
+    stripped = sorted(name.strip() for name in names)
+    for name, following in zip(stripped, stripped[1:], strict=False):
+        if name == following:
+            raise UserError(f"two classes have the same name, {name}")
 
 
 def labels_from(
     values: np.ndarray, count: int, origin: str, names: Sequence[str] | None = None
 ) -> Labels | None:
-    """Classes out of an array [count] or [count, 1] of whole numbers or words, or one-hot rows.
+    """Read classes from an array [count] or [count, 1] of integers or words, or one-hot rows.
 
     A row of zeros and the number -1 mean that there is no class.
 
     Args:
         values: The array.
-        count: Of entries.
-        origin: For the report.
-        names: Of the classes; used if there are enough, all different. Otherwise class i is
+        count: Number of entries.
+        origin: Where the array comes from, for the report.
+        names: Names of the classes; used if there are enough, all different. Otherwise class i is
             called str(i).
 
     Returns:
@@ -97,6 +80,14 @@ def labels_from(
     if names is None or len(names) < number or len(set(names)) < len(names):
         names = [str(index) for index in range(number)]
     return Labels(tuple(names), classes, origin)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:  # a file name in another encoding
+        return False
+    return True
 
 
 def _from_words(values: np.ndarray, origin: str) -> Labels | None:

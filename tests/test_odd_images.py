@@ -4,14 +4,14 @@ import io
 
 import numpy as np
 import pytest
+from images import encoded, make_folder, make_tar, make_zip, pixel_bomb
 from PIL import Image
-from test_archives import make_folder, make_tar, make_zip
-from test_pictures import chunk_bomb, encoded
 
 from ganformer_jax.data.batches import open_dataset
-from ganformer_jax.data.pictures import Geometry
-from ganformer_jax.data.prepare import Wish, prepare
+from ganformer_jax.data.fit import Geometry
+from ganformer_jax.data.prepare import prepare
 from ganformer_jax.data.sources.open import open_source
+from ganformer_jax.data.spec import DatasetSpec
 
 GRAY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 COLOR = np.stack([GRAY, GRAY[::-1], GRAY.T], -1)
@@ -50,13 +50,13 @@ BAD = {
         GOOD["color.png"][0][:60] + b"\0\1\2" + GOOD["color.png"][0][63:],
         "damaged",
     ),
-    "words.png": (b"these are words", "not a picture"),
+    "words.png": (b"these are words", "not an image"),
     "nothing.png": (b"", "empty file"),
-    "bomb.png": (chunk_bomb(), "more than 128 megapixels"),
+    "bomb.png": (pixel_bomb(), "more than 128 megapixels"),
     "float.tif": (encoded(Image.fromarray(GRAY.astype(np.float32)), "TIFF"), "floating-point"),
 }
-NO_PICTURES = {"readme.txt": b"words", "table.csv": b"a,b"}
-MEMBERS = {name: contents for name, (contents, _) in {**GOOD, **BAD}.items()} | NO_PICTURES
+NOT_IMAGES = {"readme.txt": b"words", "table.csv": b"a,b"}
+MEMBERS = {name: contents for name, (contents, _) in {**GOOD, **BAD}.items()} | NOT_IMAGES
 
 
 def make(kind, path):
@@ -78,7 +78,7 @@ def make(kind, path):
 def test_right_pixels_or_a_counted_reason(tmp_path, kind):
     path = make(kind, tmp_path / f"x.{kind}")
     with open_source(str(path)) as source:
-        made = prepare(source, Wish("odd", Geometry(8, 8)), tmp_path / "data")
+        made = prepare(source, DatasetSpec("odd", Geometry(8, 8)), tmp_path / "data")
         stored = dict(source.skipped)
     found = open_dataset(made.folder, tmp_path, size=(8, 8))
     names = [found.record(i)["name"].item().decode() for i in range(len(found))]
@@ -86,11 +86,11 @@ def test_right_pixels_or_a_counted_reason(tmp_path, kind):
     for i, name in enumerate(names):
         np.testing.assert_array_equal(found[i]["images"], GOOD[name][1], err_msg=name)
     reasons = read_skipped(made.folder)
-    assert set(reasons) == {*BAD, *NO_PICTURES}
+    assert set(reasons) == {*BAD, *NOT_IMAGES}
     for name, (_, words) in BAD.items():
         assert words in reasons[name]
     assert sum(made.report["skipped"].values()) + made.report["splits"]["train"] == len(MEMBERS)
-    assert set(stored) <= {*NO_PICTURES}
+    assert set(stored) <= {*NOT_IMAGES}
 
 
 def read_skipped(folder):
@@ -125,10 +125,10 @@ def test_arrays_of_every_type(tmp_path, kind, pixels, value_range, geometry):
         h5py = pytest.importorskip("h5py", reason="an optional package, of the extra `formats`")
         with h5py.File(path, "w") as file:
             file["images"] = pixels
-    if pixels.shape[1:] == (8, 8):  # one axis too few to tell a picture from pictures
+    if pixels.shape[1:] == (8, 8):  # without channels, [4, H, W] could be one image
         pixels = pixels[..., None]
     with open_source(str(path)) as source:
-        wish = Wish("odd", geometry, value_range=value_range)
+        wish = DatasetSpec("odd", geometry, value_range=value_range)
         made = prepare(source, wish, tmp_path / "data")
     found = open_dataset(made.folder, tmp_path, size=(8, 8), channels=geometry.channels)
     expected = {
@@ -149,6 +149,6 @@ def test_exif_in_an_archive(tmp_path):
     turned.save(buffer, "TIFF", exif=exif)
     path = make_zip(tmp_path / "x.zip", {"a.tif": buffer.getvalue()})
     with open_source(str(path)) as source:
-        made = prepare(source, Wish("odd", Geometry(8, 8)), tmp_path / "data")
+        made = prepare(source, DatasetSpec("odd", Geometry(8, 8)), tmp_path / "data")
     np.testing.assert_array_equal(open_dataset(made.folder, "", size=(8, 8))[0]["images"], COLOR)
-    assert made.report["notes"] == {"turned as EXIF says": 1}
+    assert made.report["notes"] == {"rotated to EXIF orientation": 1}
