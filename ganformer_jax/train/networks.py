@@ -82,10 +82,12 @@ class Networks:
         shape = (count, self.config.generator.num_latents, self.config.generator.z_size)
 
         def draw(name: str) -> Any:
+            z_BxKxD = self.parallel.normal(keys[name], shape)
             return generator.apply(
                 self._variables(params, state),
-                self.parallel.normal(keys[name], shape),
+                z_BxKxD,
                 labels_BxY,
+                component_mask_BxK=self._component_mask(params, state, keys, len(z_BxKxD)),
                 train=True,
                 rngs=self._rngs(keys),
                 method="map",
@@ -112,6 +114,7 @@ class Networks:
             self._variables(params, state),
             w_BxKxLxD,
             noise="random",
+            component_mask_BxK=self._component_mask(params, state, keys, len(w_BxKxLxD)),
             train=True,
             rngs=self._rngs(keys),
             method="synthesize",
@@ -127,6 +130,14 @@ class Networks:
         """Return the discriminator's logits, high for real images."""
         discriminator = Discriminator(self.config.discriminator, self.config.generator.base_grid)
         return discriminator.apply({"params": params}, images_BxHxWxC, labels_BxY)[0]
+
+    def _component_mask(
+        self, params: Tree, state: TrainState, keys: Keys, count: int
+    ) -> Float[Array, "b k"] | None:
+        """Draw the components that attention sees, the same in every call with these keys."""
+        return Generator(self.config.generator).apply(
+            self._variables(params, state), count, rngs=self._rngs(keys), method="component_mask"
+        )
 
     def _variables(self, params: Tree, state: TrainState) -> dict[str, Tree]:
         return state.generator_variables() | {"params": params}
