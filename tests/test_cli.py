@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from command_line import call, complaint
 
-from ganformer_jax.cli.classes import find_class, load_class_names, save_class_names
+from ganformer_jax.classes import find_class, load_class_names, save_class_names
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import to_dict
 from ganformer_jax.errors import UserError
@@ -117,7 +117,7 @@ def test_sampling_without_a_run(capsys, tmp_path, make):
     ("options", "message"),
     [
         (["--count", "0"], "--count"),
-        (["--seed", "-1"], "seeds"),
+        (["--seed", "-1"], "--seed"),
         (["--best", "--step", "3"], "exclude"),
     ],
 )
@@ -136,9 +136,9 @@ def test_a_class_goes_by_its_name_or_else_its_number(tmp_path, asked, number):
 @pytest.mark.parametrize(
     ("asked", "names", "message"),
     [
-        ("redd", ["red", "blue"], "there are 2 classes, none of them that; did you mean red?"),
-        ("2", ["red", "blue"], "they are numbered from 0 to 1"),
-        ("-1", ["red", "blue"], "they are numbered from 0 to 1"),
+        ("redd", ["red", "blue"], "no class redd among 2 classes; did you mean red?"),
+        ("2", ["red", "blue"], "classes are numbered from 0 to 1"),
+        ("-1", ["red", "blue"], "classes are numbered from 0 to 1"),
         ("red", [], "trained without classes"),
     ],
 )

@@ -1,12 +1,11 @@
-"""`export`: one file for other people's projects."""
+"""`export`: write the generator of a run to one file."""
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
 
-from ganformer_jax.cli.options import check_run
-from ganformer_jax.errors import UserError
+from ganformer_jax.cli.options import check_run, refuse_overwriting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +25,10 @@ class Options:
 
 
 def run(options: Options) -> None:
-    """Writes one file."""
+    """Write one safetensors file."""
     check_run(options.workdir, options.step, options.best)
     out = options.out or options.workdir / "generator.safetensors"
-    if out.exists() and not options.overwrite:
-        raise UserError(f"{out} would be replaced; choose another --out, or --overwrite")
+    refuse_overwriting([out], options.overwrite)
 
     from ganformer_jax.convert.export import save_generator
     from ganformer_jax.load import load_run

@@ -77,6 +77,20 @@ def config_option(arguments: Sequence[str]) -> pathlib.Path:
     return path
 
 
+def refuse_overwriting(paths: Sequence[pathlib.Path], overwrite: bool) -> None:
+    """Check that no file exists, unless `--overwrite` was given.
+
+    Raises:
+        UserError: If files would be replaced.
+    """
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise UserError(
+            f"{existing[0]}{more} would be replaced; choose another --out, or --overwrite"
+        )
+
+
 def check_run(workdir: pathlib.Path, step: int | None, best: bool) -> None:
     """Check the options that name a run and one of its checkpoints.
 
