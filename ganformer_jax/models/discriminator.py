@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganformer_jax.config import DiscriminatorConfig
-from ganformer_jax.models.synthesis import RESIDUAL_GAIN, channels_at
+from ganformer_jax.models.synthesis import RESIDUAL_GAIN
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.layers import EqualizedConvolution, EqualizedDense, minibatch_stddev
 
@@ -93,7 +93,7 @@ class Discriminator(nn.Module):
         resolution = max(image.shape[1:3])
         x = self._read_image(image, None, resolution)
         while resolution > max(self.base_grid):
-            channels = self._channels(resolution), self._channels(resolution // 2)
+            channels = self.config.channels_at(resolution), self.config.channels_at(resolution // 2)
             x = DiscriminatorBlock(config, *channels, name=f"block_{resolution}")(x)
             resolution //= 2
             if skip:
@@ -109,13 +109,10 @@ class Discriminator(nn.Module):
                 f"images of {height}x{width} are not the base grid, {rows}x{columns}, doubled"
             )
 
-    def _channels(self, resolution: int) -> int:
-        return channels_at(resolution, self.config.channel_base, self.config.channel_max)
-
     def _read_image(self, image: Array, x: Array | None, resolution: int) -> Array:
         """Return features of the image at this resolution, added to x if there is one."""
         layer = EqualizedConvolution(
-            self._channels(resolution), 1, activation=True, name=f"from_image_{resolution}"
+            self.config.channels_at(resolution), 1, activation=True, name=f"from_image_{resolution}"
         )
         y = layer(image.astype(self.config.dtype))
         return y if x is None else x + y

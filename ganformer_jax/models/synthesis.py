@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 RESIDUAL_GAIN = math.sqrt(0.5)
 
 
-def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
-    """Return the number of channels at a resolution, the longer side of the grid."""
-    return int(min(channel_base // resolution, channel_max))
-
-
 def num_layers(config: GeneratorConfig) -> int:
     """Count the latents per component: one for each convolution, the stem and the RGB layer."""
     blocks = len(config.resolutions)
@@ -63,7 +58,7 @@ class SynthesisLayer(nn.Module):
     ) -> tuple[Float[Array, "b h w c"], AttentionState]:
         """Return image features and the state for the next layer."""
         config, synthesis = self.config, self.config.synthesis
-        channels = channels_at(self.resolution, synthesis.channel_base, synthesis.channel_max)
+        channels = synthesis.channels_at(self.resolution)
         x = ModulatedConvolution(
             channels,
             3,
@@ -95,7 +90,7 @@ class Stem(nn.Module):
         """Return the grid for every image of the batch."""
         synthesis = self.config.synthesis
         grid = self.config.base_grid
-        channels = channels_at(max(grid), synthesis.channel_base, synthesis.channel_max)
+        channels = synthesis.channels_at(max(grid))
         shape = (*grid, channels)
         if synthesis.stem == "constant":
             constant = self.param("constant", nn.initializers.normal(1.0), shape)
