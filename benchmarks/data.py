@@ -26,9 +26,10 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from ganformer_jax.data.batches import DatasetSource, open_dataset, train_batches
-from ganformer_jax.data.pictures import Geometry
-from ganformer_jax.data.prepare import Wish, prepare
+from ganformer_jax.data.fit import Geometry
+from ganformer_jax.data.prepare import prepare
 from ganformer_jax.data.sources.open import open_source
+from ganformer_jax.data.spec import DatasetSpec
 
 BATCH = 32
 STORED: list[Any] = ["raw", "png", "jpeg"]
@@ -85,7 +86,7 @@ def store(folder: pathlib.Path, stored: Any, pictures: np.ndarray) -> DatasetSou
         return open_dataset(builder.data_path, folder, size=size)
     np.save(folder / "pictures.npy", pictures)
     with open_source(str(folder / "pictures.npy")) as source:
-        made = prepare(source, Wish(stored, Geometry(*size), storage=stored), folder)
+        made = prepare(source, DatasetSpec(stored, Geometry(*size), storage=stored), folder)
     return open_dataset(made.folder, folder, size=size)
 
 

@@ -1,14 +1,12 @@
 """Folders, zip and tar archives: what is read, what is skipped and why; nothing leaves them."""
 
 import gzip
-import io
 import os
 import tarfile
 import zipfile
 
-import numpy as np
 import pytest
-from PIL import Image
+from images import make_folder, make_tar, make_zip, png, tar_member
 
 from ganformer_jax.data.sources import archives
 from ganformer_jax.data.sources.archives import TarSource, ZipSource
@@ -16,13 +14,6 @@ from ganformer_jax.data.sources.folder import FolderSource
 from ganformer_jax.data.sources.open import open_source
 from ganformer_jax.data.sources.source import Unreadable
 from ganformer_jax.errors import UserError
-
-
-def png(level: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((8, 8, 3), level, np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
-
 
 MEMBERS = {
     "b/zwei.png": png(2),
@@ -38,56 +29,25 @@ WANTED = ["a/eins.png", "a/näme 三.PNG", "b/zwei.png", "no_suffix"]
 SKIPPED = {
     "a/.hidden.png": "hidden file",
     "__MACOSX/a/._eins.png": "hidden file",
-    "read me.txt": "no picture (.txt)",
-    "dataset.json": "no picture (.json)",
+    "read me.txt": "not an image (.txt)",
+    "dataset.json": "not an image (.json)",
 }
-
-
-def make_folder(path, members=MEMBERS):
-    for name, contents in members.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(contents)
-    return path
-
-
-def make_zip(path, members=MEMBERS, **options):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, **options) as file:
-        for name, contents in members.items():
-            file.writestr(name, contents)
-    return path
-
-
-def tar_member(name, contents=b"", **facts):
-    member = tarfile.TarInfo(name)
-    member.size = len(contents)
-    for key, value in facts.items():
-        setattr(member, key, value)
-    return member, io.BytesIO(contents)
-
-
-def make_tar(path, members=MEMBERS, mode="w", extra=()):
-    with tarfile.open(path, mode) as file:
-        for name, contents in members.items():
-            file.addfile(*tar_member(name, contents))
-        for member in extra:
-            file.addfile(*member)
-    return path
 
 
 MAKERS = {
     "folder": make_folder,
     "x.zip": make_zip,
     "x.tar": make_tar,
-    "x.tar.gz": lambda path: make_tar(path, mode="w:gz"),
-    "x.tar.bz2": lambda path: make_tar(path, mode="w:bz2"),
-    "x.tar.xz": lambda path: make_tar(path, mode="w:xz"),
+    "x.tar.gz": lambda path, members: make_tar(path, members, mode="w:gz"),
+    "x.tar.bz2": lambda path, members: make_tar(path, members, mode="w:bz2"),
+    "x.tar.xz": lambda path, members: make_tar(path, members, mode="w:xz"),
 }
 
 
 @pytest.mark.parametrize("kind", MAKERS)
 def test_every_entry_is_read_or_skipped_with_a_reason(tmp_path, kind):
     path = tmp_path / kind
-    MAKERS[kind](path)
+    MAKERS[kind](path, MEMBERS)
     with open_source(str(path)) as source:
         assert sorted(source.names) == WANTED
         assert [source.read(i) for i in range(4)] == [MEMBERS[name] for name in source.names]
@@ -99,7 +59,7 @@ def test_every_entry_is_read_or_skipped_with_a_reason(tmp_path, kind):
 
 
 def test_fingerprints_follow_changes(tmp_path):
-    folder = make_folder(tmp_path / "folder")
+    folder = make_folder(tmp_path / "folder", MEMBERS)
     before = FolderSource(folder).fingerprint()
     assert FolderSource(folder).fingerprint() == before
     os.utime(folder / "no_suffix", (1, 1))
@@ -126,18 +86,18 @@ def test_links_out_of_a_folder_are_not_followed(tmp_path):
         "dir": "link to a folder",
         "loop": "link to a folder",
         "out.png": "link out of the folder",
-        "pipe.png": "no ordinary file",
+        "pipe.png": "not a regular file",
     }
 
 
-def test_a_file_that_goes_away_meanwhile(tmp_path):
+def test_a_file_that_disappears(tmp_path):
     source = FolderSource(make_folder(tmp_path / "folder", {"a.png": png(1)}))
     (tmp_path / "folder/a.png").unlink()
-    with pytest.raises(UserError, match="cannot read .*No such file.*goes on"):
+    with pytest.raises(UserError, match="cannot read .*No such file.*to resume"):
         source.read(0)
 
 
-def test_prepared_datasets_inside_a_folder_are_no_pictures(tmp_path):
+def test_prepared_datasets_inside_a_folder_are_skipped(tmp_path):
     folder = make_folder(tmp_path / "folder", {"a.png": png(1), "data/x/1.0.0/sheet.png": png(2)})
     (folder / "data/x/1.0.0/dataset_info.json").write_text("{}")
     source = FolderSource(folder)
@@ -168,7 +128,7 @@ def test_names_that_lead_out_of_an_archive(tmp_path):
         reasons = dict(source.skipped)
         assert {reasons[name] for name in ESCAPES} == {"its name leads out of the archive"}
         assert reasons["link.png"] == reasons["hard.png"] == "a link"
-        assert reasons["device.png"] == reasons["fifo.png"] == "no ordinary file"
+        assert reasons["device.png"] == reasons["fifo.png"] == "not a regular file"
     with ZipSource(make_zip(tmp_path / "x.zip", members)) as source:
         assert list(source.names) == ["good.png"]
         assert len(source.skipped) == len(ESCAPES)
@@ -246,7 +206,7 @@ def test_a_tar_that_ends_too_early(tmp_path, mode):
 
 
 def damaged_tars(path):
-    """Archives that tarfile reads to some point without a word, and what to say of them."""
+    """Archives that tarfile reads to some point silently, and the reasons to report."""
     whole = make_tar(path, {f"{i}.png": png(i) for i in range(4)}).read_bytes()
     start = 2 * 1024  # of the third member
     flipped = bytearray(whole)
@@ -259,7 +219,7 @@ def damaged_tars(path):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_tar_never_loses_members_without_a_word(tmp_path, packed):
+def test_a_tar_never_loses_members_silently(tmp_path, packed):
     for stored, words in damaged_tars(tmp_path / "whole.tar"):
         path = tmp_path / ("x.tar.gz" if packed else "x.tar")
         path.write_bytes(gzip.compress(stored) if packed else stored)
@@ -282,14 +242,14 @@ def test_encrypted_members(tmp_path):
 @pytest.mark.parametrize(
     "name,contents,words",
     [
-        ("x.zip", b"no archive", "damaged, or no zip"),
-        ("x.zip", b"", "damaged, or no zip"),
-        ("x.tar", b"no archive" * 100, "damaged, or no tar"),
-        ("x.tar.gz", b"\x1f\x8b broken", "damaged, or no tar"),
-        ("x.rar", b"Rar!", "is no source of pictures"),
+        ("x.zip", b"no archive", "damaged, or not a zip"),
+        ("x.zip", b"", "damaged, or not a zip"),
+        ("x.tar", b"no archive" * 100, "damaged, or not a tar"),
+        ("x.tar.gz", b"\x1f\x8b broken", "damaged, or not a tar"),
+        ("x.rar", b"Rar!", "is not a source of images"),
     ],
 )
-def test_what_is_no_archive(tmp_path, name, contents, words):
+def test_files_that_are_not_archives(tmp_path, name, contents, words):
     (tmp_path / name).write_bytes(contents)
     with pytest.raises(UserError, match=words) as raised:
         open_source(str(tmp_path / name))
@@ -297,12 +257,12 @@ def test_what_is_no_archive(tmp_path, name, contents, words):
 
 
 def test_only_what_is_below_a_folder_of_a_zip(tmp_path):
-    path = make_zip(tmp_path / "x.zip")
+    path = make_zip(tmp_path / "x.zip", MEMBERS)
     with ZipSource(path, under="a/") as source:
         assert sorted(source.names) == ["a/eins.png", "a/näme 三.PNG"]
 
 
-def test_what_is_nowhere(tmp_path):
+def test_a_path_that_does_not_exist(tmp_path):
     with pytest.raises(UserError, match="there is no .*/Nothing"):
         open_source(str(tmp_path / "Nothing"))
 
@@ -313,7 +273,7 @@ def test_labels_of_a_zip_from_windows(tmp_path):
         assert source.companion("ds/dataset.json") == b"{}"
 
 
-def test_a_pipe_is_no_archive(tmp_path):
+def test_a_pipe_is_not_an_archive(tmp_path):
     os.mkfifo(tmp_path / "x.zip")
-    with pytest.raises(UserError, match="no ordinary file"):
+    with pytest.raises(UserError, match="not a regular file"):
         open_source(str(tmp_path / "x.zip"))

@@ -10,9 +10,10 @@ import pytest
 from fake_gcs import BUCKET, serve
 
 from ganformer_jax.data.batches import open_dataset
-from ganformer_jax.data.pictures import Geometry
-from ganformer_jax.data.prepare import Wish, prepare
+from ganformer_jax.data.fit import Geometry
+from ganformer_jax.data.prepare import prepare
 from ganformer_jax.data.sources.arrays import ArraySource
+from ganformer_jax.data.spec import DatasetSpec
 from ganformer_jax.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -50,7 +51,7 @@ def bucket(tmp_path):
     folder = tmp_path / "bucket"
     folder.mkdir()
     np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 255, (9, 8, 8, 3), np.uint8))
-    prepare(ArraySource(tmp_path / "a.npy"), Wish("pets", Geometry(8, 8)), folder / "data")
+    prepare(ArraySource(tmp_path / "a.npy"), DatasetSpec("pets", Geometry(8, 8)), folder / "data")
     return folder
 
 

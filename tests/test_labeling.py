@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ganformer_jax.data.labeling import find_labels
-from ganformer_jax.data.sources.source import Labels, Source
+from ganformer_jax.data.sources.labels import Labels
+from ganformer_jax.data.sources.source import Source
 from ganformer_jax.errors import UserError
 
 
@@ -56,7 +57,7 @@ def test_stylegan_labels_are_found_by_themselves():
     assert found(source, "none") is None
     assert found(Named("a.png", companions=stylegan(None)), "auto") is None
     assert found(Named("a.png", companions=stylegan([])), "auto") is None
-    with pytest.raises(UserError, match="none of the pictures.*--labels none leaves it out"):
+    with pytest.raises(UserError, match="none of the images.*use --labels none to ignore it"):
         find_labels(Named("a.png", companions=stylegan([["b.png", 1]])), "auto")
     assert found(Named("a.png"), "auto") is None
 
@@ -71,7 +72,7 @@ def test_folders_of_an_archive_from_windows():
     assert found(Named("x\\b\\1.png", "x\\a\\2.png"), "folders") == (("a", "b"), [1, 0])
 
 
-def test_names_of_pictures_are_found_however_they_are_spelled(tmp_path):
+def test_names_of_images_are_found_however_they_are_spelled(tmp_path):
     (tmp_path / "l.csv").write_text("./a.png,x\nb\\c.png,y\nd/./e.png,10\nnobody.png,2\n")
     source = Named("a.png", "b/c.png", "./d/e.png", " f.png")
     labels = find_labels(source, str(tmp_path / "l.csv"))
@@ -79,10 +80,8 @@ def test_names_of_pictures_are_found_however_they_are_spelled(tmp_path):
     assert labels.classes.tolist() == [1, 2, 0, -1]
 
 
-def test_numbers_of_array_pictures_need_no_zeros(tmp_path):
-    (tmp_path / "l.csv").write_text(
-        "picture,class\n" + "".join(f"{i},{i % 3}\n" for i in range(12))
-    )
+def test_numbers_of_array_entries_need_no_zeros(tmp_path):
+    (tmp_path / "l.csv").write_text("image,class\n" + "".join(f"{i},{i % 3}\n" for i in range(12)))
     labels = find_labels(Named(*(f"{i:02d}" for i in range(12))), str(tmp_path / "l.csv"))
     assert labels and labels.classes.tolist() == [i % 3 for i in range(12)] and labels.unused == 1
     (tmp_path / "l.csv").write_text("1,a\n01,b\n")
@@ -99,7 +98,7 @@ def test_a_name_of_many_digits_is_a_name(tmp_path):
 def test_a_complaint_of_the_source_can_be_overruled():
     source = Named("a.png")
     source.complaint = "the array labels is odd"
-    with pytest.raises(UserError, match="is odd: --labels none leaves it out"):
+    with pytest.raises(UserError, match="is odd: use --labels none to ignore it"):
         find_labels(source, "auto")
     assert find_labels(source, "none") is None
 
@@ -132,15 +131,15 @@ def test_a_json_file_with_names(tmp_path):
     [
         ("l.csv", "a.png\n", "two columns"),
         ("l.csv", "", "two columns"),
-        ("l.csv", "other.png,1\n", "labels none of the pictures: .*a.png"),
+        ("l.csv", "other.png,1\n", "labels none of the images: .*a.png"),
         ("l.json", "[1]", "as StyleGAN writes them"),
         ("l.json", "{", "as StyleGAN writes them"),
         ("l.json", '{"labels": [["a.png", [0.1, 0.2]]]}', "only classes"),
-        ("l.json", '{"labels": [["a.png", -1]]}', "out of 0"),
+        ("l.json", '{"labels": [["a.png", -1]]}', "outside 0"),
         ("l.json", '{"labels": [["a.png", true]]}', "only classes"),
         ("l.csv", "a.png,1\n./a.png,2\n", "gives ./a.png two classes, 1 and 2"),
-        ("l.json", '{"labels": [["a.png", 99999999]]}', "out of 0"),
-        ("l.txt", "", "say auto, none, folders"),
+        ("l.json", '{"labels": [["a.png", 99999999]]}', "outside 0"),
+        ("l.txt", "", "use auto, none, folders"),
         (None, "", "no file"),
     ],
 )

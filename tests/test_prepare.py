@@ -1,4 +1,4 @@
-"""Preparing datasets: round trips, resumption, faults, and that nothing half ever loads."""
+"""Preparing datasets: round trips, resuming, faults, and that nothing unfinished ever loads."""
 
 import fcntl
 import hashlib
@@ -16,36 +16,53 @@ import time
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from test_archives import make_folder, make_tar, make_zip, png
+from images import make_folder, make_tar, make_zip, png
 
-from ganformer_jax.data import parts
-from ganformer_jax.data import prepare as module
+from ganformer_jax.data import shards
 from ganformer_jax.data.batches import open_dataset
+from ganformer_jax.data.fit import Geometry
 from ganformer_jax.data.labeling import find_labels
-from ganformer_jax.data.pictures import Geometry
-from ganformer_jax.data.prepare import Wish, prepare
+from ganformer_jax.data.prepare import prepare
 from ganformer_jax.data.sources.folder import FolderSource
+from ganformer_jax.data.sources.labels import Labels
 from ganformer_jax.data.sources.open import open_source
-from ganformer_jax.data.sources.source import Labels
+from ganformer_jax.data.spec import DatasetSpec
 from ganformer_jax.errors import UserError
 
 GEOMETRY = Geometry(8, 8)
-WISH = Wish("pets", GEOMETRY)
+SPEC = DatasetSpec("pets", GEOMETRY)
 
 
 @pytest.fixture(autouse=True)
-def small_parts(monkeypatch):
-    monkeypatch.setattr(parts, "PICTURES_A_PART", 4)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(shards, "ENTRIES_PER_SHARD", 4)
 
 
 @pytest.fixture
 def folder(tmp_path):
     members = {f"{'ab'[i % 2]}/{i:02d}.png": png(10 * i) for i in range(22)}
-    return make_folder(tmp_path / "pictures", members)
+    return make_folder(tmp_path / "images", members)
+
+
+class EventfulSource(FolderSource):
+    """A folder to which something happens when an entry is read."""
+
+    def __init__(self, path, index, event):
+        super().__init__(path)
+        self.index, self.event = index, event
+
+    def read(self, index):
+        if index == self.index:
+            self.event()
+        return super().read(index)
+
+
+def stop():
+    raise KeyboardInterrupt
 
 
 def contents(path):
-    """Digest of every file of a dataset."""
+    """Return the digest of every file of a dataset."""
     return {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(path.iterdir())
     }
@@ -58,8 +75,8 @@ def levels(path, split="train", channels=3):
 
 def test_everything_comes_through_in_order(folder, tmp_path):
     source = FolderSource(folder)
-    wish = Wish("pets", GEOMETRY, held_out=5)
-    made = prepare(source, wish, tmp_path / "data", labels=find_labels(source, "folders"))
+    spec = DatasetSpec("pets", GEOMETRY, held_out=5)
+    made = prepare(source, spec, tmp_path / "data", labels=find_labels(source, "folders"))
     train, test = levels(made.folder), levels(made.folder, "test")
     assert sorted(train + test) == [10 * i for i in range(22)] and len(test) == 5
     order = [10 * i for i in [*range(0, 22, 2), *range(1, 22, 2)]]  # by path
@@ -77,7 +94,7 @@ def test_everything_comes_through_in_order(folder, tmp_path):
 
 
 def test_other_projects_find_it_by_name(folder, tmp_path):
-    prepare(FolderSource(folder), WISH, tmp_path / "data")
+    prepare(FolderSource(folder), SPEC, tmp_path / "data")
     builder = tfds.builder("pets", data_dir=tmp_path / "data")
     assert len(builder.as_data_source("train")) == 22
     home = tmp_path / "data" / "pets"
@@ -87,56 +104,48 @@ def test_other_projects_find_it_by_name(folder, tmp_path):
 
 def test_threads_and_interruptions_change_nothing(folder, tmp_path, monkeypatch):
     source = FolderSource(folder)
-    one = prepare(source, WISH, tmp_path / "one", threads=1)
-    three = prepare(source, WISH, tmp_path / "three", threads=3)
+    one = prepare(source, SPEC, tmp_path / "one", threads=1)
+    three = prepare(source, SPEC, tmp_path / "three", threads=3)
     assert contents(one.folder) == contents(three.folder)
 
-    real, calls = parts._write_shard, []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(parts, "_write_shard", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            prepare(source, WISH, tmp_path / "cut")
+    with pytest.raises(KeyboardInterrupt):
+        prepare(EventfulSource(folder, 13, stop), SPEC, tmp_path / "cut")
     assert not (tmp_path / "cut/pets/1.0.0").exists()
     with pytest.raises(UserError, match="no dataset_info.json"):
         open_dataset(tmp_path / "cut/pets", tmp_path, size=(8, 8))
-    said, calls = [], []
-    monkeypatch.setattr(parts, "_write_shard", lambda *a: calls.append(1) or real(*a))
-    resumed = prepare(source, WISH, tmp_path / "cut", say=said.append)
-    assert said == ["going on: 12 of 22 entries are done"] and len(calls) == 3
+    said, read = [], []
+    monkeypatch.setattr(source, "read", lambda i: read.append(i) or FolderSource.read(source, i))
+    resumed = prepare(source, SPEC, tmp_path / "cut", say=said.append)
+    assert said == ["resuming: 12 of 22 entries are done"] and sorted(read) == [*range(12, 22)]
     assert contents(resumed.folder) == contents(one.folder)
 
 
-def test_again_makes_nothing_and_another_wish_is_refused(folder, tmp_path):
+def test_the_same_spec_writes_nothing_and_another_is_refused(folder, tmp_path):
     source = FolderSource(folder)
-    first = prepare(source, WISH, tmp_path / "data")
+    first = prepare(source, SPEC, tmp_path / "data")
     before = contents(first.folder)
-    again = prepare(source, WISH, tmp_path / "data")
-    assert first.made and not again.made and again.report == first.report
+    again = prepare(source, SPEC, tmp_path / "data")
+    assert first.is_new and not again.is_new and again.report == first.report
     for other in (
-        Wish("pets", Geometry(8, 8, filter="box")),
-        Wish("pets", GEOMETRY, storage="raw"),
-        Wish("pets", GEOMETRY, held_out=1),
+        DatasetSpec("pets", Geometry(8, 8, filter="box")),
+        DatasetSpec("pets", GEOMETRY, storage="raw"),
+        DatasetSpec("pets", GEOMETRY, held_out=1),
     ):
         with pytest.raises(UserError, match="holds another dataset .*choose another --name"):
             prepare(source, other, tmp_path / "data")
     (folder / "a/00.png").write_bytes(png(200))
     with pytest.raises(UserError, match="holds another dataset .entries was"):
-        prepare(FolderSource(folder), WISH, tmp_path / "data")
+        prepare(FolderSource(folder), SPEC, tmp_path / "data")
     assert contents(first.folder) == before
 
 
 def test_the_filter_is_part_of_the_fingerprint(tmp_path):
     members = {f"{i}.png": png(i) for i in range(3)}  # plain, so filters give the same pixels
-    source = FolderSource(make_folder(tmp_path / "pictures", members))
+    source = FolderSource(make_folder(tmp_path / "images", members))
     made = [
-        prepare(source, Wish(name, Geometry(8, 8, filter=name)), tmp_path).report["fingerprint"]
+        prepare(source, DatasetSpec(name, Geometry(8, 8, filter=name)), tmp_path).report[
+            "fingerprint"
+        ]
         for name in ("lanczos", "box")
     ]
     assert made[0] != made[1]
@@ -148,193 +157,174 @@ def test_nothing_of_others_is_deleted(folder, tmp_path, name):
     unfinished.mkdir(parents=True)
     (unfinished / name).write_text("somebody's")
     with pytest.raises(UserError, match="unfinished is in the way: choose another --name"):
-        prepare(FolderSource(folder), WISH, tmp_path / "data")
+        prepare(FolderSource(folder), SPEC, tmp_path / "data")
     assert (unfinished / name).read_text() == "somebody's"
     (unfinished / name).unlink()
-    assert prepare(FolderSource(folder), WISH, tmp_path / "data").made
+    assert prepare(FolderSource(folder), SPEC, tmp_path / "data").is_new
 
 
-def test_pictures_that_lie_where_the_dataset_goes(tmp_path):
+def test_images_where_the_dataset_goes(tmp_path):
     own = make_folder(tmp_path / "data/pets/unfinished", {"a.png": png(1)})
     with pytest.raises(UserError, match="is inside .*choose another --name"):
-        prepare(FolderSource(own), WISH, tmp_path / "data")
+        prepare(FolderSource(own), SPEC, tmp_path / "data")
     assert (own / "a.png").exists()
 
 
-def test_unfinished_work_goes_on_only_as_it_was_begun(folder, tmp_path, monkeypatch):
-    def stop(*arguments):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(parts, "_write_shard", stop)
-        with pytest.raises(KeyboardInterrupt):
-            prepare(FolderSource(folder), WISH, tmp_path / "data")
-    other = Wish("pets", Geometry(8, 8, filter="box"))
+def test_unfinished_work_resumes_only_with_its_own_options(folder, tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        prepare(EventfulSource(folder, 0, stop), SPEC, tmp_path / "data")
+    other = DatasetSpec("pets", Geometry(8, 8, filter="box"))
     with pytest.raises(UserError, match="begun with other options .filter was"):
         prepare(FolderSource(folder), other, tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     said = []
-    assert prepare(FolderSource(folder.name), WISH, "data", say=said.append).made
+    assert prepare(FolderSource(folder.name), SPEC, "data", say=said.append).is_new
 
 
-def test_a_source_that_goes_away_is_no_bad_picture(folder, tmp_path, monkeypatch):
-    real, calls = parts._write_shard, []
-
-    def meanwhile(*arguments):
-        calls.append(1)
-        if len(calls) == 3:
-            folder.rename(tmp_path / "gone")
-        return real(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(parts, "_write_shard", meanwhile)
-        with pytest.raises(UserError, match="cannot read .*the same command goes on"):
-            prepare(FolderSource(folder), WISH, tmp_path / "data", threads=1)
+def test_a_source_that_disappears_is_not_a_bad_image(folder, tmp_path):
+    source = EventfulSource(folder, 9, lambda: folder.rename(tmp_path / "gone"))
+    with pytest.raises(UserError, match="cannot read .*run the same command to resume"):
+        prepare(source, SPEC, tmp_path / "data", threads=1)
     (tmp_path / "gone").rename(folder)
-    assert prepare(FolderSource(folder), WISH, tmp_path / "data").report["splits"]["train"] == 22
+    assert prepare(FolderSource(folder), SPEC, tmp_path / "data").report["splits"]["train"] == 22
 
 
-def test_a_source_that_changes_meanwhile(folder, tmp_path, monkeypatch):
-    real = parts._write_shard
-
-    def meanwhile(*arguments):
-        (folder / "b/21.png").write_bytes(png(99))
-        return real(*arguments)
-
-    monkeypatch.setattr(parts, "_write_shard", meanwhile)
+def test_a_source_that_changes_while_it_is_read(folder, tmp_path):
+    source = EventfulSource(folder, 0, lambda: (folder / "b/21.png").write_bytes(png(99)))
     with pytest.raises(UserError, match="changed while it was read: delete"):
-        prepare(FolderSource(folder), WISH, tmp_path / "data")
+        prepare(source, SPEC, tmp_path / "data")
     assert not (tmp_path / "data/pets/1.0.0").exists()
 
 
-def test_held_out_pictures_that_cannot_be_read(tmp_path):
+def test_held_out_images_that_cannot_be_read(tmp_path):
     members = {f"{i}.png": png(i) if i < 2 else b"no" for i in range(30)}
     source = FolderSource(make_folder(tmp_path / "bad", members))
-    with pytest.raises(UserError, match="none of the pictures that --held-out drew"):
-        prepare(source, Wish("pets", GEOMETRY, held_out=3), tmp_path / "data")
+    with pytest.raises(UserError, match="none of the images that --held-out drew"):
+        prepare(source, DatasetSpec("pets", GEOMETRY, held_out=3), tmp_path / "data")
 
 
 def test_held_out_and_max_images_are_drawn_once_for_all(folder, tmp_path):
     source = FolderSource(folder)
-    few = prepare(source, Wish("few", GEOMETRY, held_out=3, max_images=10), tmp_path)
+    few = prepare(source, DatasetSpec("few", GEOMETRY, held_out=3, max_images=10), tmp_path)
     assert few.report["splits"] == {"train": 7, "test": 3} and few.report["left_out"] == 12
-    other = prepare(source, Wish("other", GEOMETRY, held_out=3, max_images=10), tmp_path)
+    other = prepare(source, DatasetSpec("other", GEOMETRY, held_out=3, max_images=10), tmp_path)
     assert levels(few.folder) == levels(other.folder)
-    whole = prepare(source, Wish("whole", GEOMETRY, held_out=3), tmp_path)
+    whole = prepare(source, DatasetSpec("whole", GEOMETRY, held_out=3), tmp_path)
     assert levels(few.folder, "test") == levels(whole.folder, "test")
 
 
 def test_raw_storage_holds_the_same_pixels(folder, tmp_path):
     source = FolderSource(folder)
-    raw = prepare(source, Wish("raw", GEOMETRY, storage="raw"), tmp_path)
-    assert levels(raw.folder) == levels(prepare(source, WISH, tmp_path).folder)
+    raw = prepare(source, DatasetSpec("raw", GEOMETRY, storage="raw"), tmp_path)
+    assert levels(raw.folder) == levels(prepare(source, SPEC, tmp_path).folder)
     first = next(iter(tfds.builder_from_directory(raw.folder).as_data_source("train")))
     assert first["image"].shape == (8, 8, 3)
 
 
 def test_what_cannot_be_read_is_counted(tmp_path):
     members = {"good.png": png(50), "text.png": b"words", "short.png": png(9)[:55], "x.md": b""}
-    source = FolderSource(make_folder(tmp_path / "pictures", members))
-    made = prepare(source, WISH, tmp_path / "data")
+    source = FolderSource(make_folder(tmp_path / "images", members))
+    made = prepare(source, SPEC, tmp_path / "data")
     assert made.report["entries"] == 4 and sum(made.report["skipped"].values()) == 3
-    assert made.report["skipped"]["not a picture"] == 1
+    assert made.report["skipped"]["not an image"] == 1
     rows = (made.folder / "skipped.csv").read_text().splitlines()
-    assert rows[0] == "name,reason" and "text.png,not a picture" in rows and len(rows) == 4
+    assert rows[0] == "name,reason" and "text.png,not an image" in rows and len(rows) == 4
 
 
-def test_a_whole_part_that_cannot_be_read(tmp_path):
+def test_a_whole_shard_that_cannot_be_read(tmp_path):
     members = {f"{i}.png": b"rubbish" if i < 5 else png(i) for i in range(8)}
-    source = FolderSource(make_folder(tmp_path / "pictures", members))
-    made = prepare(source, WISH, tmp_path / "data")
+    source = FolderSource(make_folder(tmp_path / "images", members))
+    made = prepare(source, SPEC, tmp_path / "data")
     assert levels(made.folder) == [5, 6, 7]
 
 
 def test_nothing_to_train_on(tmp_path):
     source = FolderSource(make_folder(tmp_path / "bad", {"a.png": b"x", "b.txt": b""}))
-    with pytest.raises(UserError, match="no picture in folder .*: not a picture"):
-        prepare(source, WISH, tmp_path / "data")
+    with pytest.raises(UserError, match="no image in folder .*: not an image"):
+        prepare(source, SPEC, tmp_path / "data")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no picture in folder .* can be read: it is empty"):
-        prepare(FolderSource(tmp_path / "empty"), WISH, tmp_path / "data")
+    with pytest.raises(UserError, match="no image in folder .* can be read: it is empty"):
+        prepare(FolderSource(tmp_path / "empty"), SPEC, tmp_path / "data")
     good = FolderSource(make_folder(tmp_path / "good", {"a.png": png(1)}))
-    with pytest.raises(UserError, match="--held-out 1 of 1 pictures"):
-        prepare(good, Wish("pets", GEOMETRY, held_out=1), tmp_path / "data")
+    with pytest.raises(UserError, match="--held-out 1 of 1 images"):
+        prepare(good, DatasetSpec("pets", GEOMETRY, held_out=1), tmp_path / "data")
     assert not list(tmp_path.glob("data/*/1.0.0"))
 
 
 @pytest.mark.parametrize(
-    "wish,words",
+    "spec,words",
     [
-        (Wish("Pets", GEOMETRY), "small letters"),
-        (Wish("../up", GEOMETRY), "small letters"),
-        (Wish("pets", Geometry(8, 8, channels=2)), "channels"),
-        (Wish("downloads", GEOMETRY), "--name downloads stands for something else"),
-        (Wish("pets", GEOMETRY, held_out=-1), "--held-out"),
-        (Wish("pets", GEOMETRY, max_images=0), "--max-images"),
-        (Wish("pets", GEOMETRY, value_range=(1, 0)), "--value-range"),
-        (Wish("pets", GEOMETRY, value_range=(0, float("inf"))), "--value-range"),
+        (DatasetSpec("Pets", GEOMETRY), "lowercase letters"),
+        (DatasetSpec("../up", GEOMETRY), "lowercase letters"),
+        (DatasetSpec("pets", Geometry(8, 8, channels=2)), "channels"),
+        (DatasetSpec("downloads", GEOMETRY), "--name downloads is reserved"),
+        (DatasetSpec("pets", GEOMETRY, held_out=-1), "--held-out"),
+        (DatasetSpec("pets", GEOMETRY, max_images=0), "--max-images"),
+        (DatasetSpec("pets", GEOMETRY, value_range=(1, 0)), "--value-range"),
+        (DatasetSpec("pets", GEOMETRY, value_range=(0, float("inf"))), "--value-range"),
     ],
 )
-def test_wishes_that_make_no_sense(folder, tmp_path, wish, words):
+def test_specs_that_make_no_sense(folder, tmp_path, spec, words):
     with pytest.raises(UserError, match=words):
-        prepare(FolderSource(folder), wish, tmp_path / "data")
+        prepare(FolderSource(folder), spec, tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
 
-def test_a_second_process_is_told_to_wait(folder, tmp_path):
+def test_a_second_process_is_refused(folder, tmp_path):
     home = tmp_path / "data/pets"
     home.mkdir(parents=True)
     handle = os.open(home, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="another process is preparing"):
-            prepare(FolderSource(folder), WISH, tmp_path / "data")
+            prepare(FolderSource(folder), SPEC, tmp_path / "data")
         assert not list(home.iterdir())
     finally:
         os.close(handle)
-    assert prepare(FolderSource(folder), WISH, tmp_path / "data").made
+    assert prepare(FolderSource(folder), SPEC, tmp_path / "data").is_new
 
 
 def test_a_full_disk_keeps_what_is_done(tmp_path):
     random_pixels = np.random.default_rng(0).integers(0, 255, (6, 64, 64, 3), np.uint8)
     np.save(tmp_path / "x.npy", random_pixels)
-    wish = Wish("pets", Geometry(64, 64))
+    spec = DatasetSpec("pets", Geometry(64, 64))
     with open_source(str(tmp_path / "x.npy")) as source:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, hard))
         try:
-            with pytest.raises(UserError, match="cannot write .*the same command goes on"):
-                prepare(source, wish, tmp_path / "data")
+            with pytest.raises(UserError, match="cannot write .*run the same command to resume"):
+                prepare(source, spec, tmp_path / "data")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert not list(tmp_path.glob("data/pets/1.0.0"))
         assert not list(tmp_path.rglob("*.writing"))
-        assert prepare(source, wish, tmp_path / "data").report["splits"] == {"train": 6}
+        assert prepare(source, spec, tmp_path / "data").report["splits"] == {"train": 6}
 
 
 def test_a_folder_that_cannot_be_written(folder, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot make .*Not a directory"):
-        prepare(FolderSource(folder), WISH, tmp_path / "file")
+        prepare(FolderSource(folder), SPEC, tmp_path / "file")
 
 
 KILLED = """
 import sys
-from ganformer_jax.data import parts
-from ganformer_jax.data.pictures import Geometry
-from ganformer_jax.data.prepare import Wish, prepare
+from ganformer_jax.data import shards
+from ganformer_jax.data.fit import Geometry
+from ganformer_jax.data.prepare import prepare
 from ganformer_jax.data.sources.folder import FolderSource
+from ganformer_jax.data.spec import DatasetSpec
 
-parts.PICTURES_A_PART = 4
+shards.ENTRIES_PER_SHARD = 4
 print("ready", flush=True)
-prepare(FolderSource(sys.argv[1]), Wish("pets", Geometry(8, 8), held_out=5), sys.argv[2])
+prepare(FolderSource(sys.argv[1]), DatasetSpec("pets", Geometry(8, 8), held_out=5), sys.argv[2])
 """
 
 
 def run_killed(folder, data, delay):
-    """Starts to prepare in a process of its own and kills it; whether it was still at work."""
+    """Prepare in another process and kill it; return whether it was still at work."""
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(folder), str(data)]
-    root = pathlib.Path(module.__file__).parents[2]
+    root = pathlib.Path(__file__).parents[1]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=root, text=True
     )
@@ -347,12 +337,12 @@ def run_killed(folder, data, delay):
     return process.returncode != 0
 
 
-def kill_and_go_on(tmp_path, kills, seed):
+def kill_and_resume(tmp_path, kills, seed):
     members = {f"{i:04d}.png": png(i % 250) for i in range(400)}
     folder = make_folder(tmp_path / "many", members)
-    wish = Wish("pets", GEOMETRY, held_out=5)
+    spec = DatasetSpec("pets", GEOMETRY, held_out=5)
     started = time.monotonic()
-    whole = prepare(FolderSource(folder), wish, tmp_path / "whole")
+    whole = prepare(FolderSource(folder), spec, tmp_path / "whole")
     took = time.monotonic() - started
     wanted, drawn, killed = contents(whole.folder), random.Random(seed), 0
     for i in range(kills):
@@ -362,18 +352,18 @@ def kill_and_go_on(tmp_path, kills, seed):
             if not (data / "pets/1.0.0").exists():
                 with pytest.raises(UserError, match="no dataset_info.json|no dataset"):
                     open_dataset(data / "pets", data, size=(8, 8))
-        prepare(FolderSource(folder), wish, data)
+        prepare(FolderSource(folder), spec, data)
         assert contents(data / "pets/1.0.0") == wanted
     return killed
 
 
 def test_a_kill_and_a_rerun(tmp_path):
-    assert kill_and_go_on(tmp_path, kills=1, seed=1)
+    assert kill_and_resume(tmp_path, kills=1, seed=1)
 
 
 @pytest.mark.slow
 def test_many_kills_at_random_moments(tmp_path):
-    assert kill_and_go_on(tmp_path, kills=12, seed=2) >= 12
+    assert kill_and_resume(tmp_path, kills=12, seed=2) >= 12
 
 
 @pytest.mark.parametrize(
@@ -382,7 +372,9 @@ def test_many_kills_at_random_moments(tmp_path):
 def test_round_trips_from_every_source(tmp_path, kind):
     path = make_source(tmp_path, kind)
     with open_source(str(path), data_dir=tmp_path) as source:
-        made = prepare(source, Wish("trip", GEOMETRY), tmp_path / "data", labels=source.labels)
+        made = prepare(
+            source, DatasetSpec("trip", GEOMETRY), tmp_path / "data", labels=source.labels
+        )
     assert levels(made.folder) == [10 * i for i in range(9)]
     if kind in ("npz", "tfds"):
         assert made.report["classes"] == {"0": 3, "1": 3, "2": 3}
@@ -415,14 +407,14 @@ def make_source(tmp_path, kind):
     else:
         np.savez(tmp_path / "x.npz", images=pixels, labels=np.arange(9) % 3)
         with open_source(str(tmp_path / "x.npz")) as source:
-            wish = Wish("first", GEOMETRY)
-            return prepare(source, wish, tmp_path / "before", labels=source.labels).folder
+            spec = DatasetSpec("first", GEOMETRY)
+            return prepare(source, spec, tmp_path / "before", labels=source.labels).folder
     return path
 
 
-def test_pictures_are_not_written_among_pictures(folder):
+def test_images_are_not_written_among_images(folder):
     with pytest.raises(UserError, match="is inside folder .*choose another --data-dir"):
-        prepare(FolderSource(folder), WISH, folder / "data")
+        prepare(FolderSource(folder), SPEC, folder / "data")
     assert sorted(path.name for path in folder.iterdir()) == ["a", "b"]
 
 
@@ -430,15 +422,15 @@ def test_pictures_are_not_written_among_pictures(folder):
 def test_names_of_classes_that_would_not_come_back(folder, tmp_path, names):
     labels = Labels(names, np.zeros(22, np.int64), "a test")
     with pytest.raises(UserError, match="name of a class|same name"):
-        prepare(FolderSource(folder), WISH, tmp_path / "data", labels=labels)
+        prepare(FolderSource(folder), SPEC, tmp_path / "data", labels=labels)
 
 
-def test_the_oddest_dataset_is_one_picture(tmp_path):
+def test_the_smallest_dataset_is_one_image(tmp_path):
     source = FolderSource(make_folder(tmp_path / "one", {"a.png": png(7)}))
-    made = prepare(source, Wish("one", Geometry(8, 8, 4), storage="raw"), tmp_path / "data")
+    made = prepare(source, DatasetSpec("one", Geometry(8, 8, 4), storage="raw"), tmp_path / "data")
     assert levels(made.folder, channels=4) == [7]
 
 
 def test_a_report_is_json(folder, tmp_path):
-    made = prepare(FolderSource(folder), WISH, tmp_path / "data")
+    made = prepare(FolderSource(folder), SPEC, tmp_path / "data")
     assert json.loads((made.folder / "report.json").read_text()) == made.report

@@ -10,10 +10,10 @@ import zipfile
 import numpy as np
 import pytest
 from command_line import call, complaint
+from images import make_folder, make_zip, png
 from PIL import Image
-from test_archives import make_folder, make_zip, png
 
-from ganformer_jax.cli.prepare import Options, _open, _wish
+from ganformer_jax.cli.prepare import Options, dataset_spec, open_images
 from ganformer_jax.data import catalog
 from ganformer_jax.data.sources.arrays import ArraySource
 from ganformer_jax.data.sources.folder import FolderSource
@@ -43,11 +43,11 @@ def test_from_files_to_samples_of_a_class(tmp_path, capsys):
     )  # fmt: skip
     assert code == 0, err
     for words in (
-        "12 pictures to train on, 4 held out",
+        "12 images to train on, 4 held out",
         "16 wide and 8 high, gray",
         "8  cat",
         "8  dog",
-        "1  not a picture",
+        "1  not an image",
         "16  8x8",
         "16  PNG RGB",
     ):
@@ -66,8 +66,8 @@ def test_from_files_to_samples_of_a_class(tmp_path, capsys):
 
 
 def size_of(path):
-    with Image.open(path) as picture:
-        return picture.size
+    with Image.open(path) as image:
+        return image.size
 
 
 def config(tmp_path):
@@ -80,22 +80,22 @@ def test_the_network_sees_what_was_prepared(tmp_path, capsys):
     members = {f"{i}.png": png(5 * i) for i in range(40)}
     make_zip(tmp_path / "x.zip", members)
     code, out, _ = call(capsys, "prepare", "x.zip", "--name", "x")
-    assert code == 0 and "8 wide and 8 high" in out and "all pictures are gray" not in out
-    with Image.open(tmp_path / "data/x/1.0.0/contact-sheet.png") as picture:
-        sheet = np.asarray(picture)
+    assert code == 0 and "8 wide and 8 high" in out and "all images are gray" not in out
+    with Image.open(tmp_path / "data/x/1.0.0/contact-sheet.png") as image:
+        sheet = np.asarray(image)
     seen = {int(sheet[2 + 66 * row, 2 + 66 * column, 0]) for row in range(4) for column in range(8)}
     assert len(seen) == 32 and seen <= {5 * i for i in range(40)}
     code, out, _ = call(capsys, "prepare", "x.zip", "--name", "x")
     assert code == 0 and "was prepared already" in out
 
 
-def test_datasets_in_this_folder_are_no_names(tmp_path, capsys):
+def test_datasets_in_this_folder_are_named_by_path(tmp_path, capsys):
     make_folder(tmp_path / "gray", {"a.png": png(1)})
     code, out, _ = call(capsys, "prepare", "gray", "--name", "train", "--data-dir", ".")
     assert code == 0 and "--data.name ./train " in out and "no classes were found" in out
 
 
-def test_contact_sheets_of_large_pictures_are_small(tmp_path, capsys):
+def test_contact_sheets_of_large_images_are_small(tmp_path, capsys):
     make_folder(tmp_path / "large", {f"{i}.png": png(i) for i in range(9)})
     code, _, _ = call(capsys, "prepare", "large", "--name", "large", "--resolution", "1024")
     assert code == 0
@@ -103,22 +103,22 @@ def test_contact_sheets_of_large_pictures_are_small(tmp_path, capsys):
         assert sheet.size == (2 * 1026 + 2, 1028)
 
 
-def test_gray_pictures_are_pointed_out(tmp_path, capsys):
+def test_gray_images_are_pointed_out(tmp_path, capsys):
     np.save(tmp_path / "x.npy", np.zeros((3, 8, 8, 1), np.uint8))
     make_folder(tmp_path / "gray", {})
     (tmp_path / "gray").mkdir(exist_ok=True)
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "gray/a.png")
     code, out, _ = call(capsys, "prepare", "gray", "--name", "gray")
-    assert code == 0 and "--channels 1 would do" in out
+    assert code == 0 and "consider --channels 1" in out
 
 
 @pytest.mark.parametrize(
     "arguments,words",
     [
-        ([], "name the pictures"),
+        ([], "name the source"),
         (["here"], "with --name"),
         (["Nowhere/x", "--name", "x"], "there is no Nowhere/x"),
-        (["here", "--name", "X"], "small letters"),
+        (["here", "--name", "X"], "lowercase letters"),
         (["here", "--name", "x", "--ratio", "0"], "--ratio is height / width"),
         (["here", "--name", "x", "--resolution", "100"], "--resolution 100"),
         (["here", "--name", "x", "--held-out", "-1"], "--held-out must be"),
@@ -129,7 +129,7 @@ def test_gray_pictures_are_pointed_out(tmp_path, capsys):
         (["here", "--name", "x", "--split", "test"], "--split has no effect"),
         (["here", "--name", "x", "--value-range", "0", "1"], "--value-range has no effect"),
         (["tfds:", "--name", "x"], "tfds:mnist"),
-        (["here/words.md", "--name", "x"], "is no source of pictures"),
+        (["here/words.md", "--name", "x"], "is not a source of images"),
         (["array.npy", "--name", "x"], "--value-range"),
     ],
 )
@@ -140,12 +140,12 @@ def test_mistakes_end_in_one_line(tmp_path, capsys, arguments, words):
     assert not (tmp_path / "data/x/1.0.0").exists()
 
 
-def test_numbers_that_are_no_numbers(capsys):
+def test_choices_are_checked(capsys):
     assert "--channels" in complaint(capsys, "prepare", "x", "--channels", "2", code=2)
 
 
-def wish_of(source, **options):
-    return _wish(Options("x", "x", **options), source).geometry
+def geometry_of(source, **options):
+    return dataset_spec(Options("x", "x", **options), source).geometry
 
 
 @pytest.mark.parametrize(
@@ -163,19 +163,19 @@ def wish_of(source, **options):
 )
 def test_sizes_that_suit(tmp_path, shape, options, size):
     np.save(tmp_path / "x.npy", np.zeros((2, *shape, 3), np.uint8))
-    geometry = wish_of(ArraySource(tmp_path / "x.npy"), **options)
+    geometry = geometry_of(ArraySource(tmp_path / "x.npy"), **options)
     assert (geometry.height, geometry.width) == size
 
 
-def test_a_size_is_found_among_much_that_is_no_picture(tmp_path):
+def test_a_size_is_found_among_many_damaged_images(tmp_path):
     members = {f"{i:03d}.png": b"no" for i in range(200)} | {"x.png": png(1)}
-    assert wish_of(FolderSource(make_folder(tmp_path / "junk", members))).height == 8
+    assert geometry_of(FolderSource(make_folder(tmp_path / "junk", members))).height == 8
 
 
 # The catalog, without a network.
 
 
-def test_what_must_be_placed_by_hand(tmp_path, capsys):
+def test_files_to_download_by_hand(tmp_path, capsys):
     said = complaint(capsys, "prepare", "cityscapes")
     assert "place cityscapes.zip (2 GB, from https://drive.google.com" in said
     assert "into data/downloads" in said
@@ -187,16 +187,16 @@ def test_a_placed_file_is_used_as_published(tmp_path, capsys):
     wide = {"CLEVR_v1.0/images/train/a.png": png(3), "CLEVR_v1.0/scenes/b.png": png(4)}
     make_zip(folder / "CLEVR_v1.0.zip", wide)
     options = Options("clevr")
-    with _open(options) as source:
+    with open_images(options) as source:
         assert list(source.names) == ["CLEVR_v1.0/images/train/a.png"]
-        wish = _wish(options, source)
-    assert wish.name == "clevr" and wish.geometry.fit == "pad" and wish.geometry.ratio == 0.75
+        spec = dataset_spec(options, source)
+    assert spec.name == "clevr" and spec.geometry.fit == "pad" and spec.geometry.ratio == 0.75
     code, out, err = call(capsys, "prepare", "clevr", "--resolution", "16")
     assert code == 0, err
     assert "--config configs/clevr.py" in out.splitlines()[-1]
 
 
-def test_a_database_in_a_zip_is_taken_out(tmp_path):
+def test_a_database_in_a_zip_is_extracted(tmp_path):
     lmdb = pytest.importorskip("lmdb", reason="an optional package, of the extra `formats`")
     with lmdb.open(str(tmp_path / "db"), map_size=1 << 20) as database:
         with database.begin(write=True) as transaction:
@@ -207,9 +207,9 @@ def test_a_database_in_a_zip_is_taken_out(tmp_path):
         file.write(tmp_path / "db/data.mdb", "bedroom_train_lmdb/data.mdb")
         file.writestr("../evil.png", png(1))
     options = Options("bedrooms")
-    with _open(options) as source:
+    with open_images(options) as source:
         assert list(source.names) == ["key"] and source.read(0) == png(5)
-        assert _wish(options, source).geometry.ratio == 188 / 256
+        assert dataset_spec(options, source).geometry.ratio == 188 / 256
     assert sorted(p.name for p in downloads.iterdir()) == [
         "bedroom_train_lmdb.mdb",
         "bedroom_train_lmdb.zip",
@@ -246,7 +246,7 @@ def test_downloads_are_checked(tmp_path, capsys, monkeypatch, right):
             assert code == 0, err
         else:
             *_, err = call(capsys, "prepare", "clevr")
-            assert "is not the file it was: place CLEVR_v1.0.zip" in err
+            assert "has another checksum than expected: place CLEVR_v1.0.zip" in err
         server.shutdown()
     assert (tmp_path / "data/downloads/CLEVR_v1.0.zip").exists() == right
 

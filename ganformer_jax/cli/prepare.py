@@ -1,4 +1,4 @@
-"""`prepare`: pictures, whatever they are stored in, to a dataset to train on."""
+"""`prepare`: images, however they are stored, to a dataset to train on."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.pixels import from_uint8, to_uint8
 
 if TYPE_CHECKING:
-    from ganformer_jax.data.prepare import Prepared, Wish
+    from ganformer_jax.data.prepare import PreparedDataset
     from ganformer_jax.data.sources.source import Source
+    from ganformer_jax.data.spec import DatasetSpec
 
 SHEET = "contact-sheet.png"
 SHEET_PIXELS = 32 * 256 * 256
-"""Of the contact sheet: 32 pictures of up to 256x256, fewer of larger ones."""
+"""Pixels of the contact sheet: 32 images of up to 256x256, fewer of larger ones."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,36 +76,74 @@ class Options:
 
 
 def run(options: Options) -> None:
-    """Prepares, then reports and draws a batch as the network will see it."""
-    _check(options)
-
+    """Prepare a dataset, report what was done and draw a training batch."""
+    from ganformer_jax.data.catalog import find_entry
     from ganformer_jax.data.labeling import find_labels
     from ganformer_jax.data.prepare import prepare
-    from ganformer_jax.data.wish import check_wish
+    from ganformer_jax.data.spec import check_spec
 
-    with _open(options) as source:
-        _refuse_without_effect(options, source)
-        labels = find_labels(source, options.labels)
-        wish = _wish(options, source)
-        check_wish(wish)
-        prepared = prepare(
-            source, wish, options.data_dir, labels=labels, threads=options.threads, say=print
-        )
-    sheet = _draw(prepared, wish)
-    print("\n".join(_lines(prepared, wish, sheet, options)))
-
-
-def _check(options: Options) -> None:
     if not options.source:
-        raise UserError("name the pictures: a folder, a file, or a dataset")
-    if not options.name and not _published(options):
-        raise UserError("name the dataset to make with --name")
+        raise UserError("name the source of the images: a folder, a file, or a dataset")
+    if not options.name and not find_entry(options.source):
+        raise UserError("name the dataset with --name")
     if options.threads is not None and options.threads < 1:
         raise UserError("--threads must be 1 or more")
+    with open_images(options) as source:
+        _refuse_without_effect(options, source)
+        labels = find_labels(source, options.labels)
+        spec = dataset_spec(options, source)
+        check_spec(spec)
+        prepared = prepare(
+            source, spec, options.data_dir, labels=labels, threads=options.threads, say=print
+        )
+    sheet = _draw(prepared, spec)
+    print("\n".join(_report_lines(prepared, spec, sheet, options)))
+
+
+def open_images(options: Options) -> Source:
+    """Open the source that the options name."""
+    from ganformer_jax.data.catalog import find_entry, open_entry
+    from ganformer_jax.data.sources.open import open_source
+
+    entry = find_entry(options.source)
+    if entry:
+        return open_entry(entry, options.downloads)
+    return open_source(
+        options.source, array=options.array, split=options.split, data_dir=options.tfds_dir
+    )
+
+
+def dataset_spec(options: Options, source: Source) -> DatasetSpec:
+    """Return what the dataset should be: what the options leave open is chosen by the source."""
+    from ganformer_jax.data.catalog import find_entry
+    from ganformer_jax.data.fit import Geometry
+    from ganformer_jax.data.sizes import image_size, usual_resolution
+    from ganformer_jax.data.spec import DatasetSpec, check_ratio
+
+    entry = find_entry(options.source)
+    fit = options.fit or ("pad" if entry else "crop")
+    ratio = options.ratio if options.ratio is not None or entry is None else entry.ratio
+    if ratio is None and fit == "crop":
+        ratio = 1.0
+    check_ratio(ratio)
+    resolution = options.resolution
+    if resolution is None:
+        resolution = 256 if entry else usual_resolution(source, ratio, options.value_range)
+    height, width = image_size(resolution, 1.0 if fit == "pad" else ratio or 1.0)
+    return DatasetSpec(
+        options.name or options.source,
+        Geometry(
+            height, width, options.channels, options.filter, fit, ratio if fit == "pad" else None
+        ),
+        options.storage,
+        options.held_out,
+        options.max_images,
+        options.value_range,
+    )
 
 
 def _refuse_without_effect(options: Options, source: Source) -> None:
-    """Refuses options that this kind of source has no use for."""
+    """Refuse options that have no effect on this kind of source."""
     from ganformer_jax.data.sources.arrays import ArraySource
     from ganformer_jax.data.sources.prepared import TfdsSource
 
@@ -119,61 +158,13 @@ def _refuse_without_effect(options: Options, source: Source) -> None:
         raise UserError(f"{name} has no effect on a {source.description.split()[0]}: leave it out")
 
 
-def _published(options: Options) -> bool:
-    """Whether the source is one of the paper's datasets, and no folder of that name."""
-    from ganformer_jax.data.catalog import CATALOG
-
-    return options.source in CATALOG and not pathlib.Path(options.source).exists()
-
-
-def _open(options: Options) -> Source:
-    from ganformer_jax.data.catalog import open_catalogd
-    from ganformer_jax.data.sources.open import open_source
-
-    if _published(options):
-        return open_catalogd(options.source, options.downloads)
-    return open_source(
-        options.source, array=options.array, split=options.split, data_dir=options.tfds_dir
-    )
-
-
-def _wish(options: Options, source: Source) -> Wish:
-    """Fills in what the options leave open."""
-    from ganformer_jax.data.catalog import CATALOG
-    from ganformer_jax.data.pictures import Geometry
-    from ganformer_jax.data.sizes import image_size, usual_resolution
-    from ganformer_jax.data.wish import Wish, check_ratio
-
-    entry = CATALOG[options.source] if _published(options) else None
-    fit = options.fit or ("pad" if entry else "crop")
-    ratio = options.ratio if options.ratio is not None or entry is None else entry.ratio
-    if ratio is None and fit == "crop":
-        ratio = 1.0
-    check_ratio(ratio)
-    resolution = options.resolution
-    if resolution is None:
-        resolution = 256 if entry else usual_resolution(source, ratio, options.value_range)
-    height, width = image_size(resolution, 1.0 if fit == "pad" else ratio or 1.0)
-    geometry = Geometry(
-        height, width, options.channels, options.filter, fit, ratio if fit == "pad" else None
-    )
-    return Wish(
-        options.name or options.source,
-        geometry,
-        options.storage,
-        options.held_out,
-        options.max_images,
-        options.value_range,
-    )
-
-
-def _draw(prepared: Prepared, wish: Wish) -> pathlib.Path:
-    """Writes the first batch of a training run, through the network's range and back."""
+def _draw(prepared: PreparedDataset, spec: DatasetSpec) -> pathlib.Path:
+    """Draw the first batch of a training run, converted to the network's range and back."""
     from ganformer_jax import visualize
     from ganformer_jax.data.batches import open_dataset, train_batches
 
-    geometry, sheet = wish.geometry, prepared.folder / SHEET
-    if sheet.exists() and not prepared.made:
+    geometry, sheet = spec.geometry, prepared.folder / SHEET
+    if sheet.exists() and not prepared.is_new:
         return sheet
     source = open_dataset(
         prepared.folder,
@@ -183,21 +174,22 @@ def _draw(prepared: Prepared, wish: Wish) -> pathlib.Path:
     )
     count = min(32, max(1, SHEET_PIXELS // (geometry.height * geometry.width)))
     batch = next(iter(train_batches(source, batch_size=count, seed=0, threads=0)))
-    seen = to_uint8(from_uint8(batch["images"]))
+    images = to_uint8(from_uint8(batch["images"]))
     scale = max(1, 64 // max(geometry.height, geometry.width))
-    visualize.save_png(sheet, visualize.image_grid(seen, columns=min(8, count), scale=scale))
+    visualize.save_png(sheet, visualize.image_grid(images, columns=min(8, count), scale=scale))
     return sheet
 
 
-def _lines(prepared: Prepared, wish: Wish, sheet: pathlib.Path, options: Options) -> list[str]:
-    """The report, for people."""
-    report, geometry = prepared.report, wish.geometry
-    made = "prepared" if prepared.made else "was prepared already"
+def _report_lines(
+    prepared: PreparedDataset, spec: DatasetSpec, sheet: pathlib.Path, options: Options
+) -> list[str]:
+    report, geometry = prepared.report, spec.geometry
+    done = "prepared" if prepared.is_new else "was prepared already"
     held = report["splits"].get("test", 0)
     lines = [
-        f"{prepared.folder} {made}: {report['splits']['train']} pictures to train on"
+        f"{prepared.folder} {done}: {report['splits']['train']} images to train on"
         + (f", {held} held out" if held else ""),
-        f"  of {report['source']}, {geometry.width} wide and {geometry.height} high, "
+        f"  from {report['source']}, {geometry.width} wide and {geometry.height} high, "
         f"{ {1: 'gray', 3: 'color', 4: 'color and opacity'}[geometry.channels] }, "
         f"{geometry.filter} filter, {report['megabytes']:.1f} MB",
         *_counts("stored as", report["stored_kinds"]),
@@ -210,18 +202,18 @@ def _lines(prepared: Prepared, wish: Wish, sheet: pathlib.Path, options: Options
     skipped = sum(report["skipped"].values())
     if skipped:
         lines += _counts(f"skipped {skipped} of {report['entries']} entries", report["skipped"])
-        lines.append(f"  each of them: {prepared.folder / 'skipped.csv'}")
+        lines.append(f"  all of them: {prepared.folder / 'skipped.csv'}")
     if report["labels_of_no_picture"]:
-        lines.append(f"  labels that name no picture: {report['labels_of_no_picture']}")
+        lines.append(f"  labels that name no image: {report['labels_of_no_picture']}")
     if report["left_out"]:
         lines.append(f"  left out by --max-images: {report['left_out']}")
     if geometry.channels == 3 and _all_gray(report["stored_kinds"]):
-        lines.append("  all pictures are gray: --channels 1 would do")
+        lines.append("  all images are gray: consider --channels 1")
     return [
         *lines,
-        f"a batch as the network sees it: {sheet}",
-        "train on it with",
-        _train(wish, prepared, options),
+        f"a training batch: {sheet}",
+        "to train on it:",
+        _train_command(spec, prepared, options),
     ]
 
 
@@ -239,16 +231,16 @@ def _all_gray(kinds: Mapping[str, int]) -> bool:
     return all(kind.split()[-1] in ("L", "1", "I;16", "I;16B", "I;16L") for kind in kinds)
 
 
-def _train(wish: Wish, prepared: Prepared, options: Options) -> str:
-    """The command that trains on it."""
+def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Options) -> str:
+    from ganformer_jax.data.catalog import find_entry
     from ganformer_jax.data.sizes import base_grid
 
-    geometry, home = wish.geometry, str(prepared.folder.parent)
+    geometry, folder = spec.geometry, str(prepared.folder.parent)
     grid = base_grid((geometry.height, geometry.width))
-    published = _published(options) and geometry.fit == "pad"
-    words = ["python", "run.py", "train", "--workdir", f"runs/{wish.name}"]
+    published = find_entry(options.source) and geometry.fit == "pad"
+    words = ["python", "run.py", "train", "--workdir", f"runs/{spec.name}"]
     words += ["--config", f"configs/{options.source}.py"] if published else []
-    words += ["--data.name", os.path.join(os.curdir, home) if os.sep not in home else home]
+    words += ["--data.name", folder if os.sep in folder else os.path.join(os.curdir, folder)]
     words += ["--generator.resolution", str(max(geometry.height, geometry.width))]
     words += ["--generator.base-grid", *map(str, grid)] if grid and grid != (4, 4) else []
     if geometry.channels != 3:

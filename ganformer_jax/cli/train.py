@@ -1,4 +1,4 @@
-"""`train`: puts data, training, sampling, pictures and the quality number together."""
+"""The command `train`."""
 
 from __future__ import annotations
 
@@ -44,32 +44,20 @@ def defaults(arguments: Sequence[str]) -> Options:
 
 
 def run(options: Options) -> None:
-    """Trains until the length is reached or a signal arrives."""
+    """Train until the length is reached or a signal arrives."""
     config = options.experiment
     validate(config)
     if options.dry_run:
         print(json.dumps(to_dict(config), indent=2))
         return
-    workdir = options.workdir or pathlib.Path("runs") / options.config.stem
     keep_compiled_programs()
 
-    from ganformer_jax.cli.observers import observers  # reading data needs much more
-    from ganformer_jax.cli.run_data import Data
-    from ganformer_jax.train import loop
-    from ganformer_jax.train.cpu import nothing_but_cpu, one_device_per_core
-    from ganformer_jax.train.heap import keep_freed_memory, leave_fragments
+    from ganformer_jax.cli.heap import tune_heap
+    from ganformer_jax.experiment.run import train_experiment  # needs much more than parsing
+    from ganformer_jax.train.devices import divide_cpu, runs_on_cpu, smallest_batch
 
-    own_heap = nothing_but_cpu(config.train.platform) and keep_freed_memory()
-    one_device_per_core(config)
-    data = Data(config)
-    if config.data.name != "scenes":  # which are made when the run's folder is known to be good
-        data.open("train")
-    init_from = str(options.init_from) if options.init_from else None
-    loop.train(
-        config,
-        workdir,
-        lambda start_step: data.batches(start_step, workdir),
-        observers(config, workdir, data),
-        init_from=init_from,
-        after_compile=leave_fragments if own_heap else None,
-    )
+    if runs_on_cpu(config.train.platform):
+        tune_heap()
+    divide_cpu(smallest_batch(config), config.train.devices)
+    workdir = options.workdir or pathlib.Path("runs") / options.config.stem
+    train_experiment(config, workdir, init_from=options.init_from)

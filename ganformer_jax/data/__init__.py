@@ -1,5 +1,5 @@
-"""Pictures to train on: the built-in scenes, prepared datasets, and batches of them.
+"""Image data: prepare it from any source, open prepared datasets, make batches of them.
 
-Import the module you need: ``scenes`` and ``rendering`` need only JAX; ``scenes_dataset`` and
-``batches`` bring in TensorFlow Datasets (without TensorFlow) and Grain.
+`prepare.py` writes datasets, `batches.py` reads them; both need TensorFlow Datasets, without
+TensorFlow. `folder_images.py` reads a folder of images as it is.
 """

@@ -1,4 +1,4 @@
-"""Opens prepared datasets and turns them into batches of images, with Grain.
+"""Prepared datasets, and batches of their images, made with Grain.
 
 A dataset is a folder that TensorFlow Datasets prepared as ArrayRecord, with an ``image`` feature
 and perhaps a class ``label``. TensorFlow itself is never needed.
@@ -19,10 +19,9 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ganformer_jax.data.find import Records, find_builder, open_split
-from ganformer_jax.data.stored_png import decode_stored
-from ganformer_jax.errors import UserError
-
-_PIL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+from ganformer_jax.data.fit import MODES
+from ganformer_jax.data.png import decode_stored
+from ganformer_jax.errors import UserError, one_line
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,13 @@ class DatasetSource:
     """The images of one split, read by index; safe to share between threads.
 
     Attributes:
-        name: Of the dataset and split, for messages.
-        records: The serialized examples, by index.
-        features: The TFDS features of an example.
+        name: Name of the dataset and split, for messages.
+        records: Serialized examples, by index.
+        features: TFDS features of an example.
         size: Height and width of every image in pixels.
-        channels: 1 for gray, 3 for color.
+        channels: 1 for gray, 3 for color, 4 for color and opacity.
         label_count: Number of classes; 0 where there is no ``label``.
-        class_names: Of the classes, in their order; empty where there are none.
+        class_names: Names of the classes, in their order; empty where there are none.
     """
 
     name: str
@@ -51,7 +50,7 @@ class DatasetSource:
         return len(self.records)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        """Image ``index`` and its label.
+        """Return image ``index`` and its label.
 
         Returns:
             ``images``: uint8 [H, W, C]; ``labels``: float32 [label_count], one-hot.
@@ -67,12 +66,12 @@ class DatasetSource:
         return {"images": example["image"], "labels": labels}
 
     def label(self, index: int) -> int:
-        """Class of image ``index``, without decoding it."""
+        """Return the class of image ``index``, without decoding it."""
         features = tfds.features.FeaturesDict({"label": self.features["label"]})
         return int(_decode(features, self.records[index])["label"])
 
     def record(self, index: int) -> dict[str, Any]:
-        """Everything stored about example ``index``: for scenes also masks and attributes."""
+        """Return all that is stored of example ``index``: for scenes also masks and attributes."""
         return _decode(self.features, self.records[index])
 
     @functools.cached_property
@@ -89,7 +88,7 @@ def open_dataset(
     split: str = "train",
     channels: int = 3,
 ) -> DatasetSource:
-    """Opens a split of a prepared dataset.
+    """Open a split of a prepared dataset.
 
     Args:
         dataset: ``"scenes"``; or a folder prepared by TFDS (the one with dataset_info.json, or
@@ -112,10 +111,10 @@ def open_dataset(
         raise UserError(f"{name} has no 'image' feature, so it cannot be trained on")
     image = features["image"]
     if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
-        raise UserError(f"{name}: the 'image' feature must be uint8 pictures, it is {image}")
+        raise UserError(f"{name}: the 'image' feature must be uint8 images, it is {image}")
     names = _class_names(features)
     source = DatasetSource(name, records, features, size, channels, len(names), names)
-    _ = source[0]  # the declared shape may be unknown, so look at a picture
+    _ = source[0]  # the declared shape may be unknown, so look at an image
     return source
 
 
@@ -130,21 +129,21 @@ def train_batches(
     host_count: int = 1,
     threads: int = 4,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Endless shuffled batches; batch number n is a function of the arguments alone.
+    """Yield shuffled batches without end; batch number n depends on the arguments alone.
 
-    The images are shuffled anew in every epoch and mirrored one by one before hosts take their
-    share, so any number of hosts sees the same global batches: a batch consists of as many equal
-    blocks of rows as there are hosts, and host h holds the h-th. A host reads its own block only.
+    Images are shuffled again in every epoch and mirrored one by one before hosts take their share,
+    so any number of hosts sees the same global batches: a batch consists of one block of rows for
+    each host, all of one length, and a host reads its own block only.
 
     Args:
-        source: Where the images come from.
-        batch_size: Images in a global batch, a multiple of ``host_count``.
-        seed: Of the order and the mirroring.
+        source: Source of the images.
+        batch_size: Number of images in a global batch, a multiple of ``host_count``.
+        seed: Seed of the order and the mirroring.
         start_step: Number of the first batch; the ones before it are not read.
-        mirror: Mirror each image left to right with probability one half.
+        mirror: Whether to mirror each image left to right with probability one half.
         host_index: This host's number, 0 <= host_index < host_count.
-        host_count: Hosts that share the batches.
-        threads: That read and decode ahead; 0 reads when asked.
+        host_count: Number of hosts that share the batches.
+        threads: Number of threads that read and decode ahead; 0 reads on demand.
 
     Yields:
         ``images``: uint8 [batch_size / host_count, H, W, C]; ``labels``: float32
@@ -170,8 +169,8 @@ def train_batches(
     return iterator
 
 
-def held_out_images(source: DatasetSource, count: int) -> UInt8[np.ndarray, "count H W C"]:
-    """The first ``count`` images, in stored order and never mirrored.
+def held_out_images(source: DatasetSource, count: int) -> UInt8[np.ndarray, "m h w c"]:
+    """Return the first ``count`` images, in stored order and never mirrored.
 
     Raises:
         UserError: If the source holds fewer.
@@ -209,32 +208,32 @@ def _check_shape(name: str, shape: tuple[int, ...], size: tuple[int, int], chann
 
 
 def _decode(features: Any, record: bytes) -> dict[str, Any]:
-    """Parses these features only; pictures become uint8 [H, W, C], lists become arrays."""
-    pictures = [key for key, value in features.items() if isinstance(value, tfds.features.Image)]
-    skip = {key: tfds.decode.SkipDecoding() for key in pictures}
+    """Parse these features only; images become uint8 [H, W, C], lists become arrays."""
+    images = [key for key, value in features.items() if isinstance(value, tfds.features.Image)]
+    skip = {key: tfds.decode.SkipDecoding() for key in images}
     example: Any = features.deserialize_example_np(record, decoders=skip)
-    for key in pictures:
-        example[key] = _decode_picture(example[key], features[key].shape[-1])
+    for key in images:
+        example[key] = _decode_image(example[key], features[key].shape[-1])
     return _as_arrays(example)
 
 
-def _decode_picture(encoded: bytes, channels: int | None) -> UInt8[np.ndarray, "H W C"]:
+def _decode_image(encoded: bytes, channels: int | None) -> UInt8[np.ndarray, "h w c"]:
     stored = decode_stored(encoded)
     if stored is not None and channels in (None, 0, stored.shape[-1]):
         return stored
     try:
-        with Image.open(io.BytesIO(encoded)) as picture:
-            mode = _PIL_MODES.get(channels or 0, picture.mode)
-            pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
+        with Image.open(io.BytesIO(encoded)) as image:
+            mode = MODES.get(channels or 0, image.mode)
+            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
     except (OSError, SyntaxError) as error:
         raise UserError(
-            f"a stored picture is damaged ({error}): prepare the dataset again"
+            f"a stored image is damaged ({one_line(error)}): prepare the dataset again"
         ) from error
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 def _as_arrays(tree: Any) -> Any:
-    """TFDS reads sequences of labels as lists; arrays are what one computes with."""
+    """Convert the lists that TFDS reads sequences as to arrays."""
     if isinstance(tree, dict):
         return {key: _as_arrays(value) for key, value in tree.items()}
     return np.asarray(tree)

@@ -1,4 +1,4 @@
-"""The datasets of the paper: where they come from and what the published code made of them."""
+"""Datasets of the paper: where they come from and how the published code prepares them."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from ganformer_jax.data.sources.archives import ZipSource
 from ganformer_jax.data.sources.databases import LmdbSource
 from ganformer_jax.data.sources.records import TfrecordSource
 from ganformer_jax.data.sources.source import Source
-from ganformer_jax.download import CHUNK, fetch, is_url
-from ganformer_jax.errors import UserError
+from ganformer_jax.download import CHUNK, fetch
+from ganformer_jax.errors import UserError, os_reason
+from ganformer_jax.files import atomic_path
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One dataset. Facts from the published code (github.com/dorarad/gansformer, prepare_data.py).
+    """A dataset of the paper, as in the published code (dorarad/gansformer, prepare_data.py).
 
     Attributes:
-        title: For people.
-        file: Name of the file to have.
-        url: Where it is; followed if it is http and nobody has to click anything.
-        direct: Whether a program may download it.
+        title: Name for people.
+        file: Name of the file to download.
+        url: Address of the file, or of the page to download it from.
+        direct: Whether a program can download it.
         md5: Checksum of the file; None where none was published.
-        gigabytes: Size of the download.
-        images: How many there should be.
-        ratio: Height / width the published code cuts to before it pads to a square.
-        under: Folder of the archive that holds the pictures.
-        database: Path of an LMDB inside a zip, which must be taken out to be read.
+        gigabytes: Size of the file.
+        images: Expected number of images.
+        ratio: Height / width that the published code crops to before it pads to a square.
+        under: Folder of the archive that holds the images.
+        database: Path of an LMDB inside a zip, which must be extracted to be read.
     """
 
     title: str
@@ -93,43 +94,48 @@ CATALOG = {
 }
 
 
-def open_catalogd(name: str, downloads: pathlib.Path) -> Source:
-    """Opens a dataset of the catalog, downloading it where that is possible.
+def find_entry(name: str) -> Entry | None:
+    """Return the entry of this name, unless it is the path of something."""
+    entry = CATALOG.get(name)
+    return None if entry is None or pathlib.Path(name).exists() else entry
+
+
+def open_entry(entry: Entry, downloads: pathlib.Path) -> Source:
+    """Open a dataset of the catalog, downloading it where that is possible.
 
     Args:
-        name: A key of `CATALOG`.
+        entry: The dataset.
         downloads: Folder of downloaded files.
 
     Raises:
-        UserError: If the file is not there and cannot be had: what to place where.
+        UserError: If the file is absent and cannot be downloaded; the message says where to put it.
     """
-    entry = CATALOG[name]
     path = downloads / entry.file
     if not path.is_file():
         _download(entry, downloads)
     if entry.database:
-        return LmdbSource(_take_out(path, entry.database))
+        return LmdbSource(_extract(path, entry.database))
     return TfrecordSource(path) if ".tfrecords" in entry.file else ZipSource(path, entry.under)
 
 
 def _download(entry: Entry, downloads: pathlib.Path) -> None:
-    """Puts the file into its place when it is whole, and is the right one."""
+    """Download the file; it gets its name when it is whole and its checksum is right."""
     advice = f"place {entry.file} ({entry.gigabytes} GB, from {entry.url}) into {downloads}"
-    if not entry.direct or not is_url(entry.url):
+    if not entry.direct:
         raise UserError(f"{entry.title} has to be downloaded by hand: {advice}")
-    part = downloads / "unfinished"
+    unfinished = downloads / "unfinished"
     try:
-        part.mkdir(parents=True, exist_ok=True)
-        fetched = fetch(entry.url, part)
-        if entry.md5 and _md5(fetched) != entry.md5:
-            fetched.unlink()
-            raise UserError(f"{entry.url} is not the file it was: {advice}")
-        os.replace(fetched, downloads / entry.file)
-        part.rmdir()
+        unfinished.mkdir(parents=True, exist_ok=True)
+        path = fetch(entry.url, unfinished)
+        if entry.md5 and _md5(path) != entry.md5:
+            path.unlink()
+            raise UserError(f"{entry.url} has another checksum than expected")
+        os.replace(path, downloads / entry.file)
+        unfinished.rmdir()
     except UserError as error:
-        raise UserError(f"{error}; {advice}" if advice not in str(error) else str(error)) from error
+        raise UserError(f"{error}: {advice}") from error
     except OSError as error:
-        raise UserError(f"cannot write to {downloads}: {error.strerror or error}") from error
+        raise UserError(f"cannot write to {downloads}: {os_reason(error)}") from error
 
 
 def _md5(path: pathlib.Path) -> str:
@@ -137,25 +143,21 @@ def _md5(path: pathlib.Path) -> str:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
-def _take_out(archive: pathlib.Path, member: str) -> pathlib.Path:
-    """The one member of a zip archive, beside it under a name of ours; kept for next time."""
+def _extract(archive: pathlib.Path, member: str) -> pathlib.Path:
+    """Extract one member of a zip archive to a file beside it, which is kept for later calls."""
     target = archive.with_suffix(".mdb")
     if target.is_file():
         return target
-    temporary = target.with_name(target.name + ".writing")
     try:
-        with zipfile.ZipFile(archive) as file:
+        with zipfile.ZipFile(archive) as file, atomic_path(target) as temporary:
             info = file.getinfo(member)
             with file.open(info) as source, temporary.open("wb") as out:
                 with tqdm(total=info.file_size, unit="B", unit_scale=True, desc=member) as bar:
                     while chunk := source.read(CHUNK):
                         out.write(chunk)
                         bar.update(len(chunk))
-        os.replace(temporary, target)
     except (zipfile.BadZipFile, KeyError, EOFError) as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(f"{archive} is damaged, or has no {member}") from error
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+        raise UserError(f"cannot read {archive}: {os_reason(error)}") from error
     return target

@@ -1,4 +1,4 @@
-"""Finds datasets that were prepared before, and opens their splits."""
+"""Find prepared datasets, and open their splits."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from typing import Any
 import tensorflow_datasets as tfds
 from etils import epath
 
-from ganformer_jax.data.sources.shared import brief
-from ganformer_jax.errors import UserError
+from ganformer_jax.errors import UserError, one_line
 
 BUCKET = "gs://"
+VERSIONS = "[0-9]*.*.*/dataset_info.json"
+"""Pattern of the descriptions of a dataset's versions, in its folder."""
 
 
 def find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> Any:
-    """Raises UserError, with what to do, unless there is exactly one match."""
+    """Find a dataset by name, folder or bucket; arguments as of `batches.open_dataset`.
+
+    Raises:
+        UserError: Unless there is exactly one match.
+    """
     if "://" in dataset:
         return _find_in_bucket(dataset)
     if dataset == "scenes":
@@ -36,16 +41,16 @@ def find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> Any:
 
 
 def open_builder(folder: str | os.PathLike[str]) -> Any:
-    """What TFDS reads the dataset in a folder with dataset_info.json by.
+    """Return TFDS's builder of the dataset in a folder with dataset_info.json.
 
     Raises:
         UserError: If the description is damaged.
     """
     try:
         return tfds.builder_from_directory(folder)
-    except Exception as error:  # of many kinds: of JSON, protobuf, or the features
+    except Exception as error:  # of many types: of JSON, protobuf, or the features
         raise UserError(
-            f"{os.fspath(folder)} is no dataset that TFDS can open: {brief(error)}"
+            f"{os.fspath(folder)} is not a dataset that TFDS can open: {one_line(error)}"
         ) from error
 
 
@@ -62,13 +67,13 @@ def _find_in_bucket(url: str) -> Any:
         ) from error
     except Exception as error:  # of many libraries: no network, no such bucket, no permission
         raise UserError(
-            f"{url} cannot be read: {brief(error)}; perhaps `gcloud auth application-default "
+            f"{url} cannot be read: {one_line(error)}; perhaps `gcloud auth application-default "
             "login` is needed"
         ) from error
 
 
 def find_version(folder: Any) -> Any:
-    """The folder with dataset_info.json: the given one, or the only version in it.
+    """Return the folder with dataset_info.json: the given one, or the only version in it.
 
     Args:
         folder: A pathlib.Path, or an epath.Path of a bucket.
@@ -78,7 +83,7 @@ def find_version(folder: Any) -> Any:
     """
     if (folder / "dataset_info.json").is_file():
         return folder
-    versions = sorted(path.parent for path in folder.glob("[0-9]*.*.*/dataset_info.json"))
+    versions = sorted(path.parent for path in folder.glob(VERSIONS))
     if len(versions) == 1:
         return versions[0]
     if versions:
@@ -88,7 +93,7 @@ def find_version(folder: Any) -> Any:
 
 
 def is_prepared(folder: Path) -> bool:
-    """Whether a folder is a prepared dataset, or holds one version of one."""
+    """Return whether a folder is a prepared dataset, or holds one version of one."""
     try:
         find_version(folder)
     except UserError:
@@ -97,12 +102,12 @@ def is_prepared(folder: Path) -> bool:
 
 
 def _find_scenes(data_dir: Path, size: tuple[int, int]) -> Path:
-    """The folder of the one prepared set of scenes of this size."""
+    """Return the folder of the one prepared set of scenes of this size."""
     resolution = max(size)
     if min(size) != resolution:
         raise UserError(f"scenes are square, not {size[0]}x{size[1]}; use a dataset of your own")
-    found = sorted(data_dir.glob(f"scenes/{resolution}px_*/*/dataset_info.json"))
-    folders = [path.parent for path in found if "incomplete" not in path.parent.name]
+    infos = sorted(data_dir.glob(f"scenes/{resolution}px_*/*/dataset_info.json"))
+    folders = [path.parent for path in infos if "incomplete" not in path.parent.name]
     if not folders:
         raise UserError(
             f"no scenes at {resolution}x{resolution} in {data_dir}; prepare them first, at "
@@ -118,8 +123,8 @@ class Records:
     """Serialized examples by index; one that cannot be read raises UserError.
 
     Args:
-        stored: As TFDS opens them.
-        name: Of the dataset and split, for messages.
+        stored: TFDS's data source of serialized examples.
+        name: Name of the dataset and split, for messages.
     """
 
     def __init__(self, stored: Any, name: str):
@@ -131,9 +136,9 @@ class Records:
     def __getitem__(self, index: int) -> bytes:
         try:
             record = self._stored[index]
-        except RuntimeError as error:  # what ArrayRecord's reader makes of most damage
-            raise self._damaged(brief(error)) from error
-        if not record:  # what it makes of a short file that was cut
+        except RuntimeError as error:  # ArrayRecord's reader, for most damage
+            raise self._damaged(one_line(error)) from error
+        if not record:  # its answer for a short file that is cut off
             raise self._damaged("an empty record")
         return record
 
@@ -142,7 +147,11 @@ class Records:
 
 
 def open_split(builder: Any, split: str) -> Records:
-    """The serialized examples of a split, by index."""
+    """Return the serialized examples of a split, by index.
+
+    Raises:
+        UserError: If there is no such split, it is empty, or it is not stored as ArrayRecord.
+    """
     raw = tfds.decode.DeserializeMethod.RAW_BYTES
     if split.split("[")[0] not in builder.info.splits:
         choices = ", ".join(builder.info.splits) or "none"

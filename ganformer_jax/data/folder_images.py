@@ -9,18 +9,18 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import UInt8
 
-from ganformer_jax.data.pictures import decode, no_warnings, with_channels
+from ganformer_jax.data.decode import decode, no_warnings
+from ganformer_jax.data.fit import with_channels
 from ganformer_jax.data.sources.folder import FolderSource
-from ganformer_jax.data.sources.names import refusal
-from ganformer_jax.data.sources.source import Unreadable
+from ganformer_jax.data.sources.source import Unreadable, refusal
 from ganformer_jax.errors import UserError
 
 
 class FolderImages:
     """Images of a folder and of the folders inside it, in the order of their paths, in color.
 
-    Which files are images, and how they are decoded, is as for `prepare` (sources/folder.py and
-    pictures.py): hidden files are left out, opacity is laid on white, images are upright.
+    Files are chosen and decoded as `prepare` does (sources/folder.py and decode.py): hidden files
+    are left out, EXIF orientation is applied, and opacity is laid on white.
 
     Args:
         path: The folder.
@@ -30,7 +30,7 @@ class FolderImages:
 
     Attributes:
         name: Path of the folder.
-        paths: Of the images.
+        paths: Paths of the images.
     """
 
     def __init__(self, path: pathlib.Path):

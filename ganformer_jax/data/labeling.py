@@ -1,8 +1,7 @@
-"""Classes of pictures: what the source has, names of subfolders, StyleGAN's dataset.json, CSV."""
+"""Classes of images: what the source has, names of subfolders, StyleGAN's dataset.json, CSV."""
 
 from __future__ import annotations
 
-import collections
 import csv
 import dataclasses
 import io
@@ -13,26 +12,26 @@ from typing import Any
 
 import numpy as np
 
-from ganformer_jax.data.sources.shared import MAX_CLASSES
-from ganformer_jax.data.sources.source import Labels, Source
+from ganformer_jax.data.sources.labels import MAX_CLASSES, Labels
+from ganformer_jax.data.sources.source import Source
 from ganformer_jax.errors import UserError
 
 STYLEGAN_FILE = "dataset.json"
 
 
 def find_labels(source: Source, choice: str) -> Labels | None:
-    """Finds the class of every entry.
+    """Find the class of every entry.
 
     Args:
-        source: Where the pictures are.
-        choice: "auto" for what the source stores or its dataset.json says, else none; "none";
-            "folders" for the names of the folders that pictures lie in; or a .json or .csv file.
+        source: Source of the images.
+        choice: "auto" for what the source or its dataset.json has, if anything; "none"; "folders"
+            for the names of the folders that images lie in; or the path of a .json or .csv file.
 
     Returns:
         Labels, -1 for entries without one; None if there are no classes.
 
     Raises:
-        UserError: If the choice makes no sense, or the file cannot be read or names no picture.
+        UserError: If the choice makes no sense, or the file cannot be read or names no image.
     """
     if choice == "none":
         return None
@@ -42,14 +41,14 @@ def find_labels(source: Source, choice: str) -> Labels | None:
         if source.labels is not None:
             return source.labels
         if source.complaint:
-            raise UserError(f"{source.complaint}: --labels none leaves it out")
+            raise UserError(f"{source.complaint}: use --labels none to ignore it")
         try:
             return _of_companion(source)
         except UserError as error:
-            raise UserError(f"{error}; --labels none leaves it out") from error
+            raise UserError(f"{error}; use --labels none to ignore it") from error
     path = pathlib.Path(choice)
     if path.suffix.lower() not in (".json", ".csv"):
-        raise UserError(f"--labels {choice}: say auto, none, folders, or name a .json or .csv file")
+        raise UserError(f"--labels {choice}: use auto, none, folders, or a .json or .csv file")
     if not path.is_file():
         raise UserError(f"no file {path} with labels")
     read = _read_json if path.suffix.lower() == ".json" else _read_csv
@@ -57,7 +56,7 @@ def find_labels(source: Source, choice: str) -> Labels | None:
 
 
 def _of_companion(source: Source) -> Labels | None:
-    """StyleGAN's file, at the top or in the one folder that holds all pictures."""
+    """Read StyleGAN's file, at the top or in the one folder that holds all images."""
     above = _common(_folders(source))
     for folder in (above, *above.parents):
         path = (folder / STYLEGAN_FILE).as_posix()
@@ -82,12 +81,12 @@ def _of_folders(source: Source) -> Labels:
     names = [folder.relative_to(above).as_posix() for folder in folders]
     if set(names) <= {"."}:
         raise UserError(f"{source.description} has no subfolders to take classes from")
-    named = {name: None for name in sorted(set(names) - {"."}, key=_in_order)}
-    return _numbered([None if name == "." else name for name in names], named, "folders")
+    classes = sorted(set(names) - {"."}, key=_sort_key)
+    return _numbered([None if name == "." else name for name in names], classes, "folders")
 
 
 def _common(folders: Sequence[pathlib.PurePosixPath]) -> pathlib.PurePosixPath:
-    """The folder above all of them."""
+    """Return the folder above all of them."""
     shared: list[str] = []
     for parts in zip(*{folder.parts for folder in folders}, strict=False):
         if len(set(parts)) > 1:
@@ -97,7 +96,7 @@ def _common(folders: Sequence[pathlib.PurePosixPath]) -> pathlib.PurePosixPath:
 
 
 def _read_json(contents: bytes, where: str) -> Mapping[str, Any] | None:
-    """StyleGAN's {"labels": [["path", class], ...]}; None where labels are null or empty."""
+    """Read {"labels": [["path", class], ...]} of StyleGAN; None if labels are null or empty."""
     try:
         rows = json.loads(contents)["labels"]
         return None if rows in (None, []) else _table([(str(n), label) for n, label in rows], where)
@@ -111,25 +110,24 @@ def _read_csv(contents: bytes, where: str) -> Mapping[str, Any]:
     try:
         rows = [row for row in csv.reader(io.StringIO(contents.decode("utf-8-sig"))) if row]
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{where} is no CSV file in UTF-8: {error}") from error
+        raise UserError(f"{where} is not a CSV file in UTF-8: {error}") from error
     if not rows or any(len(row) != 2 for row in rows):
         raise UserError(f"{where} should have two columns, file and class, in every row")
     return _table([(name, label.strip()) for name, label in rows], where)
 
 
 def _table(rows: Sequence[tuple[str, Any]], where: str) -> Mapping[str, Any]:
-    """Labels by the name of a picture, spelled in one way."""
-    found: dict[str, Any] = {}
+    """Return labels by normalized name."""
+    table: dict[str, Any] = {}
     for name, label in rows:
-        if found.setdefault(_spelled(name), label) != label:
-            raise UserError(
-                f"{where} gives {name} two classes, {found[_spelled(name)]} and {label}"
-            )
-    return found
+        first = table.setdefault(_normalized(name), label)
+        if first != label:
+            raise UserError(f"{where} gives {name} two classes, {first} and {label}")
+    return table
 
 
-def _spelled(name: str) -> str:
-    """A name as it is looked up: forward slashes, nothing that leads nowhere."""
+def _normalized(name: str) -> str:
+    """Spell a path with forward slashes, without "." and surrounding blanks."""
     return pathlib.PurePosixPath(name.strip().replace("\\", "/")).as_posix()
 
 
@@ -140,50 +138,39 @@ def _without_zeros(name: str) -> str:
 def _of_table(source: Source, table: Mapping[str, Any] | None, where: str) -> Labels | None:
     if table is None:
         return None
-    names = [_spelled(name) for name in source.names]
-    if all(name.isdecimal() for name in names):  # of arrays: 7 and 0007 are the same picture
+    names = [_normalized(name) for name in source.names]
+    if all(name.isdecimal() for name in names):  # of arrays: 7 and 0007 are the same image
         names = [_without_zeros(name) for name in names]
         table = _table([(_without_zeros(name), label) for name, label in table.items()], where)
-    found = [None if table.get(name) == "" else table.get(name) for name in names]
-    if all(label is None for label in found):
+    labels = [None if table.get(name) == "" else table.get(name) for name in names]
+    if all(label is None for label in labels):
         raise UserError(
-            f"{where} labels none of the pictures: it should name them as they are in "
+            f"{where} labels none of the images: it should name them as they are in "
             f"{source.description}, such as {next(iter(source.names), 'none')}"
         )
-    wrong = next(
-        (
-            label
-            for label in found
-            if not isinstance(label, str | int | None) or isinstance(label, bool)
-        ),
-        None,
-    )
-    if wrong is not None:
-        raise UserError(f"{where} has the label {str(wrong)[:50]}: only classes can be learned")
-    used = collections.Counter(label for label in found if label is not None)
+    for label in labels:
+        if not isinstance(label, str | int | None) or isinstance(label, bool):
+            raise UserError(f"{where} has the label {str(label)[:50]}: only classes can be learned")
+    used = {label for label in labels if label is not None}
     if all(isinstance(label, int) for label in used):  # StyleGAN's: numbers from 0 up
-        _check_numbers([int(label) for label in used], where)
-        order = {label: None for label in range(max(map(int, used)) + 1)}
+        if min(used) < 0 or max(used) >= MAX_CLASSES:
+            raise UserError(f"{where} has classes outside 0..{MAX_CLASSES - 1}")
+        classes = range(max(used) + 1)
     else:
-        order = {label: None for label in sorted(used, key=_in_order)}
+        classes = sorted(used, key=_sort_key)
     unused = len(set(table) - set(names))
-    return dataclasses.replace(_numbered(found, order, where), unused=unused)
+    return dataclasses.replace(_numbered(labels, classes, where), unused=unused)
 
 
-def _in_order(label: Any) -> tuple[int, int, str]:
-    """Names of classes by the alphabet; those that are numbers first, by size."""
+def _sort_key(label: Any) -> tuple[int, int, str]:
+    """Sort names of classes by the alphabet; those that are numbers first, by size."""
     text = str(label)
     return (0, int(text), text) if text.isdecimal() and len(text) < 19 else (1, 0, text)
 
 
-def _check_numbers(numbers: Sequence[int], where: str) -> None:
-    if min(numbers) < 0 or max(numbers) >= MAX_CLASSES:
-        raise UserError(f"{where} has classes out of 0..{MAX_CLASSES - 1}")
-
-
-def _numbered(found: Sequence[Any], order: Mapping[Any, None], origin: str) -> Labels:
-    ids = {label: i for i, label in enumerate(order)}
-    if len(ids) > MAX_CLASSES:
-        raise UserError(f"{origin}: {len(ids)} classes are too many, at most {MAX_CLASSES}")
-    classes = np.array([-1 if label is None else ids[label] for label in found], np.int64)
-    return Labels(tuple(map(str, ids)), classes, origin)
+def _numbered(labels: Sequence[Any], classes: Sequence[Any], origin: str) -> Labels:
+    numbers = {label: number for number, label in enumerate(classes)}
+    if len(numbers) > MAX_CLASSES:
+        raise UserError(f"{origin}: {len(numbers)} classes are too many, at most {MAX_CLASSES}")
+    of_entries = np.array([-1 if label is None else numbers[label] for label in labels], np.int64)
+    return Labels(tuple(map(str, classes)), of_entries, origin)

@@ -1,4 +1,4 @@
-"""Which image sizes networks can make, and which of them suits some pictures."""
+"""Image sizes that networks can generate, and the one that suits a source."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import itertools
 import math
 import statistics
 
-from ganformer_jax.data.pictures import cropped_size, decode, no_warnings
-from ganformer_jax.data.sources.shared import nothing_in
-from ganformer_jax.data.sources.source import Source, Unreadable
+from ganformer_jax.data.decode import decode, no_warnings
+from ganformer_jax.data.fit import cropped_size
+from ganformer_jax.data.sources.source import Source, Unreadable, no_images
 from ganformer_jax.errors import UserError
 
-LOOKED_AT = 64
+SAMPLE = 64
+"""Number of images whose sizes are looked at."""
 LARGEST_DEFAULT = 256
 
 
 def base_grid(size: tuple[int, int]) -> tuple[int, int] | None:
-    """The grid that doubles to an image of this height and width; None if there is no good one.
+    """Return the grid that doubles to this height and width; None if there is no good one.
 
     Square images come down to 4x4, 1:2 to 4x8, 3:4 to 3x4.
     """
@@ -29,7 +30,7 @@ def base_grid(size: tuple[int, int]) -> tuple[int, int] | None:
 
 
 def image_size(resolution: int, ratio: float) -> tuple[int, int]:
-    """Height and width, with this longer side, nearest to a ratio of height to width.
+    """Return height and width, with this longer side, nearest to a ratio of height to width.
 
     Raises:
         UserError: If no base grid doubles to this resolution.
@@ -49,19 +50,19 @@ def image_size(resolution: int, ratio: float) -> tuple[int, int]:
 
 
 def usual_resolution(source: Source, ratio: float | None, value_range: tuple | None) -> int:
-    """The power of two nearest to the longer side of most pictures once cut, 8 to 256.
+    """Return the power of two nearest to the longer side of most images once cropped, 8 to 256.
 
     Args:
-        source: Of which some pictures are looked at.
-        ratio: Height / width that they are cut to; None if they are not.
-        value_range: See `pictures.decode`.
+        source: Source of the images, some of which are read.
+        ratio: Height / width that they are cropped to; None if they are not.
+        value_range: See `decode.decode`.
 
     Raises:
         UserError: If none of them can be read.
     """
     sizes, reasons = _some_sizes(source, value_range)
     if not sizes:
-        raise nothing_in(source, reasons)
+        raise no_images(source, reasons)
     sides = [max(size if ratio is None else cropped_size(size, ratio)) for size in sizes]
     nearest = 2 ** round(math.log2(statistics.median(sides)))
     return min(max(nearest, 8), LARGEST_DEFAULT)
@@ -70,11 +71,11 @@ def usual_resolution(source: Source, ratio: float | None, value_range: tuple | N
 def _some_sizes(
     source: Source, value_range: tuple | None
 ) -> tuple[list[tuple[int, int]], set[str]]:
-    """Width and height of some pictures, of one at least, and why others cannot be read."""
+    """Return width and height of one image or more, and why others cannot be read."""
     sizes, reasons = [], set()
     count = len(source)
-    step = 1 if source.sequential else max(1, count // LOOKED_AT)
-    spread = range(0, count, step)[:LOOKED_AT]
+    step = 1 if source.sequential else max(1, count // SAMPLE)
+    spread = range(0, count, step)[:SAMPLE]
     with no_warnings():
         for looked, index in enumerate(itertools.chain(spread, range(count))):
             if looked >= len(spread) and sizes:

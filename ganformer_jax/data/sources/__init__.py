@@ -1,4 +1,4 @@
-"""Where pictures come from: folders, archives, arrays, databases, records, prepared datasets.
+"""Sources of images: folders, archives, arrays, databases, records, prepared datasets.
 
-Each kind is a `Source` (source.py); `open.py` finds out which kind a path is.
+Each kind is a `Source` (source.py); `open.py` opens a path as the right kind.
 """

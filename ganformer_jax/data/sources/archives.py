@@ -15,23 +15,29 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ganformer_jax.data.sources.names import refusal
-from ganformer_jax.data.sources.source import MAX_BYTES, Source, Unreadable, checksum, file_facts
-from ganformer_jax.errors import UserError
+from ganformer_jax.data.sources.source import (
+    MAX_BYTES,
+    Source,
+    Unreadable,
+    checksum,
+    file_facts,
+    refusal,
+)
+from ganformer_jax.errors import UserError, os_reason
 
-MAX_COMPANION = 1 << 30  # dataset.json of millions of pictures
+MAX_COMPANION = 1 << 30  # dataset.json of millions of images
 _DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, struct.error, ValueError)
 
 
 class ZipSource(Source):
-    """Pictures in a zip archive, ordered by name.
+    """Images in a zip archive, ordered by name.
 
     Args:
-        path: Of the archive.
-        under: Take only what is below this folder of the archive, such as "images/".
+        path: Path of the archive.
+        under: Folder of the archive outside which nothing is read, such as "images/".
 
     Raises:
-        UserError: If it is no zip archive, or damaged.
+        UserError: If it is not a zip archive, or damaged.
     """
 
     def __init__(self, path: str | os.PathLike[str], under: str = ""):
@@ -40,7 +46,7 @@ class ZipSource(Source):
         try:
             self._file = zipfile.ZipFile(self.path)
         except (zipfile.BadZipFile, NotImplementedError, *_DAMAGED) as error:
-            raise UserError(f"{path} is damaged, or no zip archive") from error
+            raise UserError(f"{path} is damaged, or not a zip archive") from error
         members = [m for m in self._file.infolist() if not m.is_dir()]
         members = [m for m in members if m.filename.startswith(under)]
         self._members, self.skipped = _choose(members, lambda m: m.filename, _zip_reason)
@@ -49,22 +55,22 @@ class ZipSource(Source):
         self.names = [member.filename for member in self._members]
 
     def read(self, index: int) -> bytes:
-        """One encoded picture; raises Unreadable."""
+        """Read one encoded image; raise Unreadable."""
         return self._read(self._members[index], MAX_BYTES)
 
     def fingerprint(self) -> str:
-        """Checksum of the archive's size and time of change, and of its names."""
+        """Return a checksum of the archive's size and time of change, and of its names."""
         return checksum([file_facts(self.path), *self.names])
 
     def companion(self, name: str) -> bytes | None:
-        """Contents of a file at the top of the archive."""
+        """Read a file at the top of the archive."""
         try:
             return self._read(self._all[name], MAX_COMPANION) if name in self._all else None
         except Unreadable:
             return None
 
     def close(self) -> None:
-        """Closes the archive."""
+        """Close the archive."""
         self._file.close()
 
     def _read(self, member: zipfile.ZipInfo, limit: int) -> bytes:
@@ -84,19 +90,19 @@ class ZipSource(Source):
 
 
 class TarSource(Source):
-    """Pictures in a tar archive, plain or compressed, in the archive's order.
+    """Images in a tar archive, plain or compressed, in the archive's order.
 
     Raises:
-        UserError: If it is no tar archive, or damaged before its first member.
+        UserError: If it is not a tar archive, or damaged before its first member.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path, self.description = pathlib.Path(path), f"tar archive {path}"
         self.places = (self.path,)
         members, complaint = self._list()
-        self._open: Callable[..., Any] = _opener(self.path)
-        self.sequential = self._open is not open
-        self._lock, self._file = threading.Lock(), self._open(self.path, "rb")
+        opener = _opener(self.path)
+        self.sequential = opener is not open
+        self._lock, self._file = threading.Lock(), opener(self.path, "rb")
         self._all = {member.name: member for member in members if member.isfile()}
         entries = [member for member in members if not member.isdir()]
         chosen, skipped = _choose(entries, lambda m: m.name, _tar_reason)
@@ -104,15 +110,15 @@ class TarSource(Source):
         self.names = [member.name for member in chosen]
 
     def read(self, index: int) -> bytes:
-        """One encoded picture; raises Unreadable."""
+        """Read one encoded image; raise Unreadable."""
         return self._read(self._members[index], MAX_BYTES)
 
     def fingerprint(self) -> str:
-        """Checksum of the archive's size and time of change, and of its names."""
+        """Return a checksum of the archive's size and time of change, and of its names."""
         return checksum([file_facts(self.path), *self.names])
 
     def companion(self, name: str) -> bytes | None:
-        """Contents of a file at the top of the archive."""
+        """Read a file at the top of the archive."""
         member = self._all.get(name) or self._all.get(f"./{name}")
         try:
             return self._read(member, MAX_COMPANION) if member else None
@@ -120,11 +126,11 @@ class TarSource(Source):
             return None
 
     def close(self) -> None:
-        """Closes the archive."""
+        """Close the archive."""
         self._file.close()
 
     def _list(self) -> tuple[list[tarfile.TarInfo], list[tuple[str, str]]]:
-        """The members, and a complaint where the archive does not end as it should."""
+        """Return the members, and (name, reason) where the archive does not end as it should."""
         members: list[tarfile.TarInfo] = []
         try:
             with tarfile.open(self.path) as archive:
@@ -133,7 +139,7 @@ class TarSource(Source):
                 complaint = _odd_end(archive)
         except (tarfile.TarError, *_DAMAGED) as error:
             if not members:
-                raise UserError(f"{self.path} is damaged, or no tar archive") from error
+                raise UserError(f"{self.path} is damaged, or not a tar archive") from error
             complaint = "the archive is damaged from here on"
         return members, [(f"after {members[-1].name}", complaint)] if complaint and members else []
 
@@ -155,7 +161,7 @@ class TarSource(Source):
 def _choose(
     members: Sequence[Any], name_of: Callable[[Any], str], reason_of: Callable[[Any], str | None]
 ) -> tuple[list[Any], list[tuple[str, str]]]:
-    """Members to read, and (name, reason) of the others. Of one name the last one counts."""
+    """Return members to read, and (name, reason) of the others; of one name the last one counts."""
     last = {name_of(member): i for i, member in enumerate(members)}
     chosen, skipped = [], []
     for i, member in enumerate(members):
@@ -171,7 +177,7 @@ def _choose(
 
 
 def _odd_end(archive: tarfile.TarFile) -> str | None:
-    """Why there may be more in an archive than tarfile, which is silent about it, has listed."""
+    """Return why an archive may hold more than tarfile, which ignores the rest, has listed."""
     file: Any = archive.fileobj
     file.seek(archive.offset)
     mark = file.read(tarfile.BLOCKSIZE)
@@ -186,10 +192,11 @@ def _odd_end(archive: tarfile.TarFile) -> str | None:
 
 
 def _raise_if_gone(path: pathlib.Path, error: Exception) -> None:
-    """Damage inside an archive has no number; what the system complains about has one."""
+    """Raise UserError for an error of the system, which has a number; damage has none."""
     if isinstance(error, OSError) and error.errno is not None:
         raise UserError(
-            f"cannot read {path}: {error.strerror or error}; the same command goes on"
+            f"cannot read {path}: {os_reason(error)}; once it can be read, run the same command to "
+            "resume"
         ) from error
 
 
@@ -201,11 +208,11 @@ def _zip_reason(member: zipfile.ZipInfo) -> str | None:
 def _tar_reason(member: tarfile.TarInfo) -> str | None:
     if member.issym() or member.islnk():
         return "a link"
-    return None if member.isfile() and not member.issparse() else "no ordinary file"
+    return None if member.isfile() and not member.issparse() else "not a regular file"
 
 
 def _opener(path: pathlib.Path) -> Callable[..., Any]:
-    """How to open a tar archive decompressed, by its first bytes."""
+    """Return the function that opens a tar archive decompressed, by its first bytes."""
     with path.open("rb") as file:
         start = file.read(6)
     for magic, opener in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open)):

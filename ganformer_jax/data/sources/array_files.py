@@ -1,8 +1,9 @@
-"""Files of named arrays: .npy, .npz and HDF5, opened so that one picture is read at a time."""
+"""Files of named arrays: .npy, .npz and HDF5, opened so that one image is read at a time."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import zipfile
 import zlib
 from pathlib import Path
@@ -10,83 +11,94 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ganformer_jax.data.sources.shared import MAX_CLASSES, brief, import_format
-from ganformer_jax.errors import UserError
+from ganformer_jax.data.sources.labels import MAX_CLASSES
+from ganformer_jax.data.sources.source import import_format
+from ganformer_jax.errors import UserError, one_line
 
-HDF5_ENDINGS = (".h5", ".hdf5")
+HDF5_SUFFIXES = (".h5", ".hdf5")
 
 
 @dataclasses.dataclass(frozen=True)
 class ArrayFacts:
-    """Shape and dtype of an array that was not read yet."""
+    """Shape and dtype of an array that is not read yet."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return self.size * self.dtype.itemsize
 
     def __str__(self) -> str:
         return f"{self.dtype} [{', '.join(map(str, self.shape))}]"
 
 
 class ArrayFile(Protocol):
-    """A file of named arrays; `refused` says why some of its names are not offered."""
+    """A file of named arrays.
+
+    Attributes:
+        arrays: Facts about the arrays by name.
+        refused: Why other arrays cannot be opened, by name.
+    """
 
     arrays: dict[str, ArrayFacts]
     refused: dict[str, str]
 
     def open(self, name: str) -> Any:
-        """The array, to be indexed by entry; in memory only where there is no other way."""
+        """Open an array, to be indexed by entry; in memory only if the format needs it."""
         ...
 
     def strings(self, name: str) -> list[str]:
-        """An array of texts."""
+        """Read an array of texts; empty if it is something else."""
         ...
 
     def close(self) -> None:
-        """Gives the file back."""
+        """Close the file."""
         ...
 
 
 def open_array_file(path: Path) -> ArrayFile:
-    """Opens a file by its ending.
+    """Open a file by its suffix.
 
     Raises:
-        UserError: If it cannot be read, or has another ending.
+        UserError: If it cannot be read, or has another suffix.
     """
     if not path.is_file():
         raise UserError(f"there is no file {path}")
-    ending = path.suffix.lower()
-    if ending in HDF5_ENDINGS:
+    suffix = path.suffix.lower()
+    if suffix in HDF5_SUFFIXES:
         return _Hdf5File(path)
-    if ending == ".npz":
+    if suffix == ".npz":
         return _NpzFile(path)
-    if ending == ".npy":
+    if suffix == ".npy":
         return _NpyFile(path)
-    raise UserError(f"{path} is no array file: its name must end in .npy, .npz, .h5 or .hdf5")
-
-
-def damaged(path: Path, error: BaseException) -> UserError:
-    """What to say of a file that the library cannot read."""
-    return UserError(f"{path} cannot be read, it may be damaged or hold objects: {brief(error)}")
+    raise UserError(f"{path} is not an array file: its name must end in .npy, .npz, .h5 or .hdf5")
 
 
 def load_npy(path: Path) -> np.ndarray:
-    """Maps a .npy file of numbers into memory.
+    """Map a .npy file of numbers into memory.
 
     Raises:
         UserError: If it is damaged, empty, or holds Python objects.
     """
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-        raise damaged(path, error) from error
-    if not isinstance(found, np.ndarray):
-        found.close()
+        raise _damaged(path, error) from error
+    if not isinstance(array, np.ndarray):
+        array.close()
         raise UserError(f"{path} holds several arrays: rename it to end in .npz")
-    return found
+    return array
 
 
 class _NpyFile:
-    """One array; its name is that of the file without the ending."""
+    """One array, named as the file without its suffix."""
 
     def __init__(self, path: Path):
         self._array: np.ndarray | None = load_npy(path)
@@ -110,49 +122,43 @@ class _NpzFile:
         self._path = path
         self.refused: dict[str, str] = {}
         self.arrays: dict[str, ArrayFacts] = {}
-        self._order: dict[str, bool] = {}
-        self._start: dict[str, int] = {}
+        self._layout: dict[str, tuple[Any, int]] = {}  # order of the axes, length of the header
         try:
             self._zip = zipfile.ZipFile(path)
             for member in self._zip.infolist():
                 if member.filename.endswith(".npy"):
                     self._read_header(member)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, RuntimeError) as error:
-            raise damaged(path, error) from error
+            raise _damaged(path, error) from error
 
     def _read_header(self, member: zipfile.ZipInfo) -> None:
         name = member.filename.removesuffix(".npy")
         with self._zip.open(member) as file:
             version = np.lib.format.read_magic(file)
-            if version not in ((1, 0), (2, 0)):
+            if version == (1, 0):
+                shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            elif version == (2, 0):
+                shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(file)
+            else:
                 self.refused[name] = f"is of version {version}"
                 return
-            old = version == (1, 0)
-            read: Any = (
-                np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-            )
-            shape, fortran_order, dtype = read(file)
             start = file.tell()
         facts = ArrayFacts(shape, dtype)
         if dtype.hasobject:
             self.refused[name] = "holds Python objects"
-        elif member.file_size - start < _bytes(facts):
+        elif member.file_size - start < facts.nbytes:
             self.refused[name] = "is cut short"
         else:
             self.arrays[name] = facts
-            self._order[name], self._start[name] = fortran_order, start
+            self._layout[name] = "F" if is_fortran else "C", start
 
     def open(self, name: str) -> Any:
-        member = self._zip.getinfo(name + ".npy")
-        facts = self.arrays[name]
-        if member.compress_type == zipfile.ZIP_STORED and _bytes(facts):
-            order = "F" if self._order[name] else "C"
-            offset = self._contents_start(member) + self._start[name]
-            try:
-                return np.memmap(self._path, facts.dtype, "r", offset, facts.shape, order)
-            except (OSError, ValueError) as error:
-                raise damaged(self._path, error) from error
+        member, facts = self._zip.getinfo(name + ".npy"), self.arrays[name]
         try:
+            if member.compress_type == zipfile.ZIP_STORED and facts.nbytes:
+                order, start = self._layout[name]
+                offset = self._contents_start(member) + start
+                return np.memmap(self._path, facts.dtype, "r", offset, facts.shape, order)
             with self._zip.open(member) as file:
                 return np.lib.format.read_array(file, allow_pickle=False)
         except MemoryError as error:
@@ -160,10 +166,10 @@ class _NpzFile:
                 f"{name!r} in {self._path} is {facts}, too large to load: save it as .npy"
             ) from error
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise damaged(self._path, error) from error
+            raise _damaged(self._path, error) from error
 
     def _contents_start(self, member: zipfile.ZipInfo) -> int:
-        """Where in the file a stored member begins: behind its header, name and extra field."""
+        """Return where in the file a member begins: behind its header, name and extra field."""
         with self._path.open("rb") as file:
             file.seek(member.header_offset + 26)
             name_length, extra_length = np.frombuffer(file.read(4), "<u2").tolist()
@@ -179,31 +185,30 @@ class _NpzFile:
 
 
 class _Hdf5File:
-    """Datasets that lie in the file itself: links and storage elsewhere are never followed."""
+    """Datasets of the file itself: links and storage elsewhere are never followed."""
 
     def __init__(self, path: Path):
-        self._path = path
         self._h5py = import_format("h5py", f"reading {path.name}")
         self.arrays: dict[str, ArrayFacts] = {}
         self.refused: dict[str, str] = {}
         try:
             self._file = self._h5py.File(path, "r", locking=False)
         except (OSError, ValueError, RuntimeError) as error:
-            raise damaged(path, error) from error
+            raise _damaged(path, error) from error
         try:
             self._file.visititems(self._visit)  # hard links only, every object once
             self._file.visititems_links(self._visit_link)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             self._file.close()
-            raise damaged(path, error) from error
+            raise _damaged(path, error) from error
 
-    def _visit(self, name: str, found: Any) -> None:
-        if not isinstance(found, self._h5py.Dataset):
+    def _visit(self, name: str, item: Any) -> None:
+        if not isinstance(item, self._h5py.Dataset):
             return
-        if found.is_virtual or found.external:
+        if item.is_virtual or item.external:
             self.refused[name] = "lies in other files, which are not read: copy it into one"
-        elif found.shape is not None:
-            self.arrays[name] = ArrayFacts(found.shape, found.dtype)
+        elif item.shape is not None:
+            self.arrays[name] = ArrayFacts(item.shape, item.dtype)
 
     def _visit_link(self, name: str, link: Any) -> None:
         if isinstance(link, (self._h5py.ExternalLink, self._h5py.SoftLink)):
@@ -213,27 +218,19 @@ class _Hdf5File:
         return self._file[name]
 
     def strings(self, name: str) -> list[str]:
-        dataset = self._file[name]
         facts = self.arrays[name]
-        if self._h5py.check_string_dtype(facts.dtype) is None or _count(facts) > MAX_CLASSES:
+        if self._h5py.check_string_dtype(facts.dtype) is None or facts.size > MAX_CLASSES:
             return []
-        return _texts(dataset[...])
+        return _texts(self._file[name][...])
 
     def close(self) -> None:
         self._file.close()
 
 
+def _damaged(path: Path, error: BaseException) -> UserError:
+    return UserError(f"{path} cannot be read, it may be damaged or hold objects: {one_line(error)}")
+
+
 def _texts(values: np.ndarray) -> list[str]:
-    found = np.asarray(values).reshape(-1).tolist()
-    return [each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in found]
-
-
-def _count(facts: ArrayFacts) -> int:
-    count = 1
-    for length in facts.shape:
-        count *= length
-    return count
-
-
-def _bytes(facts: ArrayFacts) -> int:
-    return _count(facts) * facts.dtype.itemsize
+    texts = np.asarray(values).reshape(-1).tolist()
+    return [text.decode("utf-8", "replace") if isinstance(text, bytes) else text for text in texts]

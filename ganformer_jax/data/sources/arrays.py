@@ -1,4 +1,4 @@
-"""Pictures in arrays: .npy, .npz and HDF5 files."""
+"""Images in arrays: .npy, .npz and HDF5 files."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from typing import Any
 import numpy as np
 
 from ganformer_jax.data.sources.array_files import (
-    HDF5_ENDINGS,
+    HDF5_SUFFIXES,
     ArrayFacts,
     ArrayFile,
     load_npy,
     open_array_file,
 )
-from ganformer_jax.data.sources.shared import MAX_CLASSES, brief, labels_from, listed, numbered
+from ganformer_jax.data.sources.labels import MAX_CLASSES, Labels, labels_from
 from ganformer_jax.data.sources.source import (
     MAX_BYTES,
-    Labels,
     Source,
     Unreadable,
     checksum,
     file_facts,
+    listed,
+    numbered,
 )
-from ganformer_jax.errors import UserError
+from ganformer_jax.errors import UserError, one_line
 
 LABEL_NAMES = ("label", "labels", "y", "target", "targets")
 CLASS_NAMES = ("class_names", "target_names")
@@ -33,19 +34,19 @@ CHANNELS = (1, 3, 4)
 
 
 class ArraySource(Source):
-    """The pictures of one array, [N, H, W], [N, H, W, C] or [N, C, H, W], with 1, 3 or 4 channels.
+    """The images of one array, [M, H, W], [M, H, W, C] or [M, C, H, W], with 1, 3 or 4 channels.
 
-    Channels come first where axis 1 has 1, 3 or 4 entries and the last axis has not; where both
-    have, channels are last. Of an HDF5 file with several data* arrays (one a resolution, as
+    Channels are axis 1 if it has 1, 3 or 4 entries and the last axis has not; otherwise they are
+    last. Of an HDF5 file with several data* arrays (one a resolution, as
     StyleGAN's tools write) the one of the largest resolution is taken.
 
     Classes come from an array called label, labels, y, target or targets (or y_train for
     x_train), one in the same group of an HDF5 file first, else from the file <name>-labels.npy
-    beside it: whole numbers, words or one-hot rows.
+    beside it: integers, words or one-hot rows.
 
     Args:
-        path: Of the .npy, .npz, .h5 or .hdf5 file.
-        array: Name of the array; needed only where several look like pictures.
+        path: Path of the .npy, .npz, .h5 or .hdf5 file.
+        array: Name of the array; needed only where several look like images.
 
     Raises:
         UserError: If the file cannot be read, or it is not clear which array is meant.
@@ -69,7 +70,7 @@ class ArraySource(Source):
         self.description = f"array file {self._path}{inside}"
 
     def read(self, index: int) -> np.ndarray:
-        """Pixels as they are stored, of any dtype, [H, W] or [H, W, C].
+        """Read pixels as they are stored, of any dtype, [H, W] or [H, W, C].
 
         Raises:
             Unreadable: If they are damaged, or of more than MAX_BYTES.
@@ -79,17 +80,17 @@ class ArraySource(Source):
         try:
             pixels = np.array(self._pixels[index])
         except (OSError, ValueError, RuntimeError, TypeError) as error:
-            raise Unreadable(f"damaged: {brief(error)}") from error
+            raise Unreadable(f"damaged: {one_line(error)}") from error
         return np.ascontiguousarray(pixels.transpose(1, 2, 0)) if self._channels_first else pixels
 
     def fingerprint(self) -> str:
-        """Checksum of the file's size and time, of the array, and of the file of labels."""
+        """Return a checksum of the array and of the size and time of its file and labels."""
         beside = self._labels_beside
         labels = file_facts(beside) if beside.is_file() else None
         return checksum(["array", file_facts(self._path), self._name, self._shape, labels])
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._pixels = None
         self._file.close()
 
@@ -104,8 +105,8 @@ class ArraySource(Source):
     def _find_labels(self) -> Labels | None:
         count = self._shape[0]
         base = _base(self._name).lower()
-        of_part = ("y" + base[1:],) if base.startswith("x") else ()
-        for name in self._matching((*LABEL_NAMES, *of_part)):
+        partner = ("y" + base[1:],) if base.startswith("x") else ()
+        for name in self._matching((*LABEL_NAMES, *partner)):
             labels = self._labels_in(name)
             if labels is not None:
                 return labels
@@ -136,18 +137,17 @@ class ArraySource(Source):
         return None
 
     def _matching(self, wanted: tuple[str, ...]) -> list[str]:
-        """Arrays called so, in the order of the wanted names; those beside the pictures first."""
+        """Return arrays of these names, in their order; those beside the images first."""
         names = [name for name in (*self._file.arrays, *self._file.refused) if name != self._name]
-        found = [name for base in wanted for name in names if _base(name).lower() == base]
-        own = [name for name in found if _group(name) == _group(self._name)]
-        groups = {_group(name) for name in found}
-        return own or (found if len(groups) == 1 else [])
+        matching = [name for base in wanted for name in names if _base(name).lower() == base]
+        own = [name for name in matching if _group(name) == _group(self._name)]
+        groups = {_group(name) for name in matching}
+        return own or (matching if len(groups) == 1 else [])
 
 
 def _no_classes(count: int) -> str:
     return (
-        f"does not hold a class for each of the {count} pictures, as whole numbers, words or "
-        "one-hot rows"
+        f"does not hold a class for each of the {count} images, as integers, words or one-hot rows"
     )
 
 
@@ -159,8 +159,8 @@ def _group(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-def _is_pictures(facts: ArrayFacts) -> bool:
-    """Three axes whose last is a number of channels are one picture, not many."""
+def _holds_images(facts: ArrayFacts) -> bool:
+    """Return whether an array holds images; [H, W, C] is one image, not many."""
     shape = facts.shape
     if facts.dtype.kind not in "buif" or not all(shape):
         return False
@@ -170,19 +170,19 @@ def _is_pictures(facts: ArrayFacts) -> bool:
 
 
 def _chosen(path: Path, file: ArrayFile, array: str | None) -> str:
-    """Name of the array that holds the pictures."""
+    """Return the name of the array that holds the images."""
     if array is not None:
         _check_named(path, file, array)
         return array
-    candidates = [name for name, facts in file.arrays.items() if _is_pictures(facts)]
-    if len(candidates) > 1 and path.suffix.lower() in HDF5_ENDINGS:
+    candidates = [name for name, facts in file.arrays.items() if _holds_images(facts)]
+    if len(candidates) > 1 and path.suffix.lower() in HDF5_SUFFIXES:
         candidates = _largest(file, candidates)
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
         choices = listed([f"{name}: {file.arrays[name]}" for name in sorted(candidates)])
         raise UserError(f"{path} holds several arrays; choose one with --array NAME of: {choices}")
-    raise UserError(_nothing(path, file))
+    raise UserError(_no_array(path, file))
 
 
 def _check_named(path: Path, file: ArrayFile, array: str) -> None:
@@ -192,15 +192,15 @@ def _check_named(path: Path, file: ArrayFile, array: str) -> None:
         choices = listed(sorted(file.arrays)) or "none"
         raise UserError(f"{path} has no array {array!r}; choose --array NAME of: {choices}")
     facts = file.arrays[array]
-    if not _is_pictures(facts):
+    if not _holds_images(facts):
         raise UserError(f"array {array!r} in {path} is {facts}: {_SHAPE_ADVICE}")
 
 
-_SHAPE_ADVICE = "reshape it to numbers of [N, H, W], [N, H, W, C] or [N, C, H, W], C = 1, 3 or 4"
+_SHAPE_ADVICE = "reshape it to numbers of [M, H, W], [M, H, W, C] or [M, C, H, W], C = 1, 3 or 4"
 
 
 def _largest(file: ArrayFile, candidates: list[str]) -> list[str]:
-    """Of several data* arrays the one of most pixels; all candidates if that is not one."""
+    """Return the data* array of most pixels; all candidates if that is not one."""
     if not all(_base(name).startswith("data") for name in candidates):
         return candidates
 
@@ -212,13 +212,13 @@ def _largest(file: ArrayFile, candidates: list[str]) -> list[str]:
     return largest if len(largest) == 1 else candidates
 
 
-def _nothing(path: Path, file: ArrayFile) -> str:
-    """Why no array was found."""
+def _no_array(path: Path, file: ArrayFile) -> str:
+    """Say why no array holds images."""
     for name, facts in sorted(file.arrays.items()):
         if 0 in facts.shape[:1] and len(facts.shape) > 1:
             return f"array {name!r} in {path} is empty: {facts}"
-    found = [f"{name}: {facts}" for name, facts in sorted(file.arrays.items())]
-    found += [f"{name} {why}" for name, why in sorted(file.refused.items())]
-    if not found:
+    arrays = [f"{name}: {facts}" for name, facts in sorted(file.arrays.items())]
+    arrays += [f"{name} {why}" for name, why in sorted(file.refused.items())]
+    if not arrays:
         return f"there is no array in {path}"
-    return f"no array in {path} looks like pictures ({listed(found, 4)}): {_SHAPE_ADVICE}"
+    return f"no array in {path} looks like images ({listed(arrays, 4)}): {_SHAPE_ADVICE}"

@@ -1,4 +1,4 @@
-"""Pictures in LMDB databases, as LSUN is distributed."""
+"""Images in LMDB databases, as LSUN is distributed."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ganformer_jax.data.sources.shared import brief, import_format
-from ganformer_jax.data.sources.source import MAX_BYTES, Source, Unreadable, checksum, file_facts
-from ganformer_jax.errors import UserError
+from ganformer_jax.data.sources.source import (
+    MAX_BYTES,
+    Source,
+    Unreadable,
+    checksum,
+    file_facts,
+    import_format,
+)
+from ganformer_jax.errors import UserError, one_line
 
-BOOKKEEPING = (b"__len__", b"__keys__", b"num-samples", b"length")
+METADATA_KEYS = (b"__len__", b"__keys__", b"num-samples", b"length")
 """Keys under which some tools store facts about the database."""
 
 
 class LmdbSource(Source):
-    """Encoded pictures by key; opened only to read, without a lock file.
+    """Encoded images by key; opened only to read, without a lock file.
 
     The names are the keys in stored order: as text where they are printable, else hexadecimal.
 
@@ -36,7 +42,7 @@ class LmdbSource(Source):
         self._environment = self._open()
         try:
             keys = self._stored_keys()
-            self._keys = [key for key in keys if key not in BOOKKEEPING]
+            self._keys = [key for key in keys if key not in METADATA_KEYS]
             if not self._keys:
                 raise UserError(f"the LMDB database {self._path} is empty")
         except BaseException:
@@ -44,34 +50,34 @@ class LmdbSource(Source):
             raise
         self.names = _unique_names(self._keys)
         self.skipped = [
-            (key.decode(), "a fact about the database") for key in keys if key in BOOKKEEPING
+            (key.decode(), "a fact about the database") for key in keys if key in METADATA_KEYS
         ]
         self.places = (Path(folder),)
         self.description = f"LMDB database {folder}"
 
     def read(self, index: int) -> bytes:
-        """The encoded picture as it is stored.
+        """Read the encoded image.
 
         Raises:
-            Unreadable: If it cannot be had, or is larger than MAX_BYTES.
+            Unreadable: If it cannot be read, or is larger than MAX_BYTES.
         """
         try:
             with self._environment.begin(buffers=True) as transaction:
-                found = transaction.get(self._keys[index])
-                if found is None:
+                stored = transaction.get(self._keys[index])
+                if stored is None:
                     raise Unreadable("gone from the database")
-                if len(found) > MAX_BYTES:
+                if len(stored) > MAX_BYTES:
                     raise Unreadable("too large")
-                return bytes(found)
+                return bytes(stored)
         except self._lmdb.Error as error:
-            raise Unreadable(f"damaged: {brief(error)}") from error
+            raise Unreadable(f"damaged: {one_line(error)}") from error
 
     def fingerprint(self) -> str:
-        """Checksum of the file's size and time and of the keys."""
+        """Return a checksum of the file's size and time and of the keys."""
         return checksum(["lmdb", file_facts(self._path), *self.names])
 
     def close(self) -> None:
-        """Closes the database."""
+        """Close the database."""
         self._environment.close()
 
     def _open(self) -> Any:
@@ -80,7 +86,7 @@ class LmdbSource(Source):
                 os.fspath(self._path), subdir=False, readonly=True, lock=False, readahead=False
             )
         except (self._lmdb.Error, OSError) as error:
-            raise self._damaged(brief(error)) from error
+            raise self._damaged(one_line(error)) from error
         # Reading a page behind the end of the file would kill the process.
         needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
         if self._path.stat().st_size < needed:
@@ -93,7 +99,7 @@ class LmdbSource(Source):
             with self._environment.begin() as transaction, transaction.cursor() as cursor:
                 return list(cursor.iternext(keys=True, values=False))
         except self._lmdb.Error as error:
-            raise self._damaged(brief(error)) from error
+            raise self._damaged(one_line(error)) from error
 
     def _damaged(self, reason: str) -> UserError:
         return UserError(

@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from ganformer_jax.data.sources.source import MAX_BYTES, Unreadable
+from ganformer_jax.errors import os_reason
 
 try:
     import google_crc32c
@@ -30,7 +32,7 @@ class Frames:
     """Where the records of a file are.
 
     Attributes:
-        path: Of the file.
+        path: Path of the file.
         offsets: Int64 [records], where the data of each begins.
         lengths: Int64 [records], bytes of data.
         damage: Why the records end before the file does; None if they do not.
@@ -45,7 +47,7 @@ class Frames:
         return len(self.offsets)
 
     def read(self, index: int) -> bytes:
-        """The data of a record; its checksum is compared if google_crc32c is installed.
+        """Read the data of a record, and compare its checksum if google_crc32c is installed.
 
         Raises:
             Unreadable: If the file is gone or damaged, or the record larger than MAX_BYTES.
@@ -56,21 +58,42 @@ class Frames:
         try:
             with self.path.open("rb") as file:
                 file.seek(int(self.offsets[index]))
-                found = file.read(length + _FOOTER.size)
+                contents = file.read(length + _FOOTER.size)
         except OSError as error:
-            raise Unreadable(f"{self.path.name}: {error.strerror}") from error
-        if len(found) != length + _FOOTER.size:
+            raise Unreadable(f"{self.path.name}: {os_reason(error)}") from error
+        if len(contents) != length + _FOOTER.size:
             raise Unreadable("cut short")
-        data, (expected,) = found[:length], _FOOTER.unpack_from(found, length)
+        data, (expected,) = contents[:length], _FOOTER.unpack_from(contents, length)
         if google_crc32c is not None and masked(google_crc32c.value(data)) != expected:
             raise Unreadable("wrong checksum")
         return data
 
 
-def index_frames(path: str | os.PathLike[str]) -> Frames:
-    """Walks over the records of a file, reading only their lengths.
+class FramedRecords:
+    """Records of several files, by one index.
 
-    The walk ends at the first damaged length, since nothing behind it can be found.
+    Args:
+        ranges: For each file its records and the first and last index (excluded) to take.
+    """
+
+    def __init__(self, ranges: Sequence[tuple[Frames, int, int]]):
+        self._ranges = ranges
+        self._ends = np.cumsum([stop - start for _, start, stop in ranges])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, index: int) -> bytes:
+        """Read a record; raise Unreadable as `Frames.read`."""
+        file = int(np.searchsorted(self._ends, index, side="right"))
+        frames, _, stop = self._ranges[file]
+        return frames.read(index - int(self._ends[file]) + stop)
+
+
+def index_frames(path: str | os.PathLike[str]) -> Frames:
+    """Find the records of a file, reading only their lengths.
+
+    The search ends at the first damaged length, since nothing behind it can be found.
 
     Raises:
         OSError: If the file cannot be opened.
@@ -90,26 +113,26 @@ def index_frames(path: str | os.PathLike[str]) -> Frames:
 
 
 def _length_at(file: BinaryIO, position: int, size: int) -> tuple[int, str | None]:
-    """The length of the record at a position, or what is wrong with it."""
+    """Read the length of the record at a position; the second value says what is wrong with it."""
     file.seek(position)
     header = file.read(_HEADER.size)
     if len(header) < _HEADER.size:
         return 0, "the file is cut short"
     length, expected = _HEADER.unpack(header)
     if masked(crc32c(header[:8])) != expected:
-        return 0, "the length has a wrong checksum, what follows is lost"
+        return 0, "a length has a wrong checksum, what follows is lost"
     if position + _HEADER.size + length + _FOOTER.size > size:
         return 0, "the file is cut short"
     return length, None
 
 
 def masked(checksum: int) -> int:
-    """The checksum as TFRecord stores it: rotated right by 15 bits, plus a constant."""
+    """Mask a checksum as TFRecord stores it: rotated right by 15 bits, plus a constant."""
     return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def crc32c(data: bytes) -> int:
-    """CRC-32C (Castagnoli), bytewise: for the few bytes of a length."""
+    """Compute CRC-32C (Castagnoli) byte by byte: for the few bytes of a length."""
     value = 0xFFFFFFFF
     for byte in data:
         value = _TABLE[(value ^ byte) & 0xFF] ^ value >> 8

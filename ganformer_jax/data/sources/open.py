@@ -1,4 +1,4 @@
-"""Finds out what kind of source something is."""
+"""Open a source of images by its path or name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import pathlib
 import re
 
-from ganformer_jax.data.find import find_version
+from ganformer_jax.data.find import VERSIONS
 from ganformer_jax.data.sources.archives import TarSource, ZipSource
 from ganformer_jax.data.sources.arrays import ArraySource
 from ganformer_jax.data.sources.databases import LmdbSource
@@ -30,15 +30,15 @@ def open_source(
     split: str = "train",
     data_dir: str | os.PathLike[str] | None = None,
 ) -> Source:
-    """Opens pictures, whatever they are stored in.
+    """Open images, whatever they are stored in.
 
     Args:
         where: A folder, an archive, an array file, an LMDB database, StyleGAN TFRecords, a
             dataset prepared by TFDS, or the name of one ("mnist", or "tfds:mnist" where there is a
             folder of that name).
-        array: Which array of an npz or HDF5 file holds the pictures.
-        split: Of a TFDS dataset.
-        data_dir: Where TFDS datasets are, if not where TFDS keeps them.
+        array: Name of the array of images in an npz or HDF5 file.
+        split: Split of a TFDS dataset.
+        data_dir: Folder of TFDS datasets; by default that of TFDS.
 
     Raises:
         UserError: If there is no such thing, or it cannot be read.
@@ -52,7 +52,7 @@ def open_source(
         return _open_folder(path, data_dir, split)
     name = path.name.lower()
     if path.exists() and not path.is_file():
-        raise UserError(f"{path} is no ordinary file")
+        raise UserError(f"{path} is not a regular file")
     if path.exists():
         if name.endswith(".zip"):
             return ZipSource(path)
@@ -65,7 +65,7 @@ def open_source(
         if ".tfrecord" in name:
             return TfrecordSource(path)
         kinds = ", ".join((".zip", *TARS, *ARRAYS, *DATABASES, ".tfrecords"))
-        raise UserError(f"{path} is no source of pictures: files may end in {kinds}")
+        raise UserError(f"{path} is not a source of images: file names may end in {kinds}")
     if _TFDS_NAME.fullmatch(where):
         try:
             return TfdsSource(where, data_dir, split)
@@ -75,11 +75,8 @@ def open_source(
 
 
 def _open_folder(path: pathlib.Path, data_dir: str | os.PathLike[str] | None, split: str) -> Source:
-    versions = sorted(path.glob("[0-9]*.*.*/dataset_info.json"))
-    if (path / "dataset_info.json").is_file():
+    if (path / "dataset_info.json").is_file() or any(path.glob(VERSIONS)):
         return TfdsSource(path, data_dir, split)
-    if versions:
-        return TfdsSource(find_version(path), data_dir, split)
     if (path / "data.mdb").is_file():
         return LmdbSource(path)
     if any(path.glob("*-r[0-9][0-9].tfrecord*")):

@@ -1,4 +1,4 @@
-"""Pictures of datasets that TensorFlow Datasets prepared, without TensorFlow."""
+"""Images of datasets that TensorFlow Datasets prepared, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ganformer_jax.data.find import open_builder
-from ganformer_jax.data.sources.frames import Frames, index_frames
-from ganformer_jax.data.sources.shared import brief, labels_from, listed, numbered
+from ganformer_jax.data.find import find_version, open_builder
+from ganformer_jax.data.sources.frames import FramedRecords, index_frames
+from ganformer_jax.data.sources.labels import Labels, labels_from
 from ganformer_jax.data.sources.source import (
     MAX_BYTES,
-    Labels,
     Source,
     Unreadable,
     checksum,
     file_facts,
+    listed,
+    numbered,
 )
-from ganformer_jax.errors import UserError
+from ganformer_jax.errors import UserError, one_line
 
 
 class TfdsSource(Source):
@@ -36,7 +37,7 @@ class TfdsSource(Source):
         split: As TFDS names it, slices such as train[:90%] included.
 
     Raises:
-        UserError: If the dataset or split is absent or empty, or has no pictures.
+        UserError: If the dataset or split is absent or empty, or has no images.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class TfdsSource(Source):
             self._records, self.skipped = _open_records(builder, split, instructions)
         except (OSError, ValueError, NotImplementedError, RuntimeError) as error:
             raise UserError(
-                f"{self._name} cannot be read, prepare it again: {brief(error)}"
+                f"{self._name} cannot be read, prepare it again: {one_line(error)}"
             ) from error
         self.names = numbered(len(self._records))
         self.places = (Path(builder.data_path),)
@@ -64,24 +65,20 @@ class TfdsSource(Source):
         self.description = f"TFDS dataset {self._name}"
 
     def read(self, index: int) -> bytes | np.ndarray:
-        """The encoded picture; pixels where `image` is a Tensor.
+        """Read the encoded image; pixels where `image` is a Tensor.
 
         Raises:
-            Unreadable: If the record is damaged, or the picture larger than MAX_BYTES.
+            Unreadable: If the record is damaged, or the image larger than MAX_BYTES.
         """
-        found = self._decode("image", index)
-        if isinstance(found, bytes):
-            if len(found) > MAX_BYTES:
-                raise Unreadable("too large")
-            return found
-        pixels = np.asarray(found)
-        if pixels.nbytes > MAX_BYTES:
+        stored = self._decode("image", index)
+        image = stored if isinstance(stored, bytes) else np.asarray(stored)
+        if memoryview(image).nbytes > MAX_BYTES:
             raise Unreadable("too large")
-        return pixels
+        return image
 
     @functools.cached_property
     def labels(self) -> Labels | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Classes by the feature `label`; read when first asked for, without the pictures.
+        """Classes by the feature `label`; read on first use, without the images.
 
         Entries whose class cannot be read have none.
         """
@@ -93,7 +90,7 @@ class TfdsSource(Source):
         )
 
     def fingerprint(self) -> str:
-        """Checksum of the dataset's name and version, the split, and its files."""
+        """Return a checksum of the dataset's name and version, the split, and its files."""
         facts = [(Path(path).name, file_facts(path)) for path in self._files]
         return checksum(["tfds", *self._identity, len(self), *facts])
 
@@ -104,17 +101,21 @@ class TfdsSource(Source):
             return -1
 
     def _decode(self, name: str, index: int) -> Any:
-        """One feature of an example; pictures stay encoded."""
+        """Parse one feature of an example; images stay encoded."""
         feature = self._features[name]
-        skip = {name: tfds.decode.SkipDecoding()} if _is_encoded(feature) else None
+        skip = (
+            {name: tfds.decode.SkipDecoding()} if isinstance(feature, tfds.features.Image) else None
+        )
         try:
             record = self._records[index]
-            found: Any = _only(name, feature).deserialize_example_np(record, decoders=skip)
-            return found[name]
+            example: Any = _only(name, feature).deserialize_example_np(record, decoders=skip)
+            return example[name]
         except Unreadable:
             raise
-        except Exception as error:  # whatever TFDS or protobuf say of a damaged record
-            raise Unreadable(f"damaged: {brief(error)}") from error
+        except (
+            Exception
+        ) as error:  # TFDS and protobuf raise errors of many types for a damaged record
+            raise Unreadable(f"damaged: {one_line(error)}") from error
 
 
 @functools.lru_cache(maxsize=64)
@@ -122,66 +123,42 @@ def _only(name: str, feature: Any) -> tfds.features.FeaturesDict:
     return tfds.features.FeaturesDict({name: feature})
 
 
-def _is_encoded(feature: Any) -> bool:
-    return isinstance(feature, tfds.features.Image)
-
-
-class _FramedRecords:
-    """The records of several TFRecord files, by index."""
-
-    def __init__(self, parts: Sequence[tuple[Frames, int, int]]):
-        self._parts = parts
-        self._ends = np.cumsum([stop - start for _, start, stop in parts])
-
-    def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
-
-    def __getitem__(self, index: int) -> bytes:
-        part = int(np.searchsorted(self._ends, index, side="right"))
-        frames, _, stop = self._parts[part]
-        return frames.read(index - int(self._ends[part]) + stop)
-
-
 def _open_records(
     builder: Any, split: str, instructions: Sequence[Any]
 ) -> tuple[Any, list[tuple[str, str]]]:
-    """The serialized examples by index, and what is missing."""
+    """Return the serialized examples by index, and (name, reason) of what is missing."""
     stored_as = builder.info.file_format
     if stored_as == tfds.core.FileFormat.ARRAY_RECORD:
         raw = tfds.decode.DeserializeMethod.RAW_BYTES
         return builder.as_data_source(split, deserialize_method=raw), []
     if stored_as != tfds.core.FileFormat.TFRECORD:
-        name = stored_as.value if stored_as else "nothing known"
+        name = stored_as.value if stored_as else "an unknown format"
         raise UserError(
             f"{builder.name} is stored as {name}; prepare it as array_record or tfrecord"
         )
-    parts, skipped = [], []
+    ranges, skipped = [], []
     indexed = functools.cache(index_frames)
     for instruction in instructions:
         frames = indexed(instruction.filename)
         wanted = instruction.skip + instruction.take
         stop = max(instruction.skip, min(wanted, len(frames)))
-        parts.append((frames, instruction.skip, stop))
+        ranges.append((frames, instruction.skip, stop))
         if stop < wanted:
             lost = f"{wanted - stop} records are lost: {frames.damage or 'the file is too short'}"
             skipped.append((f"{frames.path.name}@{stop:08d}", lost))
-    return _FramedRecords(parts), skipped
+    return FramedRecords(ranges), skipped
 
 
 def _find_builder(dataset: str, data_dir: str | os.PathLike[str] | None) -> Any:
-    if (Path(dataset) / "dataset_info.json").is_file():
-        return open_builder(dataset)
     if Path(dataset).is_dir():
-        raise UserError(
-            f"{dataset} is not a dataset that TFDS prepared: no dataset_info.json in it"
-        )
+        return open_builder(find_version(Path(dataset)))
     place = None if data_dir is None else os.fspath(data_dir)
     try:
         builder = tfds.builder(dataset, data_dir=place)
     except Exception as error:  # an unknown name, or one whose code does not import here
         raise UserError(
             f"there is no dataset {dataset!r} in {place or 'the folder of TFDS'}, and TFDS cannot "
-            f"make it here: {brief(error)}"
+            f"make it here: {one_line(error)}"
         ) from error
     if not builder.is_prepared():
         _prepare(builder, dataset)
@@ -193,15 +170,15 @@ def _prepare(builder: Any, dataset: str) -> None:
         builder.download_and_prepare(file_format="array_record")
     except (Exception, SystemExit) as error:  # no network, no TensorFlow, no space, ...
         raise UserError(
-            f"TFDS could not prepare {dataset!r} here ({brief(error)}); run 'tfds build {dataset}' "
+            f"TFDS cannot prepare {dataset!r} here ({one_line(error)}); run 'tfds build {dataset}' "
             f"where TensorFlow and a network are, and copy the result to {builder.data_dir}"
         ) from error
 
 
 def _image_features(name: str, features: Any) -> Any:
     if not isinstance(features, tfds.features.FeaturesDict) or "image" not in features:
-        found = listed(list(features)) if isinstance(features, tfds.features.FeaturesDict) else ""
-        raise UserError(f"{name} has no feature 'image', it has: {found or 'only one, unnamed'}")
+        names = listed(list(features)) if isinstance(features, tfds.features.FeaturesDict) else ""
+        raise UserError(f"{name} has no feature 'image', it has: {names or 'one without name'}")
     image = features["image"]
     shape: Any = image.shape
     if isinstance(image, tfds.features.Image) and image.np_dtype in (np.uint8, np.uint16):
@@ -209,11 +186,11 @@ def _image_features(name: str, features: Any) -> Any:
     if type(image) is tfds.features.Tensor and len(shape) in (2, 3):
         return dict(features)
     kind = f"{type(image).__name__} {getattr(image, 'np_dtype', '')}"
-    raise UserError(f"the feature 'image' of {name} holds no plain pictures, it is: {kind}")
+    raise UserError(f"the feature 'image' of {name} does not hold plain images, it is: {kind}")
 
 
 def _instructions(builder: Any, split: str) -> list[Any]:
-    """The files of a split and which of their records belong to it."""
+    """Return the files of a split and which of their records belong to it."""
     try:
         return list(builder.info.splits[split].file_instructions)
     except Exception as error:  # of several kinds, by what is wrong with the name

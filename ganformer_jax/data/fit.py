@@ -1,0 +1,103 @@
+"""Images of any size to pixels of one size and number of channels."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Pillow's modes by number of channels."""
+FILTERS = {
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """Size and channels of a dataset's images; it decides the pixels, and so FID.
+
+    Attributes:
+        height: In pixels.
+        width: In pixels.
+        channels: 1 gray, 3 color, 4 color and opacity.
+        filter: Resampling filter, antialiased, as Pillow implements it.
+        fit: "crop" cuts out the largest centered rectangle of this shape; "pad" crops to `ratio`
+            and pads the result to a black square, as the published code prepares CLEVR.
+        ratio: Height / width to crop to before padding; None to crop nothing.
+    """
+
+    height: int
+    width: int
+    channels: int = 3
+    filter: Literal["lanczos", "box", "bicubic", "bilinear"] = "lanczos"
+    fit: Literal["crop", "pad"] = "crop"
+    ratio: float | None = None
+
+    @property
+    def crop_ratio(self) -> float | None:
+        """Height / width that images are cropped to; None if nothing is cropped."""
+        return self.ratio if self.fit == "pad" else self.height / self.width
+
+    def enlarges(self, size: tuple[int, int]) -> bool:
+        """Return whether an image of this width and height, once cropped, has too few pixels."""
+        kept = size if self.crop_ratio is None else cropped_size(size, self.crop_ratio)
+        return max(kept) < max(self.height, self.width)
+
+
+def fit(image: Image.Image, geometry: Geometry) -> UInt8[np.ndarray, "h w c"]:
+    """Crop or pad, then resize an image; pixels of an image of the right size stay as they are.
+
+    Args:
+        image: Of mode L, RGB or RGBA.
+        geometry: The wanted size and channels.
+    """
+    image = with_channels(image, geometry.channels)
+    if geometry.crop_ratio is not None:
+        image = _crop(image, geometry.crop_ratio)
+    if geometry.fit == "pad":
+        image = _pad_to_square(image)
+    size = geometry.width, geometry.height
+    if image.size != size:
+        image = image.resize(size, FILTERS[geometry.filter])
+    pixels = np.asarray(image)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def with_channels(image: Image.Image, channels: int) -> Image.Image:
+    """Convert an image to 1, 3 or 4 channels; opacity is laid on white where there is no fourth."""
+    mode = MODES[channels]
+    if image.mode == "RGBA" and channels != 4:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image).convert("RGB")
+    return image if image.mode == mode else image.convert(mode)
+
+
+def cropped_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
+    """Return width and height of the largest crop of height / width = ratio, at least 1x1."""
+    width, height = size
+    cropped = min(width, height / ratio)
+    return max(1, round(cropped)), max(1, round(cropped * ratio))
+
+
+def _crop(image: Image.Image, ratio: float) -> Image.Image:
+    width, height = cropped_size(image.size, ratio)
+    if (width, height) == image.size:
+        return image
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def _pad_to_square(image: Image.Image) -> Image.Image:
+    if image.width == image.height:
+        return image
+    side = max(image.size)
+    square = Image.new(image.mode, (side, side))
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
