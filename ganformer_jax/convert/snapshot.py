@@ -186,17 +186,16 @@ def _persistent(meta: Any) -> Module:
 
 def _pytorch(networks_by_name: dict[Any, Any], budget: Budget) -> Snapshot:
     average = "Gs" if "Gs" in networks_by_name else "G_ema"
-    names = dict(zip(ROLES, ("G", "D", average), strict=True))
-    modules = {role: networks_by_name.get(name) for role, name in names.items()}
-    missing = [names[role] for role, module in modules.items() if not isinstance(module, Module)]
+    names = ("G", "D", average)
+    missing = [name for name in names if not isinstance(networks_by_name.get(name), Module)]
     if missing:
         raise PickleError(f"it has no network {' and no '.join(missing)}")
     networks = {}
-    for role, module in modules.items():
+    for role, name in zip(ROLES, names, strict=True):
+        module = networks_by_name[name]
         if module.state.get("_init_args"):
-            raise PickleError(f"{names[role]} has constructor arguments without names")
-        values = module.state.get("_init_kwargs")
-        arguments = plain_arguments(values, names[role], budget, MAX_INTEGER)
+            raise PickleError(f"{name} has constructor arguments without names")
+        arguments = plain_arguments(module.state.get("_init_kwargs"), name, budget, MAX_INTEGER)
         networks[role] = Network(arguments, unique_arrays(_arrays(module, "", 0, budget), budget))
     dataset = networks_by_name.get("dataset_args") or networks_by_name.get("training_set_kwargs")
     return Snapshot(PYTORCH, networks, plain_arguments(dataset or {}, "the dataset", budget))

@@ -3,8 +3,7 @@
 A pickle is a program for a stack machine, and Python's own reader imports whatever the program
 names. This reader has only the instructions that build data. It looks a name up, exactly as
 spelled, in a table of constructors that the caller gives; any other name ends the reading. Byte
-strings are views of the file, and the number of instructions is limited: a small file cannot
-demand much memory or time.
+strings are views of the file, and the number of instructions, and so memory and time, is limited.
 """
 
 from __future__ import annotations
