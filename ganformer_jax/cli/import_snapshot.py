@@ -58,7 +58,7 @@ def _import(path: pathlib.Path, options: Options) -> None:
         return
     weights, config = run_weights(snapshot)
 
-    from ganformer_jax.train.adopt import write_run
+    from ganformer_jax.train.weights import write_run
 
     write_run(options.workdir, config, weights, options.snapshot)
     example = f"python run.py sample --workdir {options.workdir}"
