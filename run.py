@@ -1,4 +1,4 @@
-"""Runs the command line from a checkout: `python run.py train configs/...`."""
+"""Run the command line from a checkout: `python run.py train --config ffhq`."""
 
 from ganformer_jax.cli import main
 

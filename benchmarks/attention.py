@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ganformer_jax.cli.heap import keep_freed_memory
 from ganformer_jax.nn.attention import BipartiteAttention, KMeans
-from ganformer_jax.train.cpu import nothing_but_cpu
-from ganformer_jax.train.heap import keep_freed_memory
+from ganformer_jax.train.devices import runs_on_cpu
 
 RESOLUTIONS, COMPONENTS = (32, 64, 128, 256), (4, 8, 16, 32, 64)
 BATCH, CHANNELS, WIDTH = 4, 64, 32
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of timing a table")
     parser.add_argument("--out", default="attention.json")
     options = parser.parse_args()
-    if nothing_but_cpu(None):
+    if runs_on_cpu(None):
         keep_freed_memory()
     records = []
     for axis in ("pixels", "components"):

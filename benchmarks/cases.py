@@ -47,7 +47,7 @@ PUBLISHED = {
 """Sizes at which the published trainer was timed."""
 
 PIXELS = tuple(Case(size, 1024, 32, 4, 8) for size in (32, 64, 128, 256))
-EVERY = {"r1_step": 4, "sample": 2}
+EVERY = {"r1": 4, "sample": 2}
 """Turns between two measurements of what costs much and counts little."""
 COMPONENTS = tuple(Case(32, 2048, 64, 16, k) for k in (4, 8, 16, 32, 64))
 
@@ -75,11 +75,11 @@ def parse(arguments: argparse.Namespace) -> Case:
 def median_milliseconds(
     phases: Mapping[str, Callable[[], object]], every: Mapping[str, int], seconds: float
 ) -> dict[str, float]:
-    """Plays the phases in turn for so long, four turns at least, and takes medians.
+    """Run the phases in turn for `seconds`, four turns at least, and take medians.
 
     Args:
       phases: each returns when its work is done.
-      every: phases that only take part in every so many turns.
+      every: turns between two runs of a phase, by name; 1 for the others.
       seconds: after a first turn of all phases, which does not count.
     """
     spent: dict[str, list[float]] = {name: [] for name in phases}

@@ -2,8 +2,8 @@
 
 Command:  python benchmarks/ganformer.py --resolution 64 --batch 8
 
-A turn plays rounds as training does, the R1 step among them but counted with its weight of one in
-sixteen, and samples now and then, so that every number meets the same conditions.
+A turn runs updates as training does, R1 among them but counted with its weight of one in sixteen,
+and samples now and then, so that every number meets the same conditions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import functools
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import cases
@@ -22,13 +22,30 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from ganformer_jax.cli.heap import tune_heap
 from ganformer_jax.config import Config
 from ganformer_jax.data.batches import DatasetSource, train_batches
 from ganformer_jax.sampling import Sampler
-from ganformer_jax.train.compile import CompiledGame, find_devices
-from ganformer_jax.train.cpu import nothing_but_cpu, one_device_per_core
-from ganformer_jax.train.heap import keep_freed_memory, leave_fragments
+from ganformer_jax.train.compile import Programs
+from ganformer_jax.train.data_parallel import DataParallel
+from ganformer_jax.train.devices import (
+    divide_cpu,
+    find_devices,
+    place_on,
+    runs_on_cpu,
+    smallest_batch,
+)
+from ganformer_jax.train.gan import gan_trainable
 from ganformer_jax.train.log import memory_gib
+from ganformer_jax.train.networks import Networks
+from ganformer_jax.train.prefetch import place_batch
+from ganformer_jax.train.state import make_optimizers
+from ganformer_jax.train.updates import (
+    average_update,
+    discriminator_update,
+    generator_update,
+    path_length_update,
+)
 
 
 class Trial:
@@ -36,48 +53,46 @@ class Trial:
 
     def __init__(self, case: cases.Case, dtype: Literal["float32", "bfloat16"], phases: bool):
         self.config = cases.config_of(case, dtype)
-        own_heap = nothing_but_cpu(None) and keep_freed_memory()
-        one_device_per_core(self.config)
-        self.devices = find_devices()
-        self.game = CompiledGame(self.config, self.devices)
-        self.state = self.game.create(jax.random.key(0))
+        if runs_on_cpu(None):
+            tune_heap()
+        divide_cpu(smallest_batch(self.config))
+        self.placement = place_on(find_devices())
+        self.devices = self.placement.devices
+        programs = Programs(gan_trainable(self.config, self.placement, self.images), self.placement)
+        self.state = programs.init(jax.random.key(0))
         size = (case.batch, case.resolution, case.resolution, 3)
         images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
-        labels = np.zeros((case.batch, 0), np.float32)
-        self.batch = self.game.place({"images": images, "labels": labels})
-        self.steps = ["r1_step", "adversarial_step"]
+        self.batch = place_batch({"images": images}, ["images"], self.placement.batch)
+        functions = {u.name: u.function for u in reversed(programs.trainable.updates)}
         if phases:
-            self.steps += ["generator_step", "discriminator_step", "path_length_step"]
-        self.parts = phases
-        self.average = jax.jit(
-            self.game.game.average_step, out_shardings=self.game.replicated, donate_argnums=0
-        )
+            networks = Networks(self.config, DataParallel(self.placement.batch))
+            optimizers = make_optimizers(self.config)
+            for update in (generator_update, discriminator_update, path_length_update):
+                name = update.__name__.removesuffix("_update")
+                functions[name] = functools.partial(update, networks, optimizers)
+            functions["average"] = lambda state, batch: (average_update(networks, state, batch), {})
         self.compile_seconds, self.programs = {}, {}
-        for name in self.steps:
+        for name, function in functions.items():
             began = time.perf_counter()
-            self.programs[name] = self.game.lower(name, self.state, self.batch).compile()
+            self.programs[name] = programs.lower(function, self.state, self.batch).compile()
             self.compile_seconds[name] = round(time.perf_counter() - began, 2)
         self.sampler = Sampler(
-            self.config.generator, case.batch, noise="const", divided=self.game.divided
+            self.config.generator, case.batch, noise="const", batch_sharding=self.placement.batch
         )
         self.sample()
-        if own_heap:
-            leave_fragments()
 
-    def play(self, name: str) -> None:
+    def update(self, name: str) -> None:
         self.state, _ = jax.block_until_ready(self.programs[name](self.state, self.batch))
 
-    def follow(self) -> None:
-        self.state = jax.block_until_ready(self.average(self.state, self.batch))
+    def images(self, state: Any, seeds: Sequence[int]) -> np.ndarray:
+        return self.sampler(state.generator_variables(), seeds, truncation_psi=0.7).images
 
     def sample(self) -> np.ndarray:
-        seeds = range(self.config.train.batch_size)
-        return self.sampler(self.state.generator_variables(), seeds, truncation_psi=0.7).images
+        return self.images(self.state, range(self.config.train.batch_size))
 
     def phases(self) -> dict[str, Callable[[], object]]:
-        plays = {name: functools.partial(self.play, name) for name in self.steps}
-        parts = {"average_step": self.follow} if self.parts else {}
-        return {**plays, **parts, "sample": self.sample}
+        updates = {name: functools.partial(self.update, name) for name in self.programs}
+        return {**updates, "sample": self.sample}
 
     def operations(self, name: str) -> float:
         """Floating-point operations of all devices, in units of 1e9, as XLA counts them."""
@@ -112,18 +127,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     cases.add_flags(parser)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--phases", action="store_true", help="time all parts of a round alone")
+    parser.add_argument("--phases", action="store_true", help="time every part of a step alone")
     arguments = parser.parse_args()
     case = cases.parse(arguments)
     trial = Trial(case, arguments.dtype, arguments.phases)
     spent = cases.median_milliseconds(trial.phases(), cases.EVERY, arguments.seconds)
     interval = trial.config.loss.r1_interval
-    training = spent["adversarial_step"] + spent["r1_step"] / interval
+    training = spent["adversarial"] + spent["r1"] / interval
     report: dict[str, Any] = {
         "train_images_per_second": round(case.batch / training * 1e3, 3),
         "sample_images_per_second": round(case.batch / spent["sample"] * 1e3, 3),
         "milliseconds": {name: round(value, 2) for name, value in spent.items()},
-        "gflop": {name: trial.operations(name) for name in trial.steps},
+        "gflop": {name: trial.operations(name) for name in trial.programs},
         "compile_seconds": trial.compile_seconds,
         "peak_memory_gib": round(memory_gib(trial.devices[0]), 2),
         "devices": f"{len(trial.devices)} {trial.devices[0].device_kind}",

@@ -10,6 +10,7 @@ operations, as XLA counts them, at the fastest of what `benchmarks/peak.py` meas
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -50,20 +51,17 @@ def operations() -> float:
 
 
 class Timed:
-    """A set of images that keeps count of the seconds it takes to make them."""
+    """A function that samples images, and the seconds it took."""
 
-    def __init__(self, images):
-        self.images, self.name, self.count, self.seconds = images, images.name, images.count, 0.0
+    def __init__(self, sample):
+        self.sample, self.seconds = sample, 0.0
 
-    def read(self, indices: Sequence[int]) -> np.ndarray:
+    def __call__(self, indices: Sequence[int]) -> np.ndarray:
         started = time.perf_counter()
         try:
-            return self.images.read(indices)
+            return self.sample(indices)
         finally:
             self.seconds += time.perf_counter() - started
-
-    def digest(self, count: int) -> None:
-        return None
 
 
 def main() -> None:
@@ -74,20 +72,23 @@ def main() -> None:
     arguments = parser.parse_args()
     peak = measured_peak()
 
-    from ganformer_jax.cli.evaluate import Options, prepare_devices
-    from ganformer_jax.cli.judged import Judged, Readers
+    from ganformer_jax.cli.evaluate import Options, candidate_of_run, metric_networks, reference
+    from ganformer_jax.evaluate.features import feature_reader
+    from ganformer_jax.evaluate.requests import RANDOM
     from ganformer_jax.metrics import frechet_distance
 
-    options = Options(workdir=arguments.workdir, cache=False)
-    devices = prepare_devices(arguments.batch_size)
-    judged, reader = Judged(options, *devices), Readers(*devices, cache=False)(True)
+    options = Options(workdir=arguments.workdir, batch_size=arguments.batch_size, cache=False)
+    networks = metric_networks(options)
+    reader = feature_reader(RANDOM, networks)
+    image_sets = {"real": reference(options), "fake": candidate_of_run(options, networks)[0]}
     features, speeds = {}, {}
-    for role in ("real", "fake"):
-        images = Timed(getattr(judged, role))
+    for role, image_set in image_sets.items():
+        timed = Timed(image_set.sample)
+        images = dataclasses.replace(image_set, sample=timed, content=None)
         reader.extractor(images.read(range(arguments.batch_size)))  # compiles
-        images.seconds, started = 0.0, time.perf_counter()
+        timed.seconds, started = 0.0, time.perf_counter()
         features[role] = reader(images, arguments.images)["2048"]
-        inside = time.perf_counter() - started - images.seconds
+        inside = time.perf_counter() - started - timed.seconds
         speeds[role] = arguments.images / inside
     gflop = operations()
     print(

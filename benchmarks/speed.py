@@ -62,8 +62,8 @@ def take_turns(
 def share_of_peak(run: dict, peak: float) -> float:
     """Share of so many GFLOP/s that training reaches; XLA counts the operations."""
     interval, gflop, spent = 16, run["gflop"], run["milliseconds"]
-    operations = gflop["adversarial_step"] + gflop["r1_step"] / interval
-    seconds = (spent["adversarial_step"] + spent["r1_step"] / interval) / 1e3
+    operations = gflop["adversarial"] + gflop["r1"] / interval
+    seconds = (spent["adversarial"] + spent["r1"] / interval) / 1e3
     return operations / seconds / peak
 
 
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--compare", metavar="COMMAND", default="", help="another trainer")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=15.0, help="of timing a turn")
-    parser.add_argument("--phases", action="store_true", help="time all parts of a round alone")
+    parser.add_argument("--phases", action="store_true", help="time every part of a step alone")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("speed.json"))
     options = parser.parse_args()
     sweeps = {"pixels": cases.PIXELS, "components": cases.COMPONENTS}

@@ -1,36 +1,21 @@
-"""GANformer on Cityscapes at 256x256, with the published settings: mirrored at random.
+"""GANformer on Cityscapes at 256x256, with the published settings: ffhq.py with stronger R1.
 
-Command:   python run.py train --config configs/cityscapes.py --workdir runs/cityscapes
+Command:   ganformer-jax train --config cityscapes
 Hardware:  one or more accelerators that divide the batch of 32
 Cost:      25,000 kimg; not measured here
 Expected:  not trained here; the paper reports its results in table 1 (arXiv 2103.01209)
 
-`python run.py prepare cityscapes` makes the images as the published code does, in the folder
+`ganformer-jax prepare cityscapes` makes the images as the published code does, in the folder
 `data/cityscapes`: docs/data.md.
 """
 
-from ganformer_jax.config import (
-    Config,
-    DataConfig,
-    DiscriminatorConfig,
-    GeneratorConfig,
-    LossConfig,
-    OptimizerConfig,
-    SynthesisConfig,
-    TrainConfig,
-)
+import dataclasses
 
-config = Config(
-    generator=GeneratorConfig(
-        resolution=256,
-        components=16,
-        latent_size=512,
-        attention_resolutions=(4, 128),
-        synthesis=SynthesisConfig(channel_base=32_768),
-    ),
-    discriminator=DiscriminatorConfig(channel_base=32_768),
+from ganformer_jax.config import DataConfig, LossConfig
+from ganformer_jax.config_files import load_config
+
+config = dataclasses.replace(
+    load_config("ffhq"),
     data=DataConfig(name="data/cityscapes", mirror=True, threads=8),
     loss=LossConfig(r1_gamma=20.0),
-    optimizer=OptimizerConfig(learning_rate=2e-3, ema_kimg=10.0, ema_rampup=None),
-    train=TrainConfig(total_kimg=25_000.0, batch_size=32, log_kimg=8.0),
 )

@@ -1,27 +1,29 @@
 """GANformer on CLEVR at 256x256, with the published settings: no styles, smaller latents.
 
-Command:   python run.py train --config configs/clevr.py --workdir runs/clevr
+Optimization and discriminator are those of ffhq.py.
+
+Command:   ganformer-jax train --config clevr
 Hardware:  one or more accelerators that divide the batch of 32
 Cost:      25,000 kimg; not measured here
 Expected:  not trained here; the paper reports its results in table 1 (arXiv 2103.01209)
 
-`python run.py prepare clevr` makes the images as the published code does, in the folder
+`ganformer-jax prepare clevr` makes the images as the published code does, in the folder
 `data/clevr`: docs/data.md.
 """
 
+import dataclasses
+
 from ganformer_jax.config import (
-    Config,
     DataConfig,
-    DiscriminatorConfig,
     GeneratorConfig,
     LossConfig,
     MappingConfig,
-    OptimizerConfig,
     SynthesisConfig,
-    TrainConfig,
 )
+from ganformer_jax.config_files import load_config
 
-config = Config(
+config = dataclasses.replace(
+    load_config("ffhq"),
     generator=GeneratorConfig(
         resolution=256,
         components=8,
@@ -30,9 +32,6 @@ config = Config(
         mapping=MappingConfig(self_attention=False),
         synthesis=SynthesisConfig(channel_base=32_768, style=False),
     ),
-    discriminator=DiscriminatorConfig(channel_base=32_768),
     data=DataConfig(name="data/clevr", threads=8),
     loss=LossConfig(r1_gamma=40.0),
-    optimizer=OptimizerConfig(learning_rate=2e-3, ema_kimg=10.0, ema_rampup=None),
-    train=TrainConfig(total_kimg=25_000.0, batch_size=32, log_kimg=8.0),
 )

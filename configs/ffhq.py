@@ -1,12 +1,12 @@
 """GANformer on FFHQ at 256x256, with the published settings: mirrored at random.
 
-Command:   python run.py train --config configs/ffhq.py --workdir runs/ffhq
+Command:   ganformer-jax train --config ffhq
 Hardware:  one or more accelerators that divide the batch of 32
 Cost:      25,000 kimg; not measured here
 Expected:  not trained here; the paper reports its results in table 1 (arXiv 2103.01209)
 
-`python run.py prepare ffhq` makes the images as the published code does, in the folder
-`data/ffhq`: docs/data.md.
+`ganformer-jax prepare ffhq` makes the images as the published code does, in the folder `data/ffhq`:
+docs/data.md. clevr.py, bedrooms.py and cityscapes.py start from this file.
 """
 
 from ganformer_jax.config import (

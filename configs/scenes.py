@@ -1,8 +1,8 @@
-"""GANformer on the built-in scenes: 32x32 pictures of a few simple objects, on a laptop.
+"""GANformer on the built-in scenes: 32x32 images of a few simple objects, on a laptop.
 
-Command:   python run.py train
+Command:   ganformer-jax train
 Hardware:  two CPU cores
-Cost:      ten to fourteen minutes, the drawing of the scenes included
+Cost:      ten to fourteen minutes, rendering the scenes included
 Expected:  separate shaded objects on a ground plane in runs/scenes/samples; the sliced Wasserstein
            distance (metric/swd in metrics.jsonl) falls from about 200 to 29 to 36, by the seed
 """

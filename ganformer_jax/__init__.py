@@ -1,6 +1,6 @@
 """GANformer, generative adversarial transformers, in JAX and Flax.
 
-The functional API: networks and their configs, losses, the pure update steps on a train state,
+The functional API: networks and their configs, losses, the updates of a training step,
 `load` for trained generators, and `convert`, through which published weights come in. It needs jax,
 flax and what these two bring.
 Data, metrics, pictures and the command line are imported by name.
@@ -41,8 +41,11 @@ from ganformer_jax.models import (
 )
 from ganformer_jax.nn.attention import BipartiteAttention, KMeans
 from ganformer_jax.nn.component_update import ComponentUpdate
+from ganformer_jax.train.data_parallel import DataParallel
+from ganformer_jax.train.pmap import pmap_updates
 from ganformer_jax.train.state import Optimizers, TrainState, create_state, make_optimizers
-from ganformer_jax.train.steps import Game
+from ganformer_jax.train.trainable import Update, due_updates, train_step
+from ganformer_jax.train.updates import gan_updates
 
 __version__ = "0.1.0"
 
@@ -54,9 +57,9 @@ __all__ = [
     "ComponentUpdate",
     "Config",
     "DataConfig",
+    "DataParallel",
     "Discriminator",
     "DiscriminatorConfig",
-    "Game",
     "Generator",
     "GeneratorConfig",
     "KMeans",
@@ -68,18 +71,23 @@ __all__ = [
     "SynthesisConfig",
     "TrainConfig",
     "TrainState",
+    "Update",
     "UserError",
     "broadcast_layers",
     "convert",
     "create_state",
+    "due_updates",
+    "gan_updates",
     "load",
     "make_optimizers",
     "mix_components",
     "mix_layers",
     "num_layers",
     "path_length",
+    "pmap_updates",
     "r1_penalty",
     "stack_attention",
+    "train_step",
     "truncate",
     "validate_networks",
 ]

@@ -1,4 +1,4 @@
-"""What can be had again, and is kept for next time: compiled programs, weights, features."""
+"""Caches of compiled programs, downloaded weights and features."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import pathlib
 
 
 def caches() -> pathlib.Path:
-    """The folder for all of it: in XDG_CACHE_HOME, or in the user's `.cache`."""
+    """Return the folder of all caches: in XDG_CACHE_HOME, or in the user's `.cache`."""
     folder = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(folder) / "ganformer_jax"
 
 
 def keep_compiled_programs() -> None:
-    """Caches compiled programs: for the user, or in JAX_COMPILATION_CACHE_DIR."""
+    """Cache compiled programs, in JAX_COMPILATION_CACHE_DIR if it is set."""
     import jax
 
     if not getattr(jax.config, "jax_compilation_cache_dir", None):  # the variable sets it too

@@ -1,27 +1,29 @@
 """Frozen dataclasses that describe an experiment.
 
-Every field has a type and a line of help, which `run.py train --help` prints. Nothing here
-computes: networks, losses and the training loop each read the part that is theirs.
+Every field has a type, its range where it has one, and a line of help, which `train --help` prints.
+Nothing here computes: networks, losses and the training loop each read their own config.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
+
+from ganformer_jax.config_ranges import OneOf, Range, at_least
 
 
 @dataclasses.dataclass(frozen=True)
 class PositionConfig:
-    """Positional encoding of the image grid, as seen by attention."""
+    """Positional encoding of the image grid, which attention reads."""
 
     kind: Literal["sinus", "linear", "trainable", "trainable2d"] = "sinus"
-    """Fixed sinusoids; a line per direction with trained slopes; a trained vector per row and
-    column; or a trained vector per grid cell."""
-    directions: int = 2
-    """Directions that the sinusoidal and linear encodings measure, spread evenly over pi."""
+    """Fixed sinusoids; a line per direction with trained slopes; a trained
+    vector per row and per column; or a trained vector per cell."""
+    directions: Annotated[int, at_least(1)] = 2
+    """Directions of the sinusoidal and linear encodings, spread evenly over pi."""
     init: Literal["uniform", "normal"] = "uniform"
     """Initial distribution of trained encodings: U[0, 1) or N(0, 1)."""
-    size: int | None = None
+    size: Annotated[int | None, at_least(1)] = None
     """Width of the encoding; by default that of one latent component."""
 
 
@@ -32,48 +34,48 @@ class AttentionConfig:
     `kmeans_iterations=0` is simplex attention; 1 or more is duplex attention.
     """
 
-    heads: int = 1
+    heads: Annotated[int, at_least(1)] = 1
     """Attention heads."""
     integration: Literal["add", "mul", "both"] = "mul"
     """How attended information changes the image: as a bias, as a gain, or as both."""
     norm: Literal["layer", "instance"] | None = "layer"
     """Normalization of image features before integration."""
-    dropout: float = 0.12
-    """Attention dropout; half is spent on single cells and half on whole components."""
-    kmeans_iterations: int = 1
-    """K-means iterations a layer; 0 compares queries with keys instead of centroids."""
+    dropout: Annotated[float, Range(0, 1, below=True)] = 0.12
+    """Attention dropout rate, half for single cells and half for whole components."""
+    kmeans_iterations: Annotated[int, at_least(0)] = 1
+    """K-means iterations per layer; 0 compares queries with keys, not with centroids."""
     kmeans_carried: bool = False
-    """Start each layer from the assignments of the previous one, upsampled, rather than from
-    learned centroids."""
+    """Start each layer from the upsampled assignments of the previous one,
+    instead of learned centroids."""
     kmeans_weight_per_iteration: bool = True
-    """Whether every k-means iteration has score weights of its own or all share one set."""
+    """Separate score weights for every k-means iteration, instead of shared ones."""
     gate_latents: bool = False
-    """Let each component close a sigmoid gate on what it sends."""
+    """Sigmoid gate on what each component sends."""
     gate_image: bool = False
-    """Let each image position close a sigmoid gate on what it receives."""
+    """Sigmoid gate on what each image position receives."""
 
 
 @dataclasses.dataclass(frozen=True)
 class MappingConfig:
     """Mapping network from z to w: one branch for the components, one for the global latent."""
 
-    num_layers: int = 4
+    num_layers: Annotated[int, at_least(0)] = 4
     """Hidden layers before the output layer; a residual layer holds two dense ones."""
     residual: bool = True
-    """Residual layers rather than plain dense ones."""
-    width: int | None = None
+    """Residual layers instead of plain dense ones."""
+    width: Annotated[int | None, at_least(1)] = None
     """Width of the hidden layers; by default that of one latent component."""
-    shared_width: int = 0
-    """Above 0, map all components together, concatenated, through layers of this width."""
-    label_width: int | None = None
+    shared_width: Annotated[int, at_least(0)] = 0
+    """Width of layers that map all components together, concatenated; 0 for none."""
+    label_width: Annotated[int | None, at_least(1)] = None
     """Width of the label embedding; by default that of one latent component's z."""
     self_attention: bool = True
-    """Let the components attend to each other before every hidden layer."""
+    """Self-attention among the components before every hidden layer."""
     normalize: Literal["joint", "component"] = "joint"
-    """Scale the components' z to unit mean square over all of them, or one by one."""
+    """Scale z to unit mean square over all components, or for each component."""
     normalize_global: bool = True
     """Scale the global z to unit mean square too."""
-    learning_rate_multiplier: float = 0.01
+    learning_rate_multiplier: Annotated[float, Range(0, above=True)] = 0.01
     """Learning rate of the dense layers relative to the rest of the generator."""
 
 
@@ -83,21 +85,25 @@ class SynthesisConfig:
 
     architecture: Literal["resnet", "skip", "orig"] = "resnet"
     """Residual blocks, a sum of upsampled RGB images, or plain convolutions."""
-    channel_base: int = 32768
-    """Channels at a resolution are channel_base / resolution, up to channel_max."""
-    channel_max: int = 512
+    channel_base: Annotated[int, at_least(1)] = 32768
+    """Channels at a resolution are channel_base / resolution, at most channel_max."""
+    channel_max: Annotated[int, at_least(1)] = 512
     """Largest number of channels."""
     style: bool = True
     """Modulate convolutions with the global latent (StyleGAN2)."""
     stem: Literal["constant", "latent", "latent_dense"] = "constant"
-    """First grid: learned, or mapped from the global latent as in a plain GAN (with noise and a
-    bias per channel, or as one dense layer)."""
+    """First grid: learned, or mapped from the global latent as in a plain
+    GAN (with noise and a bias per channel, or as one dense layer)."""
     noise: bool = True
-    """Add noise of learned strength after every layer."""
+    """Noise of learned strength after every layer."""
     last_convolution: bool = True
-    """One more modulated 3x3 convolution before the image is made."""
+    """One more modulated 3x3 convolution before the output image."""
     resample_filter: tuple[int, ...] = (1, 3, 3, 1)
     """Low-pass filter of up- and downsampling."""
+
+    def channels_at(self, resolution: int) -> int:
+        """Return the number of channels at a resolution."""
+        return min(self.channel_base // resolution, self.channel_max)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,35 +111,38 @@ class GeneratorConfig:
     """Generator: mapping network, synthesis network and the attention between them."""
 
     resolution: int = 256
-    """Longer side of the image: that of `base_grid`, doubled one or more times. A square one is a
-    power of two from 8 up."""
-    base_grid: tuple[int, int] = (4, 4)
-    """Height and width of the first grid, 2 to 16 each. The image is this grid doubled until its
-    longer side is `resolution`: 4, 8 and 64 make images 32 high and 64 wide. Whatever is named or
-    chosen by a resolution means the longer side of a grid."""
-    image_channels: int = 3
-    """Color channels."""
-    components: int = 16
-    """Latent components that attend to the image; 0 makes a StyleGAN2 or plain GAN."""
-    latent_size: int = 512
-    """Width of z over all components together, so each has latent_size / components."""
-    intermediate_size: int | None = None
-    """Width of w over all components together; by default latent_size."""
-    label_size: int = 0
+    """Longer side of the image: that of `base_grid`, doubled at least once.
+    For square images, a power of two from 8 up."""
+    base_grid: Annotated[tuple[int, int], Range(2, 16)] = (4, 4)
+    """Height and width of the first grid, each from 2 to 16. Doubled until
+    the longer side is `resolution`, it becomes the image: 4, 8 and 64
+    give images 32 high and 64 wide. Every other resolution is the longer
+    side of a grid."""
+    image_channels: Annotated[int, OneOf((1, 3, 4))] = 3
+    """Color channels: 1 (gray), 3 (color) or 4 (color and opacity)."""
+    components: Annotated[int, at_least(0)] = 16
+    """Latent components that attend to the image; 0 for a StyleGAN2 or plain GAN."""
+    latent_size: Annotated[int, at_least(1)] = 512
+    """Total width of z over the components: each has latent_size / components."""
+    intermediate_size: Annotated[int | None, at_least(1)] = None
+    """Total width of w over the components; by default latent_size."""
+    label_size: Annotated[int, at_least(0)] = 0
     """Classes of a conditional generator; 0 for none."""
-    component_dropout: float = 0.0
+    component_dropout: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Probability that a component is hidden from attention during training."""
     latent_positions: bool = True
-    """Give the components trained positions of their own in attention."""
+    """Trained position vectors of the components in attention."""
     attention_resolutions: tuple[int, int] = (4, 128)
     """Smallest and largest resolution with attention layers."""
     components_attend_image: bool = False
-    """After each attention layer, let components attend back to the image and carry what they
-    learn to the next layer (bottom-up)."""
+    """After each attention layer, components attend back to the image and
+    carry the result to the next layer (bottom-up)."""
     components_attend_components: bool = False
-    """After each attention layer, let components attend to each other and carry the result."""
+    """After each attention layer, components attend to each other and carry
+    the result to the next layer."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of activations; parameters, normalization and attention weights stay float32."""
+    """Type of activations; parameters, normalization and attention weights
+    stay float32."""
     attention: AttentionConfig = AttentionConfig()
     positions: PositionConfig = PositionConfig()
     mapping: MappingConfig = MappingConfig()
@@ -164,7 +173,7 @@ class GeneratorConfig:
 
     @property
     def num_latents(self) -> int:
-        """Latents in z and w: the components and the global one, last."""
+        """Number of latents in z and w: the components and, last, the global one."""
         return self.components + 1
 
     @property
@@ -190,41 +199,45 @@ class GeneratorConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorConfig:
-    """Discriminator; resolution, colors and classes follow the images and labels it is given."""
+    """Discriminator; images and labels decide its resolution, colors and classes."""
 
     architecture: Literal["resnet", "skip", "orig"] = "resnet"
     """Residual blocks, an RGB input at every resolution, or plain convolutions."""
-    channel_base: int = 32768
-    """Channels at a resolution are channel_base / resolution, up to channel_max."""
-    channel_max: int = 512
+    channel_base: Annotated[int, at_least(1)] = 32768
+    """Channels at a resolution are channel_base / resolution, at most channel_max."""
+    channel_max: Annotated[int, at_least(1)] = 512
     """Largest number of channels."""
-    minibatch_stddev_group: int = 4
+    minibatch_stddev_group: Annotated[int, at_least(1)] = 4
     """Images per group of the minibatch standard deviation."""
-    minibatch_stddev_channels: int = 1
-    """Channels added by the minibatch standard deviation; 0 for none."""
+    minibatch_stddev_channels: Annotated[int, at_least(0)] = 1
+    """Channels that the minibatch standard deviation adds; 0 for none."""
     resample_filter: tuple[int, ...] = (1, 3, 3, 1)
     """Low-pass filter of downsampling."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of activations; parameters and logits stay float32."""
 
+    def channels_at(self, resolution: int) -> int:
+        """Return the number of channels at a resolution."""
+        return min(self.channel_base // resolution, self.channel_max)
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """What the networks learn from."""
+    """Training and evaluation data."""
 
     name: str = "scenes"
-    """`scenes` (built in, made on first use), or the folder, gs:// path or name of a dataset that
-    TensorFlow Datasets or `prepare` made."""
+    """`scenes` (built in, rendered on first use), or a dataset made by
+    `prepare` or TensorFlow Datasets: its folder, gs:// path or name."""
     directory: str = "data"
-    """Where prepared datasets are kept."""
-    train_images: int = 20_000
-    """Training scenes to render; other datasets are used whole."""
-    held_out_images: int = 2_000
-    """Held-out scenes to render, for the quality number."""
+    """Folder of prepared datasets."""
+    train_images: Annotated[int, at_least(1)] = 20_000
+    """Training scenes to render; other datasets are used in full."""
+    held_out_images: Annotated[int, at_least(1)] = 2_000
+    """Held-out scenes to render, for metrics."""
     mirror: bool = False
     """Flip images left to right at random."""
-    threads: int = 2
-    """Threads that read and decode."""
+    threads: Annotated[int, at_least(0)] = 2
+    """Threads that read and decode images."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,23 +248,24 @@ class LossConfig:
     """Generator loss."""
     discriminator: Literal["logistic", "hinge", "wgan"] = "logistic"
     """Discriminator loss."""
-    wgan_epsilon: float = 0.001
-    """Pull of the WGAN loss on squared real logits."""
-    r1_gamma: float = 10.0
+    wgan_epsilon: Annotated[float, at_least(0)] = 0.001
+    """Weight of the WGAN loss's penalty on squared real logits."""
+    r1_gamma: Annotated[float, at_least(0)] = 10.0
     """Weight of R1: the penalty is gamma / 2 times the squared gradient norm."""
-    r1_interval: int = 16
-    """Apply R1 every so many steps, that much stronger (lazy regularization)."""
-    path_length_weight: float = 0.0
-    """Weight of path length regularization; 0 turns it off, StyleGAN2 used 2."""
-    path_length_interval: int = 4
-    """Apply path length regularization every so many steps."""
-    path_length_decay: float = 0.01
-    """How fast the running mean of path lengths follows."""
-    path_length_batch_shrink: int = 2
-    """Use batch / shrink samples for path lengths."""
-    style_mixing: float = 0.9
+    r1_interval: Annotated[int, at_least(0)] = 16
+    """Steps from one R1 update to the next (lazy regularization; the penalty
+    is scaled by as much). 0 turns R1 off."""
+    path_length_weight: Annotated[float, at_least(0)] = 0.0
+    """Weight of path length regularization (StyleGAN2 used 2); 0 turns it off."""
+    path_length_interval: Annotated[int, at_least(0)] = 4
+    """Steps from one path length update to the next; 0 turns it off."""
+    path_length_decay: Annotated[float, Range(0, 1)] = 0.01
+    """Share of the new value in the running mean of path lengths."""
+    path_length_batch_shrink: Annotated[int, at_least(1)] = 2
+    """Divisor of the batch size for path length updates."""
+    style_mixing: Annotated[float, Range(0, 1)] = 0.9
     """Probability of taking later layers' latents from a second z."""
-    component_mixing: float = 0.0
+    component_mixing: Annotated[float, Range(0, 1)] = 0.0
     """Probability of taking later components' latents from a second z."""
 
 
@@ -259,51 +273,54 @@ class LossConfig:
 class OptimizerConfig:
     """Adam for both networks, and the moving averages."""
 
-    learning_rate: float = 0.002
-    """Adam's learning rate before correction for lazy regularization."""
-    beta1: float = 0.0
-    """Adam's first decay."""
-    beta2: float = 0.99
-    """Adam's second decay."""
-    epsilon: float = 1e-8
+    learning_rate: Annotated[float, at_least(0)] = 0.002
+    """Adam's learning rate, before correction for lazy regularization."""
+    beta1: Annotated[float, Range(0, 1)] = 0.0
+    """Adam's decay of the first moment."""
+    beta2: Annotated[float, Range(0, 1)] = 0.99
+    """Adam's decay of the second moment."""
+    epsilon: Annotated[float, at_least(0)] = 1e-8
     """Adam's epsilon."""
-    ema_kimg: float = 10.0
-    """Half-life of the averaged generator, in thousands of images."""
-    ema_rampup: float | None = 0.05
-    """Shorten the half-life to this share of the images seen so far; None for never."""
-    w_average_beta: float = 0.995
-    """Decay of the running mean of w, a step."""
+    ema_kimg: Annotated[float, at_least(0)] = 10.0
+    """Half-life of the averaged generator (EMA), in thousands of images."""
+    ema_rampup: Annotated[float | None, at_least(0)] = 0.05
+    """Upper bound of the half-life, as a share of the images seen; None for none."""
+    w_average_beta: Annotated[float, Range(0, 1)] = 0.995
+    """Decay of the running mean of w, per step."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Length, batch and what is written while training."""
+    """Length, batch, devices and what training writes."""
 
-    total_kimg: float = 25_000.0
-    """Length of training in thousands of real images shown to the discriminator."""
-    batch_size: int = 32
-    """Images a step over all devices."""
-    seed: int = 0
+    total_kimg: Annotated[float, at_least(0)] = 25_000.0
+    """Length of training, in thousands of real images."""
+    batch_size: Annotated[int, at_least(1)] = 32
+    """Images per step, over all devices."""
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     """Seed of weights, latents and data order."""
-    devices: int | None = None
-    """Devices to use; by default all, and of a CPU as many as its cores and the batch allow."""
+    devices: Annotated[int | None, at_least(1)] = None
+    """Number of devices; by default all, and on a CPU as many as its cores
+    and the batch size allow."""
     platform: Literal["cpu", "gpu", "tpu"] | None = None
-    """Accelerator to require; by default whatever jax finds."""
-    log_kimg: float = 1.0
-    """Write losses every so many thousand images."""
-    image_kimg: float = 50.0
-    """Write sample grids and attention overlays every so many thousand images."""
-    metric_kimg: float = 50.0
-    """Measure quality every so many thousand images."""
-    checkpoint_kimg: float = 50.0
-    """Write a checkpoint every so many thousand images."""
-    checkpoints_kept: int = 2
-    """Latest checkpoints to keep, besides the best one."""
+    """Required accelerator; by default the one that jax finds."""
+    log_kimg: Annotated[float, at_least(0)] = 1.0
+    """Thousands of images from one log of the losses to the next; 0 for none."""
+    image_kimg: Annotated[float, at_least(0)] = 50.0
+    """Thousands of images from one sample grid, with its attention maps, to
+    the next; 0 for none."""
+    metric_kimg: Annotated[float, at_least(0)] = 50.0
+    """Thousands of images from one evaluation to the next; 0 for none."""
+    checkpoint_kimg: Annotated[float, at_least(0)] = 50.0
+    """Thousands of images from one checkpoint to the next; 0 for none but
+    the last."""
+    checkpoints_kept: Annotated[int, at_least(0)] = 2
+    """Newest checkpoints to keep, besides the best one."""
     metrics: str = "swd"
-    """Quality numbers, as `evaluate --metrics` names them, of sets of images; the first one, a
-    distance, decides which checkpoint is best."""
-    metric_images: int = 2_000
-    """Images compared for quality numbers that name no number."""
+    """Metrics, named as for `evaluate --metrics`, that compare sets of
+    images. The first one, a distance, decides which checkpoint is best."""
+    metric_images: Annotated[int, at_least(1)] = 2_000
+    """Images to compare, for metrics whose names end in no number."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,14 +1,13 @@
-"""Experiments as files and as JSON: reading `configs/*.py`, checking names and types.
+"""Configs as files and as JSON: finding and reading them, checking names and types.
 
-A config file is a Python file that defines `config = Config(...)`. Whatever is wrong with a
-file or a value ends in a `UserError` of one line that names the field, and for a name nobody
-knows, the nearest one.
+A config file is a Python file that defines `config = Config(...)`. Those in `configs/` are
+published: they are installed with the package and found by name. Whatever is wrong with a file or
+a value ends in a `UserError` of one line that names the field.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import pathlib
 import re
@@ -16,45 +15,75 @@ import runpy
 import traceback
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 from ganformer_jax import config as config_module
 from ganformer_jax.config import Config
-from ganformer_jax.errors import UserError
+from ganformer_jax.errors import UserError, did_you_mean, one_line
 
 T = TypeVar("T")
 
 
-def load_config(path: str | pathlib.Path) -> Config:
-    """Reads an experiment from a file, every value checked against its type.
+def published_configs() -> dict[str, pathlib.Path]:
+    """Return the files of the published configs by name."""
+    package = pathlib.Path(__file__).resolve().parent
+    folder = package / "configs"  # where they are installed; in a checkout they are one level up
+    if not folder.is_dir():
+        folder = package.parent / "configs"
+    return {path.stem: path for path in sorted(folder.glob("*.py"))}
+
+
+def find_config(name: str | pathlib.Path) -> pathlib.Path:
+    """Return the file of a config.
 
     Args:
-        path: A Python file that defines `config = Config(...)`, or a run's `config.json`.
+        name: Name of a published config (`ffhq`; `configs/ffhq.py` too, from any folder), or a
+            path.
 
     Raises:
-        UserError: When the file is missing, does not run, defines no `config`, or a value has
-            the wrong type.
+        UserError: If there is no such file, with the nearest name and the published ones.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        beside = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        raise UserError(f"no config file {path}{_nearest(path.name, beside)}")
-    values = _json(path) if path.suffix == ".json" else to_dict(_python(path))
+    path, published = pathlib.Path(name), published_configs()
+    if str(path) in published:
+        return published[str(path)]
+    if path.is_file():
+        return path
+    if path.stem in published and path == pathlib.Path("configs", f"{path.stem}.py"):
+        return published[path.stem]
+    nearby = sorted(p.name for p in path.parent.glob("*.py"))
+    near = did_you_mean(path.name, [*nearby, *published])
+    raise UserError(f"no config {path} (the published ones: {', '.join(published)}){near}")
+
+
+def load_config(name: str | pathlib.Path) -> Config:
+    """Read a config, every value checked against its type.
+
+    Args:
+        name: Name of a published config, a Python file that defines `config = Config(...)`, or the
+            `config.json` of a run.
+
+    Raises:
+        UserError: If there is no such config, the file does not run or defines no `config`, or a
+            value has the wrong type.
+    """
+    path = find_config(name)
+    values = _read_json(path) if path.suffix == ".json" else to_dict(_run(path))
     try:
         return from_dict(Config, values)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
 
-def _json(path: pathlib.Path) -> Any:
+def _read_json(path: pathlib.Path) -> Any:
     try:
         return json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}") from error
 
 
-def _python(path: pathlib.Path) -> Config:
+def _run(path: pathlib.Path) -> Config:
+    """Run a Python file and return its `config`."""
     try:
         config = runpy.run_path(str(path)).get("config")
     except SyntaxError as error:
@@ -62,14 +91,27 @@ def _python(path: pathlib.Path) -> Config:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{path}, line {_line_in(error, path)}: {_explain(error)}") from error
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+        where = f", line {lines[-1]}" if lines else ""
+        raise UserError(f"{path}{where}: {_reason(error)}") from error
     if not isinstance(config, Config):
         raise UserError(f"{path} must define `config = Config(...)`")
     return config
 
 
+def _reason(error: Exception) -> str:
+    """Return in one line what a config file raised, with the field nearest to an unknown one."""
+    found = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    kind = getattr(config_module, found[1], None) if found else None
+    if not found or kind is None:
+        return one_line(error)
+    near = did_you_mean(found[2], [field.name for field in dataclasses.fields(kind)])
+    return f"{found[1]} has no field {found[2]}{near}"
+
+
 def to_dict(config: Any) -> dict[str, Any]:
-    """Turns a dataclass of this package into nested dicts and lists that JSON can hold."""
+    """Return a config dataclass as nested dicts and lists, which JSON can hold."""
 
     def plain(value: Any) -> Any:
         if dataclasses.is_dataclass(value):
@@ -81,16 +123,18 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(kind: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
-    """Builds a dataclass from nested dicts; fields left out keep their defaults.
+    """Build a config dataclass from nested dicts; fields left out keep their defaults.
+
+    Types are checked here, ranges by `check_ranges`.
 
     Args:
         kind: The dataclass, for example `Config` or `GeneratorConfig`.
-        values: What `to_dict` gives, or parts of it.
+        values: All or some of what `to_dict` returns.
         prefix: Dotted path of `values`, for messages.
 
     Raises:
-        UserError: On a name that is no field, with the nearest one, and on a value that is not
-            of its field's type.
+        UserError: If a name is not a field, with the nearest one, or a value is not of its field's
+            type.
     """
     hints = typing.get_type_hints(kind)
     known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
@@ -98,13 +142,13 @@ def from_dict(kind: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
         raise UserError(f"{prefix.rstrip('.') or kind.__name__} must be a group of options")
     for name in values:
         if name not in known:
-            raise UserError(f"unknown option {prefix}{name}{_nearest(name, known)}")
-    checked = {n: _checked(hints[n], value, prefix + n) for n, value in values.items()}
+            raise UserError(f"unknown option {prefix}{name}{did_you_mean(name, known)}")
+    checked = {n: _typed(hints[n], value, prefix + n) for n, value in values.items()}
     return kind(**checked)
 
 
 def differences(a: Any, b: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Lists the fields in which two configs of one kind differ.
+    """List the fields in which two configs of one type differ.
 
     Returns:
         Dotted name of each differing field, mapped to its value in `a` and in `b`.
@@ -119,8 +163,8 @@ def differences(a: Any, b: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
     return found
 
 
-def _checked(hint: Any, value: Any, name: str) -> Any:
-    """Returns the value as its field's type, or says which field has which type."""
+def _typed(hint: Any, value: Any, name: str) -> Any:
+    """Return a value as its field's type, or raise a `UserError` that names the field."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         return from_dict(hint, value, f"{name}.")  # type: ignore[arg-type]
@@ -128,17 +172,17 @@ def _checked(hint: Any, value: Any, name: str) -> Any:
         if value is None and type(None) in arguments:
             return None
         (inner,) = [a for a in arguments if a is not type(None)]
-        return _checked(inner, value, name)
+        return _typed(inner, value, name)
     if origin is Literal:
         if value in arguments:
             return value
-        wanted = ", ".join(map(str, arguments))
-        near = _nearest(value, list(map(str, arguments)))
-        raise UserError(f"{name} must be one of {wanted}, not {value!r}{near}")
+        choices = [str(choice) for choice in arguments]
+        near = did_you_mean(value, choices)
+        raise UserError(f"{name} must be one of {', '.join(choices)}, not {value!r}{near}")
     if origin is tuple:
         repeated = len(arguments) == 2 and arguments[1] is Ellipsis
         if isinstance(value, list | tuple) and (repeated or len(value) == len(arguments)):
-            return tuple(_checked(arguments[0], item, name) for item in value)
+            return tuple(_typed(arguments[0], item, name) for item in value)
         length = "" if repeated else f"{len(arguments)} "
         raise UserError(f"{name} must be a list of {length}values, not {value!r}")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
@@ -146,24 +190,3 @@ def _checked(hint: Any, value: Any, name: str) -> Any:
     if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     raise UserError(f"{name} must be of type {hint.__name__}, not {value!r}")
-
-
-def _nearest(name: Any, known: Iterable[str]) -> str:
-    """Words a suggestion, or nothing when no known name is close."""
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def _line_in(error: BaseException, path: pathlib.Path) -> int | str:
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    return lines[-1] if lines and lines[-1] else "?"
-
-
-def _explain(error: Exception) -> str:
-    """Says in one line what a config file raised; names the field nearest to an unknown one."""
-    found = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
-    kind = getattr(config_module, found[1], None) if found else None
-    if found and kind is not None:
-        near = _nearest(found[2], [field.name for field in dataclasses.fields(kind)])
-        return f"{found[1]} has no field {found[2]}{near}"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,4 +1,4 @@
-"""Files from the network, with progress, and their checksums."""
+"""Downloads files, showing progress, and computes checksums."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ TIMEOUT = 60  # seconds without a byte
 
 
 def is_url(text: str) -> bool:
-    """Whether it names something to download."""
+    """Return whether a text is an http or https URL."""
     return text.lower().startswith(("http://", "https://"))
 
 
 def fetch(url: str, folder: pathlib.Path) -> pathlib.Path:
-    """Downloads a file, showing progress.
+    """Download a file, showing progress.
 
     Args:
-        url: Http or https; redirections to other schemes are refused.
-        folder: Where it goes, under the last part of the URL's path.
+        url: An http or https URL; redirections to other schemes are refused.
+        folder: Folder to write to; the file is named as the last part of the URL's path.
+
+    Returns:
+        Path of the file.
 
     Raises:
-        UserError: When it cannot be had whole.
+        UserError: If the download fails or is incomplete.
     """
     try:
         name = pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name or "download"
@@ -49,11 +52,11 @@ def fetch(url: str, folder: pathlib.Path) -> pathlib.Path:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise UserError(f"cannot download {url}: {reason}") from error
     if size and path.stat().st_size != size:
-        raise UserError(f"cannot download {url}: {path.stat().st_size} of {size} bytes came")
+        raise UserError(f"cannot download {url}: {path.stat().st_size} of {size} bytes arrived")
     return path
 
 
 def sha256(path: pathlib.Path) -> str:
-    """Checksum of a file, as 64 hexadecimal digits."""
+    """Return the SHA-256 checksum of a file as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import mmap
 import os
 import pathlib
 import tempfile
@@ -52,6 +53,21 @@ def write_atomically(path: str | os.PathLike[str], contents: bytes | str) -> Non
     data = contents.encode("utf-8", "replace") if isinstance(contents, str) else contents
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def map_file(path: str | os.PathLike[str]) -> memoryview:
+    """Return the bytes of a file, mapped into memory and not writable.
+
+    Raises:
+        UserError: If the file cannot be read or is empty.
+    """
+    try:
+        with open(path, "rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {os_reason(error)}") from error
+    except ValueError as error:  # no empty maps
+        raise UserError(f"{path} is empty") from error
 
 
 def sync(path: str | os.PathLike[str]) -> None:

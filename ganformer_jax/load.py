@@ -1,4 +1,4 @@
-"""A trained generator from wherever it is, in one line."""
+"""Loads a trained generator of a run, an export or a published snapshot."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 
 from ganformer_jax.convert.export import is_safetensors, read_generator
 from ganformer_jax.convert.snapshot import read_snapshot
-from ganformer_jax.errors import UserError
+from ganformer_jax.errors import UserError, os_reason
 from ganformer_jax.models import Generator
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Generator, dict[str, Any]]:
-    """Loads the averaged generator of a run, an export or a published snapshot.
+    """Load the averaged generator of a run, an export or a published snapshot.
 
     Args:
-        path: The folder of a run (its newest checkpoint; this needs orbax-checkpoint), a file that
-            `export` wrote (this needs safetensors), or a training snapshot of the published PyTorch
-            or TensorFlow code (this needs neither framework).
+        path: The folder of a run (loads its newest checkpoint; needs orbax-checkpoint), a file
+            that `export` wrote (needs safetensors), or a training snapshot of the published
+            PyTorch or TensorFlow code (needs neither framework).
 
     Returns:
         The module and its variables: `generator.apply(variables, z_BxKxD, ...)`.
 
     Raises:
-        UserError: When there is no such thing, or it is damaged.
+        UserError: If there is no such run or file, or it is damaged.
     """
     path = pathlib.Path(path)
     if path.is_dir():
@@ -36,22 +36,25 @@ def load(path: str | os.PathLike[str]) -> tuple[Generator, dict[str, Any]]:
     try:
         exported = is_safetensors(path)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        raise UserError(f"cannot read {path}: {os_reason(error)}") from error
     return read_generator(path) if exported else read_snapshot(path).generator()
 
 
 def load_run(
     run: str | os.PathLike[str], step: int | None = None, best: bool = False
 ) -> tuple[Generator, dict[str, Any]]:
-    """Loads the averaged generator of a run.
+    """Load the averaged generator of a run.
 
     Args:
-        run: Its folder.
-        step: The checkpoint to use; by default the newest that is not damaged.
-        best: Use the checkpoint with the best quality number instead.
+        run: Folder of the run.
+        step: Step of the checkpoint; by default the newest that is not damaged.
+        best: Use the checkpoint with the best metric instead.
+
+    Returns:
+        The module and its variables.
 
     Raises:
-        UserError: When there is no such checkpoint, or it is damaged.
+        UserError: If there is no such checkpoint, or it is damaged.
     """
     from ganformer_jax.train.checkpoint import Checkpoints
 
@@ -60,7 +63,7 @@ def load_run(
         try:
             step = checkpoints.best_step() if best else step
             if best and step is None:
-                raise UserError(f"no checkpoint in {run} has a quality number")
+                raise UserError(f"no checkpoint in {run} has a metric")
             weights, config = checkpoints.weights(step)
         finally:
             checkpoints.close()
@@ -73,7 +76,7 @@ def load_run(
 
 @contextlib.contextmanager
 def _quiet_absl() -> Iterator[None]:
-    """Silences Orbax, which warns of everything that read-only reading leaves out."""
+    """Silence Orbax, which warns of everything that reading without writing omits."""
     from absl import logging
 
     verbosity = logging.get_verbosity()

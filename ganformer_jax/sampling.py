@@ -20,36 +20,36 @@ if TYPE_CHECKING:
 
 
 class Samples(NamedTuple):
-    """What a generator makes of some seeds, on the host."""
+    """Images of some seeds and what the generator computed for them, on the host."""
 
-    images: UInt8[np.ndarray, "images height width channels"]
-    """In 0..255."""
-    w: Float[np.ndarray, "images latents width"]
-    """Output of the mapping network, before truncation."""
-    attention: tuple[Float[np.ndarray, "images components heads map_height map_width"], ...]
-    """A map for each attention layer, coarse to fine; empty unless asked for."""
+    images: UInt8[np.ndarray, "b h w c"]
+    """Images, uint8 in 0..255."""
+    w: Float[np.ndarray, "b k d"]
+    """Output of the mapping network, float32, before truncation."""
+    attention: tuple[Float[np.ndarray, "b k n h w"], ...]
+    """Attention maps of each layer, coarse to fine, each at its resolution; empty unless asked."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampler:
-    """Generates images; image i is decided by seed i, whatever the others and the batch size.
+    """Generates images; image i depends on seed i only, not on other seeds or the batch size.
 
-    Rounding is not: in another batch a value may differ by a few units in its last place, and so
-    now and then a pixel by one.
+    Rounding is an exception: in another batch size a value can differ in its last bits, so now
+    and then a pixel differs by one.
 
     Attributes:
-        config: Of the generator.
-        batch_size: Images made at once; the last batch is filled up.
-        noise: "random" draws noise by seed, "const" takes the same for every image.
+        config: Config of the generator.
+        batch_size: Images per batch; the last batch is padded.
+        noise: "random" draws noise by seed, "const" is the same for every image.
         attention: Whether to return attention maps, which take memory.
-        divided: How to divide a batch over devices; the variables must live on the same ones.
+        batch_sharding: Sharding of a batch over devices; the variables must be on the same ones.
     """
 
     config: GeneratorConfig
     batch_size: int = 16
     noise: Literal["random", "const", "none"] = "random"
     attention: bool = False
-    divided: jax.sharding.Sharding | None = None
+    batch_sharding: jax.sharding.Sharding | None = None
 
     def __call__(
         self,
@@ -59,17 +59,18 @@ class Sampler:
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Samples:
-        """Generates one image for each seed.
+        """Generate one image for each seed.
 
         Args:
-            variables: What `Generator.apply` takes: "params", "constants" and "moments".
-            seeds: From 0 up, below 2^32.
+            variables: Variables of the generator: "params", "constants" and "moments".
+            seeds: Integers from 0 to 2^32 - 1.
             labels: Class of each image, if the generator is conditional.
-            truncation_psi: Below 1 trades variety for quality; 0 gives the mean image.
-            truncation_cutoff: Truncate only the first so many layers.
+            truncation_psi: Truncation psi; below 1 trades variety for quality, 0 gives the mean
+                image.
+            truncation_cutoff: Number of layers to truncate, from the first; by default all.
 
         Raises:
-            ValueError: When there is no seed, or labels are missing, superfluous or out of range.
+            ValueError: If there are no seeds, or labels are missing, superfluous or out of range.
         """
         drawn = np.asarray(list(seeds), np.uint32)
         batches = self._batches(variables, drawn, labels, truncation_psi, truncation_cutoff)
@@ -82,8 +83,14 @@ class Sampler:
         seeds: Iterable[int],
         labels: Iterable[int] | None = None,
         truncation_psi: float = 1.0,
-    ) -> UInt8[np.ndarray, "images height width channels"]:
-        """Generates images alone, with the same program as a call, leaving the rest where it is."""
+    ) -> UInt8[np.ndarray, "b h w c"]:
+        """Generate images only, with the same compiled program as a call.
+
+        Arguments and errors are those of a call. w and attention stay on the device.
+
+        Returns:
+            uint8 images [B, H, W, C].
+        """
         drawn = np.asarray(list(seeds), np.uint32)
         batches = self._batches(variables, drawn, labels, truncation_psi)
         parts = [jax.device_get(out[0]) for out in batches]
@@ -97,13 +104,13 @@ class Sampler:
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Iterator[tuple[Any, Any, Any]]:
-        """What `_generate` returns, batch by batch; the last batch is filled up."""
-        classes_N = self._classes(labels, drawn.size)
+        """Yield what `_generate` returns for each batch; the last batch is padded."""
+        classes_M = self._classes(labels, drawn.size)
         cutoff = jnp.int32(2**30 if truncation_cutoff is None else truncation_cutoff)
         psi = jnp.float32(truncation_psi)
         for start in range(0, drawn.size, self.batch_size):
             taken = np.arange(start, start + self.batch_size) % drawn.size
-            seeds_B, classes_B = self._place(drawn[taken]), self._place(classes_N[taken])
+            seeds_B, classes_B = self._place(drawn[taken]), self._place(classes_M[taken])
             yield _generate(self, variables, seeds_B, classes_B, psi, cutoff)
 
     def _classes(self, labels: Iterable[int] | None, count: int) -> np.ndarray:
@@ -118,11 +125,13 @@ class Sampler:
         return chosen
 
     def _place(self, array: np.ndarray) -> jax.Array:
-        return jnp.asarray(array) if self.divided is None else jax.device_put(array, self.divided)
+        if self.batch_sharding is None:
+            return jnp.asarray(array)
+        return jax.device_put(array, self.batch_sharding)
 
 
-def latents(config: GeneratorConfig, key: Key[Array, ""]) -> Float[Array, "latents width"]:
-    """Draws z of one image."""
+def latents(config: GeneratorConfig, key: Key[Array, ""]) -> Float[Array, "k d"]:
+    """Draw z of one image, float32 [K, D]."""
     return jax.random.normal(key, (config.num_latents, config.z_size))
 
 
@@ -130,8 +139,8 @@ def latents(config: GeneratorConfig, key: Key[Array, ""]) -> Float[Array, "laten
 def _generate(
     sampler: Sampler,
     variables: Mapping[str, Any],
-    seeds_B: Int[Array, " batch"],
-    classes_B: Int[Array, " batch"],
+    seeds_B: Int[Array, " b"],
+    classes_B: Int[Array, " b"],
     psi: Float[Array, ""],
     cutoff: Int[Array, ""],
 ) -> tuple[Any, Any, Any]:

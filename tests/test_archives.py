@@ -6,6 +6,7 @@ import tarfile
 import zipfile
 
 import pytest
+from images import make_folder, make_tar, make_zip, png, tar_member
 
 from ganformer_jax.data.sources import archives
 from ganformer_jax.data.sources.archives import TarSource, ZipSource
@@ -13,7 +14,6 @@ from ganformer_jax.data.sources.folder import FolderSource
 from ganformer_jax.data.sources.open import open_source
 from ganformer_jax.data.sources.source import Unreadable
 from ganformer_jax.errors import UserError
-from tests.images import make_folder, make_tar, make_zip, png, tar_member
 
 MEMBERS = {
     "b/zwei.png": png(2),

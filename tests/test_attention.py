@@ -34,20 +34,14 @@ def inputs():
     return x, y, x_position, y_position
 
 
-def perturbed(variables, seed=7):
-    """Random parameters instead of ones and zeros."""
-    leaves, tree = jax.tree.flatten(variables)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    noisy = [
-        leaf + 0.5 * jax.random.normal(key, leaf.shape)
-        for leaf, key in zip(leaves, keys, strict=True)
-    ]
-    return jax.tree.unflatten(tree, noisy)
-
-
 def build(**settings):
+    """A module and random parameters, drawn without compiling its initialization."""
     module = BipartiteAttention(**settings)
-    return module, perturbed(module.init(jax.random.key(1), *inputs()))
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(1), *inputs()))
+    random = np.random.default_rng(7)
+    return module, jax.tree.map(
+        lambda leaf: jnp.asarray(random.standard_normal(leaf.shape), leaf.dtype), shapes
+    )
 
 
 def dense(parameters, x):
@@ -98,10 +92,16 @@ def direct(variables, heads, kmeans_iterations, integration, norm):
     return x * (gain + 1) + bias, probabilities
 
 
-@pytest.mark.parametrize("heads", [1, 2, 4])
-@pytest.mark.parametrize("kmeans_iterations", [0, 1, 3])
+UPDATES = [("add", "layer"), ("mul", "instance"), ("both", None)]
+
+
 @pytest.mark.parametrize(
-    ("integration", "norm"), [("add", "layer"), ("mul", "instance"), ("both", None)]
+    ("heads", "kmeans_iterations", "integration", "norm"),
+    [  # every number of heads with every number of iterations, and each with every update
+        (heads, iterations, *UPDATES[(i + j) % 3])
+        for i, heads in enumerate([1, 2, 4])
+        for j, iterations in enumerate([0, 1, 3])
+    ],
 )
 def test_equals_the_direct_computation(heads, kmeans_iterations, integration, norm):
     kmeans = KMeans(kmeans_iterations) if kmeans_iterations else None
@@ -160,11 +160,11 @@ def test_assignments_are_shares_of_each_component():
 
 
 def test_carried_centroids_are_means_of_the_queries_assigned():
-    module, variables = build(kmeans=KMeans(1, carried=True))
+    module, variables = build(kmeans=KMeans(1))
     assert "centroids" in variables["params"]
     x, y, x_position, y_position = inputs()
     coarse = assignments(jax.nn.softmax(jax.random.normal(jax.random.key(5), (BATCH, 1, 4, 3))))
-    _, maps, _ = module.apply(variables, x, y, x_position, y_position, carried_BxNxTxG=coarse)
+    _, maps, _ = module.apply(variables, x, y, x_position, y_position, assignments_BxNxTxF=coarse)
     p = variables["params"]
     query, shared = dense(p["queries"], x), dense(p["query_positions"], x_position)
     elements = np.concatenate([query, np.broadcast_to(shared, query.shape)], -1)

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from ganformer_jax.cli.run_data import labels_like, open_folder
 from ganformer_jax.data.batches import held_out_images, open_dataset, train_batches
 from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.image_sets import sample_labels
+from ganformer_jax.experiment.data import open_folder
 from ganformer_jax.scenes import dataset as scenes_dataset
-from ganformer_jax.scenes.dataset import Scenes, ScenesConfig, prepare_scenes
+from ganformer_jax.scenes.dataset import Scenes, ScenesConfig, prepare_scenes, read_labels
+from ganformer_jax.scenes.layout import HELD_OUT_START
 from ganformer_jax.scenes.rendering import render_batch
-from ganformer_jax.scenes.truth import read_truth
-from ganformer_jax.scenes.world import HELD_OUT_START
 
 COUNT, HELD_OUT = 45, 9
 CHUNK = 8  # scenes rendered at once
@@ -352,23 +352,23 @@ def test_classes_without_images(labeled):
     assert [labeled.label(i) for i in range(4)] == [
         int(labeled[i]["labels"].argmax()) for i in range(4)
     ]
-    drawn = labels_like(labeled, range(30))
-    assert drawn == labels_like(labeled, range(30)) and drawn[:10] == drawn[10:20]
+    drawn = sample_labels(labeled, range(30))
+    assert drawn == sample_labels(labeled, range(30)) and drawn[:10] == drawn[10:20]
     assert sorted(drawn[:10]) == sorted(labeled.label(i) for i in range(10))
-    assert labels_like(labeled, [13, 2]) == [drawn[13], drawn[2]]
+    assert sample_labels(labeled, [13, 2]) == [drawn[13], drawn[2]]
 
 
 def test_what_is_known_of_scenes(source, labeled):
-    truth = read_truth(source, CHUNK)
+    truth = read_labels(source, CHUNK)
     drawn = render_batch(np.arange(CHUNK, dtype=np.uint32), 3, 32)
     np.testing.assert_array_equal(truth.images, drawn.images)
     np.testing.assert_array_equal(truth.masks, drawn.masks)
     present = np.asarray(drawn.scenes.present)
     np.testing.assert_array_equal(truth.classes[present][:, 3], drawn.scenes.color[present])
     with pytest.raises(UserError, match="has no masks"):
-        read_truth(labeled, 1)
-    with pytest.raises(UserError, match="has 45 scenes; 46 were asked for"):
-        read_truth(source, 46)
+        read_labels(labeled, 1)
+    with pytest.raises(UserError, match="has 45 scenes; 46 were requested"):
+        read_labels(source, 46)
 
 
 def test_scenes_that_another_process_made_meanwhile_are_used(tmp_path, monkeypatch):

@@ -2,28 +2,66 @@
 
 import dataclasses
 import json
-from pathlib import Path
+import math
+import re
+import typing
 
 import pytest
 
 from ganformer_jax.config import AttentionConfig, Config, GeneratorConfig, SynthesisConfig
-from ganformer_jax.config_files import differences, from_dict, load_config, to_dict
+from ganformer_jax.config_checks import validate
+from ganformer_jax.config_files import (
+    differences,
+    find_config,
+    from_dict,
+    load_config,
+    published_configs,
+    to_dict,
+)
 from ganformer_jax.errors import UserError
-from ganformer_jax.models import validate_networks
 
-CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.py"))
 HEADER = "from ganformer_jax.config import *\n"
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_loads_is_valid_and_survives_json(path):
-    config = load_config(path)
-    validate_networks(config.generator, config.discriminator)
+@pytest.mark.parametrize("name", published_configs())
+def test_published_configs_are_found_by_name_from_any_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load_config(name)
+    validate(config)
     assert from_dict(Config, json.loads(json.dumps(to_dict(config)))) == config
+    assert find_config(f"configs/{name}.py") == find_config(name)
 
 
-def test_there_are_configs():
-    assert {"scenes", "ffhq", "clevr", "bedrooms", "cityscapes"} <= {p.stem for p in CONFIGS}
+def test_there_are_published_configs():
+    assert {"scenes", "ffhq", "clevr", "bedrooms", "cityscapes"} <= set(published_configs())
+
+
+def test_a_file_is_a_config_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    for path in ("ffhq.py", "configs/ffhq.py"):
+        (tmp_path / path).write_text(HEADER + "config = Config()")
+        assert load_config(path) == Config()
+    assert load_config("ffhq") != Config()  # a name is a published one, whatever the folder holds
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ffgh", "no config ffgh (the published ones: bedrooms, cityscapes, clevr, ffhq, "),
+        ("ffgh", "; did you mean ffhq?"),
+        ("scene.py", "did you mean scenes.py?"),
+        ("mine.json", "; did you mean mine.py?"),
+        ("nowhere/configs/ffhq.py", "no config nowhere/configs/ffhq.py (the published ones: "),
+    ],
+)
+def test_a_missing_config_names_the_nearest(tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    for other in ("scenes.py", "mine.py"):
+        (tmp_path / other).write_text("")
+    with pytest.raises(UserError) as error:
+        load_config(name)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_left_out_fields_keep_their_defaults():
@@ -100,14 +138,6 @@ def test_broken_files_are_one_line(tmp_path, text, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_names_its_neighbor(tmp_path):
-    (tmp_path / "scenes.py").write_text("")
-    with pytest.raises(UserError, match="did you mean scenes.py"):
-        load_config(tmp_path / "scene.py")
-    with pytest.raises(UserError, match="no config file"):
-        load_config(tmp_path / "nowhere" / "scene.py")
-
-
 def test_differences_are_dotted():
     a = Config()
     b = dataclasses.replace(
@@ -121,3 +151,50 @@ def test_differences_are_dotted():
         "generator.attention.heads": (1, 2),
         "generator.synthesis.resample_filter": ((1, 3, 3, 1), (1, 1)),
     }
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"loss": {"r1_gamma": math.nan}}, "loss.r1_gamma is nan; it should be 0 or more"),
+        ({"loss": {"r1_gamma": math.inf}}, "loss.r1_gamma is inf; it should be 0 or more"),
+        ({"loss": {"style_mixing": 1.5}}, "loss.style_mixing is 1.5; it should be from 0 to 1"),
+        ({"train": {"devices": 0}}, "train.devices is 0; it should be 1 or more"),
+        ({"train": {"seed": 2**32}}, "train.seed is 4294967296; it should be from 0 to 4294967295"),
+        (
+            {"generator": {"attention": {"dropout": 1}}},
+            "generator.attention.dropout is 1.0; it should be 0 or more, below 1",
+        ),
+        (
+            {"generator": {"mapping": {"learning_rate_multiplier": 0}}},
+            "generator.mapping.learning_rate_multiplier is 0.0; it should be above 0",
+        ),
+        (
+            {"generator": {"image_channels": 2}},
+            "generator.image_channels is 2; it should be 1, 3 or 4",
+        ),
+        (
+            {"generator": {"base_grid": [4, 17]}},
+            "generator.base_grid is [4, 17]; each number should be from 2 to 16",
+        ),
+    ],
+)
+def test_values_out_of_their_range_are_named(values, message):
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
+        validate(from_dict(Config, values))
+
+
+def test_every_number_of_a_config_has_a_range_or_a_check_of_its_own():
+    checked_elsewhere = {"resolution", "attention_resolutions", "resample_filter"}
+    for kind in [Config, *config_kinds(Config)]:
+        for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+            is_number = re.search(r"\b(int|float)\b", str(hint).partition("Range")[0])
+            if is_number and name not in checked_elsewhere:
+                assert typing.get_origin(hint) is typing.Annotated, f"{kind.__name__}.{name}"
+
+
+def config_kinds(kind):
+    for hint in typing.get_type_hints(kind).values():
+        if dataclasses.is_dataclass(hint):
+            yield hint
+            yield from config_kinds(hint)

@@ -1,4 +1,4 @@
-"""Reading of published weights: everything accounted for, or refused by name."""
+"""Published weights: every name and argument is used, or refused by name."""
 
 import jax
 import jax.numpy as jnp
@@ -7,16 +7,16 @@ import pytest
 from reference import Vector
 
 from ganformer_jax import convert
-from ganformer_jax.convert.match import ConversionError
+from ganformer_jax.convert.arguments import ConversionError
 
 
-def pieces(name="duplex_clevr"):
+def published(name="duplex_clevr"):
     vector = Vector(name)
     return vector.under("G/"), vector.meta["generator"]
 
 
-def test_both_lists_are_given_when_names_do_not_match():
-    state, arguments = pieces()
+def test_errors_list_the_names_of_both_sides():
+    state, arguments = published()
     state["synthesis.b8.conv0.extra"] = np.zeros(3)
     del state["synthesis.b8.conv1.weight"]
     with pytest.raises(ConversionError) as caught:
@@ -27,7 +27,7 @@ def test_both_lists_are_given_when_names_do_not_match():
 
 
 def test_shapes_that_do_not_fit_are_named():
-    state, arguments = pieces()
+    state, arguments = published()
     state["synthesis.b8.conv0.biasAct.bias"] = np.zeros(3, np.float32)
     with pytest.raises(ConversionError, match=r"synthesis.b8.conv0.biasAct.bias \(3,\) for"):
         convert.load_generator(state, arguments)
@@ -42,50 +42,50 @@ def test_shapes_that_do_not_fit_are_named():
         ("mapping_kwargs", {"shared": True}, "argument shared=True is not supported"),
     ],
 )
-def test_arguments_without_counterpart_are_refused(part, argument, message):
-    state, arguments = pieces()
+def test_arguments_without_a_counterpart_are_refused(part, argument, message):
+    state, arguments = published()
     arguments[part] = arguments[part] | argument
     with pytest.raises(ConversionError, match=message):
         convert.load_generator(state, arguments)
 
 
-def test_arguments_the_two_parts_take_must_agree_where_both_read_them():
-    state, arguments = pieces("duplex_ffhq")
+def test_arguments_of_both_networks_must_agree_where_both_read_them():
+    state, arguments = published("duplex_ffhq")
     del arguments["mapping_kwargs"]["use_pos"]  # False by default there
     with pytest.raises(ConversionError, match="use_pos is False for the mapping network but True"):
         convert.load_generator(state, arguments)
-    state, arguments = pieces("duplex_clevr")  # whose mapping network has no attention
+    state, arguments = published("duplex_clevr")  # whose mapping network has no attention
     del arguments["mapping_kwargs"]["num_heads"]
     arguments["mapping_kwargs"]["use_pos"] = False
     convert.load_generator(state, arguments)
 
 
 def test_iterations_without_kmeans_and_missing_arguments_are_refused():
-    state, arguments = pieces("simplex")
+    state, arguments = published("simplex")
     arguments["synthesis_kwargs"]["kmeans_iters"] = 3
     with pytest.raises(ConversionError, match="argument kmeans_iters=3 is not supported"):
         convert.load_generator(state, arguments)
-    state, arguments = pieces()
+    state, arguments = published()
     del arguments["img_resolution"]
     with pytest.raises(ConversionError, match="generator argument img_resolution is missing"):
         convert.load_generator(state, arguments)
 
 
-def test_arguments_of_training_are_skipped():
-    state, arguments = pieces()
+def test_training_arguments_are_ignored():
+    state, arguments = published()
     convert.load_generator(state, arguments | {"class_name": "training.networks.Generator"})
 
 
 def test_a_low_pass_filter_other_than_the_named_one_is_refused():
-    state, arguments = pieces()
+    state, arguments = published()
     state["synthesis.b8.skip.resample_kernel"] = np.full((4, 4), 1 / 16, np.float32)
     with pytest.raises(ConversionError, match="skip.resample_kernel is not the filter"):
         convert.load_generator(state, arguments)
 
 
 def test_trained_and_linear_positions_are_read():
-    """Grids of trainable2d are parameters; those of linear give back their slopes."""
-    state, arguments = pieces()
+    """Grids of trainable2d are parameters; slopes are recovered from grids of linear."""
+    state, arguments = published()
     arguments["synthesis_kwargs"]["pos_type"] = "trainable2d"
     for name in [name for name in state if name.endswith("grid_pos")]:
         state[name] = np.random.default_rng(0).random(state[name].shape, np.float32)
@@ -94,7 +94,7 @@ def test_trained_and_linear_positions_are_read():
     positions = variables["params"]["synthesis"]["block_8"]["layer_0"]["attention"]["positions"]
     np.testing.assert_array_equal(positions["cells"], state["synthesis.b8.conv0.grid_pos"])
 
-    state, arguments = pieces()
+    state, arguments = published()
     arguments["synthesis_kwargs"]["pos_type"] = "linear"
     slopes = np.random.default_rng(1).random((2, 8))
     for name in [name for name in state if name.endswith("grid_pos")]:
@@ -107,8 +107,8 @@ def test_trained_and_linear_positions_are_read():
     np.testing.assert_allclose(positions["slopes"], slopes, atol=1e-6)
 
 
-def test_tensorflow_discriminator_reads_the_same_function():
-    """Written out under TensorFlow names, a published discriminator gives the same logits."""
+def test_tensorflow_discriminator_equals_the_pytorch_one():
+    """A discriminator renamed as in TensorFlow loads as the same variables."""
     vector = Vector("stylegan2")
     discriminator, expected = vector.load("D")
     state = vector.under("D/")

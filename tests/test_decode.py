@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from images import encoded, pixel_bomb
 from PIL import Image, PngImagePlugin
 
 from ganformer_jax.data.decode import decode, no_warnings
@@ -12,7 +13,6 @@ from ganformer_jax.data.sizes import base_grid, image_size
 from ganformer_jax.data.sources.source import Unreadable
 from ganformer_jax.errors import UserError
 from ganformer_jax.pixels import on_white
-from tests.images import encoded, pixel_bomb
 
 SAME = Geometry(4, 6)
 PIXELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3

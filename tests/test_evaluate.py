@@ -1,6 +1,5 @@
-"""The `evaluate` command and its parts: requests, sets of images, remembered features."""
+"""The `evaluate` command and its parts: requests, image sets, cached features."""
 
-import dataclasses
 import importlib
 import json
 import socket
@@ -8,21 +7,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import tiny_generator
 
-from ganformer_jax.cli import judged, main, metric_weights
-from ganformer_jax.cli.quality import Quality
+from ganformer_jax.cli import main
 from ganformer_jax.errors import UserError
-from ganformer_jax.evaluate.features import FeatureReader
-from ganformer_jax.evaluate.image_sets import Folder, Numbered
-from ganformer_jax.evaluate.measure import measure
-from ganformer_jax.evaluate.requests import Request, parse_requests
+from ganformer_jax.evaluate import features, weights
+from ganformer_jax.evaluate.comparison import compare
+from ganformer_jax.evaluate.features import FeatureReader, NetworkSettings
+from ganformer_jax.evaluate.image_sets import ImageSet, folder_images
+from ganformer_jax.evaluate.requests import RANDOM, TRAINED, Request, parse_requests
+from ganformer_jax.evaluate.training_metrics import TrainingMetrics, parse_training_requests
+from ganformer_jax.evaluate.weights import load_weights
 from ganformer_jax.metrics.inception_weights import inception_variables
-from ganformer_jax.train.loop import Snapshot
-from tests.tiny import tiny_config, tiny_generator
 
 
 def write_folder(path, count, side=16, seed=0):
@@ -32,6 +31,12 @@ def write_folder(path, count, side=16, seed=0):
         pixels = rng.integers(0, 256, (side, side, 3), np.uint8)
         Image.fromarray(pixels).save(path / f"{i:03d}.png")
     return path
+
+
+def random_images(indices):
+    """Images that their indices decide."""
+    draw = [np.random.default_rng(index).integers(0, 256, (16, 16, 3)) for index in indices]
+    return np.stack(draw).astype(np.uint8)
 
 
 # Requests
@@ -47,10 +52,11 @@ def test_requests():
         Request("ppl_z_full_200", "ppl_z_full", 200),
         Request("rfid2048", "rfid", 2048),
     ]
-    assert [r.compares for r in found] == [True, True, True, False, False, True]
-    assert not any(r.compares for r in parse_requests("is,seg,dci", 1))
+    assert [r.needs_reference for r in found] == [True, True, True, False, False, True]
+    assert not any(r.needs_reference for r in parse_requests("is,seg,dci", 1))
+    assert [r.needs_generator for r in parse_requests("is,seg,dci,swd", 1)] == [0, 1, 1, 0]
     assert [r.count for r in parse_requests("seg,dci,seg64", 1)] == [500, 2000, 64]
-    assert [r.random for r in found] == [False, False, True, False, False, True]
+    assert [r.network for r in found] == [TRAINED, TRAINED, RANDOM, None, None, RANDOM]
     assert [r.feature for r in found][:5] == ["2048", "2048", "2048", None, None]
     assert parse_requests("ppl_w_end_50k", 1)[0].count == 50_000
 
@@ -59,13 +65,13 @@ def test_requests():
     ("text", "message"),
     [
         ("fidd", "unknown metric fidd; did you mean fid?"),
-        ("xyz", "there are fid, kid"),
+        ("xyz", "choose from fid, kid"),
         ("ris", "unknown metric ris"),
-        ("fid0", "asks for no images"),
+        ("fid0", "needs at least one image"),
         (" , ", "name metrics"),
     ],
 )
-def test_requests_that_make_no_sense(text, message):
+def test_invalid_requests(text, message):
     with pytest.raises(UserError, match=message):
         parse_requests(text, 10)
 
@@ -73,103 +79,85 @@ def test_requests_that_make_no_sense(text, message):
 # Folders
 
 
-def test_pictures_of_a_folder_in_the_order_of_their_paths(tmp_path):
+def test_images_of_a_folder_in_the_order_of_their_paths(tmp_path):
     write_folder(tmp_path / "b", 2)
     (tmp_path / "a").mkdir()
     gray = np.full((16, 16), 77, np.uint8)
     Image.fromarray(gray).save(tmp_path / "a" / "gray.PNG")
     Image.fromarray(gray).convert("P").save(tmp_path / "c.png")
-    Image.fromarray(np.dstack([gray] * 4)).save(tmp_path / "d.webp", lossless=True)
-    (tmp_path / "notes.txt").write_text("not a picture")
-    folder = Folder(tmp_path)
-    assert folder.count == 5
-    assert [path.name for path in folder.paths] == [
-        "gray.PNG", "000.png", "001.png", "c.png", "d.webp",
-    ]  # fmt: skip
-    images = folder.read([0, 3, 4])
-    assert images.shape == (3, 16, 16, 3) and (images == 77).all()
-    before = folder.digest(5)
-    assert before == Folder(tmp_path).digest(5) != folder.digest(4)
+    (tmp_path / "notes.txt").write_text("not an image")
+    folder = folder_images(tmp_path)
+    assert folder.count == 4
+    images = folder.read([0, 3])
+    assert images.shape == (2, 16, 16, 3) and (images == 77).all()
+    np.testing.assert_array_equal(folder.read([1])[0], Image.open(tmp_path / "b" / "000.png"))
+    before = folder.digest(4)
+    assert before == folder_images(tmp_path).digest(4) != folder.digest(3)
     Image.fromarray(gray + 1).save(tmp_path / "c.png")
-    assert Folder(tmp_path).digest(5) != before
+    assert folder_images(tmp_path).digest(4) != before
 
 
-def test_folders_that_make_no_sense(tmp_path):
-    def complaint(read=None):
-        with pytest.raises(UserError) as raised:
-            folder = Folder(tmp_path / "folder")
-            folder.read(read)
-        assert "\n" not in str(raised.value)
-        return str(raised.value)
-
-    assert "no folder" in complaint()
-    (tmp_path / "folder").mkdir()
-    assert "no pictures in" in complaint()
-    write_folder(tmp_path / "folder" / "a", 2)
-    (tmp_path / "folder" / "z.png").write_bytes(b"\x89PNG not")
-    assert "z.png is damaged, or no picture" in complaint([0, 2])
-    whole = (tmp_path / "folder" / "a" / "000.png").read_bytes()
-    (tmp_path / "folder" / "z.png").write_bytes(whole[: len(whole) // 2])
-    assert "z.png" in complaint([0, 2])
-    Image.new("RGB", (16, 17)).save(tmp_path / "folder" / "z.png")
-    assert "z.png is 16x17, but" in complaint([0, 2])
-    Image.fromarray(np.zeros((16, 16), np.uint16)).save(tmp_path / "folder" / "z.png")
-    assert "more than 8 bits" in complaint([2])
+def test_only_images_of_a_folder_count(tmp_path):
+    image = write_folder(tmp_path / "images", 2) / "000.png"
+    expected = folder_images(tmp_path / "images")
+    for name in (".ipynb_checkpoints/x.png", "._x.png", "Thumbs.db", ".DS_Store"):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(image.read_bytes())
+    found = folder_images(tmp_path / "images")
+    assert found.count == 2 and found.digest(2) == expected.digest(2)
 
 
 # Features
 
 
 class Mean:
-    """Stands for Inception: mean colors, and how often it was asked."""
+    """Stand-in for Inception: mean colors, and the number of images it has seen."""
 
-    names, batch_size, seen = ("2048",), 4, 0
+    names, batch_size, seen = ("2048", "logits_unbiased"), 4, 0
 
     def __call__(self, images):
         self.seen += len(images)
-        return {"2048": images.mean((1, 2)).astype(np.float32)}
+        return dict.fromkeys(self.names, images.mean((1, 2)).astype(np.float32))
 
 
-def test_features_of_sets_that_do_not_change_are_remembered(tmp_path):
+def test_features_of_images_that_do_not_change_are_cached(tmp_path):
     folder, extractor = write_folder(tmp_path / "images", 6), Mean()
     read = FeatureReader(extractor, "weights", tmp_path / "cache")
-    first = read(Folder(folder), 6)["2048"]
-    np.testing.assert_allclose(first, Folder(folder).read(range(6)).mean((1, 2)), rtol=1e-6)
-    np.testing.assert_array_equal(read(Folder(folder), 6)["2048"], first)
+    first = read(folder_images(folder), 6)["2048"]
+    np.testing.assert_allclose(first, folder_images(folder).read(range(6)).mean((1, 2)), rtol=1e-6)
+    np.testing.assert_array_equal(read(folder_images(folder), 6)["2048"], first)
     assert extractor.seen == 6
-    np.testing.assert_array_equal(read(Folder(folder), 5)["2048"], first[:5])
-    FeatureReader(extractor, "other weights", tmp_path / "cache")(Folder(folder), 6)
+    np.testing.assert_array_equal(read(folder_images(folder), 5)["2048"], first[:5])
+    FeatureReader(extractor, "other weights", tmp_path / "cache")(folder_images(folder), 6)
     Image.new("RGB", (16, 16)).save(folder / "003.png")
-    assert (read(Folder(folder), 6)["2048"][3] == 0).all()
+    assert (read(folder_images(folder), 6)["2048"][3] == 0).all()
     assert extractor.seen == 6 + 5 + 6 + 6
     assert not list((tmp_path / "cache").glob(".*"))
 
 
-def test_damaged_memory_and_sets_that_are_too_small(tmp_path):
-    folder = Folder(write_folder(tmp_path / "images", 3))
+def test_damaged_cache_and_sets_that_are_too_small(tmp_path):
+    folder = folder_images(write_folder(tmp_path / "images", 3))
     read = FeatureReader(Mean(), "weights", tmp_path / "cache")
     read(folder, 3)
     (cached,) = (tmp_path / "cache").iterdir()
     cached.write_bytes(cached.read_bytes()[:100])
-    with pytest.raises(UserError, match="is damaged; delete it"):
+    with pytest.raises(UserError, match="is damaged: delete it"):
         read(folder, 3)
-    with pytest.raises(UserError, match="has 3 images; 4 were asked for"):
+    with pytest.raises(UserError, match="has 3 images; 4 were requested"):
         read(folder, 4)
 
 
 def test_metrics_of_one_network_share_its_features():
-    def make(rows):
-        return np.random.default_rng(rows[0]).integers(0, 256, (len(rows), 8, 8, 1), np.uint8)
-
     extractor = Mean()
-    images = Numbered("numbers", None, make)
+    images = ImageSet("numbers", None, random_images)
+    readers = {RANDOM: FeatureReader(extractor, "weights")}
     requests = parse_requests("rfid12,rkid8,rpr12", 1)
-    reader = FeatureReader(extractor, "weights")
-    found = measure(requests, images, images, lambda random: reader, real_count=20)
+    found = compare(requests, images, images, readers, reference_count=20)
     assert list(found) == ["rfid12", "rkid8", "rpr12_precision", "rpr12_recall"]
     assert extractor.seen == 12 + 20
     with pytest.raises(UserError, match="rfid3: too few images"):
-        measure(parse_requests("rfid3", 1), images, images, lambda random: reader, real_count=20)
+        compare(parse_requests("rfid3", 1), images, images, readers, reference_count=20)
 
 
 TWO_HOSTS = """
@@ -177,7 +165,7 @@ import sys
 import jax, numpy as np
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
 from ganformer_jax.evaluate.features import FeatureReader
-from ganformer_jax.evaluate.image_sets import Numbered
+from ganformer_jax.evaluate.image_sets import ImageSet
 
 class Mean:
     names, batch_size, seen = ("2048",), 2, 0
@@ -189,7 +177,7 @@ def make(rows):
     return np.array(rows, np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 1), np.uint8)
 
 mean = Mean()
-found = FeatureReader(mean, "weights")(Numbered("numbers", None, make), 7)["2048"]
+found = FeatureReader(mean, "weights")(ImageSet("numbers", None, make), 7)["2048"]
 assert mean.seen == 4 and jax.process_count() == 2
 np.testing.assert_array_equal(found[:, 0], np.arange(7))
 """
@@ -214,34 +202,34 @@ def test_hosts_share_the_work_and_have_all_of_it():
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    real, fake = (write_folder(tmp_path / name, 8, seed=len(name)) for name in ("real", "fakes"))
-    return ["evaluate", "--real", str(real), "--fake", str(fake), "--batch-size", "8"]
+    real, fake = (write_folder(tmp_path / name, 4, seed=len(name)) for name in ("real", "fakes"))
+    return ["evaluate", "--real", str(real), "--fake", str(fake), "--batch-size", "4"]
 
 
 def test_two_folders(folders, capsys):
     main([*folders, "--metrics", "rkid,rpr"])
     first = capsys.readouterr()
     line = json.loads(first.out.splitlines()[-1])
-    assert np.isfinite(line["rkid8"]) and 0 <= line["rpr8_recall"] <= 1
-    assert line["real_images"] == 8 and line["weights"] == {"random inception": "random, seed 0"}
-    assert "rpr8_precision" in first.out.splitlines()[1]
+    assert np.isfinite(line["rkid4"]) and 0 <= line["rpr4_recall"] <= 1
+    assert line["real_images"] == 4 and line["weights"] == {"random inception": "random, seed 0"}
+    assert "rpr4_precision" in first.out.splitlines()[1]
     main([*folders, "--metrics", "rkid,rpr"])
     again = capsys.readouterr()
     assert json.loads(again.out.splitlines()[-1]) == line
-    assert "8/8" in first.err and "8/8" not in again.err
+    assert "4/4" in first.err and "4/4" not in again.err
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """The command with something quicker than Inception."""
+    """Mean colors in place of Inception."""
 
-    def extractor(weights, names, batch_size, divided):
+    def extractor(weights, names, batch_size, sharding):
         if weights:
             inception_variables(weights)
         return Mean()
 
-    monkeypatch.setattr(judged, "FeatureExtractor", extractor)
-    monkeypatch.setattr(judged, "random_weights", dict)
+    monkeypatch.setattr(features, "FeatureExtractor", extractor)
+    monkeypatch.setattr(features, "random_weights", dict)
 
 
 def complaint(capsys, arguments):
@@ -258,8 +246,8 @@ def test_mistakes_end_in_one_line(folders, quick, capsys, tmp_path, monkeypatch)
         return complaint(capsys, [*folders, *options])
 
     assert "did you mean fid?" in said("--metrics", "fidd")
-    assert "has 8 images; 9 were asked for" in said("--metrics", "rkid9")
-    assert "has 8 images; 9 were asked for" in said("--metrics", "rkid", "--real-count", "9")
+    assert "has 4 images; 5 were requested" in said("--metrics", "rkid5")
+    assert "has 4 images; 5 were requested" in said("--metrics", "rkid", "--real-count", "5")
     assert "lacks rank with 3" in said("--metrics", "rfid3")
     assert "needs a generator" in said("--metrics", "ppl_w_end")
     assert "must be 1 or more" in said("--batch-size", "0")
@@ -272,90 +260,83 @@ def test_mistakes_end_in_one_line(folders, quick, capsys, tmp_path, monkeypatch)
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     other = said("--metrics", "fid", "--inception", str(tmp_path / "other.npz"))
     assert "not the weights of FID's Inception" in other
-    monkeypatch.setitem(metric_weights.SOURCES, "inception", "http://127.0.0.1:9/weights.pth")
+    monkeypatch.setitem(weights.SOURCES, "inception", "http://127.0.0.1:9/weights.pth")
     offline = said("--metrics", "fid")
     assert "cannot download" in offline and "name it with --inception" in offline
     assert "no run in" in complaint(capsys, ["evaluate", "--workdir", str(tmp_path / "none")])
     (tmp_path / "empty").mkdir()
-    assert "no pictures in" in complaint(capsys, [*folders, "--real", str(tmp_path / "empty")])
+    assert "no images in" in complaint(capsys, [*folders, "--real", str(tmp_path / "empty")])
 
 
-@pytest.fixture(scope="module")
-def network():
-    return tiny_generator(16)
+def test_no_run_is_needed_for_a_folder_alone(quick, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "load_weights", lambda name, **_: ({}, f"digest of {name}"))
+    fake = str(write_folder(tmp_path / "fake", 10))
+    alone = ["evaluate", "--fake", fake, "--workdir", str(tmp_path / "none"), "--no-cache"]
+    main([*alone, "--metrics", "is"])
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert "real" not in line and np.isfinite(line["is10"])
+    assert line["weights"] == {"inception": "digest of inception"}
+    assert "no run in" in complaint(capsys, [*alone, "--metrics", "rkid"])
 
 
-def test_a_run_against_a_folder(folders, quick, network, capsys, tmp_path, monkeypatch):
+def test_a_run_against_a_folder(folders, quick, capsys, tmp_path, monkeypatch):
     module = importlib.import_module("ganformer_jax.load")  # the package's `load` is a function
+    network = tiny_generator(16)
     monkeypatch.setattr(module, "load_run", lambda *_: network)
     run = tmp_path / "run"
     run.mkdir()
     arguments = ["evaluate", "--workdir", str(run), *folders[1:3], *folders[5:]]
-    main([*arguments, "--metrics", "rkid8,swd8", "--truncation-psi", "0.5"])
+    main([*arguments, "--metrics", "rkid4,swd4", "--truncation-psi", "0.5"])
     printed = capsys.readouterr().out.splitlines()[-1]
     assert (run / "evaluations.jsonl").read_text() == printed + "\n"
     line = json.loads(printed)
     assert len(line["weights"]["generator"]) == 64
-    assert line["truncation_psi"] == 0.5 and line["swd8"] > 0 and line["noise"] == "random"
-    main([*arguments, "--metrics", "rkid8,swd8"])
+    assert line["truncation_psi"] == 0.5 and line["swd4"] > 0 and line["noise"] == "random"
+    main([*arguments, "--metrics", "rkid4,swd4"])
     lines = (run / "evaluations.jsonl").read_text().splitlines()
-    assert len(lines) == 2 and json.loads(lines[1])["rkid8"] != line["rkid8"]
+    assert len(lines) == 2 and json.loads(lines[1])["rkid4"] != line["rkid4"]
 
 
-# While a run trains
+# During training
 
 
-class Split:
-    """Stands for a split of a dataset."""
+def training_metrics(metrics, size=16):
+    requests = parse_training_requests(metrics, 8, (size, size))
+    images = ImageSet("numbers (train)", 40, random_images, lambda index: bytes([index]))
 
-    name, records = "numbers (train)", [bytes([i]) for i in range(40)]
+    def held_out(count):
+        return images.read(range(min(count, 40)))
 
-    def __len__(self):
-        return len(self.records)
-
-    def __getitem__(self, index):
-        shape = (16, 16, 3)
-        return {"images": np.random.default_rng(index).integers(0, 256, shape, np.uint8)}
-
-
-class NoData:
-    """Stands for the data of a run."""
-
-    def open(self, split):
-        return Split()
-
-    def held_out(self, count):
-        return np.stack([Split()[row]["images"] for row in range(min(count, 40))])
-
-
-def trained_with(metrics):
-    config = tiny_config(0)
-    train = dataclasses.replace(config.train, metrics=metrics, metric_images=8)
-    generator = dataclasses.replace(config.generator, resolution=16)
-    return Quality(dataclasses.replace(config, train=train, generator=generator), NoData())
-
-
-def test_the_first_metric_comes_first(quick, network, monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
-    divided = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    now = Snapshot(1, 16, network[1], divided)
-    found = trained_with("rfid12,swd,rpr")(now)
-    assert list(found) == [
-        "metric/rfid12",
-        "metric/swd_16",
-        "metric/swd",
-        "metric/rpr8_precision",
-        "metric/rpr8_recall",
-    ]
-    found = trained_with("swd,rkid")(now)
-    assert list(found)[0] == "metric/swd" and np.isfinite(list(found.values())).all()
+    return TrainingMetrics(requests, images, held_out, NetworkSettings(load_weights))
 
 
 @pytest.mark.parametrize(
-    ("metrics", "message"),
-    [("rpr,swd", "not rpr"), ("swd,ppl_w_end", "for `evaluate` only"), ("sdw", "did you mean swd")],
+    ("metrics", "names"),
+    [
+        ("rfid12,swd,rpr", "rfid12 swd_16 swd rpr8_precision rpr8_recall"),
+        ("swd,rkid", "swd swd_16 rkid8"),
+    ],
 )
-def test_metrics_that_cannot_guide_training(metrics, message):
+def test_the_first_metric_comes_first(quick, metrics, names):
+    found = training_metrics(metrics)(lambda indices: random_images([i + 50 for i in indices]))
+    assert list(found) == [f"metric/{name}" for name in names.split()]
+    assert np.isfinite(list(found.values())).all()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "size", "message"),
+    [
+        ("rpr,swd", 16, "not rpr"),
+        ("swd,ppl_w_end", 16, "for `evaluate` only"),
+        ("sdw", 16, "did you mean swd"),
+        ("swd,rpr", 8, "not rpr"),
+    ],
+)
+def test_metrics_that_cannot_guide_training(metrics, size, message):
     with pytest.raises(UserError, match=message):
-        trained_with(metrics)
+        training_metrics(metrics, size)
+
+
+def test_images_that_are_too_small_for_swd():
+    assert parse_training_requests("swd", 8, (8, 16)) == []
+    assert [r.kind for r in parse_training_requests("swd,rfid", 8, (8, 8))] == ["rfid"]

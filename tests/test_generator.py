@@ -189,10 +189,12 @@ def test_mapping_and_synthesis_apart_equal_the_whole():
     generator = Generator(config_without_dropout)
     settings = {"train": True, "rngs": rngs}
     images, out = generator.apply(variables, z_BxKxD, noise="const", **settings)
-    w_BxKxW = generator.apply(variables, z_BxKxD, method="map", **settings)
-    np.testing.assert_allclose(out["w"], w_BxKxW, atol=1e-6)
-    w_BxKxLxW = broadcast_layers(w_BxKxW, generator.num_layers)
-    apart, _ = generator.apply(variables, w_BxKxLxW, method="synthesize", noise="const", **settings)
+    mask = generator.apply(variables, BATCH, method="component_mask", rngs=rngs)
+    settings["component_mask_BxK"] = mask
+    w_BxKxD = generator.apply(variables, z_BxKxD, method="map", **settings)
+    np.testing.assert_allclose(out["w"], w_BxKxD, atol=1e-6)
+    w_BxKxLxD = broadcast_layers(w_BxKxD, generator.num_layers)
+    apart, _ = generator.apply(variables, w_BxKxLxD, method="synthesize", noise="const", **settings)
     np.testing.assert_allclose(apart, images, atol=1e-5)
     without, _ = generator.apply(variables, z_BxKxD, noise="const")
     assert not np.allclose(images, without, atol=1e-3), "component dropout did nothing"
@@ -203,15 +205,15 @@ def test_layers_read_latents_in_order():
     generator, variables = build(TINY)
     layers = num_layers(TINY)
     assert layers == generator.num_layers == 5
-    w_BxKxLxW = broadcast_layers(jax.random.normal(jax.random.key(0), (1, 4, 8)), layers)
+    w_BxKxLxD = broadcast_layers(jax.random.normal(jax.random.key(0), (1, 4, 8)), layers)
 
     @jax.jit
-    def maps(w_BxKxLxW):
-        out = generator.apply(variables, w_BxKxLxW, method="synthesize", noise="const")[1]
+    def maps(w_BxKxLxD):
+        out = generator.apply(variables, w_BxKxLxD, method="synthesize", noise="const")[1]
         return out["attention"]
 
-    before = maps(w_BxKxLxW)
-    after = maps(w_BxKxLxW.at[:, :, 1].add(1.0))
+    before = maps(w_BxKxLxD)
+    after = maps(w_BxKxLxD.at[:, :, 1].add(1.0))
     np.testing.assert_array_equal(before[0], after[0])
     assert not np.allclose(before[2], after[2])
 

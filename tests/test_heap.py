@@ -7,7 +7,7 @@ import pytest
 
 TRIAL = """
 import ctypes
-from ganformer_jax.train import heap
+from ganformer_jax.cli import heap
 
 if not heap.keep_freed_memory():
     raise SystemExit("no glibc")
@@ -37,3 +37,23 @@ def reused(*words):
 def test_fragments_are_used_until_they_are_left():
     assert reused() == 1000
     assert reused("leave") == 0
+
+
+LISTENS = """
+import jax
+from ganformer_jax.cli import heap
+
+heap.LONG, taken = 0.0, []
+heap.leave_fragments = lambda: taken.append(1)
+heap.tune_heap()
+jax.jit(lambda x: x + 1)(1.0)
+print(len(taken))
+"""
+
+
+def test_fragments_are_left_after_a_compilation():
+    """By an event of jax whose name could change."""
+    result = subprocess.run(
+        [sys.executable, "-c", LISTENS], capture_output=True, text=True, check=True
+    )
+    assert int(result.stdout) >= 1

@@ -10,11 +10,12 @@ PACKAGE = "ganformer_jax"
 ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
 FLOORS = [
-    {"config", "config_files", "errors", "files", "caches", "download"},
+    {"caches", "classes", "config", "config_checks", "config_files", "config_ranges"}
+    | {"download", "errors", "files"},
     {"nn", "losses", "augment", "pixels"},
     {"models", "scenes", "data", "metrics"},
     {"train", "sampling", "visualize", "evaluate", "convert"},
-    {"load"},
+    {"load", "experiment"},
     {"cli", "__main__"},
 ]
 FLOOR_OF = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from images import encoded, make_folder, make_tar, make_zip, pixel_bomb
 from PIL import Image
 
 from ganformer_jax.data.batches import open_dataset
@@ -11,7 +12,6 @@ from ganformer_jax.data.fit import Geometry
 from ganformer_jax.data.prepare import prepare
 from ganformer_jax.data.sources.open import open_source
 from ganformer_jax.data.spec import DatasetSpec
-from tests.images import encoded, make_folder, make_tar, make_zip, pixel_bomb
 
 GRAY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 COLOR = np.stack([GRAY, GRAY[::-1], GRAY.T], -1)

@@ -17,6 +17,7 @@ import numpy as np
 import PIL
 import pytest
 import tensorflow_datasets as tfds
+from images import encoded, make_folder, make_tar, make_zip, png
 from PIL import Image
 
 from ganformer_jax.data import shards
@@ -29,7 +30,6 @@ from ganformer_jax.data.sources.labels import Labels
 from ganformer_jax.data.sources.open import open_source
 from ganformer_jax.data.spec import DatasetSpec
 from ganformer_jax.errors import UserError
-from tests.images import encoded, make_folder, make_tar, make_zip, png
 
 GEOMETRY = Geometry(8, 8)
 SPEC = DatasetSpec("pets", GEOMETRY)
@@ -383,7 +383,7 @@ def run_killed(folder, data, delay):
     return process.returncode != 0
 
 
-def kill_and_resume(tmp_path, kills, seed):
+def kill_and_resume(tmp_path, folders, seed, kills_each=None):
     members = {f"{i:04d}.png": png(i % 250) for i in range(400)}
     folder = make_folder(tmp_path / "many", members)
     spec = DatasetSpec("pets", GEOMETRY, held_out=5)
@@ -391,9 +391,10 @@ def kill_and_resume(tmp_path, kills, seed):
     whole = prepare(FolderSource(folder), spec, tmp_path / "whole")
     took = time.monotonic() - started
     wanted, drawn, killed = contents(whole.folder), random.Random(seed), 0
-    for i in range(kills):
-        data = tmp_path / f"data{i}"
-        while not (data / "pets/1.0.0").exists():
+    for i in range(folders):
+        data, kills = tmp_path / f"data{i}", 0
+        while kills != kills_each and not (data / "pets/1.0.0").exists():
+            kills += 1
             killed += run_killed(folder, data, drawn.uniform(0.0, 0.8 * took))
             if not (data / "pets/1.0.0").exists():
                 with pytest.raises(UserError, match="no dataset_info.json|no dataset"):
@@ -404,12 +405,12 @@ def kill_and_resume(tmp_path, kills, seed):
 
 
 def test_a_kill_and_a_rerun(tmp_path):
-    assert kill_and_resume(tmp_path, kills=1, seed=1)
+    assert kill_and_resume(tmp_path, folders=1, seed=1, kills_each=1)
 
 
 @pytest.mark.slow
 def test_many_kills_at_random_moments(tmp_path):
-    assert kill_and_resume(tmp_path, kills=12, seed=2) >= 12
+    assert kill_and_resume(tmp_path, folders=12, seed=2) >= 12
 
 
 @pytest.mark.parametrize(

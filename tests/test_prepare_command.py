@@ -10,13 +10,13 @@ import zipfile
 import numpy as np
 import pytest
 from command_line import call, complaint
+from images import make_folder, make_zip, png
 from PIL import Image
 
 from ganformer_jax.cli.prepare import Options, dataset_spec, open_images
 from ganformer_jax.data import catalog
 from ganformer_jax.data.sources.arrays import ArraySource
 from ganformer_jax.data.sources.folder import FolderSource
-from tests.images import make_folder, make_zip, png
 
 TINY = """
     --generator.components 2 --generator.latent-size 8 --generator.mapping.num-layers 1

@@ -10,6 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 from tiny import tiny_config, tiny_generator
+from training import gan_programs, on_host, run_steps
 
 from ganformer_jax import (
     AttentionConfig,
@@ -21,19 +22,17 @@ from ganformer_jax import (
     stack_attention,
     validate_networks,
 )
-from ganformer_jax.cli.observers import attention_figure
-from ganformer_jax.cli.run_data import Data
 from ganformer_jax.config import Config, GeneratorConfig
 from ganformer_jax.config_files import from_dict, to_dict
 from ganformer_jax.convert.export import save_generator
 from ganformer_jax.data.batches import DatasetSource, open_dataset, train_batches
-from ganformer_jax.evaluate.path_length import _images
+from ganformer_jax.evaluate.path_length import images_for_lpips
+from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.metrics.sliced_wasserstein import sliced_wasserstein
 from ganformer_jax.nn.attention import assignments, upsample_assignments
 from ganformer_jax.nn.positions import GridPositions, sinusoidal
 from ganformer_jax.sampling import Sampler
-from ganformer_jax.train.compile import CompiledGame
-from ganformer_jax.visualize import segments_grid
+from ganformer_jax.visualize import attention_figure, segments_grid
 
 # Base grid, longer side, and the image that they make.
 WIDE, CAMERA, TALL = ((2, 4), 8, (4, 8)), ((3, 4), 8, (6, 8)), ((4, 2), 16, (16, 8))
@@ -154,18 +153,18 @@ def test_carried_assignments_stay_where_they_are(grid):
     np.testing.assert_array_equal(upsample_assignments(shares, grid), shares)
 
 
-def test_a_round_of_training():
+def test_a_training_step():
     config = rectangular()
     loss = dataclasses.replace(config.loss, path_length_weight=2.0)
     train = dataclasses.replace(config.train, batch_size=4)
     config = dataclasses.replace(config, loss=loss, train=train)
-    game = CompiledGame(config, jax.devices()[:1])
-    before = jax.device_get(game.create(jax.random.key(0)).generator)
+    programs = gan_programs(config)
+    before = on_host(programs.init(jax.random.key(0))).generator
     images = np.random.default_rng(0).integers(0, 256, (4, 4, 8, 3), np.uint8)
-    state, info = game.step(game.create(jax.random.key(0)), game.place({"images": images}), 0)
+    state, (info,) = run_steps(programs, [{"images": images}])
     assert {"loss/r1", "loss/path_length"} <= info.keys()
-    assert all(bool(jnp.isfinite(value).all()) for value in info.values())
-    moved = jax.tree.map(lambda old, new: float(jnp.abs(old - new).max()), before, state.generator)
+    assert all(np.isfinite(value).all() for value in info.values())
+    moved = jax.tree.map(lambda old, new: np.abs(old - new).max(), before, state.generator)
     assert moved["synthesis"]["stem"]["constant"] > 0
 
 
@@ -175,7 +174,7 @@ def test_samples_and_their_attention(base_grid, resolution, size):
     _, variables = initialize(config)
     samples = Sampler(config, 2, attention=True)(variables, range(3))
     assert samples.images.shape == (3, *size, 3)
-    figure = attention_figure(samples, rows=2)
+    figure = attention_figure(samples.images, samples.attention, rows=2)
     height, width = size[0] * (128 // size[1]), 128  # cells are as wide as their headings need
     columns = config.components + 3
     assert figure.shape == (22 + 2 * (height + 4) + 4, columns * (width + 4) + 4, 3)
@@ -210,8 +209,8 @@ def test_configs_from_before_are_square():
 @pytest.mark.parametrize(
     ("base_grid", "resolution", "message"),
     [
-        ((1, 4), 8, r"generator.base_grid is \[1, 4\]; its sides should be from 2 to 16"),
-        ((4, 17), 34, r"generator.base_grid is \[4, 17\]; its sides should be from 2 to 16"),
+        ((1, 4), 8, r"generator.base_grid is \[1, 4\]; each number should be from 2 to 16"),
+        ((4, 17), 34, r"generator.base_grid is \[4, 17\]; each number should be from 2 to 16"),
         ((3, 6), 64, "base_grid, 6, doubled once or more, such as 48 or 96"),
         ((4, 8), 8, "base_grid, 8, doubled once or more, such as 16 or 32"),
         ((4, 4), 4, "a power of two from 8 up, such as 8 or 16"),
@@ -233,7 +232,7 @@ def test_shapes_that_can_be_made(base_grid, resolution, size):
 
 def test_scenes_are_square(tmp_path):
     with pytest.raises(UserError, match="scenes are square, not 4x8; give data.name or a square"):
-        Data(rectangular())
+        ExperimentData(rectangular())
     with pytest.raises(UserError, match="scenes are square, not 4x8"):
         open_dataset("scenes", tmp_path, size=(4, 8))
 
@@ -268,5 +267,5 @@ def test_perceptual_path_length_sees_images_of_any_shape(monkeypatch):
     monkeypatch.setattr("ganformer_jax.evaluate.path_length.LARGEST", 5)
     config = dataclasses.replace(tiny_generator(8)[0].config, base_grid=(3, 4))
     z_2xKxD, variables = initialize(config)
-    w_2xKxW = Generator(config).apply(variables, z_2xKxD, method="map")
-    assert _images(Generator(config), variables, w_2xKxW).shape == (2, 3, 4, 3)
+    w_2xKxD = Generator(config).apply(variables, z_2xKxD, method="map")
+    assert images_for_lpips(Generator(config), variables, w_2xKxD).shape == (2, 3, 4, 3)

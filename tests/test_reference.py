@@ -8,7 +8,7 @@ from reference import Vector, gradient_errors, optimized_jit, relative_error
 
 from ganformer_jax import losses
 from ganformer_jax.models import broadcast_layers, stack_attention
-from ganformer_jax.nn import winograd
+from ganformer_jax.nn import cpu
 
 PYTORCH = ["duplex_ffhq", "duplex_clevr", "simplex", "stylegan2", "gan", "conditional"]
 TENSORFLOW = ["tf_duplex_img2ltnt", "tf_gates_both", "tf_shared_mapping", "tf_gan_stem"]
@@ -165,8 +165,8 @@ def test_published_pytorch_networks(name, report_line):
 
 def test_published_network_with_the_convolutions_of_wide_networks(monkeypatch, report_line):
     """These networks are too narrow for what CPUs do with wide ones; here they do it anyway."""
-    monkeypatch.setattr(winograd, "NARROWEST", 1)
-    monkeypatch.setattr(winograd, "WIDE", 1)
+    monkeypatch.setattr(cpu, "NARROWEST", 1)
+    monkeypatch.setattr(cpu, "WIDE", 1)
     compare("stylegan2, convolved in tiles", Vector("stylegan2"), jax.jit, report_line)
 
 

@@ -1,4 +1,6 @@
-"""Filters and resampling convolutions against direct sums, and their gradients to second order."""
+"""Filters and resampling convolutions against direct sums, and every form against the plain one."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from ganformer_jax.nn import resample
+from ganformer_jax.nn import cpu, resample
 
 TAPS = (1, 3, 3, 1)
 OTHER_TAPS = (1, 2, 1)
@@ -74,35 +76,132 @@ def test_convolution_commutes_with_resampling_away_from_borders(size):
     np.testing.assert_allclose(down[:, 2:-2, 2:-2], expected[:, 2:-2, 2:-2], atol=1e-4)
 
 
-FORMS = {
-    "transposed": (resample.transposed_by_matmul, resample.transposed_by_dilation, (2, 5, 4, 3)),
-    "strided": (resample.strided_by_matmul, resample.strided_by_convolution, (2, 9, 7, 3)),
+def derivatives(form, *arrays):
+    """Values, gradients, and the gradients of the squared gradients, as R1 takes them."""
+    which = tuple(range(len(arrays)))
+
+    def loss(*arrays):
+        return jnp.sum(jnp.sin(form(*arrays)))
+
+    def penalty(*arrays):
+        return sum(jnp.sum(jnp.square(g)) for g in jax.grad(loss, which)(*arrays))
+
+    return jax.jit(
+        lambda *arrays: (
+            form(*arrays),
+            jax.grad(loss, which)(*arrays),
+            jax.grad(penalty, which)(*arrays),
+        )
+    )(*arrays)
+
+
+def assert_equal_to_second_derivatives(form, other, *arrays):
+    ours, theirs = derivatives(form, *arrays), derivatives(other, *arrays)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5 * float(jnp.abs(b).max()))
+
+
+def by_platform(cpu_form, plain_form):
+    return functools.partial(resample.by_platform, cpu_form, plain_form)
+
+
+KERNEL_FORMS = {
+    "transposed 3x3": (cpu.transposed_convolve, resample.plain_transposed_convolve, (3, 3, 3, 4)),
+    "transposed 5x5": (cpu.transposed_convolve, resample.plain_transposed_convolve, (3, 5, 5, 4)),
+    "strided 3x3": (cpu.strided_convolve, resample.plain_strided_convolve, (3, 3, 3, 4)),
+    "strided 5x5": (cpu.strided_convolve, resample.plain_strided_convolve, (5, 5, 3, 4)),
 }
 
 
-@pytest.mark.parametrize("name", FORMS)
-@pytest.mark.parametrize("size", [3, 5])
-def test_both_forms_of_a_convolution_agree_to_second_derivatives(name, size):
-    by_matmul, plain, shape = FORMS[name]
-    x, kernel = random(shape), random((size, size, 3, 4), 1)
+@pytest.mark.parametrize("name", KERNEL_FORMS)
+def test_forms_of_strided_convolutions_agree_to_second_derivatives(name):
+    cpu_form, plain_form, kernel_shape = KERNEL_FORMS[name]
+    x, kernel = random((2, 9, 7, 3)), random(kernel_shape, 1)
+    chosen = by_platform(cpu_form, plain_form)
+    assert_equal_to_second_derivatives(chosen, plain_form, x, kernel)
 
-    def derivatives(form):
-        def loss(x, kernel):
-            return jnp.sum(jnp.sin(form(x, kernel)))
 
-        def penalty(x, kernel):
-            gradients = jax.grad(loss, (0, 1))(x, kernel)
-            return sum(jnp.sum(jnp.square(gradient)) for gradient in gradients)
+def test_derivatives_of_accelerators_forms_are_those_of_the_plain_convolution():
+    """A CPU runs what accelerators do when the forms are exchanged."""
+    x, kernel = random((2, 9, 7, 3)), random((3, 3, 3, 4), 1)
+    plain_form = resample.plain_strided_convolve
+    chosen = by_platform(plain_form, cpu.strided_convolve)
+    assert_equal_to_second_derivatives(chosen, plain_form, x, kernel)
 
-        return (
-            form(x, kernel),
-            jax.grad(loss, (0, 1))(x, kernel),
-            jax.grad(penalty, (0, 1))(x, kernel),
+
+ODD_TAPS, EVEN_TAPS = (0.2, 0.5, 0.3), (0.25, 0.75, 0.75, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("taps", "pad", "up", "down"),
+    [
+        (EVEN_TAPS, (2, 1), 2, 1),
+        (EVEN_TAPS, (1, 1), 1, 2),
+        (EVEN_TAPS, (2, 2), 1, 1),
+        (ODD_TAPS, (2, 0), 2, 1),
+        (ODD_TAPS, (1, 0), 1, 2),
+        (ODD_TAPS, (0, 1), 1, 1),
+    ],
+)
+def test_forms_of_the_filter_agree_to_second_derivatives(taps, pad, up, down):
+    static = {"taps": taps, "pad": pad, "up": up, "down": down}
+    plain = functools.partial(resample.plain_filter, **static)
+    chosen = functools.partial(by_platform(cpu.shifted_filter, resample.plain_filter), **static)
+    assert_equal_to_second_derivatives(chosen, plain, random((2, 5, 6, 3)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "wide"), [((2, 8, 12, 3), 1), ((1, 2, 2, 4), 1), ((2, 8, 10, 3), cpu.WIDE)]
+)
+def test_winograd_equals_the_plain_convolution(shape, wide, monkeypatch):
+    monkeypatch.setattr(cpu, "WIDE", wide)  # the kernel's gradient in tiles, or as a convolution
+    x, kernel = random(shape), random((3, 3, shape[-1], 5), 1) / (9 * shape[-1]) ** 0.5
+    chosen = by_platform(cpu.winograd_convolve, resample.plain_convolve)
+    assert_equal_to_second_derivatives(chosen, resample.plain_convolve, x, kernel)
+
+
+def test_winograd_is_as_accurate_as_the_plain_convolution():
+    x, kernel = random((2, 16, 16, 64)), random((3, 3, 64, 64), 1) / 24
+    with jax.enable_x64(True):
+        exact = resample.plain_convolve(
+            jnp.asarray(x, jnp.float64), jnp.asarray(kernel, jnp.float64)
         )
+        exact = np.asarray(exact)
 
-    ours, theirs = derivatives(by_matmul), derivatives(plain)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        np.testing.assert_allclose(a, b, atol=2e-4 * float(jnp.abs(b).max()))
+    def error(form):
+        return np.sqrt(np.mean(np.square(np.asarray(form(x, kernel)) - exact)))
+
+    assert error(cpu.winograd_convolve) < 1.5 * error(resample.plain_convolve)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "dtype", "suits"),
+    [
+        ((2, 8, 8, 32), 3, jnp.float32, True),
+        ((2, 8, 8, 31), 3, jnp.float32, False),
+        ((2, 9, 8, 32), 3, jnp.float32, False),
+        ((2, 4, 4, 32), 3, jnp.float32, False),
+        ((2, 8, 8, 32), 1, jnp.float32, False),
+        ((2, 8, 8, 32), 3, jnp.bfloat16, False),
+    ],
+)
+def test_shape_and_type_decide_whether_winograd_is_used(shape, size, dtype, suits):
+    x = jnp.ones(shape, dtype)
+    kernel = jnp.ones((size, size, shape[-1], 32), dtype)
+    assert cpu.suits_winograd(x, kernel) == suits
+    np.testing.assert_allclose(
+        resample.convolve(x, kernel), resample.plain_convolve(x, kernel), rtol=1e-6
+    )
+
+
+def test_forms_agree_in_bfloat16():
+    x, kernel = random((2, 5, 7, 3)).astype(jnp.bfloat16), random((3, 3, 3, 4), 1)
+    kernel = kernel.astype(jnp.bfloat16)
+    for operation in (resample.upsample_convolve, resample.convolve_downsample):
+        low = operation(x, kernel, TAPS)
+        assert low.dtype == jnp.bfloat16
+        high = operation(x.astype(jnp.float32), kernel.astype(jnp.float32), TAPS)
+        np.testing.assert_allclose(low.astype(jnp.float32), high, atol=0.02 * abs(high).max())
 
 
 @pytest.mark.parametrize("operation", [resample.upsample, resample.downsample])
@@ -111,7 +210,16 @@ def test_filter_gradients_to_second_order(operation):
     check_grads(lambda x: jnp.sin(operation(x, TAPS)), (x,), order=2, modes=["rev"], rtol=2e-2)
 
 
-def test_filters_can_be_mapped_over_a_batch_of_batches():
-    x = random((3, 2, 6, 4, 2))
-    mapped = jax.vmap(lambda x: resample.upsample(x, TAPS))(x)
-    np.testing.assert_allclose(mapped[1], resample.upsample(x[1], TAPS), atol=1e-6)
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda x, kernel: resample.upsample(x, TAPS),
+        cpu.winograd_convolve,
+        lambda x, kernel: resample.upsample_convolve(x, kernel, TAPS),
+    ],
+    ids=["upsample", "winograd_convolve", "upsample_convolve"],
+)
+def test_operations_can_be_mapped_over_a_batch_of_batches(operation):
+    x, kernel = random((3, 2, 6, 4, 2)), random((3, 3, 2, 2), 1)
+    mapped = jax.vmap(operation, (0, None))(x, kernel)
+    np.testing.assert_allclose(mapped[1], operation(x[1], kernel), atol=1e-5)

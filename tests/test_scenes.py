@@ -1,4 +1,4 @@
-"""The renderer: what it promises about scenes, masks, light and edges."""
+"""The renderer: scenes, masks, light and edges."""
 
 import colorsys
 import functools
@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ganformer_jax.scenes import layout as scenes
 from ganformer_jax.scenes import rendering
-from ganformer_jax.scenes import world as scenes
+from ganformer_jax.scenes.layout import MAX_OBJECTS, Scene, project, sample_scene, scene_key
 from ganformer_jax.scenes.rendering import render, render_batch
-from ganformer_jax.scenes.world import MAX_OBJECTS, Scene, project, sample_scene, scene_key
 
 RESOLUTION = 64
 
@@ -21,10 +21,20 @@ def batch():
     return jax.tree.map(np.asarray, render_batch(np.arange(64, dtype=np.uint32), 0, 32))
 
 
-@pytest.fixture(scope="module")
+@functools.cache
+def sample_many(seed: int) -> Scene:
+    return jax.tree.map(np.asarray, _sample_many(seed, np.arange(3000, dtype=np.uint32)))
+
+
+@jax.jit
+@functools.partial(jax.vmap, in_axes=(None, 0))
+def _sample_many(seed, index) -> Scene:
+    return sample_scene(scene_key(seed, index))
+
+
+@pytest.fixture
 def many_scenes() -> Scene:
-    draw = jax.jit(jax.vmap(lambda index: sample_scene(scene_key(7, index))))
-    return jax.tree.map(np.asarray, draw(np.arange(3000, dtype=np.uint32)))
+    return sample_many(7)
 
 
 def make_scene(ground, shape=None, size=None, material=None, color=None) -> Scene:
@@ -70,14 +80,15 @@ def pixel_of(scene: Scene, points) -> np.ndarray:
     return np.floor(np.asarray(pixels)[:, :2]).astype(int)
 
 
-def test_a_scene_does_not_depend_on_its_batch(batch):
-    rows = np.array([40, 3, 17], np.uint32)
-    few = jax.tree.map(np.asarray, render_batch(rows, 0, 32))
-    for one, other in zip(jax.tree.leaves(few), jax.tree.leaves(batch), strict=True):
-        np.testing.assert_array_equal(one, other[rows])
+def test_a_scene_does_not_depend_on_its_batch(batch, many_scenes):
+    for one, other in zip(sample_many(0), batch.scenes, strict=True):
+        np.testing.assert_array_equal(one[:64], other)
+    for row in (3, 40):
+        image, mask = render(jax.tree.map(lambda array, row=row: array[row], batch.scenes), 32)
+        np.testing.assert_array_equal(np.round(np.asarray(image) * 255), batch.images[row])
+        np.testing.assert_array_equal(mask, batch.masks[row])
     assert len({image.tobytes() for image in batch.images}) == 64
-    other_seed = render_batch(rows, 1, 32)
-    assert not np.array_equal(other_seed.images, few.images)
+    assert not np.array_equal(many_scenes.position[:64], batch.scenes.position), "another seed"
 
 
 def test_shapes_dtypes_and_padding(batch):

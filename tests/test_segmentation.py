@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ganformer_jax.evaluate.interpretability import attention_segments, segmentation_scores
+from ganformer_jax.evaluate.component_metrics import attention_segments, segmentation_scores
 from ganformer_jax.metrics.dci import DCI, dci, entropies
 from ganformer_jax.metrics.segmentation import color_clusters, foreground_ari, matched_mean_iou
 from ganformer_jax.visualize import segments_grid
@@ -43,7 +43,7 @@ def test_images_with_nothing_to_tell_apart():
     assert np.isnan(foreground_ari(np.array([[1, 0]]), np.array([[1, 0]])))
     assert np.isnan(matched_mean_iou(np.zeros((2, 2), int), np.zeros((2, 2), int)))
     assert matched_mean_iou(np.array([[1, 0]]), np.array([[1, 0]])) == 1
-    with pytest.raises(ValueError, match="of one size"):
+    with pytest.raises(ValueError, match="one shape"):
         foreground_ari(np.zeros((2, 2), int), np.zeros((2, 3), int))
 
 

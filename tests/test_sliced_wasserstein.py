@@ -22,6 +22,9 @@ from ganformer_jax.metrics.sliced_wasserstein import (
 
 SMALL: dict[str, Any] = dict(descriptors_per_image=64, projections=64, batch_size=64)
 KEY = jax.random.key(0)
+pyramid = jax.jit(laplacian_pyramid, static_argnums=1)
+distance_1d = jax.jit(wasserstein_1d)
+distance = jax.jit(sliced_distance, static_argnames=("projections", "group"))
 
 
 def textures(seed: int, count: int = 128, side: int = 32) -> np.ndarray:
@@ -38,14 +41,14 @@ def swd(real: np.ndarray, fake: np.ndarray, **options) -> dict[str, float]:
 # Pyramid
 
 
-@pytest.mark.parametrize(("side", "levels"), [(16, 1), (32, 2), (64, 3)])
+@pytest.mark.parametrize(("side", "levels"), [(16, 1), (64, 3)])
 def test_pyramid_gives_back_the_images(side, levels):
     images = jnp.asarray(textures(0, 3, side), jnp.float32)
-    bands = laplacian_pyramid(images, levels)
+    bands = pyramid(images, levels)
     assert [band.shape[1] for band in bands] == [side >> i for i in range(levels)]
     rebuilt = bands[-1]
     for band in bands[-2::-1]:
-        rebuilt = upsample(rebuilt) + band
+        rebuilt = jax.jit(upsample)(rebuilt) + band
     np.testing.assert_allclose(rebuilt, images, atol=1e-4)
 
 
@@ -57,13 +60,16 @@ def test_pyramid_filters_match_scipy():
     spread[::2, ::2] = image
     doubled = scipy.ndimage.convolve(spread, 4 * kernel, mode="mirror")
     images = jnp.asarray(image)[None, :, :, None]
-    np.testing.assert_allclose(downsample(images)[0, :, :, 0], blurred[::2, ::2], atol=1e-6)
-    np.testing.assert_allclose(upsample(images)[0, :, :, 0], doubled, atol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(downsample)(images)[0, :, :, 0], blurred[::2, ::2], atol=1e-6
+    )
+    np.testing.assert_allclose(jax.jit(upsample)(images)[0, :, :, 0], doubled, atol=1e-6)
 
 
 def test_detail_bands_of_a_constant_image_are_zero():
-    detail, low = laplacian_pyramid(jnp.full((1, 32, 32, 3), 77.0), 2)
-    np.testing.assert_allclose(detail, 0, atol=1e-4)
+    *details, low = pyramid(jnp.full((3, 64, 64, 3), 77.0), 3)
+    for detail in details:
+        np.testing.assert_allclose(detail, 0, atol=1e-4)
     np.testing.assert_allclose(low, 77, atol=1e-4)
 
 
@@ -93,10 +99,10 @@ def test_normalized_descriptors_have_zero_mean_and_unit_deviation_per_channel():
 
 
 def test_shifted_numbers_are_as_far_apart_as_the_shift():
-    numbers = jax.random.normal(KEY, (5000,))
-    assert wasserstein_1d(numbers, numbers) == 0
-    np.testing.assert_allclose(wasserstein_1d(numbers, numbers + 0.25), 0.25, rtol=1e-3)
-    np.testing.assert_allclose(wasserstein_1d(numbers, numbers - 3), 3, rtol=1e-3)
+    numbers = jax.random.normal(KEY, (3000,))
+    assert distance_1d(numbers, numbers) == 0
+    np.testing.assert_allclose(distance_1d(numbers, numbers + 0.25), 0.25, rtol=1e-3)
+    np.testing.assert_allclose(distance_1d(numbers, numbers - 3), 3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
@@ -105,11 +111,11 @@ def test_1d_distance_matches_scipy(scale):
     real = (scale * rng.normal(size=3000)).astype(np.float32)
     fake = (scale * rng.laplace(0.02, 0.8, size=3000)).astype(np.float32)
     exact = scipy.stats.wasserstein_distance(real, fake)
-    np.testing.assert_allclose(wasserstein_1d(jnp.array(real), jnp.array(fake)), exact, rtol=2e-3)
+    np.testing.assert_allclose(distance_1d(jnp.array(real), jnp.array(fake)), exact, rtol=2e-3)
 
 
 def test_1d_distance_of_equal_constants_is_zero():
-    assert wasserstein_1d(jnp.ones(10), jnp.ones(10)) == 0
+    assert distance_1d(jnp.ones(3000), jnp.ones(3000)) == 0
 
 
 def test_sliced_distance_matches_an_exact_derivation():
@@ -122,24 +128,26 @@ def test_sliced_distance_matches_an_exact_derivation():
     exact = [scipy.stats.wasserstein_distance(real @ d, fake @ d) for d in directions]
     arrays = jnp.asarray(real), jnp.asarray(fake)
     for group in (8, 32):
-        found = sliced_distance(*arrays, KEY, projections=32, group=group)
+        found = distance(*arrays, KEY, projections=32, group=group)
         np.testing.assert_allclose(found, np.mean(exact), rtol=1e-3)
 
 
 def test_sliced_distance_ignores_the_order_of_descriptors():
-    real = jax.random.normal(KEY, (500, 9))
-    fake = 1.3 * jax.random.normal(jax.random.key(1), (500, 9))
-    shuffled = fake[np.random.default_rng(0).permutation(500)]
-    distance = sliced_distance(real, fake, KEY, projections=32)
-    np.testing.assert_allclose(sliced_distance(real, shuffled, KEY, projections=32), distance)
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(size=(2, 2000, 9)).astype(np.float32)
+    fake = 1.3 * fake
+    found = distance(real, fake, KEY, projections=32, group=32)
+    shuffled = distance(real, fake[rng.permutation(2000)], KEY, projections=32, group=32)
+    np.testing.assert_allclose(shuffled, found)
 
 
 def test_sliced_distance_of_a_shift_is_its_mean_projection():
     """For a shift by v the distance is E|<v, u>| = |v| sqrt(2 / (pi d)) (1 + O(1 / d))."""
     dim, shift = 100, 2.0
-    real = jax.random.normal(KEY, (1000, dim))
-    fake = real.at[:, 0].add(shift)
-    found = sliced_distance(real, fake, KEY, projections=4096)
+    real = np.random.default_rng(0).normal(size=(100, dim)).astype(np.float32)
+    fake = real.copy()
+    fake[:, 0] += shift
+    found = distance(real, fake, KEY, projections=4096)
     np.testing.assert_allclose(found, shift * np.sqrt(2 / (np.pi * dim)), rtol=0.03)
 
 
@@ -147,15 +155,15 @@ def test_sliced_distance_of_a_shift_is_its_mean_projection():
 
 
 def test_identical_sets_are_at_zero_and_levels_are_named():
-    images = textures(0, 40, 64)
+    images = textures(0, 64, 64)
     assert swd(images, images) == {"swd_64": 0, "swd_32": 0, "swd_16": 0, "swd": 0}
 
 
 def test_result_does_not_depend_on_the_batch_size_and_is_repeatable():
-    real, fake = textures(0, 50), textures(1, 50)
-    first = swd(real, fake, batch_size=50)
-    assert swd(real, fake, batch_size=50) == first
-    assert swd(real, fake, batch_size=16) == pytest.approx(first, rel=1e-5)
+    real, fake = textures(0), textures(1)
+    first = swd(real, fake)
+    assert swd(real, fake) == first
+    assert swd(real, fake, batch_size=48) == pytest.approx(first, rel=1e-5)
     assert sliced_wasserstein(real, fake, jax.random.key(1), **SMALL) != first
     assert first["swd"] == pytest.approx((first["swd_32"] + first["swd_16"]) / 2)
 
@@ -237,20 +245,20 @@ def test_a_shared_tint_shows_only_when_the_real_set_normalizes_both():
 
 
 def test_constant_images_give_a_finite_distance():
-    flat = np.full((20, 32, 32, 3), 90, np.uint8)
-    assert np.isfinite(swd(textures(0, 20), flat)["swd"])
+    flat = np.full((128, 32, 32, 3), 90, np.uint8)
+    assert np.isfinite(swd(textures(0), flat)["swd"])
     assert swd(flat, flat + 9)["swd"] < 1
 
 
 @pytest.mark.parametrize(
     ("real", "fake", "message"),
     [
-        (textures(0, 4), textures(0, 3), "as many fake as real"),
+        (textures(0, 4), textures(0, 3), "equally many real and fake"),
         (textures(0, 4).astype(np.float32), textures(0, 4), "must be uint8"),
         (textures(0, 4)[0], textures(0, 4)[0], "must be uint8"),
         (textures(0, 4, 33), textures(0, 4, 33), "halve evenly"),
-        (textures(0, 4)[:, :12], textures(0, 4)[:, :12], "sides of 16 or more"),
-        (textures(0, 4, 8), textures(0, 4, 8), "sides of 16 or more"),
+        (textures(0, 4)[:, :12], textures(0, 4)[:, :12], "at least 16 pixels"),
+        (textures(0, 4, 8), textures(0, 4, 8), "at least 16 pixels"),
     ],
 )
 def test_wrong_sets_raise(real, fake, message):

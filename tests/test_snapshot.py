@@ -1,4 +1,4 @@
-"""Published training snapshots: what is inside comes out right, and nothing else comes out."""
+"""Published training snapshots: outputs match the references; other files are refused."""
 
 import functools
 import io
@@ -16,7 +16,7 @@ import pytest
 from reference import DATA, relative_error
 
 from ganformer_jax.convert import snapshot as snapshots
-from ganformer_jax.convert.pickle_machine import Budget
+from ganformer_jax.convert.limits import Budget
 from ganformer_jax.convert.snapshot import read_snapshot
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import stack_attention
@@ -80,7 +80,7 @@ def test_tensorflow_snapshot(report_line):
 
 
 def refusal(tmp_path, data):
-    """What reading these bytes ends in, on one line; nothing else may be raised."""
+    """Return the one line that reading these bytes raises."""
     path = tmp_path / "snapshot.pkl"
     path.write_bytes(data)
     with pytest.raises(UserError) as error:
@@ -91,7 +91,7 @@ def refusal(tmp_path, data):
 
 
 def embedded(data: bytes, marker: bytes, inserted: bytes) -> bytes:
-    """A snapshot with other instructions pushed, and dropped again, before a marker."""
+    """Insert instructions, and one that drops their result, before a marker."""
     at = data.index(marker)
     return data[:at] + inserted + b"0" + data[at:]
 
@@ -109,7 +109,7 @@ def test_a_hostile_instruction_inside_a_real_snapshot(tmp_path):
 
 
 def torch_stream(inner: bytes, keys=("0",), body=b"\x01" + b"\0" * 7 + b"\0" * 4) -> bytes:
-    """What torch.save wrote before 1.6, around the pickle of one object."""
+    """Wrap the pickle of one object as torch.save did before PyTorch 1.6."""
     system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
     head = b"".join(pickle.dumps(v, 2) for v in (0x1950A86A20F9469CFC6C, 1001, system))
     return head + inner + pickle.dumps(list(keys), 2) + body
@@ -125,8 +125,8 @@ def with_stream(stream: bytes) -> bytes:
     return b"\x80\x04\x8c\x0dtorch.storage\x8c\x10_load_from_bytes\x93" + raw + b"\x85R."
 
 
-def test_streams_inside_of_tensors(tmp_path):
-    # A good one is read, and then is no snapshot.
+def test_streams_inside_tensors(tmp_path):
+    # A valid stream is read, but is not a snapshot.
     assert "neither a dict" in refusal(tmp_path, with_stream(torch_stream(storage())))
     hostile = b"\x80\x02cposix\nsystem\nX\x04\0\0\0true\x85R."
     assert "posix.system: not allowed" in refusal(tmp_path, with_stream(torch_stream(hostile)))
@@ -147,15 +147,15 @@ def test_streams_inside_of_tensors(tmp_path):
         (torch_stream(storage(), keys=("0", "0")), "not those its object names"),
         (torch_stream(storage(kind=b"N")), "not a storage"),
         (torch_stream(b"\x80\x02N."), "not those its object names"),
-        (b"\x80\x02N.\x80\x02N.\x80\x02N.", "no stream of torch.save"),
+        (b"\x80\x02N.\x80\x02N.\x80\x02N.", "not a stream of torch.save"),
         (b"", "cut short"),
     ],
 )
-def test_streams_that_are_damaged(tmp_path, stream, message):
+def test_damaged_streams(tmp_path, stream, message):
     assert message in refusal(tmp_path, with_stream(stream))
 
 
-def test_one_stream_many_times_is_no_way_to_much_work(tmp_path, monkeypatch):
+def test_reading_one_stream_many_times_is_limited(tmp_path, monkeypatch):
     monkeypatch.setattr(snapshots, "Budget", lambda size: Budget(size, 1000))
     stream = torch_stream(storage(size=1000), body=(1000).to_bytes(8, "little") + b"\0" * 4000)
     raw = b"B" + len(stream).to_bytes(4, "little") + stream
@@ -182,9 +182,9 @@ def test_other_files(tmp_path):
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({}))
     assert "zip archive" in refusal(tmp_path, buffer.getvalue())
-    assert "does not begin like a pickle" in refusal(tmp_path, b"\x89PNG\r\n\x1a\n" + b"x" * 100)
+    assert "does not start like a pickle" in refusal(tmp_path, b"\x89PNG\r\n\x1a\n" + b"x" * 100)
     assert "no network G and no D and no G_ema" in refusal(tmp_path, pickle.dumps({}))
-    assert "where the generator should be" in refusal(tmp_path, pickle.dumps((1, 2, 3)))
+    assert "the generator is not a network" in refusal(tmp_path, pickle.dumps((1, 2, 3)))
     assert "neither a dict" in refusal(tmp_path, pickle.dumps([1]))
     assert "5 bytes follow" in refusal(tmp_path, PYTORCH.read_bytes() + b"extra")
 
@@ -206,7 +206,7 @@ print(peak() - before)
 
 
 def tensorflow_networks(monkeypatch, *variables):
-    """Objects that pickle as the published networks do, with these variables."""
+    """Return objects that pickle as the published networks do, with these variables."""
     module = types.ModuleType("dnnlib.tflib.network")
     module.Network = type("Network", (), {"__module__": module.__name__})
     for name in ("dnnlib", "dnnlib.tflib"):
@@ -235,14 +235,14 @@ def test_memory_stays_within_twice_the_file(tmp_path, monkeypatch, report_line):
     assert 0.5 < ratio < 2  # the numbers themselves are read once
 
 
-def test_no_name_comes_twice(tmp_path, monkeypatch):
+def test_repeated_names_are_refused(tmp_path, monkeypatch):
     zero = np.zeros(1, np.float32)
     networks = tensorflow_networks(monkeypatch, *[[("x", zero), ("x", zero)]] * 3)
     assert "two arrays are called x" in refusal(tmp_path, pickle.dumps(networks, 4))
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
-    """A few bytes changed, dropped, doubled or moved, more often near the beginning."""
+    """Change, drop, repeat or move a few bytes, more often near the start."""
     changed = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 5))):
         at = int(len(changed) * rng.random() ** rng.choice((1, 4)))
@@ -264,7 +264,7 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 
 
 def check_mutants(tmp_path, seeds, convert_every):
-    """Every mutant is read or refused in one line, and leaves nothing behind."""
+    """Check that every mutant is read or refused in one line and writes no files."""
     folder = tmp_path / "only"
     folder.mkdir()
     path, outcomes = folder / "snapshot.pkl", {"read": 0, "refused": 0}
@@ -285,9 +285,9 @@ def check_mutants(tmp_path, seeds, convert_every):
 
 
 def test_mutants(tmp_path, report_line):
-    outcomes = check_mutants(tmp_path, range(300), 50)
-    report_line(f"300 mutated snapshots: {outcomes}")
-    assert min(outcomes.values()) > 20
+    outcomes = check_mutants(tmp_path, range(150), 50)
+    report_line(f"150 mutated snapshots: {outcomes}")
+    assert min(outcomes.values()) > 10
 
 
 @pytest.mark.slow

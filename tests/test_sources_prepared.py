@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from tfrecords import complaint, frame, write_dataset
 
 from ganformer_jax.data.sources.frames import index_frames
 from ganformer_jax.data.sources.prepared import TfdsSource
 from ganformer_jax.data.sources.source import Unreadable
-from tests.tfrecords import complaint, frame, write_dataset
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

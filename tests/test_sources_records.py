@@ -5,12 +5,12 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 import pytest
+from tfrecords import complaint, example, frame, image_at, write_dataset
 
 from ganformer_jax.data.sources import frames as framing
 from ganformer_jax.data.sources.frames import crc32c, index_frames
 from ganformer_jax.data.sources.records import TfrecordSource
 from ganformer_jax.data.sources.source import Unreadable
-from tests.tfrecords import complaint, example, frame, image_at, write_dataset
 
 
 def write_labels(folder: Path, classes, number: int = 4):

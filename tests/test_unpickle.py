@@ -1,4 +1,4 @@
-"""Pickles that are data are read; pickles that are programs are refused, and nothing runs."""
+"""Pickles of data are read; pickles that call functions are refused, and nothing runs."""
 
 import collections
 import os
@@ -8,20 +8,20 @@ import sys
 import numpy as np
 import pytest
 
-from ganformer_jax.convert.numpy_pickles import Ndarray, numpy_names
-from ganformer_jax.convert.pickle_machine import Budget, PickleError
+from ganformer_jax.convert.limits import Budget, PickleError
+from ganformer_jax.convert.numpy_pickles import Ndarray, numpy_constructors
 from ganformer_jax.convert.unpickle import unpickle
 
 
 def read(data, **limit):
     budget = Budget(len(data), **limit)
-    value, end = unpickle(memoryview(data), numpy_names(budget), budget)
+    value, end = unpickle(memoryview(data), numpy_constructors(budget), budget)
     assert end == len(data)
     return value
 
 
 @pytest.mark.parametrize("protocol", range(1, pickle.HIGHEST_PROTOCOL + 1))
-def test_plain_data_comes_back(protocol):
+def test_plain_data_is_read(protocol):
     value = {
         "text": "é\n\\ud800",
         "numbers": [0, 1, 255, 256, -1, 65535, 65536, 2**31, -(2**31), 2**70, 0.5, -1e300],
@@ -38,7 +38,7 @@ def test_plain_data_comes_back(protocol):
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("dtype", ["<f4", ">f8", "<f2", "|u1", "|b1", "<i8"])
-def test_arrays_come_back(protocol, dtype):
+def test_arrays_are_read(protocol, dtype):
     array = np.arange(24).reshape(2, 3, 4).astype(dtype)
     moved = array.transpose(1, 0, 2)  # neither in C nor in Fortran order
     for value in (array, np.asfortranarray(array), moved, array[:, 0, 0], array[0, 0, 0, None][:0]):
@@ -55,7 +55,7 @@ def test_bytes_are_views_of_the_file():
     assert found[0] == ord("y")
 
 
-class Calls:
+class Call:
     """Pickles as a call of any function."""
 
     def __init__(self, function, *arguments):
@@ -65,15 +65,15 @@ class Calls:
         return self.call
 
 
-def reaches(name, tmp_path):
-    """A call that leaves a file behind, should it ever run."""
+def forbidden_call(name, tmp_path):
+    """A call that would leave a file behind."""
     marker = tmp_path / "ran"
     return {
-        "os.system": Calls(os.system, f"touch {marker}"),
-        "builtins.eval": Calls(eval, f"open({str(marker)!r}, 'w')"),
-        "builtins.open": Calls(open, str(marker), "w"),
-        "os.mkdir": Calls(os.mkdir, str(marker)),
-        "builtins.getattr": Calls(getattr, "", "join"),
+        "os.system": Call(os.system, f"touch {marker}"),
+        "builtins.eval": Call(eval, f"open({str(marker)!r}, 'w')"),
+        "builtins.open": Call(open, str(marker), "w"),
+        "os.mkdir": Call(os.mkdir, str(marker)),
+        "builtins.getattr": Call(getattr, "", "join"),
     }[name]
 
 
@@ -81,8 +81,8 @@ def reaches(name, tmp_path):
 @pytest.mark.parametrize(
     "name", ["os.system", "builtins.eval", "builtins.open", "os.mkdir", "builtins.getattr"]
 )
-def test_strangers_are_named_and_not_called(name, protocol, tmp_path):
-    data = pickle.dumps({"fine": [1], "not": reaches(name, tmp_path)}, protocol)
+def test_other_functions_are_named_in_the_error_and_not_called(name, protocol, tmp_path):
+    data = pickle.dumps({"fine": [1], "not": forbidden_call(name, tmp_path)}, protocol)
     with pytest.raises(PickleError, match="not allowed") as error:
         read(data)
     assert f".{name.split('.')[1]}: not allowed" in str(error.value)
@@ -107,7 +107,7 @@ def test_strangers_are_named_and_not_called(name, protocol, tmp_path):
         ("ganformer_jax.convert.unpickle", "Global"),
     ],
 )
-def test_names_that_only_look_allowed(module, name):
+def test_names_similar_to_allowed_ones_are_refused(module, name):
     data = b"\x80\x04"
     for text in (module, name):
         raw = text.encode()
@@ -133,15 +133,15 @@ def test_names_that_only_look_allowed(module, name):
         (b"\x80\x02.", "damaged"),
         (b"\x80\x02e.", "damaged"),
         (b"\x80\x02K\x01a.", "damaged"),
-        (b"\x80\x02K\x01K\x02a.", "no list"),
+        (b"\x80\x02K\x01K\x02a.", "not a list"),
         (b"\x80\x02}(K\x01u.", "a key without a value"),
         (b"\x80\x02j\xff\xff\xff\xff.", "damaged"),
         (b"\x80\x02}]N s.", "not allowed"),
         (b"\x80\x02}]Ns.", "element of type list"),
         (b"\x80\x02})Ns.", "element of type tuple"),
-        (b"\x80\x02K\x01K\x02R.", "no allowed name"),
-        (b"\x80\x02ccollections\nOrderedDict\n}b.", "no Built"),
-        (b"\x80\x02]}b.", "no Built"),
+        (b"\x80\x02K\x01K\x02R.", "other than an allowed name"),
+        (b"\x80\x02ccollections\nOrderedDict\n}b.", "not a Stateful"),
+        (b"\x80\x02]}b.", "not a Stateful"),
         (b"\x80\x02U\x01x0U\x01xQ.", "outside of it"),
         (b"\x80\x02X\x01\x00\x00\x00\xff.", "damaged"),
         (b"(ios\nsystem\n.", "instruction 0x69 is not allowed"),
@@ -150,7 +150,7 @@ def test_names_that_only_look_allowed(module, name):
         (b"\x80\x02\x82\x01.", "instruction 0x82 is not allowed"),
     ],
 )
-def test_damage_ends_in_one_line(data, message):
+def test_damaged_pickles_raise_one_line(data, message):
     with pytest.raises(PickleError, match=message) as error:
         read(data)
     assert "\n" not in str(error.value) and len(str(error.value)) < 200
@@ -163,13 +163,13 @@ def test_damage_ends_in_one_line(data, message):
         (b"\x80\x02" + b"]" * 200 + b"a" * 199 + b".", "more work"),
     ],
 )
-def test_work_has_a_limit(data, message):
+def test_the_number_of_instructions_is_limited(data, message):
     with pytest.raises(PickleError, match=message):
         read(data, instructions=100)
 
 
-def test_copies_have_a_limit():
-    """Text may be turned into bytes, a copy, and asked for again and again."""
+def test_copies_are_limited():
+    """A pickle may convert the same text to bytes, which copies it, many times."""
     text = b"X" + (64_000).to_bytes(4, "little") + b"x" * 64_000
     encode = b"c_codecs\nencode\nq\x00" + text + b"q\x01X\x06\0\0\0latin1\x86q\x02R"
     assert len(read(b"\x80\x02]" + encode + b"a.")[0]) == 64_000
@@ -186,7 +186,7 @@ def test_deep_nesting_is_read_without_recursion():
     assert found == []
 
 
-def test_arrays_that_do_not_fit_their_bytes():
+def test_shapes_that_do_not_fit_the_bytes_are_refused():
     data = pickle.dumps(np.zeros((2, 3), np.float32), 4)
     for wrong in ((2, 4), (2**40, 2**40), (6, 1)):
         shape = pickle.dumps(wrong, 4)[2:-1]

@@ -1,4 +1,4 @@
-"""Snapshots made to cost much or to confuse: each is refused in one line, soon."""
+"""Hostile snapshots are refused quickly, in one line."""
 
 import dataclasses
 import io
@@ -20,13 +20,13 @@ SOON = 20  # seconds of processor time, on a busy machine
 
 
 class Named:
-    """Stands for a function, which it is pickled as."""
+    """Pickles as a reference to a function."""
 
     def __init__(self, module, name):
         self.line = f"{module}\n{name}\n".encode()
 
     def __call__(self, *_):
-        raise AssertionError("nothing calls this")
+        raise AssertionError("called")
 
 
 class Pickler(pickle._Pickler):
@@ -55,7 +55,7 @@ def module(**state):
 
 @pytest.fixture
 def refused(tmp_path):
-    """Reads what an object pickles to; says why it is refused."""
+    """A function that reads what an object pickles to and returns why it was refused."""
 
     def read(value):
         path, buffer = tmp_path / "snapshot.pkl", io.BytesIO()
@@ -112,7 +112,7 @@ def nested_tuple(depth=40):
     return value
 
 
-def test_tuples_that_take_forever_to_hash_or_to_print(refused):
+def test_tuples_that_are_slow_to_hash_or_print_are_refused(refused):
     bomb = nested_tuple()
     easy = Call("dnnlib.util", "EasyDict", [(bomb, 1)])
     assert "wrong values for dnnlib.util.EasyDict" in refused([easy])
@@ -127,7 +127,7 @@ def test_tuples_that_take_forever_to_hash_or_to_print(refused):
     assert "element of type tuple" in refused([Call("builtins", "set", [bomb])])
 
 
-def test_arguments_and_names_that_are_none(refused):
+def test_malformed_arguments_and_names_are_refused(refused):
     def said(**state):
         return refused(with_generator(**state))
 
@@ -135,18 +135,16 @@ def test_arguments_and_names_that_are_none(refused):
     assert "not plain" in said(_init_kwargs={"x": {1, 2}})
     assert "too large" in said(_init_kwargs={"x": 2**20})
     assert "too large" in said(_init_kwargs={"x": "y" * 5000})
-    assert "no name" in said(_init_kwargs={1: 2})
-    assert "the name a??b" in said(_init_kwargs={"a\n\ud800b": 2})
-    assert "no name" in said(_parameters={"x" * 1000: None})
-    assert "the name ?[0m" in said(_modules={"\x1b[0m": None})
-    assert "no set of names" in said(_non_persistent_buffers_set=5)
-    assert "have no names" in said(_modules=[1])
-    assert "G.x is no" not in said(_modules={"x": 5}) and "x is no module" in said(
-        _modules={"x": 5}
-    )
-    assert "x is no tensor" in said(_buffers={"x": 5})
-    assert "have no names" in said(_init_args=(), _parameters=3)
-    assert "arguments that have no names" in said(_init_args=(1,))
+    assert "not text" in said(_init_kwargs={1: 2})
+    assert "not printable: a??b" in said(_init_kwargs={"a\n\ud800b": 2})
+    assert "too long" in said(_parameters={"x" * 1000: None})
+    assert "not printable: ?[0m" in said(_modules={"\x1b[0m": None})
+    assert "are not a set" in said(_non_persistent_buffers_set=5)
+    assert "not a dict of names" in said(_modules=[1])
+    assert ": x is not a module" in said(_modules={"x": 5})
+    assert "x is not a tensor" in said(_buffers={"x": 5})
+    assert "not a dict of names" in said(_init_args=(), _parameters=3)
+    assert "constructor arguments without names" in said(_init_args=(1,))
 
 
 @pytest.mark.parametrize("framework", ["pytorch", "tensorflow"])
@@ -189,8 +187,8 @@ def test_arguments_and_names_that_are_none(refused):
     ],
     ids=str,
 )
-def test_arguments_that_make_no_network(framework, values):
-    """The weights are those of a real snapshot; only an argument is another."""
+def test_impossible_arguments_are_refused(framework, values):
+    """The weights are those of a real snapshot; one argument is changed."""
     spelled = {
         "pytorch": {"resolution": "img_resolution", "k": "k", "z": "z_dim", "w": "w_dim"}
         | {"layers": "num_layers", "channels": "img_channels", "classes": "c_dim"},
@@ -204,10 +202,10 @@ def test_arguments_that_make_no_network(framework, values):
     mapping = dict(arguments.get("mapping_kwargs", {}))
     for name, value in values.items():
         name = str(spelled.get(name, name))
-        home = next((part for part in (synthesis, mapping) if name in part), arguments)
+        place = next((part for part in (synthesis, mapping) if name in part), arguments)
         if framework == "pytorch" and name.startswith(("pos_", "resample", "attention")):
-            home = synthesis
-        home[name] = value
+            place = synthesis
+        place[name] = value
     if framework == "pytorch":
         arguments |= {"synthesis_kwargs": synthesis, "mapping_kwargs": mapping}
     changed = dataclasses.replace(
@@ -221,7 +219,7 @@ def test_arguments_that_make_no_network(framework, values):
 
 
 @pytest.mark.parametrize("name", ["synthesis/noise99999999999", "synthesis/pos_emb9999999999/emb"])
-def test_numbers_in_names_are_not_counted_to(name):
+def test_large_numbers_in_names_are_refused(name):
     snapshot = read_snapshot(SNAPSHOTS["tensorflow"])
     network = snapshot.networks["average"]
     arrays = network.arrays | {name: np.zeros(1, np.float32)}
@@ -237,5 +235,5 @@ def test_single_numbers_may_be_scalars():
     from ganformer_jax.convert.snapshot import _variable
 
     assert _variable(0.5, "strength").shape == ()
-    with pytest.raises(UserError, match="strength is no array"):
+    with pytest.raises(UserError, match="strength is not an array"):
         _variable("0.5", "strength")

@@ -1,4 +1,4 @@
-"""Pictures: what is where, in which color, and what happens when a file cannot be written."""
+"""Figures: layout, colors, and files that cannot be written."""
 
 import json
 import os
@@ -64,12 +64,12 @@ def test_grid_is_about_square_and_enlarges_whole_pixels():
         np.zeros((0, 4, 4, 3), np.uint8),
     ],
 )
-def test_grid_refuses_what_is_not_images(images):
+def test_grid_refuses_other_arrays(images):
     with pytest.raises(ValueError, match="images"):
         image_grid(images)
 
 
-def test_png_comes_back_and_leaves_nothing_else(tmp_path):
+def test_png_is_read_back_and_no_other_file_remains(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     path = tmp_path / "new" / "image.png"
     save_png(path, image)
@@ -79,14 +79,14 @@ def test_png_comes_back_and_leaves_nothing_else(tmp_path):
     assert os.listdir(path.parent) == ["image.png"]
 
 
-def test_png_that_cannot_be_written_is_the_users_to_mend(tmp_path):
+def test_png_that_cannot_be_written_raises_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write .*file/image.png") as caught:
         save_png(tmp_path / "file" / "image.png", np.zeros((2, 2, 3), np.uint8))
     assert "\n" not in str(caught.value)
 
 
-def test_failed_write_keeps_the_old_picture(tmp_path, monkeypatch):
+def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "image.png"
     save_png(path, np.zeros((2, 2, 3), np.uint8))
     before = path.read_bytes()
@@ -105,7 +105,7 @@ def test_failed_write_keeps_the_old_picture(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("components", [1, 8, 16, 33])
-def test_components_have_colors_of_their_own(components):
+def test_component_colors_are_distinct(components):
     palette = component_palette(components)
     assert palette.shape == (components, 3) and palette.dtype == np.uint8
     assert len(np.unique(palette, axis=0)) == components
@@ -133,7 +133,7 @@ def test_segmentation_colors_each_region_by_its_component(contrast, hard):
     assert np.abs(corners - expected).max() <= (0 if hard else 2)
 
 
-def test_flat_attention_is_not_blown_up():
+def test_noise_of_flat_attention_is_not_amplified():
     noise = np.random.default_rng(0).normal(size=(4, 8, 8)).astype(np.float32)
     colors = attention_segmentation(0.25 + 1e-5 * noise)
     assert np.ptp(colors.astype(int), axis=(0, 1)).max() <= 2
@@ -213,7 +213,7 @@ def test_curve_is_drawn_with_a_panel_a_group(tmp_path, count):
         assert file.size == (three_panels[0] // 3, three_panels[1])
 
 
-def test_curve_bears_a_cut_line_missing_values_and_a_resumed_run(tmp_path):
+def test_curve_skips_a_cut_line_and_missing_values_and_reads_a_resumed_run(tmp_path):
     good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
     records = run_records(8)
     write_lines(good, records)
@@ -236,7 +236,7 @@ def test_curve_bears_a_cut_line_missing_values_and_a_resumed_run(tmp_path):
         ('{"kimg": 1}\nnot json\n{"kimg": 2}\n', "metrics.jsonl:2 is not a JSON record"),
     ],
 )
-def test_curve_says_what_is_wrong_with_the_records(tmp_path, text, message):
+def test_errors_of_records(tmp_path, text, message):
     path = tmp_path / "metrics.jsonl"
     if text is not None:
         path.write_text(text)

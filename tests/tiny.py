@@ -1,6 +1,7 @@
 """The smallest experiments that still have every part, for tests."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,11 +40,15 @@ def tiny_config(components: int = 2, **loss: float) -> Config:
 
 
 def tiny_generator(resolution: int) -> tuple[Generator, dict[str, Any]]:
-    """A generator without components, and variables that nobody trained."""
+    """A generator without components, and random variables; nothing is compiled."""
     generator = Generator(dataclasses.replace(tiny_config(0).generator, resolution=resolution))
     z_1xKxD = np.zeros((1, generator.config.num_latents, generator.config.z_size), np.float32)
-    init: Any = jax.jit(generator.init, static_argnames="noise")
-    return generator, init(jax.random.key(0), z_1xKxD, noise="const")
+    init = functools.partial(generator.init, noise="const")
+    shapes: Any = jax.eval_shape(init, jax.random.key(0), z_1xKxD)
+    random = np.random.default_rng(0)
+    return generator, jax.tree.map(
+        lambda leaf: random.standard_normal(leaf.shape).astype(leaf.dtype), shapes
+    )
 
 
 def random_batch(number: int, batch: int = BATCH) -> dict[str, np.ndarray]:

@@ -1,131 +1,158 @@
-"""Command lines to dataclasses, with tyro; what is wrong with one is said in one line."""
+"""Command lines to dataclasses, by tyro; an error is said in one line that names the option."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import io
 import pathlib
 import re
-import sys
-from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar, get_type_hints
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Union, get_type_hints
 
 import tyro
 
-from ganformer_jax.config import Config
-from ganformer_jax.config_files import load_config
-from ganformer_jax.errors import UserError
+from ganformer_jax.errors import UserError, did_you_mean
 
-T = TypeVar("T")
-_URL = re.compile("[a-z0-9]{2,}:/")
-
-DEFAULT_CONFIG = pathlib.Path("configs/scenes.py")
+DEFAULT_CONFIG = pathlib.Path("scenes")
 
 
-def parse(default: T, arguments: Sequence[str], program: str) -> T:
-    """Reads options into a dataclass.
+class UsageError(UserError):
+    """A command line that cannot be understood; the exit code is 2."""
+
+
+def parse(
+    commands: Mapping[str, Any], arguments: Sequence[str], program: str, description: str
+) -> Any:
+    """Read a command and its options.
 
     Args:
-        default: An instance, whose values are the defaults.
-        arguments: Without the command's name.
-        program: As the help text calls it.
+        commands: Names of the commands, and for each a dataclass of its options whose values are
+            the defaults.
+        arguments: The command line.
+        program: Name of the program in the help text.
+        description: Text at the top of the list of commands.
+
+    Returns:
+        The options of the command that is named first.
 
     Raises:
-        SystemExit: With code 0 after --help, with code 2 after one line that says what is wrong.
+        UsageError: If the command line cannot be understood.
+        SystemExit: With code 0, after `--help`.
     """
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            options, unknown = tyro.cli(
-                type(default),
-                args=list(arguments),
-                default=default,
-                prog=program,
-                return_unknown_args=True,
-            )
-    except SystemExit as exit:
-        if exit.code:
-            _refuse(_first_sentence(complaint.getvalue()))
-        raise
+    name = arguments[0] if arguments else "--help"
+    if name not in commands and name not in ("-h", "--help"):
+        near = did_you_mean(name, commands) or f"; the commands are {', '.join(commands)}"
+        raise UsageError(f"unknown command {name}{near}")
+    subcommands = [
+        Annotated[type(defaults), tyro.conf.subcommand(name, default=defaults)]
+        for name, defaults in commands.items()
+    ]
+    options, unknown = _run_tyro(
+        Union[tuple(subcommands)],  # noqa: UP007
+        args=list(arguments) or ["--help"],
+        prog=program,
+        description=description,
+    )
     if unknown:
-        known = list(_flags(default))
-        name = next((word for word in unknown if word.startswith("-")), None)
-        if name is None:
-            _refuse(f"unexpected argument {unknown[0]}")
-        name = str(name).partition("=")[0]
-        near = difflib.get_close_matches(name.replace("_", "-"), known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"see {program} --help"
-        _refuse(f"unknown option {name}; {hint}")
-    for flag, value in _named(options):
-        if isinstance(value, pathlib.Path) and _URL.match(str(value)):
-            _refuse(f"{flag} {value}: name a folder or file of this machine")
-        if isinstance(value, pathlib.Path) and value.parts[:1] == ("~",):
-            _refuse(f"{flag} {value} is not what you mean: write it out, {value.expanduser()}")
+        _refuse_unknown(unknown, options, f"{program} {name} --help")
+    for flag, value in _flags(options):
+        if isinstance(value, pathlib.Path):
+            _check_local(flag, value)
     return options
 
 
-def config_of(arguments: Sequence[str]) -> tuple[pathlib.Path, Config]:
-    """Finds `--config` before the other options are read, since it gives their defaults."""
-    path = DEFAULT_CONFIG
-    for i, word in enumerate(arguments):
-        name, equals, value = word.partition("=")
-        if name == "--config" and (equals or i + 1 < len(arguments)):
-            path = pathlib.Path(value if equals else arguments[i + 1])
-    return path, load_config(path)
+def config_option(arguments: Sequence[str]) -> pathlib.Path:
+    """Return the value of `--config`, which decides the defaults of the other options.
+
+    Raises:
+        UsageError: If it has no value, or is not on this machine.
+    """
+
+    def only(config: pathlib.Path = DEFAULT_CONFIG) -> pathlib.Path:
+        return config
+
+    path, _ = _run_tyro(only, args=list(arguments), add_help=False)
+    _check_local("--config", path)
+    return path
+
+
+def refuse_overwriting(paths: Sequence[pathlib.Path], overwrite: bool) -> None:
+    """Check that no file exists, unless `--overwrite` was given.
+
+    Raises:
+        UserError: If files would be replaced.
+    """
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise UserError(
+            f"{existing[0]}{more} would be replaced; choose another --out, or --overwrite"
+        )
 
 
 def check_run(workdir: pathlib.Path, step: int | None, best: bool) -> None:
-    """Checks the options that name a run and one of its checkpoints.
+    """Check the options that name a run and one of its checkpoints.
 
     Raises:
-        UserError: When they exclude each other, or there is no such folder.
+        UserError: If they exclude each other, or there is no such folder.
     """
     if best and step is not None:
-        raise UserError("--best and --step exclude each other")
+        raise UserError("--best and --step exclude each other: leave one of them out")
     if not workdir.is_dir():
         raise UserError(f"no run in {workdir}: name its folder with --workdir")
 
 
-def _refuse(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(2)
+def _run_tyro(kind: Any, **settings: Any) -> tuple[Any, list[str]]:
+    """Return what tyro reads, and the arguments that it does not know."""
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(kind, return_unknown_args=True, **settings)
+    except SystemExit as exit:
+        if not exit.code:
+            raise
+        raise UsageError(_first_paragraph(errors.getvalue())) from None
 
 
-def _flags(options: Any) -> Iterator[str]:
-    """Lists the option names that tyro derives from a dataclass."""
-    for flag, value in _named(options):
-        yield flag
-        if isinstance(value, bool):
-            before, dot, name = flag.removeprefix("--").rpartition(".")
-            yield f"--{before}{dot}no-{name}"
+def _first_paragraph(box: str) -> str:
+    """Return the message in the box that tyro draws around an error.
+
+    tyro 1.0 gives it in no other way: the hook of its later releases is private and, they say, may
+    be removed in any of the next.
+    """
+    _title, *paragraphs = re.split("[─-]{5,}", box)  # rules are of ASCII where stdout is
+    message = " ".join(paragraphs[0].strip("╮│ \n").split()) if paragraphs else ""
+    message = message.replace(" │ │ ", " ").removeprefix("Error parsing ")
+    return message or "cannot read this command line"
 
 
-def _named(options: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Options by the names that tyro derives from a dataclass."""
+def _refuse_unknown(unknown: Sequence[str], options: Any, help_command: str) -> None:
+    name = next((word.partition("=")[0] for word in unknown if word.startswith("-")), None)
+    if name is None:
+        raise UsageError(f"unexpected argument {unknown[0]}")
+    known = [flag for flag, _ in _flags(options)]
+    near = did_you_mean(name.replace("_", "-"), known) or f"; see {help_command}"
+    raise UsageError(f"unknown option {name}{near}")
+
+
+def _check_local(flag: str, path: pathlib.Path) -> None:
+    if re.match("[a-z0-9]{2,}:/", str(path)):
+        raise UsageError(f"{flag} {path}: name a folder or file of this machine")
+    if path.parts[:1] == ("~",):
+        raise UsageError(f"{flag} {path}: the shell did not expand ~; use {path.expanduser()}")
+
+
+def _flags(options: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every option, as tyro spells it, and its value."""
     hints = get_type_hints(type(options), include_extras=True)
     for field in dataclasses.fields(options):
-        value = getattr(options, field.name)
-        settings = [
-            getattr(m, "name", None) for m in getattr(hints[field.name], "__metadata__", ())
-        ]
-        given = [name for name in settings if name is not None]  # by tyro.conf.arg(name=...)
-        name = given[0] if given else field.name.replace("_", "-")
+        value, name = getattr(options, field.name), field.name.replace("_", "-")
+        for setting in getattr(hints[field.name], "__metadata__", ()):  # tyro.conf.arg(name=...)
+            name = name if getattr(setting, "name", None) is None else setting.name
         if dataclasses.is_dataclass(value):
-            yield from _named(value, f"{prefix}{name}." if name else prefix)
-        else:
-            yield f"--{prefix}{name}", value
-
-
-def _first_sentence(box: str) -> str:
-    """Takes the first paragraph out of the box that tyro draws around an error."""
-    words: list[str] = []
-    for line in box.splitlines():
-        text = line.strip("│ ").strip()
-        if text.startswith("╭"):
+            yield from _flags(value, f"{prefix}{name}." if name else prefix)
             continue
-        if text.startswith(("─", "╰")):
-            break
-        words += text.split()
-    return " ".join(words).removeprefix("Error parsing ") or "this command line makes no sense"
+        yield f"--{prefix}{name}", value
+        if isinstance(value, bool):
+            yield f"--{prefix}no-{name}", value

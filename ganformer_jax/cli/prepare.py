@@ -6,12 +6,11 @@ import dataclasses
 import os
 import pathlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from ganformer_jax.cli.options import parse
 from ganformer_jax.errors import UserError
 from ganformer_jax.pixels import from_uint8, to_uint8
 
@@ -76,10 +75,8 @@ class Options:
     """Threads that decode and encode images; by default one per core."""
 
 
-def run(arguments: Sequence[str], program: str) -> None:
+def run(options: Options) -> None:
     """Prepare a dataset, report what was done and draw a training batch."""
-    options = parse(Options(), arguments, program)
-
     from ganformer_jax.data.catalog import find_entry
     from ganformer_jax.data.labeling import find_labels
     from ganformer_jax.data.prepare import prepare

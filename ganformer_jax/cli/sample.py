@@ -1,62 +1,61 @@
-"""`sample`: writes images and attention maps from a run."""
+"""`sample`: write images and attention maps from a run."""
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import tyro
 
-from ganformer_jax.cli.classes import find_class, load_class_names
-from ganformer_jax.cli.options import check_run, parse
+from ganformer_jax.classes import classes_in_turn, find_class, load_class_names
+from ganformer_jax.cli.options import check_run, refuse_overwriting
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError
 
-MOST_COLUMNS = 16
+MAX_CLASS_COLUMNS = 16
+"""A grid has one class in each column, up to this number of classes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Write images from the averaged generator of a run."""
+    """Write images and attention maps from the averaged generator of a run."""
 
     workdir: pathlib.Path = pathlib.Path("runs/scenes")
     """Folder of the run."""
     out: pathlib.Path | None = None
     """Folder to write to; by default `generated` in the run's folder."""
     count: int = 16
-    """Images to write."""
+    """Number of images to write."""
     seed: int = 0
-    """Seed of the first image; the others follow. An image depends on its own seed only."""
+    """Seed of the first image; the next images have the next seeds."""
     truncation_psi: float = 0.7
-    """Below 1 trades variety for quality."""
+    """Truncation psi; below 1 trades variety for quality."""
     truncation_cutoff: int | None = None
-    """Truncate only the first so many layers."""
+    """Number of layers to truncate, from the first; by default all."""
     noise: Literal["const", "random", "none"] = "const"
     """Noise in the synthesis network: the same for all images, by seed, or none."""
     class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
-    """Class of the images, by name (classes.json) or number; by default all classes in turn."""
+    """Class of the images, by name (classes.json) or number; by default all
+    classes in turn."""
     step: int | None = None
-    """Checkpoint to use; by default the newest."""
+    """Step of the checkpoint to use; by default the newest."""
     best: bool = False
-    """Use the checkpoint with the best quality number."""
+    """Use the checkpoint with the best metric."""
     attention_rows: int = 8
-    """Images whose attention is drawn; 0 for none."""
+    """Number of images whose attention is drawn; 0 for none."""
     batch_size: int = 16
-    """Images to make at once."""
+    """Images per batch."""
     overwrite: bool = False
-    """Replace files that exist."""
+    """Replace existing files."""
 
 
-def run(arguments: Sequence[str], program: str) -> None:
-    """Writes `<seed>.png`, `grid.png` and, for a generator with attention, `attention.png`."""
-    options = parse(Options(), arguments, program)
+def run(options: Options) -> None:
+    """Write `<seed>.png`, `grid.png` and, for a generator with attention, `attention.png`."""
     _check(options)
     check_run(options.workdir, options.step, options.best)
 
     from ganformer_jax import visualize
-    from ganformer_jax.cli.observers import attention_figure
     from ganformer_jax.load import load_run
     from ganformer_jax.sampling import Sampler
 
@@ -69,19 +68,22 @@ def run(arguments: Sequence[str], program: str) -> None:
     figures = [folder / "grid.png"]
     attended = options.attention_rows > 0 and bool(config.attended_resolutions)
     figures += [folder / "attention.png"] if attended else []
-    _refuse_overwriting([*paths, *figures], options.overwrite)
+    refuse_overwriting([*paths, *figures], options.overwrite)
 
     sampler = Sampler(config, options.batch_size, options.noise, attention=attended)
     samples = sampler(variables, seeds, labels, options.truncation_psi, options.truncation_cutoff)
     for path, image in zip(paths, samples.images, strict=True):
         visualize.save_png(path, image[..., 0] if image.shape[-1] == 1 else image)
     scale = max(1, 64 // config.resolution)
-    in_turn = options.class_name is None and 1 < config.label_size <= MOST_COLUMNS
-    columns = config.label_size if in_turn else None  # a class a column
+    in_turn = options.class_name is None and 1 < config.label_size <= MAX_CLASS_COLUMNS
+    columns = config.label_size if in_turn else None
     grid = visualize.image_grid(samples.images, columns, scale=scale)
     visualize.save_png(figures[0], grid)
     if samples.attention:
-        visualize.save_png(figures[1], attention_figure(samples, options.attention_rows))
+        figure = visualize.attention_figure(
+            samples.images, samples.attention, options.attention_rows
+        )
+        visualize.save_png(figures[1], figure)
     print(f"wrote {len(paths)} images and {', '.join(p.name for p in figures)} to {folder}")
 
 
@@ -89,21 +91,15 @@ def _check(options: Options) -> None:
     if options.count < 1 or options.batch_size < 1:
         raise UserError("--count and --batch-size must be 1 or more")
     if options.seed < 0 or options.seed + options.count > 2**32:
-        raise UserError("seeds must be from 0 up, below 2^32")
+        raise UserError("--seed and the seeds after it must be from 0 to 2^32 - 1")
 
 
 def _labels(options: Options, config: GeneratorConfig) -> list[int] | None:
     classes = config.label_size
     if options.class_name is None:
-        return [i % classes for i in range(options.count)] if classes else None
+        return classes_in_turn(options.count, classes)
     names = load_class_names(options.workdir, classes) if classes else []
-    return [find_class(options.class_name, names)] * options.count
-
-
-def _refuse_overwriting(paths: Sequence[pathlib.Path], overwrite: bool) -> None:
-    existing = [path for path in paths if path.exists()]
-    if existing and not overwrite:
-        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise UserError(
-            f"{existing[0]}{more} would be replaced; choose another --out, or --overwrite"
-        )
+    try:
+        return [find_class(options.class_name, names)] * options.count
+    except UserError as error:
+        raise UserError(f"--class: {error}") from error

@@ -1,4 +1,4 @@
-"""Published weights in: names, shapes and arguments of the original code to modules of ours."""
+"""Loads published weights: names, shapes and arguments of the original code become our modules."""
 
 from ganformer_jax.convert.pytorch import load_discriminator, load_generator
 from ganformer_jax.convert.tensorflow import load_tf_discriminator, load_tf_generator

@@ -1,51 +1,47 @@
-"""Configs made from a file's arguments: right types, and no more than networks have."""
+"""Checks of configs that come from untrusted files: types, and sizes that can be built."""
 
 from __future__ import annotations
 
+import operator
 from typing import TypeVar
 
 from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig
 from ganformer_jax.config_files import from_dict, to_dict
+from ganformer_jax.config_ranges import Range, check_range
 from ganformer_jax.errors import UserError
-from ganformer_jax.models.validate import check_range
 
 T = TypeVar("T", GeneratorConfig, DiscriminatorConfig)
 
-MAX_POSITIONS = 1 << 28  # numbers of the largest grid of positions
+MAX_POSITIONS = 1 << 28  # elements of the largest grid of positions
 
 
-def checked_types(config: T) -> T:
-    """The same config, every value of its field's type.
-
-    Raises:
-        UserError: Which names the field.
-    """
-    return from_dict(type(config), to_dict(config))
+GENERATOR_RANGES = {
+    "base_grid": Range(2, 16),
+    "components": Range(0, 4096),
+    "latent_size": Range(1, 1 << 20),
+    "intermediate_size": Range(1, 1 << 20),
+    "attention_resolutions": Range(0, 1 << 40),
+    "attention.heads": Range(1, 256),
+    "attention.kmeans_iterations": Range(0, 64),
+    "positions.directions": Range(1, 64),
+    "positions.size": Range(1, 1 << 16),
+    "mapping.num_layers": Range(0, 128),
+    "mapping.shared_width": Range(0, 1 << 20),
+    "mapping.label_width": Range(1, 1 << 20),
+}
 
 
 def checked_generator(config: GeneratorConfig) -> GeneratorConfig:
-    """The same config, of the right types and of a size that can be built.
+    """Return the config with every value of its field's type.
 
     Raises:
-        UserError: Which names the field.
+        UserError: If a type is wrong or a size is too large to build; names the field.
     """
-    config = checked_types(config)
-    attention, mapping = config.attention, config.mapping
-    for side in config.base_grid:
-        check_range("generator.base_grid", side, 2, 16)
+    config = _checked_types(config)
+    for name, allowed in GENERATOR_RANGES.items():
+        check_range(f"generator.{name}", operator.attrgetter(name)(config), allowed)
     longer = max(config.base_grid)
     checked_images(config.resolution, config.image_channels, config.label_size, longer)
-    check_range("generator.components", config.components, 0, 4096)
-    check_range("generator.latent_size", config.latent_size, 1, 1 << 20)
-    check_range("generator.intermediate_size", config.intermediate_size, 1, 1 << 20)
-    check_range("generator.attention.heads", attention.heads, 1, 256)
-    check_range("generator.attention.kmeans_iterations", attention.kmeans_iterations, 0, 64)
-    check_range("generator.attention_resolutions", config.attention_resolutions[1], 0, 1 << 40)
-    check_range("generator.positions.directions", config.positions.directions, 1, 64)
-    check_range("generator.positions.size", config.positions.size, 1, 1 << 16)
-    check_range("generator.mapping.num_layers", mapping.num_layers, 0, 128)
-    check_range("generator.mapping.shared_width", mapping.shared_width, 0, 1 << 20)
-    check_range("generator.mapping.label_width", mapping.label_width, 1, 1 << 20)
     _check_filter("generator.synthesis.resample_filter", config.synthesis.resample_filter)
     side = min(config.resolution, config.attention_resolutions[1])
     if config.components and side**2 * (config.positions.size or config.w_size) > MAX_POSITIONS:
@@ -54,28 +50,43 @@ def checked_generator(config: GeneratorConfig) -> GeneratorConfig:
 
 
 def checked_discriminator(config: DiscriminatorConfig) -> DiscriminatorConfig:
-    """The same config, of the right types and of a size that can be built; raises as above."""
-    config = checked_types(config)
-    check_range("discriminator.minibatch_stddev_channels", config.minibatch_stddev_channels, 0, 64)
+    """Return the config with every value of its field's type.
+
+    Raises:
+        UserError: If a type is wrong or a size is too large to build; names the field.
+    """
+    config = _checked_types(config)
+    channels = config.minibatch_stddev_channels
+    check_range("discriminator.minibatch_stddev_channels", channels, Range(0, 64))
     _check_filter("discriminator.resample_filter", config.resample_filter)
     return config
 
 
-def checked_images(resolution: int, colors: int, classes: int, longer: int = 4) -> None:
-    """Checks what both networks are told of the images, and the longer side of the base grid.
+def checked_images(resolution: int, channels: int, classes: int, longer: int = 4) -> None:
+    """Check the image size, channels and classes of a network.
+
+    Args:
+        resolution: Longer side of the images in pixels.
+        channels: Channels of the images.
+        classes: Number of classes, or 0.
+        longer: Longer side of the base grid.
 
     Raises:
-        UserError: Which names what is out of range.
+        UserError: If one is out of range; names it.
     """
-    if not all(type(value) is int for value in (resolution, colors, classes)):
+    if not all(type(value) is int for value in (resolution, channels, classes)):
         raise UserError("resolution, channels and classes must be integers")
-    check_range("resolution", resolution, longer, 4096)
+    check_range("resolution", resolution, Range(longer, 4096))
     doubled = resolution // longer
     if resolution % longer or doubled & (doubled - 1):
-        wanted = "a power of two" if longer == 4 else f"{longer}, doubled"
+        wanted = "a power of two" if longer == 4 else f"{longer} times a power of two"
         raise UserError(f"resolution is {resolution}; it should be {wanted}")
-    check_range("image channels", colors, 1, 16)
-    check_range("classes", classes, 0, 1 << 20)
+    check_range("image channels", channels, Range(1, 16))
+    check_range("classes", classes, Range(0, 1 << 20))
+
+
+def _checked_types(config: T) -> T:
+    return from_dict(type(config), to_dict(config))
 
 
 def _check_filter(name: str, taps: tuple[int, ...]) -> None:

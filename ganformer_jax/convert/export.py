@@ -1,4 +1,4 @@
-"""One averaged generator in one file: weights as safetensors, its config in the metadata."""
+"""Saves a generator as safetensors, with its config in the metadata, and reads it."""
 
 from __future__ import annotations
 
@@ -12,50 +12,42 @@ import numpy as np
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.config_files import from_dict, to_dict
 from ganformer_jax.convert.check import checked_generator
-from ganformer_jax.convert.match import flatten, generator_template, unflatten
-from ganformer_jax.errors import UserError
+from ganformer_jax.convert.fill import flatten, generator_template, unflatten
+from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.files import write_atomically
 from ganformer_jax.models import Generator
 
-KEY, VERSION = "ganformer_jax", 1  # one key, since their order in the file is not fixed
+KEY, VERSION = "ganformer_jax", 1  # one key, since safetensors does not fix the order of keys
 
 
 def save_generator(
     path: str | pathlib.Path, config: GeneratorConfig, variables: Mapping[str, Any]
 ) -> None:
-    """Writes a generator as safetensors.
+    """Write a generator as safetensors.
 
     Args:
-        path: The file, replaced if it exists.
-        config: Of the generator.
-        variables: What `Generator.apply` takes: "params", "constants" and "moments".
+        path: The file; it is replaced if it exists.
+        config: Config of the generator.
+        variables: Variables of the generator: "params", "constants" and "moments".
 
     Raises:
-        UserError: When the file cannot be written.
+        UserError: If the file cannot be written.
     """
     from safetensors import numpy as safetensors
 
     leaves = {name: np.asarray(leaf, order="C") for name, leaf in flatten(variables).items()}
     metadata = {KEY: json.dumps({"version": VERSION, "generator": to_dict(config)})}
-    data = safetensors.save(leaves, metadata)
-    path = pathlib.Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    write_atomically(path, safetensors.save(leaves, metadata))
 
 
 def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]:
-    """Reads what `save_generator` wrote.
+    """Read what `save_generator` wrote.
 
     Returns:
         The module and its variables, as numpy arrays.
 
     Raises:
-        UserError: When the file is damaged, or of something else.
+        UserError: If the file is damaged or contains something else.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -64,17 +56,17 @@ def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]
             metadata = file.metadata() or {}
             leaves = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+        raise UserError(f"cannot read {path}: {one_line(error)}") from error
     if KEY not in metadata:
-        raise UserError(f"{path} holds safetensors, but not a generator of this package")
+        raise UserError(f"{path} is safetensors, but not a generator of this package")
     try:
         about = json.loads(metadata[KEY])
         if not isinstance(about, dict) or about.get("version") != VERSION:
-            raise UserError("it is of another version")
+            raise UserError(f"its version is not {VERSION}")
         config = from_dict(GeneratorConfig, about["generator"])
         generator = Generator(checked_generator(config))
     except (UserError, ValueError, KeyError) as error:
-        raise UserError(f"{path} has no config of a generator: {error}") from error
+        raise UserError(f"{path} has no config of a generator: {one_line(error)}") from error
     expected = {name: leaf.shape for name, leaf in flatten(generator_template(generator)).items()}
     if {name: leaf.shape for name, leaf in leaves.items()} != expected:
         raise UserError(f"the weights in {path} do not fit its config")
@@ -82,6 +74,6 @@ def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]
 
 
 def is_safetensors(path: str | pathlib.Path) -> bool:
-    """Tells by the beginning: the size of a JSON header, and its brace."""
+    """Return whether a file starts like safetensors: the size of a JSON header, then its brace."""
     with pathlib.Path(path).open("rb") as file:
         return file.read(9)[8:] == b"{"

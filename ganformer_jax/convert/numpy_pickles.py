@@ -8,21 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from ganformer_jax.convert.pickle_machine import (
-    COPIED,
-    Budget,
-    Built,
-    Constructors,
-    plain_key,
-)
+from ganformer_jax.convert.limits import Budget, plain_key
+from ganformer_jax.convert.unpickle import Constructors, Stateful
 
 MAX_DIMENSIONS = 8
 MAX_ELEMENTS = 1 << 48
 DTYPES = ("b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")
 
 
-class Dtype(Built):
-    """`numpy.dtype` of plain numbers."""
+class Dtype(Stateful):
+    """`numpy.dtype` of numbers or booleans."""
 
     def __init__(self, code: str, align: Any = False, copy: Any = True) -> None:
         code = code.lstrip("<>=|") if isinstance(code, str) else ""
@@ -30,47 +25,49 @@ class Dtype(Built):
             raise ValueError(f"dtype {code[:20]!r} is not one of plain numbers")
         self.dtype = np.dtype(code)
 
-    def build(self, state: Any) -> None:
-        """Takes the byte order, the only part of the state that plain numbers use."""
+    def set_state(self, state: Any) -> None:
+        """Take the byte order; plain numbers use nothing else of the state."""
         order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
         if order not in ("<", ">", "=", "|"):
             raise ValueError("no byte order")
         self.dtype = self.dtype.newbyteorder(order)
 
 
-class Ndarray(Built):
+class Ndarray(Stateful):
     """`numpy.ndarray`, empty until its state is set."""
 
     def __init__(self, *_: Any) -> None:
         self.array = np.zeros(0, np.float32)
 
-    def build(self, state: Any) -> None:
-        """Takes (version, shape, dtype, Fortran order, bytes)."""
+    def set_state(self, state: Any) -> None:
+        """Take (version, shape, dtype, Fortran order, bytes)."""
         if not isinstance(state, tuple) or len(state) != 5:
-            raise ValueError("an array has five parts")
+            raise ValueError("the state of an array has five items")
         _, shape, dtype, fortran, raw = state
         self.array = _from_bytes(raw, dtype, shape, "F" if fortran else "C")
 
 
-def _from_bytes(raw: Any, dtype: Any, shape: Any, order: str = "C") -> np.ndarray:
+def _from_bytes(raw: Any, dtype: Any, shape: Any, order: Any = "C") -> np.ndarray:
     if not isinstance(dtype, Dtype) or not isinstance(raw, memoryview):
-        raise ValueError("no bytes of a known dtype")
-    if order not in ("C", "F") or count_elements(shape) * dtype.dtype.itemsize != len(raw):
+        raise ValueError("not bytes of a known dtype")
+    if not isinstance(order, str) or order not in ("C", "F"):
+        raise ValueError("not a memory order")
+    if count_elements(shape) * dtype.dtype.itemsize != len(raw):
         raise ValueError(f"a shape that does not fit its {len(raw)} bytes")
     return np.frombuffer(raw, dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
 
 
 def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> Ndarray:
-    """How protocol 5 writes an array; order "K" is C order with its axes moved."""
+    """Rebuild an array of protocol 5; order "K" is C order with its axes moved."""
     made = Ndarray()
     if axes is None:
-        made.array = _from_bytes(raw, dtype, shape, order if isinstance(order, str) else "")
+        made.array = _from_bytes(raw, dtype, shape, order)
         return made
     array = _from_bytes(raw, dtype, shape)
     if not isinstance(axes, tuple | list) or len(axes) != array.ndim:
-        raise ValueError("no order of axes")
+        raise ValueError("not an order of axes")
     if not all(type(axis) is int for axis in axes):
-        raise ValueError("no order of axes")
+        raise ValueError("not an order of axes")
     made.array = array.transpose(axes)
     return made
 
@@ -80,57 +77,62 @@ def _scalar(dtype: Any, raw: Any) -> int | float | bool:
 
 
 def count_elements(shape: Any) -> int:
-    """Elements of a shape, which must be a tuple of a few numbers that are not negative."""
+    """Return the number of elements of a shape.
+
+    Raises:
+        ValueError: If it is not a tuple of at most 8 sizes, or too large.
+    """
     if not isinstance(shape, tuple) or len(shape) > MAX_DIMENSIONS:
-        raise ValueError("no shape")
+        raise ValueError("not a shape")
     if not all(type(side) is int and side >= 0 for side in shape):
-        raise ValueError("a shape whose sides are no sizes")
+        raise ValueError("a shape of something other than sizes")
     if math.prod(max(side, 1) for side in shape) >= MAX_ELEMENTS:
         raise ValueError("a shape that is too large")
     return math.prod(shape)
 
 
-# Small things
-
-
 def _no_instance(*_: Any) -> Any:
-    raise TypeError("this name may only be passed on")
+    raise TypeError("this name may only be an argument")
 
 
 def _encode(text: Any, encoding: Any, budget: Budget) -> memoryview:
-    """How protocol 2 writes a byte string."""
+    """Rebuild a byte string of protocol 2."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise TypeError("no text of bytes")
-    budget.spend(len(text) // COPIED)
+        raise TypeError("not the text of a byte string")
+    budget.copy(len(text))
     return memoryview(text.encode("latin-1"))
 
 
-def _no_bytes() -> memoryview:
-    """What protocol 2 writes for an empty byte string."""
+def _empty_bytes() -> memoryview:
+    """Rebuild an empty byte string of protocol 2."""
     return memoryview(b"")
 
 
 def _set(items: Any, budget: Budget) -> set[Any]:
-    """How protocols before 4 write a set."""
+    """Rebuild a set of protocols before 4."""
     if not isinstance(items, list | tuple):
-        raise TypeError("no items")
+        raise TypeError("not a list of items")
     budget.spend(len(items))
     return {plain_key(item) for item in items}
 
 
 def empty_dict() -> dict[Any, Any]:
-    """Of an ordered or any other kind of dict, filled by later instructions."""
+    """Return an empty dict for any kind of dict; later instructions fill it."""
     return {}
 
 
-def numpy_names(budget: Budget) -> Constructors:
-    """What pickles of plain values and arrays may construct; `budget` is that of the file."""
+def numpy_constructors(budget: Budget) -> Constructors:
+    """Return what pickles of plain values and arrays may construct.
+
+    Args:
+        budget: Budget of the file.
+    """
     make_set = functools.partial(_set, budget=budget)
     return {
         ("collections", "OrderedDict"): empty_dict,
         ("builtins", "set"): make_set,
         ("__builtin__", "set"): make_set,
-        ("__builtin__", "bytes"): _no_bytes,
+        ("__builtin__", "bytes"): _empty_bytes,
         ("_codecs", "encode"): functools.partial(_encode, budget=budget),
         ("numpy", "dtype"): Dtype,
         ("numpy", "ndarray"): _no_instance,

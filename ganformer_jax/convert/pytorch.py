@@ -1,4 +1,4 @@
-"""Networks of the published PyTorch code: constructor arguments and state dict to ours."""
+"""Loads networks of the published PyTorch code from constructor arguments and a state dict."""
 
 from __future__ import annotations
 
@@ -13,23 +13,16 @@ from ganformer_jax.config import (
     DiscriminatorConfig,
     GeneratorConfig,
     MappingConfig,
-    PositionConfig,
     SynthesisConfig,
 )
-from ganformer_jax.convert import names
+from ganformer_jax.convert.arguments import Arguments, ConversionError, position_config
 from ganformer_jax.convert.check import (
     checked_discriminator,
     checked_generator,
     checked_images,
 )
-from ganformer_jax.convert.match import (
-    Arguments,
-    ConversionError,
-    Leaves,
-    discriminator_template,
-    generator_template,
-    match,
-)
+from ganformer_jax.convert.fill import Leaves, discriminator_template, fill, generator_template
+from ganformer_jax.convert.rules import DISCRIMINATOR, GENERATOR, PYTORCH
 from ganformer_jax.models import Discriminator, Generator
 from ganformer_jax.nn.positions import grid_directions
 
@@ -40,40 +33,43 @@ TRAINING_ARGUMENTS = ("class_name", "reg_interval", "opt_args")
 def load_generator(
     state_dict: Mapping[str, Any], init_kwargs: Mapping[str, Any]
 ) -> tuple[Generator, dict[str, Any]]:
-    """A published generator as a module of ours.
+    """Load a published generator.
 
     Args:
-        state_dict: Parameters and buffers by their published names, as arrays.
+        state_dict: Arrays of parameters and buffers by published name.
         init_kwargs: Arguments of the published constructor, plain values and dicts.
 
     Returns:
-        The module and its variables, float32.
+        Our module and its float32 variables.
 
     Raises:
-        ConversionError: Names, shapes or arguments that have no counterpart.
+        ConversionError: If names, shapes or arguments have no counterpart.
     """
     config = checked_generator(_generator_config(init_kwargs))
     generator = Generator(config)
     template = generator_template(generator)
     _check_filters(state_dict, config.synthesis.resample_filter)
-    foreign = dict(state_dict)
+    published = dict(state_dict)
     if config.positions.kind == "linear":
-        foreign |= _slopes(foreign, config.positions.directions)
-    return generator, match(foreign, names.GENERATOR, _unused(config), template, {})
+        published |= _slopes(published, config.positions.directions)
+    return generator, fill(published, GENERATOR, PYTORCH, _unused(config), template)
 
 
 def load_discriminator(
     state_dict: Mapping[str, Any], init_kwargs: Mapping[str, Any]
 ) -> tuple[Discriminator, dict[str, Any]]:
-    """A published discriminator as a module of ours; arguments as for `load_generator`."""
+    """Load a published discriminator.
+
+    Arguments, results and errors are those of `load_generator`.
+    """
     arguments = Arguments(init_kwargs, "discriminator")
-    config, size, colors, classes = _discriminator_config(arguments)
-    checked_images(size, colors, classes)
+    config, size, channels, classes = _discriminator_config(arguments)
+    checked_images(size, channels, classes)
     discriminator = Discriminator(checked_discriminator(config))
-    template = discriminator_template(discriminator, size, colors, classes)
+    template = discriminator_template(discriminator, size, channels, classes)
     _check_filters(state_dict, config.resample_filter)
     unused = [r".*resample_kernel"]
-    return discriminator, match(state_dict, names.DISCRIMINATOR, unused, template, {})
+    return discriminator, fill(state_dict, DISCRIMINATOR, PYTORCH, unused, template)
 
 
 def _generator_config(init_kwargs: Mapping[str, Any]) -> GeneratorConfig:
@@ -98,27 +94,27 @@ def _generator_config(init_kwargs: Mapping[str, Any]) -> GeneratorConfig:
         latent_positions=_shared(mapping, synthesis, False, "use_pos"),
         attention_resolutions=_resolutions(synthesis),
         attention=_attention_config(mapping, synthesis),
-        positions=_position_config(synthesis),
+        positions=position_config(synthesis),
         mapping=_mapping_config(mapping),
         synthesis=_synthesis_config(synthesis),
     )
     top.ignore(*TRAINING_ARGUMENTS)
-    for arguments in (top, synthesis):
-        arguments.require(None, "crop_ratio")
+    top.require(crop_ratio=None)
+    synthesis.require(crop_ratio=None, shared=False)
     for arguments in (top, mapping, synthesis):
         arguments.finish()
     return config
 
 
 def _shared(mapping: Arguments, synthesis: Arguments, default: Any, name: str) -> Any:
-    """An argument that both parts take, which must agree where the mapping network reads it."""
-    ours, theirs = synthesis.get(default, name), mapping.get(default, name)
-    if ours != theirs and mapping.get(False, "ltnt2ltnt"):
+    """Return an argument that must be the same for both where the mapping network reads it."""
+    value, other = synthesis.get(default, name), mapping.get(default, name)
+    if value != other and mapping.get(False, "ltnt2ltnt"):
         raise ConversionError(
-            f"argument {name} is {theirs!r} for the mapping network but {ours!r} for synthesis; "
+            f"argument {name} is {other!r} for the mapping network but {value!r} for synthesis; "
             "only one value for both is supported"
         )
-    return ours
+    return value
 
 
 def _resolutions(synthesis: Arguments) -> tuple[int, int]:
@@ -129,11 +125,10 @@ def _resolutions(synthesis: Arguments) -> tuple[int, int]:
 
 
 def _attention_config(mapping: Arguments, synthesis: Arguments) -> AttentionConfig:
-    mapping.require("add", "integration")
-    mapping.require(None, "norm")
+    mapping.require(integration="add", norm=None)
     kmeans = synthesis.get(False, "kmeans")
-    if not kmeans:  # There the published loop would only scale the scores again and again.
-        synthesis.require(1, "kmeans_iters")
+    if not kmeans:  # the published loop would only scale the scores again
+        synthesis.require(kmeans_iters=1)
     iterations = synthesis.get(1, "kmeans_iters")
     if kmeans and synthesis.get(False, "iterative"):
         raise ConversionError(
@@ -153,19 +148,8 @@ def _attention_config(mapping: Arguments, synthesis: Arguments) -> AttentionConf
     )
 
 
-def _position_config(synthesis: Arguments) -> PositionConfig:
-    synthesis.require(False, "shared")
-    return PositionConfig(
-        kind=synthesis.get("sinus", "pos_type"),
-        directions=synthesis.get(2, "pos_directions_num"),
-        init=synthesis.get("uniform", "pos_init"),
-        size=synthesis.get(None, "pos_dim"),
-    )
-
-
 def _mapping_config(mapping: Arguments) -> MappingConfig:
-    mapping.require("lrelu", "act")
-    mapping.require(False, "shared")
+    mapping.require(act="lrelu", shared=False)
     mapping.ignore("w_avg_beta", "layer_dim")
     layers, residual = mapping.get(8, "num_layers"), mapping.get(False, "resnet")
     return MappingConfig(
@@ -181,7 +165,7 @@ def _mapping_config(mapping: Arguments) -> MappingConfig:
 
 
 def _synthesis_config(synthesis: Arguments) -> SynthesisConfig:
-    synthesis.require("lrelu", "act")
+    synthesis.require(act="lrelu")
     return SynthesisConfig(
         architecture=synthesis.get("skip", "architecture"),
         channel_base=synthesis.get(32 << 10, "channel_base"),
@@ -195,35 +179,35 @@ def _synthesis_config(synthesis: Arguments) -> SynthesisConfig:
 
 
 def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, int, int, int]:
-    """The config, and the resolution, colors and classes of its inputs."""
-    arguments.require(None, "crop_ratio")
+    """Return the config, and the resolution, channels and classes of the images."""
+    arguments.require(crop_ratio=None)
     arguments.ignore("mapping_kwargs", *TRAINING_ARGUMENTS)
     block = Arguments(arguments.get({}, "block_kwargs"), "discriminator block")
     last = Arguments(arguments.get({}, "epilogue_kwargs"), "discriminator epilogue")
-    for part in (block, last):
-        part.require("lrelu", "act")
-    group = last.get(4, "mbstd_group_size")
+    block.require(act="lrelu")
+    last.require(act="lrelu")
+    stddev_group = last.get(4, "mbstd_group_size")
     config = DiscriminatorConfig(
         architecture=arguments.get("resnet", "architecture"),
         channel_base=arguments.get(32 << 10, "channel_base"),
         channel_max=arguments.get(512, "channel_max"),
-        minibatch_stddev_group=WHOLE_BATCH if group is None else group,
+        minibatch_stddev_group=WHOLE_BATCH if stddev_group is None else stddev_group,
         minibatch_stddev_channels=last.get(1, "mbstd_num_channels"),
         resample_filter=tuple(block.get((1, 3, 3, 1), "resample_kernel")),
     )
     size = arguments.required("img_resolution")
-    colors, classes = arguments.get(3, "img_channels"), arguments.get(0, "c_dim")
-    for part in (arguments, block, last):
-        part.finish()
-    return config, size, colors, classes
+    channels, classes = arguments.get(3, "img_channels"), arguments.get(0, "c_dim")
+    for group in (arguments, block, last):
+        group.finish()
+    return config, size, channels, classes
 
 
 def _unused(config: GeneratorConfig) -> list[str]:
-    """Patterns of what the published generator holds but never reads under these settings."""
+    """Return patterns of arrays that the published generator stores but never reads."""
     layer = r"synthesis\.b\d+\.(conv[01]|conv_last|torgb)"
     unused = [r".*resample_kernel", rf"{layer}\.pos0"]
     if config.positions.kind == "linear":
-        unused += [rf"{layer}\.grid_pos"]  # Read as slopes.
+        unused += [rf"{layer}\.grid_pos"]  # read as slopes
     if config.attention.kmeans_iterations:
         unused += [rf"{layer}\.transformer\.(to_keys|to_pos_map)\..*"]
     if not config.reads_latent_positions:
@@ -238,7 +222,7 @@ def _unused(config: GeneratorConfig) -> list[str]:
 
 
 def _check_filters(state_dict: Mapping[str, Any], taps: tuple[int, ...]) -> None:
-    """Refuse low-pass filters other than the one the arguments name."""
+    """Refuse low-pass filters other than the one that the arguments name."""
     filter_1d = np.asarray(taps, np.float64) / sum(taps)
     expected = np.outer(filter_1d, filter_1d)
     for name, value in state_dict.items():
@@ -249,25 +233,23 @@ def _check_filters(state_dict: Mapping[str, Any], taps: tuple[int, ...]) -> None
 
 
 def _slopes(state_dict: Mapping[str, Any], directions: int) -> Leaves:
-    """Slopes of linear positions, recovered from the grids that the published code stores.
+    """Recover the slopes of linear positions from the grids that the published code stores.
 
-    A grid is the position along each direction times that direction's slopes, so any cell off
-    the center line gives them back; the farthest is the most exact.
+    A grid is the coordinate along each direction times that direction's slopes, so any cell off
+    the center line determines them; the farthest cell is the most exact.
     """
     slopes = {}
     for name, value in state_dict.items():
         found = re.fullmatch(r"synthesis\.b(\d{1,4})\..*\.grid_pos", name)
-        if found:
-            size = int(found[1])
-            if np.ndim(value) != 3 or np.shape(value)[:2] != (size, size) or not np.size(value):
-                raise ConversionError(f"{name} has shape {np.shape(value)}, not {size}x{size}")
-            grid = np.asarray(value, np.float64)
-            position = grid_directions(size, size, directions).astype(np.float64)
-            parts = grid.reshape(size * size, directions, -1)
-            flat = position.reshape(size * size, directions)
-            farthest = np.abs(flat).argmax(0)
-            index = np.arange(directions)
-            slopes[name.replace("grid_pos", "slopes")] = (
-                parts[farthest, index] / flat[farthest, index][:, None]
-            ).astype(np.float32)
+        if not found:
+            continue
+        size = int(found[1])
+        if np.ndim(value) != 3 or np.shape(value)[:2] != (size, size) or not np.size(value):
+            raise ConversionError(f"{name} has shape {np.shape(value)}, not {size}x{size}")
+        grid = np.asarray(value, np.float64).reshape(size * size, directions, -1)
+        coordinates = np.asarray(grid_directions(size, size, directions), np.float64)
+        coordinates = coordinates.reshape(size * size, directions)
+        farthest, index = np.abs(coordinates).argmax(0), np.arange(directions)
+        exact = grid[farthest, index] / coordinates[farthest, index][:, None]
+        slopes[name.replace("grid_pos", "slopes")] = exact.astype(np.float32)
     return slopes

@@ -1,6 +1,6 @@
-"""Networks of the published TensorFlow code: static arguments and variables to ours.
+"""Loads networks of the published TensorFlow code from static arguments and variables.
 
-Argument names differ between its two generations of network code; both are read.
+Argument names differ between two versions of that code; both are read.
 """
 
 from __future__ import annotations
@@ -16,23 +16,22 @@ from ganformer_jax.config import (
     DiscriminatorConfig,
     GeneratorConfig,
     MappingConfig,
-    PositionConfig,
     SynthesisConfig,
 )
-from ganformer_jax.convert import names
+from ganformer_jax.convert.arguments import Arguments, position_config
 from ganformer_jax.convert.check import (
     checked_discriminator,
     checked_generator,
     checked_images,
 )
-from ganformer_jax.convert.match import (
-    Arguments,
+from ganformer_jax.convert.fill import (
     Leaves,
     discriminator_template,
+    fill,
     flatten,
     generator_template,
-    match,
 )
+from ganformer_jax.convert.rules import DISCRIMINATOR, GENERATOR, TENSORFLOW
 from ganformer_jax.models import Discriminator, Generator
 from ganformer_jax.nn.positions import sinusoidal
 
@@ -55,18 +54,18 @@ MERGE_ARGUMENTS = ("merge_layer", "merge_type", "merge_same")
 def load_tf_generator(
     variables: Mapping[str, Any], static_kwargs: Mapping[str, Any]
 ) -> tuple[Generator, dict[str, Any]]:
-    """A generator of the published TensorFlow code as a module of ours.
+    """Load a generator of the published TensorFlow code.
 
     Args:
-        variables: Values by TensorFlow name: `ltnt_emb/...`, `mapping/...`, `synthesis/...` and,
+        variables: Arrays by TensorFlow name: `ltnt_emb/...`, `mapping/...`, `synthesis/...` and,
             where it was tracked, `dlatent_avg`. Names under `D/` belong to the discriminator.
         static_kwargs: Arguments of the published network function.
 
     Returns:
-        The module and its variables, float32.
+        Our module and its float32 variables.
 
     Raises:
-        ConversionError: Names, shapes or arguments that have no counterpart.
+        ConversionError: If names, shapes or arguments have no counterpart.
     """
     arguments = Arguments(static_kwargs, "generator")
     config = checked_generator(_generator_config(arguments))
@@ -74,40 +73,40 @@ def load_tf_generator(
     template = generator_template(generator)
     own = {name: value for name, value in variables.items() if not name.startswith("D/")}
     own = _plain_names(own, config, arguments)
-    unused = _unused(config, arguments)
-    return generator, match(own, names.TF_GENERATOR, unused, template, _defaults(config, template))
+    unused, defaults = _unused(config, arguments), _defaults(config, template)
+    return generator, fill(own, GENERATOR, TENSORFLOW, unused, template, defaults)
 
 
 def load_tf_discriminator(
     variables: Mapping[str, Any], static_kwargs: Mapping[str, Any]
 ) -> tuple[Discriminator, dict[str, Any]]:
-    """A discriminator of the published TensorFlow code as a module of ours.
+    """Load a discriminator of the published TensorFlow code.
 
     Args:
-        variables: Values by TensorFlow name, with or without a leading `D/`; where some have it,
-            the rest are taken for the generator's.
+        variables: Arrays by TensorFlow name, with or without a leading `D/`; if some have it, the
+            others belong to the generator.
         static_kwargs: Arguments of the published network function.
 
     Returns:
-        The module and its variables, float32.
+        Our module and its float32 variables.
 
     Raises:
-        ConversionError: Names, shapes or arguments that have no counterpart, such as attention.
+        ConversionError: If names, shapes or arguments have no counterpart, such as attention.
     """
     arguments = Arguments(static_kwargs, "discriminator")
-    config, size, colors, classes = _discriminator_config(arguments)
-    checked_images(size, colors, classes)
+    config, size, channels, classes = _discriminator_config(arguments)
+    checked_images(size, channels, classes)
     discriminator = Discriminator(checked_discriminator(config))
-    template = discriminator_template(discriminator, size, colors, classes)
+    template = discriminator_template(discriminator, size, channels, classes)
     own = {name[2:]: value for name, value in variables.items() if name.startswith("D/")}
     own = {_plain_block(name): value for name, value in (own or variables).items()}
     unused = [r"ltnt_emb/emb", r"pos_emb\d+/.*"]
-    return discriminator, match(own, names.TF_DISCRIMINATOR, unused, template, {})
+    return discriminator, fill(own, DISCRIMINATOR, TENSORFLOW, unused, template)
 
 
 def _generator_config(arguments: Arguments) -> GeneratorConfig:
     get = arguments.get
-    _refuse_other_work(arguments)
+    _refuse_unsupported(arguments)
     components = get(1, "components_num") * get(False, "transformer")
     latents = max(components, 1)
     z_size = get(512, "z_dim", "latent_size")
@@ -122,15 +121,10 @@ def _generator_config(arguments: Arguments) -> GeneratorConfig:
         latent_positions=get(False, "use_pos"),
         attention_resolutions=(2 ** get(0, "start_res"), 2 ** (get(20, "end_res") - 1)),
         components_attend_image=get(False, "img2ltnt"),
-        # Where both are asked for, the published code computes this one and drops its result.
+        # With both, the published code computes this one and discards its result.
         components_attend_components=get(False, "ltnt2ltnt") and not get(False, "img2ltnt"),
         attention=_attention_config(arguments),
-        positions=PositionConfig(
-            kind=get("sinus", "pos_type"),
-            directions=get(2, "pos_directions_num"),
-            init=get("uniform", "pos_init"),
-            size=get(None, "pos_dim"),
-        ),
+        positions=position_config(arguments),
         mapping=_mapping_config(arguments),
         synthesis=_synthesis_config(arguments, components),
     )
@@ -138,29 +132,28 @@ def _generator_config(arguments: Arguments) -> GeneratorConfig:
     return config
 
 
-def _refuse_other_work(arguments: Arguments) -> None:
-    """Refuse the parts of the published code that this package does not have."""
-    for name, expected in (
-        ("merge", False),
-        ("img2img", 0),
-        ("local_attention", 0),
-        ("tanh", False),
-        ("mapping_dim", None),
-        ("crop_ratio", None),
-        ("fmap_decay", 1.0),
-        ("mapping_nonlinearity", "lrelu"),
-        ("nonlinearity", "lrelu"),
-        ("normalize_latents", True),
-        ("iterative", False),
-    ):
-        arguments.require(expected, name)
+def _refuse_unsupported(arguments: Arguments) -> None:
+    """Refuse features of the published code that this package does not have."""
+    arguments.require(
+        merge=False,
+        img2img=0,
+        local_attention=0,
+        tanh=False,
+        mapping_dim=None,
+        crop_ratio=None,
+        fmap_decay=1.0,
+        mapping_nonlinearity="lrelu",
+        nonlinearity="lrelu",
+        normalize_latents=True,
+        iterative=False,
+    )
     arguments.ignore(*TRAINING_ARGUMENTS, *MERGE_ARGUMENTS)
 
 
 def _attention_config(arguments: Arguments) -> AttentionConfig:
     get = arguments.get
-    if not get(False, "kmeans"):  # There the published loop would only scale the scores again.
-        arguments.require(1, "kmeans_iters")
+    if not get(False, "kmeans"):  # the published loop would only scale the scores again
+        arguments.require(kmeans_iters=1)
     iterations = get(1, "kmeans_iters")
     return AttentionConfig(
         heads=get(1, "num_heads"),
@@ -182,7 +175,7 @@ def _mapping_config(arguments: Arguments) -> MappingConfig:
         num_layers=layers,
         residual=residual,
         shared_width=shared_width,
-        # Plain layers have no attention there, whatever the argument says.
+        # Layers that are not residual have no attention, whatever the argument says.
         self_attention=get(False, "mapping_ltnt2ltnt") and residual and not shared_width,
         normalize="component",
         normalize_global=False,
@@ -191,7 +184,7 @@ def _mapping_config(arguments: Arguments) -> MappingConfig:
 
 
 def _mapping_layers(arguments: Arguments) -> tuple[int, bool]:
-    """Hidden layers before the output layer, and whether they are residual."""
+    """Return the number of hidden layers, and whether they are residual."""
     layers = arguments.get(8, "mapping_num_layers", "mapping_layersnum")
     residual = arguments.get(False, "mapping_resnet")
     return (layers // 2 if residual else layers - 1), residual
@@ -213,17 +206,12 @@ def _synthesis_config(arguments: Arguments, components: int) -> SynthesisConfig:
 
 
 def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, int, int, int]:
-    """The config, and the resolution, colors and classes of its inputs."""
+    """Return the config, and the resolution, channels and classes of the images."""
     get = arguments.get
-    for name, expected in (
-        ("transformer", False),
-        ("local_attention", 0),
-        ("crop_ratio", None),
-        ("fmap_decay", 1.0),
-        ("nonlinearity", "lrelu"),
-    ):
-        arguments.require(expected, name)
-    # Only attention reads these.
+    arguments.require(
+        transformer=False, local_attention=0, crop_ratio=None, fmap_decay=1.0, nonlinearity="lrelu"
+    )
+    # Only attention, which is refused above, reads these.
     arguments.ignore("a_dim", "latent_size", "components_num", "num_heads", "use_pos", "img2img")
     arguments.ignore("ltnt2ltnt", "ltnt2img", "start_res", "end_res", "ltnt_gate", "img_gate")
     arguments.ignore("pos_dim", "pos_type", "pos_init", "pos_directions_num")
@@ -238,14 +226,14 @@ def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, in
         minibatch_stddev_channels=channels if group > 1 else 0,
         resample_filter=tuple(get((1, 3, 3, 1), "resample_kernel")),
     )
-    size, colors = get(1024, "resolution"), get(3, "num_channels")
+    size, image_channels = get(1024, "resolution"), get(3, "num_channels")
     classes = get(0, "c_dim", "label_size")
     arguments.finish()
-    return config, size, colors, classes
+    return config, size, image_channels, classes
 
 
 def _plain_block(name: str) -> str:
-    """`synthesis/8x8/Conv0_up/bias` to `synthesis/8/layer_0/bias`, and so on."""
+    """Rename `synthesis/8x8/Conv0_up/bias` to `synthesis/8/layer_0/bias`, and the like."""
     name = re.sub(r"(^|/)(\d+)x\2(?=/)", r"\1\2", name)
     if name.startswith("synthesis/"):
         name = re.sub(r"^(synthesis/\d+)/Conv0_up/", r"\1/layer_0/", name)
@@ -256,7 +244,7 @@ def _plain_block(name: str) -> str:
 def _plain_names(
     variables: Mapping[str, Any], config: GeneratorConfig, arguments: Arguments
 ) -> Leaves:
-    """Names in a regular form: layers by resolution and index, noise and positions by layer."""
+    """Name layers by resolution and index, and noise and positions by their layer."""
     layers, residual = _mapping_layers(arguments)
     output = layers - 1 if residual else layers
     branch = "mapping" if config.components else "mapping/global"
@@ -279,13 +267,13 @@ def _plain_names(
 
 
 def _grid_name(name: str) -> tuple[int, str] | None:
-    """Resolution and kind of a trained position grid, which all layers of a resolution share."""
+    """Return the resolution and kind of a trained grid, which the layers of a resolution share."""
     found = re.fullmatch(r"synthesis/pos_emb(\d{1,2})/(\w+)", name)
     return (2 ** int(found[1]), found[2]) if found else None
 
 
 def _unused(config: GeneratorConfig, arguments: Arguments) -> list[str]:
-    """Patterns of what the published generator holds but never reads under these settings."""
+    """Return patterns of arrays that the published generator stores but never reads."""
     layer = r"synthesis/\d+/(layer_[01]|ToRGB|ToRGB/extraLayer)"
     beyond = 2 * config.resolution
     unused = [rf"synthesis/{beyond}/layer_0/noise", r"synthesis/\d+/layer_[01]/grid/.*"]
@@ -303,7 +291,7 @@ def _unused(config: GeneratorConfig, arguments: Arguments) -> list[str]:
 
 
 def _defaults(config: GeneratorConfig, template: Mapping[str, Any]) -> Leaves:
-    """Leaves that TensorFlow computes rather than stores, and a mean of w that was not tracked."""
+    """Return the grids that TensorFlow computes, and a zero mean of w if it was not tracked."""
     defaults: Leaves = {"moments/w_average": np.zeros(config.w_size, np.float32)}
     for path, leaf in flatten(template).items():
         if path.endswith("/positions/grid"):

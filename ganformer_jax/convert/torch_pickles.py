@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from ganformer_jax.convert.limits import Budget, PickleError
 from ganformer_jax.convert.numpy_pickles import MAX_DIMENSIONS, count_elements
-from ganformer_jax.convert.pickle_machine import COPIED, Budget, Constructors, PickleError
-from ganformer_jax.convert.unpickle import unpickle
+from ganformer_jax.convert.unpickle import Constructors, unpickle
 
-MAX_KEY_LENGTH = 64  # of a storage in a stream
-
-STORAGE_DTYPES: dict[str, str] = {
+MAX_STORAGE_KEY = 64  # characters
+STORAGE_DTYPES = {
     "BoolStorage": "b1",
     "ByteStorage": "u1",
     "CharStorage": "i1",
@@ -28,19 +27,19 @@ STORAGE_DTYPES: dict[str, str] = {
     "DoubleStorage": "f8",
 }
 
-# What begins a stream that torch.save wrote in the format of before PyTorch 1.6.
+# The first values of a stream that torch.save wrote before PyTorch 1.6.
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 TORCH_VERSION = 1001
 
 
 @dataclasses.dataclass(eq=False)
 class Storage:
-    """Numbers of one or more tensors, flat.
+    """Elements of one or more tensors, flat.
 
     Attributes:
-        size: How many.
-        dtype: Of each.
-        values: The numbers, once the stream has come to them.
+        size: Number of elements.
+        dtype: Type of an element.
+        values: The elements, once the reader has reached them.
     """
 
     size: int
@@ -50,7 +49,7 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tensor:
-    """A tensor or parameter: which numbers of a storage it has."""
+    """A tensor or parameter: a strided part of a storage."""
 
     storage: Storage
     offset: int
@@ -59,25 +58,25 @@ class Tensor:
 
     @property
     def array(self) -> np.ndarray:
-        """Its numbers, as a view of the file."""
+        """Its elements, as a view of the file."""
         values = self.storage.values
-        assert values is not None, "a stream is read whole or refused"
+        assert values is not None, "the reader fills every storage or raises"
         strides = [step * values.itemsize for step in self.strides]
         start = values[self.offset :]
         return np.lib.stride_tricks.as_strided(start, self.shape, strides, writeable=False)
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    """`torch._utils._rebuild_tensor_v2`: what follows the strides matters to autograd only."""
+    """Rebuild a tensor of `_rebuild_tensor_v2`; the other arguments matter to autograd only."""
     if not isinstance(storage, Storage):
-        raise TypeError("a tensor without numbers")
+        raise TypeError("a tensor without a storage")
     count = count_elements(shape)
-    count_elements(strides)  # sizes as well
+    count_elements(strides)  # a tuple of sizes too
     if len(shape) != len(strides) or type(offset) is not int or offset < 0:
-        raise ValueError("no strides or offset")
+        raise ValueError("not strides and an offset")
     last = offset + sum((side - 1) * step for side, step in zip(shape, strides, strict=True))
     if count > storage.size or (count and last >= storage.size):
-        raise ValueError(f"shape {shape} needs more than {storage.size} numbers")
+        raise ValueError(f"shape {shape} needs more than {storage.size} elements")
     return Tensor(storage, offset, shape, strides)
 
 
@@ -88,76 +87,78 @@ def _parameter(tensor: Any, *_: Any) -> Tensor:
 
 
 class _StorageType:
-    """A storage class named in a stream; it is never called."""
+    """A storage class that a persistent id names; it is never called."""
 
     def __init__(self, dtype: str):
         self.dtype = np.dtype(dtype).newbyteorder("<")
 
     def __call__(self, *_: Any) -> Any:
-        raise TypeError("a storage outside of a stream")
+        raise TypeError("a storage without a persistent id")
+
+
+STORAGE_TYPES: Constructors = {
+    ("torch", name): _StorageType(dtype) for name, dtype in STORAGE_DTYPES.items()
+}
 
 
 def read_torch_stream(
     data: memoryview, allowed: Constructors, budget: Budget
 ) -> tuple[Any, dict[str, Storage]]:
-    """Reads what `torch.save` wrote in the format of before PyTorch 1.6.
+    """Read what `torch.save` wrote before PyTorch 1.6: five pickles, then the storages.
 
     Args:
-        data: The stream, from its first byte to its last.
-        allowed: What its object may be made of, besides storages.
-        budget: Of the file that it is part of.
+        data: The whole stream.
+        allowed: Constructors that its object may use, besides storages.
+        budget: Budget of the file that contains the stream.
 
     Returns:
         The object, and its storages by key.
 
     Raises:
-        PickleError: On anything that is not such a stream.
+        PickleError: If it is not such a stream, or not a complete one.
     """
     magic, position = unpickle(data, {}, budget)
     version, position = unpickle(data, {}, budget, start=position)
     system, position = unpickle(data, {}, budget, start=position)
     if magic != TORCH_MAGIC or version != TORCH_VERSION or not isinstance(system, dict):
-        raise PickleError("no stream of torch.save of the format before PyTorch 1.6")
+        raise PickleError("not a stream of torch.save as before PyTorch 1.6")
     if system.get("little_endian") is not True:
         raise PickleError("a stream written on a big-endian machine is not supported")
     storages: dict[str, Storage] = {}
-    found, position = unpickle(
-        data, {**STORAGE_TYPES, **allowed}, budget, storage_maker(storages), position
-    )
+    constructors = {**STORAGE_TYPES, **allowed}
+    value, position = unpickle(data, constructors, budget, storage_reader(storages), position)
     keys, position = unpickle(data, {}, budget, start=position)
-    named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
-    if not named or sorted(keys) != sorted(storages):
+    are_names = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not are_names or sorted(keys) != sorted(storages):
         raise PickleError("a stream whose storages are not those its object names")
     for key in keys:
         position = _fill(storages[key], data, position)
-    return found, storages
+    return value, storages
 
 
-def storage_maker(storages: dict[str, Storage]) -> Callable[[Any], Storage]:
-    """Makes the storages that persistent ids name; their numbers come later in the stream."""
+def storage_reader(storages: dict[str, Storage]) -> Callable[[Any], Storage]:
+    """Return a function from persistent ids to storages, which it adds to `storages`."""
 
-    def make(reference: Any) -> Storage:
+    def read(reference: Any) -> Storage:
         if not isinstance(reference, tuple) or len(reference) not in (5, 6):
             raise ValueError("not a storage")
         word, kind, key, _, size = reference[:5]
         dtype = getattr(getattr(kind, "construct", None), "dtype", None)
         if dtype is None or not (isinstance(word, str) and word == "storage"):
             raise ValueError("not a storage")
-        if not isinstance(key, str) or len(key) > MAX_KEY_LENGTH:
+        if not isinstance(key, str) or len(key) > MAX_STORAGE_KEY:
             raise ValueError("not a storage")
         if len(reference) == 6 and reference[5] is not None:
-            raise ValueError("a storage that is part of another")
+            raise ValueError("a view of another storage")
         if type(size) is not int or size < 0:
             raise ValueError("a storage without a size")
-        if key not in storages:
-            storages[key] = Storage(size, dtype)
-        return storages[key]
+        return storages.setdefault(key, Storage(size, dtype))
 
-    return make
+    return read
 
 
 def _fill(storage: Storage, data: memoryview, position: int) -> int:
-    """Finds a storage's numbers at their place in the stream; returns where they end."""
+    """Set a storage's elements to those at its place in the stream; return where they end."""
     begin, end = position + 8, position + 8 + storage.size * storage.dtype.itemsize
     if end > len(data) or struct.unpack("<q", data[position:begin])[0] != storage.size:
         raise PickleError("cut short, or a storage of another size than its object says")
@@ -166,31 +167,30 @@ def _fill(storage: Storage, data: memoryview, position: int) -> int:
 
 
 def _load_from_bytes(raw: Any, budget: Budget) -> Storage:
-    """`torch.storage._load_from_bytes`: a stream that holds one storage."""
+    """Read the stream of one storage, as `torch.storage._load_from_bytes` does."""
     if not isinstance(raw, memoryview):
-        raise TypeError("no bytes")
-    budget.spend(len(raw) // COPIED)  # as often as it is read
+        raise TypeError("not bytes")
+    budget.copy(len(raw))  # each time, since a pickle can ask for it repeatedly
     storage, _ = read_torch_stream(raw, {}, budget)
     if not isinstance(storage, Storage):
-        raise TypeError("no storage")
+        raise TypeError("not a storage")
     return storage
 
 
 def _size(sides: Any) -> tuple[int, ...]:
-    """`torch.Size`."""
+    """Rebuild a `torch.Size`."""
     if not isinstance(sides, list | tuple):
-        raise TypeError("no sides")
+        raise TypeError("not a list of sides")
     count_elements(tuple(sides[: MAX_DIMENSIONS + 1]))
     return tuple(sides)
 
 
-STORAGE_TYPES: Constructors = {
-    ("torch", name): _StorageType(dtype) for name, dtype in STORAGE_DTYPES.items()
-}
+def torch_constructors(budget: Budget) -> Constructors:
+    """Return what pickles of tensors may construct.
 
-
-def torch_names(budget: Budget) -> Constructors:
-    """What pickles of tensors may construct; `budget` is that of the file."""
+    Args:
+        budget: Budget of the file.
+    """
     return {
         ("torch", "Size"): _size,
         ("torch._utils", "_rebuild_tensor"): _tensor,

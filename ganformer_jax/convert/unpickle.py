@@ -1,26 +1,43 @@
-"""Reads pickles without trusting them: an interpreter that imports nothing and calls no stranger.
+"""Reads pickles without importing or running anything that they name.
 
-A pickle is a program for a stack machine, and Python's own machine imports whatever the program
-names. This one knows the instructions that build data; a name is a key into a table of
-constructors that the caller gives, compared exactly, and any other name ends the reading. Bytes
-are views of the file, and the number of instructions has a limit, so that no small file can ask
-for much memory or time.
+A pickle is a program for a stack machine, and Python's own reader imports whatever the program
+names. This reader has only the instructions that build data. It looks a name up, exactly as
+spelled, in a table of constructors that the caller gives; any other name ends the reading. Byte
+strings are views of the file, and the number of instructions is limited: a small file cannot
+demand much memory or time.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ganformer_jax.convert.pickle_machine import (
-    MAX_INTEGER_BYTES,
-    Budget,
-    Constructors,
-    Machine,
-    PickleError,
-    plain_key,
-)
+from ganformer_jax.convert.limits import Budget, PickleError, plain_key, printable
+
+Name = tuple[str, str]
+"""A module and a name in it, as the pickle spells them."""
+Constructors = Mapping[Name, Callable[..., Any]]
+
+STOP = ord(".")
+MAX_INTEGER_BYTES = 32
+
+
+class Stateful:
+    """Base of objects whose state a pickle may set after it has constructed them."""
+
+    def set_state(self, state: Any) -> None:
+        """Take the state; raise ValueError or TypeError if it is not as it should be."""
+        raise TypeError("takes no state")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Global:
+    """An allowed name that the pickle has looked up, before it is called."""
+
+    name: Name
+    construct: Callable[..., Any]
 
 
 def unpickle(
@@ -30,193 +47,275 @@ def unpickle(
     persistent: Callable[[Any], Any] | None = None,
     start: int = 0,
 ) -> tuple[Any, int]:
-    """Reads one pickle.
+    """Read one pickle.
 
     Args:
-        data: Bytes that hold it.
-        allowed: What may be constructed; the functions get whatever arguments the pickle has,
-            and may raise TypeError or ValueError.
-        budget: Shared by all pickles of a file.
-        persistent: Turns a persistent id into an object; None where there should be none.
-        start: Where the pickle begins.
+        data: Bytes that contain the pickle.
+        allowed: Constructors by name. They get whatever arguments the pickle has, and may raise
+            TypeError or ValueError.
+        budget: Budget shared by all pickles of a file.
+        persistent: Returns the object of a persistent id; None if there should be no such ids.
+        start: Position of the first byte.
 
     Returns:
-        The object, whose byte strings are views of `data`, and where the pickle ends.
+        The object, whose byte strings are views of `data`, and the position after the pickle.
 
     Raises:
-        PickleError: On anything that is not such a pickle.
+        PickleError: If there is no such pickle, or it uses a name that is not allowed.
     """
     machine = Machine(data, allowed, budget, persistent, start)
     try:
-        return machine.run(INSTRUCTIONS), machine.position
+        return machine.run(), machine.position
     except (IndexError, KeyError, struct.error, UnicodeDecodeError) as error:
         raise PickleError(f"damaged pickle near byte {machine.position}") from error
 
 
-def _integer(raw: memoryview) -> int:
-    if len(raw) > MAX_INTEGER_BYTES:
-        raise PickleError(f"an integer of {len(raw)} bytes")
-    return int.from_bytes(raw, "little", signed=True)
+@dataclasses.dataclass(eq=False)
+class Machine:
+    """Position in the data, stack and memo while one pickle is read."""
+
+    data: memoryview
+    allowed: Constructors
+    budget: Budget
+    persistent: Callable[[Any], Any] | None
+    position: int
+    stack: list[Any] = dataclasses.field(default_factory=list)
+    below: list[list[Any]] = dataclasses.field(default_factory=list)  # under the open marks
+    memo: dict[int, Any] = dataclasses.field(default_factory=dict)
+
+    def run(self) -> Any:
+        """Execute instructions until STOP and return the top of the stack."""
+        while True:
+            self.budget.spend()
+            code = self.take(1)[0]
+            if code == STOP:
+                return self.stack.pop()
+            instruction = INSTRUCTIONS.get(code)
+            if instruction is None:
+                raise PickleError(f"pickle instruction {code:#04x} is not allowed")
+            instruction(self)
+
+    def damaged(self, reason: str) -> PickleError:
+        """Return an error that names the position."""
+        return PickleError(f"damaged pickle near byte {self.position}: {reason}")
+
+    # Arguments of instructions
+
+    def take(self, count: int) -> memoryview:
+        """Return the next bytes."""
+        end = self.position + count
+        if count < 0 or end > len(self.data):
+            raise PickleError(f"cut short: {count} bytes should follow byte {self.position}")
+        taken, self.position = self.data[self.position : end], end
+        return taken
+
+    def number(self, form: str) -> Any:
+        """Return the next number of a `struct` format."""
+        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+
+    def sized(self, form: str) -> memoryview:
+        """Return bytes that follow their own length, of a `struct` format."""
+        return self.take(self.number(form))
+
+    def line(self) -> str:
+        """Return the text up to the end of the line."""
+        line = bytearray()
+        while (byte := self.take(1)[0]) != ord("\n"):
+            line.append(byte)
+        return line.decode()
+
+    def integer_line(self) -> int | bool:
+        """Return the integer, or boolean of protocols 0 and 1, that a line spells."""
+        text = self.line()
+        if text in ("00", "01"):
+            return text == "01"
+        if len(text) > 2 * MAX_INTEGER_BYTES:
+            raise PickleError(f"an integer of {len(text)} digits")
+        try:
+            return int(text.rstrip("L"))
+        except ValueError as error:
+            raise self.damaged("not an integer") from error
+
+    def long_integer(self, form: str) -> int:
+        """Return an integer of as many bytes as a number before it says."""
+        raw = self.sized(form)
+        if len(raw) > MAX_INTEGER_BYTES:
+            raise PickleError(f"an integer of {len(raw)} bytes")
+        return int.from_bytes(raw, "little", signed=True)
+
+    def text(self, form: str, encoding: str = "utf-8") -> str:
+        """Return text that follows its length in bytes."""
+        raw = self.sized(form)
+        self.budget.copy(len(raw))
+        return str(raw, encoding, "surrogatepass" if encoding == "utf-8" else "strict")
+
+    def check_protocol(self) -> None:
+        """Refuse protocols after 5."""
+        if (version := self.number("<B")) > 5:
+            raise PickleError(f"pickle protocol {version} is not known")
+
+    def check_frame(self) -> None:
+        """Refuse a frame that is longer than the data."""
+        if (size := self.number("<Q")) > len(self.data) - self.position:
+            raise PickleError(f"cut short: a frame of {size} bytes begins at {self.position}")
+
+    # The stack
+
+    def push(self, value: Any) -> None:
+        """Put a value on the stack."""
+        self.stack.append(value)
+
+    def mark(self) -> None:
+        """Open a mark: what follows is collected until `pop_mark`."""
+        self.below.append(self.stack)
+        self.stack = []
+
+    def pop_mark(self) -> list[Any]:
+        """Remove and return everything above the last mark."""
+        above, self.stack = self.stack, self.below.pop()
+        return above
+
+    def pop_last(self, count: int) -> list[Any]:
+        """Remove and return the last values, in the order in which they were pushed."""
+        return [self.stack.pop() for _ in range(count)][::-1]
+
+    def top(self, kind: type) -> Any:
+        """Return the top of the stack, which must be of a type."""
+        if not isinstance(self.stack[-1], kind):
+            raise self.damaged(f"not a {kind.__name__}")
+        return self.stack[-1]
+
+    def extend(self, values: list[Any]) -> None:
+        """Append values to the list on top."""
+        self.top(list).extend(values)
+
+    def add(self, values: list[Any]) -> None:
+        """Add values to the set on top."""
+        self.top(set).update([plain_key(value) for value in values])
+
+    def store(self, items: list[Any]) -> None:
+        """Store alternating keys and values in the dict on top."""
+        if len(items) % 2:
+            raise self.damaged("a key without a value")
+        target = self.top(dict)
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[plain_key(key)] = value
+
+    def push_dict(self) -> None:
+        """Push a dict of the keys and values above the last mark."""
+        items = self.pop_mark()
+        self.push({})
+        self.store(items)
+
+    def memoize(self, index: int) -> None:
+        """Keep the top of the stack under an index."""
+        if not 0 <= index < 1 << 32:
+            raise self.damaged("a memo index out of range")
+        self.memo[index] = self.stack[-1]
+
+    # Names and objects
+
+    def find(self, module: Any, name: Any) -> None:
+        """Push an allowed name."""
+        found = (module, name) if isinstance(module, str) and isinstance(name, str) else None
+        if found is None or found not in self.allowed:
+            asked = f"{printable(module)}.{printable(name)}"
+            raise PickleError(f"the file asks for {asked}: not allowed")
+        self.push(Global(found, self.allowed[found]))
+
+    def call(self, arguments: Any, keywords: Any = None) -> None:
+        """Replace the name on top by the object that it constructs."""
+        function = self.stack.pop()
+        if not isinstance(function, Global) or not isinstance(arguments, tuple) or keywords:
+            raise self.damaged("a call of something other than an allowed name")
+        try:
+            self.push(function.construct(*arguments))
+        except (TypeError, ValueError) as error:
+            raise PickleError(f"wrong values for {'.'.join(function.name)}: {error}") from error
+
+    def set_state(self) -> None:
+        """Set the state on top to the object below it."""
+        state = self.stack.pop()
+        target = self.top(Stateful)
+        try:
+            target.set_state(state)
+        except (TypeError, ValueError) as error:
+            raise PickleError(f"wrong state of {type(target).__name__}: {error}") from error
+
+    def load_persistent(self) -> None:
+        """Replace a persistent id by its object."""
+        if self.persistent is None:
+            raise PickleError("the file refers to objects outside of it")
+        try:
+            self.push(self.persistent(self.stack.pop()))
+        except (TypeError, ValueError) as error:
+            raise PickleError(f"wrong reference: {error}") from error
 
 
-def _integer_line(text: str) -> int | bool:
-    if text in ("00", "01"):  # how protocol 0 and 1 spell booleans
-        return text == "01"
-    if len(text) > 2 * MAX_INTEGER_BYTES:
-        raise PickleError(f"an integer of {len(text)} digits")
-    try:
-        return int(text.rstrip("L"))
-    except ValueError as error:
-        raise PickleError("damaged pickle: no integer where one should be") from error
-
-
-def _tuple_of(count: int) -> Callable[[Machine], None]:
-    def instruction(machine: Machine) -> None:
-        parts = [machine.stack.pop() for _ in range(count)]
-        machine.push(tuple(reversed(parts)))
-
-    return instruction
-
-
-def _mark(machine: Machine) -> None:
-    machine.below.append(machine.stack)
-    machine.stack = []
-
-
-def _pop(machine: Machine) -> None:
-    if machine.stack:
-        machine.stack.pop()
-    else:
-        machine.pop_mark()
-
-
-def _pop_mark(machine: Machine) -> None:
-    machine.pop_mark()
-
-
-def _append(machine: Machine) -> None:
-    value = machine.stack.pop()
-    machine.top(list).append(value)
-
-
-def _appends(machine: Machine) -> None:
-    values = machine.pop_mark()
-    machine.top(list).extend(values)
-
-
-def _set_item(machine: Machine) -> None:
-    value, key = machine.stack.pop(), machine.stack.pop()
-    machine.store(machine.top(dict), [key, value])
-
-
-def _set_items(machine: Machine) -> None:
-    items = machine.pop_mark()
-    machine.store(machine.top(dict), items)
-
-
-def _dict(machine: Machine) -> None:
-    made: dict[Any, Any] = {}
-    machine.store(made, machine.pop_mark())
-    machine.push(made)
-
-
-def _add_items(machine: Machine) -> None:
-    values = [plain_key(value) for value in machine.pop_mark()]
-    machine.top(set).update(values)
-
-
-def _stack_global(machine: Machine) -> None:
-    name, module = machine.stack.pop(), machine.stack.pop()
-    machine.find(module, name)
-
-
-def _new_object(machine: Machine) -> None:
-    machine.call(machine.stack.pop())
-
-
-def _new_object_with_keywords(machine: Machine) -> None:
-    keywords, arguments = machine.stack.pop(), machine.stack.pop()
-    machine.call(arguments, keywords)
-
-
-def _pushes(read: Callable[[Machine], Any]) -> Callable[[Machine], None]:
+def _push(read: Callable[[Machine], Any]) -> Callable[[Machine], Any]:
     return lambda machine: machine.push(read(machine))
 
 
-def _text(form: str, encoding: str = "utf-8") -> Callable[[Machine], None]:
-    return _pushes(lambda machine: machine.text(machine.sized(form), encoding))
-
-
-def _check_protocol(version: int) -> None:
-    if version > 5:
-        raise PickleError(f"pickle protocol {version} is not known")
-
-
-def _check_frame(machine: Machine, size: int) -> None:
-    if machine.position + size > len(machine.data):
-        raise PickleError(f"cut short: a frame of {size} bytes begins at {machine.position}")
-
-
-INSTRUCTIONS: dict[int, Callable[[Machine], None]] = {
-    0x80: lambda m: _check_protocol(m.take(1)[0]),
-    0x95: lambda m: _check_frame(m, m.number("<Q")),
+INSTRUCTIONS: dict[int, Callable[[Machine], Any]] = {
+    0x80: Machine.check_protocol,
+    0x95: Machine.check_frame,
     # Constants and numbers
-    ord("N"): _pushes(lambda m: None),
-    0x88: _pushes(lambda m: True),
-    0x89: _pushes(lambda m: False),
-    ord("I"): _pushes(lambda m: _integer_line(m.line())),
-    ord("L"): _pushes(lambda m: _integer_line(m.line())),
-    ord("J"): _pushes(lambda m: m.number("<i")),
-    ord("K"): _pushes(lambda m: m.number("<B")),
-    ord("M"): _pushes(lambda m: m.number("<H")),
-    0x8A: _pushes(lambda m: _integer(m.sized("<B"))),
-    0x8B: _pushes(lambda m: _integer(m.sized("<i"))),
-    ord("G"): _pushes(lambda m: m.number(">d")),
+    ord("N"): _push(lambda m: None),
+    0x88: _push(lambda m: True),
+    0x89: _push(lambda m: False),
+    ord("I"): _push(Machine.integer_line),
+    ord("L"): _push(Machine.integer_line),
+    ord("J"): _push(lambda m: m.number("<i")),
+    ord("K"): _push(lambda m: m.number("<B")),
+    ord("M"): _push(lambda m: m.number("<H")),
+    0x8A: _push(lambda m: m.long_integer("<B")),
+    0x8B: _push(lambda m: m.long_integer("<i")),
+    ord("G"): _push(lambda m: m.number(">d")),
     # Text and bytes
-    0x8C: _text("<B"),
-    ord("X"): _text("<I"),
-    0x8D: _text("<Q"),
-    ord("U"): _text("<B", "latin-1"),  # byte strings of Python 2
-    ord("T"): _text("<i", "latin-1"),
-    ord("C"): _pushes(lambda m: m.sized("<B")),
-    ord("B"): _pushes(lambda m: m.sized("<I")),
-    0x8E: _pushes(lambda m: m.sized("<Q")),
-    0x96: _pushes(lambda m: m.sized("<Q")),
+    0x8C: _push(lambda m: m.text("<B")),
+    ord("X"): _push(lambda m: m.text("<I")),
+    0x8D: _push(lambda m: m.text("<Q")),
+    ord("U"): _push(lambda m: m.text("<B", "latin-1")),  # byte strings of Python 2
+    ord("T"): _push(lambda m: m.text("<i", "latin-1")),
+    ord("C"): _push(lambda m: m.sized("<B")),
+    ord("B"): _push(lambda m: m.sized("<I")),
+    0x8E: _push(lambda m: m.sized("<Q")),
+    0x96: _push(lambda m: m.sized("<Q")),
     # Containers
-    ord("("): _mark,
-    ord("0"): _pop,
-    ord("1"): _pop_mark,
-    ord("2"): _pushes(lambda m: m.stack[-1]),
-    ord(")"): _pushes(lambda m: ()),
-    0x85: _tuple_of(1),
-    0x86: _tuple_of(2),
-    0x87: _tuple_of(3),
-    ord("t"): _pushes(lambda m: tuple(m.pop_mark())),
-    ord("]"): _pushes(lambda m: []),
-    ord("l"): _pushes(lambda m: m.pop_mark()),
-    ord("a"): _append,
-    ord("e"): _appends,
-    ord("}"): _pushes(lambda m: {}),
-    ord("d"): _dict,
-    ord("s"): _set_item,
-    ord("u"): _set_items,
-    0x8F: _pushes(lambda m: set()),
-    0x90: _add_items,
-    0x91: _pushes(lambda m: frozenset(plain_key(value) for value in m.pop_mark())),
+    ord("("): Machine.mark,
+    ord("0"): lambda m: m.stack.pop() if m.stack else m.pop_mark(),
+    ord("1"): Machine.pop_mark,
+    ord("2"): _push(lambda m: m.stack[-1]),
+    ord(")"): _push(lambda m: ()),
+    0x85: _push(lambda m: tuple(m.pop_last(1))),
+    0x86: _push(lambda m: tuple(m.pop_last(2))),
+    0x87: _push(lambda m: tuple(m.pop_last(3))),
+    ord("t"): _push(lambda m: tuple(m.pop_mark())),
+    ord("]"): _push(lambda m: []),
+    ord("l"): _push(Machine.pop_mark),
+    ord("a"): lambda m: m.extend(m.pop_last(1)),
+    ord("e"): lambda m: m.extend(m.pop_mark()),
+    ord("}"): _push(lambda m: {}),
+    ord("d"): Machine.push_dict,
+    ord("s"): lambda m: m.store(m.pop_last(2)),
+    ord("u"): lambda m: m.store(m.pop_mark()),
+    0x8F: _push(lambda m: set()),
+    0x90: lambda m: m.add(m.pop_mark()),
+    0x91: _push(lambda m: frozenset(plain_key(value) for value in m.pop_mark())),
     # Names and objects
     ord("c"): lambda m: m.find(m.line(), m.line()),
-    0x93: _stack_global,
-    ord("R"): _new_object,
-    0x81: _new_object,
-    0x92: _new_object_with_keywords,
-    ord("b"): Machine.build,
+    0x93: lambda m: m.find(*m.pop_last(2)),
+    ord("R"): lambda m: m.call(m.stack.pop()),
+    0x81: lambda m: m.call(m.stack.pop()),
+    0x92: lambda m: m.call(*m.pop_last(2)),
+    ord("b"): Machine.set_state,
     ord("Q"): Machine.load_persistent,
     # Memo
-    ord("p"): lambda m: m.remember(int(_integer_line(m.line()))),
-    ord("q"): lambda m: m.remember(m.number("<B")),
-    ord("r"): lambda m: m.remember(m.number("<I")),
-    0x94: lambda m: m.remember(len(m.memo)),
-    ord("g"): _pushes(lambda m: m.memo[int(_integer_line(m.line()))]),
-    ord("h"): _pushes(lambda m: m.memo[m.number("<B")]),
-    ord("j"): _pushes(lambda m: m.memo[m.number("<I")]),
+    ord("p"): lambda m: m.memoize(m.integer_line()),
+    ord("q"): lambda m: m.memoize(m.number("<B")),
+    ord("r"): lambda m: m.memoize(m.number("<I")),
+    0x94: lambda m: m.memoize(len(m.memo)),
+    ord("g"): _push(lambda m: m.memo[m.integer_line()]),
+    ord("h"): _push(lambda m: m.memo[m.number("<B")]),
+    ord("j"): _push(lambda m: m.memo[m.number("<I")]),
 }

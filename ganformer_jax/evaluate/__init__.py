@@ -1,1 +1,1 @@
-"""Sets of images to numbers: what the `evaluate` command does, apart from the command line."""
+"""Evaluation: numbers of image sets, of paths between latents and of components on scenes."""

@@ -1,4 +1,4 @@
-"""Features of a set of images: over devices and hosts, with progress, and kept between calls."""
+"""Inception features of image sets: on many devices and hosts, with progress and a cache."""
 
 from __future__ import annotations
 
@@ -7,46 +7,72 @@ import hashlib
 import json
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
 from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.feature_cache import load_arrays, store_arrays
 from ganformer_jax.evaluate.image_sets import ImageSet
-from ganformer_jax.evaluate.remembered import load_arrays, store_arrays
+from ganformer_jax.evaluate.requests import RANDOM, TRAINED
 from ganformer_jax.metrics.inception_features import FeatureExtractor
+from ganformer_jax.metrics.inception_weights import random_weights
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 VERSION = 1
-"""Of what decides features besides the images and the weights: resizing and precision."""
+"""Version of what determines features besides images and weights: resizing and precision."""
 RESIZING = "bilinear to 299x299 as in TensorFlow 1"
 PRECISION = "float32"
+NAMES = {RANDOM: ("2048",), TRAINED: ("2048", "logits_unbiased")}
+"""Features that metrics need of each network."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSettings:
+    """Settings of the networks behind metrics.
+
+    Attributes:
+        load_weights: Function from "inception", "vgg16" or "lpips" to its arrays and their
+            checksum (`weights.load_weights`).
+        batch_size: Images per batch.
+        sharding: Sharding of a batch over devices; by default there is one device.
+        cache: Folder of cached features; None for no cache.
+    """
+
+    load_weights: Callable[[str], tuple[Mapping[str, Any], str]]
+    batch_size: int = 32
+    sharding: jax.sharding.NamedSharding | None = None
+    cache: pathlib.Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureReader:
-    """Takes sets of images to features, and remembers those of sets that do not change.
+    """A feature network with a cache for images that do not change.
 
     Attributes:
         extractor: The network.
         weights_digest: Checksum of its weights.
-        cache: Folder to remember in, where there is one host; None for nowhere.
+        cache: Folder of cached features, used if there is one host; None for no cache.
     """
 
     extractor: FeatureExtractor
     weights_digest: str
     cache: pathlib.Path | None = None
 
-    def __call__(self, images: ImageSet, count: int) -> Mapping[str, np.ndarray]:
-        """Features of the first so many images, float32 [count, dim] by name.
+    def __call__(self, images: ImageSet, count: int) -> Mapping[str, Float[np.ndarray, "m d"]]:
+        """Return float32 features of the first `count` images, by name.
 
         Raises:
-            UserError: If there are fewer images, or the cache cannot be written.
+            UserError: If there are fewer images, or the cache cannot be read or written.
         """
         if images.count is not None and count > images.count:
-            raise UserError(f"{images.name} has {images.count} images; {count} were asked for")
-        path = self._remembered(images, count)
+            raise UserError(f"{images.name} has {images.count} images; {count} were requested")
+        path = self._cached(images, count)
         if path is not None and path.is_file():
             return load_arrays(path)
         features = self._compute(images, count)
@@ -55,26 +81,27 @@ class FeatureReader:
         return features
 
     def _compute(self, images: ImageSet, count: int) -> dict[str, np.ndarray]:
-        """Every host computes an equal share of the rows, and all receive all."""
+        """Compute an equal share of the rows on every host, and gather them on all."""
         hosts, host, batch = jax.process_count(), jax.process_index(), self.extractor.batch_size
         share = math.ceil(count / hosts)
         rows = np.minimum(np.arange(host * share, (host + 1) * share), count - 1)
-        parts = []
+        batches = []
         with tqdm(total=share, unit=" images", desc=images.name, disable=host > 0) as bar:
             for start in range(0, share, batch):
-                taken = rows[start : start + batch]
-                parts.append(self.extractor(images.read([int(row) for row in taken])))
-                bar.update(len(taken))
-        mine = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+                indices = [int(row) for row in rows[start : start + batch]]
+                batches.append(self.extractor(images.read(indices)))
+                bar.update(len(indices))
+        own = {name: np.concatenate([one[name] for one in batches]) for name in batches[0]}
         if hosts == 1:
-            return mine
+            return own
         from jax.experimental import multihost_utils
 
-        gathered = multihost_utils.process_allgather(mine, tiled=True)
+        gathered = multihost_utils.process_allgather(own, tiled=True)
         return {name: np.asarray(values)[:count] for name, values in gathered.items()}
 
-    def _remembered(self, images: ImageSet, count: int) -> pathlib.Path | None:
-        if self.cache is None or jax.process_count() > 1:  # hosts must agree on who computes
+    def _cached(self, images: ImageSet, count: int) -> pathlib.Path | None:
+        """Return the path of the cache entry, or None if there is no cache for these images."""
+        if self.cache is None or jax.process_count() > 1:  # hosts would have to agree on a hit
             return None
         content = images.digest(count)
         if content is None:
@@ -82,3 +109,22 @@ class FeatureReader:
         about = [VERSION, RESIZING, PRECISION, self.weights_digest, *self.extractor.names, content]
         key = hashlib.sha256(json.dumps([*about, count]).encode()).hexdigest()
         return self.cache / f"{key[:32]}.npz"
+
+
+def feature_reader(network: str, settings: NetworkSettings) -> FeatureReader:
+    """Load the network `RANDOM` or `TRAINED`.
+
+    Raises:
+        UserError: If its weights cannot be loaded, or are those of another network.
+    """
+    if network == RANDOM:
+        weights, digest = random_weights(), "random, seed 0"
+    else:
+        weights, digest = settings.load_weights(network)
+    try:
+        extractor = FeatureExtractor(
+            weights, NAMES[network], settings.batch_size, settings.sharding
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return FeatureReader(extractor, digest, settings.cache)

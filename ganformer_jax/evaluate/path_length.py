@@ -1,11 +1,11 @@
-"""Perceptual path length of a generator: its steps, drawn by number, and LPIPS over each."""
+"""Perceptual path length of a generator: random paths between latents, and LPIPS of a step."""
 
 from __future__ import annotations
 
 import functools
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 LARGEST = 256
-"""Most pixels a side that LPIPS sees; larger images are halved until they fit, as published."""
+"""Largest height and width for LPIPS; larger images are halved until they fit, as published."""
 
 
 def perceptual_path_length(
@@ -28,53 +28,57 @@ def perceptual_path_length(
     variables: Mapping[str, Any],
     lpips_variables: Mapping[str, Any],
     *,
-    space: Literal["z", "w"] = "w",
-    sampling: Literal["full", "end"] = "end",
+    space: str = "w",
+    sampling: str = "end",
     count: int = 50_000,
     batch_size: int = 16,
     seed: int = 0,
-    divided: jax.sharding.Sharding | None = None,
+    sharding: jax.sharding.Sharding | None = None,
 ) -> float:
-    """Mean squared perceptual speed along paths between random latents (arXiv 1812.04948, 4.1).
+    """Return the mean squared perceptual speed on paths between latents (arXiv 1812.04948, 4.1).
 
     Args:
         generator: The network.
-        variables: Its weights.
-        lpips_variables: What `metrics.lpips.lpips_variables` makes.
-        space: "z", along great circles, component by component; "w", along straight lines.
-        sampling: "full", anywhere on a path; "end", at its beginning.
-        count: Paths; path i is decided by `seed` and i.
-        batch_size: Paths at once.
-        seed: Of the paths.
-        divided: How to divide a batch over devices; the variables must live on the same ones.
+        variables: Its variables.
+        lpips_variables: Result of `metrics.lpips.lpips_variables`.
+        space: "z", on great circles, separately for each component; "w", on straight lines.
+        sampling: Steps anywhere on a path ("full") or at its start ("end").
+        count: Number of paths; path i is a function of `seed` and i.
+        batch_size: Paths per batch.
+        seed: Seed of the paths.
+        sharding: Sharding of a batch over devices, which must be those of the variables.
 
     Raises:
-        ValueError: If an option is not known, or images are smaller than LPIPS allows.
+        ValueError: If an option is unknown, or images are too small for LPIPS.
     """
     if space not in ("z", "w") or sampling not in ("full", "end"):
         raise ValueError(f"space is z or w, sampling full or end; got {space!r}, {sampling!r}")
     if count < 1 or batch_size < 1:
         raise ValueError(f"count and batch_size must be positive, got {count} and {batch_size}")
-    step = functools.partial(_distances, generator, (space, sampling))
-    parts = []
+    key, distances = jax.random.key(seed), []
     with tqdm(total=count, unit=" paths", desc=f"path length in {space}, {sampling}") as bar:
         for start in range(0, count, batch_size):
-            paths = jax.device_put(np.arange(start, start + batch_size, dtype=np.uint32), divided)
-            parts.append(np.asarray(step(variables, lpips_variables, jax.random.key(seed), paths)))
+            paths = np.arange(start, start + batch_size, dtype=np.uint32)
+            paths_B = jax.device_put(paths, sharding)
+            distances_B = _distances(
+                generator, space, sampling, variables, lpips_variables, key, paths_B
+            )
+            distances.append(np.asarray(distances_B))
             bar.update(min(batch_size, count - start))
-    return path_length_of(np.concatenate(parts)[:count])
+    return path_length_of(np.concatenate(distances)[:count])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _distances(
     generator: Generator,
-    how: tuple[str, str],
+    space: str,
+    sampling: str,
     variables: Mapping[str, Any],
     lpips_variables: Mapping[str, Any],
     key: jax.Array,
     paths_B: jax.Array,
-) -> Float[Array, " batch"]:
-    space, sampling = how
+) -> Float[Array, " b"]:
+    """Return LPIPS between the two ends of one step on each path."""
     config = generator.config
     shape = (2, config.num_latents, config.z_size)
     keys_Bx3 = jax.vmap(lambda path: jax.random.split(jax.random.fold_in(key, path), 3))(paths_B)
@@ -88,9 +92,9 @@ def _distances(
         t_Bx1x1 = jax.vmap(lambda keys: jax.random.uniform(keys[2], (1, 1)))(keys_Bx3)
 
     def mapped(z_BxKxD: jax.Array) -> jax.Array:
-        w_BxKxW = generator.apply(variables, z_BxKxD, labels, method="map")
-        assert isinstance(w_BxKxW, jax.Array)
-        return w_BxKxW
+        w_BxKxD = generator.apply(variables, z_BxKxD, labels, method="map")
+        assert isinstance(w_BxKxD, jax.Array)
+        return w_BxKxD
 
     one, other = z_Bx2xKxD[:, 0], z_Bx2xKxD[:, 1]
     if space == "w":
@@ -98,17 +102,19 @@ def _distances(
         ends = [lerp(one, other, t) for t in (t_Bx1x1, t_Bx1x1 + STEP)]
     else:
         ends = [mapped(slerp(one, other, t)) for t in (t_Bx1x1, t_Bx1x1 + STEP)]
-    images = [_images(generator, variables, w_BxKxW) for w_BxKxW in ends]
+    images = [images_for_lpips(generator, variables, w_BxKxD) for w_BxKxD in ends]
     return lpips(lpips_variables, images[0], images[1])
 
 
-def _images(generator: Generator, variables: Mapping[str, Any], w_BxKxW: jax.Array) -> jax.Array:
-    """Images in color, with fixed noise, no larger than LPIPS sees them."""
-    w_BxKxLxW = broadcast_layers(w_BxKxW, generator.num_layers)
-    made = generator.apply(variables, w_BxKxLxW, noise="const", method="synthesize")
-    assert isinstance(made, tuple)
-    images = jnp.broadcast_to(made[0], (*made[0].shape[:3], 3))
-    batch, height, width, colors = images.shape
+def images_for_lpips(
+    generator: Generator, variables: Mapping[str, Any], w_BxKxD: Float[Array, "b k d"]
+) -> Float[Array, "b h w 3"]:
+    """Synthesize images in color with constant noise, of at most `LARGEST` pixels per side."""
+    w_BxKxLxD = broadcast_layers(w_BxKxD, generator.num_layers)
+    synthesized = generator.apply(variables, w_BxKxLxD, noise="const", method="synthesize")
+    assert isinstance(synthesized, tuple)
+    images = jnp.broadcast_to(synthesized[0], (*synthesized[0].shape[:3], 3))
+    batch, height, width, channels = images.shape
     factor = 1 << (math.ceil(max(height, width) / LARGEST) - 1).bit_length()
-    blocks = images.reshape(batch, height // factor, factor, width // factor, factor, colors)
+    blocks = images.reshape(batch, height // factor, factor, width // factor, factor, channels)
     return blocks.mean((2, 4))

@@ -1,30 +1,31 @@
-"""Metrics by the names that people ask for: `fid50k`, `rkid`, `pr10k`, `ppl_w_end`, `swd`."""
+"""Lists of metrics as users write them: `fid50k`, `rkid`, `pr10k`, `ppl_w_end`, `swd`."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 
-from ganformer_jax.errors import UserError
+from ganformer_jax.errors import UserError, did_you_mean
 
+RANDOM, TRAINED = "random inception", "inception"
+"""Networks whose features metrics compare."""
 FEATURES = {"fid": "2048", "kid": "2048", "is": "logits_unbiased", "pr": "2048", "prdc": "2048"}
-"""Metrics of Inception's features, and which of them each needs."""
+"""Metrics of Inception's features, and the features that each needs."""
 PATHS = ("ppl_z_full", "ppl_z_end", "ppl_w_full", "ppl_w_end")
 SCENES = {"seg": 500, "dci": 2000}
-"""Metrics of what components own, on scenes, and images where a name says no number."""
+"""Metrics of components on scenes, and their default numbers of images."""
 KINDS = (*FEATURES, *(f"r{kind}" for kind in FEATURES if kind != "is"), "swd", *PATHS, *SCENES)
 _COUNTED = re.compile(r"(?P<kind>.*?[a-z])_?(?P<count>\d+)(?P<thousand>k?)")
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One metric as asked for.
+    """A requested metric.
 
     Attributes:
-        name: As in the report: "fid50k".
+        name: Name in reports: "fid50k".
         kind: One of `KINDS`.
-        count: Of generated images, or of paths.
+        count: Number of generated images, or of paths.
     """
 
     name: str
@@ -32,30 +33,37 @@ class Request:
     count: int
 
     @property
-    def random(self) -> bool:
-        """Whether features are those of the random Inception."""
-        return self.kind.startswith("r")
-
-    @property
-    def compares(self) -> bool:
-        """Whether it needs real images."""
-        return self.kind == "swd" or (self.kind != "is" and self.feature is not None)
+    def network(self) -> str | None:
+        """Network whose features it needs: `RANDOM`, `TRAINED` or None."""
+        if self.feature is None:
+            return None
+        return RANDOM if self.kind.startswith("r") else TRAINED
 
     @property
     def feature(self) -> str | None:
-        """Which of Inception's features it needs, if any."""
+        """Name of Inception's features that it needs, or None."""
         return FEATURES.get(self.kind.removeprefix("r"))
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether it compares with real images."""
+        return self.kind == "swd" or (self.kind != "is" and self.feature is not None)
+
+    @property
+    def needs_generator(self) -> bool:
+        """Whether images alone are not enough."""
+        return self.kind in (*PATHS, *SCENES)
 
 
 def parse_requests(text: str, default_count: int) -> list[Request]:
-    """Reads a list of metrics such as `fid50k,kid,pr`.
+    """Parse a list of metrics such as `fid50k,kid,pr`.
 
     Args:
         text: Names, separated by commas.
-        default_count: Images where a name says no number.
+        default_count: Number of images for names without a number.
 
     Raises:
-        UserError: When there are none, or one is not known.
+        UserError: If there are no metrics, or one is unknown.
     """
     names = [name.strip().lower() for name in text.split(",") if name.strip()]
     if not names:
@@ -64,16 +72,15 @@ def parse_requests(text: str, default_count: int) -> list[Request]:
 
 
 def _parse(name: str, default_count: int) -> Request:
-    found = _COUNTED.fullmatch(name)
-    kind = found["kind"] if found else name
-    count = int(found["count"]) * (1000 if found["thousand"] else 1) if found else None
+    counted = _COUNTED.fullmatch(name)
+    kind = counted["kind"] if counted else name
     if kind not in KINDS:
-        near = difflib.get_close_matches(kind, KINDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(KINDS)}"
-        raise UserError(f"unknown metric {name}; {hint}")
-    if count is None:
-        count = SCENES.get(kind, default_count)
+        hint = did_you_mean(kind, KINDS) or f"; choose from {', '.join(KINDS)}"
+        raise UserError(f"unknown metric {name}{hint}")
+    count = SCENES.get(kind, default_count)
+    if counted:
+        count = int(counted["count"]) * (1000 if counted["thousand"] else 1)
     if count < 1:
-        raise UserError(f"{name} asks for no images")
+        raise UserError(f"{name} needs at least one image")
     short = f"{count // 1000}k" if count % 1000 == 0 else str(count)
     return Request(f"{kind}{'_' if kind in PATHS else ''}{short}", kind, count)

@@ -1,6 +1,6 @@
-"""Measures of image quality: pictures to features, and one file a distance of features.
+"""Metrics of image quality: images to features, and one file per metric.
 
-None of them needs the rest of the package, nor a file of weights where `random_weights` will do.
+Nothing here needs the rest of the package, nor a file of weights where `random_weights` suffices.
 """
 
 from ganformer_jax.metrics.frechet import frechet_distance

@@ -1,4 +1,4 @@
-"""Disentanglement, completeness and informativeness (DCI) of latents about factors.
+"""Disentanglement, completeness and informativeness (DCI) of latents for factors of variation.
 
 C. Eastwood, C. K. I. Williams, "A Framework for the Quantitative Evaluation of Disentangled
 Representations", ICLR 2018, section 2. GANformer reports it in section 4 (arXiv 2103.01209).
@@ -16,43 +16,43 @@ from ganformer_jax.metrics.features import check_features
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-LEAST = 20  # rows: fewer say nothing
-HELD_OUT = 0.25  # share of the rows that informativeness is measured on
-PENALTIES = 20  # tried for every factor
+MIN_ROWS = 20
+HELD_OUT = 0.25  # fraction of the rows that informativeness is measured on
+PENALTIES = 20  # number of lasso penalties tried for every factor
 _FOLDS = 3
 
 
 class DCI(NamedTuple):
-    """The three numbers, each 1 at best."""
+    """The three numbers; 1 is best."""
 
     disentanglement: float
-    """How far a latent matters to one factor only."""
+    """Degree to which a latent is important for one factor only."""
     completeness: float
-    """How far one latent suffices for a factor."""
+    """Degree to which one latent alone predicts a factor."""
     informativeness: float
-    """How well all latents predict a factor: the mean share of variance explained, at least 0."""
+    """Mean over factors of the variance that all latents explain (R2, at least 0)."""
 
 
 def dci(
-    codes_NxD: Float[np.ndarray, "n codes"],
-    factors_NxF: Float[np.ndarray, "n factors"],
+    codes_MxD: Float[np.ndarray, "m d"],
+    factors_MxA: Float[np.ndarray, "m a"],
     seed: int = 0,
 ) -> DCI:
-    """Predicts factors from codes by sparse linear regression, and looks at the weights.
+    """Predict factors from codes by sparse linear regression, and score the weights.
 
     Codes and factors are standardized; each factor has a lasso whose penalty is chosen by
-    cross-validation. Factors that do not vary are left out.
+    cross-validation. Constant factors are left out.
 
     Args:
-        codes_NxD: Latents, a row an image.
-        factors_NxF: Attributes of the images.
-        seed: Which rows are held out.
+        codes_MxD: Latents, one row per image.
+        factors_MxA: Attributes of the images.
+        seed: Seed of the choice of held-out rows.
 
     Raises:
         ValueError: If there are fewer than 20 rows, the sets differ in length, a value is not
             finite, or fewer than two factors vary.
     """
-    codes, factors = check_features(codes_NxD, LEAST), check_features(factors_NxF, LEAST)
+    codes, factors = check_features(codes_MxD, MIN_ROWS), check_features(factors_MxA, MIN_ROWS)
     if len(codes) != len(factors):
         raise ValueError(f"{len(codes)} rows of codes, but {len(factors)} of factors")
     factors = factors[:, factors.std(0) > 0]
@@ -70,25 +70,25 @@ def dci(
     return DCI(disentanglement, completeness, float(np.mean(scores)))
 
 
-def entropies(importance_DxF: Float[np.ndarray, "codes factors"]) -> tuple[float, float]:
-    """Disentanglement and completeness of how much each code matters to each factor.
+def entropies(importance_DxA: Float[np.ndarray, "d a"]) -> tuple[float, float]:
+    """Return disentanglement and completeness of the importance of each code for each factor.
 
-    A code's share of disentanglement is its share of all importance, as in the paper; factors
-    share completeness evenly, and one that no code matters to counts as 0.
+    Disentanglement averages over codes weighted by their total importance, as in the paper;
+    completeness averages over factors, and a factor without any important code counts as 0.
 
     Args:
-        importance_DxF: Not negative, of two codes and factors at least.
+        importance_DxA: Nonnegative, of at least two codes and two factors.
     """
-    total = importance_DxF.sum()
+    total = importance_DxA.sum()
     if total <= 0:
         return 0.0, 0.0
-    by_code = 1 - _entropy(importance_DxF)
-    by_factor = np.where(importance_DxF.sum(0) > 0, 1 - _entropy(importance_DxF.T), 0.0)
-    return float((importance_DxF.sum(1) / total) @ by_code), float(by_factor.mean())
+    by_code = 1 - _entropy(importance_DxA)
+    by_factor = np.where(importance_DxA.sum(0) > 0, 1 - _entropy(importance_DxA.T), 0.0)
+    return float((importance_DxA.sum(1) / total) @ by_code), float(by_factor.mean())
 
 
 def _entropy(importance: np.ndarray) -> np.ndarray:
-    """Of each row as a distribution, in units of its largest value; 1 for rows of zeros."""
+    """Return the entropy of each row as a distribution, over its maximum; 1 for rows of zeros."""
     sums = importance.sum(1, keepdims=True)
     shares = np.divide(importance, sums, out=np.full_like(importance, 1.0), where=sums > 0)
     shares = shares / shares.sum(1, keepdims=True)
@@ -102,12 +102,12 @@ def _standardized(values: np.ndarray) -> np.ndarray:
 
 
 def _regress(codes: np.ndarray, factor: np.ndarray, held_out: int) -> tuple[np.ndarray, float]:
-    """Weights of a factor's lasso, and the share of held-out variance that it explains."""
+    """Return the weights of a factor's lasso, and the held-out variance that it explains (R2)."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LassoCV
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of the least penalties tried
+        warnings.simplefilter("ignore", ConvergenceWarning)  # for the smallest penalties
         lasso = LassoCV(alphas=PENALTIES, cv=_FOLDS).fit(codes[held_out:], factor[held_out:])
     residual = factor[:held_out] - lasso.predict(codes[:held_out])
     variance = np.square(factor[:held_out] - factor[held_out:].mean()).mean()

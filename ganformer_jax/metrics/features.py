@@ -1,33 +1,42 @@
-"""What every distance between sets of features expects of them."""
+"""Checks of sets of features, shared by the metrics that compare them."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
-def check_features(features: np.ndarray, least: int = 1) -> np.ndarray:
-    """Gives features as float64 [n, dim].
+
+def check_features(features_MxD: np.ndarray, least: int = 1) -> Float[np.ndarray, "m d"]:
+    """Return features as float64 [M, D].
+
+    Args:
+        features_MxD: One row per image.
+        least: Smallest number of rows.
 
     Raises:
-        ValueError: If they have another rank, fewer than `least` rows, or a value is not finite.
+        ValueError: If the rank is not 2, there are too few rows, or a value is not finite.
     """
-    found = np.asarray(features, np.float64)
-    if found.ndim != 2 or found.shape[1] == 0:
-        raise ValueError(f"features must be [images, dimensions], got {list(found.shape)}")
-    if len(found) < least:
-        raise ValueError(f"too few images: {len(found)}, at least {least} are needed")
-    if not np.isfinite(found).all():
+    features = np.asarray(features_MxD, np.float64)
+    if features.ndim != 2 or features.shape[1] == 0:
+        raise ValueError(f"features must be [images, dimensions], got {list(features.shape)}")
+    if len(features) < least:
+        raise ValueError(f"too few images: {len(features)}, at least {least} are needed")
+    if not np.isfinite(features).all():
         raise ValueError("features are not finite: look for NaN in images or weights")
-    return found
+    return features
 
 
 def check_pair(real: np.ndarray, fake: np.ndarray, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Gives two sets of features of one width as float64.
+    """Return two sets of features of one width as float64.
 
     Raises:
-        ValueError: As `check_features` does, or if the widths differ.
+        ValueError: As in `check_features`, or if the widths differ.
     """
-    one, other = check_features(real, least), check_features(fake, least)
-    if one.shape[1] != other.shape[1]:
-        raise ValueError(f"features differ in width: {one.shape[1]} real, {other.shape[1]} fake")
-    return one, other
+    real, fake = check_features(real, least), check_features(fake, least)
+    if real.shape[1] != fake.shape[1]:
+        raise ValueError(f"features differ in width: {real.shape[1]} real, {fake.shape[1]} fake")
+    return real, fake

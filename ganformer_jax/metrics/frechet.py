@@ -1,6 +1,6 @@
-"""Fréchet distance between two sets of features, each taken for a Gaussian.
+"""Fréchet distance between two sets of features, with a Gaussian fitted to each.
 
-On features of Inception it is the Fréchet Inception distance: M. Heusel, H. Ramsauer, T.
+On features of Inception it is the Fréchet Inception distance (FID): M. Heusel, H. Ramsauer, T.
 Unterthiner, B. Nessler, S. Hochreiter, "GANs Trained by a Two Time-Scale Update Rule Converge to a
 Local Nash Equilibrium", NeurIPS 2017 (arXiv 1706.08500), equation 6.
 """
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 class Gaussian(NamedTuple):
     """Mean and covariance of a set of features."""
 
-    mean: Float[np.ndarray, " dim"]
-    covariance: Float[np.ndarray, "dim dim"]
+    mean: Float[np.ndarray, " d"]
+    covariance: Float[np.ndarray, "d d"]
 
 
-def fit_gaussian(features_NxD: Float[np.ndarray, "n dim"]) -> Gaussian:
-    """Estimates mean and unbiased covariance in float64.
+def fit_gaussian(features_MxD: Float[np.ndarray, "m d"]) -> Gaussian:
+    """Estimate mean and unbiased covariance in float64.
 
     Raises:
         ValueError: If there are fewer than two rows, or a value is not finite.
     """
-    features = check_features(features_NxD, least=2)
+    features = check_features(features_MxD, least=2)
     return Gaussian(features.mean(0), np.atleast_2d(np.cov(features, rowvar=False)))
 
 
 def frechet_distance_of_gaussians(one: Gaussian, other: Gaussian) -> float:
-    """Squared Fréchet distance of two Gaussians: 0 if they are equal.
+    """Return the squared Fréchet distance of two Gaussians, |m1 - m2|^2 + Tr(C1 + C2 - 2 root).
 
-    The trace of the square root of C1 C2 is the sum of the singular values of R1 R2, where R is
-    the symmetric root of C. Unlike a root of the product it needs no correction where covariances
-    lack rank.
+    The trace of root = (C1 C2)^(1/2) equals the sum of the singular values of R1 R2, where R is
+    the symmetric root of C. Unlike a root of the product, it needs no correction for covariances
+    that lack rank.
     """
     roots = [_root(gaussian.covariance) for gaussian in (one, other)]
     cross = np.asarray(scipy.linalg.svdvals(roots[0] @ roots[1])).sum()
@@ -50,34 +50,34 @@ def frechet_distance_of_gaussians(one: Gaussian, other: Gaussian) -> float:
 
 
 def frechet_distance(
-    real_NxD: Float[np.ndarray, "n dim"],
-    fake_MxD: Float[np.ndarray, "m dim"],
+    real_MxD: Float[np.ndarray, "m d"],
+    fake_MxD: Float[np.ndarray, "m d"],
     *,
     allow_few: bool = False,
 ) -> float:
-    """Fréchet distance between the Gaussians of two sets; 0 is best.
+    """Return the Fréchet distance between the Gaussians of two sets; 0 is best.
 
-    The estimate is biased upwards, the more so the fewer the rows: compare it at equal counts.
+    The estimate is biased upward, more so for fewer rows: compare numbers only at equal counts.
 
     Args:
-        real_NxD: Features of real images, a row each.
-        fake_MxD: Features of generated ones, of the same width.
-        allow_few: Accept sets of no more rows than dimensions, whose covariance lacks rank. What
-            comes out is mostly bias.
+        real_MxD: Features of real images, one row each.
+        fake_MxD: Features of generated images, of the same width.
+        allow_few: Accept sets with at most as many rows as dimensions, whose covariance lacks
+            rank; the result is then mostly bias.
 
     Raises:
         ValueError: If the sets differ in width, have too few rows, or are not finite.
     """
-    real, fake = check_pair(real_NxD, fake_MxD, least=2)
-    rows, dim = min(len(real), len(fake)), real.shape[1]
-    if rows <= dim and not allow_few:
+    real, fake = check_pair(real_MxD, fake_MxD, least=2)
+    rows, width = min(len(real), len(fake)), real.shape[1]
+    if rows <= width and not allow_few:
         raise ValueError(
-            f"too few images: a covariance of {dim} features lacks rank with {rows} of them; take "
-            f"{dim + 1} or more, or allow_few=True where the bias does not matter"
+            f"too few images: a covariance of {width} features lacks rank with {rows} images; use "
+            f"{width + 1} or more, or allow_few=True where bias does not matter"
         )
     return frechet_distance_of_gaussians(fit_gaussian(real), fit_gaussian(fake))
 
 
-def _root(covariance: np.ndarray) -> np.ndarray:
-    values, vectors = scipy.linalg.eigh(covariance)
+def _root(covariance_DxD: np.ndarray) -> np.ndarray:
+    values, vectors = scipy.linalg.eigh(covariance_DxD)
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

@@ -1,12 +1,12 @@
-"""The Inception network of FID: pictures in, features out.
+"""The Inception network of FID, from images to features.
 
 C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna, "Rethinking the Inception Architecture for
 Computer Vision", CVPR 2016 (arXiv 1512.00567), as TensorFlow trained it in December 2015 and as FID
 (arXiv 1706.08500) and the Inception score (arXiv 1606.03498) use it. It differs from later copies:
-pictures are resized as TensorFlow 1 did, average pooling leaves the padding out of its mean, the
-last block pools by the maximum, and there are 1,008 classes.
+images are resized as in TensorFlow 1, average pooling does not count the padding, the last block
+uses max pooling, and there are 1,008 classes.
 
-Normalizations have fixed statistics, so they are taken into the kernels when weights are read
+Normalizations have fixed statistics, so they are folded into the kernels when weights are read
 (`inception_weights`). Submodules have the names of the PyTorch conversion. Bottom-up: resizing,
 blocks, network.
 """
@@ -23,19 +23,19 @@ import numpy as np
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, UInt8
 
-SIDE = 299  # pixels of what the network sees
+SIDE = 299  # height and width of the network's input, pixels
 CLASSES = 1008
 WIDTHS = {"64": 64, "192": 192, "768": 768, "2048": 2048, "logits_unbiased": 1008, "logits": 1008}
-"""Features by name, in the order of the network, and how many numbers each has."""
+"""Widths of the features by name, in the order of the network."""
 EPSILON = 1e-3  # of the normalizations
 
 
 def resize_as_tensorflow_1(
-    images_BxHxWxC: Float[Array, "batch height width channels"], side: int = SIDE
-) -> Float[Array, "batch side side channels"]:
-    """Resizes bilinearly: output pixel i looks at input `i * input / output`, without half pixels.
+    images_BxHxWxC: Float[Array, "b h w c"], side: int = SIDE
+) -> Float[Array, "b ... c"]:
+    """Resize bilinearly to [B, side, side, C], without antialiasing, as FID is defined.
 
-    Nothing is averaged in shrinking, so fine patterns alias: FID is defined with it all the same.
+    Output pixel i samples the input at i * input_size / output_size: no half-pixel offsets.
     """
     return _resize_axis(_resize_axis(images_BxHxWxC, 2, side), 1, side)
 
@@ -51,23 +51,23 @@ def _resize_axis(images_BxHxWxC: jax.Array, axis: int, side: int) -> jax.Array:
 
 
 def prepare(
-    images_BxHxWx3: UInt8[Array, "batch height width 3"],
-) -> Float[Array, "batch 299 299 3"]:
-    """Brings pictures in 0..255, of any size, to the size and range that the network sees.
+    images_BxHxWx3: UInt8[Array, "b h w 3"],
+) -> Float[Array, "b 299 299 3"]:
+    """Resize and scale images of any size to the network's input, about -1..1.
 
-    As in the published FID, pictures that are not square are stretched to a square.
+    As in the published FID, images that are not square are stretched to a square.
     """
     return (resize_as_tensorflow_1(images_BxHxWx3.astype(jnp.float32)) - 128) / 128
 
 
 class _ConvNorm(nn.Module):
-    """Convolution, the normalization that is in its kernel and bias, and ReLU."""
+    """Convolution with folded normalization, and ReLU."""
 
     features: int
     kernel: tuple[int, int] = (1, 1)
     stride: int = 1
     valid: bool = False
-    """No padding; by default as much as keeps the size."""
+    """Use no padding; by default the padding keeps the size."""
 
     @nn.compact
     def __call__(self, x_BxHxWxC: jax.Array) -> jax.Array:
@@ -92,7 +92,7 @@ def _concatenate(*branches: jax.Array) -> jax.Array:
 
 
 class _Mixed35(nn.Module):
-    """Block of the 35x35 grid: kernels of 1x1, 5x5 and twice 3x3, and pooling."""
+    """Block of the 35x35 grid: branches of 1x1, 5x5 and two 3x3 convolutions, and pooling."""
 
     pool_features: int
 
@@ -110,7 +110,7 @@ class _Mixed35(nn.Module):
 
 
 class _Reduce35(nn.Module):
-    """From the 35x35 to the 17x17 grid."""
+    """Reduction from the 35x35 to the 17x17 grid."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -124,7 +124,7 @@ class _Reduce35(nn.Module):
 
 
 class _Mixed17(nn.Module):
-    """Block of the 17x17 grid: 7x7 kernels as rows and columns, and pooling."""
+    """Block of the 17x17 grid: 7x7 convolutions factored into 1x7 and 7x1, and pooling."""
 
     width: int
 
@@ -146,7 +146,7 @@ class _Mixed17(nn.Module):
 
 
 class _Reduce17(nn.Module):
-    """From the 17x17 to the 8x8 grid."""
+    """Reduction from the 17x17 to the 8x8 grid."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -162,16 +162,16 @@ class _Reduce17(nn.Module):
 
 
 class _Mixed8(nn.Module):
-    """Block of the 8x8 grid, whose branches fork; the last one pools by the maximum."""
+    """Block of the 8x8 grid, with branches that fork; the last block uses max pooling."""
 
-    pool_by_maximum: bool = False
+    max_pooling: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         fork = _ConvNorm(384, name="branch3x3_1")(x)
         double = _ConvNorm(448, name="branch3x3dbl_1")(x)
         double = _ConvNorm(384, (3, 3), name="branch3x3dbl_2")(double)
-        pooled = nn.max_pool(x, (3, 3), (1, 1), "SAME") if self.pool_by_maximum else _average(x)
+        pooled = nn.max_pool(x, (3, 3), (1, 1), "SAME") if self.max_pooling else _average(x)
         return _concatenate(
             _ConvNorm(320, name="branch1x1")(x),
             _ConvNorm(384, (1, 3), name="branch3x3_2a")(fork),
@@ -183,16 +183,16 @@ class _Mixed8(nn.Module):
 
 
 class Inception(nn.Module):
-    """Inception V3 as FID uses it."""
+    """Inception V3 of FID."""
 
     @nn.compact
     def __call__(
-        self, x_Bx299x299x3: Float[Array, "batch 299 299 3"]
-    ) -> dict[str, Float[Array, "batch dim"]]:
-        """Takes what `prepare` makes of pictures to features, averaged over places.
+        self, x_Bx299x299x3: Float[Array, "b 299 299 3"]
+    ) -> dict[str, Float[Array, "b d"]]:
+        """Return features, averaged over positions, of images that `prepare` resized.
 
         Returns:
-            Float32, by name as in `WIDTHS`; "logits_unbiased" lacks the bias of "logits".
+            Float32 [B, D], by name as in `WIDTHS`; "logits_unbiased" lacks the bias of "logits".
         """
         out = {}
         x = _ConvNorm(32, (3, 3), 2, valid=True, name="Conv2d_1a_3x3")(x_Bx299x299x3)
@@ -210,7 +210,7 @@ class Inception(nn.Module):
         out["768"] = x.mean((1, 2))
         x = _Reduce17(name="Mixed_7a")(x)
         x = _Mixed8(name="Mixed_7b")(x)
-        x = _Mixed8(pool_by_maximum=True, name="Mixed_7c")(x)
+        x = _Mixed8(max_pooling=True, name="Mixed_7c")(x)
         out["2048"] = x.mean((1, 2))
         dense = nn.Dense(CLASSES, use_bias=False, precision="highest", name="fc")
         out["logits_unbiased"] = dense(out["2048"])

@@ -1,4 +1,4 @@
-"""Weights of the Inception network: by the names of the PyTorch conversion, trained or random."""
+"""Weights of the Inception network, by the names of the PyTorch conversion."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ import numpy as np
 from ganformer_jax.metrics.inception import EPSILON, SIDE, Inception
 
 _NORM = ("weight", "bias", "running_mean", "running_var")
-_UNUSED = "num_batches_tracked"  # training counted batches here
+_UNUSED = "num_batches_tracked"  # a counter of training
 
 
 @functools.cache
 def weight_shapes() -> dict[str, tuple[int, ...]]:
-    """Every array by the name and in the layout of the PyTorch conversion: kernels are OIHW."""
-    seen = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
-    template = jax.eval_shape(Inception().init, jax.random.key(0), seen)["params"]
+    """Return the shape of every array of the PyTorch conversion; kernels are OIHW."""
+    images = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
+    template = jax.eval_shape(Inception().init, jax.random.key(0), images)["params"]
     shapes: dict[str, tuple[int, ...]] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(template):
-        *modules, kind = [part.key for part in path]
+        *modules, kind = [entry.key for entry in path]
         name = ".".join(modules[:-1])
         if kind == "kernel" and leaf.ndim == 4:
             shapes[f"{name}.conv.weight"] = tuple(leaf.shape[i] for i in (3, 2, 0, 1))
-            shapes |= {f"{name}.bn.{part}": leaf.shape[3:] for part in _NORM}
+            shapes |= {f"{name}.bn.{array}": leaf.shape[3:] for array in _NORM}
         elif kind == "kernel":
             shapes["fc.weight"] = leaf.shape[::-1]
     shapes["fc.bias"] = template["fc_bias"].shape
@@ -37,20 +37,19 @@ def weight_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def random_weights(seed: int = 0) -> dict[str, np.ndarray]:
-    """Draws weights that nobody trained, for distances where the trained ones are out of place.
+    """Draw random weights, for images unlike those of ImageNet.
 
     M. F. Naeem, S. J. Oh, Y. Uh, Y. Choi, J. Yoo, "Reliable Fidelity and Diversity Metrics for
-    Generative Models", ICML 2020 (arXiv 2002.09797), section 4: random features compare sets of
-    pictures that are unlike ImageNet's.
+    Generative Models", ICML 2020 (arXiv 2002.09797), section 4.
 
-    Each array has a generator of its own, of NumPy's PCG64, seeded by `seed` and the CRC-32 of its
-    name, so they are the same everywhere. Kernels keep the scale of what passes (He et al. 2015).
+    Each array is drawn by NumPy's PCG64, seeded with `seed` and the CRC-32 of the array's name, so
+    that it is the same on every machine. Kernels preserve variance (He et al. 2015).
 
     Args:
-        seed: Which weights; numbers compare at one seed only.
+        seed: Random seed; numbers of different seeds do not compare.
 
     Returns:
-        Float32 arrays, as `weight_shapes` has them.
+        Float32 arrays with the names and shapes of `weight_shapes`.
     """
     return {name: _draw(seed, name, shape) for name, shape in weight_shapes().items()}
 
@@ -69,15 +68,15 @@ def _draw(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def inception_variables(weights: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Makes the variables of `Inception` out of arrays by their PyTorch names.
+    """Convert arrays by their PyTorch names to the variables of `Inception`.
 
-    Every normalization is taken into the kernel before it, in float64.
+    Every normalization is folded, in float64, into the convolution before it.
 
     Args:
-        weights: Arrays as `weight_shapes` has them, and no others.
+        weights: Arrays with exactly the names and shapes of `weight_shapes`.
 
     Raises:
-        ValueError: Names or shapes that are missing, too many or wrong, or values not finite.
+        ValueError: If names are missing or unknown, a shape is wrong, or a value is not finite.
     """
     arrays = _checked(weights)
     params: dict[str, Any] = {}
@@ -85,18 +84,16 @@ def inception_variables(weights: Mapping[str, Any]) -> dict[str, dict[str, Any]]
         if name.endswith(".conv.weight"):
             path = name.removesuffix(".conv.weight")
             *blocks, layer = path.split(".")
-            inside = functools.reduce(
-                lambda tree, block: tree.setdefault(block, {}), blocks, params
-            )
-            inside[layer] = {"conv": _normalized_convolution(arrays, path)}
+            tree = functools.reduce(lambda tree, block: tree.setdefault(block, {}), blocks, params)
+            tree[layer] = {"conv": _folded_convolution(arrays, path)}
     params["fc"] = {"kernel": arrays["fc.weight"].T.astype(np.float32)}
     params["fc_bias"] = arrays["fc.bias"].astype(np.float32)
     return {"params": params}
 
 
-def _normalized_convolution(arrays: Mapping[str, np.ndarray], path: str) -> dict[str, np.ndarray]:
+def _folded_convolution(arrays: Mapping[str, np.ndarray], path: str) -> dict[str, np.ndarray]:
     kernel_OIHW = arrays[f"{path}.conv.weight"].astype(np.float64)
-    gain, bias, mean, variance = (arrays[f"{path}.bn.{part}"].astype(np.float64) for part in _NORM)
+    gain, bias, mean, variance = (arrays[f"{path}.bn.{name}"].astype(np.float64) for name in _NORM)
     scale = gain / np.sqrt(variance + EPSILON)
     kernel_HWIO = kernel_OIHW.transpose(2, 3, 1, 0) * scale
     return {

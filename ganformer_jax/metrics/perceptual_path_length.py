@@ -1,8 +1,9 @@
-"""Perceptual path length: how much a picture changes as its latents take a short step.
+"""Perceptual path length: how much an image changes for a short step of its latents.
 
 T. Karras, S. Laine, T. Aila, "A Style-Based Generator Architecture for Generative Adversarial
-Networks", CVPR 2019 (arXiv 1812.04948), section 4.1, equations 2 and 3. The sampling of ends
-only, t = 0, and of full paths are of the published code and of StyleGAN2 (arXiv 1912.04958).
+Networks", CVPR 2019 (arXiv 1812.04948), section 4.1, equations 2 and 3. Steps at the start of
+paths only (t = 0) or anywhere on them are options of the published code and of StyleGAN2 (arXiv
+1912.04958).
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ STEP = 1e-4
 
 
 def slerp(
-    one: Float[Array, "*shape dim"], other: Float[Array, "*shape dim"], t: Float[Array, "*shape 1"]
-) -> Float[Array, "*shape dim"]:
-    """Interpolates along the great circle between directions: unit vectors, `one` at t = 0."""
+    one: Float[Array, "... d"], other: Float[Array, "... d"], t: Float[Array, "... 1"]
+) -> Float[Array, "... d"]:
+    """Interpolate directions on the great circle, as unit vectors: `one` at t = 0."""
     one, other = (x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (one, other))
     cosine = jnp.sum(one * other, axis=-1, keepdims=True)
     angle = t * jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
@@ -33,27 +34,27 @@ def slerp(
 
 
 def lerp(
-    one: Float[Array, "*shape dim"], other: Float[Array, "*shape dim"], t: Float[Array, "*shape 1"]
-) -> Float[Array, "*shape dim"]:
-    """Interpolates along the straight line: `one` at t = 0, `other` at t = 1."""
+    one: Float[Array, "... d"], other: Float[Array, "... d"], t: Float[Array, "... 1"]
+) -> Float[Array, "... d"]:
+    """Interpolate on the straight line: `one` at t = 0, `other` at t = 1."""
     return one + (other - one) * t
 
 
-def path_length_of(distances_N: Float[np.ndarray, " n"], step: float = STEP) -> float:
-    """Mean of distances over the squared step, without the least and the greatest hundredth.
+def path_length_of(distances_M: Float[np.ndarray, " m"], step: float = STEP) -> float:
+    """Return the mean distance over the squared step, without the lowest and highest percent.
 
     Args:
-        distances_N: LPIPS between the pictures at both ends of each step.
-        step: Its length.
+        distances_M: LPIPS between the images at both ends of each step.
+        step: Length of the step.
 
     Raises:
         ValueError: If there are no distances, or some are not finite.
     """
-    found = np.asarray(distances_N, np.float64)
-    if found.ndim != 1 or not found.size:
-        raise ValueError(f"distances must be a list of numbers, got {list(found.shape)}")
-    if not np.isfinite(found).all():
-        raise ValueError("distances are not finite: look for NaN in pictures or weights")
-    low = np.percentile(found, 1, method="lower")
-    high = np.percentile(found, 99, method="higher")
-    return float(found[(found >= low) & (found <= high)].mean() / step**2)
+    distances = np.asarray(distances_M, np.float64)
+    if distances.ndim != 1 or not distances.size:
+        raise ValueError(f"distances must be a list of numbers, got {list(distances.shape)}")
+    if not np.isfinite(distances).all():
+        raise ValueError("distances are not finite: look for NaN in images or weights")
+    low = np.percentile(distances, 1, method="lower")
+    high = np.percentile(distances, 99, method="higher")
+    return float(distances[(distances >= low) & (distances <= high)].mean() / step**2)

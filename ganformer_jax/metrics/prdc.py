@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: quality and variety apart, by nearest neighbors.
+"""Precision, recall, density and coverage: quality and variety separately, by nearest neighbors.
 
 Precision and recall: T. Kynkaanniemi, T. Karras, S. Laine, J. Lehtinen, T. Aila, "Improved
 Precision and Recall Metric for Assessing Generative Models", NeurIPS 2019 (arXiv 1904.06991),
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 
 
 def prdc(
-    real_NxD: Float[np.ndarray, "n dim"], fake_MxD: Float[np.ndarray, "m dim"], k: int = 3
+    real_MxD: Float[np.ndarray, "m d"], fake_MxD: Float[np.ndarray, "m d"], k: int = 3
 ) -> dict[str, float]:
-    """Compares two sets by balls around every row, out to its k-th neighbor in its own set.
+    """Compare two sets by balls around every row that reach its k-th neighbor in its own set.
 
     Args:
-        real_NxD: Features of real images, a row each.
-        fake_MxD: Features of generated ones, of the same width.
-        k: Which neighbor a ball reaches to, the row itself not counted.
+        real_MxD: Features of real images, one row each.
+        fake_MxD: Features of generated images, of the same width.
+        k: Number of neighbors in a ball; the row itself does not count.
 
     Returns:
-        "precision", the share of fakes in some real ball; "recall", of reals in some fake ball;
-        "density", how many real balls hold a fake, over k (may exceed 1); "coverage", the share of
-        real balls that hold a fake.
+        "precision", the fraction of fakes in some real ball; "recall", of reals in some fake ball;
+        "density", the mean number of real balls that contain a fake, over k (may exceed 1);
+        "coverage", the fraction of real balls that contain a fake.
 
     Raises:
-        ValueError: If the sets differ in width, have k rows or fewer, or are not finite.
+        ValueError: If the sets differ in width, have at most k rows, or are not finite.
     """
     if k < 1:
         raise ValueError(f"k must be positive, got {k}")
-    real, fake = check_pair(real_NxD, fake_MxD, least=k + 1)
+    real, fake = check_pair(real_MxD, fake_MxD, least=k + 1)
     real_radii, fake_radii = _radii(real, k), _radii(fake, k)
     real_balls_of_fake = np.zeros(len(fake), int)
     recalled = covered = row = 0
-    for distances in _rows_of_distances(real, fake):
+    for distances in _distance_chunks(real, fake):
         inside = distances < real_radii[row : row + len(distances), None]
         real_balls_of_fake += inside.sum(0)
         covered += int(inside.any(1).sum())
@@ -58,14 +58,14 @@ def prdc(
     }
 
 
-def _radii(features_NxD: np.ndarray, k: int) -> np.ndarray:
-    """Distance of every row to its k-th neighbor; the row itself is the 0-th."""
-    rows = _rows_of_distances(features_NxD, features_NxD)
-    return np.concatenate([np.partition(distances, k, axis=1)[:, k] for distances in rows])
+def _radii(features_MxD: np.ndarray, k: int) -> np.ndarray:
+    """Return the distance of every row to its k-th neighbor; the row itself is the 0-th."""
+    chunks = _distance_chunks(features_MxD, features_MxD)
+    return np.concatenate([np.partition(distances, k, axis=1)[:, k] for distances in chunks])
 
 
-def _rows_of_distances(x_NxD: np.ndarray, y_MxD: np.ndarray) -> Iterator[np.ndarray]:
-    """Euclidean distances of some rows of x after another to all rows of y."""
+def _distance_chunks(x_MxD: np.ndarray, y_MxD: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield Euclidean distances of consecutive rows of x to all rows of y."""
     from sklearn.metrics import pairwise_distances_chunked  # takes a second to import
 
-    return pairwise_distances_chunked(x_NxD, y_MxD)
+    return pairwise_distances_chunked(x_MxD, y_MxD)

@@ -2,9 +2,9 @@
 
 T. Karras, T. Aila, S. Laine, J. Lehtinen, "Progressive Growing of GANs for Improved Quality,
 Stability, and Variation", ICLR 2018 (arXiv 1710.10196), section 5. It needs no pretrained
-network: small distances on the 16x16 level say that large-scale structure is alike, small
-distances on the finest level that edges and noise are. Levels halve until the shorter side is the
-coarsest, 16 to 31 pixels: 16x16 of images of 64x64, 16x32 of 64x128, 24x32 of 192x256.
+network. The coarsest level compares large-scale structure, the finest edges and noise. Levels
+halve until the shorter side has 16 to 31 pixels: 16x16 for images of 64x64, 16x32 for 64x128,
+24x32 for 192x256.
 
 Bottom-up: pyramid, descriptors, distance between descriptors, distance between images.
 """
@@ -21,15 +21,15 @@ import numpy as np
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Key, UInt8
 
-COARSEST = 16  # shorter side of the last pyramid level, pixels, or less than twice as much
-PATCH = 7  # side of a descriptor, pixels
-BINS = 1 << 14  # of the histograms that distances are integrated on
+COARSEST = 16  # least shorter side of the coarsest level, pixels
+PATCH = 7  # height and width of a descriptor, pixels
+BINS = 1 << 14  # of the histograms over which distances are integrated
 _TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
-_SMALLEST_STD = 0.01  # gray levels; what is flatter counts as constant, not as rounding noise
+_SMALLEST_STD = 0.01  # gray levels; a smaller deviation is rounding noise of a constant
 
 
 def _blur(images_BxHxWxC: jax.Array, axis: int, stride: int) -> jax.Array:
-    """Filters one axis with the binomial 5-tap kernel, mirrored at the borders."""
+    """Filter one axis with the binomial 5-tap kernel, mirrored at the borders."""
     length = images_BxHxWxC.shape[axis]
     widths = [(2, 2) if i == axis else (0, 0) for i in range(4)]
     padded = jnp.pad(images_BxHxWxC, widths, mode="reflect")
@@ -41,16 +41,16 @@ def _blur(images_BxHxWxC: jax.Array, axis: int, stride: int) -> jax.Array:
 
 
 def downsample(
-    images_BxHxWxC: Float[Array, "batch height width channels"],
-) -> Float[Array, "batch height/2 width/2 channels"]:
-    """Blurs and keeps every second pixel along both sides."""
+    images_BxHxWxC: Float[Array, "b h w c"],
+) -> Float[Array, "b ... c"]:
+    """Blur, and keep every second row and column."""
     return _blur(_blur(images_BxHxWxC, 1, 2), 2, 2)
 
 
 def upsample(
-    images_BxHxWxC: Float[Array, "batch height width channels"],
-) -> Float[Array, "batch 2*height 2*width channels"]:
-    """Doubles both sides: zeros between the pixels, then the same blur times 4."""
+    images_BxHxWxC: Float[Array, "b h w c"],
+) -> Float[Array, "b ... c"]:
+    """Double height and width: insert zeros between the pixels, then blur and multiply by 4."""
     batch, height, width, channels = images_BxHxWxC.shape
     spread = jnp.zeros((batch, height, 2, width, 2, channels), images_BxHxWxC.dtype)
     spread = spread.at[:, :, 0, :, 0].set(4 * images_BxHxWxC)
@@ -59,17 +59,17 @@ def upsample(
 
 
 def laplacian_pyramid(
-    images_BxHxWxC: Float[Array, "batch height width channels"], levels: int
-) -> list[Float[Array, "batch height_i width_i channels"]]:
-    """Splits images into bands of halving resolution.
+    images_BxHxWxC: Float[Array, "b h w c"], levels: int
+) -> list[Float[Array, "b ... c"]]:
+    """Split images into bands of halving resolution.
 
-    The last band is the low-pass image itself; every other band is what `upsample` of the next
-    smaller low-pass image misses. Upsampling and adding, from the last band to the first, gives
-    back the images.
+    The last band is the low-pass image; every other band is the difference to `upsample` of the
+    next smaller low-pass image. Upsampling and adding, from the last band to the first, restores
+    the images.
 
     Args:
-        images_BxHxWxC: Float images whose sides `2 ** (levels - 1)` divides.
-        levels: How many bands, at least 1.
+        images_BxHxWxC: Float images with height and width divisible by 2 ** (levels - 1).
+        levels: Number of bands, at least 1.
     """
     bands = []
     low = images_BxHxWxC
@@ -81,14 +81,13 @@ def laplacian_pyramid(
 
 
 def patch_descriptors(
-    band_BxHxWxC: Float[Array, "batch height width channels"],
-    keys_B: Key[Array, " batch"],
+    band_BxHxWxC: Float[Array, "b h w c"],
+    keys_B: Key[Array, " b"],
     count: int,
-) -> Float[Array, "batch*count 7 7 channels"]:
-    """Cuts `count` 7x7 neighborhoods from every image of one pyramid band.
+) -> Float[Array, "m 7 7 c"]:
+    """Cut `count` 7x7 patches from every image of one pyramid band.
 
-    The places are drawn uniformly with each image's own key, so they do not depend on how
-    images are batched.
+    Positions are uniform and drawn with each image's own key, so they do not depend on batches.
     """
     _, height, width, channels = band_BxHxWxC.shape
     highest = jnp.array([height - PATCH, width - PATCH])
@@ -105,63 +104,63 @@ def patch_descriptors(
 
 
 def normalize_descriptors(
-    descriptors_Nx7x7xC: Float[Array, "n 7 7 channels"],
-    reference_Mx7x7xC: Float[Array, "m 7 7 channels"],
-) -> Float[Array, "n 49*channels"]:
-    """Flattens descriptors, each color channel at zero mean and unit deviation of `reference`."""
+    descriptors_Mx7x7xC: Float[Array, "m 7 7 c"],
+    reference_Mx7x7xC: Float[Array, "m 7 7 c"],
+) -> Float[Array, "m d"]:
+    """Flatten descriptors, with each channel normalized by the reference's mean and deviation."""
     mean = jnp.mean(reference_Mx7x7xC, axis=(0, 1, 2), keepdims=True)
     std = jnp.std(reference_Mx7x7xC, axis=(0, 1, 2), keepdims=True)
-    scaled = (descriptors_Nx7x7xC - mean) / jnp.maximum(std, _SMALLEST_STD)
+    scaled = (descriptors_Mx7x7xC - mean) / jnp.maximum(std, _SMALLEST_STD)
     return scaled.reshape(len(scaled), -1)
 
 
 def wasserstein_1d(
-    real_N: Float[Array, " n"], fake_N: Float[Array, " n"], bins: int = BINS
+    real_M: Float[Array, " m"], fake_M: Float[Array, " m"], bins: int = BINS
 ) -> Float[Array, ""]:
-    """First Wasserstein distance of two equally large samples of numbers.
+    """Return the first Wasserstein distance of two samples of equal size.
 
     It is the area between the two cumulative distributions, which for equal sizes is the mean
-    of `|sort(real) - sort(fake)|`. The area is integrated over `bins` equal bins between the
-    smallest and the largest number, within one bin width of the exact value and in practice
-    far closer: a histogram takes a hundredth of the time of a sort on a CPU.
+    of `|sort(real) - sort(fake)|`. The area is integrated over equal bins between the smallest and
+    the largest number, with an error below one bin width: on a CPU, a histogram takes a hundredth
+    of the time of a sort.
     """
-    low = jnp.minimum(jnp.min(real_N), jnp.min(fake_N))
-    high = jnp.maximum(jnp.max(real_N), jnp.max(fake_N))
-    width = jnp.maximum((high - low) / (bins - 1), jnp.finfo(real_N.dtype).tiny)
+    low = jnp.minimum(jnp.min(real_M), jnp.min(fake_M))
+    high = jnp.maximum(jnp.max(real_M), jnp.max(fake_M))
+    width = jnp.maximum((high - low) / (bins - 1), jnp.finfo(real_M.dtype).tiny)
 
     def bin_of(values: jax.Array) -> jax.Array:
         nearest = jnp.round((values - low) / width).astype(jnp.int32)
         return jnp.clip(nearest, 0, bins - 1)
 
-    difference = jnp.zeros(bins, jnp.int32).at[bin_of(real_N)].add(1).at[bin_of(fake_N)].add(-1)
-    areas = jnp.abs(jnp.cumsum(difference)).astype(real_N.dtype)
-    return width * jnp.sum(areas / real_N.shape[0])
+    difference = jnp.zeros(bins, jnp.int32).at[bin_of(real_M)].add(1).at[bin_of(fake_M)].add(-1)
+    areas = jnp.abs(jnp.cumsum(difference)).astype(real_M.dtype)
+    return width * jnp.sum(areas / real_M.shape[0])
 
 
 def sliced_distance(
-    real_NxD: Float[Array, "n dim"],
-    fake_NxD: Float[Array, "n dim"],
+    real_MxD: Float[Array, "m d"],
+    fake_MxD: Float[Array, "m d"],
     key: Key[Array, ""],
     *,
     projections: int = 512,
     group: int = 64,
 ) -> Float[Array, ""]:
-    """Mean of `wasserstein_1d` over random directions on the unit sphere.
+    """Return the mean of `wasserstein_1d` over random directions on the unit sphere.
 
     Args:
-        real_NxD: One set of descriptors.
-        fake_NxD: The other set, of the same shape.
-        key: Draws the directions.
-        projections: How many directions; the paper takes 512. A multiple of `group`, or fewer.
-        group: How many directions are held in memory at once: `2 * n * group` numbers.
+        real_MxD: One set of descriptors.
+        fake_MxD: The other set, of the same shape.
+        key: Random key of the directions.
+        projections: Number of directions, 512 in the paper: a multiple of `group`, or fewer.
+        group: Number of directions held in memory at once, as 2 * M * group numbers.
     """
     group = min(group, projections)
-    directions = jax.random.normal(key, (projections, real_NxD.shape[1]), real_NxD.dtype)
+    directions = jax.random.normal(key, (projections, real_MxD.shape[1]), real_MxD.dtype)
     directions /= jnp.linalg.norm(directions, axis=1, keepdims=True)
 
-    def group_distance(directions_GxD: jax.Array) -> jax.Array:
-        project = partial(jnp.matmul, directions_GxD, precision="highest")
-        pairs = (project(real_NxD.T), project(fake_NxD.T))
+    def group_distance(directions_MxD: jax.Array) -> jax.Array:
+        project = partial(jnp.matmul, directions_MxD, precision="highest")
+        pairs = (project(real_MxD.T), project(fake_MxD.T))
         return jax.lax.map(lambda pair: wasserstein_1d(*pair), pairs)
 
     groups = directions.reshape(projections // group, group, -1)
@@ -177,7 +176,7 @@ def _describe_batch(
     level: int,
     count: int,
 ) -> jax.Array:
-    """Descriptors of one pyramid level of one batch of uint8 images."""
+    """Return descriptors of one pyramid level of one batch of uint8 images."""
     bands = laplacian_pyramid(images_BxHxWxC.astype(jnp.float32), levels)
     keys_B = jax.vmap(partial(jax.random.fold_in, key))(indices_B)
     return patch_descriptors(bands[level], keys_B, count)
@@ -186,31 +185,31 @@ def _describe_batch(
 def _describe(
     images_BxHxWxC: np.ndarray, key: jax.Array, levels: int, level: int, count: int, batch: int
 ) -> jax.Array:
-    """Descriptors of one pyramid level of all images, a batch at a time."""
+    """Return descriptors of one pyramid level of all images, a batch at a time."""
     total = len(images_BxHxWxC)
     batch = min(batch, total)
-    parts = []
+    descriptors = []
     for start in range(0, total, batch):
-        # The last batch is filled up with repeats, so that one program serves all batches.
+        # The last batch is padded with repeats, so that one program serves all batches.
         indices_B = np.minimum(np.arange(start, start + batch), total - 1)
-        part = _describe_batch(images_BxHxWxC[indices_B], indices_B, key, levels, level, count)
-        parts.append(part[: (total - start) * count])
-    return jnp.concatenate(parts)
+        rows = _describe_batch(images_BxHxWxC[indices_B], indices_B, key, levels, level, count)
+        descriptors.append(rows[: (total - start) * count])
+    return jnp.concatenate(descriptors)
 
 
 @partial(jax.jit, static_argnames=("projections", "group", "normalize_by"))
 def _level_distance(
-    real_Nx7x7xC: jax.Array,
-    fake_Nx7x7xC: jax.Array,
+    real_Mx7x7xC: jax.Array,
+    fake_Mx7x7xC: jax.Array,
     key: jax.Array,
     projections: int,
     group: int,
     normalize_by: str,
 ) -> jax.Array:
-    reference = real_Nx7x7xC if normalize_by == "real" else fake_Nx7x7xC
+    reference = real_Mx7x7xC if normalize_by == "real" else fake_Mx7x7xC
     return sliced_distance(
-        normalize_descriptors(real_Nx7x7xC, real_Nx7x7xC),
-        normalize_descriptors(fake_Nx7x7xC, reference),
+        normalize_descriptors(real_Mx7x7xC, real_Mx7x7xC),
+        normalize_descriptors(fake_Mx7x7xC, reference),
         key,
         projections=projections,
         group=group,
@@ -218,7 +217,7 @@ def _level_distance(
 
 
 def _resolutions(real_BxHxWxC: np.ndarray, fake_BxHxWxC: np.ndarray) -> list[int]:
-    """Lists the longer sides of the pyramid levels, finest first, or says what is wrong."""
+    """Return the longer sides of the pyramid levels, finest first; raises for unfit images."""
     for name, images in (("real", real_BxHxWxC), ("fake", fake_BxHxWxC)):
         if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
             raise ValueError(
@@ -226,24 +225,24 @@ def _resolutions(real_BxHxWxC: np.ndarray, fake_BxHxWxC: np.ndarray) -> list[int
                 f"got {images.dtype} {list(images.shape)}"
             )
     if real_BxHxWxC.shape != fake_BxHxWxC.shape:
-        # The estimate grows as samples shrink, so unequal sets would not compare.
+        # The bias depends on the number of images, so unequal sets cannot be compared.
         raise ValueError(
-            "sliced Wasserstein distance needs as many fake as real images, of one size: "
+            "sliced Wasserstein distance needs equally many real and fake images, of one size: "
             f"got {list(real_BxHxWxC.shape)} real and {list(fake_BxHxWxC.shape)} fake"
         )
     height, width = real_BxHxWxC.shape[1:3]
     halvings = max(min(height, width) // COARSEST, 1).bit_length() - 1
     if min(height, width) < COARSEST or (height | width) % (1 << halvings):
         raise ValueError(
-            f"images must have sides of {COARSEST} or more that halve evenly until the shorter "
-            f"one is below {2 * COARSEST}: got {height}x{width}"
+            f"images must be at least {COARSEST} pixels high and wide, and halve evenly until the "
+            f"shorter side is below {2 * COARSEST}: got {height}x{width}"
         )
     return [max(height, width) >> i for i in range(halvings + 1)]
 
 
 def sliced_wasserstein(
-    real_BxHxWxC: UInt8[np.ndarray, "batch height width channels"],
-    fake_BxHxWxC: UInt8[np.ndarray, "batch height width channels"],
+    real_BxHxWxC: UInt8[np.ndarray, "b h w c"],
+    fake_BxHxWxC: UInt8[np.ndarray, "b h w c"],
     key: Key[Array, ""],
     *,
     descriptors_per_image: int = 128,
@@ -251,33 +250,32 @@ def sliced_wasserstein(
     normalize_by: Literal["each", "real"] = "each",
     batch_size: int = 256,
 ) -> dict[str, float]:
-    """Measures how far generated images are from real ones (arXiv 1710.10196, section 5).
+    """Return the distance of generated from real images (arXiv 1710.10196, section 5).
 
-    The defaults are the paper's, except that it takes 16,384 images. The estimate is biased
-    upwards, the more so the fewer the images: compare numbers only at equal counts, and against
-    the distance between two halves of the real images. The same key gives the same number,
-    whatever the batch size.
+    The defaults are the paper's, which uses 16,384 images. The estimate is biased upward, more so
+    for fewer images: compare numbers only at equal counts, and with the distance between two
+    halves of the real images. The result is a function of the key, whatever the batch size.
 
     Args:
-        real_BxHxWxC: Uint8 images in 0..255, whose sides halve evenly until the shorter is 16
-            to 31.
-        fake_BxHxWxC: As many generated images of the same size.
-        key: Draws places of descriptors, the same for the i-th real and the i-th fake image, and
-            directions of projections.
-        descriptors_per_image: 7x7 patches per image and pyramid level.
-        projections: Random directions per level; a multiple of 64, or fewer than 64.
-        normalize_by: The set whose mean and deviation of each color channel normalize the fake
-            descriptors. "each" is the paper's, each set by its own: blind to a tint or a contrast
-            that all fake images share. "real" sees both.
-        batch_size: Images whose pyramids are held in memory at once.
+        real_BxHxWxC: Uint8 images in 0..255, with sides that halve evenly until the shorter one
+            has 16 to 31 pixels.
+        fake_BxHxWxC: Equally many generated images of the same size.
+        key: Random key of the positions of descriptors, the same for the i-th real and the i-th
+            fake image, and of the directions of projections.
+        descriptors_per_image: Number of 7x7 patches per image and pyramid level.
+        projections: Random directions per level: a multiple of 64, or fewer than 64.
+        normalize_by: The set whose mean and deviation of each channel normalize the fake
+            descriptors. "each", as in the paper, normalizes each set by itself, and is blind to a
+            tint or a contrast that all fake images share; "real" is not.
+        batch_size: Number of images whose pyramids are held in memory at once.
 
     Returns:
-        `{"swd_<side>": ...}` for each level from the finest to the coarsest, by its longer side,
-        and their mean as "swd"; all times 1,000, as in the paper, so 0 is best.
+        "swd_<side>" for each level from the finest to the coarsest, by its longer side, and their
+        mean as "swd"; all times 1,000, as in the paper. 0 is best.
 
     Raises:
-        ValueError: If the sets differ in shape, are not uint8, or have other sides,
-            or an option is out of range.
+        ValueError: If the sets differ in shape, are not uint8, or have sides that do not halve, or
+            an option is out of range.
     """
     real, fake = np.asarray(real_BxHxWxC), np.asarray(fake_BxHxWxC)
     sides = _resolutions(real, fake)

@@ -1,10 +1,10 @@
 """Networks: generator and discriminator, built from their configs."""
 
+from ganformer_jax.config_checks import validate_networks
 from ganformer_jax.models.discriminator import Discriminator
 from ganformer_jax.models.generator import Generator, stack_attention
 from ganformer_jax.models.latents import broadcast_layers, mix_components, mix_layers, truncate
 from ganformer_jax.models.synthesis import num_layers
-from ganformer_jax.models.validate import validate_networks
 
 __all__ = [
     "Discriminator",

@@ -1,4 +1,4 @@
-"""One place where image and components meet, and what such places hand on to each other."""
+"""Attention between image and components at one layer of the synthesis network."""
 
 from __future__ import annotations
 
@@ -14,54 +14,89 @@ from ganformer_jax.nn.component_update import ComponentUpdate
 from ganformer_jax.nn.positions import GridPositions
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    from jaxtyping import Array, Float, Int
 
 
-class Carried(NamedTuple):
-    """What one attention layer hands to the next.
+class AttentionState(NamedTuple):
+    """What attention layers pass on to the next ones.
 
     Attributes:
-        components_BxTxW: Components as updated by earlier layers; None to read them from w.
-        assignments_BxNxTxF: Shares of image positions in the components' centroids.
+        components_BxKxD: Components as updated by earlier layers; None to read them from w.
+        assignments_BxNxKxF: Shares of image positions in the components' centroids.
+        maps: Attention maps of all layers so far, [B, K, N, H, W] each.
     """
 
-    components_BxTxW: Array | None = None
-    assignments_BxNxTxF: Array | None = None
+    components_BxKxD: Float[Array, "b k d"] | None = None
+    assignments_BxNxKxF: Float[Array, "b n k f"] | None = None
+    maps: tuple[Float[Array, "b k n h w"], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
-class Call:
-    """What every layer of one call shares: noise, components' positions and mask, dropout."""
+class SynthesisContext:
+    """What all layers of the synthesis network share.
+
+    Attributes:
+        noise: "random", "const" or "none".
+        noise_seeds_B: Seed of each image's random noise; None to draw for the batch as a whole.
+        position_KxD: Trained positions of the components.
+        mask_BxK: 0 hides a component from attention, 1 shows it.
+        train: Apply attention dropout.
+    """
 
     noise: str
-    noise_seeds_B: Array | None
-    position_TxP: Array | None
-    mask_BxT: Array | None
+    noise_seeds_B: Int[Array, " b"] | None
+    position_KxD: Float[Array, "k d"] | None
+    mask_BxK: Float[Array, "b k"] | None
     train: bool
 
 
 class AttentionLayer(nn.Module):
-    """The image attends to the components; then, by choice, components to each other and to it."""
+    """The image attends to the components; optionally, these to each other and to the image."""
 
     config: GeneratorConfig
 
     @nn.compact
     def __call__(
-        self, x_BxHxWxC: Array, components_BxTxW: Array, carried: Carried, call: Call
-    ) -> tuple[Array, Float[Array, "b t n h w"], Carried]:
-        """Updated image features, attention maps, and what the next layer needs."""
+        self,
+        x_BxHxWxC: Float[Array, "b h w c"],
+        components_BxKxD: Float[Array, "b k d"],
+        state: AttentionState,
+        context: SynthesisContext,
+    ) -> tuple[Float[Array, "b h w c"], AttentionState]:
+        """Return updated image features and the state for the next layer."""
         config, attention = self.config, self.config.attention
         batch, height, width, channels = x_BxHxWxC.shape
-        x = x_BxHxWxC.reshape(batch, height * width, channels)
-        grid = self._grid_positions(height, width)
-        kmeans = None
+        x_BxFxC = x_BxHxWxC.reshape(batch, height * width, channels)
+        position_FxD = self._grid_positions(height, width)
+        x_BxFxC, probabilities, shares = self._top_down()(
+            x_BxFxC,
+            components_BxKxD,
+            position_FxD,
+            context.position_KxD,
+            assignments_BxNxTxF=state.assignments_BxNxKxF if attention.kmeans_carried else None,
+            grid=(height, width),
+            mask_BxT=context.mask_BxK,
+            train=context.train,
+        )
+        updated = self._update_components(components_BxKxD, x_BxFxC, position_FxD, context)
+        maps = probabilities.reshape(batch, attention.heads, height, width, config.components)
+        maps_BxKxNxHxW = jnp.transpose(maps, (0, 4, 1, 2, 3))
+        state = AttentionState(updated, shares, (*state.maps, maps_BxKxNxHxW))
+        return x_BxFxC.reshape(x_BxHxWxC.shape), state
+
+    def _grid_positions(self, height: int, width: int) -> Float[Array, "f d"]:
+        positions = self.config.positions
+        shape = height, width, positions.size or self.config.w_size
+        module = GridPositions(
+            *shape, positions.kind, positions.directions, positions.init, name="positions"
+        )
+        return module()
+
+    def _top_down(self) -> BipartiteAttention:
+        attention, kmeans = self.config.attention, None
         if attention.kmeans_iterations:
-            kmeans = KMeans(
-                attention.kmeans_iterations,
-                attention.kmeans_carried,
-                attention.kmeans_weight_per_iteration,
-            )
-        top_down = BipartiteAttention(
+            kmeans = KMeans(attention.kmeans_iterations, attention.kmeans_weight_per_iteration)
+        return BipartiteAttention(
             heads=attention.heads,
             integration=attention.integration,
             norm=attention.norm,
@@ -71,52 +106,29 @@ class AttentionLayer(nn.Module):
             kmeans=kmeans,
             name="top_down",
         )
-        x, probabilities, shares = top_down(
-            x,
-            components_BxTxW,
-            grid,
-            call.position_TxP,
-            carried_BxNxTxG=carried.assignments_BxNxTxF,
-            grid=(height, width),
-            mask_BxT=call.mask_BxT,
-            train=call.train,
-        )
-        updated = self._update_components(components_BxTxW, x, grid, call)
-        maps = probabilities.reshape(batch, attention.heads, height, width, config.components)
-        maps = jnp.transpose(maps, (0, 4, 1, 2, 3))
-        return x.reshape(x_BxHxWxC.shape), maps, Carried(updated, shares)
 
-    def _grid_positions(self, height: int, width: int) -> Array:
-        positions = self.config.positions
-        shape = height, width, positions.size or self.config.w_size
-        module = GridPositions(
-            *shape, positions.kind, positions.directions, positions.init, name="positions"
-        )
-        return module()
-
-    def _update_components(self, components, x, grid, call: Call) -> Array | None:
-        """Components after attending to each other and to the image; None if they do neither."""
+    def _update_components(
+        self, components: Array, x_BxFxC: Array, position_FxD: Array, context: SynthesisContext
+    ) -> Array | None:
+        """Return components that attended to each other and the image; None if they do neither."""
         attention = self.config.attention
-        settings = {"heads": attention.heads, "dropout": attention.dropout}
+        position_KxD, train = context.position_KxD, context.train
+        settings = {
+            "heads": attention.heads,
+            "dropout": attention.dropout,
+            "gate_x": attention.gate_latents,
+        }
         updated = None
         if self.config.components_attend_components:
-            update = ComponentUpdate(
-                **settings,
-                gate_x=attention.gate_latents,
-                gate_y=attention.gate_latents,
-                name="among_components",
+            among = ComponentUpdate(
+                **settings, gate_y=attention.gate_latents, name="among_components"
             )
-            position = call.position_TxP
-            updated = update(
-                components, components, position, position, mask_BxF=call.mask_BxT, train=call.train
+            positions = position_KxD, position_KxD
+            updated = among(
+                components, components, *positions, mask_BxT=context.mask_BxK, train=train
             )
         if self.config.components_attend_image:
-            update = ComponentUpdate(
-                **settings,
-                gate_x=attention.gate_latents,
-                gate_y=attention.gate_image,
-                name="bottom_up",
-            )
+            bottom_up = ComponentUpdate(**settings, gate_y=attention.gate_image, name="bottom_up")
             start = components if updated is None else updated
-            updated = update(start, x, call.position_TxP, grid, train=call.train)
+            updated = bottom_up(start, x_BxFxC, position_KxD, position_FxD, train=train)
         return updated

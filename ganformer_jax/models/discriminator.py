@@ -1,4 +1,4 @@
-"""Discriminator: convolutions down to 4x4 or so, minibatch standard deviation, one logit an image.
+"""Discriminator: convolutions down to the base grid, minibatch standard deviation, one logit.
 
 The discriminator of StyleGAN2 (arXiv 1912.04958, section 4.1), as GANformer uses it.
 """
@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganformer_jax.config import DiscriminatorConfig
-from ganformer_jax.models.synthesis import RESIDUAL_GAIN, channels_at
+from ganformer_jax.models.synthesis import RESIDUAL_GAIN
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.layers import EqualizedConvolution, EqualizedDense, minibatch_stddev
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class DiscriminatorBlock(nn.Module):
-    """Two convolutions, the second halving the resolution, with a residual path by choice."""
+    """Two convolutions, the second halving the resolution, and optionally a residual path."""
 
     config: DiscriminatorConfig
     channels_in: int
     channels_out: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
-        """Features at half the resolution."""
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
+        """Return features at half the resolution."""
         residual, taps = self.config.architecture == "resnet", self.config.resample_filter
         gain = RESIDUAL_GAIN if residual else 1.0
         y = EqualizedConvolution(self.channels_in, 3, activation=True, name="convolution_0")(x)
@@ -57,7 +57,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images, and labels if it is conditional, to a logit: high for real, low for generated.
+    """Images, and labels if conditional, to a logit: high for real, low for generated.
 
     Attributes:
         config: The discriminator.
@@ -71,14 +71,14 @@ class Discriminator(nn.Module):
     def __call__(
         self,
         images_BxHxWxC: Float[Array, "b h w c"],
-        labels_BxL: Float[Array, "b l"] | None = None,
+        labels_BxY: Float[Array, "b y"] | None = None,
     ) -> tuple[Float[Array, "b 1"], dict[str, Any]]:
-        """Judge images.
+        """Compute the logits of images.
 
         Args:
             images_BxHxWxC: Images in [-1, 1], of the shape of the base grid, doubled.
-            labels_BxL: One-hot labels; the logit is then the one of the class (Mescheder et al.
-                2018, arXiv 1801.04406). None, or a width of 0, for none.
+            labels_BxY: One-hot labels; the logit is then that of the class (Mescheder et al. 2018,
+                arXiv 1801.04406). None, or no classes, for an unconditional discriminator.
 
         Returns:
             Logits, float32; and a dict with `features`, the base grid before the last layers.
@@ -93,13 +93,13 @@ class Discriminator(nn.Module):
         resolution = max(image.shape[1:3])
         x = self._read_image(image, None, resolution)
         while resolution > max(self.base_grid):
-            channels = self._channels(resolution), self._channels(resolution // 2)
+            channels = self.config.channels_at(resolution), self.config.channels_at(resolution // 2)
             x = DiscriminatorBlock(config, *channels, name=f"block_{resolution}")(x)
             resolution //= 2
             if skip:
                 image = resample.downsample(image, config.resample_filter)
                 x = self._read_image(image, x, resolution)
-        return self._judge(x, labels_BxL), {"features": x}
+        return self._logits(x, labels_BxY), {"features": x}
 
     def _check_size(self, height: int, width: int) -> None:
         rows, columns = self.base_grid
@@ -109,25 +109,23 @@ class Discriminator(nn.Module):
                 f"images of {height}x{width} are not the base grid, {rows}x{columns}, doubled"
             )
 
-    def _channels(self, resolution: int) -> int:
-        return channels_at(resolution, self.config.channel_base, self.config.channel_max)
-
     def _read_image(self, image: Array, x: Array | None, resolution: int) -> Array:
-        """Features of the image at this resolution, added to those from above."""
+        """Return features of the image at this resolution, added to x if there is one."""
         layer = EqualizedConvolution(
-            self._channels(resolution), 1, activation=True, name=f"from_image_{resolution}"
+            self.config.channels_at(resolution), 1, activation=True, name=f"from_image_{resolution}"
         )
         y = layer(image.astype(self.config.dtype))
         return y if x is None else x + y
 
-    def _judge(self, x: Float[Array, "b h w c"], labels_BxL: Array | None) -> Array:
+    def _logits(self, x: Float[Array, "b h w c"], labels_BxY: Array | None) -> Float[Array, "b 1"]:
+        """Return the logits of features at the base grid."""
         config, channels = self.config, x.shape[-1]
         if config.minibatch_stddev_channels:
             x = minibatch_stddev(x, config.minibatch_stddev_group, config.minibatch_stddev_channels)
         x = EqualizedConvolution(channels, 3, activation=True, name="convolution")(x)
         x = x.reshape(x.shape[0], math.prod(x.shape[1:])).astype(jnp.float32)
         x = EqualizedDense(channels, activation=True, name="dense")(x)
-        if labels_BxL is None or not labels_BxL.shape[-1]:
+        if labels_BxY is None or not labels_BxY.shape[-1]:
             return EqualizedDense(1, name="output")(x)
-        logits_BxL = EqualizedDense(labels_BxL.shape[-1], name="output")(x)
-        return jnp.sum(logits_BxL * labels_BxL, 1, keepdims=True)
+        logits_BxY = EqualizedDense(labels_BxY.shape[-1], name="output")(x)
+        return jnp.sum(logits_BxY * labels_BxY, 1, keepdims=True)

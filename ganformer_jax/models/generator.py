@@ -20,17 +20,17 @@ NOISE_MODES = ("random", "const", "none")
 
 
 class Generator(nn.Module):
-    """z to images: GANformer, or StyleGAN2 or a plain GAN where there are no components.
+    """z to images: a GANformer or, without components, a StyleGAN2 or plain GAN.
 
     Variables: "params", trained; "constants", fixed noise and position grids; "moments", the
     running mean of w as `w_average`. Random streams: "noise" for noise="random"; with train=True
-    "dropout" and "components".
+    "dropout", and "components" for component dropout.
     """
 
     config: GeneratorConfig
 
     def setup(self) -> None:
-        """Make the parts that all methods share."""
+        """Create what all methods share."""
         config = self.config
         self.mapping = MappingNetwork(config)
         self.synthesis = synthesis.SynthesisNetwork(config)
@@ -43,13 +43,13 @@ class Generator(nn.Module):
 
     @property
     def num_layers(self) -> int:
-        """Latents a component has, one for each layer of the synthesis network."""
+        """Number of latents per component: one for each layer of the synthesis network."""
         return synthesis.num_layers(self.config)
 
     def __call__(
         self,
         z_BxKxD: Float[Array, "b k d"],
-        labels_BxC: Float[Array, "b c"] | None = None,
+        labels_BxY: Float[Array, "b y"] | None = None,
         *,
         truncation_psi: float | Float[Array, ""] = 1.0,
         truncation_cutoff: int | Int[Array, ""] | None = None,
@@ -61,91 +61,126 @@ class Generator(nn.Module):
 
         Args:
             z_BxKxD: Normally distributed latents: the components and, last, the global one.
-            labels_BxC: One-hot labels of a conditional generator.
+            labels_BxY: One-hot labels of a conditional generator.
             truncation_psi: Below 1 trades variety for quality.
             truncation_cutoff: Truncate only the first layers.
             noise: "random", "const" or "none".
-            noise_seeds_B: Random noise of an image is decided by its seed, whatever the batch.
+            noise_seeds_B: Seed of each image's random noise, which then depends on nothing else in
+                the batch.
             train: Apply attention and component dropout.
 
         Returns:
-            Images, float32, nominally in [-1, 1]; and a dict of `w` [B, K, W], before truncation,
-            and `attention`, per layer [B, components, heads, H, W] at the layer's resolution.
+            Images, float32, nominally in [-1, 1]; and a dict of `w` [B, K, D], before truncation,
+            and `attention`, per layer [B, K, N, H, W] at the layer's resolution.
 
         Raises:
             ValueError: An unknown noise mode, or latents of another shape.
         """
-        mask = self._component_mask(z_BxKxD.shape[0], train)
-        w_BxKxW = self._map(z_BxKxD, labels_BxC, mask, train)
-        w_BxKxLxW = latents.broadcast_layers(w_BxKxW, self.num_layers)
+        mask_BxK = self.component_mask(z_BxKxD.shape[0]) if train else None
+        w_BxKxD = self.map(z_BxKxD, labels_BxY, component_mask_BxK=mask_BxK, train=train)
+        w_BxKxLxD = latents.broadcast_layers(w_BxKxD, self.num_layers)
         if not (isinstance(truncation_psi, float | int) and truncation_psi == 1):
-            w_BxKxLxW = latents.truncate(
-                w_BxKxLxW, self.w_average.value, truncation_psi, truncation_cutoff
+            w_BxKxLxD = latents.truncate(
+                w_BxKxLxD, self.w_average.value, truncation_psi, truncation_cutoff
             )
-        images, maps = self._synthesize(w_BxKxLxW, mask, (noise, noise_seeds_B), train)
-        return images, {"w": w_BxKxW, "attention": maps}
+        images_BxHxWxC, out = self.synthesize(
+            w_BxKxLxD,
+            noise=noise,
+            noise_seeds_B=noise_seeds_B,
+            component_mask_BxK=mask_BxK,
+            train=train,
+        )
+        return images_BxHxWxC, {"w": w_BxKxD} | out
+
+    def component_mask(self, batch: int) -> Float[Array, "b k"] | None:
+        """Draw which components attention sees in training, from the "components" stream.
+
+        Returns:
+            0 for hidden and 1 for visible components, for `map` and `synthesize`; None without
+            component dropout.
+        """
+        rate = self.config.component_dropout
+        if not (rate and self.config.components):
+            return None
+        shape = (batch, self.config.components)
+        visible = jax.random.bernoulli(self.make_rng("components"), 1.0 - rate, shape)
+        return visible.astype(jnp.float32)
 
     def map(
         self,
         z_BxKxD: Float[Array, "b k d"],
-        labels_BxC: Float[Array, "b c"] | None = None,
+        labels_BxY: Float[Array, "b y"] | None = None,
         *,
+        component_mask_BxK: Float[Array, "b k"] | None = None,
         train: bool = False,
-    ) -> Float[Array, "b k w"]:
-        """Mapping network alone; same arguments as for images."""
-        mask = self._component_mask(z_BxKxD.shape[0], train)
-        return self._map(z_BxKxD, labels_BxC, mask, train)
+    ) -> Float[Array, "b k d"]:
+        """Map z to w.
 
-    def synthesize(
-        self,
-        w_BxKxLxW: Float[Array, "b k l w"],
-        *,
-        noise: str = "random",
-        noise_seeds_B: Int[Array, " b"] | None = None,
-        train: bool = False,
-    ) -> tuple[Float[Array, "b h w c"], dict[str, Any]]:
-        """Synthesis network alone, from a latent for every component and layer.
+        Args:
+            z_BxKxD: Normally distributed latents: the components and, last, the global one.
+            labels_BxY: One-hot labels of a conditional generator.
+            component_mask_BxK: From `component_mask`; None if all components are visible.
+            train: Apply attention dropout.
 
-        Given the same random streams as `map`, it hides the same components.
+        Returns:
+            One w for each component and, last, the global one.
+
+        Raises:
+            ValueError: Latents of another shape.
         """
-        mask = self._component_mask(w_BxKxLxW.shape[0], train)
-        images, maps = self._synthesize(w_BxKxLxW, mask, (noise, noise_seeds_B), train)
-        return images, {"attention": maps}
-
-    def _map(self, z_BxKxD, labels_BxC, mask_BxT, train: bool) -> Array:
         expected = (self.config.num_latents, self.config.z_size)
         if z_BxKxD.shape[1:] != expected:
             raise ValueError(
                 f"z should be [batch, {expected[0]}, {expected[1]}], not {z_BxKxD.shape}"
             )
         return self.mapping(
-            z_BxKxD, labels_BxC, self.latent_positions, mask_BxT=mask_BxT, train=train
+            z_BxKxD, labels_BxY, self.latent_positions, mask_BxK=component_mask_BxK, train=train
         )
 
-    def _synthesize(self, w_BxKxLxW, mask_BxT, noise: tuple[str, Array | None], train: bool):
-        if noise[0] not in NOISE_MODES:
-            raise ValueError(f"noise should be one of {', '.join(NOISE_MODES)}, not {noise[0]!r}")
-        call = synthesis.Call(*noise, self.latent_positions, mask_BxT, train)
-        return self.synthesis(w_BxKxLxW, call)
+    def synthesize(
+        self,
+        w_BxKxLxD: Float[Array, "b k l d"],
+        *,
+        noise: str = "random",
+        noise_seeds_B: Int[Array, " b"] | None = None,
+        component_mask_BxK: Float[Array, "b k"] | None = None,
+        train: bool = False,
+    ) -> tuple[Float[Array, "b h w c"], dict[str, Any]]:
+        """Generate images from w.
 
-    def _component_mask(self, batch: int, train: bool) -> Array | None:
-        """1 for components that attention sees, 0 for those dropped; None if all are seen."""
-        rate = self.config.component_dropout
-        if not (train and rate and self.config.components):
-            return None
-        shape = (batch, self.config.components)
-        kept = jax.random.bernoulli(self.make_rng("components"), 1.0 - rate, shape)
-        return kept.astype(jnp.float32)
+        Args:
+            w_BxKxLxD: A latent for every component and layer.
+            noise: "random", "const" or "none".
+            noise_seeds_B: As for whole generators.
+            component_mask_BxK: The mask that `map` was given.
+            train: Apply attention dropout.
+
+        Returns:
+            Images, float32, and a dict of `attention`, as from whole generators.
+
+        Raises:
+            ValueError: An unknown noise mode.
+        """
+        if noise not in NOISE_MODES:
+            raise ValueError(f"noise should be one of {', '.join(NOISE_MODES)}, not {noise!r}")
+        context = synthesis.SynthesisContext(
+            noise, noise_seeds_B, self.latent_positions, component_mask_BxK, train
+        )
+        images_BxHxWxC, maps = self.synthesis(w_BxKxLxD, context)
+        return images_BxHxWxC, {"attention": maps}
 
 
 def stack_attention(
-    maps: Sequence[Float[Array, "b t n h w"]], resolution: int | tuple[int, int]
-) -> Float[Array, "b t l n height width"]:
-    """Attention maps of all layers at one resolution, by repeating pixels.
+    maps: Sequence[Float[Array, "b k n h w"]], resolution: int | tuple[int, int]
+) -> Float[Array, "b k l n h2 w2"]:
+    """Stack the attention maps of all layers at one resolution, by repeating pixels.
 
     Args:
-        maps: `out["attention"]` of a generator, [B, components, heads, H, W] each.
+        maps: `out["attention"]` of a generator, [B, K, N, H, W] each.
         resolution: Height and width to bring them to, or the longer of both; a multiple of each.
+
+    Returns:
+        Maps of all attention layers at that resolution.
 
     Raises:
         ValueError: There are no maps, or a map does not fill the resolution evenly.

@@ -26,7 +26,7 @@ class ResidualLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, skip: Array) -> Array:
-        """Apply; x and skip are [..., width] and so is the result."""
+        """Apply the layer; x and skip are [..., D] and so is the result."""
         multiplier, width = self.learning_rate_multiplier, x.shape[-1]
         dense_0 = EqualizedDense(
             width, activation=True, learning_rate_multiplier=multiplier, name="dense_0"
@@ -51,11 +51,11 @@ class MappingBranch(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "*batch z"],
-        position_TxP: Array | None = None,
-        mask_BxT: Array | None = None,
+        x: Float[Array, "*batch d"],
+        position_KxD: Array | None = None,
+        mask_BxK: Array | None = None,
         train: bool = False,
-    ) -> Float[Array, "*batch w"]:
+    ) -> Float[Array, "*batch d2"]:
         """Map the last axis."""
         multiplier = self.config.learning_rate_multiplier
         hidden = self.config.width or self.width
@@ -66,14 +66,13 @@ class MappingBranch(nn.Module):
             )
 
         if self.config.residual and x.shape[-1] != self.width:
-            # Residual layers keep their width, so an input of another width (z beside a label,
-            # say) is brought to it first.
+            # Residual layers keep their width, and z or z with a label may have another.
             x = dense(self.width, "input")(x)
         for index in range(self.config.num_layers):
             skip = x
             if self.attention is not None:
                 attend = self.attention.clone(name=f"attention_{index}", parent=self)
-                x, _, _ = attend(x, x, position_TxP, position_TxP, mask_BxT=mask_BxT, train=train)
+                x, _, _ = attend(x, x, position_KxD, position_KxD, mask_BxT=mask_BxK, train=train)
             if self.config.residual:
                 x = ResidualLayer(multiplier, name=f"layer_{index}")(x, skip)
             else:
@@ -91,20 +90,23 @@ class MappingNetwork(nn.Module):
     def __call__(
         self,
         z_BxKxD: Float[Array, "b k d"],
-        labels_BxC: Float[Array, "b c"] | None,
-        position_TxP: Float[Array, "t p"] | None,
+        labels_BxY: Float[Array, "b y"] | None,
+        position_KxD: Float[Array, "k d2"] | None,
         *,
-        mask_BxT: Float[Array, "b t"] | None = None,
+        mask_BxK: Float[Array, "b k"] | None = None,
         train: bool = False,
-    ) -> Float[Array, "b k w"]:
-        """Map k - 1 components and, last, the global latent.
+    ) -> Float[Array, "b k d"]:
+        """Map the components and, last, the global latent.
 
         Args:
             z_BxKxD: Normally distributed latents.
-            labels_BxC: One-hot labels, used where `config.label_size` is above 0.
-            position_TxP: Trained positions of the components.
-            mask_BxT: 0 hides a component from the others' attention.
+            labels_BxY: One-hot labels, used where `config.label_size` is above 0.
+            position_KxD: Trained positions of the components.
+            mask_BxK: 0 hides a component from the others' attention.
             train: Apply attention dropout.
+
+        Returns:
+            w of the components and, last, the global one.
 
         Raises:
             ValueError: The generator is conditional and labels are missing.
@@ -114,10 +116,10 @@ class MappingNetwork(nn.Module):
         if mapping.normalize_global or not config.components:
             global_latent = normalize(global_latent)
         if config.label_size:
-            if labels_BxC is None:
+            if labels_BxY is None:
                 raise ValueError(f"this generator needs labels [batch, {config.label_size}]")
             width = mapping.label_width or config.z_size
-            embedding = EqualizedDense(width, name="label_embedding")(labels_BxC)
+            embedding = EqualizedDense(width, name="label_embedding")(labels_BxY)
             global_latent = jnp.concatenate([global_latent, normalize(embedding)], -1)
         mapped = MappingBranch(mapping, config.w_size, name="global")(global_latent)[:, None]
         if not config.components:
@@ -127,7 +129,7 @@ class MappingNetwork(nn.Module):
             mapped_components = self._map_together(components)
         else:
             branch = MappingBranch(mapping, config.w_size, self._attention(), name="components")
-            mapped_components = branch(components, position_TxP, mask_BxT, train)
+            mapped_components = branch(components, position_KxD, mask_BxK, train)
         return jnp.concatenate([mapped_components, mapped], 1)
 
     def _attention(self) -> BipartiteAttention | None:
@@ -142,11 +144,11 @@ class MappingNetwork(nn.Module):
             parent=None,
         )
 
-    def _map_together(self, components_BxTxD: Array) -> Array:
-        """All components as one vector through layers of `shared_width`."""
-        batch, count, _ = components_BxTxD.shape
+    def _map_together(self, components_BxKxD: Array) -> Array:
+        """Map all components together, as one vector, through layers of `shared_width`."""
+        batch, count, _ = components_BxKxD.shape
         width = self.config.mapping.shared_width
-        joined = EqualizedDense(width, name="join")(components_BxTxD.reshape(batch, -1))
+        joined = EqualizedDense(width, name="join")(components_BxKxD.reshape(batch, -1))
         mapped = MappingBranch(self.config.mapping, width, name="shared")(joined)
         split = EqualizedDense(count * self.config.w_size, name="split")(mapped)
         return split.reshape(batch, count, -1)

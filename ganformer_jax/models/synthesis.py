@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganformer_jax.config import GeneratorConfig
-from ganformer_jax.models.attention_layer import AttentionLayer, Call, Carried
+from ganformer_jax.models.attention_layer import AttentionLayer, AttentionState, SynthesisContext
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.layers import (
     EqualizedConvolution,
@@ -30,13 +30,8 @@ if TYPE_CHECKING:
 RESIDUAL_GAIN = math.sqrt(0.5)
 
 
-def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
-    """Channels of features at a resolution, the longer side of their grid."""
-    return int(min(channel_base // resolution, channel_max))
-
-
 def num_layers(config: GeneratorConfig) -> int:
-    """Latents a synthesis network reads per component: one a convolution, stem and RGB layer."""
+    """Count the latents per component: one for each convolution, the stem and the RGB layer."""
     blocks = len(config.resolutions)
     stem = config.synthesis.stem != "constant"
     return 2 * blocks - 1 + stem + config.synthesis.last_convolution + 1
@@ -59,11 +54,11 @@ class SynthesisLayer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, w_BxKxW: Array, carried: Carried, call: Call
-    ) -> tuple[Array, Array | None, Carried]:
-        """Image features, attention maps (None out of range), and what the next layer needs."""
+        self, x: Array, w_BxKxD: Array, state: AttentionState, context: SynthesisContext
+    ) -> tuple[Float[Array, "b h w c"], AttentionState]:
+        """Return image features and the state for the next layer."""
         config, synthesis = self.config, self.config.synthesis
-        channels = channels_at(self.resolution, synthesis.channel_base, synthesis.channel_max)
+        channels = synthesis.channels_at(self.resolution)
         x = ModulatedConvolution(
             channels,
             3,
@@ -71,21 +66,18 @@ class SynthesisLayer(nn.Module):
             style=synthesis.style,
             taps=synthesis.resample_filter,
             name="convolution",
-        )(x, w_BxKxW[:, -1])
-        maps = None
+        )(x, w_BxKxD[:, -1])
         if self.resolution in config.attended_resolutions:
-            components = carried.components_BxTxW
-            components = w_BxKxW[:, :-1] if components is None else components
-            x, maps, carried = AttentionLayer(config, name="attention")(
-                x, components, carried, call
-            )
+            components = state.components_BxKxD
+            components = w_BxKxD[:, :-1] if components is None else components
+            x, state = AttentionLayer(config, name="attention")(x, components, state, context)
         else:
-            carried = carried._replace(components_BxTxW=None)
+            state = state._replace(components_BxKxD=None)
         if synthesis.noise:
-            x = Noise(name="noise")(x, call.noise, call.noise_seeds_B)
+            x = Noise(name="noise")(x, context.noise, context.noise_seeds_B)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         x = leaky_relu(x + bias.astype(x.dtype)[None, None, None], self.gain)
-        return x, maps, carried
+        return x, state
 
 
 class Stem(nn.Module):
@@ -94,22 +86,22 @@ class Stem(nn.Module):
     config: GeneratorConfig
 
     @nn.compact
-    def __call__(self, w_BxW: Array, call: Call) -> Float[Array, "b h w c"]:
-        """The grid for every image of the batch."""
+    def __call__(self, w_BxD: Array, context: SynthesisContext) -> Float[Array, "b h w c"]:
+        """Return the grid for every image of the batch."""
         synthesis = self.config.synthesis
         grid = self.config.base_grid
-        channels = channels_at(max(grid), synthesis.channel_base, synthesis.channel_max)
+        channels = synthesis.channels_at(max(grid))
         shape = (*grid, channels)
         if synthesis.stem == "constant":
             constant = self.param("constant", nn.initializers.normal(1.0), shape)
-            return jnp.broadcast_to(constant, (w_BxW.shape[0], *shape))
+            return jnp.broadcast_to(constant, (w_BxD.shape[0], *shape))
         as_layers = synthesis.stem == "latent"
         gain = math.sqrt(2.0) / 4
         dense = EqualizedDense(math.prod(shape), gain=gain, use_bias=not as_layers, name="dense")
-        x = dense(w_BxW).reshape(-1, *shape)
+        x = dense(w_BxD).reshape(-1, *shape)
         if as_layers:
             if synthesis.noise:
-                x = Noise(name="noise")(x, call.noise, call.noise_seeds_B)
+                x = Noise(name="noise")(x, context.noise, context.noise_seeds_B)
             x = x + self.param("bias", nn.initializers.zeros, (channels,))[None, None, None]
         return leaky_relu(x)
 
@@ -120,14 +112,14 @@ class ToImage(nn.Module):
     config: GeneratorConfig
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], w_BxW: Array) -> Float[Array, "b h w colors"]:
-        """Colors, float32."""
+    def __call__(self, x: Float[Array, "b h w c"], w_BxD: Array) -> Float[Array, "b h w c2"]:
+        """Return colors, float32."""
         colors = self.config.image_channels
         convolution = ModulatedConvolution(
             colors, 1, style=self.config.synthesis.style, demodulate=False, name="convolution"
         )
         bias = self.param("bias", nn.initializers.zeros, (colors,))
-        return convolution(x, w_BxW).astype(jnp.float32) + bias[None, None, None]
+        return convolution(x, w_BxD).astype(jnp.float32) + bias[None, None, None]
 
 
 class SynthesisBlock(nn.Module):
@@ -154,12 +146,17 @@ class SynthesisBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, image: Array | None, w_BxKxRxW: Array, carried: Carried, call: Call
-    ) -> tuple[Array, Array | None, list[Array | None], Carried]:
-        """Features, the image so far, attention maps and what the next block needs."""
+        self,
+        x: Array,
+        image: Array | None,
+        w_BxKxLxD: Array,
+        state: AttentionState,
+        context: SynthesisContext,
+    ) -> tuple[Array, Array | None, AttentionState]:
+        """Return features, the image so far and the state for the next block."""
         config, synthesis = self.config, self.config.synthesis
         first, residual = self.is_first, synthesis.architecture == "resnet"
-        maps, used, skip = [], 0, x
+        used, skip = 0, x
         for index in (1,) if first else (0, 1):
             layer = SynthesisLayer(
                 config,
@@ -168,8 +165,7 @@ class SynthesisBlock(nn.Module):
                 gain=RESIDUAL_GAIN if residual and index == 1 and not first else 1.0,
                 name=f"layer_{index}",
             )
-            x, attention, carried = layer(x, w_BxKxRxW[:, :, used], carried, call)
-            maps.append(attention)
+            x, state = layer(x, w_BxKxLxD[:, :, used], state, context)
             used += 1
         if residual and not first:
             x = x + self._skip(skip, x.shape[-1])
@@ -179,12 +175,12 @@ class SynthesisBlock(nn.Module):
             last = ModulatedConvolution(
                 x.shape[-1], 3, style=synthesis.style, name="last_convolution"
             )
-            x = last(x, w_BxKxRxW[:, -1, used])
+            x = last(x, w_BxKxLxD[:, -1, used])
             used += 1
         if self.is_last or synthesis.architecture == "skip":
-            colors = ToImage(config, name="to_image")(x, w_BxKxRxW[:, -1, used])
+            colors = ToImage(config, name="to_image")(x, w_BxKxLxD[:, -1, used])
             image = colors if image is None else image + colors
-        return x, image, maps, carried
+        return x, image, state
 
     def _skip(self, x: Array, channels: int) -> Array:
         skip = EqualizedConvolution(
@@ -206,20 +202,18 @@ class SynthesisNetwork(nn.Module):
 
     @nn.compact
     def __call__(
-        self, w_BxKxLxW: Float[Array, "b k l w"], call: Call
-    ) -> tuple[Float[Array, "b h w c"], tuple[Float[Array, "b t n h w"], ...]]:
-        """Images, nominally in [-1, 1], and attention maps from the lowest layer up."""
-        config, synthesis = self.config, self.config.synthesis
-        image, maps, carried, layer = None, [], Carried(), 0
-        x = Stem(config, name="stem")(w_BxKxLxW[:, -1, 0], call).astype(config.dtype)
-        layer += synthesis.stem != "constant"
+        self, w_BxKxLxD: Float[Array, "b k l d"], context: SynthesisContext
+    ) -> tuple[Float[Array, "b h w c"], tuple[Float[Array, "b k n h w"], ...]]:
+        """Return images, nominally in [-1, 1], and attention maps from the lowest layer up."""
+        config = self.config
+        image, state = None, AttentionState()
+        x = Stem(config, name="stem")(w_BxKxLxD[:, -1, 0], context).astype(config.dtype)
+        layer = int(config.synthesis.stem != "constant")
         for resolution in config.resolutions:
             block = SynthesisBlock(config, resolution, name=f"block_{resolution}")
-            used = block.num_layers
+            end = layer + block.num_layers
             # An RGB layer reads the latent that the next block starts with.
-            w_BxKxRxW = w_BxKxLxW[:, :, layer : layer + used + 1]
-            x, image, block_maps, carried = block(x, image, w_BxKxRxW, carried, call)
-            maps += [attention for attention in block_maps if attention is not None]
-            layer += used
+            x, image, state = block(x, image, w_BxKxLxD[:, :, layer : end + 1], state, context)
+            layer = end
         assert image is not None, "the last block makes the image"
-        return image, tuple(maps)
+        return image, state.maps

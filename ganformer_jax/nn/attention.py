@@ -1,25 +1,29 @@
 """Bipartite attention, simplex and duplex (GANformer, arXiv 2103.01209, section 3.1).
 
-Elements X (say, image positions) attend to elements Y (latent components), and what they
-gather changes their own features: by a bias, a gain or both. With F elements in X and T in Y the
-cost is F x T, linear in pixels.
+Elements X (say, image positions) attend to elements Y (latent components), and what they gather
+changes their own features. The equations of the section, numbered here in its order:
 
-Simplex attention (eqs. 1 and 2) scores queries of X against keys of Y. Duplex attention (eqs. 3
-to 5) gives every component a centroid, the mean of the queries assigned to it, as in k-means,
-and scores queries against centroids.
+    (1)  a(X, Y) = softmax(q(X) k(Y)^T / sqrt(D)) v(Y)          attention
+    (2)  u(X, Y) = omega(X) + beta(a(X, Y))                     additive update
+    (3)  u(X, Y) = gamma(a(X, Y)) * omega(X) + beta(a(X, Y))    simplex update
+    (4)  K = a(Y, X) = S q(X)                                   centroids
+    (5)  u(X, Y) = (3) with P v(Y) in place of a(X, Y)          duplex update
 
-T is small, so nothing here projects the F elements where projecting the T keys, centroids or
-values instead gives the same sums.
+q, k, v, beta and gamma are dense layers, D is the width of a head, and omega normalizes. Duplex
+attention replaces keys by centroids: P is softmax(q(X) K^T / sqrt(D)), and S is its transpose with
+rows scaled to sum to 1, so K holds the mean of the queries assigned to each component. P and K
+alternate as in k-means, from learned first centroids. A gain alone, gamma(a) * omega(X), is
+possible too.
 
-Axes: B batch, F elements of X, T elements of Y, N heads, H width of a head, C width of X,
-E elements' width in k-means, 2 C in all (a query without and with its position's share).
+With F elements in X and T in Y the cost is F x T, linear in pixels. T is small, so nothing here
+projects the F elements where projecting T keys, centroids or values gives the same sums.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -30,8 +34,11 @@ from ganformer_jax.nn.layers import EPSILON, EqualizedDense
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
+    Probabilities = Float[Array, "b n f t"]
+    Assignments = Float[Array, "b n t f"]
+
 MASKED_SCORE = -10_000.0
-"""Added to the scores of hidden components; finite, so that hiding all of them is uniform."""
+"""Added to the scores of hidden elements of Y; finite, so that hiding all of them is uniform."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,22 +46,89 @@ class KMeans:
     """How duplex attention finds its centroids.
 
     Attributes:
-        iterations: K-means iterations a layer, 1 or more.
-        carried: Start from the previous layer's assignments where there is one.
+        iterations: K-means iterations per layer, 1 or more.
         weight_per_iteration: Score weights for every iteration, or one set for all.
     """
 
     iterations: int = 1
-    carried: bool = False
     weight_per_iteration: bool = True
+
+
+class Projection(NamedTuple):
+    """Rows and the dense layer that projects them; either batch of rows may be 1."""
+
+    rows_BxFxI: Float[Array, "b f i"]
+    kernel_IxO: Float[Array, "i o"]
+    bias_O: Float[Array, " o"]
+
+
+def score(projection: Projection, keys_BxNxTxO: Float[Array, "b n t o"]) -> Float[Array, "b n f t"]:
+    """Return products of projected rows with keys: q(X) k(Y)^T of (1), q(X) K^T of (4) and (5)."""
+    rows_BxFxI, kernel_IxO, bias_O = projection
+    # (X W + b) k^T = X (W k^T) + b k^T
+    keys_BxNxTxI = jnp.einsum("io,bnto->bnti", kernel_IxO, keys_BxNxTxO)
+    offset_BxNxT = jnp.einsum("o,bnto->bnt", bias_O, keys_BxNxTxO)
+    if keys_BxNxTxI.shape[0] > 1:
+        scores = jnp.einsum("bfi,bnti->bnft", rows_BxFxI, keys_BxNxTxI)
+    else:
+        scores = jnp.tensordot(rows_BxFxI, keys_BxNxTxI[0], (2, 2)).transpose(0, 2, 1, 3)
+    return scores + offset_BxNxT[:, :, None]
+
+
+def gather(shares_BxNxTxF: Assignments, projection: Projection) -> Float[Array, "b n t o"]:
+    """Return sums of projected rows, weighted by shares: S q(X) of (4)."""
+    rows_BxFxI, kernel_IxO, bias_O = projection
+    # S (X W + b) = (S X) W + (S 1) b
+    gathered_BxNxTxI = jnp.einsum("bntf,bfi->bnti", shares_BxNxTxF, rows_BxFxI)
+    total_BxNxTx1 = shares_BxNxTxF.sum(-1, keepdims=True)
+    return gathered_BxNxTxI @ kernel_IxO + total_BxNxTx1 * bias_O[None, None, None]
+
+
+def assignments(probabilities_BxNxFxT: Probabilities) -> Assignments:
+    """Return S of (4): the share of each element of X in each component's centroid."""
+    total = jnp.sum(probabilities_BxNxFxT, 2, keepdims=True) + EPSILON
+    return jnp.swapaxes(probabilities_BxNxFxT / total, 2, 3)
+
+
+def upsample_assignments(
+    shares_BxNxTxF: Assignments, grid: tuple[int, int]
+) -> Float[Array, "b n t f2"]:
+    """Bring assignments to a grid of this height and width from one of the same shape.
+
+    Both sides of the new grid are the same multiple of those of the old one, or equal to them.
+    A cell's share is divided evenly among the cells that cover it, so shares still sum to 1.
+    """
+    *batch, cells = shares_BxNxTxF.shape
+    height, width = grid
+    factor = math.isqrt(height * width // cells)
+    shares = shares_BxNxTxF.reshape(*batch, height // factor, width // factor) / (factor * factor)
+    shares = jnp.repeat(jnp.repeat(shares, factor, -1), factor, -2)
+    return shares.reshape(*batch, height * width)
+
+
+def spread_heads(x_BxNxTxD: Float[Array, "b n t d"]) -> Float[Array, "b n t n*d"]:
+    """Put each head's vector at its place among all heads, with zeros elsewhere.
+
+    Its product with rows that are not split into heads is that of (1) and (5) for the one head.
+    """
+    heads = x_BxNxTxD.shape[1]
+    placed = jnp.einsum("bntd,nm->bntmd", x_BxNxTxD, jnp.eye(heads))
+    return placed.reshape(*placed.shape[:3], -1)
+
+
+def own_head(x_BxNxTxD: Float[Array, "b n t n*d"]) -> Float[Array, "b n t d"]:
+    """Keep each head's vector out of rows that hold those of all heads: (4) for the one head."""
+    heads = x_BxNxTxD.shape[1]
+    split = x_BxNxTxD.reshape(*x_BxNxTxD.shape[:3], heads, -1)
+    return jnp.einsum("bntmd,nm->bntd", split, jnp.eye(heads))
 
 
 def normalize_attended(
     x_BxFxC: Float[Array, "b f c"], integration: str, norm: str | None
 ) -> Float[Array, "b f c"]:
-    """Normalize X before integration, along channels ("layer") or elements ("instance").
+    """Normalize X, omega of (3), along channels ("layer") or elements ("instance").
 
-    What integration will set again is removed: the mean for "add", the scale for "mul".
+    What the update will set again is removed: the mean for "add", the scale for "mul".
     """
     if norm is None:
         return x_BxFxC
@@ -67,60 +141,6 @@ def normalize_attended(
     return x_BxFxC
 
 
-def assignments(probabilities_BxNxFxT: Float[Array, "b n f t"]) -> Float[Array, "b n t f"]:
-    """Share of each element in each component's centroid: attention, normalized over X (eq. 4)."""
-    total = jnp.sum(probabilities_BxNxFxT, 2, keepdims=True) + EPSILON
-    return jnp.swapaxes(probabilities_BxNxFxT / total, 2, 3)
-
-
-def upsample_assignments(
-    shares_BxNxTxF: Float[Array, "b n t f"], grid: tuple[int, int]
-) -> Float[Array, "b n t f2"]:
-    """Carry assignments to a grid of this height and width from one of the same shape.
-
-    Both sides of the new grid are the same multiple of those of the old one, or equal to them.
-
-    Every cell hands its share to the cells that cover it, in equal parts: shares still sum to 1.
-    """
-    *batch, cells = shares_BxNxTxF.shape
-    height, width = grid
-    factor = math.isqrt(height * width // cells)
-    shares = shares_BxNxTxF.reshape(*batch, height // factor, width // factor) / (factor * factor)
-    shares = jnp.repeat(jnp.repeat(shares, factor, -1), factor, -2)
-    return shares.reshape(*batch, height * width)
-
-
-def score(
-    rows_BxFxR: Float[Array, "b f r"],
-    kernel_RxC: Float[Array, "r c"],
-    bias_C: Float[Array, " c"],
-    targets_BxNxTxC: Float[Array, "b n t c"],
-) -> Float[Array, "b n f t"]:
-    """Products of (rows kernel + bias) with targets, by way of (kernel targets).
-
-    Either batch may be 1, for what is the same in every image.
-    """
-    projected_BxNxTxR = jnp.einsum("rc,bntc->bntr", kernel_RxC, targets_BxNxTxC)
-    offset_BxNxT = jnp.einsum("c,bntc->bnt", bias_C, targets_BxNxTxC)
-    if projected_BxNxTxR.shape[0] > 1:
-        scores = jnp.einsum("bfr,bntr->bnft", rows_BxFxR, projected_BxNxTxR)
-    else:
-        scores = jnp.tensordot(rows_BxFxR, projected_BxNxTxR[0], (2, 2)).transpose(0, 2, 1, 3)
-    return scores + offset_BxNxT[:, :, None]
-
-
-def gather(
-    shares_BxNxTxF: Float[Array, "b n t f"],
-    rows_BxFxR: Float[Array, "b f r"],
-    kernel_RxC: Float[Array, "r c"],
-    bias_C: Float[Array, " c"],
-) -> Float[Array, "b n t c"]:
-    """Sums of (rows kernel + bias) weighted by shares, by way of sums of rows."""
-    gathered_BxNxTxR = jnp.einsum("bntf,bfr->bntr", shares_BxNxTxF, rows_BxFxR)
-    total_BxNxTx1 = shares_BxNxTxF.sum(-1, keepdims=True)
-    return gathered_BxNxTxR @ kernel_RxC + total_BxNxTx1 * bias_C[None, None, None]
-
-
 class Gate(nn.Module):
     """Sigmoid gate per element and head, in (0, 1), from features and position."""
 
@@ -128,16 +148,16 @@ class Gate(nn.Module):
     bias: float
 
     @nn.compact
-    def __call__(self, x_BxLxC: Array, position_LxP: Array | None) -> Float[Array, "b n l"]:
-        """Gate of every element; `bias` above 0 leaves it open at first."""
-        gate = EqualizedDense(self.heads, name="features")(x_BxLxC)
-        if position_LxP is not None:
-            gate = gate + EqualizedDense(self.heads, name="position")(position_LxP)[None]
+    def __call__(self, x_BxFxC: Array, position_FxD: Array | None) -> Float[Array, "b n f"]:
+        """Return the gate of every element; a `bias` above 0 opens it at first."""
+        gate = EqualizedDense(self.heads, name="features")(x_BxFxC)
+        if position_FxD is not None:
+            gate = gate + EqualizedDense(self.heads, name="position")(position_FxD)[None]
         return jnp.swapaxes(jax.nn.sigmoid(gate + self.bias), 1, 2)
 
 
 class BipartiteAttention(nn.Module):
-    """X attends to Y and integrates what it gathers.
+    """X attends to Y and is updated with what it gathers.
 
     Attributes:
         heads: Attention heads; must divide the width of X.
@@ -162,23 +182,24 @@ class BipartiteAttention(nn.Module):
         self,
         x_BxFxC: Float[Array, "b f c"],
         y_BxTxD: Float[Array, "b t d"],
-        x_position_FxP: Float[Array, "f p"] | None = None,
-        y_position_TxP: Float[Array, "t p"] | None = None,
+        x_position_FxD: Float[Array, "f d2"] | None = None,
+        y_position_TxD: Float[Array, "t d3"] | None = None,
         *,
-        carried_BxNxTxG: Float[Array, "b n t g"] | None = None,
+        assignments_BxNxTxF: Float[Array, "b n t f2"] | None = None,
         grid: tuple[int, int] | None = None,
         mask_BxT: Float[Array, "b t"] | None = None,
         train: bool = False,
-    ) -> tuple[Array, Float[Array, "b n f t"], Float[Array, "b n t f"] | None]:
+    ) -> tuple[Float[Array, "b f c"], Probabilities, Assignments | None]:
         """Update X.
 
         Args:
             x_BxFxC: Attending elements.
             y_BxTxD: Attended elements.
-            x_position_FxP: Positions of X, added to queries.
-            y_position_TxP: Positions of Y, added to keys.
-            carried_BxNxTxG: Assignments of an earlier layer, on a grid of G cells, to start from.
-            grid: Height and width of the grid that X is, for what is carried; by default square.
+            x_position_FxD: Positions of X, added to queries.
+            y_position_TxD: Positions of Y, added to keys.
+            assignments_BxNxTxF: Assignments of an earlier layer, which may be on a smaller grid, to
+                start k-means from.
+            grid: Height and width of the grid that X is; by default it is square.
             mask_BxT: 0 hides an element of Y, 1 shows it.
             train: Apply dropout, from the "dropout" stream.
 
@@ -189,28 +210,57 @@ class BipartiteAttention(nn.Module):
         Raises:
             ValueError: Heads do not divide the width of X.
         """
-        if x_BxFxC.shape[-1] % self.heads:
-            raise ValueError(f"{self.heads} heads do not divide width {x_BxFxC.shape[-1]}")
-        positions = x_position_FxP, y_position_TxP
-        dtype, x, y = x_BxFxC.dtype, x_BxFxC.astype(jnp.float32), y_BxTxD.astype(jnp.float32)
+        width = x_BxFxC.shape[-1]
+        if width % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide width {width}")
+        x, y = x_BxFxC.astype(jnp.float32), y_BxTxD.astype(jnp.float32)
+        queries = self._queries(x, x_position_FxD)
         if self.kmeans is None:
-            probabilities = self._probabilities(self._key_scores(x, y, *positions), mask_BxT, train)
+            scores = self._key_scores(queries, y, y_position_TxD)
+            probabilities = self._probabilities(scores, mask_BxT, train)
         else:
-            if self.kmeans.carried and carried_BxNxTxG is not None:
+            shares = assignments_BxNxTxF
+            if shares is not None:
                 side = math.isqrt(x.shape[1])
-                carried_BxNxTxG = upsample_assignments(carried_BxNxTxG, grid or (side, side))
-            probabilities = self._cluster(x, y, x_position_FxP, carried_BxNxTxG, mask_BxT, train)
+                shares = upsample_assignments(shares, grid or (side, side))
+            first = self._first_centroids(queries, y.shape[1], shares)
+            probabilities = self._cluster(queries, first, mask_BxT, train)
         if self.gate_y:
-            gate = Gate(self.heads, 0.0, name="gate_y")(y, y_position_TxP)
+            gate = Gate(self.heads, 0.0, name="gate_y")(y, y_position_TxD)
             probabilities = probabilities * gate[:, :, None]
         if self.gate_x:
-            gate = Gate(self.heads, 1.0, name="gate_x")(x, x_position_FxP)
+            gate = Gate(self.heads, 1.0, name="gate_x")(x, x_position_FxD)
             probabilities = probabilities * gate[..., None]
         shares = assignments(probabilities) if self.kmeans else None
-        return self._integrate(x, y, probabilities).astype(dtype), probabilities, shares
+        return self._update(x, y, probabilities).astype(x_BxFxC.dtype), probabilities, shares
 
-    def _probabilities(self, scores_BxNxFxT: Array, mask_BxT: Array | None, train: bool) -> Array:
-        """Softmax over Y of scaled scores, with dropout (eq. 1)."""
+    def _queries(self, x_BxFxC: Array, position_FxD: Array | None) -> list[Projection]:
+        """Return q(X) as projections to add up: of the features and, if given, of positions."""
+        width = x_BxFxC.shape[-1]
+        queries = [Projection(x_BxFxC, *EqualizedDense(width, name="queries").weights(width))]
+        if position_FxD is not None:
+            layer = EqualizedDense(width, name="query_positions")
+            weights = layer.weights(position_FxD.shape[-1])
+            queries.append(Projection(position_FxD[None], *weights))
+        return queries
+
+    def _key_scores(
+        self, queries: list[Projection], y_BxTxD: Array, position_TxD: Array | None
+    ) -> Float[Array, "b n f t"]:
+        """Return q(X) k(Y)^T / sqrt(D) of (1)."""
+        width = queries[0].bias_O.shape[0]
+        keys = EqualizedDense(width, name="keys")(y_BxTxD)
+        if position_TxD is not None:
+            keys = keys + EqualizedDense(width, name="key_positions")(position_TxD)[None]
+        keys_BxTxNxD = keys.reshape(*keys.shape[:2], self.heads, -1)
+        keys_BxNxTxC = spread_heads(jnp.swapaxes(keys_BxTxNxD, 1, 2))
+        scores = [score(query, keys_BxNxTxC) for query in queries]
+        return sum(scores[1:], scores[0]) / math.sqrt(width // self.heads)
+
+    def _probabilities(
+        self, scores_BxNxFxT: Array, mask_BxT: Array | None, train: bool
+    ) -> Probabilities:
+        """Return the softmax of (1) over visible elements of Y, with dropout."""
         if mask_BxT is not None:
             scores_BxNxFxT = scores_BxNxFxT + (1.0 - mask_BxT)[:, None, None] * MASKED_SCORE
         probabilities = jax.nn.softmax(scores_BxNxFxT, -1)
@@ -219,96 +269,61 @@ class BipartiteAttention(nn.Module):
         cells, columns = nn.Dropout(self.dropout / 2), nn.Dropout(self.dropout / 2, (2,))
         return columns(cells(probabilities, False), False)
 
-    def _key_scores(self, x: Array, y: Array, x_position, y_position) -> Array:
-        """Queries against keys."""
-        width = x.shape[-1]
-        keys = EqualizedDense(width, name="keys")(y)
-        if y_position is not None:
-            keys = keys + EqualizedDense(width, name="key_positions")(y_position)[None]
-        keys_BxTxNxH = keys.reshape(*keys.shape[:2], self.heads, -1)
-        keys_BxNxTxC = self._spread_heads(jnp.swapaxes(keys_BxTxNxH, 1, 2))
-        scores = [score(*row, keys_BxNxTxC) for row in self._queries(x, x_position)]
-        return sum(scores[1:], scores[0]) / math.sqrt(width // self.heads)
+    # K-means. A query is the pair [q(features), q(position)], laid out over both and only then
+    # split into heads, as in the published networks.
 
-    def _queries(self, x: Array, x_position: Array | None) -> list[tuple[Array, Array, Array]]:
-        """Features and, if given, positions, each with the kernel and bias that project them."""
-        width = x.shape[-1]
-        queries = [(x, *EqualizedDense(width, name="queries").weights(width))]
-        if x_position is not None:
-            layer = EqualizedDense(width, name="query_positions")
-            queries.append((x_position[None], *layer.weights(x_position.shape[-1])))
-        return queries
-
-    def _cluster(self, x, y, x_position, carried, mask_BxT, train: bool) -> Array:
-        """K-means: queries against centroids, centroids from assignments (eqs. 4 and 5).
-
-        An element is the pair [query, its position's share], laid out over both and only then
-        split into heads, as in the published networks.
-        """
-        width = x.shape[-1]
-        rows = self._queries(x, x_position)
-
-        def centroids_of(shares_BxNxTxF: Array) -> Array:
-            halves = [gather(shares_BxNxTxF, *row) for row in rows]
-            halves += [jnp.zeros_like(halves[0])] * (2 - len(halves))
-            return self._own_half(jnp.concatenate(halves, -1))
-
-        def scores_of(centroids_BxNxTxE: Array) -> Array:
-            halves = jnp.split(self._spread_heads(centroids_BxNxTxE), 2, -1)
-            scores = [score(*row, half) for row, half in zip(rows, halves, strict=False)]
-            return sum(scores[1:], scores[0])
-
-        kmeans = self.kmeans or KMeans()
-        if kmeans.carried and carried is not None:
-            centroids = centroids_of(carried)
-        else:
-            centroids = self._learned_centroids(y.shape[1], 2 * (width // self.heads))
+    def _cluster(
+        self, queries: list[Projection], centroids: Array, mask_BxT: Array | None, train: bool
+    ) -> Probabilities:
+        """Alternate between the probabilities of (5) and the centroids of (4)."""
+        kmeans, width = self.kmeans or KMeans(), queries[0].bias_O.shape[0]
         sets = kmeans.iterations if kmeans.weight_per_iteration else 1
-        weights = [self._score_weights(index, centroids.shape[-1]) for index in range(sets)]
+        shape, ones = (self.heads, 1, centroids.shape[-1]), nn.initializers.ones
+        weights = [self.param(f"score_weights_{i}", ones, shape)[None] for i in range(sets)]
         probabilities = jnp.zeros(())
         for iteration in range(kmeans.iterations):
             if iteration > 0:
-                centroids = centroids_of(assignments(probabilities))
-            scores = scores_of(centroids * weights[min(iteration, sets - 1)])
-            scores = scores / math.sqrt(width // self.heads)
+                centroids = self._centroids(queries, assignments(probabilities))
+            weighted = spread_heads(centroids * weights[min(iteration, sets - 1)])
+            pairs = zip(queries, jnp.split(weighted, 2, -1), strict=False)
+            scores = [score(query, half) for query, half in pairs]
+            scores = sum(scores[1:], scores[0]) / math.sqrt(width // self.heads)
             probabilities = self._probabilities(scores, mask_BxT, train)
         return probabilities
 
-    def _learned_centroids(self, components: int, width: int) -> Array:
-        shape = (1, self.heads, components, width)
+    def _centroids(
+        self, queries: list[Projection], shares_BxNxTxF: Assignments
+    ) -> Float[Array, "b n t d"]:
+        """Return K of (4); without positions the second half of a query is zero."""
+        halves = [gather(shares_BxNxTxF, query) for query in queries]
+        halves += [jnp.zeros_like(halves[0])] * (2 - len(halves))
+        return own_head(jnp.concatenate(halves, -1))
+
+    def _first_centroids(
+        self, queries: list[Projection], count: int, shares_BxNxTxF: Assignments | None
+    ) -> Float[Array, "b n t d"]:
+        """Return the centroids of an earlier layer's assignments or, without any, learned ones."""
+        if shares_BxNxTxF is not None:
+            return self._centroids(queries, shares_BxNxTxF)
+        shape = (1, self.heads, count, 2 * (queries[0].bias_O.shape[0] // self.heads))
         return self.param("centroids", nn.initializers.normal(1.0), shape)
 
-    def _score_weights(self, index: int, width: int) -> Array:
-        shape = (self.heads, 1, width)
-        return self.param(f"score_weights_{index}", nn.initializers.ones, shape)[None]
-
-    def _spread_heads(self, x_BxNxTxE: Array) -> Array:
-        """Put each head's part into its place among all heads, zeros elsewhere: [B, N, T, N E]."""
-        placed = jnp.einsum("bnte,nm->bntme", x_BxNxTxE, jnp.eye(self.heads))
-        return placed.reshape(*placed.shape[:3], -1)
-
-    def _own_half(self, x_BxNxTxM: Array) -> Array:
-        """Keep each head's part of rows that hold all heads' parts: [B, N, T, E]."""
-        parts = x_BxNxTxM.reshape(*x_BxNxTxM.shape[:3], self.heads, -1)
-        return jnp.einsum("bntme,nm->bnte", parts, jnp.eye(self.heads))
-
-    def _integrate(self, x: Array, y: Array, probabilities_BxNxFxT: Array) -> Array:
-        """Gather values and let them set the gain and bias of normalized X (eqs. 2 and 3)."""
-        width = x.shape[-1]
-        values = EqualizedDense(width, name="values")(y)
-        values_BxTxNxH = values.reshape(*values.shape[:2], self.heads, -1)
+    def _update(self, x_BxFxC: Array, y_BxTxD: Array, probabilities_BxNxFxT: Array) -> Array:
+        """Return u(X, Y) of (2), (3) or (5)."""
+        width = x_BxFxC.shape[-1]
+        values = EqualizedDense(width, name="values")(y_BxTxD)
+        values_BxTxNxD = values.reshape(*values.shape[:2], self.heads, -1)
         outputs = width * (2 if self.integration == "both" else 1)
-        kernel, bias = EqualizedDense(outputs, name="modulation").weights(width)
-        kernel_NxHxO = kernel.reshape(self.heads, -1, outputs)
-        control_BxNxTxO = jnp.einsum("btnh,nho->bnto", values_BxTxNxH, kernel_NxHxO)
+        kernel, bias_O = EqualizedDense(outputs, name="modulation").weights(width)
+        kernel_NxDxO = kernel.reshape(self.heads, -1, outputs)
+        # gamma(P v(Y)) = (P v(Y)) W + b = P (v(Y) W) + b, and beta likewise
+        control_BxNxTxO = jnp.einsum("btnd,ndo->bnto", values_BxTxNxD, kernel_NxDxO)
         control = jnp.einsum("bnft,bnto->bfo", probabilities_BxNxFxT, control_BxNxTxO)
-        gain, offset = self._gain_and_bias(control + bias[None, None])
-        x = normalize_attended(x, self.integration, self.norm)
-        x = x if gain is None else x * (gain + 1.0)
-        return x if offset is None else x + offset
-
-    def _gain_and_bias(self, control: Array) -> tuple[Array | None, Array | None]:
-        if self.integration == "both":
-            gain, bias = jnp.split(control, 2, -1)
-            return gain, bias
-        return (control, None) if self.integration == "mul" else (None, control)
+        control = control + bias_O[None, None]
+        x = normalize_attended(x_BxFxC, self.integration, self.norm)
+        if self.integration == "add":
+            return x + control
+        if self.integration == "mul":
+            return x * (control + 1.0)
+        gain, bias = jnp.split(control, 2, -1)
+        return x * (gain + 1.0) + bias

@@ -17,7 +17,7 @@ class ComponentUpdate(nn.Module):
     """Latent components attend to Y (the image, or each other) and pass a residual MLP.
 
     With Y the image this is the bottom-up half of duplex attention (arXiv 2103.01209, 3.1.2):
-    additive integration without normalization, then two dense layers added to the original.
+    additive attention without normalization, then two dense layers added to the original.
     """
 
     heads: int
@@ -28,15 +28,15 @@ class ComponentUpdate(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x_BxTxD: Float[Array, "b t d"],
-        y_BxFxC: Float[Array, "b f c"],
-        x_position_TxP: Float[Array, "t p"] | None,
-        y_position_FxP: Float[Array, "f p"] | None,
+        components_BxKxD: Float[Array, "b k d"],
+        y_BxTxC: Float[Array, "b t c"],
+        position_KxD: Float[Array, "k d2"] | None,
+        y_position_TxD: Float[Array, "t d3"] | None,
         *,
-        mask_BxF: Float[Array, "b f"] | None = None,
+        mask_BxT: Float[Array, "b t"] | None = None,
         train: bool = False,
-    ) -> Float[Array, "b t d"]:
-        """Updated components, float32."""
+    ) -> Float[Array, "b k d"]:
+        """Return updated components, float32."""
         attention = BipartiteAttention(
             heads=self.heads,
             dropout=self.dropout,
@@ -45,9 +45,9 @@ class ComponentUpdate(nn.Module):
             name="attention",
         )
         x, _, _ = attention(
-            x_BxTxD, y_BxFxC, x_position_TxP, y_position_FxP, mask_BxT=mask_BxF, train=train
+            components_BxKxD, y_BxTxC, position_KxD, y_position_TxD, mask_BxT=mask_BxT, train=train
         )
-        width = x_BxTxD.shape[-1]
+        width = components_BxKxD.shape[-1]
         x = EqualizedDense(width, activation=True, name="dense_0")(x)
         x = EqualizedDense(width, name="dense_1")(x)
-        return nn.leaky_relu(x + x_BxTxD, 0.2)
+        return nn.leaky_relu(x + components_BxKxD, 0.2)

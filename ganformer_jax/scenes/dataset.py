@@ -1,8 +1,8 @@
-"""The built-in scenes as a TensorFlow Datasets builder, written once as ArrayRecord.
+"""The built-in scenes as a TensorFlow Datasets builder, stored as ArrayRecord.
 
-Nothing is downloaded and TensorFlow is not needed: the renderer draws every picture on this
-machine. The splits ``train`` and ``test`` draw from disjoint scene indices, and the test scenes
-are the same however many training scenes there are.
+Every image is rendered on this machine: nothing is downloaded, and TensorFlow is not needed. The
+splits `train` and `test` have disjoint scene indices, and the test scenes do not depend on the
+number of training scenes.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -22,10 +22,11 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ganformer_jax.errors import UserError
+from ganformer_jax.scenes.labels import OBJECT_ATTRIBUTES, SceneLabels
+from ganformer_jax.scenes.layout import HELD_OUT_START, MAX_OBJECTS
 from ganformer_jax.scenes.rendering import Batch, render_batch
-from ganformer_jax.scenes.world import COLORS, HELD_OUT_START, MATERIALS, SHAPES, SIZES
 
-STORED_COLOR = "colour"  # as the datasets that exist have it
+STORED_COLOR = "colour"  # name of the feature "color" in stored datasets
 CHUNK_PIXELS = 2**16  # pixels rendered at once: large enough to fill the cores, small in memory
 MIN_RESOLUTION = 32
 _WRITER_FAILED = "Failed to finalize writing"
@@ -33,13 +34,13 @@ _WRITER_FAILED = "Failed to finalize writing"
 
 @dataclass(kw_only=True)
 class ScenesConfig(tfds.core.BuilderConfig):
-    """What distinguishes one prepared set of scenes from another; it also names the folder.
+    """Options of a set of scenes, which also name its folder.
 
     Attributes:
         resolution: Height and width of the images in pixels, at least 32.
-        count: Scenes in the ``train`` split, at least 1.
-        held_out: Scenes in the ``test`` split, at least 1.
-        seed: Of the world; scene i of a seed is the same in every set and at every resolution.
+        count: Number of scenes in the `train` split, at least 1.
+        held_out: Number of scenes in the `test` split, at least 1.
+        seed: Random seed; scene i of a seed is the same in every set and at every resolution.
     """
 
     name: str = ""
@@ -55,16 +56,16 @@ class ScenesConfig(tfds.core.BuilderConfig):
 class Scenes(tfds.core.GeneratorBasedBuilder):
     """Rendered scenes of two to six simple objects, with instance masks and attributes.
 
-    Each example holds
+    Each example has
 
-    - ``image``: uint8 [resolution, resolution, 3], sRGB, stored as PNG;
-    - ``mask``: uint8 [resolution, resolution, 1], stored as PNG: 0 for the ground, i + 1 for the
+    - `image`: uint8 [resolution, resolution, 3], sRGB, stored as PNG;
+    - `mask`: uint8 [resolution, resolution, 1], stored as PNG: 0 for the ground, i + 1 for the
       pixels of object i;
-    - ``objects``: a dictionary of arrays over the scene's N objects: ``shape``, ``size``,
-      ``material`` and ``color`` (int64 [N], class ids), ``position`` (float32 [N, 3], world
-      units), ``pixel_position`` (float32 [N, 3]: column, row and depth of the center) and
-      ``rotation`` (float32 [N], radians about the vertical);
-    - ``index``: int64, the scene's index, which with the seed determines it.
+    - `objects`: a dictionary of arrays over the scene's Q objects: `shape`, `size`, `material` and
+      `colour` (int64 [Q], class ids), `position` (float32 [Q, 3], world units), `pixel_position`
+      (float32 [Q, 3]: column, row and depth of the center) and `rotation` (float32 [Q], radians
+      about the vertical);
+    - `index`: int64, the index of the scene.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -75,10 +76,9 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         resolution = self._config.resolution
-        names = {"shape": SHAPES, "size": SIZES, "material": MATERIALS, STORED_COLOR: COLORS}
         objects: dict[str, Any] = {
-            name: tfds.features.Sequence(tfds.features.ClassLabel(names=classes))
-            for name, classes in names.items()
+            _stored_name(name): tfds.features.Sequence(tfds.features.ClassLabel(names=classes))
+            for name, classes in OBJECT_ATTRIBUTES.items()
         }
         objects["position"] = tfds.features.Tensor(shape=(None, 3), dtype=np.float32)
         objects["pixel_position"] = tfds.features.Tensor(shape=(None, 3), dtype=np.float32)
@@ -93,7 +93,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
             builder=self,
             description="Rendered scenes of two to six simple objects on a plane.",
             features=tfds.features.FeaturesDict(features),
-            disable_shuffling=True,  # records lie in the order of the scenes' indices
+            disable_shuffling=True,  # records are stored in the order of scene indices
         )
 
     @property
@@ -113,7 +113,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         self, split: str, start: int, count: int
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         done = 0
-        with tqdm(total=count, unit=" scenes", desc=f"Drawing {split} scenes") as bar:
+        with tqdm(total=count, unit=" scenes", desc=f"Rendering {split} scenes") as bar:
             for batch in _render_ahead(self._config, start, count):
                 for row in range(min(len(batch.images), count - done)):
                     yield done, _example(batch, row, start + done)
@@ -128,24 +128,25 @@ def prepare_scenes(
     held_out: int = 1_000,
     seed: int = 0,
 ) -> tfds.core.DatasetBuilder:
-    """Renders the scenes into ``data_dir/scenes/...`` unless they are already there.
+    """Render the scenes into `data_dir/scenes/...` unless they exist.
 
-    It can be stopped at any time: the folder gets its name when everything is in it, and the
-    next call starts over. After a kill, a folder ``incomplete.*`` stays behind; delete it freely.
-    Several processes may ask for the same scenes at once.
+    An interrupted call leaves no dataset behind, and the next call starts over: the folder gets
+    its name when it is complete. A killed process may leave a folder `incomplete.*`, which can be
+    deleted. Several processes may prepare the same scenes at once.
 
     Args:
-        data_dir: Folder for prepared datasets; made if absent.
+        data_dir: Folder of prepared datasets; created if absent.
         resolution: Height and width in pixels, at least 32.
-        count: Scenes in the ``train`` split, at least 1.
-        held_out: Scenes in the ``test`` split, at least 1.
-        seed: Of the world, 0 <= seed < 2**31.
+        count: Number of scenes in the `train` split, at least 1.
+        held_out: Number of scenes in the `test` split, at least 1.
+        seed: Random seed, 0 <= seed < 2**31.
 
     Returns:
-        The builder, ready for ``as_data_source``; its folder is ``builder.data_path``.
+        The builder, ready for `as_data_source`; its folder is `builder.data_path`.
 
     Raises:
-        UserError: If an argument is out of range, or the folder cannot be written or filled.
+        UserError: If an argument is out of range, or the folder cannot be written or the disk is
+            full.
     """
     _check_arguments(resolution, count, held_out, seed)
     config = ScenesConfig(resolution=resolution, count=count, held_out=held_out, seed=seed)
@@ -157,12 +158,12 @@ def prepare_scenes(
                 _check_space(data_dir, resolution, count + held_out)
                 builder.download_and_prepare(file_format="array_record")
     except (OSError, RuntimeError) as error:
-        # The ArrayRecord writer reports a full disk as a RuntimeError; others are our mistakes.
+        # The ArrayRecord writer raises RuntimeError if the disk is full; other ones are bugs.
         if not isinstance(error, OSError) and _WRITER_FAILED not in str(error):
             raise
-        made = Scenes(data_dir=os.fspath(data_dir), config=config)
-        if made.is_prepared():  # by another process, meanwhile
-            return made
+        builder = Scenes(data_dir=os.fspath(data_dir), config=config)
+        if builder.is_prepared():  # by another process, meanwhile
+            return builder
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0].split(";")[0]
         raise UserError(f"cannot write scenes to {os.fspath(data_dir)}: {reason}") from error
     return builder
@@ -170,7 +171,7 @@ def prepare_scenes(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences TFDS's bars and its messages about downloads: our own bars say more."""
+    """Silence TFDS's progress bars and its messages about downloads."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     tfds.disable_progress_bar()
@@ -195,8 +196,8 @@ def _check_arguments(resolution: int, count: int, held_out: int, seed: int) -> N
 
 
 def _check_space(data_dir: str | os.PathLike, resolution: int, count: int) -> None:
-    """Raises UserError unless the disk has room for ``count`` pictures."""
-    needed = count * (resolution**2 * 3 // 2 + 1500)  # PNG halves these smooth pictures
+    """Check that the disk has space for `count` images."""
+    needed = count * (resolution**2 * 3 // 2 + 1500)  # PNG halves these smooth images
     free = shutil.disk_usage(data_dir).free
     if free < needed:
         raise UserError(
@@ -206,24 +207,28 @@ def _check_space(data_dir: str | os.PathLike, resolution: int, count: int) -> No
 
 
 def _render_ahead(config: ScenesConfig, start: int, count: int) -> Iterator[Batch]:
-    """Batches of scenes as numpy arrays; the next is drawn while the caller uses this one.
+    """Yield batches of scenes as NumPy arrays; the next one is rendered in the meantime.
 
-    All batches have one size, so there is one compilation; the last may run past ``count``.
+    All batches have one size, so there is one compilation; the last may exceed `count`.
     """
     size = max(1, CHUNK_PIXELS // config.resolution**2)
 
-    def draw(first: int) -> Batch:
+    def render(first: int) -> Batch:
         indices = np.arange(start + first, start + first + size, dtype=np.uint32)
         return render_batch(indices, config.seed, config.resolution)
 
-    following = draw(0)
+    following = render(0)
     for first in range(size, count + size, size):
-        current, following = following, draw(first) if first < count else following
+        current, following = following, render(first) if first < count else following
         yield jax.tree.map(np.asarray, current)
 
 
+def _stored_name(attribute: str) -> str:
+    return STORED_COLOR if attribute == "color" else attribute
+
+
 def _example(batch: Batch, row: int, index: int) -> dict[str, Any]:
-    """What ``Scenes`` stores of one row of a batch of numpy arrays."""
+    """Return the stored example of one row of a batch of NumPy arrays."""
     scene = batch.scenes
     objects = {
         "shape": scene.shape,
@@ -244,7 +249,52 @@ def _example(batch: Batch, row: int, index: int) -> dict[str, Any]:
 
 
 def _encode_png(pixels: np.ndarray) -> bytes:
-    """PNG of uint8 pixels, [H, W, 3] in color or [H, W] in gray."""
+    """Encode uint8 pixels as PNG: [H, W, 3] in color or [H, W] in gray."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", compress_level=3)
     return buffer.getvalue()
+
+
+class SceneRecords(Protocol):
+    """A split of a prepared dataset, read by index."""
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset and split, for messages."""
+        ...
+
+    @property
+    def features(self) -> Any:
+        """Features of an example, by name."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        ...
+
+    def record(self, index: int) -> dict[str, Any]:
+        """Return an example as `Scenes` describes it."""
+        ...
+
+
+def read_labels(source: SceneRecords, count: int) -> SceneLabels:
+    """Read the first `count` scenes with their ground truth.
+
+    Raises:
+        UserError: If the dataset has no masks of objects, or fewer scenes.
+    """
+    if "mask" not in source.features or "objects" not in source.features:
+        raise UserError(f"{source.name} has no masks of objects: use a dataset of scenes")
+    if count > len(source):
+        raise UserError(f"{source.name} has {len(source)} scenes; {count} were requested")
+    records = [source.record(index) for index in range(count)]
+    classes = np.zeros((count, MAX_OBJECTS, len(OBJECT_ATTRIBUTES)), np.int32)
+    for row, record in enumerate(records):
+        for column, attribute in enumerate(OBJECT_ATTRIBUTES):
+            values = record["objects"][_stored_name(attribute)]
+            classes[row, : len(values), column] = values
+    return SceneLabels(
+        np.stack([record["image"] for record in records]),
+        np.stack([record["mask"][..., 0] for record in records]),
+        classes,
+    )

@@ -1,11 +1,11 @@
 """Analytic ray casting: the light that arrives along rays through a scene of solids.
 
 Every solid is the intersection of a box and a quadric (a cube is a box in a sphere that contains
-it, a sphere a sphere in its own box, a cylinder an endless cylinder cut by a box), so one formula
-meets them all. Light comes from a lamp, from a fill light, and from a room whose light the
-objects block near their feet; metal mirrors the scene once. Colors are linear.
+it, a sphere a sphere in its own box, a cylinder an endless cylinder cut by a box), so that one
+formula intersects rays with all of them. Light comes from a lamp, a fill light and the walls of a
+room, which objects block from points near them; metal reflects the scene once. Colors are linear.
 
-Vectors put their coordinate first, [3, P], and numbers keep an axis for it, [1, P]: XLA then
+Vectors have their coordinate first, [3, P], and scalars an axis of length one, [1, P]: XLA then
 vectorizes over the P pixels.
 """
 
@@ -22,53 +22,53 @@ FILL_DIRECTION = (0.76, -0.46, 0.46)
 FILL_STRENGTH = 0.2
 ROOM_STRENGTH = 0.40
 GROUND_ALBEDO = (0.44, 0.435, 0.43)
-HORIZON = 60.0  # the ground ends here, in world units
+HORIZON = 60.0  # distance where the ground ends, world units
 FAR = 1e9
-OFFSET = 2e-3  # secondary rays start this far from the surface
+OFFSET = 2e-3  # distance of the start of a secondary ray from the surface
 
 
 class Solids(NamedTuple):
-    """The objects of one scene as the ray caster wants them; the leading axis is the object."""
+    """The objects of one scene as the ray caster reads them; the leading axis is the object."""
 
-    center: Array  # [N, 3]
-    cosine: Array  # [N] of the rotation about the vertical axis
-    sine: Array  # [N]
-    half: Array  # [N, 3] half extents of the box; negative where there is no object
-    quadric_radius: Array  # [N]
-    quadric_height: Array  # [N] 1 for a sphere, 0 for an endless vertical cylinder
-    # What shading needs [N, 13]: center (3), cosine, sine, half extent, bevel, whether it is a cube
-    # and a sphere, linear color (3), whether it is metal.
+    center: Array  # [Q, 3]
+    cosine: Array  # [Q] of the rotation about the vertical axis
+    sine: Array  # [Q]
+    half: Array  # [Q, 3] half extents of the box; negative where there is no object
+    quadric_radius: Array  # [Q]
+    quadric_height: Array  # [Q] 1 for a sphere, 0 for an endless vertical cylinder
+    # For shading [Q, 13]: center (3), cosine, sine, half extent, bevel, is it a cube, a sphere,
+    # linear color (3), is it metal.
     surface: Array
 
 
 def radiance(
     solids: Solids, origin: Array, direction: Array, lamp: Array, bounces: int
 ) -> tuple[Array, Array]:
-    """Follows rays through a scene.
+    """Trace rays through a scene.
 
     Args:
-        solids: The N objects.
-        origin: Where the rays start [3, P].
+        solids: The Q objects.
+        origin: Starts of the rays [3, P].
         direction: Unit vectors [3, P].
-        lamp: The point of the lamp that each ray's surface looks at [3, P].
-        bounces: How often metal mirrors the scene; then it mirrors the empty room.
+        lamp: Point of the lamp that lights the surface each ray hits [3, P].
+        bounces: Number of reflections in metal; the last one shows the empty room.
 
     Returns:
-        Linear light [3, P] that arrives along the rays, and bool [N, P], which object each meets.
+        Linear light [3, P] that arrives along the rays, and bool [Q, P], the object each ray hits.
     """
-    near_NxP, far_NxP = _intersect(solids, origin, direction)
-    distance_NxP = jnp.where((near_NxP < far_NxP) & (near_NxP > 0), near_NxP, FAR)
+    near_QxP, far_QxP = _intersect(solids, origin, direction)
+    distance_QxP = jnp.where((near_QxP < far_QxP) & (near_QxP > 0), near_QxP, FAR)
     falling = jnp.minimum(direction[2:], -1e-4)
     ground = jnp.where(direction[2:] < -1e-4, -origin[2:] / falling, FAR)
-    nearest = jnp.min(distance_NxP, axis=0, keepdims=True)
+    nearest = jnp.min(distance_QxP, axis=0, keepdims=True)
     is_object = nearest < ground
-    hit_NxP = (distance_NxP == nearest) & is_object
+    hit_QxP = (distance_QxP == nearest) & is_object
     distance = jnp.minimum(nearest, ground)
     point = origin + direction * jnp.minimum(distance, HORIZON)
-    normal, color, is_metal = _surface(solids, point, hit_NxP, is_object)
+    normal, color, is_metal = _surface(solids, point, hit_QxP, is_object)
 
     start = point + OFFSET * normal
-    light = _diffuse(solids, start, normal, lamp, hit_NxP)
+    light = _diffuse(solids, start, normal, lamp, hit_QxP)
     matte = color * light["diffuse"]
     mirrored = normalize(direction - 2 * _dot(direction, normal) * normal)
     if bounces:
@@ -82,11 +82,11 @@ def radiance(
     sheen = 0.05 * light["lamp"] * glint**16 + 0.03 * fresnel
     rubber = matte + jnp.where(is_object, sheen, 0.0)
     shaded = jnp.where(is_metal, metal, rubber)
-    return jnp.where(distance < HORIZON, shaded, _room(direction)), hit_NxP
+    return jnp.where(distance < HORIZON, shaded, _room(direction)), hit_QxP
 
 
 def _intersect(solids: Solids, origin: Array, direction: Array) -> tuple[Array, Array]:
-    """Distances [N, P] where each ray enters and leaves each solid; enters later if it misses."""
+    """Return distances [Q, P] at which rays enter and leave solids; entry > exit for a miss."""
     cosine, sine = solids.cosine[:, None], solids.sine[:, None]
     x, y, z = (origin[axis : axis + 1] - solids.center[:, axis, None] for axis in range(3))
     across, deep, along = direction[:1], direction[1:2], direction[2:]
@@ -113,13 +113,13 @@ def _intersect(solids: Solids, origin: Array, direction: Array) -> tuple[Array, 
     return near, jnp.minimum(far, (root - b) * inverse)
 
 
-def _surface(solids: Solids, point, hit_NxP, is_object) -> tuple[Array, Array, Array]:
-    """Normal [3, P], linear color [3, P] and whether it is metal [1, P] where the rays arrived."""
-    table = jnp.einsum("nk,np->kp", solids.surface, hit_NxP.astype(jnp.float32))
+def _surface(solids: Solids, point, hit_QxP, is_object) -> tuple[Array, Array, Array]:
+    """Return normals [3, P], linear colors [3, P] and bool [1, P], metal or not, of hit points."""
+    table = jnp.einsum("nk,np->kp", solids.surface, hit_QxP.astype(jnp.float32))
     cosine, sine, half, bevel, cube, sphere = table[3:9]
     x, y, z = (point[axis] - table[axis] for axis in range(3))
     x, y = cosine * x + sine * y, cosine * y - sine * x
-    # Rounded edges: only what lies within the bevel of an edge turns the normal.
+    # Rounded edges: the normal turns only within the bevel of an edge.
     inner = half - bevel
     reach = jnp.sqrt(x**2 + y**2 + 1e-9)
     rim = jnp.maximum(reach - inner, 0.0) / reach
@@ -137,41 +137,41 @@ def _surface(solids: Solids, point, hit_NxP, is_object) -> tuple[Array, Array, A
 # Light
 
 
-def _diffuse(solids: Solids, point, normal, lamp, hit_NxP) -> dict[str, Array]:
-    """Light that falls on a surface: ``lamp`` [1, P] reaches it, ``diffuse`` [3, P] in all."""
+def _diffuse(solids: Solids, point, normal, lamp, hit_QxP) -> dict[str, Array]:
+    """Return the light on a surface: "lamp" [1, P], 1 where it is lit; "diffuse" [3, P], total."""
     to_lamp = lamp - point
     distance = jnp.sqrt(_dot(to_lamp, to_lamp))
     to_lamp = to_lamp / distance
-    near_NxP, far_NxP = _intersect(solids, point, to_lamp)
-    lit = 1.0 - jnp.any((near_NxP < far_NxP) & (far_NxP > 0), axis=0, keepdims=True)
+    near_QxP, far_QxP = _intersect(solids, point, to_lamp)
+    lit = 1.0 - jnp.any((near_QxP < far_QxP) & (far_QxP > 0), axis=0, keepdims=True)
     facing = jnp.maximum(_dot(normal, to_lamp), 0.0)
     direct = LAMP_STRENGTH * lit * facing * (LAMP_DISTANCE / distance) ** 2
     fill = FILL_STRENGTH * jnp.maximum(_dot(normal, _unit(FILL_DIRECTION)), 0.0)
     room = ROOM_STRENGTH * (0.62 + 0.38 * normal[2:])
-    visible, bounce = _room_visibility(solids, point, normal, hit_NxP)
+    visible, bounce = _room_visibility(solids, point, normal, hit_QxP)
     return {"lamp": lit, "diffuse": direct + (room + fill) * visible + ROOM_STRENGTH * bounce}
 
 
-def _room_visibility(solids: Solids, point, normal, hit_NxP) -> tuple[Array, Array]:
-    """How much of the room a point sees [1, P], and light off nearby objects [3, P].
+def _room_visibility(solids: Solids, point, normal, hit_QxP) -> tuple[Array, Array]:
+    """Return the visible fraction of the room [1, P] and light off nearby objects [3, P].
 
-    Each object blocks the cosine-weighted solid angle of a ball of its size, as if alone.
+    Each object blocks the cosine-weighted solid angle of a ball of its size, independently.
     """
     across = tuple(solids.center[:, axis, None] - point[axis : axis + 1] for axis in range(3))
     cosine = sum(across[axis] * normal[axis : axis + 1] for axis in range(3))
     radius = jnp.maximum(solids.half[:, :1], 0.0)
-    square = jnp.maximum(sum(part**2 for part in across), radius**2)
-    blocked_NxP = jnp.maximum(cosine, 0.0) * jax.lax.rsqrt(square) * radius**2 / square
-    blocked_NxP = jnp.where(hit_NxP, 0.0, blocked_NxP)
-    visible = jnp.maximum(1 - 0.9 * jnp.sum(blocked_NxP, axis=0, keepdims=True), 0.12)
-    bounce = jnp.einsum("nk,np->kp", solids.surface[:, 9:12], 0.45 * blocked_NxP)
-    # A wall looks at the ground too, which is dark at its foot.
+    square = jnp.maximum(sum(component**2 for component in across), radius**2)
+    blocked_QxP = jnp.maximum(cosine, 0.0) * jax.lax.rsqrt(square) * radius**2 / square
+    blocked_QxP = jnp.where(hit_QxP, 0.0, blocked_QxP)
+    visible = jnp.maximum(1 - 0.9 * jnp.sum(blocked_QxP, axis=0, keepdims=True), 0.12)
+    bounce = jnp.einsum("nk,np->kp", solids.surface[:, 9:12], 0.45 * blocked_QxP)
+    # Vertical surfaces near the ground also face the ground, which is dark there.
     foot = jnp.clip(0.95 + 0.9 * point[2:] + 0.5 * normal[2:], 0.35, 1.0)
     return visible * foot, bounce
 
 
 def _room(direction: Array) -> Array:
-    """Light of the studio [3, P] in a direction: pale walls, brighter above, and two soft boxes."""
+    """Return light of the room [3, P]: pale walls, brighter above, and two soft boxes."""
     height = jnp.clip(direction[2:], -1.0, 1.0)
     wall = 0.20 + 0.45 * jnp.clip(height, 0.0, 1.0) ** 2
     above = _smoothstep(0.80, 0.93, _dot(direction, _unit((-0.52, -0.35, 0.78))))
@@ -179,7 +179,7 @@ def _room(direction: Array) -> Array:
     return (wall + 2.2 * above + 1.1 * beside) * jnp.array([1.0, 1.0, 1.02])[:, None]
 
 
-# Small helpers: vectors [3, P] or [3, 1]
+# Vectors [3, P] or [3, 1]
 
 
 def _unit(vector: tuple[float, float, float]) -> Array:
@@ -188,12 +188,12 @@ def _unit(vector: tuple[float, float, float]) -> Array:
 
 
 def _dot(a: Array, b: Array) -> Array:
-    """Scalar product [1, P]."""
+    """Return scalar products [1, P]."""
     return a[:1] * b[:1] + a[1:2] * b[1:2] + a[2:] * b[2:]
 
 
 def normalize(vector: Array) -> Array:
-    """Unit vectors [3, P] along these."""
+    """Scale vectors [3, P] to unit length."""
     return vector * jax.lax.rsqrt(_dot(vector, vector) + 1e-12)
 
 

@@ -1,7 +1,6 @@
-"""Draws scenes by ray casting: pure JAX, jitted and vmapped, at any resolution.
+"""Rendering of scenes by ray casting: pure JAX, jitted and vmapped, at any resolution.
 
-Several rays a pixel smooth the edges; each looks at another point of the lamp, which softens the
-shadows. ``ganformer_jax.scenes.raycasting`` follows the rays.
+Several rays a pixel antialias edges; each uses another point of the lamp, for soft shadows.
 """
 
 import functools
@@ -12,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from ganformer_jax.scenes.raycasting import Solids, normalize, radiance
-from ganformer_jax.scenes.world import (
+from ganformer_jax.scenes.layout import (
     COLOR_VALUES,
     CUBE_HALF_SIDE,
     HALF_WIDTH,
@@ -26,74 +24,75 @@ from ganformer_jax.scenes.world import (
     sample_scene,
     scene_key,
 )
+from ganformer_jax.scenes.raycasting import Solids, normalize, radiance
 
-SAMPLES = 9  # rays a pixel
+SAMPLES = 9  # rays per pixel
 LAMP_RADIUS = 0.9
-BEVEL = 0.09  # rounding of edges in the shading, over the object's radius
-SHOULDER = 0.5  # linear light above this is compressed
+BEVEL = 0.09  # radius of shaded edges over the object's radius
+SHOULDER = 0.5  # linear light above which the tone curve compresses
 
 
 class Batch(NamedTuple):
     """Rendered scenes.
 
     Attributes:
-        images: SRGB.
+        images: SRGB images.
         masks: Instance ids, 0 for the ground and i + 1 for the object in slot i.
-        scenes: The objects' attributes, padded to ``MAX_OBJECTS``.
-        pixel_positions: (column, row, depth) of the objects' centers; pixels and world units.
+        scenes: The scenes, padded to `MAX_OBJECTS` objects.
+        pixel_positions: (column, row, depth) of objects' centers; pixels and world units.
     """
 
-    images: UInt8[Array, "B H W 3"]
-    masks: UInt8[Array, "B H W"]
+    images: UInt8[Array, "b h w 3"]
+    masks: UInt8[Array, "b h w"]
     scenes: Scene
-    pixel_positions: Float[Array, "B objects 3"]
+    pixel_positions: Float[Array, "b q 3"]
 
 
 @functools.partial(jax.jit, static_argnames=("resolution", "samples"))
 def render(
     scene: Scene, resolution: int, samples: int = SAMPLES
-) -> tuple[Float[Array, "H W 3"], Int[Array, "H W"]]:
-    """Draws one scene.
+) -> tuple[Float[Array, "h w 3"], Int[Array, "h w"]]:
+    """Render one scene.
 
     Args:
         scene: One scene, without a batch axis.
-        resolution: Height and width in pixels; 32 or more looks good.
-        samples: Rays a pixel, a square number.
+        resolution: Height and width in pixels, 32 or more.
+        samples: Rays per pixel, a square number.
 
     Returns:
         The sRGB image, float32 in [0, 1], and the int32 instance mask: 0 for the ground and i + 1
         for the object in slot i, by the majority of the pixel's rays.
 
     Raises:
-        ValueError: If ``samples`` is not a positive square number.
+        ValueError: If `samples` is not a positive square number.
     """
     side = round(samples**0.5)
     if side < 1 or side**2 != samples:
         raise ValueError(f"samples must be a positive square number, got {samples}")
     solids = _solids(scene)
-    offset_Sx4 = jnp.asarray(_sample_offsets(side))
+    offset_Mx4 = jnp.asarray(_sample_offsets(side))
     rows, columns = jnp.divmod(jnp.arange(resolution**2, dtype=jnp.float32), resolution)
     twist_2xP = _pixel_twist(rows, columns)
 
     def add_sample(total, offset_4):
-        light_3xP, hit_NxP = _trace_pixels(
+        light_3xP, hit_QxP = _trace_pixels(
             scene, solids, rows, columns, twist_2xP, offset_4, resolution
         )
-        return (total[0] + light_3xP, total[1] + hit_NxP), None
+        return (total[0] + light_3xP, total[1] + hit_QxP), None
 
     count = scene.present.shape[0]
     start = (jnp.zeros((3, resolution**2)), jnp.zeros((count, resolution**2), jnp.int32))
-    (light_3xP, hits_NxP), _ = jax.lax.scan(add_sample, start, offset_Sx4)
+    (light_3xP, hits_QxP), _ = jax.lax.scan(add_sample, start, offset_Mx4)
     image = _encode_srgb(light_3xP / samples).T.reshape(resolution, resolution, 3)
-    votes = jnp.concatenate([samples - hits_NxP.sum(0, keepdims=True), hits_NxP])
+    votes = jnp.concatenate([samples - hits_QxP.sum(0, keepdims=True), hits_QxP])
     return image, jnp.argmax(votes, axis=0).astype(jnp.int32).reshape(resolution, resolution)
 
 
 @functools.partial(jax.jit, static_argnames=("resolution", "samples"))
 def render_batch(
-    indices: Int[Array, "B"], seed: int, resolution: int, samples: int = SAMPLES
+    indices: Int[Array, " b"], seed: int, resolution: int, samples: int = SAMPLES
 ) -> Batch:
-    """Samples and draws the scenes with these indices; each depends on (seed, index) alone."""
+    """Sample and render scenes by index; each depends on (seed, index) only."""
 
     def one(index: Array) -> Batch:
         scene = sample_scene(scene_key(seed, index))
@@ -105,7 +104,7 @@ def render_batch(
     return jax.vmap(one)(jnp.asarray(indices))
 
 
-# Setting up
+# Objects and rays
 
 
 def _solids(scene: Scene) -> Solids:
@@ -131,35 +130,32 @@ def _solids(scene: Scene) -> Solids:
 
 
 def _sample_offsets(side: int) -> np.ndarray:
-    """For each of side**2 rays of a pixel: its place in the pixel and on the lamp [S, 4].
+    """Return positions of side**2 rays in a pixel and on the lamp [M, 4].
 
-    The first two numbers are in [0, 1); the others lie in the unit disc, and are paired with the
-    places so that neighboring rays see distant parts of the lamp.
+    The first two columns are in [0, 1). The others are in the unit disc, ordered so that
+    neighboring rays use distant points of the lamp.
     """
     count = side**2
     grid = (np.stack(np.divmod(np.arange(count), side), -1) + 0.5) / side
     index = np.random.RandomState(0).permutation(count)
     radius = np.sqrt((index + 0.5) / count)
-    angle = index * (np.pi * (3 - np.sqrt(5)))  # a sunflower covers the disc evenly
+    angle = index * (np.pi * (3 - np.sqrt(5)))  # golden angle: covers the disc evenly
     disc = np.stack([radius * np.cos(angle), radius * np.sin(angle)], -1)
     return np.concatenate([grid, disc], axis=1).astype(np.float32)
 
 
 def _pixel_twist(rows_P: Array, columns_P: Array) -> Array:
-    """Cosine and sine [2, P] of each pixel's turn of the lamp's pattern, so shadows do not band.
+    """Return cosine and sine [2, P] of each pixel's rotation of the lamp points.
 
-    Interleaved gradient noise (Jimenez, SIGGRAPH 2014): neighboring pixels differ the most.
+    Interleaved gradient noise (Jimenez, SIGGRAPH 2014) against banded shadows.
     """
     inner = jnp.mod(0.06711056 * columns_P + 0.00583715 * rows_P, 1.0)
     angle = 2 * jnp.pi * jnp.mod(52.9829189 * inner, 1.0)
     return jnp.stack([jnp.cos(angle), jnp.sin(angle)])
 
 
-# Following rays
-
-
 def _trace_pixels(scene, solids, rows_P, columns_P, twist_2xP, offset_4, resolution):
-    """Light [3, P] along one ray of every pixel, and [N, P] which object each ray meets."""
+    """Return light [3, P] along one ray of every pixel, and bool [Q, P], the object it hits."""
     across = (columns_P + offset_4[0])[None] * (2 / resolution) - 1
     down = (rows_P + offset_4[1])[None] * (2 / resolution) - 1
     right, up, forward = camera_axes(scene.camera_position)[:, :, None]
@@ -175,7 +171,7 @@ def _trace_pixels(scene, solids, rows_P, columns_P, twist_2xP, offset_4, resolut
 
 
 def _lamp_axes(position_3: Array) -> tuple[Array, Array]:
-    """Two orthogonal unit vectors that span the lamp's disc, which faces the origin."""
+    """Return two orthogonal unit vectors that span the lamp's disc, which faces the origin."""
     axis = position_3 / jnp.linalg.norm(position_3)
     first = jnp.cross(axis, jnp.array([0.0, 0.0, 1.0]))
     first = first / jnp.linalg.norm(first)
@@ -183,7 +179,7 @@ def _lamp_axes(position_3: Array) -> tuple[Array, Array]:
 
 
 def _encode_srgb(linear: Array) -> Array:
-    """Linear light to sRGB in [0, 1]; bright light bends smoothly toward white, like film."""
+    """Convert linear light to sRGB in [0, 1]; bright light is compressed smoothly toward white."""
     over = jnp.maximum(linear - SHOULDER, 0.0) / (1 - SHOULDER)
     linear = jnp.minimum(linear, SHOULDER) + (1 - SHOULDER) * (1 - jnp.exp(-over))
     curve = 1.055 * jnp.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055

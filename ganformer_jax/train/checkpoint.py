@@ -1,8 +1,10 @@
-"""Checkpoints of a run, with Orbax: what to keep, what is damaged, what belongs together.
+"""Checkpoints of a run, with Orbax: what to keep, what is damaged, what fits the state.
 
-A checkpoint holds the state, its config, and a checksum per array. The position in the data is
-the step itself. Orbax notices a truncated file but not a flipped bit, so restored arrays are
-compared with their checksums, and a damaged checkpoint gives way to the newest good one.
+A checkpoint holds the state, the version of its structure, its config, and a checksum per array.
+The position in the data is the step itself. Orbax notices a truncated file but not a flipped bit,
+so restored arrays are compared with their checksums, and a damaged checkpoint gives way to the
+newest good one. A checkpoint of another structure is not damaged: it is resumed where a later
+version only added to the state, and refused in words otherwise.
 """
 
 from __future__ import annotations
@@ -19,15 +21,14 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from ganformer_jax.config import Config
-from ganformer_jax.config_files import from_dict, to_dict
+from ganformer_jax.config_files import from_dict
 from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.train.checksums import by_path, changed, checksums
-from ganformer_jax.train.same_run import check_same_run
-from ganformer_jax.train.state import TrainState
+from ganformer_jax.train.state import WEIGHTS
+from ganformer_jax.train.trainable import State
 
 FOLDER = "checkpoints"
 METRIC = "swd"
-WEIGHTS = ("generator", "discriminator", "ema", "constants", "w_average")
 
 
 class _Damage(Exception):
@@ -40,7 +41,10 @@ class Checkpoints:
     Attributes:
         run: The run's folder.
         latest: How many of the newest to keep, besides the one with the lowest metric.
-        warn: Told when a damaged checkpoint is skipped.
+        warn: Receives a line when a damaged checkpoint is skipped.
+        read_only: Whether nothing may be written.
+        version: Version of the structure of states that are saved and restored.
+        added: Start of the dotted path of leaves that a version added, and that version.
     """
 
     def __init__(
@@ -49,8 +53,11 @@ class Checkpoints:
         latest: int = 2,
         warn: Callable[[str], None] = print,
         read_only: bool = False,
+        version: int = 1,
+        added: Mapping[str, int] | None = None,
     ):
         self.run, self.warn = pathlib.Path(run), warn
+        self.version, self.added = version, dict(added or {})
 
         def metric(metrics: Mapping[str, float]) -> float:
             return metrics[METRIC]
@@ -69,23 +76,29 @@ class Checkpoints:
             ),
         )
 
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def steps(self) -> list[int]:
-        """Lists the steps that have a checkpoint, oldest first."""
+        """List the steps that have a checkpoint, oldest first."""
         return sorted(self._manager.all_steps())
 
     def save(
-        self, step: int, state: TrainState, config: Config, metric: float | None = None
+        self, step: int, state: State, config: Mapping[str, Any], metric: float | None = None
     ) -> None:
-        """Starts writing a checkpoint; the state may be donated as soon as this returns.
+        """Start writing a checkpoint; the state may be donated as soon as this returns.
 
         Args:
-            step: Rounds done. A step that has a checkpoint already is left as it is.
+            step: Steps done. A step that has a checkpoint already is left as it is.
             state: On its devices.
-            config: Of the run.
+            config: Of the run, as nested dicts.
             metric: Lower is better; None or NaN never counts as best.
 
         Raises:
-            UserError: When this or the checkpoint before cannot be written.
+            UserError: If this or the checkpoint before cannot be written.
         """
         if step in self.steps():
             return
@@ -94,34 +107,42 @@ class Checkpoints:
             metrics = {METRIC: float(metric)}
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
-            config=ocp.args.JsonSave(to_dict(config)),
+            config=ocp.args.JsonSave(config),
             checksums=ocp.args.JsonSave(checksums(state)),
+            version=ocp.args.JsonSave({"state": self.version}),
         )
         with self._writing():
             self._manager.save(step, args=args, metrics=metrics)
 
-    def restore(self, abstract: TrainState, asked: Config) -> TrainState | None:
-        """Restores the newest checkpoint that is not damaged.
+    def stored_config(self) -> Mapping[str, Any] | None:
+        """Read the config of the newest checkpoint that has a readable one, as nested dicts."""
+        for step in reversed(self.steps()):
+            with contextlib.suppress(_Damage):
+                return self._read_config(step)
+        return None
+
+    def restore(self, abstract: State, initial: Callable[[], State] | None = None) -> State | None:
+        """Restore the newest checkpoint that is not damaged.
 
         Damaged newer ones are then renamed `damaged-<step>`, so that training can pass them
         again. If none can be restored, all stay as they are.
 
         Args:
             abstract: Shapes, dtypes and shardings to restore to.
-            asked: The config to continue with.
+            initial: Makes the state whose values later versions' leaves start from.
 
         Returns:
             The state, or None if there is no checkpoint.
 
         Raises:
-            UserError: When no checkpoint can be restored, or the run is of another config.
+            UserError: If no checkpoint can be restored, or its structure is one that this state
+                did not grow from.
         """
         damaged, reason = [], ""
         for step in reversed(self.steps()):
             try:
-                # The config first: arrays of another one look damaged.
-                check_same_run(self._read_config(step), asked, self.run)
-                state = self._read_state(step, abstract)
+                self._read_config(step)
+                state = self._read_state(step, abstract, initial)
             except _Damage as error:
                 damaged, reason = [*damaged, step], str(error)
                 self.warn(
@@ -136,22 +157,22 @@ class Checkpoints:
         return None
 
     def best_step(self) -> int | None:
-        """Finds the checkpoint with the lowest metric among those kept."""
+        """Find the checkpoint with the lowest metric among those kept."""
         scores = {s: self._manager.metrics(s) for s in self.steps()}
         found = {s: m[METRIC] for s, m in scores.items() if m and METRIC in m}
         return min(found, key=found.__getitem__) if found else None
 
     def weights(self, step: int | None = None) -> tuple[dict[str, Any], Config]:
-        """Reads only the weights and averages, as host arrays, and the config they belong to.
+        """Read only the weights and averages, as host arrays, and the config they belong to.
 
         Args:
             step: By default the newest that is not damaged.
 
         Returns:
-            The parts of the state named in `WEIGHTS`, as nested dicts; and the config.
+            The fields of the state named in `WEIGHTS`, as nested dicts; and the config.
 
         Raises:
-            UserError: When there is no such checkpoint, or it is damaged.
+            UserError: If there is no such checkpoint, or it is damaged.
         """
         steps = self.steps()
         if not steps:
@@ -161,29 +182,30 @@ class Checkpoints:
         reason = ""
         for candidate in steps[::-1] if step is None else [step]:
             try:
-                return self._read_weights(candidate), self._read_config(candidate)
+                config = from_dict(Config, self._read_config(candidate))
+                return self._read_weights(candidate), config
             except _Damage as error:
                 reason = str(error)
             self.warn(f"warning: checkpoint {candidate} in {self.run} is damaged ({reason})")
         raise UserError(f"no undamaged checkpoint in {self.run}: {reason}")
 
     def wait(self) -> None:
-        """Waits until everything is on disk.
+        """Wait until everything is on disk.
 
         Raises:
-            UserError: When it cannot be written.
+            UserError: If it cannot be written.
         """
         with self._writing():
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits, as `wait` does, and lets go of the folder."""
+        """Wait, as `wait` does, and close the folder."""
         with self._writing():
             self._manager.close()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Says in one line what goes wrong on disk, now or since the last call."""
+        """Say in one line what goes wrong on disk, now or since the last call."""
         try:
             yield
         except Exception as error:  # of many kinds: Orbax and TensorStore have their own
@@ -192,28 +214,73 @@ class Checkpoints:
                 "the previous ones are kept"
             ) from error
 
-    def _read_config(self, step: int) -> Config:
+    def _read_config(self, step: int) -> Mapping[str, Any]:
         args = ocp.args.Composite(config=ocp.args.JsonRestore())
         with _reading():
-            values = self._manager.restore(step, args=args)["config"]
-        return from_dict(Config, values)
+            return self._manager.restore(step, args=args)["config"]
 
-    def _read_state(self, step: int, abstract: TrainState) -> TrainState:
+    def _read_state(self, step: int, abstract: State, initial: Callable[[], State] | None) -> State:
+        """Restore by the structure that is stored, then put every leaf in its place."""
+        folder, wanted = self._folder(step), by_path(abstract)
+        with _reading():
+            metadata: Any = ocp.PyTreeCheckpointer().metadata(folder / "state").item_metadata
+            stored = by_path(metadata.tree)
+            version = 1  # of checkpoints that do not say it
+            if (folder / "version").exists():
+                args = ocp.args.Composite(version=ocp.args.JsonRestore())
+                version = self._manager.restore(step, args=args)["version"]["state"]
+        new = self._check_structure(step, version, stored, wanted)
+        target = jax.tree.unflatten(
+            jax.tree.structure(metadata.tree), [wanted[path] for path in stored]
+        )
         args = ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract), checksums=ocp.args.JsonRestore()
+            state=ocp.args.StandardRestore(target), checksums=ocp.args.JsonRestore()
         )
         with _reading():
             found = self._manager.restore(step, args=args)
-            return _intact(found["state"], found["checksums"])
+            leaves = by_path(_intact(found["state"], found["checksums"]))
+        if new:
+            assert initial is not None, "a state that has grown needs the values it starts from"
+            first = by_path(initial())
+            leaves |= {path: first[path] for path in new}
+        return jax.tree.unflatten(jax.tree.structure(abstract), [leaves[p] for p in wanted])
+
+    def _check_structure(
+        self, step: int, version: int, stored: Mapping[str, Any], wanted: Mapping[str, Any]
+    ) -> list[str]:
+        """List the leaves that a later version added; refuse any other difference."""
+        where = f"checkpoint {step} in {self.run}"
+        if version > self.version:
+            raise UserError(
+                f"{where} was written by a later version of ganformer_jax: install that one"
+            )
+        new = [path for path in wanted if path not in stored]
+        wrong = [f"it has no {path}" for path in new if self._since(path) <= version]
+        wrong += [f"it has an unknown {path}" for path in stored if path not in wanted]
+        wrong += [
+            f"{path} is {tuple(leaf.shape)} there, {_stored_shape(wanted[path])} here"
+            for path, leaf in stored.items()
+            if path in wanted and tuple(leaf.shape) != _stored_shape(wanted[path])
+        ]
+        if wrong:
+            raise UserError(f"{where} does not fit: {wrong[0]}; choose another --workdir")
+        return new
+
+    def _since(self, path: str) -> int:
+        """Return the version of the state that added a leaf; 0 for those it always had."""
+        return max((v for start, v in self.added.items() if path.startswith(start)), default=0)
+
+    def _folder(self, step: int) -> pathlib.Path:
+        return self.run.absolute() / FOLDER / str(step)
 
     def _read_weights(self, step: int) -> dict[str, Any]:
-        folder = self.run.absolute() / FOLDER / str(step) / "state"
+        folder = self._folder(step) / "state"
         reader = ocp.PyTreeCheckpointer()
         with _reading():
             tree: Any = reader.metadata(folder).item_metadata
             wanted = {
-                name: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), part)
-                for name, part in tree.tree.items()
+                name: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), field)
+                for name, field in tree.tree.items()
                 if name in WEIGHTS
             }
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
@@ -232,7 +299,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _reading() -> Iterator[None]:
-    """Takes whatever Orbax, TensorStore or JSON make of broken files for damage."""
+    """Take whatever Orbax, TensorStore or JSON raise on broken files for damage."""
     try:
         yield
     except _Damage:
@@ -248,31 +315,8 @@ def _intact(tree: Any, expected: Mapping[str, int]) -> Any:
     return tree
 
 
-def adopt_weights(state: TrainState, weights: Mapping[str, Any], source: str) -> TrainState:
-    """Starts from the weights of another run; optimizers and counters stay new.
-
-    Args:
-        state: Of the new run.
-        weights: From `Checkpoints.weights`.
-        source: The other run, for messages.
-
-    Raises:
-        UserError: When an array is missing, left over, or of another shape.
-    """
-    own = {name: getattr(state, name) for name in WEIGHTS}
-    mine, theirs = by_path(own), by_path({name: weights[name] for name in WEIGHTS})
-    wrong = [f"{path} is missing there" for path in mine if path not in theirs]
-    wrong += [f"{path} is only there" for path in theirs if path not in mine]
-    wrong += [
-        f"{path} is {theirs[path].shape} there, {mine[path].shape} here"
-        for path in mine
-        if path in theirs and theirs[path].shape != mine[path].shape
-    ]
-    if wrong:
-        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise UserError(f"the weights of {source} do not fit: {wrong[0]}{more}")
-    leaves = [
-        jax.device_put(np.asarray(theirs[path], leaf.dtype), leaf.sharding)
-        for path, leaf in mine.items()
-    ]
-    return state.replace(**jax.tree.unflatten(jax.tree.structure(own), leaves))
+def _stored_shape(leaf: Any) -> tuple[int, ...]:
+    """Return the shape in which Orbax stores a leaf: a random key as its words."""
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.eval_shape(jax.random.key_data, leaf).shape
+    return tuple(leaf.shape)

@@ -12,7 +12,7 @@ import numpy as np
 
 
 def checksums(tree: Any) -> dict[str, int]:
-    """Computes a checksum of every array, on its own devices.
+    """Compute a checksum of every array, on its own devices.
 
     It is the sum of the array's words, each times an odd number of its place, modulo 2^32: it
     changes with any single word, and does not depend on how the array is divided over devices.
@@ -38,11 +38,11 @@ def _sum(leaf: jax.Array) -> jax.Array:
 
 
 def changed(tree: Any, expected: Mapping[str, int]) -> list[str]:
-    """Lists the arrays whose checksum is not the expected one, by dotted path."""
+    """List the arrays whose checksum is not the expected one, by dotted path."""
     return [path for path, value in checksums(tree).items() if expected.get(path) != value]
 
 
 def by_path(tree: Any) -> dict[str, Any]:
-    """Maps the dotted path of every leaf to the leaf."""
+    """Map the dotted path of every leaf to the leaf."""
     join = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
     return {join(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}

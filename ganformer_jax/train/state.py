@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, Key
 
 Tree = Any
+STATE_VERSION = 1
+ADDED_LEAVES: dict[str, int] = {}
+"""Start of the dotted path of what a later version of `TrainState` has, and that version. A new
+leaf is given its value for older checkpoints by `create_state`: say so where it is declared."""
+WEIGHTS = ("generator", "discriminator", "ema", "constants", "w_average")
+"""The fields that are weights, rather than the progress of a training."""
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -31,7 +37,7 @@ class TrainState(flax.struct.PyTreeNode):
     """Moving average of the generator's parameters, the ones to sample from."""
     constants: Tree
     """The generator's fixed arrays: constant noise and position grids."""
-    w_average: Float[Array, " width"]
+    w_average: Float[Array, " d"]
     """Moving average of w over images and latents, which truncation pulls toward."""
     path_length_mean: Float[Array, ""]
     """Moving average of path lengths."""
@@ -43,7 +49,7 @@ class TrainState(flax.struct.PyTreeNode):
     """Never changes; each step folds its number into it."""
 
     def generator_variables(self, average: bool = True) -> dict[str, Tree]:
-        """Gives the variables that `Generator.apply` takes.
+        """Return the variables that `Generator.apply` takes.
 
         Args:
             average: Those of the averaged generator rather than of the trained one.
@@ -63,7 +69,7 @@ class Optimizers(NamedTuple):
 
 
 def make_optimizers(config: Config) -> Optimizers:
-    """Makes Adam for both networks, corrected for lazy regularization.
+    """Make Adam for both networks, corrected for lazy regularization.
 
     A network regularized every k steps takes k + 1 updates in k steps, so its learning rate is
     multiplied by c = k / (k + 1) and its decays are raised to c: Karras et al. 2020 (arXiv
@@ -87,7 +93,7 @@ def make_optimizers(config: Config) -> Optimizers:
 
 
 def _inputs(config: GeneratorConfig) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Makes a smallest latent, image and label of the right shape, for initialization."""
+    """Make a smallest latent, image and label of the right shape, for initialization."""
     z_1xKxD = jnp.zeros((1, config.num_latents, config.z_size))
     images = jnp.zeros((1, *config.image_size, config.image_channels))
     return z_1xKxD, images, jnp.zeros((1, config.label_size)) if config.label_size else None
@@ -96,15 +102,15 @@ def _inputs(config: GeneratorConfig) -> tuple[jax.Array, jax.Array, jax.Array | 
 def _init_discriminator(
     config: DiscriminatorConfig, generator: GeneratorConfig, key: Key[Array, ""]
 ) -> Tree:
-    _, images_1xHxWxC, labels_1xC = _inputs(generator)
+    _, images_1xHxWxC, labels_1xY = _inputs(generator)
     discriminator = Discriminator(config, generator.base_grid)
-    return discriminator.init({"params": key}, images_1xHxWxC, labels_1xC)["params"]
+    return discriminator.init({"params": key}, images_1xHxWxC, labels_1xY)["params"]
 
 
 def create_state(
     config: Config, key: Key[Array, ""], optimizers: Optimizers | None = None
 ) -> TrainState:
-    """Initializes networks, optimizers and averages.
+    """Initialize networks, optimizers and averages.
 
     Args:
         config: The experiment.
@@ -117,9 +123,9 @@ def create_state(
     """
     optimizers = optimizers or make_optimizers(config)
     generator_key, discriminator_key, state_key = jax.random.split(key, 3)
-    z_1xKxD, _, labels_1xC = _inputs(config.generator)
+    z_1xKxD, _, labels_1xY = _inputs(config.generator)
     variables: Any = Generator(config.generator).init(
-        {"params": generator_key}, z_1xKxD, labels_1xC
+        {"params": generator_key}, z_1xKxD, labels_1xY
     )
     discriminator = _init_discriminator(config.discriminator, config.generator, discriminator_key)
     return TrainState(

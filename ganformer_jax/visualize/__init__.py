@@ -1,21 +1,23 @@
-"""Pictures of samples, of attention and of training: numpy arrays in, uint8 arrays or PNGs out.
+"""Figures of samples, attention and training: numpy arrays in, uint8 arrays or PNG files out.
 
-Needs numpy and Pillow; matplotlib only for `training_curve`, when it is called.
+Needs numpy and Pillow; `training_curve` needs matplotlib too, and `attention_figure` jax.
 """
 
 from ganformer_jax.pixels import to_uint8
 from ganformer_jax.visualize.attention import (
+    attention_figure,
     attention_grid,
     attention_overlay,
     attention_segmentation,
-    component_palette,
     reduce_attention,
 )
+from ganformer_jax.visualize.colors import component_palette
 from ganformer_jax.visualize.curves import training_curve
 from ganformer_jax.visualize.images import image_grid, save_png
 from ganformer_jax.visualize.segments import segments_grid
 
 __all__ = [
+    "attention_figure",
     "attention_grid",
     "attention_overlay",
     "attention_segmentation",

@@ -1,47 +1,34 @@
-"""What the latent components attend to, in colors: segmentation, overlay, heat maps."""
+"""What the latent components attend to, in colors: segmentation, overlay and heat maps."""
 
 from __future__ import annotations
 
-import colorsys
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from ganformer_jax.pixels import as_rgb
+from ganformer_jax.visualize.colors import component_palette
 from ganformer_jax.visualize.images import image_grid
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
-# Okabe and Ito's colors, then Paul Tol's "muted" ones: told apart with any color vision.
-_PALETTE = (
-    "#E69F00 #56B4E9 #009E73 #F0E442 #0072B2 #D55E00 #CC79A7 "
-    "#882255 #88CCEE #117733 #DDCC77 #332288 #CC6677 #44AA99 #AA4499 #999933"
-).split()
-_HEADING = 22  # pixels above a figure's columns
-
-
-def component_palette(components: int) -> UInt8[np.ndarray, "components 3"]:
-    """One RGB color for each latent component; beyond 16, by golden-ratio steps in hue."""
-    colors = [tuple(bytes.fromhex(color[1:])) for color in _PALETTE[:components]]
-    for i in range(len(colors), components):
-        hue, value = i * 0.618034 % 1, (0.95, 0.7, 0.5)[i % 3]
-        colors.append(tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.75, value)))
-    return np.array(colors, np.uint8)
-
 
 def reduce_attention(
-    stacked_BxKxLxNxHxW: Float[np.ndarray, "batch components layers heads height width"],
-    last_layers: int | None = None,
-) -> Float[np.ndarray, "batch components height width"]:
-    """Averages attention over its heads and its last layers, the finest ones.
+    stacked_BxKxLxNxHxW: Float[np.ndarray, "b k l n h w"], last_layers: int | None = None
+) -> Float[np.ndarray, "b k h w"]:
+    """Average attention over its heads and its last layers, the finest ones.
 
     Args:
         stacked_BxKxLxNxHxW: Attention of each pixel to each latent component, layers from coarse
-            to fine, all brought to one resolution.
-        last_layers: How many layers to average; all of them by default.
+            to fine, all of one resolution.
+        last_layers: Number of layers to average; by default all.
+
+    Returns:
+        float32 attention [B, K, H, W].
 
     Raises:
         ValueError: If the array is not of rank 6, or has fewer layers.
@@ -56,9 +43,9 @@ def reduce_attention(
 
 
 def _stretch(attention_KxHxW: np.ndarray) -> np.ndarray:
-    """Brings each component's map to [0, 1]: attention is often nearly even, 1/k everywhere.
+    """Stretch each component's map to [0, 1], since attention is often nearly 1/K everywhere.
 
-    A range below a tenth of 1/k counts as flat, so that noise is not blown up.
+    A map whose range is below a tenth of 1/K stays flat, so that noise is not amplified.
     """
     low, high = np.percentile(attention_KxHxW, (1, 99), axis=(1, 2), keepdims=True)
     span = np.maximum(high - low, 0.1 / len(attention_KxHxW))
@@ -66,7 +53,7 @@ def _stretch(attention_KxHxW: np.ndarray) -> np.ndarray:
 
 
 def _resize(maps_KxHxW: np.ndarray, size: tuple[int, int], smooth: bool) -> np.ndarray:
-    """Resizes float maps to (height, width)."""
+    """Resize float maps to (height, width)."""
     method = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
     height, width = size
     resized = [
@@ -77,13 +64,19 @@ def _resize(maps_KxHxW: np.ndarray, size: tuple[int, int], smooth: bool) -> np.n
 
 
 def attention_segmentation(
-    attention_KxHxW: Float[np.ndarray, "components height width"], *, hard: bool = False
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Colors each pixel by the latent components it attends to.
+    attention_KxHxW: Float[np.ndarray, "k h w"], *, hard: bool = False
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Color each pixel by the components that it attends to.
 
-    So do the figures of the GANformer paper (arXiv 2103.01209). Soft, the palette is mixed by
-    the attention, each component's map stretched in contrast; hard, each pixel takes the color
-    of its strongest stretched component.
+    The figures of the GANformer paper (arXiv 2103.01209) do the same. The colors of the palette
+    are mixed in proportion to the squares of the stretched maps.
+
+    Args:
+        attention_KxHxW: Attention to each component.
+        hard: Use only the color of the component with the largest stretched attention.
+
+    Returns:
+        The segmentation, uint8 RGB.
     """
     weights = _stretch(np.asarray(attention_KxHxW, np.float32)) ** 2 + 1e-3
     palette = component_palette(len(weights))
@@ -94,21 +87,24 @@ def attention_segmentation(
 
 
 def attention_overlay(
-    image_HxWxC: UInt8[np.ndarray, "height width channels"],
-    attention_KxHxW: Float[np.ndarray, "components map_height map_width"],
+    image_HxWxC: UInt8[np.ndarray, "h w c"],
+    attention_KxHxW: Float[np.ndarray, "k h w"],
     *,
     strength: float = 0.55,
     hard: bool = False,
     smooth: bool = False,
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Lays the colored components over the image in gray, so that hues are the components' own.
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Blend the colors of the components with the image in gray.
 
     Args:
-        image_HxWxC: Uint8, one or three channels.
+        image_HxWxC: uint8 image of one, three or four channels.
         attention_KxHxW: Attention to each component, at any resolution.
-        strength: Share of the colors, 0 to 1; the rest is the image.
-        hard: One color a pixel instead of a mixture.
-        smooth: Resizes the attention bilinearly instead of pixel by pixel.
+        strength: Weight of the colors, 0 to 1; the image has the rest.
+        hard: Give each pixel the color of one component instead of a mixture.
+        smooth: Resize the attention bilinearly instead of pixel by pixel.
+
+    Returns:
+        The blended image, uint8 RGB of the image's size.
     """
     image = as_rgb(np.asarray(image_HxWxC)[None])[0]
     maps = _resize(attention_KxHxW, image.shape[:2], smooth)
@@ -118,45 +114,39 @@ def attention_overlay(
 
 
 def _heat_map(stretched_HxW: np.ndarray, color: np.ndarray) -> np.ndarray:
-    """Ramps from black over the component's color to white."""
+    """Map 0..1 to a ramp from black through the component's color to white."""
     stops = np.stack([np.zeros(3), color.astype(np.float32), np.full(3, 255.0)])
     channels = [np.interp(stretched_HxW, (0, 0.7, 1), stops[:, c]) for c in range(3)]
     return np.stack(channels, axis=-1).astype(np.uint8)
 
 
-def headings(texts: list[str], cell: int, padding: int) -> np.ndarray:
-    """A strip of headings above a row of an image grid, whose cells are `cell` pixels wide."""
-    strip = Image.new("RGB", (len(texts) * (cell + padding) + padding, _HEADING), "white")
-    draw = ImageDraw.Draw(strip)
-    font = ImageFont.load_default(size=14)
-    for i, text in enumerate(texts):
-        center = padding + i * (cell + padding) + cell / 2
-        draw.text((center, _HEADING - 4), text, fill="black", font=font, anchor="ms")
-    return np.asarray(strip)
-
-
 def attention_grid(
-    images_BxHxWxC: UInt8[np.ndarray, "batch height width channels"],
-    attention_BxKxHxW: Float[np.ndarray, "batch components map_height map_width"],
+    images_BxHxWxC: UInt8[np.ndarray, "b h w c"],
+    attention_BxKxHxW: Float[np.ndarray, "b k h w"],
     *,
     cell: int = 128,
     padding: int = 4,
     smooth: bool = False,
-) -> UInt8[np.ndarray, "figure_height figure_width 3"]:
-    """Draws one row a sample: image, segmentation, overlay, then each component's heat map.
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw one row for each sample: image, segmentation, overlay, a heat map per component.
 
-    Heat maps are stretched in contrast one by one: they show where a component is attended to,
-    not how much more than another.
+    The contrast of each heat map is stretched separately: it shows where a component is attended
+    to, not how much more than another.
 
     Args:
-        images_BxHxWxC: Uint8 images, one or three channels.
-        attention_BxKxHxW: What `reduce_attention` returns, at any resolution of the same shape.
-        cell: Width of each picture in pixels, at least; images keep whole pixels.
+        images_BxHxWxC: uint8 images of one, three or four channels.
+        attention_BxKxHxW: What `reduce_attention` returns, at any resolution of the same aspect
+            ratio.
+        cell: Smallest width of a cell in pixels; images are enlarged by a whole factor.
         padding: Pixels between cells.
-        smooth: Enlarges the attention bilinearly instead of pixel by pixel.
+        smooth: Resize the attention bilinearly instead of pixel by pixel.
+
+    Returns:
+        The figure, uint8 RGB.
 
     Raises:
-        ValueError: If images and attention differ in number or shape, or images are not uint8.
+        ValueError: If images and attention differ in number or aspect ratio, or images are not
+            uint8.
     """
     images = as_rgb(images_BxHxWxC)
     count, height, width, _ = images.shape
@@ -174,6 +164,30 @@ def attention_grid(
         maps = _resize(attention, image.shape[:2], smooth)
         cells += [image, attention_segmentation(maps), attention_overlay(image, maps)]
         cells += [_heat_map(*pair) for pair in zip(_stretch(maps), palette, strict=True)]
-    grid = image_grid(np.stack(cells), components + 3, padding=padding)
-    texts = ["image", "components", "overlay", *(str(i + 1) for i in range(components))]
-    return np.concatenate([headings(texts, image.shape[1], padding), grid])
+    headings = ["image", "components", "overlay", *(str(i + 1) for i in range(components))]
+    return image_grid(np.stack(cells), components + 3, padding=padding, headings=headings)
+
+
+def attention_figure(
+    images_BxHxWxC: UInt8[np.ndarray, "b h w c"],
+    attention: Sequence[Float[np.ndarray, "b k n h w"]],
+    rows: int,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw the attention of the first samples, averaged over heads and the finest layers.
+
+    Args:
+        images_BxHxWxC: uint8 images.
+        attention: Attention maps of each layer, as `Samples.attention`.
+        rows: Number of samples to draw.
+
+    Returns:
+        The figure of `attention_grid`, uint8 RGB.
+    """
+    import jax.numpy as jnp
+
+    from ganformer_jax.models import stack_attention
+
+    finest = max(layer.shape[-2:] for layer in attention)
+    maps = [jnp.asarray(layer[:rows]) for layer in attention if layer.shape[-2:] == finest]
+    stacked = np.asarray(stack_attention(maps, finest))
+    return attention_grid(images_BxHxWxC[:rows], reduce_attention(stacked))

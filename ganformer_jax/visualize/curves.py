@@ -1,4 +1,4 @@
-"""How a training run went: losses and quality against kimg."""
+"""Training curves: losses and metrics against kimg."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from ganformer_jax.errors import UserError
+from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.visualize.colors import CURVES
 from ganformer_jax.visualize.images import save_png
 
-_QUALITY = "quality, lower is better"
-_COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
+_METRICS = "metrics, lower is better"
 
 
 def _read_records(path: Path) -> list[dict[str, Any]]:
-    """Reads JSON lines, skipping a last line cut short by a run that still writes or was killed."""
+    """Read JSON lines, skipping an incomplete last line, which a killed run can leave."""
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+        raise UserError(f"cannot read {path}: {one_line(error)}") from error
     records = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -34,7 +34,7 @@ def _read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def _curves(records: list[dict[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Gathers (kimg, value) of each finite loss and metric; what a resumed run repeats, once."""
+    """Return (kimg, value) of each finite loss and metric; the last value of a repeated kimg."""
     points: dict[str, dict[float, float]] = {}
     for record in records:
         for key, value in record.items():
@@ -45,7 +45,7 @@ def _curves(records: list[dict[str, Any]]) -> dict[str, tuple[np.ndarray, np.nda
 
 
 def _draw_curve(axes: Any, label: str, kimg: np.ndarray, values: np.ndarray) -> None:
-    """A line for few points; for many, a pale line under its running mean."""
+    """Draw a line; if there are many points, a pale line and its running mean."""
     window = len(values) // 40
     if window < 3:
         axes.plot(kimg, values, marker="o", markersize=3, label=label)
@@ -57,13 +57,13 @@ def _draw_curve(axes: Any, label: str, kimg: np.ndarray, values: np.ndarray) -> 
 
 
 def _panels(keys: set[str]) -> list[tuple[str, list[str]]]:
-    """Groups curves that share an axis; a group without curves has no panel."""
+    """Return titles and keys of the panels that have curves."""
     adversarial = {"loss/generator", "loss/discriminator"} & keys
     metrics = {key for key in keys if key.startswith("metric/")}
     panels = [
         ("adversarial loss", adversarial),
         ("regularizer", keys - adversarial - metrics),
-        (_QUALITY, metrics),
+        (_METRICS, metrics),
     ]
     return [(title, sorted(members)) for title, members in panels if members]
 
@@ -71,10 +71,10 @@ def _panels(keys: set[str]) -> list[tuple[str, list[str]]]:
 def _draw_panel(axes: Any, title: str, curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
-    axes.set_prop_cycle(color=_COLORS)
+    axes.set_prop_cycle(color=CURVES)
     for key, (kimg, values) in curves.items():
         _draw_curve(axes, key.partition("/")[2], kimg, values)
-    if title == _QUALITY and all((values > 0).all() for _, values in curves.values()):
+    if title == _METRICS and all((values > 0).all() for _, values in curves.values()):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
@@ -87,17 +87,17 @@ def _draw_panel(axes: Any, title: str, curves: dict[str, tuple[np.ndarray, np.nd
 
 
 def training_curve(metrics_jsonl: str | os.PathLike[str], png_path: str | os.PathLike[str]) -> None:
-    """Plots a run against kimg: adversarial losses, regularizers, quality on a log scale.
+    """Plot a run against kimg: adversarial losses, regularizers, and metrics on a log scale.
 
     Args:
         metrics_jsonl: JSON lines with "kimg", thousands of real images shown so far, and any of
             "loss/generator", "loss/discriminator", other "loss/..." (R1, path length) and
             "metric/..." (lower is better, such as "metric/swd"). Values that are not finite are
             left out.
-        png_path: Written whole or not at all.
+        png_path: File to write, atomically.
 
     Raises:
-        UserError: If the records cannot be read, hold nothing to plot, or the picture cannot be
+        UserError: If the records cannot be read or have nothing to plot, or the figure cannot be
             written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -1,4 +1,4 @@
-"""Segmentations side by side, one color a segment."""
+"""Segmentations beside their images, one color for each segment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ganformer_jax.pixels import as_rgb
-from ganformer_jax.visualize.attention import component_palette, headings
+from ganformer_jax.visualize.colors import component_palette
 from ganformer_jax.visualize.images import image_grid
 
 if TYPE_CHECKING:
@@ -17,19 +17,23 @@ if TYPE_CHECKING:
 
 
 def segments_grid(
-    images_BxHxWxC: UInt8[np.ndarray, "batch height width channels"],
-    segments: Mapping[str, Int[np.ndarray, "batch height width"]],
+    images_BxHxWxC: UInt8[np.ndarray, "b h w c"],
+    segments: Mapping[str, Int[np.ndarray, "b h w"]],
     *,
     cell: int = 96,
     padding: int = 4,
-) -> UInt8[np.ndarray, "figure_height figure_width 3"]:
-    """Draws one row an image: the image, then each of its segmentations under its name.
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw one row for each image: the image, then each of its segmentations under its name.
 
     Args:
-        images_BxHxWxC: Uint8 images, one or three channels.
-        segments: By name, the segment of each pixel, from 0 up; colors say nothing across columns.
-        cell: Width of each picture in pixels, at least; pixels stay whole.
+        images_BxHxWxC: uint8 images of one, three or four channels.
+        segments: Segment of each pixel, from 0 up, by the name of the segmentation. Equal colors
+            in different columns mean nothing.
+        cell: Smallest width of a cell in pixels; images are enlarged by a whole factor.
         padding: Pixels between cells.
+
+    Returns:
+        The figure, uint8 RGB.
 
     Raises:
         ValueError: If a segmentation has another shape than the images.
@@ -37,11 +41,12 @@ def segments_grid(
     images = as_rgb(images_BxHxWxC)
     palette = component_palette(1 + max(int(found.max()) for found in segments.values()))
     columns = [images]
-    for name, found in segments.items():
-        if found.shape != images.shape[:3]:
-            raise ValueError(f"{name} is {list(found.shape)}, images are {list(images.shape)}")
-        columns.append(palette[found])
-    scale = max(1, math.ceil(cell / images.shape[2]))
+    for name, segments_BxHxW in segments.items():
+        if segments_BxHxW.shape != images.shape[:3]:
+            shape = list(segments_BxHxW.shape)
+            raise ValueError(f"{name} is {shape}, images are {list(images.shape)}")
+        columns.append(palette[segments_BxHxW])
     cells = np.stack(columns, 1).reshape(-1, *images.shape[1:])
-    grid = image_grid(cells, len(columns), padding=padding, scale=scale)
-    return np.concatenate([headings(["image", *segments], scale * images.shape[2], padding), grid])
+    scale = max(1, math.ceil(cell / images.shape[2]))
+    headings = ["image", *segments]
+    return image_grid(cells, len(columns), padding=padding, scale=scale, headings=headings)

@@ -1,0 +1,164 @@
+"""Checks of a config before anything is compiled: ranges, and how options fit together."""
+
+from __future__ import annotations
+
+from ganformer_jax.config import Config, DiscriminatorConfig, GeneratorConfig, SynthesisConfig
+from ganformer_jax.config_ranges import check_ranges
+from ganformer_jax.errors import UserError
+
+
+def validate(config: Config) -> None:
+    """Check every range of an experiment, and how the options of its networks fit together.
+
+    Raises:
+        UserError: If an option has to be set differently; one line that names it.
+    """
+    check_ranges(config)
+    validate_networks(config.generator, config.discriminator)
+
+
+def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorConfig) -> None:
+    """Check the configs of both networks: every range, and how the options fit together.
+
+    Raises:
+        UserError: If an option has to be set differently; one line that names it.
+    """
+    check_ranges(generator, "generator")
+    check_ranges(discriminator, "discriminator")
+    _check_without_effect(generator)
+    _check_resolution(generator.resolution, generator.base_grid)
+    _check_latents(generator)
+    if generator.components:
+        _check_heads(generator)
+        _check_positions(generator)
+    _check_channels("generator.synthesis", generator.synthesis, generator)
+    _check_channels("discriminator", discriminator, generator)
+    _check_minibatch_stddev(discriminator, generator.base_grid)
+
+
+def _check_without_effect(config: GeneratorConfig) -> None:
+    """Refuse options that another option overrules."""
+    mapping, attention = config.mapping, config.attention
+    if mapping.width and (mapping.residual or mapping.shared_width):
+        other = "shared_width" if mapping.shared_width else "residual"
+        raise UserError(
+            f"generator.mapping.width is {mapping.width}, but generator.mapping.{other} sets the "
+            "width of the layers; leave one of them out"
+        )
+    if attention.kmeans_carried and not attention.kmeans_iterations:
+        raise UserError(
+            "generator.attention.kmeans_carried needs generator.attention.kmeans_iterations of "
+            "1 or more"
+        )
+
+
+def _shape(grid: tuple[int, int]) -> str:
+    return f"{grid[0]}x{grid[1]}"
+
+
+def _check_resolution(resolution: int, base_grid: tuple[int, int]) -> None:
+    longer = max(base_grid)
+    doubled = resolution // longer
+    if doubled < 2 or resolution % longer or doubled & (doubled - 1):
+        below = longer << max(max(doubled, 0).bit_length() - 1, 1)
+        wanted = "a power of two from 8 up"
+        if base_grid != (4, 4):
+            wanted = f"the longer side of generator.base_grid, {longer}, doubled once or more"
+        raise UserError(
+            f"generator.resolution is {resolution}; it should be {wanted}, "
+            f"such as {below} or {2 * below}"
+        )
+
+
+def _check_latents(config: GeneratorConfig) -> None:
+    components = config.components
+    sizes = {"latent_size": config.latent_size, "intermediate_size": config.intermediate_size}
+    for name, size in sizes.items():
+        if components and size and size % components:
+            near = sorted({size - size % components, size + components - size % components} - {0})
+            raise UserError(
+                f"generator.components is {components}, which does not divide generator.{name} "
+                f"{size}; use {' or '.join(map(str, near))}"
+            )
+
+
+def _check_channels(
+    name: str, network: SynthesisConfig | DiscriminatorConfig, generator: GeneratorConfig
+) -> None:
+    taps = network.resample_filter
+    if not sum(taps):
+        raise UserError(
+            f"{name}.resample_filter is {list(taps)}; it should be numbers whose sum is not 0"
+        )
+    if not network.channels_at(generator.resolution):
+        raise UserError(
+            f"{name}.channel_base is {network.channel_base}, which leaves no channels at "
+            f"{_shape(generator.image_size)}"
+        )
+
+
+def _attended_widths(config: GeneratorConfig) -> dict[str, int]:
+    """Return the width of every layer that attends, which the heads divide, by its description."""
+    synthesis, mapping, grids = config.synthesis, config.mapping, config.attended_resolutions
+    widths = {f"channels at {_shape(config.grid_at(r))}": synthesis.channels_at(r) for r in grids}
+    if grids and (config.components_attend_components or config.components_attend_image):
+        widths["width of w, which components that attend have"] = config.w_size
+    if mapping.self_attention and not mapping.shared_width and mapping.num_layers:
+        where = "of the mapping network's self-attention"
+        widths[f"width {where}"] = config.w_size if mapping.residual else config.z_size
+        if mapping.num_layers > 1 and not mapping.residual:
+            widths[f"hidden width {where}"] = mapping.width or config.w_size
+    return widths
+
+
+def _check_heads(config: GeneratorConfig) -> None:
+    heads = config.attention.heads
+    for where, width in _attended_widths(config).items():
+        if width % heads:
+            raise UserError(
+                f"generator.attention.heads is {heads}, which does not divide the {width} {where}"
+            )
+
+
+def _check_positions(config: GeneratorConfig) -> None:
+    positions = config.positions
+    divisors = {"sinus": 2 * positions.directions, "linear": positions.directions, "trainable": 2}
+    divisor, width = divisors.get(positions.kind, 1), positions.size or config.w_size
+    if width % divisor:
+        raise UserError(
+            f"positions of kind {positions.kind} need a width that {divisor} divides, not {width}: "
+            "set generator.positions.size or generator.positions.directions"
+        )
+
+
+def _check_minibatch_stddev(config: DiscriminatorConfig, base_grid: tuple[int, int]) -> None:
+    added, channels = config.minibatch_stddev_channels, config.channels_at(max(base_grid))
+    if added and channels % added:
+        raise UserError(
+            f"discriminator.minibatch_stddev_channels is {added}, which does not divide the "
+            f"{channels} channels at {_shape(base_grid)}"
+        )
+
+
+def check_batch(config: Config, devices: int) -> None:
+    """Refuse a batch that devices, path lengths or minibatch-stddev groups do not divide.
+
+    Raises:
+        UserError: Which names the option.
+    """
+    batch, loss = config.train.batch_size, config.loss
+    if batch < 1 or batch % devices:
+        raise UserError(f"train.batch_size {batch} does not divide over {devices} devices")
+    if loss.path_length_weight and loss.path_length_interval:
+        shrink = loss.path_length_batch_shrink
+        if batch % (devices * shrink):
+            raise UserError(
+                f"train.batch_size {batch} does not divide by loss.path_length_batch_shrink "
+                f"{shrink} times {devices} devices"
+            )
+    group = min(config.discriminator.minibatch_stddev_group, batch)
+    if config.discriminator.minibatch_stddev_channels and batch % group:
+        raise UserError(
+            f"train.batch_size {batch} is not a multiple of "
+            f"discriminator.minibatch_stddev_group {group}"
+        )

@@ -1,0 +1,101 @@
+"""Ranges and choices that stand on the fields of a config, and the walk that checks them.
+
+`heads: Annotated[int, at_least(1)] = 1` says that heads are 1 or more. None passes where a field
+may be None, and each number of a tuple is checked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from typing import Any
+
+from ganformer_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`; NaN and infinity are in no range.
+
+    Attributes:
+        low: Smallest number.
+        high: Largest number; infinity for no bound.
+        above: Whether `low` itself is excluded.
+        below: Whether `high` itself is excluded.
+    """
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        """Return whether the number is in the range."""
+        low = self.low < value if self.above else self.low <= value
+        return low and (value < self.high or value == self.high < math.inf and not self.below)
+
+    def __str__(self) -> str:
+        """Return the words of a message: "1 or more"."""
+        if self.high == math.inf:
+            return f"above {self.low}" if self.above else f"{self.low} or more"
+        if self.below:
+            return f"{self.low} or more, below {self.high}"
+        return f"from {self.low} to {self.high}"
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """A few numbers."""
+
+    choices: tuple[int, ...]
+
+    def __contains__(self, value: float) -> bool:
+        """Return whether the number is one of them."""
+        return value in self.choices
+
+    def __str__(self) -> str:
+        """Return the words of a message: "1, 3 or 4"."""
+        return f"{', '.join(map(str, self.choices[:-1]))} or {self.choices[-1]}"
+
+
+def at_least(low: float) -> Range:
+    """Return the range of `low` or more."""
+    return Range(low)
+
+
+def check_range(name: str, value: Any, allowed: Range | OneOf) -> None:
+    """Check one value; None passes, and each number of a tuple must pass.
+
+    Args:
+        name: Dotted name of the option.
+        value: What it is set to.
+        allowed: The range or the choices.
+
+    Raises:
+        UserError: If the value is out of the range.
+    """
+    if isinstance(value, tuple):
+        if not all(item in allowed for item in value):
+            raise UserError(f"{name} is {list(value)}; each number should be {allowed}")
+    elif value is not None and value not in allowed:
+        raise UserError(f"{name} is {value}; it should be {allowed}")
+
+
+def check_ranges(config: Any, name: str = "") -> None:
+    """Check every field that has a range, of a config and of the configs inside it.
+
+    Args:
+        config: A config dataclass, such as `Config` or `GeneratorConfig`.
+        name: Dotted name of the config itself, for the message: "generator".
+
+    Raises:
+        UserError: If a value is out of its range.
+    """
+    hints = typing.get_type_hints(type(config), include_extras=True)
+    for field in dataclasses.fields(config):
+        value, inner = getattr(config, field.name), f"{name}.{field.name}".lstrip(".")
+        if dataclasses.is_dataclass(value):
+            check_ranges(value, inner)
+        for allowed in getattr(hints[field.name], "__metadata__", ()):
+            check_range(inner, value, allowed)

@@ -1,0 +1,146 @@
+"""Bounds on untrusted files: how much work they may cost, and which names and values they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ganformer_jax.errors import UserError
+
+MAX_INSTRUCTIONS = 500_000  # a published snapshot of 32x32 images takes 46,000
+BYTES_PER_INSTRUCTION = 64
+MAX_KEY = 1 << 16  # of an integer as a dictionary key
+MAX_NAME = 300  # characters
+MAX_TEXT = 1000  # characters
+MAX_INTEGER = 1 << 17  # among the arguments of a network
+MAX_ITEMS = 32  # of a list among the arguments
+MAX_NESTING = 5  # of lists and dicts among the arguments
+
+
+class PickleError(UserError):
+    """A pickle that is damaged or holds what is not allowed; the message is one line."""
+
+
+class Budget:
+    """Instructions that reading one file may still take, those of nested pickles included.
+
+    Copying takes one instruction for every `BYTES_PER_INSTRUCTION` bytes, and visiting a container
+    takes one for every item.
+
+    Attributes:
+        size: Bytes of the file.
+        left: Instructions left.
+    """
+
+    def __init__(self, size: int, instructions: int = MAX_INSTRUCTIONS):
+        self.size, self.left = size, instructions + size // BYTES_PER_INSTRUCTION
+
+    def spend(self, instructions: int = 1) -> None:
+        """Subtract instructions.
+
+        Raises:
+            PickleError: If too few are left.
+        """
+        self.left -= instructions
+        if self.left < 0:
+            raise PickleError("the file needs more work than any snapshot should")
+
+    def copy(self, size: int) -> None:
+        """Subtract the instructions that copying `size` bytes takes."""
+        self.spend(size // BYTES_PER_INSTRUCTION)
+
+
+def plain_key(key: Any) -> Hashable:
+    """Return a key that is quick to hash; nested tuples or chosen integers could take forever.
+
+    Raises:
+        PickleError: If it is not a string, a small integer or None.
+    """
+    if key is None or isinstance(key, str) or (isinstance(key, int) and abs(key) < MAX_KEY):
+        return key
+    raise PickleError(f"a dictionary key or set element of type {type(key).__name__}")
+
+
+def printable(value: Any) -> str:
+    """Return text for a message: printable ASCII, one line, 80 characters at most."""
+    text = value if isinstance(value, str) else type(value).__name__
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text[:80])
+
+
+def named_items(values: Any, prefix: str, budget: Budget) -> Iterator[tuple[str, Any]]:
+    """Yield the items of a dict whose keys, after a prefix, are short printable names.
+
+    Raises:
+        PickleError: If the value is not such a dict.
+    """
+    if not isinstance(values, dict):
+        raise PickleError("not a dict of names")
+    for name, value in values.items():
+        budget.spend()
+        if not isinstance(name, str) or len(prefix) + len(name) > MAX_NAME:
+            raise PickleError("a name that is too long, or not text")
+        if not (name.isascii() and name.isprintable()):
+            raise PickleError(f"a name that is not printable: {printable(name)}")
+        yield name, value
+
+
+def unique_arrays(
+    arrays: Iterable[tuple[str, np.ndarray]], budget: Budget
+) -> dict[str, np.ndarray]:
+    """Return arrays by name.
+
+    Raises:
+        PickleError: If a name repeats, or there are more elements in all than bytes in the file.
+    """
+    unique: dict[str, np.ndarray] = {}
+    elements = 0
+    for name, array in arrays:
+        if name in unique:
+            raise PickleError(f"two arrays are called {name}")
+        unique[name] = array
+        elements += array.size
+        if elements > budget.size:
+            raise PickleError("its arrays have more elements than the file has bytes")
+    return unique
+
+
+def plain_arguments(
+    values: Any, owner: str, budget: Budget, largest: int | None = None
+) -> dict[str, Any]:
+    """Return a dict of plain values: text, numbers, None, and lists, tuples and dicts of these.
+
+    Args:
+        values: The arguments.
+        owner: What they are arguments of, for messages.
+        budget: Budget of the file.
+        largest: Largest absolute value of an integer.
+
+    Raises:
+        PickleError: If the arguments are missing, not plain, or larger than any network's.
+    """
+    if not isinstance(values, dict):
+        raise PickleError(f"{owner} has no arguments")
+    return _plain_value(values, f"the arguments of {owner}", 0, budget, largest)
+
+
+def _plain_value(value: Any, where: str, depth: int, budget: Budget, largest: int | None) -> Any:
+    budget.spend()
+    if depth > MAX_NESTING:
+        raise PickleError(f"{where} are nested too deep")
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, str) and len(value) <= MAX_TEXT:
+        return value
+    if isinstance(value, int) and (largest is None or abs(value) <= largest):
+        return value
+    if isinstance(value, list | tuple) and len(value) <= MAX_ITEMS:
+        items = (_plain_value(item, where, depth + 1, budget, largest) for item in value)
+        return type(value)(items)
+    if isinstance(value, dict):
+        return {
+            name: _plain_value(item, where, depth + 1, budget, largest)
+            for name, item in named_items(value, "", budget)
+        }
+    raise PickleError(f"{where} hold a {type(value).__name__} that is not plain, or too large")

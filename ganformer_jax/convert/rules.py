@@ -1,0 +1,240 @@
+r"""Where each array of the published PyTorch and TensorFlow networks goes.
+
+A line of the tables has a path of ours, the PyTorch pattern and the TensorFlow pattern; None where
+the framework has no such array. `\1` in a path is the first group of the pattern.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+Layout = Callable[[np.ndarray], np.ndarray]
+
+PYTORCH, TENSORFLOW = "PyTorch", "TensorFlow"
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    r"""A published name and where its value goes.
+
+    Attributes:
+        framework: "PyTorch" or "TensorFlow".
+        pattern: Regular expression of the full published name.
+        path: Our path, `collection/module/.../leaf`, with groups of the pattern as `\1`.
+        layout: Rearranges the value as we store it.
+    """
+
+    framework: str
+    pattern: str
+    path: str
+    layout: Layout
+
+
+# Layouts ----------------------------------------------------------------------------------------
+
+
+def keep(value: np.ndarray) -> np.ndarray:
+    """Return the value as it is."""
+    return value
+
+
+def transpose(value: np.ndarray) -> np.ndarray:
+    """Transpose dense weights [out, in]; vectors stay."""
+    return value.T
+
+
+def oihw_to_hwio(value: np.ndarray) -> np.ndarray:
+    """Transpose convolution weights [out, in, height, width]."""
+    return value.transpose(2, 3, 1, 0)
+
+
+def chw_to_hwc(value: np.ndarray) -> np.ndarray:
+    """Transpose an image [channels, height, width], dropping leading axes of size 1."""
+    return value.reshape(value.shape[-3:]).transpose(1, 2, 0)
+
+
+def rows_chw_to_hwc(value: np.ndarray) -> np.ndarray:
+    """Reorder dense weights [in, out] whose inputs are a flattened 4x4 grid: channels last."""
+    grid = value.reshape(value.shape[0] // 16, 4, 4, -1)
+    return grid.transpose(1, 2, 0, 3).reshape(value.shape)
+
+
+def columns_chw_to_hwc(value: np.ndarray) -> np.ndarray:
+    """Reorder dense weights [in, out], or biases [out], whose outputs are a flattened 4x4 grid."""
+    return rows_chw_to_hwc(value.reshape(-1, value.shape[-1]).T).T.reshape(value.shape)
+
+
+def add_one(value: np.ndarray) -> np.ndarray:
+    """Add the 1 that TensorFlow leaves out of modulation biases."""
+    return value + 1.0
+
+
+def flip(value: np.ndarray) -> np.ndarray:
+    """Rotate by 180 degrees the kernels of upsampling convolutions, as TensorFlow stores them."""
+    return value[::-1, ::-1]
+
+
+def first_image(value: np.ndarray) -> np.ndarray:
+    """Return the first image and channel of a noise grid."""
+    return value[0, 0]
+
+
+# Modules ----------------------------------------------------------------------------------------
+
+
+class At(NamedTuple):
+    """A module or an array: our path, its PyTorch pattern and its TensorFlow pattern."""
+
+    path: str
+    pytorch: str | None
+    tensorflow: str | None
+
+    def inner(self, path: str, pytorch: str | None, tensorflow: str | None) -> At:
+        """Return a module or an array inside this one."""
+        return At(
+            f"{self.path}/{path}",
+            None if self.pytorch is None or pytorch is None else self.pytorch + pytorch,
+            None if self.tensorflow is None or tensorflow is None else self.tensorflow + tensorflow,
+        )
+
+
+def _array(
+    at: At, layouts: tuple[Layout, Layout] = (keep, keep), collection: str = "params"
+) -> list[Rule]:
+    columns = zip((PYTORCH, TENSORFLOW), at[1:], layouts, strict=True)
+    path = f"{collection}/{at.path}"
+    return [Rule(name, pattern, path, layout) for name, pattern, layout in columns if pattern]
+
+
+def _dense(at: At) -> list[Rule]:
+    """Return the rules of a dense layer; `%s` stands for "weight" and "bias"."""
+    rules = []
+    for name, leaf in (("weight", "kernel"), ("bias", "bias")):
+        patterns = (pattern and pattern % name for pattern in at[1:])
+        rules += _array(At(f"{at.path}/{leaf}", *patterns), (transpose, keep))
+    return rules
+
+
+def _attention(at: At) -> list[Rule]:
+    layers = [
+        at.inner("queries", r"\.to_queries\.%s", "/%s_query"),
+        at.inner("keys", r"\.to_keys\.%s", "/%s_key"),
+        at.inner("values", r"\.to_values\.%s", "/%s_value"),
+        at.inner("query_positions", r"\.from_pos_map\.%s", "/%s_from_pos"),
+        at.inner("key_positions", r"\.to_pos_map\.%s", "/%s_to_pos"),
+        at.inner("modulation", r"\.modulation\.%s", "/%s_out"),
+        at.inner("gate_x/features", r"\.from_gate_attention\.gate\.%s", "/%s_n_cont"),
+        at.inner("gate_x/position", r"\.from_gate_attention\.gate_pos\.%s", "/%s_n_pos"),
+        at.inner("gate_y/features", r"\.to_gate_attention\.gate\.%s", "/%s_e_cont"),
+        at.inner("gate_y/position", r"\.to_gate_attention\.gate_pos\.%s", "/%s_e_pos"),
+    ]
+    iteration = rf"score_weights_\{(at.tensorflow or '').count('(') + 1}"
+    return [
+        *itertools.chain.from_iterable(map(_dense, layers)),
+        *_array(at.inner("centroids", r"\.centroids", "/toasgn_init")),
+        *_array(at.inner("score_weights_0", r"\.att_weight", None)),
+        *_array(at.inner(iteration, None, r"/iter_(\d+)/st_weights")),
+    ]
+
+
+def _branch(at: At) -> list[Rule]:
+    """Return the rules of one branch of the mapping network."""
+    return [
+        *_dense(at.inner(r"layer_\1", r"\.l(\d+)\.%s", r"/Dense(\d+)/%s")),
+        *_dense(at.inner(r"layer_\1/dense_\2", r"\.l(\d+)\.fc(\d)\.%s", r"/Dense(\d+)_(\d)/%s")),
+        *_dense(at.inner("output", r"\.out_layer\.%s", "/output/%s")),
+        *_attention(at.inner(r"attention_\1", r"\.sa(\d+)", r"/AttLayer_(\d+)")),
+    ]
+
+
+def _modulated(at: At, tensorflow_layout: Layout = keep) -> list[Rule]:
+    style = at.inner("style/kernel", r"\.affine\.weight", "/mod_weight")
+    return [
+        *_array(at.inner("kernel", r"\.weight", "/weight"), (oihw_to_hwio, tensorflow_layout)),
+        *_array(style, (transpose, keep)),
+        *_array(at.inner("style/bias", r"\.affine\.bias", "/mod_bias"), (keep, add_one)),
+    ]
+
+
+def _convolution(path: str, pytorch: str, tensorflow: str) -> list[Rule]:
+    at = At(path, pytorch, tensorflow)
+    return [
+        *_array(at.inner("kernel", r"\.weight", "/weight"), (oihw_to_hwio, keep)),
+        *_array(at.inner("bias", r"\.biasAct\.bias", "/bias")),
+    ]
+
+
+def _component_update(at: At, name: str) -> list[Rule]:
+    """Return the rules of a layer in which components attend, and of its residual dense layers."""
+    return [
+        *_attention(at.inner("attention", None, f"/AttLayer_{name}")),
+        *_dense(at.inner("dense_0", None, f"/Dense{name}_0/%s")),
+        *_dense(at.inner("dense_1", None, f"/Dense{name}_1/%s")),
+    ]
+
+
+# Networks ---------------------------------------------------------------------------------------
+
+# TensorFlow layers such as 8x8/Conv0_up are renamed to 8/layer_0 first, see `tensorflow.py`.
+_BLOCK = At(r"synthesis/block_\1", r"synthesis\.b(\d+)", r"synthesis/(\d+)")
+_LAYER = _BLOCK.inner(r"layer_\2", r"\.conv([01])", r"/layer_([01])")
+_GRID = _LAYER.inner("attention/positions", r"\.", "/grid/")
+_STEM = At("synthesis/stem", r"synthesis\.b4\.", "synthesis/4/")
+
+GENERATOR = [
+    *_array(At("latent_positions", "pos", "ltnt_emb/emb")),
+    *_array(At("w_average", r"mapping\.w_avg", "dlatent_avg"), collection="moments"),
+    *_dense(At("mapping/label_embedding", r"mapping\.embed\.%s", None)),
+    *_branch(At("mapping/global", r"mapping\.global_mlp", "mapping/global")),
+    *_branch(At("mapping/components", r"mapping\.mlp", "mapping")),
+    *_branch(At("mapping/shared", None, "mapping")),
+    *_dense(At("mapping/join", None, "mapping/%s_inmap")),
+    *_dense(At("mapping/split", None, "mapping/%s_outmap")),
+    *_array(_STEM.inner("constant", "const", "Const/const"), (chw_to_hwc, chw_to_hwc)),
+    *_array(
+        _STEM.inner("dense/kernel", r"conv_stem\.weight", "Dense/weight"),
+        (lambda value: columns_chw_to_hwc(value.T), columns_chw_to_hwc),
+    ),
+    *_array(_STEM.inner("dense/bias", r"conv_stem\.bias", None), (columns_chw_to_hwc, keep)),
+    *_array(_STEM.inner("bias", None, "Dense/bias")),
+    *_array(_STEM.inner("noise/strength", None, "Dense/noise_strength")),
+    *_array(_STEM.inner("noise/noise", None, "layer_1/noise"), (keep, first_image), "constants"),
+    *_modulated(_BLOCK.inner(r"layer_\2/convolution", r"\.conv(0)", "/layer_(0)"), flip),
+    *_modulated(_BLOCK.inner(r"layer_\2/convolution", r"\.conv(1)", "/layer_(1)")),
+    *_array(_LAYER.inner("bias", r"\.biasAct\.bias", "/bias")),
+    *_array(_LAYER.inner("noise/strength", r"\.noise_strength", "/noise_strength")),
+    *_array(
+        _LAYER.inner("noise/noise", r"\.noise_const", "/noise"), (keep, first_image), "constants"
+    ),
+    *_array(_GRID.inner("grid", "grid_pos", None), collection="constants"),
+    *_array(_GRID.inner("cells", "grid_pos", "emb")),
+    *_array(_GRID.inner("slopes", "slopes", "emb")),
+    *_array(_GRID.inner("columns", "pos0", "x_emb")),
+    *_array(_GRID.inner("rows", "pos1", "y_emb")),
+    *_attention(_LAYER.inner("attention/top_down", r"\.transformer", "/AttLayer_l2n")),
+    *_component_update(_LAYER.inner("attention/bottom_up", None, ""), "n2l"),
+    *_component_update(_LAYER.inner("attention/among_components", None, ""), "l2l"),
+    *_modulated(_BLOCK.inner("last_convolution", r"\.conv_last", "/ToRGB/extraLayer")),
+    *_modulated(_BLOCK.inner("to_image/convolution", r"\.torgb", "/ToRGB")),
+    *_array(_BLOCK.inner("to_image/bias", r"\.torgb\.biasAct\.bias", "/ToRGB/bias")),
+    *_array(_BLOCK.inner("skip/kernel", r"\.skip\.weight", "/Skip/weight"), (oihw_to_hwio, keep)),
+]
+
+DISCRIMINATOR = [
+    *_convolution(r"from_image_\1", r"b(\d+)\.fromrgb", r"(\d+)/FromRGB"),
+    *_convolution(r"block_\1/convolution_\2", r"b(\d+)\.conv(0)", r"(\d+)/Conv(0)"),
+    *_convolution(r"block_\1/convolution_\2", r"b(\d+)\.conv(1)", r"(\d+)/Conv(1)_down"),
+    *_convolution(r"block_\1/skip", r"b(\d+)\.skip", r"(\d+)/Skip"),
+    *_convolution("convolution", r"b4\.conv", "4/Conv"),
+    *_array(
+        At("dense/kernel", r"b4\.fc\.weight", "4/Dense0/weight"),
+        (lambda value: rows_chw_to_hwc(value.T), rows_chw_to_hwc),
+    ),
+    *_array(At("dense/bias", r"b4\.fc\.bias", "4/Dense0/bias")),
+    *_dense(At("output", r"b4\.out\.%s", "Output/%s")),
+]

@@ -1,0 +1,174 @@
+"""Do components own objects? Attention and latents against the objects in images of scenes.
+
+Generated images have no ground truth, so objects and attributes are those that a segmentation
+network finds, which is trained once per dataset and validated on held-out scenes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from ganformer_jax.data.batches import DatasetSource
+from ganformer_jax.evaluate.feature_cache import load_arrays, store_arrays
+from ganformer_jax.metrics.dci import dci
+from ganformer_jax.metrics.segmentation import color_clusters, foreground_ari, matched_mean_iou
+from ganformer_jax.scenes.dataset import read_labels
+from ganformer_jax.scenes.labels import IMAGE_ATTRIBUTES, SceneLabels, image_attributes
+from ganformer_jax.scenes.panoptic import STEPS, PanopticNetwork, Segmenter, train_segmenter
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int, UInt8
+
+VERSION = 1  # of the network and its training
+TRAINED_ON, VALIDATED_ON = 4000, 500  # scenes
+RELIABLE = 0.5  # least explained variance (R2) of an attribute that DCI is measured on
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidatedSegmenter:
+    """A segmentation network and its scores on held-out scenes.
+
+    Attributes:
+        segmenter: The network, which finds objects and attributes.
+        scores: Foreground ARI and mean IoU of the network itself.
+        reliable: Which of `IMAGE_ATTRIBUTES` it predicts well enough for DCI.
+    """
+
+    segmenter: Segmenter
+    scores: Mapping[str, float]
+    reliable: Bool[np.ndarray, " a"]
+
+    @property
+    def reliable_names(self) -> list[str]:
+        """Names of the reliable attributes."""
+        return [name for name, ok in zip(IMAGE_ATTRIBUTES, self.reliable, strict=True) if ok]
+
+    def segmentation(
+        self,
+        images_MxHxWx3: UInt8[np.ndarray, "m h w 3"],
+        attention: Sequence[Float[np.ndarray, "m k n h w"]],
+    ) -> tuple[dict[str, float], dict[str, Int[np.ndarray, "m h w"]]]:
+        """Compare attention with the objects in generated images.
+
+        Returns:
+            "<name>_ari" and "<name>_iou" for each of `attention_segments`, and for "network", the
+            segmentation network itself; and the segments, with its objects as "objects".
+        """
+        objects, _ = self.segmenter(images_MxHxWx3)
+        segments = attention_segments(images_MxHxWx3, attention)
+        scores = {name: segmentation_scores(objects, found) for name, found in segments.items()}
+        scores["network"] = dict(self.scores)
+        numbers = {f"{name}_{k}": v for name, pair in scores.items() for k, v in pair.items()}
+        return numbers, {"objects": objects, **segments}
+
+    def disentanglement(
+        self,
+        images_MxHxWx3: UInt8[np.ndarray, "m h w 3"],
+        w_MxKxD: Float[np.ndarray, "m k d"],
+    ) -> dict[str, float]:
+        """Return DCI of w, with all components in one code, for the reliable attributes."""
+        _, attributes_MxA = self.segmenter(images_MxHxWx3)
+        codes = np.asarray(w_MxKxD).reshape(len(w_MxKxD), -1)
+        scores = dci(codes, attributes_MxA[:, self.reliable])._asdict()
+        return {**scores, "attributes": float(self.reliable.sum())}
+
+
+def load_segmenter(
+    train: DatasetSource, held_out: DatasetSource, cache: pathlib.Path | None
+) -> ValidatedSegmenter:
+    """Train a segmentation network, or read it from the cache, and validate it.
+
+    Raises:
+        UserError: If the dataset has no masks of objects.
+    """
+    labels = read_labels(held_out, min(VALIDATED_ON, len(held_out)))
+    count = min(TRAINED_ON, len(train))
+    path = None if cache is None else cache / f"{_cache_key(train, count)}.npz"
+    if path is not None and path.is_file():
+        segmenter = Segmenter(PanopticNetwork(), unflatten_dict(load_arrays(path), sep="/"))
+    else:
+        segmenter = train_segmenter(read_labels(train, count))
+        if path is not None:
+            arrays = flatten_dict(dict(segmenter.params), sep="/")
+            store_arrays(path, {name: np.asarray(array) for name, array in arrays.items()})
+    return validate(segmenter, labels)
+
+
+def validate(segmenter: Segmenter, labels: SceneLabels) -> ValidatedSegmenter:
+    """Compare a network's objects and attributes with the ground truth."""
+    objects, predicted = segmenter(labels.images)
+    pairs = zip(labels.masks, labels.classes, strict=True)
+    true_MxA = np.stack([image_attributes(*pair) for pair in pairs])
+    unexplained = np.square(predicted - true_MxA).mean(0) / np.maximum(true_MxA.var(0), 1e-12)
+    scores = segmentation_scores(labels.masks, objects)
+    return ValidatedSegmenter(segmenter, scores, 1 - unexplained >= RELIABLE)
+
+
+def attention_segments(
+    images_MxHxWx3: UInt8[np.ndarray, "m h w 3"],
+    attention: Sequence[Float[np.ndarray, "m k n h w"]],
+) -> dict[str, Int[np.ndarray, "m h w"]]:
+    """Segment images by every attention layer, and by two baselines.
+
+    Args:
+        images_MxHxWx3: Generated images.
+        attention: One map per layer, coarse to fine.
+
+    Returns:
+        "layer<i>_<width>px" for every layer; "uniform", one segment, as of uniform attention; and
+        "color", clusters of colors, as many as there are components.
+
+    Raises:
+        ValueError: If there are no attention maps.
+    """
+    if not attention:
+        raise ValueError("the generator has no attention layers")
+    height, components = images_MxHxWx3.shape[1], attention[0].shape[1]
+    segments = {
+        f"layer{i}_{layer.shape[-1]}px": _component_segments(layer, height)
+        for i, layer in enumerate(attention)
+    }
+    segments["uniform"] = np.zeros(images_MxHxWx3.shape[:3], int)
+    segments["color"] = np.stack([color_clusters(image, components) for image in images_MxHxWx3])
+    return segments
+
+
+def segmentation_scores(
+    objects_MxHxW: Int[np.ndarray, "m h w"], segments_MxHxW: Iterable[Int[np.ndarray, "h w"]]
+) -> dict[str, float]:
+    """Return foreground ARI and matched mean IoU, averaged over images where they are defined.
+
+    Raises:
+        ValueError: If no image has two objects.
+    """
+    pairs = list(zip(objects_MxHxW, segments_MxHxW, strict=True))
+    scores = {
+        "ari": [foreground_ari(*pair) for pair in pairs],
+        "iou": [matched_mean_iou(*pair) for pair in pairs],
+    }
+    if np.isnan(scores["ari"]).all():
+        raise ValueError("no image has two objects, which foreground ARI needs")
+    return {name: float(np.nanmean(values)) for name, values in scores.items()}
+
+
+def _component_segments(
+    attention_MxKxNxHxW: Float[np.ndarray, "m k n h w"], height: int
+) -> Int[np.ndarray, "m h w"]:
+    """Return each pixel's strongest component, with heads averaged and pixels repeated."""
+    strongest = np.asarray(attention_MxKxNxHxW).mean(2).argmax(1)
+    factor = height // strongest.shape[-2]
+    return strongest.repeat(factor, 1).repeat(factor, 2)
+
+
+def _cache_key(train: DatasetSource, count: int) -> str:
+    content = hashlib.sha256(f"{VERSION} {STEPS}".encode())
+    for index in range(count):
+        content.update(train.records[index])
+    return f"scene-reader-{content.hexdigest()[:32]}"

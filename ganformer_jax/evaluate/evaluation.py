@@ -1,0 +1,186 @@
+"""One evaluation: explicit candidate, reference and networks in, a report out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ganformer_jax.data.batches import DatasetSource
+from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.comparison import compare, feature_readers
+from ganformer_jax.evaluate.component_metrics import load_segmenter
+from ganformer_jax.evaluate.features import RESIZING, NetworkSettings
+from ganformer_jax.evaluate.image_sets import ImageSet
+from ganformer_jax.evaluate.path_length import perceptual_path_length
+from ganformer_jax.evaluate.requests import PATHS, SCENES, Request
+from ganformer_jax.evaluate.weights import variables_digest
+from ganformer_jax.metrics.lpips import lpips_variables
+from ganformer_jax.models import Generator
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int, UInt8
+
+Components = tuple[
+    "UInt8[np.ndarray, 'm h w c']",
+    "Float[np.ndarray, 'm k d']",
+    "Sequence[Float[np.ndarray, 'm k n h w']]",
+]
+"""Images, w and the attention maps of each layer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedGenerator:
+    """The generator of a candidate.
+
+    Attributes:
+        network: The module.
+        variables: What `network.apply` takes, on the devices that evaluate it.
+        components: Function from indices, and whether to return attention, to `Components`.
+    """
+
+    network: Generator
+    variables: Mapping[str, Any]
+    components: Callable[[Sequence[int], bool], Components]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What is measured, of which images, with which networks.
+
+    Attributes:
+        requests: Metrics.
+        candidate: Images to evaluate.
+        networks: Settings of the networks behind metrics.
+        reference: Real images; needed if `Request.needs_reference`.
+        reference_count: Number of reference images; by default as many as generated ones, or all
+            if there are fewer.
+        generator: Generator of the candidate; needed if `Request.needs_generator`.
+        scenes: Splits of scenes with ground truth to train and to validate the segmentation
+            network on; needed for the metrics in `SCENES`.
+        seed: Seed of paths and of subsets.
+    """
+
+    requests: Sequence[Request]
+    candidate: ImageSet
+    networks: NetworkSettings
+    reference: ImageSet | None = None
+    reference_count: int | None = None
+    generator: TrainedGenerator | None = None
+    scenes: tuple[DatasetSource, DatasetSource] | None = None
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Results of an evaluation.
+
+    Attributes:
+        numbers: Values of metrics, by name.
+        facts: What the numbers depend on: images, weights, precision.
+        segmentation: Images and their segments by name, if "seg" was requested.
+    """
+
+    numbers: dict[str, float]
+    facts: dict[str, Any]
+    segmentation: tuple[np.ndarray, Mapping[str, Int[np.ndarray, "m h w"]]] | None = None
+
+
+def evaluate(evaluation: Evaluation) -> Report:
+    """Measure everything that was requested.
+
+    Raises:
+        UserError: If a metric cannot be measured on these images.
+    """
+    generator, networks = evaluation.generator, evaluation.networks
+    of_images = [request for request in evaluation.requests if not request.needs_generator]
+    compared = [request.count for request in of_images if request.needs_reference]
+    facts: dict[str, Any] = {"fake": evaluation.candidate.name}
+    reference_count = 0
+    if compared:
+        assert evaluation.reference is not None, "Request.needs_reference"
+        available = evaluation.reference.count or max(compared)
+        reference_count = evaluation.reference_count or min(available, max(compared))
+        facts |= {"real": evaluation.reference.name, "real_images": reference_count}
+    readers = feature_readers(of_images, networks)
+    weights = {name: reader.weights_digest for name, reader in readers.items()}
+    numbers = compare(
+        of_images,
+        evaluation.candidate,
+        evaluation.reference,
+        readers,
+        reference_count=reference_count,
+        seed=evaluation.seed,
+    )
+    segmentation = None
+    if generator is not None:
+        weights["generator"] = variables_digest(generator.variables)
+        lengths, digests = _path_lengths(evaluation, generator)
+        component_numbers, attributes, segmentation = _component_numbers(evaluation, generator)
+        numbers, weights = numbers | lengths | component_numbers, weights | digests
+        facts |= attributes
+    facts |= {
+        "resizing": RESIZING,
+        "precision": "float32 features, float64 distances",
+        "weights": weights,
+        "seed": evaluation.seed,
+    }
+    return Report(numbers, facts, segmentation)
+
+
+def _path_lengths(
+    evaluation: Evaluation, generator: TrainedGenerator
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Return path lengths by name, and checksums of the weights of LPIPS."""
+    requests = [request for request in evaluation.requests if request.kind in PATHS]
+    if not requests:
+        return {}, {}
+    networks, arrays, digests = evaluation.networks, {}, {}
+    for name in ("vgg16", "lpips"):
+        loaded, digests[name] = networks.load_weights(name)
+        arrays |= loaded
+    lengths = {}
+    for request in requests:
+        _, space, sampling = request.kind.split("_")
+        try:
+            lengths[request.name] = perceptual_path_length(
+                generator.network,
+                generator.variables,
+                lpips_variables(arrays),
+                space=space,
+                sampling=sampling,
+                count=request.count,
+                batch_size=networks.batch_size,
+                seed=evaluation.seed,
+                sharding=networks.sharding,
+            )
+        except ValueError as error:
+            raise UserError(f"{request.name}: {error}") from error
+    return lengths, digests
+
+
+def _component_numbers(
+    evaluation: Evaluation, generator: TrainedGenerator
+) -> tuple[dict[str, float], dict[str, Any], tuple[np.ndarray, Mapping[str, Any]] | None]:
+    """Return scores of components by name, the reliable attributes, and segmentations."""
+    requests = [request for request in evaluation.requests if request.kind in SCENES]
+    if not requests:
+        return {}, {}, None
+    assert evaluation.scenes is not None, "metrics in SCENES need them"
+    segmenter = load_segmenter(*evaluation.scenes, evaluation.networks.cache)
+    numbers, segmentation = {}, None
+    for request in requests:
+        has_attention = request.kind == "seg"
+        images, w, attention = generator.components(range(request.count), has_attention)
+        try:
+            if has_attention:
+                scores, segments = segmenter.segmentation(images, attention)
+                segmentation = images, segments
+            else:
+                scores = segmenter.disentanglement(images, w)
+        except ValueError as error:
+            raise UserError(f"{request.name}: {error}") from error
+        numbers |= {f"{request.name}_{name}": value for name, value in scores.items()}
+    return numbers, {"attributes": segmenter.reliable_names}, segmentation

@@ -1,0 +1,116 @@
+"""Metrics of the averaged generator during training (`train.metrics`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+
+from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.comparison import compare, feature_readers
+from ganformer_jax.evaluate.features import NetworkSettings
+from ganformer_jax.evaluate.image_sets import ImageSet, Sample
+from ganformer_jax.evaluate.requests import Request, parse_requests
+from ganformer_jax.metrics.sliced_wasserstein import COARSEST, sliced_wasserstein
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+
+DISTANCES = ("swd", "fid", "kid", "rfid", "rkid")
+"""Metrics that may decide which checkpoint is best: the lowest."""
+
+
+def parse_training_requests(
+    text: str, default_count: int, image_size: tuple[int, int]
+) -> list[Request]:
+    """Parse `train.metrics`, without "swd" if images are too small for it.
+
+    Args:
+        text: Names, separated by commas.
+        default_count: Number of images for names without a number.
+        image_size: Height and width of generated images.
+
+    Raises:
+        UserError: If a metric is unknown or not for training, or the first one is no distance.
+    """
+    requests = parse_requests(text, default_count)
+    _check(requests)
+    too_small = min(image_size) < COARSEST
+    kept = [request for request in requests if not (too_small and request.kind == "swd")]
+    if kept:
+        _check(kept)
+    return kept
+
+
+class TrainingMetrics:
+    """Metrics of whatever samples images.
+
+    Args:
+        requests: Metrics, of which the first decides (`parse_training_requests`).
+        training_images: Reference of metrics of features, which are cached.
+        held_out: Function from a number of images to at most as many held-out images, uint8
+            [M, H, W, C]: the reference of "swd".
+        networks: Settings of the feature networks.
+
+    Raises:
+        UserError: If a metric is not for training, the first one is no distance, or weights
+            cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        training_images: ImageSet,
+        held_out: Callable[[int], UInt8[np.ndarray, "m h w c"]],
+        networks: NetworkSettings,
+    ):
+        _check(requests)
+        self._requests, self._held_out = requests, held_out
+        self._training_images = training_images
+        self._readers = feature_readers(requests, networks)
+
+    def __call__(self, sample: Sample) -> dict[str, float]:
+        """Measure images.
+
+        Args:
+            sample: Function from indices to uint8 images [M, H, W, C].
+
+        Returns:
+            Numbers by names "metric/<name>"; the first one decides which checkpoint is best.
+        """
+        numbers: dict[str, float] = {}
+        for request in self._requests:
+            if request.kind == "swd":
+                real = self._held_out(request.count)
+                numbers |= sliced_wasserstein(real, sample(range(len(real))), jax.random.key(0))
+        numbers |= self._feature_numbers(sample)
+        first = self._requests[0]
+        deciding = "swd" if first.kind == "swd" else first.name
+        ordered = {deciding: numbers[deciding], **numbers}
+        return {f"metric/{name}": value for name, value in ordered.items()}
+
+    def _feature_numbers(self, sample: Sample) -> dict[str, float]:
+        requests = [request for request in self._requests if request.network is not None]
+        if not requests:
+            return {}
+        most = max(request.count for request in requests)
+        return compare(
+            requests,
+            ImageSet("generated images", None, sample),
+            self._training_images,
+            self._readers,
+            reference_count=min(self._training_images.count or most, most),
+        )
+
+
+def _check(requests: Sequence[Request]) -> None:
+    for request in requests:
+        if request.needs_generator:
+            raise UserError(f"train.metrics: {request.name} is for `evaluate` only: remove it")
+    if requests[0].kind not in DISTANCES:
+        raise UserError(
+            "train.metrics: the first metric decides which checkpoint is best, so it must be one "
+            f"of {', '.join(DISTANCES)}, not {requests[0].kind}"
+        )

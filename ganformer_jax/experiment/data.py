@@ -1,0 +1,116 @@
+"""The data of an experiment: opened, and for scenes rendered, when first asked for."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ganformer_jax.config import Config
+from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
+from ganformer_jax.data.find import find_version
+from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.image_sets import sample_labels
+
+
+class ExperimentData:
+    """The dataset of an experiment.
+
+    Raises:
+        UserError: If the data is scenes, which are square, and the generator's images are not; or
+            if data.directory is not on this machine.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        if "://" in config.data.directory:
+            raise UserError(
+                f"data.directory {config.data.directory} is not on this machine: give data.name "
+                "the whole gs:// path of the dataset"
+            )
+        height, width = config.generator.image_size
+        if config.data.name == "scenes" and height != width:
+            raise UserError(
+                f"scenes are square, not {height}x{width}; give data.name or a square "
+                "generator.base_grid"
+            )
+
+    @functools.cached_property
+    def folder(self) -> str:
+        """Name or folder of the prepared dataset."""
+        data = self.config.data
+        if data.name != "scenes":
+            return data.name
+        from ganformer_jax.scenes.dataset import prepare_scenes
+
+        builder = prepare_scenes(
+            data.directory,
+            self.config.generator.resolution,
+            data.train_images,
+            data.held_out_images,
+        )
+        return str(builder.data_path)
+
+    @functools.cache  # noqa: B019 - lives as long as the process
+    def open(self, split: str) -> DatasetSource:
+        """Open a split at the size of the generator's images."""
+        generator = self.config.generator
+        source = open_dataset(
+            self.folder,
+            self.config.data.directory,
+            size=generator.image_size,
+            split=split,
+            channels=generator.image_channels,
+        )
+        if generator.label_size not in (0, source.label_count):
+            raise UserError(
+                f"generator.label_size is {generator.label_size}, but {source.name} has "
+                f"{source.label_count} classes: set --generator.label-size {source.label_count}"
+            )
+        return source
+
+    def batches(self, start_step: int) -> Iterator[dict[str, np.ndarray]]:
+        """Yield this process's share of the training batches that follow `start_step` steps."""
+        return train_batches(
+            self.open("train"),
+            batch_size=self.config.train.batch_size,
+            seed=self.config.train.seed,
+            start_step=start_step,
+            mirror=self.config.data.mirror,
+            host_index=jax.process_index(),
+            host_count=jax.process_count(),
+            threads=self.config.data.threads,
+        )
+
+    def labels(self, indices: Sequence[int]) -> list[int] | None:
+        """Return classes for generated images: those of real ones, in an order that is fixed."""
+        if not self.config.generator.label_size:
+            return None
+        return sample_labels(self.open("train"), indices)
+
+    def held_out(self, count: int) -> np.ndarray:
+        """Return `count` images to compare with: of the test split, else of the training split."""
+        source = self.open("train")
+        for split in ("test", "validation"):
+            try:
+                source = self.open(split)
+                break
+            except UserError:
+                continue
+        return held_out_images(source, min(count, len(source)))
+
+
+def open_folder(folder: pathlib.Path, split: str) -> DatasetSource:
+    """Open a split of a prepared dataset, of images of one size, by its folder alone."""
+    import tensorflow_datasets as tfds
+
+    folder = find_version(folder)
+    features: Any = tfds.builder_from_directory(folder).info.features
+    shape = features["image"].shape if features and "image" in features else None
+    if not shape or not all(shape):
+        raise UserError(f"{folder} does not say how large its images are")
+    return open_dataset(folder, folder, size=shape[:2], split=split, channels=shape[-1])

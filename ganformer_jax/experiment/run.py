@@ -1,0 +1,75 @@
+"""Training of an experiment, as the command `train` runs it."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import numpy as np
+
+from ganformer_jax.classes import save_class_names
+from ganformer_jax.config import Config
+from ganformer_jax.config_checks import validate
+from ganformer_jax.experiment.data import ExperimentData
+from ganformer_jax.experiment.observers import make_observers, make_sampler
+from ganformer_jax.train.devices import find_devices, place_on
+from ganformer_jax.train.gan import gan_trainable
+from ganformer_jax.train.loop import train
+from ganformer_jax.train.state import TrainState
+from ganformer_jax.train.weights import warm_start
+
+
+def train_experiment(
+    config: Config,
+    run: pathlib.Path,
+    *,
+    init_from: pathlib.Path | None = None,
+    say: Callable[[str], None] = print,
+) -> bool:
+    """Train, or resume, an experiment until its length is reached or a signal arrives.
+
+    Args:
+        config: The experiment.
+        run: Folder of the run; see `train.loop.train`.
+        init_from: Folder of another run whose weights a new run starts from.
+        say: Receives lines for the user.
+
+    Returns:
+        Whether the run is complete.
+
+    Raises:
+        UserError: If the config makes no sense, its data cannot be read, or as `train.loop.train`.
+    """
+    validate(config)
+    data = ExperimentData(config)
+    if config.data.name != "scenes":  # which are rendered once the run's folder is known to be good
+        data.open("train")
+    placement = place_on(find_devices(config.train.platform, config.train.devices))
+    sampler = make_sampler(config, placement)
+
+    def sample(state: TrainState, indices: Sequence[int]) -> np.ndarray:
+        return sampler.images(state.generator_variables(), indices, data.labels(indices))
+
+    start = None
+    if init_from is not None:
+        if any((run / "checkpoints").glob("[0-9]*")):
+            say("--init-from has no effect: the run resumes")
+        else:
+            start = warm_start(init_from, say)
+
+    def batches(start_step: int) -> Iterator[dict[str, np.ndarray]]:
+        if config.generator.label_size and jax.process_index() == 0:
+            save_class_names(data.open("train").class_names, run)
+        return data.batches(start_step)
+
+    return train(
+        gan_trainable(config, placement, sample),
+        placement,
+        config,
+        run,
+        batches,
+        make_observers(config, run, data, sampler),
+        warm_start=start,
+        say=say,
+    )

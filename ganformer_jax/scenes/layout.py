@@ -1,0 +1,223 @@
+"""Random layouts of simple solids on a ground plane, and the camera that looks at them.
+
+The scenes follow CLEVR (Johnson et al., arXiv 1612.06890): two to six objects, each a cube, a
+sphere or a cylinder, in two sizes, two materials and eight colors, standing on the ground
+without touching, seen by a slightly jittered camera under a slightly jittered lamp. A scene is a
+pytree of small arrays padded to `MAX_OBJECTS`, so sampling can be jitted and vmapped;
+`ganformer_jax.scenes.rendering` turns it into pixels.
+
+World coordinates are right-handed with z up and the ground at z = 0; the unit is
+arbitrary (a large sphere has radius 0.68).
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+SHAPES = ("cube", "sphere", "cylinder")
+SIZES = ("small", "large")
+MATERIALS = ("rubber", "metal")
+COLORS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
+
+# sRGB values of CLEVR's eight colors, 0..255.
+COLOR_VALUES = (
+    (87, 87, 87),
+    (173, 35, 35),
+    (42, 75, 215),
+    (29, 105, 20),
+    (129, 74, 25),
+    (129, 38, 192),
+    (41, 208, 208),
+    (255, 238, 51),
+)
+
+MIN_OBJECTS, MAX_OBJECTS = 2, 6
+RADII = (0.40, 0.68)  # radius of a sphere or cylinder, by size
+CUBE_HALF_SIDE = 0.76  # half the side of a cube over the radius of the sphere of the same size
+# A cube reaches half_side * sqrt(2) along its diagonal; every shape keeps that distance.
+FOOTPRINT = CUBE_HALF_SIDE * 2**0.5
+GAP = 0.14  # least free ground between two footprints
+LAYOUT_RADIUS = 2.5  # largest distance of an object from the world's origin
+
+CAMERA_DISTANCE = 10.5
+CAMERA_ELEVATION = 0.56  # radians above the horizon
+CAMERA_TARGET = (0.0, 0.0, 0.28)
+CAMERA_JITTER = 0.06  # largest change of azimuth and elevation, radians
+FIELD_OF_VIEW = 0.56  # radians, across the whole (square) image
+HALF_WIDTH = math.tan(FIELD_OF_VIEW / 2)  # half the width of the image plane at unit depth
+LAMP_POSITION = (-4.6, -3.4, 8.6)
+LAMP_JITTER = 0.9
+FRAME = 0.95  # objects stay within this fraction of the image, measured from its center
+
+ATTEMPTS = 4  # layouts tried for a scene
+PROPOSALS = 48  # positions tried for an object
+
+HELD_OUT_START = 2**31  # index of the first held-out scene, above every training index
+
+
+class Scene(NamedTuple):
+    """One scene, padded to `MAX_OBJECTS` objects; the present ones come first.
+
+    Attributes:
+        present: Which slots hold an object.
+        shape: Class ids into `SHAPES`.
+        size: Class ids into `SIZES`.
+        material: Class ids into `MATERIALS`.
+        color: Class ids into `COLORS`.
+        position: Centers of the objects in world units; they rest on the ground.
+        rotation: Radians about the vertical axis, in [0, pi/2).
+        camera_position: Position of the camera, which looks at `CAMERA_TARGET`.
+        lamp_position: Center of the lamp.
+    """
+
+    present: Bool[Array, "... q"]
+    shape: Int[Array, "... q"]
+    size: Int[Array, "... q"]
+    material: Int[Array, "... q"]
+    color: Int[Array, "... q"]
+    position: Float[Array, "... q 3"]
+    rotation: Float[Array, "... q"]
+    camera_position: Float[Array, "... 3"]
+    lamp_position: Float[Array, "... 3"]
+
+
+def scene_key(seed: int | Int[Array, ""], index: int | Int[Array, ""]) -> Key[Array, ""]:
+    """Return the random key of scene `index`, 0 <= index < 2**32, for a seed."""
+    return jax.random.fold_in(jax.random.key(seed), index)
+
+
+def sample_scene(key: Key[Array, ""]) -> Scene:
+    """Draw one scene; the function can be jitted and vmapped.
+
+    The number of objects is uniform on 2..6 and every attribute uniform and independent, except
+    that an object without a free position is left out (in well under one scene in a thousand).
+    Large objects are placed first, which leaves fewer without a position.
+    """
+    keys = jax.random.split(key, 8)
+    slots = (MAX_OBJECTS,)
+    count = jax.random.randint(keys[0], (), MIN_OBJECTS, MAX_OBJECTS + 1)
+    present = jnp.arange(MAX_OBJECTS) < count
+    size = jax.random.randint(keys[1], slots, 0, len(SIZES))
+    size = jnp.maximum(-jnp.sort(-jnp.where(present, size, -1)), 0)
+    shape = jax.random.randint(keys[2], slots, 0, len(SHAPES))
+    camera_position = _sample_camera(keys[3])
+    lamp_offset = jax.random.uniform(keys[4], (3,), minval=-LAMP_JITTER, maxval=LAMP_JITTER)
+
+    attempts = jax.random.split(keys[5], ATTEMPTS)
+    place = jax.vmap(_place_objects, in_axes=(0, None, None, None))
+    ground_BxQx2, placed_BxQ = place(attempts, radius_of(size), present, camera_position)
+    chosen = jnp.argmax(placed_BxQ.sum(axis=1))  # the first complete layout, or the fullest
+    height = radius_of(size) * jnp.where(shape == SHAPES.index("cube"), CUBE_HALF_SIDE, 1.0)
+    position_Qx3 = jnp.concatenate([ground_BxQx2[chosen], height[:, None]], axis=1)
+
+    material_key, color_key = jax.random.split(keys[6])
+    placed = placed_BxQ[chosen] & present
+    order = jnp.argsort(~placed, stable=True)
+    return Scene(
+        present=placed[order],
+        shape=shape[order],
+        size=size[order],
+        material=jax.random.randint(material_key, slots, 0, len(MATERIALS)),
+        color=jax.random.randint(color_key, slots, 0, len(COLORS)),
+        position=position_Qx3[order],
+        rotation=jax.random.uniform(keys[7], slots, maxval=jnp.pi / 2),
+        camera_position=camera_position,
+        lamp_position=jnp.array(LAMP_POSITION) + lamp_offset,
+    )
+
+
+def radius_of(size: Int[Array, "..."]) -> Float[Array, "..."]:
+    """Return the radius of the sphere or cylinder of each size id, in world units."""
+    return jnp.array(RADII)[size]
+
+
+def camera_axes(camera_position: Float[Array, "3"]) -> Float[Array, "3 3"]:
+    """Return the camera's unit vectors right, up and forward, as rows in world coordinates."""
+    forward = jnp.array(CAMERA_TARGET) - camera_position
+    forward = forward / jnp.linalg.norm(forward)
+    right = jnp.cross(forward, jnp.array([0.0, 0.0, 1.0]))
+    right = right / jnp.linalg.norm(right)
+    return jnp.stack([right, jnp.cross(right, forward), forward])
+
+
+def project(
+    points_Px3: Float[Array, "p 3"], camera_position: Float[Array, "3"], resolution: int
+) -> Float[Array, "p 3"]:
+    """Project world points to (column, row, depth).
+
+    Columns and rows are in pixels of a square image, from the top left corner (the center of the
+    first pixel is at 0.5, 0.5); depth is the distance along the viewing axis in world units.
+    """
+    frame_Px3 = _project_to_frame(points_Px3, camera_position)
+    pixels_Px2 = (frame_Px3[:, :2] * jnp.array([[1.0, -1.0]]) + 1.0) * (resolution / 2)
+    return jnp.concatenate([pixels_Px2, frame_Px3[:, 2:]], axis=1)
+
+
+def _project_to_frame(points_Px3: Array, camera_position: Array) -> Array:
+    """Project to (right, up, depth), the first two in [-1, 1] inside the image."""
+    axes = camera_axes(camera_position)
+    local_Px3 = jnp.einsum("nc,dc->nd", points_Px3 - camera_position[None], axes)
+    depth_Px1 = local_Px3[:, 2:]
+    return jnp.concatenate([local_Px3[:, :2] / (depth_Px1 * HALF_WIDTH), depth_Px1], axis=1)
+
+
+def _sample_camera(key: Array) -> Array:
+    """Draw a camera position [3] near the standard one; its azimuth is centered on -y."""
+    azimuth, elevation = jax.random.uniform(key, (2,), minval=-CAMERA_JITTER, maxval=CAMERA_JITTER)
+    elevation = CAMERA_ELEVATION + elevation
+    direction = jnp.stack(
+        [
+            jnp.sin(azimuth) * jnp.cos(elevation),
+            -jnp.cos(azimuth) * jnp.cos(elevation),
+            jnp.sin(elevation),
+        ]
+    )
+    return jnp.array(CAMERA_TARGET) + CAMERA_DISTANCE * direction
+
+
+def _place_objects(
+    key: Array, radius_Q: Array, present_Q: Array, camera_position: Array
+) -> tuple[Array, Array]:
+    """Place the objects one after the other: each at its first free proposal.
+
+    Returns:
+        Ground positions [Q, 2], and bool [Q], whether each object was placed; absent objects count
+        as placed.
+    """
+    angle_key, distance_key = jax.random.split(key)
+    grid = (MAX_OBJECTS, PROPOSALS)
+    angle_QxP = jax.random.uniform(angle_key, grid, maxval=2 * jnp.pi)
+    distance_QxP = LAYOUT_RADIUS * jnp.sqrt(jax.random.uniform(distance_key, grid))
+    ground_QxPx2 = jnp.stack([jnp.cos(angle_QxP), jnp.sin(angle_QxP)], -1) * distance_QxP[..., None]
+    radius_QxP = jnp.broadcast_to(radius_Q[:, None], grid)
+    centers = jnp.concatenate([ground_QxPx2, radius_QxP[..., None]], axis=-1).reshape(-1, 3)
+    frame_QxPx3 = _project_to_frame(centers, camera_position).reshape(*grid, 3)
+    apparent_QxP = radius_QxP / (frame_QxPx3[..., 2] * HALF_WIDTH)
+    inside_QxP = jnp.all(jnp.abs(frame_QxPx3[..., :2]) + 1.25 * apparent_QxP[..., None] < FRAME, -1)
+
+    state = (jnp.zeros((MAX_OBJECTS, 2)), jnp.zeros((MAX_OBJECTS, 3)), jnp.zeros(MAX_OBJECTS, bool))
+    for slot in range(MAX_OBJECTS):
+        ground_Qx2, frame_Qx3, used_Q = state
+        apart_PxQ = _distance(ground_QxPx2[slot], ground_Qx2)
+        clear_PxQ = apart_PxQ > FOOTPRINT * (radius_Q[slot] + radius_Q[None]) + GAP
+        # The image of an object's center stays outside nearby outlines: each is mostly visible.
+        apparent_Q = radius_Q / (jnp.maximum(frame_Qx3[:, 2], 1.0) * HALF_WIDTH)
+        seen_PxQ = _distance(frame_QxPx3[slot, :, :2], frame_Qx3[:, :2]) > 1.2 * jnp.maximum(
+            apparent_QxP[slot][:, None], apparent_Q[None]
+        )
+        free_P = inside_QxP[slot] & jnp.all(clear_PxQ & seen_PxQ | ~used_Q[None], axis=1)
+        pick = jnp.argmax(free_P)
+        state = (
+            ground_Qx2.at[slot].set(ground_QxPx2[slot, pick]),
+            frame_Qx3.at[slot].set(frame_QxPx3[slot, pick]),
+            used_Q.at[slot].set(free_P[pick] & present_Q[slot]),
+        )
+    return state[0], state[2] | ~present_Q
+
+
+def _distance(a_Px2: Array, b_Qx2: Array) -> Array:
+    """Return Euclidean distances [P, Q] between two sets of points in the plane."""
+    return jnp.linalg.norm(a_Px2[:, None] - b_Qx2[None], axis=-1)

@@ -1,0 +1,69 @@
+"""How devices share a batch: divided by a mesh under `jax.jit`, or by an axis under `jax.pmap`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import jax
+from jax import lax
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Key
+
+
+@dataclasses.dataclass(frozen=True)
+class DataParallel:
+    """What an update needs to know of the devices; by default there is one.
+
+    Every draw is made for the whole batch from one key, so results do not depend on the number of
+    devices. Under a mapped axis an update sees one device's share of the batch.
+
+    Attributes:
+        batch_sharding: How a mesh divides a batch. Without it every device would generate all
+            images.
+        axis_name: The mapped axis of `jax.pmap`.
+    """
+
+    batch_sharding: jax.sharding.NamedSharding | None = None
+    axis_name: str | None = None
+
+    def axis_size(self) -> int:
+        """Return the number of devices on the mapped axis; 1 without one."""
+        return 1 if self.axis_name is None else lax.axis_size(self.axis_name)
+
+    def divide(self, batch: Array) -> Array:
+        """Divide an array along its first axis over the mesh."""
+        if self.batch_sharding is None:
+            return batch
+        return lax.with_sharding_constraint(batch, self.batch_sharding)
+
+    def share(self, batch: Array) -> Array:
+        """Return this device's share of an array that every device has whole."""
+        batch = self.divide(batch)
+        if self.axis_name is None:
+            return batch
+        size = batch.shape[0] // self.axis_size()
+        return lax.dynamic_slice_in_dim(batch, lax.axis_index(self.axis_name) * size, size)
+
+    def normal(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "b ..."]:
+        """Draw normal values for the whole batch and return this device's share."""
+        return self.share(jax.random.normal(key, shape))
+
+    def first(self, batch: Array, count: int) -> Array:
+        """Return this device's share of the first `count` items of the whole batch."""
+        if self.axis_name is None:
+            return self.divide(batch[:count])
+        return self.share(lax.all_gather(batch, self.axis_name, tiled=True)[:count])
+
+    def mean(self, tree: Any) -> Any:
+        """Average over the devices of the mapped axis."""
+        return tree if self.axis_name is None else lax.pmean(tree, self.axis_name)
+
+    def own_key(self, key: Key[Array, ""]) -> Key[Array, ""]:
+        """Return a key of this device, for what a network draws by itself."""
+        return key if self.axis_name is None else jax.random.fold_in(key, self.axis_index())
+
+    def axis_index(self) -> Array:
+        """Return the number of this device on the mapped axis."""
+        return lax.axis_index(self.axis_name)

@@ -1,0 +1,126 @@
+"""Which devices to train on, and where arrays live on them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from ganformer_jax.config import Config
+from ganformer_jax.errors import UserError
+
+DATA_AXIS = "data"
+Device = Any  # jax.Device, which type checkers do not take for a type
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """A mesh of devices that share each batch and hold the state once each.
+
+    Attributes:
+        devices: Devices of the mesh.
+        replicated: Sharding of what every device holds whole.
+        batch: Sharding that divides the first axis over the devices.
+    """
+
+    devices: tuple[Device, ...]
+    replicated: NamedSharding
+    batch: NamedSharding
+
+
+def place_on(devices: Sequence[Device]) -> Placement:
+    """Return the placement on a one-dimensional mesh of devices."""
+    # Auto: the minibatch-stddev reshape does not type-check on jax's default, Explicit.
+    mesh = Mesh(np.asarray(devices), (DATA_AXIS,), axis_types=(AxisType.Auto,))
+    replicated, batch = PartitionSpec(), PartitionSpec(DATA_AXIS)
+    return Placement(tuple(devices), NamedSharding(mesh, replicated), NamedSharding(mesh, batch))
+
+
+def find_devices(platform: str | None = None, count: int | None = None) -> list[Device]:
+    """Find the devices to train on.
+
+    Args:
+        platform: "cpu", "gpu" or "tpu"; None for what jax prefers. Takes effect only if jax has
+            not looked for devices yet.
+        count: How many; None for all of them.
+
+    Raises:
+        UserError: If there is no such accelerator, or there are too few devices.
+    """
+    if platform and platform != "gpu":  # which has several names in jax, and all must be there
+        jax.config.update("jax_platforms", platform)
+    try:
+        devices = jax.devices()
+    except RuntimeError as error:
+        raise UserError(f"no {platform or 'device'} found: jax cannot use one here") from error
+    found = "gpu" if devices[0].platform in ("gpu", "cuda", "rocm") else devices[0].platform
+    if platform and found != platform:
+        raise UserError(f"no {platform} found: jax runs on {devices[0].platform} here")
+    if count is not None and not 1 <= count <= len(devices):
+        raise UserError(f"train.devices is {count}, but there are {len(devices)}")
+    return devices[:count]
+
+
+def device_words(devices: Sequence[Device]) -> str:
+    """Return devices in words: "4 TPU v5e devices"."""
+    return f"{len(devices)} {devices[0].device_kind} device{'s' if len(devices) > 1 else ''}"
+
+
+def divide_cpu(batch_size: int, asked: int | None = None) -> None:
+    """Make jax see the CPU as several devices, as many as the cores and the batch allow.
+
+    XLA divides an operation over the cores only where that pays, and small ones never do; a
+    batch divided over devices keeps every core busy (docs/performance.md). A number chosen by
+    JAX_NUM_CPU_DEVICES or XLA_FLAGS stays, and so does a CPU where jax has looked for devices.
+
+    Args:
+        batch_size: What the number of devices must divide.
+        asked: Number of devices that the user asks for, if any.
+    """
+    chosen = jax.config.jax_num_cpu_devices  # pyright: ignore[reportAttributeAccessIssue]
+    if chosen > 0 or "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    cores = usable_cores()
+    count = largest_divisor(batch_size, cores)
+    if asked is not None and 1 <= asked <= cores:
+        count = asked
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError:  # jax has looked for devices already
+        return
+
+
+def smallest_batch(config: Config) -> int:
+    """Return the number of images that the smallest update of a step sees."""
+    shrink = config.loss.path_length_batch_shrink if config.loss.path_length_weight else 1
+    return config.train.batch_size // max(shrink, 1)
+
+
+def runs_on_cpu(platform: str | None) -> bool:
+    """Tell whether jax can only use the CPU, as far as is known before it looks for devices.
+
+    Args:
+        platform: The one that the user asks for, if any.
+    """
+    if platform or os.environ.get("JAX_PLATFORMS"):
+        return "cpu" in (platform, os.environ.get("JAX_PLATFORMS"))
+    plugins = importlib.metadata.entry_points(group="jax_plugins")
+    return not plugins and importlib.util.find_spec("libtpu") is None
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)  # absent outside Linux
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def largest_divisor(number: int, limit: int) -> int:
+    """Return the largest divisor of a positive number up to a limit; 1 for other numbers."""
+    return max((n for n in range(1, min(number, limit) + 1) if number % n == 0), default=1)

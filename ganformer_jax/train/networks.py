@@ -1,0 +1,154 @@
+"""Both networks of an experiment, as the updates apply them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from ganformer_jax.config import Config
+from ganformer_jax.models import (
+    Discriminator,
+    Generator,
+    broadcast_layers,
+    mix_components,
+    mix_layers,
+)
+from ganformer_jax.pixels import from_uint8
+from ganformer_jax.train.data_parallel import DataParallel
+from ganformer_jax.train.keys import update_keys
+from ganformer_jax.train.state import TrainState, Tree
+from ganformer_jax.train.trainable import Batch
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Int, Key
+
+    Keys = dict[str, Key[Array, ""]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """Generator and discriminator in training: their draws, their batches, their devices.
+
+    Attributes:
+        config: The experiment.
+        parallel: How devices share a batch, which has `images`, uint8 [B, H, W, C], and, for a
+            conditional generator, `labels`, float32 [B, Y].
+    """
+
+    config: Config
+    parallel: DataParallel = DataParallel()
+
+    def keys(self, state: TrainState, update: str) -> Keys:
+        """Return the random keys of one update of this step."""
+        return update_keys(state.key, state.step, update)
+
+    def batch_size(self, batch: Batch) -> int:
+        """Return the number of images of the whole batch, over all devices."""
+        return batch["images"].shape[0] * self.parallel.axis_size()
+
+    def images(self, batch: Batch) -> Float[Array, "b h w c"]:
+        """Return real images in [-1, 1]."""
+        return self.parallel.divide(from_uint8(batch["images"]))
+
+    def labels(self, batch: Batch, count: int | None = None) -> Float[Array, "b y"] | None:
+        """Return the labels of real and of generated images; by choice of the first `count`."""
+        if not self.config.generator.label_size:
+            return None
+        if count is None:
+            return self.parallel.divide(batch["labels"])
+        return self.parallel.first(batch["labels"], count)
+
+    def sample_w(
+        self,
+        params: Tree,
+        state: TrainState,
+        keys: Keys,
+        labels_BxY: Float[Array, "b y"] | None,
+        count: int,
+    ) -> tuple[Float[Array, "b k l d"], Float[Array, " d"]]:
+        """Sample w, mixed over layers and components, and return its mean before mixing too.
+
+        Args:
+            params: Parameters of the generator.
+            state: The state of this step.
+            keys: From `keys`.
+            labels_BxY: One-hot labels of a conditional generator.
+            count: Images of the whole batch.
+        """
+        generator, options = Generator(self.config.generator), self.config.loss
+        shape = (count, self.config.generator.num_latents, self.config.generator.z_size)
+
+        def draw(name: str) -> Any:
+            z_BxKxD = self.parallel.normal(keys[name], shape)
+            return generator.apply(
+                self._variables(params, state),
+                z_BxKxD,
+                labels_BxY,
+                component_mask_BxK=self._component_mask(params, state, keys, len(z_BxKxD)),
+                train=True,
+                rngs=self._rngs(keys),
+                method="map",
+            )
+
+        w_BxKxD = draw("z")
+        layers, latents = generator.num_layers, shape[1]
+        w_BxKxLxD = broadcast_layers(w_BxKxD, layers)
+        if options.style_mixing > 0:
+            other_BxKxLxD = broadcast_layers(draw("style_z"), layers)
+            cutoff = draw_cutoff(keys["style_cutoff"], options.style_mixing, layers)
+            w_BxKxLxD = mix_layers(w_BxKxLxD, other_BxKxLxD, cutoff)
+        if options.component_mixing > 0 and latents > 1:
+            other_BxKxLxD = broadcast_layers(draw("component_z"), layers)
+            cutoff = draw_cutoff(keys["component_cutoff"], options.component_mixing, latents)
+            w_BxKxLxD = mix_components(w_BxKxLxD, other_BxKxLxD, cutoff)
+        return w_BxKxLxD, w_BxKxD.mean((0, 1), dtype=jnp.float32)
+
+    def synthesize(
+        self, params: Tree, state: TrainState, keys: Keys, w_BxKxLxD: Float[Array, "b k l d"]
+    ) -> Float[Array, "b h w c"]:
+        """Generate images of given latents."""
+        images_BxHxWxC, _ = Generator(self.config.generator).apply(
+            self._variables(params, state),
+            w_BxKxLxD,
+            noise="random",
+            component_mask_BxK=self._component_mask(params, state, keys, len(w_BxKxLxD)),
+            train=True,
+            rngs=self._rngs(keys),
+            method="synthesize",
+        )
+        return self.parallel.divide(images_BxHxWxC)
+
+    def discriminate(
+        self,
+        params: Tree,
+        images_BxHxWxC: Float[Array, "b h w c"],
+        labels_BxY: Float[Array, "b y"] | None,
+    ) -> Float[Array, "b 1"]:
+        """Return the discriminator's logits, high for real images."""
+        discriminator = Discriminator(self.config.discriminator, self.config.generator.base_grid)
+        return discriminator.apply({"params": params}, images_BxHxWxC, labels_BxY)[0]
+
+    def _component_mask(
+        self, params: Tree, state: TrainState, keys: Keys, count: int
+    ) -> Float[Array, "b k"] | None:
+        """Draw the components that attention sees, the same in every call with these keys."""
+        return Generator(self.config.generator).apply(
+            self._variables(params, state), count, rngs=self._rngs(keys), method="component_mask"
+        )
+
+    def _variables(self, params: Tree, state: TrainState) -> dict[str, Tree]:
+        return state.generator_variables() | {"params": params}
+
+    def _rngs(self, keys: Keys) -> Keys:
+        """Keys of what the generator draws by itself."""
+        return {n: self.parallel.own_key(keys[n]) for n in ("noise", "dropout", "components")}
+
+
+def draw_cutoff(key: Key[Array, ""], probability: float, length: int) -> Int[Array, ""]:
+    """Draw where mixing starts: 1 to length - 1, or, with 1 - probability, `length`: nowhere."""
+    mixes, where = jax.random.split(key)
+    cutoff = jax.random.randint(where, (), 1, max(length, 2))
+    return jnp.where(jax.random.bernoulli(mixes, probability), cutoff, length)

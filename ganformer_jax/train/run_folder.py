@@ -1,0 +1,58 @@
+"""Which experiment a run's folder holds, and whether another may use it: nothing is overwritten."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from ganformer_jax.config_files import differences, from_dict
+from ganformer_jax.errors import UserError, one_line
+
+CONFIG_FILE = "config.json"
+ANOTHER = "choose another --workdir"
+
+# What may change between one command and the next on the same run.
+FREE = ("data.directory", "data.threads", "train.total_kimg", "train.devices", "train.platform")
+FREE += ("train.log_kimg", "train.image_kimg", "train.metric_kimg", "train.metric_images")
+FREE += ("train.metrics",)
+FREE += ("train.checkpoint_kimg", "train.checkpoints_kept")
+
+
+def check_run(run: pathlib.Path, asked: Any, saved: Mapping[str, Any] | None) -> None:
+    """Refuse a folder that holds another experiment, or what is left of one.
+
+    Length, devices and what is written may change from one command to the next; see `FREE`.
+
+    Args:
+        run: The folder.
+        asked: The config to train.
+        saved: The config that a checkpoint of the run holds, as nested dicts; None without one.
+
+    Raises:
+        UserError: Which lists the fields that differ, or names what is in the way.
+    """
+    path = run / CONFIG_FILE
+    if saved is None:
+        _check_leftovers(run)
+        if not path.exists():
+            return
+    try:
+        values = json.loads(path.read_text()) if saved is None else saved
+        changed = differences(from_dict(type(asked), values), asked)
+    except (OSError, ValueError, UserError) as error:
+        raise UserError(f"{path} is not of such a run ({one_line(error)}): {ANOTHER}") from error
+    listed = [f"{n} was {a}, now {b}" for n, (a, b) in changed.items() if n not in FREE]
+    if listed:
+        raise UserError(f"{run} holds a run of another config ({', '.join(listed)}): {ANOTHER}")
+
+
+def _check_leftovers(run: pathlib.Path) -> None:
+    """Refuse damaged checkpoints, and numbers of a run that left no config."""
+    damaged = sorted(path.name for path in run.glob("checkpoints/damaged-*"))
+    if damaged:
+        raise UserError(f"{run} has only damaged checkpoints ({', '.join(damaged)}): {ANOTHER}")
+    metrics = run / "metrics.jsonl"
+    if not (run / CONFIG_FILE).exists() and metrics.exists() and metrics.stat().st_size:
+        raise UserError(f"{metrics} is of another run: {ANOTHER}")

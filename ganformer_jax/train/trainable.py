@@ -1,0 +1,78 @@
+"""What a training loop needs of a model: its state, its updates in order, and its images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+State = Any
+"""A pytree with int32 scalars `step` (steps done) and `images_seen`."""
+Batch = dict[str, Any]
+"""Arrays by name, whose first axis is the batch."""
+Info = dict[str, jax.Array]
+"""Float32 scalars to log, averaged over the whole batch."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """One change of the state, as a pure function that is compiled as one program.
+
+    Attributes:
+        name: What it is, for people.
+        function: Takes the state and a batch; returns the new state and scalars to log.
+        interval: Steps from one call to the next; it is due at step 0 too.
+    """
+
+    name: str
+    function: Callable[[State, Batch], tuple[State, Info]]
+    interval: int = 1
+
+
+def due_updates(updates: Sequence[Update], step: int) -> list[Update]:
+    """Return the updates that make up step `step`, counted from 0, in order."""
+    return [update for update in updates if step % update.interval == 0]
+
+
+def train_step(
+    updates: Sequence[Update], state: State, batch: Batch, step: int
+) -> tuple[State, Info]:
+    """Apply the updates that are due, one after the other.
+
+    Args:
+        updates: In order. Compile the function of each, or this whole function for a given step.
+        state: Before the step; `state.step` is `step`.
+        batch: Of the whole batch, or of one device under a mapped axis.
+        step: Steps done so far, a Python integer.
+    """
+    info: Info = {}
+    for update in due_updates(updates, step):
+        state, more = update.function(state, batch)
+        info |= more
+    return state, info
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainable:
+    """What the training loop trains; the loop knows nothing else of a model.
+
+    Attributes:
+        init: Makes the first state from a key; no two leaves may share memory. Jitted.
+        updates: Of a training step, in order. The last one counts `step` and `images_seen`.
+        batch: Shape and dtype of every array of a whole batch, over all devices.
+        sample: Takes a state and indices; returns uint8 images [M, H, W, C], image i decided by
+            index i and the state alone.
+        state_version: Version of the state's structure, which checkpoints store.
+        added_leaves: Dotted path, or the start of it, of what later versions of the state have,
+            and the version that added it. An older checkpoint resumes with the values of `init`.
+    """
+
+    init: Callable[[jax.Array], State]
+    updates: Sequence[Update]
+    batch: Mapping[str, jax.ShapeDtypeStruct]
+    sample: Callable[[State, Sequence[int]], np.ndarray]
+    state_version: int = 1
+    added_leaves: Mapping[str, int] = dataclasses.field(default_factory=dict)

@@ -1,0 +1,202 @@
+"""The updates of a GAN's training step, as pure functions, and their order.
+
+Each takes the networks, optimizers, state and batch, and returns the new state and scalars to log.
+A regularizer is an update of its own, every so many steps and that much stronger (lazy
+regularization, Karras et al. 2020, arXiv 1912.04958, appendix B).
+
+The same functions run under `jax.jit` over a mesh and, through `pmap.py`, under `jax.pmap`.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from ganformer_jax import losses
+from ganformer_jax.config import Config
+from ganformer_jax.train.data_parallel import DataParallel
+from ganformer_jax.train.networks import Networks
+from ganformer_jax.train.state import Optimizers, TrainState, Tree, make_optimizers
+from ganformer_jax.train.trainable import Batch, Info, Update
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+Result = tuple[TrainState, Info]
+
+
+def gan_updates(
+    config: Config,
+    parallel: DataParallel | None = None,
+    optimizers: Optimizers | None = None,
+) -> tuple[Update, ...]:
+    """Return the updates of a training step in order: both regularizers, then the networks.
+
+    Args:
+        config: The experiment.
+        parallel: How devices share a batch; by default there is one device.
+        optimizers: By default those of `make_optimizers(config)`; the state must come from the
+            same ones.
+    """
+    networks, loss = Networks(config, parallel or DataParallel()), config.loss
+    optimizers = optimizers or make_optimizers(config)
+    updates = []
+    for name, function, weight, interval in (
+        ("path_length", path_length_update, loss.path_length_weight, loss.path_length_interval),
+        ("r1", r1_update, loss.r1_gamma, loss.r1_interval),
+        ("adversarial", adversarial_update, 1.0, 1),
+    ):
+        if weight and interval:
+            applied = functools.partial(function, networks, optimizers)
+            updates.append(Update(name, applied, interval))
+    return tuple(updates)
+
+
+def adversarial_update(
+    networks: Networks, optimizers: Optimizers, state: TrainState, batch: Batch
+) -> Result:
+    """Update the generator, the discriminator and the averages: what every step has."""
+    state, info = generator_update(networks, optimizers, state, batch)
+    state, more = discriminator_update(networks, optimizers, state, batch)
+    return average_update(networks, state, batch), info | more
+
+
+def generator_update(
+    networks: Networks, optimizers: Optimizers, state: TrainState, batch: Batch
+) -> Result:
+    """Raise the logits of generated images, and follow the mean of w."""
+    config, mean = networks.config, networks.parallel.mean
+    labels, keys = networks.labels(batch), networks.keys(state, "generator")
+
+    def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        count = networks.batch_size(batch)
+        w_BxKxLxD, w_mean_D = networks.sample_w(params, state, keys, labels, count)
+        images_BxHxWxC = networks.synthesize(params, state, keys, w_BxKxLxD)
+        logits_Bx1 = networks.discriminate(state.discriminator, images_BxHxWxC, labels)
+        loss_B = losses.GENERATOR_LOSSES[config.loss.generator](logits_Bx1)
+        return loss_B.mean(), (logits_Bx1, w_mean_D)
+
+    (loss, (logits_Bx1, w_mean_D)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+        state.generator
+    )
+    state, norm = _apply(networks, optimizers, state, "generator", gradients)
+    beta = config.optimizer.w_average_beta
+    w_mean_D = lax.stop_gradient(mean(w_mean_D))
+    state = state.replace(w_average=w_mean_D + beta * (state.w_average - w_mean_D))
+    info = {"loss/generator": loss, "logits/generator": logits_Bx1.mean()}
+    return state, mean(info) | {"gradient_norm/generator": norm}
+
+
+def path_length_update(
+    networks: Networks, optimizers: Optimizers, state: TrainState, batch: Batch
+) -> Result:
+    """Pull the generator's path lengths to their running mean (arXiv 1912.04958, section 3.2)."""
+    options, mean = networks.config.loss, networks.parallel.mean
+    count = networks.batch_size(batch) // options.path_length_batch_shrink
+    labels, keys = networks.labels(batch, count), networks.keys(state, "path_length")
+    shape = (count, *batch["images"].shape[1:])
+    pixels_BxHxWxC = networks.parallel.normal(keys["pixels"], shape)
+
+    def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        w_BxKxLxD, _ = networks.sample_w(params, state, keys, labels, count)
+        lengths_B = losses.path_length(
+            lambda w_BxKxLxD: networks.synthesize(params, state, keys, w_BxKxLxD),
+            w_BxKxLxD,
+            pixels_BxHxWxC,
+        )
+        average = state.path_length_mean
+        average += options.path_length_decay * (mean(lengths_B.mean()) - average)
+        average = lax.stop_gradient(average)
+        loss = options.path_length_weight * jnp.square(lengths_B - average).mean()
+        return options.path_length_interval * loss, (loss, average)
+
+    gradients, (loss, average) = jax.grad(loss_of, has_aux=True)(state.generator)
+    state, norm = _apply(networks, optimizers, state, "generator", gradients)
+    info = {"loss/path_length": mean(loss), "path_length/mean": average}
+    info["gradient_norm/path_length"] = norm
+    return state.replace(path_length_mean=average), info
+
+
+def discriminator_update(
+    networks: Networks, optimizers: Optimizers, state: TrainState, batch: Batch
+) -> Result:
+    """Tell real images from generated ones."""
+    labels, keys = networks.labels(batch), networks.keys(state, "discriminator")
+    count = networks.batch_size(batch)
+    w_BxKxLxD, _ = networks.sample_w(state.generator, state, keys, labels, count)
+    fakes_BxHxWxC = networks.synthesize(state.generator, state, keys, w_BxKxLxD)
+    reals_BxHxWxC = networks.images(batch)
+
+    def loss_of(params: Tree) -> tuple[jax.Array, Info]:
+        real_Bx1 = networks.discriminate(params, reals_BxHxWxC, labels)
+        fake_Bx1 = networks.discriminate(params, fakes_BxHxWxC, labels)
+        loss_B = _discriminator_loss(networks.config, real_Bx1, fake_Bx1)
+        return loss_B.mean(), {"logits/real": real_Bx1.mean(), "logits/fake": fake_Bx1.mean()}
+
+    (loss, info), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.discriminator)
+    state, norm = _apply(networks, optimizers, state, "discriminator", gradients)
+    info = networks.parallel.mean({"loss/discriminator": loss} | info)
+    return state, info | {"gradient_norm/discriminator": norm}
+
+
+def r1_update(
+    networks: Networks, optimizers: Optimizers, state: TrainState, batch: Batch
+) -> Result:
+    """Flatten the discriminator at real images (Mescheder et al. 2018, arXiv 1801.04406)."""
+    options = networks.config.loss
+    labels, reals_BxHxWxC = networks.labels(batch), networks.images(batch)
+
+    def loss_of(params: Tree) -> tuple[jax.Array, jax.Array]:
+        penalty = losses.r1_penalty(
+            lambda images: networks.discriminate(params, images, labels), reals_BxHxWxC
+        ).mean()
+        loss = options.r1_gamma / 2 * penalty
+        return options.r1_interval * loss, loss
+
+    gradients, loss = jax.grad(loss_of, has_aux=True)(state.discriminator)
+    state, norm = _apply(networks, optimizers, state, "discriminator", gradients)
+    return state, {"loss/r1": networks.parallel.mean(loss), "gradient_norm/r1": norm}
+
+
+def average_update(networks: Networks, state: TrainState, batch: Batch) -> TrainState:
+    """Move the generator's average toward its parameters, and count the step.
+
+    The half-life is in images, and shorter in the beginning so that the average does not hold on
+    to the first weights.
+    """
+    options, count = networks.config.optimizer, networks.batch_size(batch)
+    half_life = jnp.asarray(options.ema_kimg * 1000)
+    if options.ema_rampup is not None:
+        half_life = jnp.minimum(half_life, state.images_seen * options.ema_rampup)
+    beta = 0.5 ** (count / jnp.maximum(half_life, 1e-8))
+    return state.replace(
+        ema=jax.tree.map(lambda a, p: p + beta * (a - p), state.ema, state.generator),
+        step=state.step + 1,
+        images_seen=state.images_seen + count,
+    )
+
+
+def _discriminator_loss(
+    config: Config, real_Bx1: Float[Array, "b 1"], fake_Bx1: Float[Array, "b 1"]
+) -> Float[Array, " b"]:
+    options = config.loss
+    if options.discriminator == "wgan":
+        return losses.wgan_discriminator(real_Bx1, fake_Bx1, options.wgan_epsilon)
+    return losses.DISCRIMINATOR_LOSSES[options.discriminator](real_Bx1, fake_Bx1)
+
+
+def _apply(
+    networks: Networks, optimizers: Optimizers, state: TrainState, network: str, gradients: Tree
+) -> tuple[TrainState, Float[Array, ""]]:
+    """Average gradients over devices, apply one network's optimizer, return their norm too."""
+    gradients = networks.parallel.mean(gradients)
+    params, memory = getattr(state, network), getattr(state, f"{network}_optimizer")
+    updates, memory = getattr(optimizers, network).update(gradients, memory, params)
+    params = optax.apply_updates(params, updates)
+    state = state.replace(**{network: params, f"{network}_optimizer": memory})
+    return state, optax.tree.norm(gradients)

@@ -1,0 +1,106 @@
+"""Which devices are found, and how the CPU is divided, in processes of their own."""
+
+import os
+import subprocess
+import sys
+import types
+
+import jax
+import pytest
+
+from ganformer_jax.errors import UserError
+from ganformer_jax.train.devices import (
+    find_devices,
+    largest_divisor,
+    runs_on_cpu,
+    usable_cores,
+)
+
+COUNT = """
+import sys
+import jax
+from ganformer_jax.config import Config, LossConfig, TrainConfig
+from ganformer_jax.train import devices as module
+
+module.usable_cores = lambda: 4
+shrunk = LossConfig(path_length_weight=2.0, path_length_batch_shrink=2)
+loss = shrunk if "shrunk" in sys.argv else LossConfig()
+devices = 2 if "asked" in sys.argv else None
+config = Config(loss=loss, train=TrainConfig(batch_size=12, devices=devices))
+if "late" in sys.argv:
+    jax.devices()
+module.divide_cpu(module.smallest_batch(config), devices)
+print(len(jax.devices()))
+"""
+
+
+def counted(*words, **variables):
+    drop = ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
+    environment = {k: v for k, v in os.environ.items() if k not in drop}
+    command = [sys.executable, "-c", COUNT, *words]
+    return int(subprocess.check_output(command, env=environment | variables, text=True))
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "expected"),
+    [
+        ((), {}, 4),
+        (("shrunk",), {}, 3),  # halves of the batch, 6 images, have to divide too
+        (("asked",), {}, 2),
+        (("late",), {}, 1),
+        ((), {"JAX_NUM_CPU_DEVICES": "1"}, 1),
+        ((), {"XLA_FLAGS": "--xla_force_host_platform_device_count=6"}, 6),
+    ],
+)
+def test_a_device_for_every_core_unless_the_user_chose(words, variables, expected):
+    assert counted(*words, **variables) == expected
+
+
+def test_largest_divisor():
+    for number in range(1, 40):
+        for limit in range(1, 40):
+            found = largest_divisor(number, limit)
+            assert number % found == 0 and found <= limit
+            assert all(number % n for n in range(found + 1, min(number, limit) + 1))
+    assert largest_divisor(0, 4) == 1  # an empty batch is refused elsewhere
+
+
+def test_usable_cores_follow_the_affinity():
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system has no affinity to set")
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert usable_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert usable_cores() == len(before)
+
+
+@pytest.mark.parametrize(
+    ("asked", "variable", "expected"),
+    [("cpu", "", True), ("gpu", "", False), (None, "cpu", True), (None, "cuda,cpu", False)],
+)
+def test_only_the_cpu_where_it_is_asked_for(asked, variable, expected, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", variable)
+    assert runs_on_cpu(asked) == expected
+
+
+@pytest.mark.parametrize("plugins", [[], ["xla_cuda13"]])
+def test_only_the_cpu_where_no_accelerator_is_installed(plugins, monkeypatch):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: plugins)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert runs_on_cpu(None) == (not plugins)
+
+
+@pytest.mark.parametrize("name", ["cuda", "rocm", "gpu", "cpu"])
+def test_a_gpu_goes_by_several_names(monkeypatch, name):
+    monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(platform=name)])
+    before = getattr(jax.config, "jax_platforms", None)
+    if name == "cpu":
+        with pytest.raises(UserError, match="no gpu found: jax runs on cpu here"):
+            find_devices("gpu")
+    else:
+        assert find_devices("gpu")[0].platform == name
+    assert getattr(jax.config, "jax_platforms", None) == before

@@ -1,0 +1,236 @@
+"""The training loop, with a model that compiles in no time: resume, signals, observers, faults."""
+
+import dataclasses
+import json
+import signal
+
+import jax
+import numpy as np
+import pytest
+from tiny import random_batches, tiny_config
+from training import (
+    DATA,
+    EXPERIMENT,
+    gan_programs,
+    mean_programs,
+    on_host,
+    train_gan,
+    train_mean,
+    with_train,
+)
+
+from ganformer_jax.config_files import load_config, to_dict
+from ganformer_jax.errors import UserError
+from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.compile import Programs
+from ganformer_jax.train.log import Log
+from ganformer_jax.train.loop import Observer
+from ganformer_jax.train.run_folder import check_run
+
+
+def final_state(run, programs=None):
+    programs = programs or mean_programs()
+    with Checkpoints(run, read_only=True) as checkpoints:
+        state = checkpoints.restore(programs.abstract_state())
+    assert state is not None
+    return on_host(state)
+
+
+def records(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(run):
+    return {r["step"]: r["loss/generator"] for r in records(run) if "loss/generator" in r}
+
+
+def same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
+    config, half = with_train(log_kimg=0.08), with_train(log_kimg=0.08, total_kimg=0.16)
+    assert train_mean(tmp_path / "uninterrupted", config)
+    assert train_mean(tmp_path / "resumed", half)
+    assert train_mean(tmp_path / "resumed", config)
+    state = final_state(tmp_path / "uninterrupted")
+    same(state, final_state(tmp_path / "resumed"))
+    assert int(state.step) == 20 and int(state.images_seen) == 320
+    assert losses(tmp_path / "uninterrupted") == losses(tmp_path / "resumed")
+    assert list(losses(tmp_path / "resumed")) == [5, 10, 15, 20]
+
+
+def test_a_gan_resumes_bit_for_bit(tmp_path):
+    """With attention, every dropout and mixing, and every regularizer."""
+    config = load_config(DATA / "run-0.1" / "config.json")
+    half, whole = (
+        dataclasses.replace(config, train=dataclasses.replace(config.train, total_kimg=kimg))
+        for kimg in (0.048, 0.096)
+    )
+    assert train_gan(whole, tmp_path / "uninterrupted")
+    assert train_gan(half, tmp_path / "resumed")
+    assert train_gan(whole, tmp_path / "resumed")
+    programs = gan_programs(whole)
+    one = final_state(tmp_path / "uninterrupted", programs)
+    same(one, final_state(tmp_path / "resumed", programs))
+    assert int(one.step) == 6
+
+
+def interrupted(start):
+    for number, batch in enumerate(random_batches(start)):
+        if number == 6:
+            signal.raise_signal(signal.SIGTERM)
+        yield batch
+
+
+def test_a_signal_leaves_a_checkpoint_and_the_same_call_resumes(tmp_path):
+    said = []
+    assert not train_mean(tmp_path, batches=interrupted, say=said.append)
+    assert any("SIGTERM" in line for line in said) and "the same command resumes" in said[-1]
+    (stopped_at,) = [int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()]
+    assert 0 < stopped_at < 20
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert train_mean(tmp_path, say=said.append)
+    assert any(line.startswith(f"resuming {tmp_path} at ") for line in said)
+    assert train_mean(tmp_path, say=said.append)  # nothing left to do
+    assert "nothing left" in said[-1]
+    assert int(final_state(tmp_path).step) == 20
+
+
+def test_a_stop_does_not_save_the_metric_of_an_earlier_step(tmp_path):
+    observer = Observer(0.016, lambda _: {"metric/swd": 1.0})
+    assert not train_mean(tmp_path, batches=interrupted, observers=[observer])
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert checkpoints.steps() and checkpoints.best_step() is None
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_checkpoint(tmp_path):
+    train_mean(tmp_path, with_train(total_kimg=0.032))
+    before = sorted((tmp_path / "checkpoints").rglob("*"))
+    with Checkpoints(tmp_path) as poisoned:
+        state = poisoned.restore(mean_programs().abstract_state())
+        assert state is not None
+        bad = state.replace(step=state.step + 1, mean=state.mean * np.nan)
+        poisoned.save(3, bad, to_dict(EXPERIMENT))
+    with pytest.raises(UserError, match="not finite by step .*: stopped; the last checkpoint, 3"):
+        train_mean(tmp_path)
+    path = tmp_path / "checkpoints"
+    assert set(before) <= set(path.rglob("*"))
+    assert {p.name for p in path.iterdir() if p.name.isdigit()} == {"2", "3"}
+
+
+def test_observers_run_before_during_and_after_and_their_metric_decides(tmp_path):
+    seen = []
+
+    def measure(snapshot):
+        seen.append(snapshot.step)
+        images = snapshot.sample([0, 2])
+        assert images.dtype == np.uint8 and (images[1] == images[0] + 2).all()
+        return {"metric/swd": {0: 9.0, 8: 1.0}.get(snapshot.step, float("nan"))}
+
+    config = with_train(checkpoint_kimg=0.064, total_kimg=0.256, checkpoints_kept=1)
+    train_mean(tmp_path, config, observers=[Observer(0.128, measure)])
+    assert seen == [0, 8, 16]
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert checkpoints.steps() == [8, 16] and checkpoints.best_step() == 8
+    first = records(tmp_path)[0]
+    assert first["step"] == 0 and first["metric/swd"] == 9.0
+
+
+def test_the_untrained_state_is_observed_after_the_first_step(tmp_path):
+    """The step donates what it is given, so a copy must have been kept."""
+    read, shown = [], []
+
+    def batches(start):
+        for batch in random_batches(start):
+            read.append(start)
+            yield batch
+
+    def show(snapshot):
+        shown.append((len(read), on_host(snapshot.state)))
+        return {}
+
+    train_mean(tmp_path, batches=batches, observers=[Observer(100.0, show)])
+    (before, untrained), (_, trained) = shown
+    assert before > 0
+    key = jax.random.key(EXPERIMENT.train.seed)
+    same(untrained, on_host(mean_programs().init(key)))
+    assert trained.mean[0] != untrained.mean[0]
+
+
+def test_another_start_is_where_a_new_run_starts(tmp_path):
+    def from_zero(state):
+        return state.replace(mean=state.mean * 0)
+
+    short = with_train(total_kimg=0.016)
+    train_mean(tmp_path / "usual", short)
+    train_mean(tmp_path / "zero", short, warm_start=from_zero)
+    usual, zero = final_state(tmp_path / "usual"), final_state(tmp_path / "zero")
+    decay = float(usual.decay)
+    np.testing.assert_allclose(usual.mean - zero.mean, 7 * (1 - decay), rtol=1e-5)
+
+
+def test_a_complete_run_compiles_nothing(tmp_path, monkeypatch):
+    """Compilation cannot be interrupted: the process would wait for it."""
+    config = with_train(total_kimg=0.016)
+    assert train_mean(tmp_path, config)
+    monkeypatch.setattr(Programs, "start", lambda self: pytest.fail("compiles"))
+    said = []
+    assert train_mean(tmp_path, config, say=said.append)
+    assert said[-1].startswith("nothing left to do")
+
+
+OTHER = json.dumps(to_dict(tiny_config(components=2)))
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"config.json": OTHER}, "generator.components was 2, now 0"),
+        ({"config.json": "{"}, "config.json is not of such a run"),
+        ({"config.json": '{"what": 1}'}, "config.json is not of such a run .*unknown option what"),
+        ({"config.json": "[1]"}, "config.json is not of such a run"),
+        ({"metrics.jsonl": '{"step": 1}\n'}, "metrics.jsonl is of another run"),
+    ],
+)
+def test_what_is_left_of_another_run_is_not_overwritten(tmp_path, files, message):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=f"{message}.*: choose another --workdir"):
+        train_mean(tmp_path)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir() if p.is_file()} == files
+
+
+def test_a_run_of_another_config_is_refused_and_left_alone(tmp_path):
+    train_mean(tmp_path, with_train(total_kimg=0.016))
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "checkpoints").rglob("*")}
+    with pytest.raises(UserError) as error:
+        train_mean(tmp_path, tiny_config(components=2))
+    assert "generator.components was 0, now 2" in str(error.value)
+    assert "total_kimg" not in str(error.value)
+    after = {p: p.stat().st_mtime_ns for p in (tmp_path / "checkpoints").rglob("*")}
+    assert before == after
+
+
+def test_a_run_that_never_saved_starts_again(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(EXPERIMENT)))
+    check_run(tmp_path, with_train(total_kimg=7.0), None)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n{"step": 3}\n{"ste')
+    Log(tmp_path, 0, 16, print).close()
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 0}\n'
+
+
+@pytest.mark.parametrize("line", ["loss 1.5", "[1]", '{"loss": 1}', '{"step": null}', "\udcff"])
+def test_numbers_that_are_not_of_a_run_are_kept(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(f'{{"step": 1}}\n{line}\n'.encode(errors="surrogateescape"))
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="metrics.jsonl has a line that is not of a run"):
+        Log(tmp_path, 0, 16, print)
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write to .*file"):
+        train_mean(tmp_path / "file" / "run")

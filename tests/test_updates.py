@@ -1,0 +1,353 @@
+"""A training step: what each update changes, and that devices do not change it."""
+
+import dataclasses
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import flax.jax_utils
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import BATCH, random_batch, tiny_config
+from training import SGD_RATE, assert_close, gan_programs, on_host, run_steps, sgd
+
+from ganformer_jax import losses
+from ganformer_jax.config_checks import check_batch
+from ganformer_jax.errors import UserError
+from ganformer_jax.models import Discriminator
+from ganformer_jax.train import updates
+from ganformer_jax.train.data_parallel import DataParallel
+from ganformer_jax.train.gan import batch_shapes
+from ganformer_jax.train.networks import Networks, draw_cutoff
+from ganformer_jax.train.pmap import AXIS, pmap_updates
+from ganformer_jax.train.prefetch import place_batch
+from ganformer_jax.train.state import create_state, make_optimizers
+from ganformer_jax.train.trainable import due_updates, train_step
+from ganformer_jax.train.updates import gan_updates
+
+CLASSES = 3
+
+
+def conditional(config):
+    """The same networks for labeled images."""
+    return dataclasses.replace(
+        config, generator=dataclasses.replace(config.generator, label_size=CLASSES)
+    )
+
+
+FULL = conditional(tiny_config(path_length_weight=2.0, component_mixing=0.5))
+
+
+def labeled_batch(number, batch=BATCH):
+    """Labels in no order that devices could share."""
+    labels = np.random.default_rng(number).integers(0, CLASSES, batch)
+    return random_batch(number, batch) | {"labels": np.eye(CLASSES, dtype=np.float32)[labels]}
+
+
+def without_device_draws(config):
+    """Turn off what differs from device to device under pmap: noise, dropout, groups."""
+    generator = dataclasses.replace(
+        config.generator,
+        synthesis=dataclasses.replace(config.generator.synthesis, noise=False),
+        attention=dataclasses.replace(config.generator.attention, dropout=0.0),
+    )
+    discriminator = dataclasses.replace(config.discriminator, minibatch_stddev_channels=0)
+    return dataclasses.replace(config, generator=generator, discriminator=discriminator)
+
+
+# Eight devices, in processes of their own
+
+
+def compare_meshes():
+    """Eight devices of a mesh give what one gives, in a step with every regularizer and one not."""
+    batches = [labeled_batch(0), labeled_batch(1)]
+    one = run_steps(gan_programs(FULL, jax.devices()[:1], sgd()), batches)
+    assert_close(one, run_steps(gan_programs(FULL, jax.devices(), sgd()), batches))
+
+
+def shares(batch, devices):
+    return {n: a.reshape(devices, len(a) // devices, *a.shape[1:]) for n, a in batch.items()}
+
+
+def pmapped_step(config, batch):
+    """State and info of every device after one step under pmap."""
+    devices = jax.devices()
+    state = flax.jax_utils.replicate(create_state(config, jax.random.key(0), sgd()), devices)
+    step = pmap_updates(config, sgd(), devices)
+    return on_host(train_step(step, state, shares(batch, len(devices)), 0))
+
+
+def compare_pmap():
+    """Without what is a device's own, pmap gives what jit gives on one device."""
+    config = without_device_draws(FULL)
+    one = run_steps(gan_programs(config, jax.devices()[:1], sgd()), [labeled_batch(0)])
+    state, info = pmapped_step(config, labeled_batch(0))
+    first = jax.tree.map(lambda leaf: leaf[0], (state, [info]))
+    assert_close(one, first)
+
+
+def compare_pmap_draws():
+    """With noise, dropout and minibatch stddev: each device's own draws, one common state.
+
+    The expected gradient of the discriminator is the mean over devices of that of each share,
+    computed by vmap, which shares nothing with pmap but the updates themselves.
+    """
+    config = tiny_config(r1_gamma=0.0)
+    generator = dataclasses.replace(config.generator, component_dropout=0.5)
+    config = dataclasses.replace(config, generator=generator)
+    batch = random_batch(0)
+    state, info = pmapped_step(config, batch)
+    for leaf in jax.tree.leaves((state.replace(key=None), info)):
+        assert (leaf == leaf[:1]).all()  # no device goes its own way
+    parallel = DataParallel(axis_name=AXIS)
+    step = functools.partial(train_step, gan_updates(config, parallel, sgd()))
+    start = create_state(config, jax.random.key(0), sgd())
+    mapped = jax.jit(jax.vmap(lambda share: step(start, share, 0), axis_name=AXIS, axis_size=8))(
+        shares(batch, 8)
+    )
+    assert_close(on_host(mapped), (state, info))
+    networks = Networks(config, parallel)
+    keys = networks.keys(start, "generator")
+
+    def images(_):
+        w_BxKxLxD, _ = networks.sample_w(start.generator, start, keys, None, BATCH)
+        same = jnp.broadcast_to(w_BxKxLxD[:1] * 0, w_BxKxLxD.shape)
+        noisy = jax.tree.map(lambda p: p + 1.0 if p.ndim == 0 else p, start.generator)
+        return networks.synthesize(noisy, start, keys, same)
+
+    drawn = np.asarray(jax.vmap(images, axis_name=AXIS)(jnp.arange(8)))
+    flat = drawn.reshape(8, -1)
+    assert len({tuple(row) for row in flat}) == 8  # noise of one device is not another's
+
+
+def compare_costs():
+    """One of eight devices does about an eighth of the work."""
+    config = tiny_config(components=0, path_length_weight=2.0)
+    train = dataclasses.replace(config.train, batch_size=8 * BATCH)
+    config = dataclasses.replace(config, train=train)
+    shares_of = {}
+    for devices in (jax.devices()[:1], jax.devices()):
+        programs = gan_programs(config, devices, sgd())
+        for update in programs.trainable.updates:
+            state, batch = programs.abstract_state(), programs.abstract_batch()
+            analysis = programs.lower(update.function, state, batch).compile().cost_analysis()
+            assert analysis
+            shares_of.setdefault(update.name, []).append(analysis["flops"])
+    assert set(shares_of) == {"path_length", "r1", "adversarial"}
+    for name, (one, eighth) in shares_of.items():
+        assert eighth < 0.17 * one, (name, one, eighth)
+
+
+@pytest.mark.parametrize(
+    "comparison", ["compare_meshes", "compare_pmap", "compare_pmap_draws", "compare_costs"]
+)
+def test_eight_devices(comparison):
+    folder = Path(__file__).parent
+    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    result = subprocess.run(
+        [sys.executable, "-c", f"import conftest, test_updates; test_updates.{comparison}()"],
+        env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": f"{folder}:{folder.parent}"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
+# One device
+
+CONFIG = tiny_config(components=0)
+NETWORKS = Networks(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def state():
+    return jax.jit(lambda key: create_state(CONFIG, key, sgd()))(jax.random.key(1))
+
+
+@functools.cache
+def jitted(name, config=CONFIG):
+    function = functools.partial(getattr(updates, name), Networks(config), sgd())
+    return jax.jit(function)
+
+
+def apply(name, state, config=CONFIG):
+    return jitted(name, config)(state, random_batch(0))
+
+
+def changed(before, after):
+    fields = [field.name for field in dataclasses.fields(before) if field.name != "key"]
+
+    def differs(name):
+        pair = jax.tree.leaves(getattr(before, name)), jax.tree.leaves(getattr(after, name))
+        return any(not np.array_equal(a, b) for a, b in zip(*pair, strict=True))
+
+    return {name for name in fields if differs(name)}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("generator_update", {"generator", "w_average"}),
+        ("discriminator_update", {"discriminator"}),
+        ("r1_update", {"discriminator"}),
+    ],
+)
+def test_an_update_changes_its_own_network_only(state, name, fields):
+    after, info = apply(name, state)
+    assert changed(state, after) == fields
+    assert all(np.isfinite(value) for value in info.values())
+
+
+@pytest.mark.parametrize(("loss", "dtype"), [("hinge", "bfloat16"), ("wgan", "float32")])
+def test_other_losses_and_types_train(loss, dtype):
+    config = tiny_config(components=0, generator=loss, discriminator=loss)
+    generator = dataclasses.replace(config.generator, dtype=dtype)
+    discriminator = dataclasses.replace(config.discriminator, dtype=dtype)
+    config = dataclasses.replace(config, generator=generator, discriminator=discriminator)
+    before = jax.jit(lambda key: create_state(config, key, sgd()))(jax.random.key(1))
+    after, info = apply("adversarial_update", before, config)
+    assert changed(before, after) >= {"generator", "discriminator", "ema", "w_average"}
+    for leaf in jax.tree.leaves((after.replace(key=None), info)):
+        assert np.isfinite(leaf).all() and leaf.dtype in (jnp.float32, jnp.int32)
+
+
+def test_no_two_leaves_share_memory():
+    state = create_state(CONFIG, jax.random.key(1), sgd())  # jax.jit would copy by itself
+    leaves = [leaf for leaf in jax.tree.leaves(state.replace(key=None)) if leaf.size]
+    assert len({leaf.unsafe_buffer_pointer() for leaf in leaves}) == len(leaves)
+
+
+def test_r1_is_lazy_and_stronger_by_its_interval(state):
+    """SGD moves by rate * interval * gamma / 2 * gradient of the mean penalty."""
+    images = jnp.asarray(random_batch(0)["images"], jnp.float32) / 127.5 - 1
+
+    def penalty(params):
+        def discriminate(images):
+            return Discriminator(CONFIG.discriminator).apply({"params": params}, images, None)[0]
+
+        return losses.r1_penalty(discriminate, images).mean()
+
+    value, gradient = jax.jit(jax.value_and_grad(penalty))(state.discriminator)
+    after, info = apply("r1_update", state)
+    gain = SGD_RATE * CONFIG.loss.r1_interval * CONFIG.loss.r1_gamma / 2
+    expected = jax.tree.map(lambda p, g: p - gain * g, state.discriminator, gradient)
+    assert_close(after.discriminator, expected)
+    np.testing.assert_allclose(info["loss/r1"], CONFIG.loss.r1_gamma / 2 * value, rtol=1e-4)
+
+
+def test_the_average_halves_its_distance_in_a_half_life(state):
+    config = dataclasses.replace(
+        CONFIG,
+        optimizer=dataclasses.replace(CONFIG.optimizer, ema_kimg=BATCH / 1000, ema_rampup=None),
+    )
+    moved = state.replace(ema=jax.tree.map(lambda p: p + 1, state.generator))
+    after = updates.average_update(Networks(config), moved, random_batch(0))
+    assert_close(after.ema, jax.tree.map(lambda p: p + 0.5, state.generator))
+    assert int(after.step) == 1 and int(after.images_seen) == BATCH
+
+
+def test_the_average_follows_faster_in_the_beginning(state):
+    moved = state.replace(ema=jax.tree.map(lambda p: p + 1, state.generator))
+    first = updates.average_update(NETWORKS, moved, random_batch(0))
+    assert_close(first.ema, state.generator)  # nothing seen yet: a copy
+    moved = moved.replace(images_seen=jnp.int32(round(BATCH / 0.05)))
+    later = updates.average_update(NETWORKS, moved, random_batch(0))
+    assert_close(later.ema, jax.tree.map(lambda p: p + 0.5, state.generator))
+
+
+def test_mean_of_w_moves_by_its_decay(state):
+    after, _ = apply(
+        "generator_update", state.replace(w_average=jnp.full_like(state.w_average, 9.0))
+    )
+    zero, _ = apply("generator_update", state.replace(w_average=jnp.zeros_like(state.w_average)))
+    beta = CONFIG.optimizer.w_average_beta
+    assert_close(after.w_average - zero.w_average, jnp.full_like(state.w_average, 9 * beta))
+
+
+def test_steps_draw_anew(state):
+    one, _ = apply("generator_update", state)
+    other, _ = apply("generator_update", state.replace(step=jnp.int32(1)))
+    assert changed(one, other) >= {"generator", "w_average"}
+
+
+@pytest.mark.parametrize(
+    ("weights", "ratios"),
+    [
+        (
+            {"path_length_weight": 2.0, "path_length_interval": 4, "r1_interval": 16},
+            (4 / 5, 16 / 17),
+        ),
+        ({"path_length_weight": 0.0, "r1_interval": 0}, (1, 1)),
+        ({"path_length_weight": 2.0, "path_length_interval": 0, "r1_gamma": 0.0}, (1, 1)),
+    ],
+)
+def test_adam_is_corrected_for_lazy_regularization(weights, ratios):
+    """Adam's first step is the learning rate; its second moment decays by beta2."""
+    config = tiny_config(**weights)
+    parameter = jnp.ones(())
+    for optimizer, ratio in zip(make_optimizers(config), ratios, strict=True):
+        start: Any = optimizer.init(parameter)
+        update, memory = optimizer.update(jnp.float32(3.0), start, parameter)
+        expected = -config.optimizer.learning_rate * ratio
+        np.testing.assert_allclose(jnp.asarray(update), expected, rtol=1e-4)
+        second = jax.tree.leaves(memory)[-1]
+        np.testing.assert_allclose(second, 9 * (1 - 0.99**ratio), rtol=1e-4)
+
+
+@pytest.mark.parametrize("config", [tiny_config(), FULL], ids=["unconditional", "conditional"])
+def test_labels_travel_only_where_they_matter(config):
+    """An unconditional network may train on a labeled dataset."""
+    programs = gan_programs(config)
+    placed = place_batch(labeled_batch(0), programs.trainable.batch, programs.placement.batch)
+    expected = batch_shapes(config)
+    assert {name: (array.shape, array.dtype) for name, array in placed.items()} == {
+        name: (array.shape, array.dtype) for name, array in expected.items()
+    }
+    assert ("labels" in placed) == bool(config.generator.label_size)
+
+
+def test_a_step_is_made_of_the_updates_that_are_due():
+    config = tiny_config(path_length_weight=1.0, path_length_interval=2, r1_interval=3)
+    updates = gan_updates(config)
+    assert [len(due_updates(updates, step)) for step in range(7)] == [3, 1, 2, 2, 2, 1, 3]
+    assert [update.name for update in due_updates(updates, 6)] == [
+        "path_length",
+        "r1",
+        "adversarial",
+    ]
+    (only,) = gan_updates(tiny_config(r1_gamma=0.0))
+    assert only.name == "adversarial"
+
+
+def test_cutoffs():
+    keys = jax.random.split(jax.random.key(0), 400)
+    always = np.asarray(jax.vmap(lambda key: draw_cutoff(key, 1.0, 5))(keys))
+    assert set(always) == {1, 2, 3, 4}
+    never = np.asarray(jax.vmap(lambda key: draw_cutoff(key, 0.0, 5))(keys))
+    assert set(never) == {5}
+    often = np.asarray(jax.vmap(lambda key: draw_cutoff(key, 0.9, 5))(keys))
+    assert 0.85 < np.mean(often < 5) < 0.95
+
+
+@pytest.mark.parametrize(
+    ("config", "devices", "message"),
+    [
+        (tiny_config(), 3, "does not divide over 3"),
+        (tiny_config(path_length_weight=1.0), 16, "path_length_batch_shrink"),
+        (
+            dataclasses.replace(
+                tiny_config(), train=dataclasses.replace(tiny_config().train, batch_size=6)
+            ),
+            1,
+            "minibatch_stddev_group",
+        ),
+    ],
+)
+def test_batches_that_do_not_divide(config, devices, message):
+    with pytest.raises(UserError, match=message):
+        check_batch(config, devices)
