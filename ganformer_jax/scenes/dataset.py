@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -255,30 +255,12 @@ def _encode_png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-class SceneRecords(Protocol):
-    """A split of a prepared dataset, read by index."""
+def read_labels(source: Any, count: int) -> SceneLabels:
+    """Read the first `count` scenes of a split with their ground truth.
 
-    @property
-    def name(self) -> str:
-        """Name of the dataset and split, for messages."""
-        ...
-
-    @property
-    def features(self) -> Any:
-        """Features of an example, by name."""
-        ...
-
-    def __len__(self) -> int:
-        """Return the number of examples."""
-        ...
-
-    def record(self, index: int) -> dict[str, Any]:
-        """Return an example as `Scenes` describes it."""
-        ...
-
-
-def read_labels(source: SceneRecords, count: int) -> SceneLabels:
-    """Read the first `count` scenes with their ground truth.
+    Args:
+        source: A split opened by `data.batches.open_dataset`.
+        count: Number of scenes.
 
     Raises:
         UserError: If the dataset has no masks of objects, or fewer scenes.
