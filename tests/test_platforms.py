@@ -1,0 +1,128 @@
+"""Programs take the forms of the platform that they are compiled for, on any host."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from ganformer_jax import (
+    Discriminator,
+    DiscriminatorConfig,
+    Generator,
+    GeneratorConfig,
+    MappingConfig,
+    SynthesisConfig,
+    losses,
+)
+
+IMAGE = re.compile(r"tensor<\d+x\d+x\d+x\d+xf32>")
+BATCH, RESOLUTION, CHANNELS = 4, 16, 32  # wide enough for Winograd's form on a CPU
+
+
+def training_gradients():
+    """Gradients of a generator and of R1, with the shapes of their arguments."""
+    config = GeneratorConfig(
+        resolution=RESOLUTION,
+        components=0,
+        latent_size=16,
+        mapping=MappingConfig(num_layers=1),
+        synthesis=SynthesisConfig(channel_base=CHANNELS * RESOLUTION, channel_max=CHANNELS),
+    )
+    generator = Generator(config)
+    discriminator = Discriminator(
+        DiscriminatorConfig(channel_base=CHANNELS * RESOLUTION, channel_max=CHANNELS)
+    )
+    z_BxKxD = jax.ShapeDtypeStruct((BATCH, 1, 16), jnp.float32)
+    images_BxHxWxC = jax.ShapeDtypeStruct((BATCH, RESOLUTION, RESOLUTION, 3), jnp.float32)
+    key = jax.random.key(0)
+    generator_variables = jax.eval_shape(lambda z: generator.init(key, z, noise="const"), z_BxKxD)
+    discriminator_variables = jax.eval_shape(
+        lambda images: discriminator.init(key, images), images_BxHxWxC
+    )
+
+    def loss(generator_variables, discriminator_variables, z_BxKxD, images_BxHxWxC):
+        def discriminate(images):
+            return discriminator.apply(discriminator_variables, images)[0]
+
+        fakes, _ = generator.apply(generator_variables, z_BxKxD, noise="const")
+        adversarial = losses.non_saturating_generator(discriminate(fakes)).mean()
+        return adversarial + losses.r1_penalty(discriminate, images_BxHxWxC).mean()
+
+    arguments = generator_variables, discriminator_variables, z_BxKxD, images_BxHxWxC
+    return jax.jit(jax.grad(loss, (0, 1))), arguments
+
+
+def features(text: str) -> dict[str, int]:
+    """Count what tells the forms apart, in StableHLO."""
+    convolutions = re.findall(r"stablehlo\.convolution.*", text)
+    groups = [int(re.findall(r"feature_group_count = (\d+)", line)[0]) for line in convolutions]
+    products = re.findall(r"stablehlo\.dot_general.*", text)
+    return {
+        "depthwise convolutions": sum(count > 1 for count in groups),
+        "dilated or strided convolutions": sum(
+            "lhs_dilate = [2, 2]" in line or "stride = [2, 2]" in line
+            for line, count in zip(convolutions, groups, strict=True)
+            if count == 1
+        ),
+        "products of images": sum(bool(IMAGE.search(line)) for line in products),
+    }
+
+
+@pytest.fixture(scope="module")
+def traced():
+    function, arguments = training_gradients()
+    return function.trace(*arguments)
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_a_program_for_an_accelerator_has_plain_convolutions_only(traced, platform):
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    found = features(text)
+    assert found["depthwise convolutions"] >= 10
+    assert found["dilated or strided convolutions"] >= 10
+    assert found["products of images"] == 0
+    assert not re.findall(r"winograd|shifted_filter|_filter_axis", text)
+
+
+def test_a_program_for_a_cpu_has_the_forms_of_cpus_only(traced):
+    text = traced.lower(lowering_platforms=("cpu",)).as_text()
+    found = features(text)
+    assert found["depthwise convolutions"] == found["dilated or strided convolutions"] == 0
+    assert found["products of images"] >= 16
+    assert re.findall(r"winograd", text) and re.findall(r"_filter_axis", text)
+
+
+COMPILE_FOR_A_TPU = """
+import jax, jax.numpy as jnp
+from jax.experimental import topologies
+from jax.sharding import SingleDeviceSharding
+from ganformer_jax.nn import resample
+
+def loss(x, kernel):
+    x = resample.upsample_convolve(x, kernel, (1, 3, 3, 1))
+    x = resample.convolve(x, kernel)
+    return jnp.square(resample.convolve_downsample(x, kernel, (1, 3, 3, 1))).sum()
+
+device = topologies.get_topology_desc("v5e:2x2", platform="tpu").devices[0]
+shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((2, 8, 8, 32), (3, 3, 32, 32))]
+compiled = jax.jit(jax.grad(loss, (0, 1)), in_shardings=SingleDeviceSharding(device))
+print(compiled.lower(*shapes).compile().as_text())
+"""
+
+
+def test_the_program_that_a_tpu_would_run():
+    """The TPU's compiler, where it is installed, needs no TPU but a process of its own."""
+    pytest.importorskip("libtpu")
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    command = [sys.executable, "-W", "ignore", "-c", COMPILE_FOR_A_TPU]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    groups = re.findall(r"feature_group_count=(\d+)", ran.stdout)
+    assert "32" in groups, "the FIR filter is one depthwise convolution"
+    assert not re.findall(r"winograd|shifted_filter|_filter_axis", ran.stdout)
