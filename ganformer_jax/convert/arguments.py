@@ -14,12 +14,7 @@ class ConversionError(UserError):
 
 
 class Arguments:
-    """Arguments by name; `finish` refuses those that nothing has read.
-
-    Args:
-        values: The arguments.
-        network: What they are arguments of, for messages.
-    """
+    """Arguments of a network by name; `finish` refuses those that nothing has read."""
 
     def __init__(self, values: Mapping[str, Any], network: str) -> None:
         self.values, self.network, self.read = dict(values), network, set()

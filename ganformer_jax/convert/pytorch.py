@@ -22,6 +22,7 @@ from ganformer_jax.models import Discriminator, Generator
 from ganformer_jax.nn.positions import grid_directions
 
 WHOLE_BATCH = 1 << 30
+FILTERS = r".*resample_kernel"
 TRAINING_ARGUMENTS = ("class_name", "reg_interval", "opt_args")
 
 
@@ -59,8 +60,7 @@ def load_discriminator(
     arguments = Arguments(init_kwargs, "discriminator")
     discriminator, template = build_discriminator(*_discriminator_config(arguments))
     _check_filters(state_dict, discriminator.config.resample_filter)
-    unused = [r".*resample_kernel"]
-    return discriminator, fill(state_dict, DISCRIMINATOR, PYTORCH, unused, template)
+    return discriminator, fill(state_dict, DISCRIMINATOR, PYTORCH, [FILTERS], template)
 
 
 def _generator_config(init_kwargs: Mapping[str, Any]) -> GeneratorConfig:
@@ -167,7 +167,7 @@ def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, in
 def _unused(config: GeneratorConfig) -> list[str]:
     """Return patterns of arrays that the published generator stores but never reads."""
     layer = r"synthesis\.b\d+\.(conv[01]|conv_last|torgb)"
-    unused = [r".*resample_kernel", rf"{layer}\.pos0"]
+    unused = [FILTERS, rf"{layer}\.pos0"]
     if config.positions.kind == "linear":
         unused += [rf"{layer}\.grid_pos"]  # read as slopes
     if config.attention.kmeans_iterations:

@@ -6,7 +6,6 @@ the framework has no such array. `\1` in a path is the first group of the patter
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,8 +17,7 @@ Layout = Callable[[np.ndarray], np.ndarray]
 PYTORCH, TENSORFLOW = "PyTorch", "TensorFlow"
 
 
-@dataclasses.dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """A published name and where its value goes."""
 
     framework: str

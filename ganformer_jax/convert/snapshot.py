@@ -60,14 +60,7 @@ class Snapshot:
     dataset: dict[str, Any]  # arguments of the training dataset, if the file has them
 
     def generator(self, role: str = "average") -> tuple[Generator, dict[str, Any]]:
-        """Convert the generator of a role, "average" or "generator".
-
-        Returns:
-            Our module and its float32 variables.
-
-        Raises:
-            UserError: If names, shapes or arguments have no counterpart.
-        """
+        """Return our module and its variables for the role "average" or "generator"."""
         network = self.networks[role]
         if self.framework == PYTORCH:
             return _convert(load_generator, network)
@@ -79,18 +72,13 @@ class Snapshot:
         return Generator(config), variables
 
     def discriminator(self) -> tuple[Discriminator, dict[str, Any]]:
-        """Convert the discriminator; results and errors are those of `generator`."""
+        """Return our module and its variables for the discriminator."""
         load = load_discriminator if self.framework == PYTORCH else load_tf_discriminator
         return _convert(load, self.networks["discriminator"])
 
 
 def run_weights(snapshot: Snapshot) -> tuple[dict[str, Any], Config]:
-    """Return the weights of a checkpoint and the config that they fit.
-
-    Raises:
-        UserError: If names, shapes or arguments have no counterpart, or the two generators have
-            different settings.
-    """
+    """Return the weights of a checkpoint and the config that they fit."""
     average, average_variables = snapshot.generator("average")
     trained, trained_variables = snapshot.generator("generator")
     if trained.config != average.config:
@@ -103,8 +91,7 @@ def run_weights(snapshot: Snapshot) -> tuple[dict[str, Any], Config]:
         "w_average": average_variables["moments"]["w_average"],
         "discriminator": discriminator_variables["params"],
     }
-    mirror = bool(snapshot.dataset.get("mirror_augment", False))
-    data = dataclasses.replace(DataConfig(), mirror=mirror)
+    data = DataConfig(mirror=bool(snapshot.dataset.get("mirror_augment", False)))
     return weights, Config(average.config, discriminator.config, data)
 
 
@@ -160,9 +147,6 @@ def read_snapshot(path: str | pathlib.Path) -> Snapshot:
 
     Nothing that the file names is imported and none of its text is run. Arrays are views of the
     mapped file where possible.
-
-    Args:
-        path: The file.
 
     Raises:
         UserError: If the file cannot be read or is not such a snapshot.

@@ -19,7 +19,6 @@ from ganformer_jax.convert.limits import Budget, PickleError, plain_key, printab
 Name = tuple[str, str]  # a module and a name in it, as the pickle spells them
 Constructors = Mapping[Name, Callable[..., Any]]
 
-STOP = ord(".")
 MAX_INTEGER_BYTES = 32
 
 
@@ -81,7 +80,7 @@ class Machine:
         while True:
             self.budget.spend()
             code = self.take(1)[0]
-            if code == STOP:
+            if code == ord("."):
                 return self.stack.pop()
             instruction = INSTRUCTIONS.get(code)
             if instruction is None:
