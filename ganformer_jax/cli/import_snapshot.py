@@ -49,8 +49,7 @@ def _check_empty(workdir: pathlib.Path) -> None:
 
 
 def _import(path: pathlib.Path, options: Options) -> None:
-    from ganformer_jax.convert.snapshot import read_snapshot
-    from ganformer_jax.convert.snapshot_run import describe, run_weights
+    from ganformer_jax.convert.snapshot import describe, read_snapshot, run_weights
 
     snapshot = read_snapshot(path)
     print("\n".join(describe(snapshot)))
