@@ -1,9 +1,9 @@
-"""Times both forms of the 3x3 convolutions, forward and with gradients, in turn.
+"""Time both forms of the 3x3 convolutions, forward and with gradients, in turn.
 
 Command:  python benchmarks/resample.py
 
-Prints, per form, the median milliseconds of processor time (user, all threads, so that other work
-on the machine matters little) and its spread over the repetitions.
+Prints, per form, the median milliseconds of processor time (user, all threads, which other work on
+the machine affects little) and its spread over the repetitions.
 """
 
 import os
