@@ -3,7 +3,7 @@
 The functional API: networks and their configs, losses, the updates of a training step,
 `load` for trained generators, and `convert`, through which published weights come in. It needs jax,
 flax and what these two bring.
-Data, metrics, pictures and the command line are imported by name.
+Data, metrics, figures and the command line are imported by name.
 """
 
 from ganformer_jax import convert

@@ -14,19 +14,14 @@ import jax.numpy as jnp
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
-    Images = Float[Array, "batch height width channels"]
-    Latents = Float[Array, "batch latents layers width"]
-    Logits = Float[Array, "batch 1"]
-    PerImage = Float[Array, " batch"]
+    Images = Float[Array, "b h w c"]
+    Latents = Float[Array, "b k l d"]
+    Logits = Float[Array, "b 1"]
+    PerImage = Float[Array, " b"]
 
 
 def _require(array: Any, name: str, rank: int) -> None:
-    """Refuses what would broadcast or differentiate into nonsense.
-
-    Raises:
-        ValueError: When the rank is another one.
-        TypeError: When the dtype is not floating point.
-    """
+    """Raise ValueError for another rank, and TypeError for a dtype that is not floating point."""
     if jnp.ndim(array) != rank:
         raise ValueError(f"{name} must have rank {rank}, not shape {jnp.shape(array)}")
     if not jnp.issubdtype(jnp.result_type(array), jnp.floating):
@@ -88,11 +83,6 @@ def wgan_discriminator(real_Bx1: Logits, fake_Bx1: Logits, epsilon: float = 0.00
 
     Arjovsky et al. 2017 (arXiv 1701.07875), algorithm 1, with the pull to zero of Karras et al.
     2018 (arXiv 1710.10196), appendix A.1.
-
-    Args:
-        real_Bx1: Logits of real images.
-        fake_Bx1: Logits of as many generated images.
-        epsilon: Weight of the squared real logits.
     """
     real_B, fake_B = _pair(real_Bx1, fake_Bx1)
     return fake_B - real_B + epsilon * jnp.square(real_B)
@@ -133,7 +123,7 @@ def r1_penalty(discriminate: Callable[[Images], Logits], images_BxHxWxC: Images)
 
 
 def path_length(
-    synthesize: Callable[[Latents], Images], w_BxKxLxW: Latents, pixel_noise_BxHxWxC: Images
+    synthesize: Callable[[Latents], Images], w_BxKxLxD: Latents, pixel_noise_BxHxWxC: Images
 ) -> PerImage:
     """How far a random image direction moves w: |J^T y|, to be pulled to a constant.
 
@@ -142,7 +132,7 @@ def path_length(
 
     Args:
         synthesize: Latents to images.
-        w_BxKxLxW: W of every latent in every layer, floating point.
+        w_BxKxLxD: W of every latent in every layer, floating point.
         pixel_noise_BxHxWxC: Standard normal noise y of the images' shape.
 
     Returns:
@@ -151,17 +141,16 @@ def path_length(
     Raises:
         ValueError, TypeError: On arguments of another rank or dtype, or noise of another shape.
     """
-    _require(w_BxKxLxW, "w", 4)
+    _require(w_BxKxLxD, "w", 4)
     _require(pixel_noise_BxHxWxC, "pixel noise", 4)
 
-    def projection(w_BxKxLxW: Latents) -> jax.Array:
-        images_BxHxWxC = synthesize(w_BxKxLxW)
-        if images_BxHxWxC.shape != pixel_noise_BxHxWxC.shape:
-            raise ValueError(
-                f"pixel noise {pixel_noise_BxHxWxC.shape} for images {images_BxHxWxC.shape}"
-            )
-        height, width = images_BxHxWxC.shape[1:3]
+    def projection(w_BxKxLxD: Latents) -> jax.Array:
+        images_BxHxWxC = synthesize(w_BxKxLxD)
+        found, expected = pixel_noise_BxHxWxC.shape, images_BxHxWxC.shape
+        if found != expected:
+            raise ValueError(f"pixel noise {found} for images {expected}")
+        _, height, width, _ = expected
         return jnp.sum(images_BxHxWxC * pixel_noise_BxHxWxC) / (height * width) ** 0.5
 
-    gradient_BxKxLxW = jax.grad(projection)(w_BxKxLxW)
-    return jnp.sqrt(jnp.square(gradient_BxKxLxW).sum(3).mean((1, 2)))
+    gradient_BxKxLxD = jax.grad(projection)(w_BxKxLxD)
+    return jnp.sqrt(jnp.square(gradient_BxKxLxD).sum(3).mean((1, 2)))

@@ -55,7 +55,7 @@ def _resize(maps_KxHxW: np.ndarray, size: tuple[int, int], smooth: bool) -> np.n
     """Resize float maps to (height, width)."""
     method = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
     maps = [Image.fromarray(one) for one in np.asarray(maps_KxHxW, np.float32)]
-    return np.stack([np.asarray(one.resize(size[::-1], method)) for one in maps])
+    return np.stack([np.asarray(one.resize((size[1], size[0]), method)) for one in maps])
 
 
 def attention_segmentation(
