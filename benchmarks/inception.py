@@ -72,15 +72,22 @@ def main() -> None:
     arguments = parser.parse_args()
     peak = measured_peak()
 
-    from ganformer_jax.cli.evaluate import Options, candidate_of_run, metric_networks, reference
+    from ganformer_jax.cli.heap import local_devices
     from ganformer_jax.evaluate.features import feature_reader
     from ganformer_jax.evaluate.requests import RANDOM
+    from ganformer_jax.experiment.evaluation import (
+        generated_images,
+        metric_networks,
+        reference_images,
+    )
+    from ganformer_jax.load import load_run
     from ganformer_jax.metrics import frechet_distance
 
-    options = Options(workdir=arguments.workdir, batch_size=arguments.batch_size, cache=False)
-    networks = metric_networks(options)
+    run, batch_size = arguments.workdir, arguments.batch_size
+    networks = metric_networks(local_devices(batch_size), batch_size, cached=False)
     reader = feature_reader(RANDOM, networks)
-    image_sets = {"real": reference(options), "fake": candidate_of_run(options, networks)[0]}
+    fake, _ = generated_images(run, *load_run(run), networks)
+    image_sets = {"real": reference_images(run), "fake": fake}
     features, speeds = {}, {}
     for role, image_set in image_sets.items():
         timed = Timed(image_set.sample)

@@ -31,9 +31,7 @@ Result = tuple[TrainState, Info]
 
 
 def gan_updates(
-    config: Config,
-    parallel: DataParallel | None = None,
-    optimizers: Optimizers | None = None,
+    config: Config, parallel: DataParallel | None = None, optimizers: Optimizers | None = None
 ) -> tuple[Update, ...]:
     """Return the updates of a training step in order: both regularizers, then the networks.
 
