@@ -3,8 +3,8 @@
 Command:  python benchmarks/attention.py
 
 A layer is timed forward, and forward with all its gradients. The exponent is the slope of a
-straight line through the logarithms: 1 is linear. Sizes are timed in turn, so that all meet the
-same state of the machine.
+straight line through the logarithms: 1 is linear. All sizes take turns, so that the machine's state
+affects them alike.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 
-def play(program: tuple[Any, tuple]) -> Callable[[], object]:
+def runner(program: tuple[Any, tuple]) -> Callable[[], object]:
     compiled, inputs = program
     return lambda: jax.block_until_ready(compiled(*inputs))
 
@@ -66,7 +66,7 @@ def sweep(kind: str, seconds: float, axis: str) -> dict[str, Any]:
     """Time one kind of attention against pixels or components and print a table."""
     at = [(r, 8) for r in RESOLUTIONS] if axis == "pixels" else [(32, k) for k in COMPONENTS]
     made = {(*size, what): p for size in at for what, p in programs(kind, *size).items()}
-    phases = {str(name): play(program) for name, program in made.items()}
+    phases = {str(name): runner(program) for name, program in made.items()}
     spent = cases.median_milliseconds(phases, {}, seconds)
     sizes = [r * r if axis == "pixels" else k for r, k in at]
     report: dict[str, Any] = {"kind": kind, "axis": axis, "sizes": sizes}
