@@ -1,6 +1,6 @@
 """Adversarial losses and regularization of a GAN, as pure functions of logits or of callables.
 
-Losses are per image and in float32; average them yourself. Logits are high for real images.
+Losses and penalties are per image and in float32. Logits are high for real images.
 """
 
 from __future__ import annotations
@@ -111,9 +111,6 @@ def r1_penalty(discriminate: Callable[[Images], Logits], images_BxHxWxC: Images)
         discriminate: Images to logits [batch, 1].
         images_BxHxWxC: Real images, floating point.
 
-    Returns:
-        Float32 [batch], non-negative.
-
     Raises:
         ValueError, TypeError: On images or logits of another rank or dtype.
     """
@@ -134,9 +131,6 @@ def path_length(
         synthesize: Latents to images.
         w_BxKxLxD: W of every latent in every layer, floating point.
         pixel_noise_BxHxWxC: Standard normal noise y of the images' shape.
-
-    Returns:
-        Float32 [batch], non-negative.
 
     Raises:
         ValueError, TypeError: On arguments of another rank or dtype, or noise of another shape.
