@@ -39,7 +39,6 @@ from ganformer_jax.train.gan import gan_trainable
 from ganformer_jax.train.log import memory_gib
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.prefetch import place_batch
-from ganformer_jax.train.state import make_optimizers
 from ganformer_jax.train.updates import (
     average_update,
     discriminator_update,
@@ -66,10 +65,9 @@ class Trial:
         functions = {u.name: u.function for u in reversed(programs.trainable.updates)}
         if phases:
             networks = Networks(self.config, DataParallel(self.placement.batch))
-            optimizers = make_optimizers(self.config)
             for update in (generator_update, discriminator_update, path_length_update):
                 name = update.__name__.removesuffix("_update")
-                functions[name] = functools.partial(update, networks, optimizers)
+                functions[name] = functools.partial(update, networks)
             functions["average"] = lambda state, batch: (average_update(networks, state, batch), {})
         self.compile_seconds, self.programs = {}, {}
         for name, function in functions.items():

@@ -16,7 +16,7 @@ from ganformer_jax.models import Generator
 from ganformer_jax.pixels import to_uint8
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, Int, Key, UInt8
+    from jaxtyping import Array, Float, Int, UInt8
 
 
 class Samples(NamedTuple):
@@ -122,11 +122,6 @@ class Sampler:
         return jax.device_put(array, self.batch_sharding)
 
 
-def latents(config: GeneratorConfig, key: Key[Array, ""]) -> Float[Array, "k d"]:
-    """Draw z of one image, float32 [K, D]."""
-    return jax.random.normal(key, (config.num_latents, config.z_size))
-
-
 @functools.partial(jax.jit, static_argnums=0)
 def _generate(
     sampler: Sampler,
@@ -139,12 +134,13 @@ def _generate(
     config = sampler.config
     key = jax.random.key(0)
 
-    def draw(seed: jax.Array) -> jax.Array:
-        return latents(config, jax.random.split(jax.random.fold_in(key, seed))[0])
+    def draw_z(seed: jax.Array) -> Float[Array, "k d"]:
+        z_key = jax.random.split(jax.random.fold_in(key, seed))[0]
+        return jax.random.normal(z_key, (config.num_latents, config.z_size))
 
     images_BxHxWxC, out = Generator(config).apply(
         variables,
-        jax.vmap(draw)(seeds_B),
+        jax.vmap(draw_z)(seeds_B),
         jax.nn.one_hot(classes_B, config.label_size) if config.label_size else None,
         truncation_psi=psi,
         truncation_cutoff=cutoff,

@@ -87,16 +87,13 @@ class Checkpoints:
     def save(
         self, step: int, state: State, config: Mapping[str, Any], metric: float | None = None
     ) -> None:
-        """Start writing a checkpoint; the state may be donated as soon as this returns.
+        """Start writing a checkpoint, if there is none of this step; then donate the state freely.
 
         Args:
-            step: Steps done. A checkpoint that exists stays.
+            step: Steps done.
             state: On its devices.
             config: Of the run, as nested dicts.
             metric: Lower is better; None or NaN never counts as best.
-
-        Raises:
-            UserError: If this or the previous checkpoint cannot be written.
         """
         if step in self.steps():
             return
@@ -133,7 +130,7 @@ class Checkpoints:
             UserError: If all checkpoints are damaged, or one has another structure.
         """
         damaged, reason = [], ""
-        for step in reversed(self.steps()):
+        for step in self.steps()[::-1]:
             try:
                 self._read_json(step, "config")
                 state = self._read_state(step, abstract, initial)
@@ -158,16 +155,10 @@ class Checkpoints:
         return min(found, key=found.__getitem__) if found else None
 
     def weights(self, step: int | None = None) -> tuple[dict[str, Any], Config]:
-        """Read only the weights, as nested dicts of host arrays, and their config.
+        """Read the fields named in `WEIGHTS`, as nested dicts of host arrays, and the config.
 
         Args:
             step: By default the newest that is not damaged.
-
-        Returns:
-            The fields of the state named in `WEIGHTS`, and the config.
-
-        Raises:
-            UserError: If there is no such checkpoint, or it is damaged.
         """
         steps = self.steps()
         if not steps:

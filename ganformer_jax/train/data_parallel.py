@@ -20,8 +20,7 @@ class DataParallel:
     devices. Under a mapped axis an update sees one device's share of the batch.
 
     Attributes:
-        batch_sharding: How a mesh divides a batch. Without it every device would generate all
-            images.
+        batch_sharding: How a mesh divides a batch; without it every device generates all images.
         axis_name: The mapped axis of `jax.pmap`.
     """
 

@@ -22,17 +22,11 @@ Device = Any  # jax.Device, which type checkers do not take for a type
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """A mesh of devices that share each batch and hold the state once each.
-
-    Attributes:
-        devices: The devices.
-        replicated: Sharding of what every device holds whole.
-        batch: Sharding that divides the first axis over the devices.
-    """
+    """A mesh of devices that share each batch and hold the state once each."""
 
     devices: tuple[Device, ...]
-    replicated: NamedSharding
-    batch: NamedSharding
+    replicated: NamedSharding  # every device holds all of the array
+    batch: NamedSharding  # the devices divide the first axis
 
 
 def place_on(devices: Sequence[Device]) -> Placement:

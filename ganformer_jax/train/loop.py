@@ -206,24 +206,14 @@ def _refuse_non_finite(values: Mapping[str, float], step: int, checkpoints: Chec
 def _stop_on_signals(say: Callable[[str], None]) -> Iterator[threading.Event]:
     """Turn the first SIGINT or SIGTERM into a set event; a second one acts as usual."""
     stopped = threading.Event()
-    signals = (signal.SIGINT, signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped  # only the main thread may handle signals
-        return
-    usual = {number: signal.getsignal(number) for number in signals}
+    with contextlib.ExitStack() as usual:
 
-    def restore() -> None:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
+        def stop(number: int, frame: Any) -> None:
+            usual.close()
+            stopped.set()
+            say(f"{signal.Signals(number).name}: finishing this step, then writing a checkpoint")
 
-    def stop(number: int, frame: Any) -> None:
-        restore()
-        stopped.set()
-        say(f"{signal.Signals(number).name}: finishing this step, then writing a checkpoint")
-
-    for number in signals:
-        signal.signal(number, stop)
-    try:
+        if threading.current_thread() is threading.main_thread():  # others may not handle signals
+            for number in (signal.SIGINT, signal.SIGTERM):
+                usual.callback(signal.signal, number, signal.signal(number, stop))
         yield stopped
-    finally:
-        restore()

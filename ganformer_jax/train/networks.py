@@ -1,4 +1,4 @@
-"""Both networks of an experiment, as the updates apply them."""
+"""Both networks of an experiment, as the updates apply them, and the random key of every draw."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ganformer_jax.models import (
 )
 from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train.data_parallel import DataParallel
-from ganformer_jax.train.state import TrainState, Tree
+from ganformer_jax.train.state import Optimizers, TrainState, Tree
 from ganformer_jax.train.trainable import Batch
 
 if TYPE_CHECKING:
@@ -43,10 +43,12 @@ class Networks:
         config: The experiment.
         parallel: How devices share a batch, which has `images`, uint8 [B, H, W, C], and, for a
             conditional generator, `labels`, float32 [B, Y].
+        optimizers: By default those of `make_optimizers(config)`.
     """
 
     config: Config
     parallel: DataParallel = DataParallel()
+    optimizers: Optimizers | None = None
 
     def keys(self, state: TrainState, update: str) -> Keys:
         """Return the random keys of one of `UPDATES`, in this step, by the names in `DRAWS`."""

@@ -26,9 +26,6 @@ def reduce_attention(
             to fine, all of one resolution.
         last_layers: Number of layers to average; by default all.
 
-    Returns:
-        float32 attention [B, K, H, W].
-
     Raises:
         ValueError: If the array is not of rank 6, or has fewer layers.
     """
@@ -68,9 +65,6 @@ def attention_segmentation(
     Args:
         attention_KxHxW: Attention to each component.
         hard: Use only the color of the component with the largest stretched attention.
-
-    Returns:
-        The segmentation, uint8 RGB.
     """
     weights = _stretch(np.asarray(attention_KxHxW, np.float32)) ** 2 + 1e-3
     palette = component_palette(len(weights))
@@ -96,9 +90,6 @@ def attention_overlay(
         strength: Weight of the colors, 0 to 1; the image has the rest.
         hard: Give each pixel the color of one component instead of a mixture.
         smooth: Resize the attention bilinearly instead of pixel by pixel.
-
-    Returns:
-        The blended image, uint8 RGB of the image's size.
     """
     image = as_rgb(np.asarray(image_HxWxC)[None])[0]
     maps = _resize(attention_KxHxW, image.shape[:2], smooth)
@@ -133,9 +124,6 @@ def attention_grid(
         cell: Smallest width of a cell in pixels; images are enlarged by a whole factor.
         padding: Pixels between cells.
         smooth: Resize the attention bilinearly instead of pixel by pixel.
-
-    Returns:
-        The figure, uint8 RGB.
 
     Raises:
         ValueError: If images are not uint8 or do not fit the attention.
@@ -172,9 +160,6 @@ def attention_figure(
         images_BxHxWxC: uint8 images.
         attention: Attention maps of each layer, as `Samples.attention`.
         rows: Number of samples to draw.
-
-    Returns:
-        The figure of `attention_grid`, uint8 RGB.
     """
     import jax.numpy as jnp
 

@@ -53,9 +53,6 @@ def image_grid(
         background: Gray level of the padding and of empty places, 0..255.
         headings: Text above each column.
 
-    Returns:
-        The grid, uint8 RGB.
-
     Raises:
         ValueError: If there are no images, or they have another dtype or shape.
     """
@@ -101,9 +98,6 @@ def segments_grid(
             in different columns mean nothing.
         cell: Smallest width of a cell in pixels; images are enlarged by a whole factor.
         padding: Pixels between cells.
-
-    Returns:
-        The figure, uint8 RGB.
 
     Raises:
         ValueError: If a segmentation has another shape than the images.
