@@ -117,8 +117,7 @@ def dataset_spec(options: Options, source: Source) -> DatasetSpec:
     """Return what the dataset should be: what the options leave open is chosen by the source."""
     from ganformer_jax.data.catalog import find_entry
     from ganformer_jax.data.fit import Geometry
-    from ganformer_jax.data.sizes import image_size, usual_resolution
-    from ganformer_jax.data.spec import DatasetSpec, check_ratio
+    from ganformer_jax.data.spec import DatasetSpec, check_ratio, image_size, usual_resolution
 
     entry = find_entry(options.source)
     fit = options.fit or ("pad" if entry else "crop")
@@ -233,7 +232,7 @@ def _all_gray(kinds: Mapping[str, int]) -> bool:
 
 def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Options) -> str:
     from ganformer_jax.data.catalog import find_entry
-    from ganformer_jax.data.sizes import base_grid
+    from ganformer_jax.data.spec import base_grid
 
     geometry, folder = spec.geometry, str(prepared.folder.parent)
     grid = base_grid((geometry.height, geometry.width))

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import shutil
 import zipfile
 
 from tqdm import tqdm
@@ -96,20 +97,11 @@ CATALOG = {
 
 def find_entry(name: str) -> Entry | None:
     """Return the entry of this name, unless it is the path of something."""
-    entry = CATALOG.get(name)
-    return None if entry is None or pathlib.Path(name).exists() else entry
+    return None if pathlib.Path(name).exists() else CATALOG.get(name)
 
 
 def open_entry(entry: Entry, downloads: pathlib.Path) -> Source:
-    """Open a dataset of the catalog, downloading it where that is possible.
-
-    Args:
-        entry: The dataset.
-        downloads: Folder of downloaded files.
-
-    Raises:
-        UserError: If the file is absent and cannot be downloaded; the message says where to put it.
-    """
+    """Open a dataset of the catalog, downloading it to a folder where that is possible."""
     path = downloads / entry.file
     if not path.is_file():
         _download(entry, downloads)
@@ -127,7 +119,9 @@ def _download(entry: Entry, downloads: pathlib.Path) -> None:
     try:
         unfinished.mkdir(parents=True, exist_ok=True)
         path = fetch(entry.url, unfinished)
-        if entry.md5 and _md5(path) != entry.md5:
+        with path.open("rb") as file:
+            md5 = hashlib.file_digest(file, "md5").hexdigest()
+        if entry.md5 and md5 != entry.md5:
             path.unlink()
             raise UserError(f"{entry.url} has another checksum than expected")
         os.replace(path, downloads / entry.file)
@@ -136,11 +130,6 @@ def _download(entry: Entry, downloads: pathlib.Path) -> None:
         raise UserError(f"{error}: {advice}") from error
     except OSError as error:
         raise UserError(f"cannot write to {downloads}: {os_reason(error)}") from error
-
-
-def _md5(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _extract(archive: pathlib.Path, member: str) -> pathlib.Path:
@@ -152,10 +141,9 @@ def _extract(archive: pathlib.Path, member: str) -> pathlib.Path:
         with zipfile.ZipFile(archive) as file, atomic_path(target) as temporary:
             info = file.getinfo(member)
             with file.open(info) as source, temporary.open("wb") as out:
-                with tqdm(total=info.file_size, unit="B", unit_scale=True, desc=member) as bar:
-                    while chunk := source.read(CHUNK):
-                        out.write(chunk)
-                        bar.update(len(chunk))
+                size = info.file_size
+                with tqdm.wrapattr(source, "read", total=size, desc=member) as reported:
+                    shutil.copyfileobj(reported, out, CHUNK)
     except (zipfile.BadZipFile, KeyError, EOFError) as error:
         raise UserError(f"{archive} is damaged, or has no {member}") from error
     except OSError as error:

@@ -52,12 +52,7 @@ class Geometry:
 
 
 def fit(image: Image.Image, geometry: Geometry) -> UInt8[np.ndarray, "h w c"]:
-    """Crop or pad, then resize an image; pixels of an image of the right size stay as they are.
-
-    Args:
-        image: Of mode L, RGB or RGBA.
-        geometry: The wanted size and channels.
-    """
+    """Crop or pad, then resize an image of mode L, RGB or RGBA; the right size stays as it is."""
     image = with_channels(image, geometry.channels)
     if geometry.crop_ratio is not None:
         image = _crop(image, geometry.crop_ratio)
