@@ -22,31 +22,18 @@ from ganformer_jax.files import atomic_path
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A dataset of the paper, as in the published code (dorarad/gansformer, prepare_data.py).
-
-    Attributes:
-        title: Name for people.
-        file: Name of the file to download.
-        url: Address of the file, or of the page to download it from.
-        direct: Whether a program can download it.
-        md5: Checksum of the file; None where none was published.
-        gigabytes: Size of the file.
-        images: Expected number of images.
-        ratio: Height / width that the published code crops to before it pads to a square.
-        under: Folder of the archive that holds the images.
-        database: Path of an LMDB inside a zip, which must be extracted to be read.
-    """
+    """A dataset of the paper, as in the published code (dorarad/gansformer, prepare_data.py)."""
 
     title: str
-    file: str
-    url: str
-    direct: bool
-    md5: str | None
-    gigabytes: int
-    images: int
-    ratio: float
-    under: str = ""
-    database: str | None = None
+    file: str  # to download
+    url: str  # of the file, or of the page to download it from
+    direct: bool  # whether a program can download it
+    md5: str | None  # None where none was published
+    gigabytes: int  # size of the file
+    images: int  # expected number
+    ratio: float  # height / width that the published code crops to before it pads to a square
+    under: str = ""  # folder of the archive that holds the images
+    database: str | None = None  # path of an LMDB inside a zip, extracted to be read
 
 
 CATALOG = {

@@ -100,26 +100,21 @@ def write_description(
         raise no_images(encoder.source, (reason for _, reason in total.skipped))
     if "test" in totals and not totals["test"].images:
         raise UserError("none of the images that --held-out drew can be read: hold out more")
-    skipped = [*encoder.source.skipped, *total.skipped]
     splits = {split: total_of_split.images for split, total_of_split in totals.items()}
-    report = _report(encoder, total, splits, skipped) | {"plan": plan}
+    report = _report(encoder, total, splits) | {"plan": plan}
     _write_info(encoder, tallies, folder, report)
     table = io.StringIO()
+    skipped = [*encoder.source.skipped, *total.skipped]
     csv.writer(table).writerows([("name", "reason"), *skipped])
     write_atomically(folder / SKIPPED, table.getvalue())
     write_atomically(folder / REPORT, json.dumps(report, indent=2))
     return report
 
 
-def _report(
-    encoder: ExampleEncoder,
-    total: Tally,
-    splits: Mapping[str, int],
-    skipped: Sequence[tuple[str, str]],
-) -> dict[str, Any]:
+def _report(encoder: ExampleEncoder, total: Tally, splits: Mapping[str, int]) -> dict[str, Any]:
     source, labels, geometry = encoder.source, encoder.labels, encoder.spec.geometry
     entries = len(source) + len(source.skipped)
-    reasons = Counter(reason for _, reason in skipped)
+    reasons = Counter(reason for _, reason in (*source.skipped, *total.skipped))
     names = labels.names if labels else ()
     return {
         "name": encoder.spec.name,
@@ -128,7 +123,7 @@ def _report(
         "channels": geometry.channels,
         "splits": splits,
         "entries": entries,
-        "left_out": entries - total.images - len(skipped),
+        "left_out": entries - total.images - reasons.total(),
         "skipped": dict(sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))),
         "stored_sizes": dict(total.sizes.most_common()),
         "stored_kinds": dict(total.kinds.most_common()),

@@ -14,8 +14,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ganformer_jax.data.sources.source import Unreadable
 from ganformer_jax.errors import one_line
 
+# Formats that run programs or load other files (EPS, ...) are not decoded.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
-"""What is decoded. Formats that run programs or load other files (EPS, ...) are not."""
 MAX_PIXELS = 1 << 27  # of the largest image that is decoded, 134 million (0.5 GB)
 _ORIENTATION = 0x0112  # tag of EXIF
 _PHOTOMETRIC = 0x0106  # tag of TIFF: 0 where white is zero

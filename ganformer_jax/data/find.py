@@ -13,8 +13,7 @@ from ganformer_jax.errors import UserError, one_line
 
 BUCKET = "gs://"
 RAW = tfds.decode.DeserializeMethod.RAW_BYTES
-VERSIONS = "[0-9]*.*.*/dataset_info.json"
-"""Pattern of the descriptions of a dataset's versions, in its folder."""
+VERSIONS = "[0-9]*.*.*/dataset_info.json"  # pattern of a dataset's versions, in its folder
 
 
 def find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> Any:
@@ -66,11 +65,7 @@ def _find_in_bucket(url: str) -> Any:
 
 
 def find_version(folder: Any) -> Any:
-    """Return the folder with dataset_info.json: the given one, or the only version in it.
-
-    Raises:
-        UserError: If there is none, or a choice.
-    """
+    """Return the folder with dataset_info.json: the given one, or the only version in it."""
     if (folder / "dataset_info.json").is_file():
         return folder
     versions = sorted(path.parent for path in folder.glob(VERSIONS))
@@ -133,8 +128,7 @@ def open_split(builder: Any, split: str) -> Records:
     """Return the serialized examples of a split; raise UserError if it cannot be used."""
     name = f"{builder.name} ({split})"
     if split.split("[")[0] not in builder.info.splits:
-        choices = ", ".join(builder.info.splits) or "none"
-        raise UserError(f"{builder.name} has no split {split!r}; it has: {choices}")
+        raise no_split(builder, split)
     if builder.info.splits[split].num_examples == 0:
         raise UserError(f"{name} is empty; choose another split or prepare it again")
     try:
@@ -143,3 +137,9 @@ def open_split(builder: Any, split: str) -> Records:
         raise UserError(
             f"{name} cannot be read by index; prepare it with file_format='array_record'"
         ) from error
+
+
+def no_split(builder: Any, split: str) -> UserError:
+    """Return the error of a split that a dataset does not have."""
+    choices = ", ".join(builder.info.splits) or "none"
+    return UserError(f"{builder.name} has no split {split!r}; it has: {choices}")

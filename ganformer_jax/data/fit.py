@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-"""Pillow's modes by number of channels."""
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's, by number of channels
 FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "box": Image.Resampling.BOX,

@@ -23,9 +23,6 @@ class FolderImages:
     Files are chosen and decoded as `prepare` does (sources/folder.py and decode.py): hidden files
     are left out, EXIF orientation is applied, and opacity is laid on white.
 
-    Args:
-        path: The folder.
-
     Raises:
         UserError: If there is no such folder, no image is in it, or one cannot be used.
 
@@ -52,11 +49,7 @@ class FolderImages:
         return len(self.paths)
 
     def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "m h w 3"]:
-        """Decode images.
-
-        Raises:
-            UserError: If one is damaged, or of another size than the first image.
-        """
+        """Decode images; raise UserError if one is damaged, or of another size than the first."""
         images = [self._decode(index) for index in indices]
         for index, image in zip(indices, images, strict=True):
             if image.shape != self._first.shape:

@@ -32,17 +32,11 @@ from ganformer_jax.files import exclusive_lock
 
 @dataclasses.dataclass(frozen=True)
 class PreparedDataset:
-    """A finished dataset.
+    """A finished dataset."""
 
-    Attributes:
-        folder: Folder of its files.
-        report: Contents of its `report.json`.
-        is_new: Whether it was written now, not before.
-    """
-
-    folder: pathlib.Path
-    report: dict[str, Any]
-    is_new: bool
+    folder: pathlib.Path  # of its files
+    report: dict[str, Any]  # contents of its report.json
+    is_new: bool  # whether it was written now, not before
 
 
 def prepare(

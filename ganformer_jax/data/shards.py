@@ -179,7 +179,7 @@ def write_shards(
             for shard in missing:
                 path, outcomes = folder / shard.name, itertools.islice(examples, len(shard.entries))
                 tally = _write_shard(encoder, shard, path, outcomes, bar.update)
-                write_atomically(_manifest(path), json.dumps(vars(tally)))
+                write_atomically(f"{path}.json", json.dumps(vars(tally)))
                 tallies[shard.name] = tally
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -188,14 +188,10 @@ def write_shards(
     return {split: [tallies[shard.name] for shard in group] for split, group in by_split}
 
 
-def _manifest(path: pathlib.Path) -> pathlib.Path:
-    return path.with_name(path.name + ".json")
-
-
 def _read_manifest(path: pathlib.Path) -> Tally | None:
     """Return the tally of a finished shard; None if it is not finished."""
     try:
-        values = json.loads(_manifest(path).read_text())
+        values = json.loads(pathlib.Path(f"{path}.json").read_text())
         counters = {name: Counter(values[name]) for name in _COUNTERS}
         skipped = [(name, reason) for name, reason in values["skipped"]]
         tally = Tally(skipped, **counters, bytes=values["bytes"], digest=values["digest"])

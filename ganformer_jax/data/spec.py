@@ -28,23 +28,16 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 class DatasetSpec:
     """What a prepared dataset should be.
 
-    Attributes:
-        name: Name of the dataset, and of its folder: lowercase letters, digits and underscores.
-        geometry: Size and channels of the images.
-        storage: "png", compressed; or "raw", PNG without compression, larger, and several
-            times as fast to read.
-        held_out: Number of entries for the split `test`, drawn at random with a fixed seed; those
-            that cannot be read are left out of it.
-        max_images: Number of entries to use, drawn likewise; None for all.
-        value_range: Numbers that are black and white, for pixels that are not of 8 or 16 bits.
+    `storage` is "png", compressed; or "raw", PNG without compression, larger, and several times as
+    fast to read.
     """
 
-    name: str
+    name: str  # also of its folder: lowercase letters, digits and underscores
     geometry: Geometry
     storage: Literal["png", "raw"] = "png"
-    held_out: int = 0
-    max_images: int | None = None
-    value_range: tuple[float, float] | None = None
+    held_out: int = 0  # entries for the split `test`, drawn at random with a fixed seed
+    max_images: int | None = None  # entries to use, drawn likewise
+    value_range: tuple[float, float] | None = None  # black and white, if not of 8 or 16 bits
 
 
 def check_spec(spec: DatasetSpec) -> None:

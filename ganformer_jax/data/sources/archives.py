@@ -9,6 +9,7 @@ import gzip
 import lzma
 import os
 import pathlib
+import stat
 import struct
 import tarfile
 import threading
@@ -189,8 +190,7 @@ def _odd_end(archive: tarfile.TarFile) -> str | None:
 
 
 def _zip_reason(member: zipfile.ZipInfo) -> str | None:
-    is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
-    return "a link" if is_link else None
+    return "a link" if stat.S_ISLNK(member.external_attr >> 16) else None
 
 
 def _tar_reason(member: tarfile.TarInfo) -> str | None:

@@ -36,18 +36,12 @@ class ArrayFacts:
 
 
 class ArrayFile(abc.ABC):
-    """A file of named arrays.
-
-    Attributes:
-        path: Path of the file.
-        arrays: Facts about the arrays by name.
-        refused: Why other arrays cannot be opened, by name.
-    """
+    """A file of named arrays."""
 
     def __init__(self, path: Path):
         self.path = path
         self.arrays: dict[str, ArrayFacts] = {}
-        self.refused: dict[str, str] = {}
+        self.refused: dict[str, str] = {}  # why other arrays cannot be opened
 
     @abc.abstractmethod
     def open(self, name: str) -> Any:
@@ -71,13 +65,9 @@ def open_array_file(path: Path) -> ArrayFile:
     """Open a file by its suffix; raise UserError if it cannot be read or has another suffix."""
     if not path.is_file():
         raise UserError(f"there is no file {path}")
-    suffix = path.suffix.lower()
-    if suffix in HDF5_SUFFIXES:
-        return _Hdf5File(path)
-    if suffix == ".npz":
-        return _NpzFile(path)
-    if suffix == ".npy":
-        return _NpyFile(path)
+    kinds = {".npy": _NpyFile, ".npz": _NpzFile} | dict.fromkeys(HDF5_SUFFIXES, _Hdf5File)
+    if path.suffix.lower() in kinds:
+        return kinds[path.suffix.lower()](path)
     raise UserError(f"{path} is not an array file: its name must end in .npy, .npz, .h5 or .hdf5")
 
 
@@ -174,7 +164,8 @@ class _Hdf5File(ArrayFile):
 
     def __init__(self, path: Path):
         super().__init__(path)
-        self._h5py, self._file = import_format("h5py", f"reading {path.name}"), None
+        self._h5py = import_format("h5py", f"reading {path.name}")
+        self._file: Any = None
         try:
             self._file = self._h5py.File(path, "r", locking=False)
             self._file.visititems(self._visit)  # hard links only, every object once

@@ -125,9 +125,8 @@ class ArraySource(Source):
         return labels_from(values, count, f"array {name}", self._class_names())
 
     def _class_names(self) -> list[str] | None:
-        for name in self._matching(CLASS_NAMES):
-            return self._file.strings(name) or None if name in self._file.arrays else None
-        return None
+        readable = [n for n in self._matching(CLASS_NAMES)[:1] if n in self._file.arrays]
+        return self._file.strings(readable[0]) or None if readable else None
 
     def _matching(self, wanted: tuple[str, ...]) -> list[str]:
         """Return arrays of these names, in their order; those beside the images first."""
@@ -164,8 +163,7 @@ def _holds_images(facts: ArrayFacts) -> bool:
 def _chosen(file: ArrayFile, array: str | None) -> str:
     """Return the name of the array that holds the images."""
     if array is not None:
-        _check_named(file, array)
-        return array
+        return _named(file, array)
     candidates = [name for name, facts in file.arrays.items() if _holds_images(facts)]
     if len(candidates) > 1 and file.path.suffix.lower() in array_files.HDF5_SUFFIXES:
         candidates = _largest(file, candidates)
@@ -179,7 +177,7 @@ def _chosen(file: ArrayFile, array: str | None) -> str:
     raise UserError(_no_array(file))
 
 
-def _check_named(file: ArrayFile, array: str) -> None:
+def _named(file: ArrayFile, array: str) -> str:
     if array in file.refused:
         raise UserError(f"array {array!r} in {file.path} {file.refused[array]}")
     if array not in file.arrays:
@@ -188,6 +186,7 @@ def _check_named(file: ArrayFile, array: str) -> None:
     facts = file.arrays[array]
     if not _holds_images(facts):
         raise UserError(f"array {array!r} in {file.path} is {facts}: {_SHAPE_ADVICE}")
+    return array
 
 
 def _largest(file: ArrayFile, candidates: list[str]) -> list[str]:

@@ -17,8 +17,7 @@ from ganformer_jax.data.sources.source import (
 )
 from ganformer_jax.errors import UserError, one_line
 
-METADATA_KEYS = (b"__len__", b"__keys__", b"num-samples", b"length")
-"""Keys under which some tools store facts about the database."""
+METADATA_KEYS = (b"__len__", b"__keys__", b"num-samples", b"length")  # facts, by some tools
 
 
 class LmdbSource(Source):

@@ -17,8 +17,7 @@ from ganformer_jax.data.sources.source import (
 )
 from ganformer_jax.errors import UserError, os_reason
 
-PREPARED = ("dataset_info.json", "prepare-plan.json")
-"""Files of a folder that holds what `prepare` writes, not what it reads."""
+PREPARED = ("dataset_info.json", "prepare-plan.json")  # in folders that `prepare` writes
 
 
 class FolderSource(Source):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ganformer_jax.data.find import RAW, find_version, open_builder
+from ganformer_jax.data.find import RAW, find_version, no_split, open_builder
 from ganformer_jax.data.sources.frames import FramedRecords, index_frames
 from ganformer_jax.data.sources.source import (
     MAX_BYTES,
@@ -50,7 +50,10 @@ class TfdsSource(Source):
         builder = _find_builder(os.fspath(dataset), data_dir)
         self._name = f"{builder.name} ({split})"
         self._features = _image_features(self._name, builder.info.features)
-        instructions = _instructions(builder, split)
+        try:
+            instructions = list(builder.info.splits[split].file_instructions)
+        except Exception as error:  # of several kinds, by what is wrong with the name
+            raise no_split(builder, split) from error
         self._files = sorted({instruction.filename for instruction in instructions})
         self._identity = (builder.info.full_name, split)
         try:
@@ -162,23 +165,16 @@ def _find_builder(dataset: str, data_dir: str | os.PathLike[str] | None) -> Any:
 
 
 def _image_features(name: str, features: Any) -> Any:
-    known = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
+    known: dict[str, Any] = (
+        dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
+    )
     if "image" not in known:
         names = listed(list(known)) or "one without name"
         raise UserError(f"{name} has no feature 'image', it has: {names}")
-    image: Any = known["image"]
+    image, shape = known["image"], known["image"].shape
     if isinstance(image, tfds.features.Image) and image.np_dtype in (np.uint8, np.uint16):
         return known
-    if type(image) is tfds.features.Tensor and len(image.shape) in (2, 3):
+    if type(image) is tfds.features.Tensor and len(shape) in (2, 3):
         return known
     kind = f"{type(image).__name__} {getattr(image, 'np_dtype', '')}"
     raise UserError(f"the feature 'image' of {name} does not hold plain images, it is: {kind}")
-
-
-def _instructions(builder: Any, split: str) -> list[Any]:
-    """Return the files of a split and which of their records belong to it."""
-    try:
-        return list(builder.info.splits[split].file_instructions)
-    except Exception as error:  # of several kinds, by what is wrong with the name
-        choices = ", ".join(builder.info.splits) or "none"
-        raise UserError(f"{builder.name} has no split {split!r}; it has: {choices}") from error
