@@ -9,8 +9,8 @@ from PIL import Image, PngImagePlugin
 
 from ganformer_jax.data.decode import decode, no_warnings
 from ganformer_jax.data.fit import FILTERS, Geometry, cropped_size, fit
-from ganformer_jax.data.sizes import base_grid, image_size
 from ganformer_jax.data.sources.source import Unreadable
+from ganformer_jax.data.spec import base_grid, image_size
 from ganformer_jax.errors import UserError
 from ganformer_jax.pixels import on_white
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from ganformer_jax.data.labeling import find_labels
-from ganformer_jax.data.sources.labels import Labels
-from ganformer_jax.data.sources.source import Source
+from ganformer_jax.data.sources.source import Labels, Source
 from ganformer_jax.errors import UserError
 
 

@@ -26,8 +26,8 @@ from ganformer_jax.data.fit import Geometry
 from ganformer_jax.data.labeling import find_labels
 from ganformer_jax.data.prepare import prepare
 from ganformer_jax.data.sources.folder import FolderSource
-from ganformer_jax.data.sources.labels import Labels
 from ganformer_jax.data.sources.open import open_source
+from ganformer_jax.data.sources.source import Labels
 from ganformer_jax.data.spec import DatasetSpec
 from ganformer_jax.errors import UserError
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from ganformer_jax.data.sources.arrays import ArraySource
-from ganformer_jax.data.sources.labels import labels_from
-from ganformer_jax.data.sources.source import Unreadable
+from ganformer_jax.data.sources.source import Unreadable, labels_from
 from ganformer_jax.errors import UserError
 
 

@@ -116,6 +116,13 @@ def open_images(options: Options) -> Source:
 
 def dataset_spec(options: Options, source: Source) -> DatasetSpec:
     """Return what the dataset should be: what the options leave open is chosen by the source."""
+<<<<<<< HEAD
+=======
+    from ganformer_jax.data.catalog import find_entry
+    from ganformer_jax.data.fit import Geometry
+    from ganformer_jax.data.spec import DatasetSpec, check_ratio, image_size, usual_resolution
+
+>>>>>>> small-data
     entry = find_entry(options.source)
     fit = options.fit or ("pad" if entry else "crop")
     ratio = options.ratio if options.ratio is not None or entry is None else entry.ratio
@@ -223,6 +230,12 @@ def _all_gray(kinds: Mapping[str, int]) -> bool:
 
 
 def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Options) -> str:
+<<<<<<< HEAD
+=======
+    from ganformer_jax.data.catalog import find_entry
+    from ganformer_jax.data.spec import base_grid
+
+>>>>>>> small-data
     geometry, folder = spec.geometry, str(prepared.folder.parent)
     grid = base_grid((geometry.height, geometry.width))
     published = find_entry(options.source) and geometry.fit == "pad"

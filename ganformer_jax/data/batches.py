@@ -50,14 +50,7 @@ class DatasetSource:
         return len(self.records)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        """Return image ``index`` and its label.
-
-        Returns:
-            ``images``: uint8 [H, W, C]; ``labels``: float32 [label_count], one-hot.
-
-        Raises:
-            UserError: If the stored image has another size.
-        """
+        """Return ``images``, uint8 [H, W, C], and ``labels``, float32 [label_count], one-hot."""
         example = _decode(self._trained_on, self.records[index])
         shape, wanted = example["image"].shape, (*self.size, self.channels)
         if shape != wanted:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import shutil
 import zipfile
 
 from tqdm import tqdm
@@ -21,31 +22,18 @@ from ganformer_jax.files import atomic_path
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A dataset of the paper, as in the published code (dorarad/gansformer, prepare_data.py).
-
-    Attributes:
-        title: Name for people.
-        file: Name of the file to download.
-        url: Address of the file, or of the page to download it from.
-        direct: Whether a program can download it.
-        md5: Checksum of the file; None where none was published.
-        gigabytes: Size of the file.
-        images: Expected number of images.
-        ratio: Height / width that the published code crops to before it pads to a square.
-        under: Folder of the archive that holds the images.
-        database: Path of an LMDB inside a zip, which must be extracted to be read.
-    """
+    """A dataset of the paper, as in the published code (dorarad/gansformer, prepare_data.py)."""
 
     title: str
-    file: str
-    url: str
-    direct: bool
-    md5: str | None
-    gigabytes: int
-    images: int
-    ratio: float
-    under: str = ""
-    database: str | None = None
+    file: str  # to download
+    url: str  # of the file, or of the page to download it from
+    direct: bool  # whether a program can download it
+    md5: str | None  # None where none was published
+    gigabytes: int  # size of the file
+    images: int  # expected number
+    ratio: float  # height / width that the published code crops to before it pads to a square
+    under: str = ""  # folder of the archive that holds the images
+    database: str | None = None  # path of an LMDB inside a zip, extracted to be read
 
 
 CATALOG = {
@@ -96,20 +84,11 @@ CATALOG = {
 
 def find_entry(name: str) -> Entry | None:
     """Return the entry of this name, unless it is the path of something."""
-    entry = CATALOG.get(name)
-    return None if entry is None or pathlib.Path(name).exists() else entry
+    return None if pathlib.Path(name).exists() else CATALOG.get(name)
 
 
 def open_entry(entry: Entry, downloads: pathlib.Path) -> Source:
-    """Open a dataset of the catalog, downloading it where that is possible.
-
-    Args:
-        entry: The dataset.
-        downloads: Folder of downloaded files.
-
-    Raises:
-        UserError: If the file is absent and cannot be downloaded; the message says where to put it.
-    """
+    """Open a dataset of the catalog, downloading it to a folder where that is possible."""
     path = downloads / entry.file
     if not path.is_file():
         _download(entry, downloads)
@@ -127,7 +106,9 @@ def _download(entry: Entry, downloads: pathlib.Path) -> None:
     try:
         unfinished.mkdir(parents=True, exist_ok=True)
         path = fetch(entry.url, unfinished)
-        if entry.md5 and _md5(path) != entry.md5:
+        with path.open("rb") as file:
+            md5 = hashlib.file_digest(file, "md5").hexdigest()
+        if entry.md5 and md5 != entry.md5:
             path.unlink()
             raise UserError(f"{entry.url} has another checksum than expected")
         os.replace(path, downloads / entry.file)
@@ -136,11 +117,6 @@ def _download(entry: Entry, downloads: pathlib.Path) -> None:
         raise UserError(f"{error}: {advice}") from error
     except OSError as error:
         raise UserError(f"cannot write to {downloads}: {os_reason(error)}") from error
-
-
-def _md5(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _extract(archive: pathlib.Path, member: str) -> pathlib.Path:
@@ -152,10 +128,9 @@ def _extract(archive: pathlib.Path, member: str) -> pathlib.Path:
         with zipfile.ZipFile(archive) as file, atomic_path(target) as temporary:
             info = file.getinfo(member)
             with file.open(info) as source, temporary.open("wb") as out:
-                with tqdm(total=info.file_size, unit="B", unit_scale=True, desc=member) as bar:
-                    while chunk := source.read(CHUNK):
-                        out.write(chunk)
-                        bar.update(len(chunk))
+                size = info.file_size
+                with tqdm.wrapattr(source, "read", total=size, desc=member) as reported:
+                    shutil.copyfileobj(reported, out, CHUNK)
     except (zipfile.BadZipFile, KeyError, EOFError) as error:
         raise UserError(f"{archive} is damaged, or has no {member}") from error
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The folder in which a dataset is prepared.
+"""The folder in which a dataset is prepared, its description for TFDS and its report.
 
 It holds one of two folders:
 
@@ -8,29 +8,32 @@ It holds one of two folders:
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import io
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
+from etils import epath
 
-from ganformer_jax.data.sources.source import Source
+from ganformer_jax.data.shards import ExampleEncoder, Tally
+from ganformer_jax.data.sources.source import Source, checksum, no_images
 from ganformer_jax.errors import UserError, os_reason
 from ganformer_jax.files import TEMPORARY, sync, write_atomically
 
 VERSION = "1.0.0"
 REPORT = "report.json"
 PLAN = "prepare-plan.json"
+SKIPPED = "skipped.csv"
 
 
 def make_dataset_dir(dataset_dir: pathlib.Path, source: Source) -> None:
-    """Make the folder, unless images would be written where they are read, or read where written.
-
-    Raises:
-        UserError: If that is so, or the folder cannot be made.
-    """
+    """Make the folder, unless images would be written where they are read or the other way."""
     for place in source.places:
         if place.is_dir() and dataset_dir.resolve().is_relative_to(place.resolve()):
             raise UserError(
@@ -45,11 +48,7 @@ def make_dataset_dir(dataset_dir: pathlib.Path, source: Source) -> None:
 
 
 def read_finished(dataset_dir: pathlib.Path, plan: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the report of a finished dataset of this plan; None if there is no dataset.
-
-    Raises:
-        UserError: If there is another one.
-    """
+    """Return the report of a finished dataset of this plan; None if there is no dataset."""
     folder = dataset_dir / VERSION
     if not folder.exists():
         return None
@@ -67,11 +66,7 @@ def read_finished(dataset_dir: pathlib.Path, plan: dict[str, Any]) -> dict[str, 
 
 
 def open_work_dir(dataset_dir: pathlib.Path, plan: dict[str, Any]) -> pathlib.Path:
-    """Return the folder to work in: what an earlier call with this plan left, or a new one.
-
-    Raises:
-        UserError: If it was left by a call with another plan, or by another program.
-    """
+    """Return the folder to work in: what an earlier call with this plan left, or a new one."""
     work_dir = dataset_dir / "unfinished"
     if not os.path.lexists(work_dir):
         work_dir.mkdir()
@@ -90,6 +85,94 @@ def open_work_dir(dataset_dir: pathlib.Path, plan: dict[str, Any]) -> pathlib.Pa
             "another --name, or delete that folder"
         )
     return work_dir
+
+
+def write_description(
+    encoder: ExampleEncoder,
+    tallies: Mapping[str, Sequence[Tally]],
+    folder: pathlib.Path,
+    plan: dict[str, Any],
+) -> dict[str, Any]:
+    """Write what TFDS reads, the list of skipped entries, and the report, which is returned."""
+    totals = {split: Tally.total(of_split) for split, of_split in tallies.items()}
+    total = Tally.total(tally for of_split in tallies.values() for tally in of_split)
+    if not totals["train"].images:
+        raise no_images(encoder.source, (reason for _, reason in total.skipped))
+    if "test" in totals and not totals["test"].images:
+        raise UserError("none of the images that --held-out drew can be read: hold out more")
+    splits = {split: total_of_split.images for split, total_of_split in totals.items()}
+    report = _report(encoder, total, splits) | {"plan": plan}
+    _write_info(encoder, tallies, folder, report)
+    table = io.StringIO()
+    skipped = [*encoder.source.skipped, *total.skipped]
+    csv.writer(table).writerows([("name", "reason"), *skipped])
+    write_atomically(folder / SKIPPED, table.getvalue())
+    write_atomically(folder / REPORT, json.dumps(report, indent=2))
+    return report
+
+
+def _report(encoder: ExampleEncoder, total: Tally, splits: Mapping[str, int]) -> dict[str, Any]:
+    source, labels, geometry = encoder.source, encoder.labels, encoder.spec.geometry
+    entries = len(source) + len(source.skipped)
+    reasons = Counter(reason for _, reason in (*source.skipped, *total.skipped))
+    names = labels.names if labels else ()
+    return {
+        "name": encoder.spec.name,
+        "source": source.description.encode("utf-8", "replace").decode(),
+        "size": f"{geometry.width}x{geometry.height}",
+        "channels": geometry.channels,
+        "splits": splits,
+        "entries": entries,
+        "left_out": entries - total.images - reasons.total(),
+        "skipped": dict(sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))),
+        "stored_sizes": dict(total.sizes.most_common()),
+        "stored_kinds": dict(total.kinds.most_common()),
+        "notes": dict(total.notes.most_common()),
+        "classes": {name: total.classes.get(str(i), 0) for i, name in enumerate(names)},
+        "labels_of_no_picture": labels.unused if labels else 0,
+        "megabytes": round(total.bytes / 1e6, 3),
+        "fingerprint": checksum([dataclasses.astuple(geometry), total.digest]),
+    }
+
+
+def _write_info(
+    encoder: ExampleEncoder,
+    tallies: Mapping[str, Sequence[Tally]],
+    folder: pathlib.Path,
+    report: dict[str, Any],
+) -> None:
+    """Let TFDS write dataset_info.json and features.json."""
+    from tensorflow_datasets.core.dataset_info import DatasetIdentity
+    from tensorflow_datasets.core.splits import SplitDict
+
+    name = encoder.spec.name
+    identity = DatasetIdentity(
+        name=name, version=tfds.core.Version(VERSION), data_dir=str(folder), module_name=""
+    )
+    geometry = dataclasses.asdict(encoder.spec.geometry)
+    info = tfds.core.DatasetInfo(
+        builder=identity,  # pyright: ignore[reportArgumentType] - as TFDS's own folder_dataset does
+        description=f"{report['splits']['train']} images of {report['source']}",
+        features=encoder.features,
+        disable_shuffling=True,  # records lie in the order of the source
+        metadata=tfds.core.MetadataDict(geometry | {"fingerprint": report["fingerprint"]}),
+    )
+    info.set_file_format("array_record")
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=epath.Path(folder), dataset_name=name, filetype_suffix="array_record"
+    )
+    info.set_splits(
+        SplitDict(
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[tally.images for tally in of_split],
+                num_bytes=sum(tally.bytes for tally in of_split),
+                filename_template=template.replace(split=split),
+            )
+            for split, of_split in tallies.items()
+        )
+    )
+    info.write_to_directory(folder)
 
 
 def publish(work_dir: pathlib.Path, dataset_dir: pathlib.Path, report: dict[str, Any]) -> None:

@@ -14,27 +14,20 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ganformer_jax.data.sources.source import Unreadable
 from ganformer_jax.errors import one_line
 
+# Formats that run programs or load other files (EPS, ...) are not decoded.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
-"""What is decoded. Formats that run programs or load other files (EPS, ...) are not."""
-MAX_PIXELS = 1 << 27
-"""Pixels of the largest image that is decoded, 134 million (0.5 GB)."""
+MAX_PIXELS = 1 << 27  # of the largest image that is decoded, 134 million (0.5 GB)
 _ORIENTATION = 0x0112  # tag of EXIF
 _PHOTOMETRIC = 0x0106  # tag of TIFF: 0 where white is zero
 
 
 @dataclasses.dataclass(frozen=True)
 class DecodedImage:
-    """A decoded image.
-
-    Attributes:
-        image: Upright, 8 bits a channel: gray (L), RGB or RGBA.
-        kind: Stored format and mode, for the report: "PNG I;16".
-        notes: Changes that the report mentions.
-    """
+    """A decoded image, upright, with 8 bits a channel: gray (L), RGB or RGBA."""
 
     image: Image.Image
-    kind: str
-    notes: tuple[str, ...] = ()
+    kind: str  # stored format and mode, for the report: "PNG I;16"
+    notes: tuple[str, ...] = ()  # changes that the report mentions
 
 
 def decode(
@@ -69,7 +62,7 @@ def _decode_bytes(stored: bytes) -> DecodedImage:
     Image.init()  # Pillow loads some formats late, and does not know their names before
     try:
         with Image.open(io.BytesIO(stored), formats=FORMATS) as image:
-            _check_size(image.size)
+            _check_size(*image.size)
             return _upright(image)
     except UnidentifiedImageError as error:
         raise Unreadable("not an image" if stored else "empty file") from error
@@ -120,7 +113,7 @@ def _convert_pixels(pixels: np.ndarray, value_range: tuple[float, float] | None)
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[-1] not in (1, 2, 3, 4) or not pixels.size:
         raise Unreadable(f"an array of shape {'x'.join(map(str, pixels.shape))} is not an image")
-    _check_size((pixels.shape[1], pixels.shape[0]))
+    _check_size(*pixels.shape[:2])
     values = np.ascontiguousarray(_scaled_to_uint8(pixels, value_range))
     if values.shape[-1] == 2:
         return DecodedImage(Image.fromarray(values, "LA").convert("RGBA"), kind)
@@ -143,6 +136,6 @@ def _scaled_to_uint8(pixels: np.ndarray, value_range: tuple[float, float] | None
     raise Unreadable(f"{pixels.dtype} pixels: say what is black and white with --value-range")
 
 
-def _check_size(size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
         raise Unreadable(f"more than {MAX_PIXELS >> 20} megapixels")

@@ -12,16 +12,12 @@ from etils import epath
 from ganformer_jax.errors import UserError, one_line
 
 BUCKET = "gs://"
-VERSIONS = "[0-9]*.*.*/dataset_info.json"
-"""Pattern of the descriptions of a dataset's versions, in its folder."""
+RAW = tfds.decode.DeserializeMethod.RAW_BYTES
+VERSIONS = "[0-9]*.*.*/dataset_info.json"  # pattern of a dataset's versions, in its folder
 
 
 def find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> Any:
-    """Find a dataset by name, folder or bucket; arguments as of `batches.open_dataset`.
-
-    Raises:
-        UserError: Unless there is exactly one match.
-    """
+    """Find a dataset by name, folder or bucket, as `batches.open_dataset` takes them."""
     if "://" in dataset:
         return _find_in_bucket(dataset)
     if dataset == "scenes":
@@ -41,11 +37,7 @@ def find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> Any:
 
 
 def open_builder(folder: str | os.PathLike[str]) -> Any:
-    """Return TFDS's builder of the dataset in a folder with dataset_info.json.
-
-    Raises:
-        UserError: If the description is damaged.
-    """
+    """Return TFDS's builder of the dataset in a folder with dataset_info.json."""
     try:
         return tfds.builder_from_directory(folder)
     except Exception as error:  # of many types: of JSON, protobuf, or the features
@@ -73,14 +65,7 @@ def _find_in_bucket(url: str) -> Any:
 
 
 def find_version(folder: Any) -> Any:
-    """Return the folder with dataset_info.json: the given one, or the only version in it.
-
-    Args:
-        folder: A pathlib.Path, or an epath.Path of a bucket.
-
-    Raises:
-        UserError: If there is none, or a choice.
-    """
+    """Return the folder with dataset_info.json: the given one, or the only version in it."""
     if (folder / "dataset_info.json").is_file():
         return folder
     versions = sorted(path.parent for path in folder.glob(VERSIONS))
@@ -120,12 +105,7 @@ def _find_scenes(data_dir: Path, size: tuple[int, int]) -> Path:
 
 
 class Records:
-    """Serialized examples by index; one that cannot be read raises UserError.
-
-    Args:
-        stored: TFDS's data source of serialized examples.
-        name: Name of the dataset and split, for messages.
-    """
+    """Serialized examples by index; one that cannot be read raises UserError."""
 
     def __init__(self, stored: Any, name: str):
         self._stored, self._name = stored, name
@@ -134,37 +114,32 @@ class Records:
         return len(self._stored)
 
     def __getitem__(self, index: int) -> bytes:
+        advice = f"{self._name} cannot be read, copy or prepare it again"
         try:
             record = self._stored[index]
         except RuntimeError as error:  # ArrayRecord's reader, for most damage
-            raise self._damaged(one_line(error)) from error
+            raise UserError(f"{advice}: {one_line(error)}") from error
         if not record:  # its answer for a short file that is cut off
-            raise self._damaged("an empty record")
+            raise UserError(f"{advice}: an empty record")
         return record
-
-    def _damaged(self, reason: str) -> UserError:
-        return UserError(f"{self._name} cannot be read, copy or prepare it again: {reason}")
 
 
 def open_split(builder: Any, split: str) -> Records:
-    """Return the serialized examples of a split, by index.
-
-    Raises:
-        UserError: If there is no such split, it is empty, or it is not stored as ArrayRecord.
-    """
-    raw = tfds.decode.DeserializeMethod.RAW_BYTES
+    """Return the serialized examples of a split; raise UserError if it cannot be used."""
+    name = f"{builder.name} ({split})"
     if split.split("[")[0] not in builder.info.splits:
-        choices = ", ".join(builder.info.splits) or "none"
-        raise UserError(f"{builder.name} has no split {split!r}; it has: {choices}")
+        raise no_split(builder, split)
     if builder.info.splits[split].num_examples == 0:
-        raise UserError(
-            f"{builder.name} ({split}) is empty; choose another split or prepare it again"
-        )
+        raise UserError(f"{name} is empty; choose another split or prepare it again")
     try:
-        stored = builder.as_data_source(split, deserialize_method=raw)
+        return Records(builder.as_data_source(split, deserialize_method=RAW), name)
     except (NotImplementedError, ValueError) as error:
         raise UserError(
-            f"{builder.name} ({split}) cannot be read by index; prepare it with "
-            "file_format='array_record'"
+            f"{name} cannot be read by index; prepare it with file_format='array_record'"
         ) from error
-    return Records(stored, f"{builder.name} ({split})")
+
+
+def no_split(builder: Any, split: str) -> UserError:
+    """Return the error of a split that a dataset does not have."""
+    choices = ", ".join(builder.info.splits) or "none"
+    return UserError(f"{builder.name} has no split {split!r}; it has: {choices}")

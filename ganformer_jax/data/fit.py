@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-"""Pillow's modes by number of channels."""
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's, by number of channels
 FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "box": Image.Resampling.BOX,
@@ -52,12 +51,7 @@ class Geometry:
 
 
 def fit(image: Image.Image, geometry: Geometry) -> UInt8[np.ndarray, "h w c"]:
-    """Crop or pad, then resize an image; pixels of an image of the right size stay as they are.
-
-    Args:
-        image: Of mode L, RGB or RGBA.
-        geometry: The wanted size and channels.
-    """
+    """Crop or pad, then resize an image of mode L, RGB or RGBA; the right size stays as it is."""
     image = with_channels(image, geometry.channels)
     if geometry.crop_ratio is not None:
         image = _crop(image, geometry.crop_ratio)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -21,9 +22,6 @@ class FolderImages:
 
     Files are chosen and decoded as `prepare` does (sources/folder.py and decode.py): hidden files
     are left out, EXIF orientation is applied, and opacity is laid on white.
-
-    Args:
-        path: The folder.
 
     Raises:
         UserError: If there is no such folder, no image is in it, or one cannot be used.
@@ -51,11 +49,7 @@ class FolderImages:
         return len(self.paths)
 
     def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "m h w 3"]:
-        """Decode images.
-
-        Raises:
-            UserError: If one is damaged, or of another size than the first image.
-        """
+        """Decode images; raise UserError if one is damaged, or of another size than the first."""
         images = [self._decode(index) for index in indices]
         for index, image in zip(indices, images, strict=True):
             if image.shape != self._first.shape:
@@ -68,27 +62,25 @@ class FolderImages:
         return np.stack(images)
 
     def content(self, index: int) -> bytes:
-        """Return a stored file, for checksums.
-
-        Raises:
-            UserError: If it cannot be read.
-        """
-        try:
+        """Return a stored file, for checksums; raise UserError if it cannot be read."""
+        with self._reported(index):
             return self._source.read(index)
-        except Unreadable as error:
-            raise UserError(f"{self.paths[index]} cannot be used: {error}") from error
 
     @functools.cached_property
     def _first(self) -> UInt8[np.ndarray, "h w 3"]:
         return self._decode(0)
 
     def _decode(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        with self._reported(index), no_warnings():
+            image = decode(self._source.read(index)).image
+        return np.asarray(with_channels(image, 3))
+
+    @contextlib.contextmanager
+    def _reported(self, index: int) -> Iterator[None]:
         try:
-            with no_warnings():
-                image = decode(self.content(index)).image
+            yield
         except Unreadable as error:
             raise UserError(f"{self.paths[index]} cannot be used: {error}") from error
-        return np.asarray(with_channels(image, 3))
 
 
 def _is_image(source: FolderSource, index: int) -> bool:

@@ -6,14 +6,14 @@ import csv
 import dataclasses
 import io
 import json
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ganformer_jax.data.sources.labels import MAX_CLASSES, Labels
-from ganformer_jax.data.sources.source import Source
+from ganformer_jax.data.sources.source import MAX_CLASSES, Labels, Source
 from ganformer_jax.errors import UserError
 
 STYLEGAN_FILE = "dataset.json"
@@ -87,12 +87,8 @@ def _of_folders(source: Source) -> Labels:
 
 def _common(folders: Sequence[pathlib.PurePosixPath]) -> pathlib.PurePosixPath:
     """Return the folder above all of them."""
-    shared: list[str] = []
-    for parts in zip(*{folder.parts for folder in folders}, strict=False):
-        if len(set(parts)) > 1:
-            break
-        shared.append(parts[0])
-    return pathlib.PurePosixPath(*shared)
+    prefix = os.path.commonprefix([folder.parts for folder in folders])  # of tuples, not of texts
+    return pathlib.PurePosixPath(*prefix)
 
 
 def _read_json(contents: bytes, where: str) -> Mapping[str, Any] | None:

@@ -15,8 +15,7 @@ from PIL import Image
 
 from ganformer_jax.errors import UserError
 
-COMPRESSION = 3
-"""Level of zlib; higher levels take much longer for little."""
+COMPRESSION = 3  # level of zlib; higher levels take much longer for little
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOR_TYPES = {1: 0, 3: 2, 4: 6}  # by channels
 _CHANNELS = {color_type: channels for channels, color_type in _COLOR_TYPES.items()}
@@ -47,11 +46,7 @@ def encode_stored(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
 
 
 def decode_stored(encoded: bytes) -> UInt8[np.ndarray, "h w c"] | None:
-    """Decode what `encode_stored` wrote; None for anything else, such as another kind of PNG.
-
-    Raises:
-        UserError: If it is of that kind but damaged, by the checksums of header and pixels.
-    """
+    """Decode what `encode_stored` wrote; None for other files; raise UserError if damaged."""
     if len(encoded) < _START.size + 2 or not encoded.endswith(_END):
         return None
     fields = _START.unpack_from(encoded)

@@ -2,8 +2,8 @@
 
 TFDS's own writer would keep every image three times while it works, and start over after a kill.
 Here shards are written once, under their final names, in a folder that gets the dataset's name when
-the dataset is whole. An entry's way: sources/ -> decode.py -> fit.py -> png.py -> examples.py ->
-shards.py; description.py and dataset_dir.py finish the dataset.
+the dataset is whole. An entry's way: sources/ -> decode.py -> fit.py -> png.py -> shards.py;
+dataset_dir.py finishes the dataset.
 """
 
 from __future__ import annotations
@@ -21,12 +21,10 @@ from ganformer_jax.data.dataset_dir import (
     publish,
     read_finished,
     remove_work_files,
+    write_description,
 )
-from ganformer_jax.data.description import write_description
-from ganformer_jax.data.examples import ExampleEncoder
-from ganformer_jax.data.shards import divide, write_shards
-from ganformer_jax.data.sources.labels import Labels, check_class_names
-from ganformer_jax.data.sources.source import Source, no_images
+from ganformer_jax.data.shards import ExampleEncoder, divide, write_shards
+from ganformer_jax.data.sources.source import Labels, Source, check_class_names, no_images
 from ganformer_jax.data.spec import DatasetSpec, check_spec, make_plan
 from ganformer_jax.errors import UserError
 from ganformer_jax.files import exclusive_lock
@@ -34,17 +32,11 @@ from ganformer_jax.files import exclusive_lock
 
 @dataclasses.dataclass(frozen=True)
 class PreparedDataset:
-    """A finished dataset.
+    """A finished dataset."""
 
-    Attributes:
-        folder: Folder of its files.
-        report: Contents of its `report.json`.
-        is_new: Whether it was written now, not before.
-    """
-
-    folder: pathlib.Path
-    report: dict[str, Any]
-    is_new: bool
+    folder: pathlib.Path  # of its files
+    report: dict[str, Any]  # contents of its report.json
+    is_new: bool  # whether it was written now, not before
 
 
 def prepare(
@@ -101,6 +93,4 @@ def prepare(
 
 
 def _core_count() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,15 +1,16 @@
-"""The shards of a dataset being prepared: each is written whole or not at all, and kept.
+"""Entries of a source to examples, and examples to shards of a dataset.
 
-Beside a shard lies a manifest, the tally of what went into it. The manifest is written last: when
-`prepare` resumes, shards without one are written again, and shards with one are not.
+A shard is written whole or not at all, and kept. Beside it lies a manifest, the tally of what went
+into it, which is written last: when `prepare` resumes, shards without one are written again, and
+shards with one are not.
 """
 
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -17,15 +18,19 @@ import os
 import pathlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.proto import tf_example_pb2
 from tqdm.auto import tqdm
 
-from ganformer_jax.data.decode import no_warnings
-from ganformer_jax.data.examples import ExampleEncoder
-from ganformer_jax.data.sources.source import Unreadable
+from ganformer_jax.data.decode import decode, no_warnings
+from ganformer_jax.data.fit import fit
+from ganformer_jax.data.png import encode_compressed, encode_stored
+from ganformer_jax.data.sources.source import Labels, Source, Unreadable
 from ganformer_jax.data.spec import DatasetSpec
 from ganformer_jax.errors import UserError
 from ganformer_jax.files import atomic_path, write_atomically
@@ -35,42 +40,83 @@ LOOKAHEAD = 4  # examples per thread that wait to be written
 _COUNTERS = ("sizes", "kinds", "notes", "classes")
 
 
+class Example(NamedTuple):
+    """A tf.train.Example, and facts about the image that it was made of, for the report."""
+
+    serialized: bytes
+    size: str  # stored "width x height"
+    kind: str  # stored format and mode
+    notes: Sequence[str]  # changes made to it
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleEncoder:
+    """Makes the examples of a dataset. Threads may use it at once."""
+
+    source: Source
+    labels: Labels | None
+    spec: DatasetSpec
+
+    @functools.cached_property
+    def features(self) -> tfds.features.FeaturesDict:
+        """Features of an example, as TFDS describes them."""
+        geometry = self.spec.geometry
+        shape = geometry.height, geometry.width, geometry.channels
+        features: dict[str, Any] = {
+            "image": tfds.features.Image(shape=shape, encoding_format="png"),
+            "name": tfds.features.Text(doc="where the image was in its source"),
+        }
+        if self.labels is not None:
+            features["label"] = tfds.features.ClassLabel(names=self.labels.names)
+        return tfds.features.FeaturesDict(features)
+
+    def encode(self, index: int, stored: bytes | np.ndarray | None = None) -> Example:
+        """Make the example of an entry, which may be read already; raise Unreadable."""
+        label = None if self.labels is None else int(self.labels.classes[index])
+        if self.labels is not None and label == -1:
+            raise Unreadable(f"no class in {self.labels.origin}")
+        stored = self.source.read(index) if stored is None else stored
+        decoded = decode(stored, self.spec.value_range)
+        image, geometry, notes = decoded.image, self.spec.geometry, list(decoded.notes)
+        if image.mode == "RGBA" and geometry.channels != 4:
+            notes.append("transparency laid on white")
+        if geometry.enlarges(image.size):
+            notes.append("enlarged")
+        encode = encode_stored if self.spec.storage == "raw" else encode_compressed
+        name = self.source.names[index].encode("utf-8", "replace").decode()
+        example: dict[str, Any] = {"image": encode(fit(image, geometry)), "name": name}
+        if label is not None:
+            example["label"] = label
+        size = f"{image.width}x{image.height}"
+        return Example(self._serialize(example), size, decoded.kind, notes)
+
+    def _serialize(self, example: dict[str, Any]) -> bytes:
+        serialized = self.features.serialize_example(self.features.encode_example(example))
+        # The order of features in it changes from process to process unless asked not to.
+        message: Any = tf_example_pb2  # its classes are made when it is imported
+        return message.Example.FromString(serialized).SerializeToString(deterministic=True)
+
+
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One file of a split.
-
-    Attributes:
-        name: File name.
-        split: Name of the split.
-        entries: Numbers of its entries in the source.
-    """
+    """One file of a split."""
 
     name: str
     split: str
-    entries: Sequence[int]
+    entries: Sequence[int]  # of the source
 
 
 @dataclasses.dataclass
 class Tally:
-    """Counts of what went into shards, and of what did not.
-
-    Attributes:
-        skipped: (name, reason) of entries that could not be used.
-        sizes: Number of images by stored "width x height".
-        kinds: Number of images by stored format and mode.
-        notes: Number of images by changes made to them.
-        classes: Number of images by class number.
-        bytes: Size of the examples.
-        digest: Sha256 of the examples of one shard, or of the digests of several.
-    """
+    """Number of images in shards by size, kind, note and class; (name, reason) of the others."""
 
     skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     sizes: Counter[str] = dataclasses.field(default_factory=Counter)
     kinds: Counter[str] = dataclasses.field(default_factory=Counter)
     notes: Counter[str] = dataclasses.field(default_factory=Counter)
     classes: Counter[str] = dataclasses.field(default_factory=Counter)
-    bytes: int = 0
-    digest: str = ""
+    bytes: int = 0  # of the examples
+    digest: str = ""  # sha256 of the examples of one shard, or of the digests of several
 
     @property
     def images(self) -> int:
@@ -92,15 +138,7 @@ class Tally:
 
 
 def divide(count: int, spec: DatasetSpec) -> list[Shard]:
-    """Draw the splits and divide them into shards; every split keeps the order of the source.
-
-    Args:
-        count: Number of entries of the source.
-        spec: What the dataset should be.
-
-    Raises:
-        UserError: If nothing is left to train on.
-    """
+    """Draw the splits and divide them into shards; every split keeps the order of the source."""
     used = min(count, spec.max_images or count)
     if spec.held_out >= used:
         raise UserError(f"--held-out {spec.held_out} of {used} images leaves none to train on")
@@ -122,22 +160,8 @@ def write_shards(
     folder: pathlib.Path,
     threads: int,
     say: Callable[[str], None],
-) -> dict[str, list[Tally]]:
-    """Write the shards that are missing in a folder, reading and encoding ahead with threads.
-
-    Args:
-        encoder: Makes the examples.
-        shards: All shards of the dataset.
-        folder: Folder that they are written to.
-        threads: Number of threads that decode and encode.
-        say: Receives lines for the user.
-
-    Returns:
-        The tallies of the shards of every split.
-
-    Raises:
-        UserError: If something cannot be written; finished shards stay.
-    """
+) -> dict[str, list[Any]]:
+    """Write the shards that are missing in a folder; return the tallies of every split's shards."""
     tallies = {shard.name: _read_manifest(folder / shard.name) for shard in shards}
     missing = [shard for shard in shards if tallies[shard.name] is None]
     total = sum(len(shard.entries) for shard in shards)
@@ -146,36 +170,28 @@ def write_shards(
         say(f"resuming: {done} of {total} entries are done")
     with (
         no_warnings(),
-        concurrent.futures.ThreadPoolExecutor(threads, "prepare") as pool,
+        ThreadPoolExecutor(threads, "prepare") as pool,
         tqdm(total=total, initial=done, unit=" images", desc="Preparing") as bar,
     ):
         entries = (index for shard in missing for index in shard.entries)
         examples = _encode_ahead(encoder, pool, entries, LOOKAHEAD * threads)
         try:
             for shard in missing:
-                outcomes = itertools.islice(examples, len(shard.entries))
-                path = folder / shard.name
-                tallies[shard.name] = tally = _write_shard(
-                    encoder, shard, path, outcomes, bar.update
-                )
-                write_atomically(_manifest(path), json.dumps(vars(tally)))
+                path, outcomes = folder / shard.name, itertools.islice(examples, len(shard.entries))
+                tally = _write_shard(encoder, shard, path, outcomes, bar.update)
+                write_atomically(f"{path}.json", json.dumps(vars(tally)))
+                tallies[shard.name] = tally
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    by_split: dict[str, list[Any]] = {}
-    for shard in shards:
-        by_split.setdefault(shard.split, []).append(tallies[shard.name])
-    return by_split
-
-
-def _manifest(path: pathlib.Path) -> pathlib.Path:
-    return path.with_name(path.name + ".json")
+    by_split = itertools.groupby(shards, lambda shard: shard.split)
+    return {split: [tallies[shard.name] for shard in group] for split, group in by_split}
 
 
 def _read_manifest(path: pathlib.Path) -> Tally | None:
     """Return the tally of a finished shard; None if it is not finished."""
     try:
-        values = json.loads(_manifest(path).read_text())
+        values = json.loads(pathlib.Path(f"{path}.json").read_text())
         counters = {name: Counter(values[name]) for name in _COUNTERS}
         skipped = [(name, reason) for name, reason in values["skipped"]]
         tally = Tally(skipped, **counters, bytes=values["bytes"], digest=values["digest"])
@@ -185,13 +201,10 @@ def _read_manifest(path: pathlib.Path) -> Tally | None:
 
 
 def _encode_ahead(
-    encoder: ExampleEncoder,
-    pool: concurrent.futures.Executor,
-    entries: Iterable[int],
-    depth: int,
-) -> Iterator[concurrent.futures.Future[Any]]:
+    encoder: ExampleEncoder, pool: Executor, entries: Iterable[int], depth: int
+) -> Iterator[Future[Any]]:
     """Yield futures of examples in order, with `depth` of them under way."""
-    waiting: collections.deque[concurrent.futures.Future[Any]] = collections.deque()
+    waiting: collections.deque[Future[Any]] = collections.deque()
     for index in entries:
         waiting.append(_submit(encoder, pool, index))
         if len(waiting) > depth:
@@ -199,16 +212,14 @@ def _encode_ahead(
     yield from waiting
 
 
-def _submit(
-    encoder: ExampleEncoder, pool: concurrent.futures.Executor, index: int
-) -> concurrent.futures.Future[Any]:
+def _submit(encoder: ExampleEncoder, pool: Executor, index: int) -> Future[Any]:
     """Start to make an example; sequential sources are read here, in order."""
     if not encoder.source.sequential:
         return pool.submit(encoder.encode, index)
     try:
         return pool.submit(encoder.encode, index, encoder.source.read(index))
     except Unreadable as error:
-        failed: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        failed: Future[Any] = Future()
         failed.set_exception(error)
         return failed
 
@@ -217,7 +228,7 @@ def _write_shard(
     encoder: ExampleEncoder,
     shard: Shard,
     path: pathlib.Path,
-    outcomes: Iterable[concurrent.futures.Future[Any]],
+    outcomes: Iterable[Future[Any]],
     advance: Callable[[int], object],
 ) -> Tally:
     tally, digest = Tally(), hashlib.sha256()

@@ -1,24 +1,26 @@
-"""What a prepared dataset should be, and everything that decides its contents."""
+"""What a prepared dataset should be, what decides its contents, and sizes that suit networks."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import re
+import statistics
 from typing import Any, Literal
 
 import PIL
 
-from ganformer_jax.data.fit import FILTERS, MODES, Geometry
-from ganformer_jax.data.sources.labels import Labels
-from ganformer_jax.data.sources.source import checksum
+from ganformer_jax.data.decode import decode, no_warnings
+from ganformer_jax.data.fit import FILTERS, MODES, Geometry, cropped_size
+from ganformer_jax.data.sources.source import Labels, Source, Unreadable, checksum, no_images
 from ganformer_jax.errors import UserError
 
-FORMAT = 1
-"""Version of the way datasets are prepared; work of another version is not resumed."""
-RESERVED = ("scenes", "downloads")
-"""Names with another meaning in the folder of datasets."""
+FORMAT = 1  # version of the way datasets are prepared; work of another version is not resumed
+RESERVED = ("scenes", "downloads")  # names with another meaning in the folder of datasets
+SAMPLE = 64  # images whose sizes are looked at
+LARGEST_DEFAULT = 256
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -26,31 +28,20 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 class DatasetSpec:
     """What a prepared dataset should be.
 
-    Attributes:
-        name: Name of the dataset, and of its folder: lowercase letters, digits and underscores.
-        geometry: Size and channels of the images.
-        storage: "png", compressed; or "raw", PNG without compression, larger, and several
-            times as fast to read.
-        held_out: Number of entries for the split `test`, drawn at random with a fixed seed; those
-            that cannot be read are left out of it.
-        max_images: Number of entries to use, drawn likewise; None for all.
-        value_range: Numbers that are black and white, for pixels that are not of 8 or 16 bits.
+    `storage` is "png", compressed; or "raw", PNG without compression, larger, and several times as
+    fast to read.
     """
 
-    name: str
+    name: str  # also of its folder: lowercase letters, digits and underscores
     geometry: Geometry
     storage: Literal["png", "raw"] = "png"
-    held_out: int = 0
-    max_images: int | None = None
-    value_range: tuple[float, float] | None = None
+    held_out: int = 0  # entries for the split `test`, drawn at random with a fixed seed
+    max_images: int | None = None  # entries to use, drawn likewise
+    value_range: tuple[float, float] | None = None  # black and white, if not of 8 or 16 bits
 
 
 def check_spec(spec: DatasetSpec) -> None:
-    """Check names, counts and ranges.
-
-    Raises:
-        UserError: If one makes no sense.
-    """
+    """Check names, counts and ranges; raise UserError if one makes no sense."""
     geometry = spec.geometry
     if not _NAME.fullmatch(spec.name):
         raise UserError(
@@ -69,11 +60,7 @@ def check_spec(spec: DatasetSpec) -> None:
 
 
 def check_ratio(ratio: float | None) -> None:
-    """Check a height / width.
-
-    Raises:
-        UserError: If no image has such a shape.
-    """
+    """Check a height / width; raise UserError if no image has such a shape."""
     if ratio is not None and not 0.05 <= ratio <= 20:
         raise UserError(f"--ratio is height / width, from 0.05 to 20, not {ratio}")
 
@@ -81,22 +68,66 @@ def check_ratio(ratio: float | None) -> None:
 def make_plan(
     spec: DatasetSpec, labels: Labels | None, description: str, fingerprint: str
 ) -> dict[str, Any]:
-    """Return everything that decides a dataset, as JSON: two equal plans make equal datasets.
-
-    Args:
-        spec: What the dataset should be.
-        labels: Classes of the entries.
-        description: Description of the source.
-        fingerprint: Fingerprint of the source.
-    """
-    classes = labels and {"classes": list(labels.names), "origin": labels.origin}
+    """Return everything that decides a dataset, as JSON: two equal plans make equal datasets."""
     plan = {
         "format": FORMAT,
         "pillow": PIL.__version__,  # another version may round otherwise when it resizes
         "source": description.encode("utf-8", "replace").decode(),
         **dataclasses.asdict(spec.geometry),
         **{k: v for k, v in vars(spec).items() if k not in ("name", "geometry")},
-        "labels": classes,
+        "labels": labels and {"classes": list(labels.names), "origin": labels.origin},
         "entries": checksum([fingerprint, labels and labels.classes.tobytes()]),
     }
     return json.loads(json.dumps(plan))
+
+
+def base_grid(size: tuple[int, int]) -> tuple[int, int] | None:
+    """Return the grid, such as 4x4 or 3x4, that doubles to this height and width, if any."""
+    height, width = size
+    halvings = 0
+    while height % 2 == 0 and width % 2 == 0 and min(height, width) >= 6:
+        height, width, halvings = height // 2, width // 2, halvings + 1
+    good = halvings > 0 and min(height, width) >= 2 and max(height, width) <= 16
+    return (height, width) if good else None
+
+
+def image_size(resolution: int, ratio: float) -> tuple[int, int]:
+    """Return height and width, with this longer side, nearest to a ratio of height to width."""
+    wanted = resolution * min(ratio, 1 / ratio)
+    fitting = [side for side in range(2, resolution + 1) if base_grid((side, resolution))]
+    if base_grid((resolution, resolution)) is None or not fitting:
+        raise UserError(
+            f"--resolution {resolution}: the longer side should be a power of two from 8 up, or "
+            "another number that halves down to at most 16, such as 96 or 160"
+        )
+    shorter = min(fitting, key=lambda side: (abs(side - wanted), -side))
+    return (shorter, resolution) if ratio <= 1 else (resolution, shorter)
+
+
+def usual_resolution(source: Source, ratio: float | None, value_range: tuple | None) -> int:
+    """Return the power of two nearest to the longer side of most images once cropped, 8 to 256."""
+    sizes, reasons = _some_sizes(source, value_range)
+    if not sizes:
+        raise no_images(source, reasons)
+    sides = [max(size if ratio is None else cropped_size(size, ratio)) for size in sizes]
+    nearest = 2 ** round(math.log2(statistics.median(sides)))
+    return min(max(nearest, 8), LARGEST_DEFAULT)
+
+
+def _some_sizes(
+    source: Source, value_range: tuple | None
+) -> tuple[list[tuple[int, int]], set[str]]:
+    """Return width and height of one image or more, and why others cannot be read."""
+    sizes, reasons = [], set()
+    count = len(source)
+    step = 1 if source.sequential else max(1, count // SAMPLE)
+    spread = range(0, count, step)[:SAMPLE]
+    with no_warnings():
+        for looked, index in enumerate(itertools.chain(spread, range(count))):
+            if looked >= len(spread) and sizes:
+                break
+            try:
+                sizes.append(decode(source.read(index), value_range).image.size)
+            except Unreadable as reason:
+                reasons.add(str(reason))
+    return sizes, reasons

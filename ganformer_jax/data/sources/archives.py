@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import abc
 import bz2
+import contextlib
 import gzip
 import lzma
 import os
 import pathlib
+import stat
 import struct
 import tarfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ganformer_jax.data.sources.source import (
@@ -21,46 +24,54 @@ from ganformer_jax.data.sources.source import (
     Unreadable,
     checksum,
     file_facts,
+    interrupted,
     refusal,
 )
-from ganformer_jax.errors import UserError, os_reason
+from ganformer_jax.errors import UserError
 
 MAX_COMPANION = 1 << 30  # dataset.json of millions of images
 _DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, struct.error, ValueError)
 
 
 class _ArchiveSource(Source):
-    """Images in an archive; kinds of archives list `_members` and `_all`, and read one of them."""
+    """What zip and tar archives share."""
+
+    _file: Any
+    _members: Sequence[Any]  # the images
+    _by_name: dict[str, Any]  # all files
 
     def __init__(self, path: str | os.PathLike[str], kind: str):
         self.path, self.description = pathlib.Path(path), f"{kind} archive {path}"
         self.places = (self.path,)
-        self._file: Any
-        self._members: list[Any]
-        self._all: dict[str, Any]
 
     def read(self, index: int) -> bytes:
-        """Read one encoded image; raise Unreadable."""
         return self._read(self._members[index], MAX_BYTES)
 
     def fingerprint(self) -> str:
-        """Return a checksum of the archive's size and time of change, and of its names."""
         return checksum([file_facts(self.path), *self.names])
 
     def companion(self, name: str) -> bytes | None:
-        """Read a file at the top of the archive."""
-        member = self._all.get(name) or self._all.get(f"./{name}")
+        member = self._by_name.get(name) or self._by_name.get(f"./{name}")
         try:
             return self._read(member, MAX_COMPANION) if member else None
         except Unreadable:
             return None
 
     def close(self) -> None:
-        """Close the archive."""
         self._file.close()
 
+    @abc.abstractmethod
     def _read(self, member: Any, limit: int) -> bytes:
-        raise NotImplementedError
+        """Read a member of at most `limit` bytes; raise Unreadable."""
+
+    @contextlib.contextmanager
+    def _damage_reported(self) -> Iterator[None]:
+        try:
+            yield
+        except (zipfile.BadZipFile, RuntimeError, *_DAMAGED) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise interrupted(self.path, error) from error  # damage has no number
+            raise Unreadable("damaged in the archive") from error
 
 
 class ZipSource(_ArchiveSource):
@@ -82,22 +93,18 @@ class ZipSource(_ArchiveSource):
             raise UserError(f"{path} is damaged, or not a zip archive") from error
         members = [m for m in self._file.infolist() if not m.is_dir()]
         members = [m for m in members if m.filename.startswith(under)]
-        self._members, self.skipped = _choose(members, lambda m: m.filename, _zip_reason)
-        self._members.sort(key=lambda member: member.filename)
-        self._all = {member.filename.replace("\\", "/"): member for member in members}
+        chosen, self.skipped = _choose(members, lambda m: m.filename, _zip_reason)
+        self._members = sorted(chosen, key=lambda member: member.filename)
+        self._by_name = {member.filename.replace("\\", "/"): member for member in members}
         self.names = [member.filename for member in self._members]
 
     def _read(self, member: zipfile.ZipInfo, limit: int) -> bytes:
         if member.flag_bits & 1:
             raise Unreadable("encrypted")
-        try:
-            with self._file.open(member) as file:
-                contents = file.read(limit + 1)  # whatever size it claims to have
-        except (zipfile.BadZipFile, RuntimeError, *_DAMAGED) as error:
-            _raise_if_gone(self.path, error)
-            raise Unreadable("damaged in the archive") from error
-        if len(contents) > limit:
-            raise Unreadable(f"larger than {limit >> 20} MiB")
+        _check_size(member.file_size, limit)
+        with self._damage_reported(), self._file.open(member) as file:
+            contents = file.read(limit + 1)  # whatever size it claims to have
+        _check_size(len(contents), limit)
         return contents
 
 
@@ -114,7 +121,7 @@ class TarSource(_ArchiveSource):
         opener = _opener(self.path)
         self.sequential = opener is not open
         self._lock, self._file = threading.Lock(), opener(self.path, "rb")
-        self._all = {member.name: member for member in members if member.isfile()}
+        self._by_name = {member.name: member for member in members if member.isfile()}
         entries = [member for member in members if not member.isdir()]
         self._members, skipped = _choose(entries, lambda m: m.name, _tar_reason)
         self.skipped = [*skipped, *damage]
@@ -135,18 +142,18 @@ class TarSource(_ArchiveSource):
         return members, [(f"after {members[-1].name}", damage)] if damage and members else []
 
     def _read(self, member: tarfile.TarInfo, limit: int) -> bytes:
-        if member.size > limit:
-            raise Unreadable(f"larger than {limit >> 20} MiB")
-        try:
-            with self._lock:
-                self._file.seek(member.offset_data)
-                contents = self._file.read(member.size)
-        except _DAMAGED as error:
-            _raise_if_gone(self.path, error)
-            raise Unreadable("damaged in the archive") from error
+        _check_size(member.size, limit)
+        with self._damage_reported(), self._lock:
+            self._file.seek(member.offset_data)
+            contents = self._file.read(member.size)
         if len(contents) != member.size:
             raise Unreadable("cut short in the archive")
         return contents
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise Unreadable(f"larger than {limit >> 20} MiB")
 
 
 def _choose(
@@ -182,18 +189,8 @@ def _odd_end(archive: tarfile.TarFile) -> str | None:
     return None
 
 
-def _raise_if_gone(path: pathlib.Path, error: Exception) -> None:
-    """Raise UserError for an error of the system, which has a number; damage has none."""
-    if isinstance(error, OSError) and error.errno is not None:
-        raise UserError(
-            f"cannot read {path}: {os_reason(error)}; once it can be read, run the same command to "
-            "resume"
-        ) from error
-
-
 def _zip_reason(member: zipfile.ZipInfo) -> str | None:
-    is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
-    return "a link" if is_link else None
+    return "a link" if stat.S_ISLNK(member.external_attr >> 16) else None
 
 
 def _tar_reason(member: tarfile.TarInfo) -> str | None:

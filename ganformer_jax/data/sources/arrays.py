@@ -9,20 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from ganformer_jax.data.sources.array_files import (
-    HDF5_SUFFIXES,
-    ArrayFacts,
-    ArrayFile,
-    load_npy,
-    open_array_file,
-)
-from ganformer_jax.data.sources.labels import MAX_CLASSES, Labels, labels_from
+from ganformer_jax.data.sources import array_files
+from ganformer_jax.data.sources.array_files import ArrayFacts, ArrayFile
 from ganformer_jax.data.sources.source import (
     MAX_BYTES,
+    MAX_CLASSES,
+    Labels,
     Source,
     Unreadable,
     checksum,
     file_facts,
+    labels_from,
     listed,
     numbered,
 )
@@ -31,14 +28,15 @@ from ganformer_jax.errors import UserError, one_line
 LABEL_NAMES = ("label", "labels", "y", "target", "targets")
 CLASS_NAMES = ("class_names", "target_names")
 CHANNELS = (1, 3, 4)
+_SHAPE_ADVICE = "reshape it to numbers of [M, H, W], [M, H, W, C] or [M, C, H, W], C = 1, 3 or 4"
 
 
 class ArraySource(Source):
     """The images of one array, [M, H, W], [M, H, W, C] or [M, C, H, W], with 1, 3 or 4 channels.
 
     Channels are axis 1 if it has 1, 3 or 4 entries and the last axis has not; otherwise they are
-    last. Of an HDF5 file with several data* arrays (one a resolution, as
-    StyleGAN's tools write) the one of the largest resolution is taken.
+    last. Of several data* arrays in an HDF5 file (one a resolution, as StyleGAN's tools write) the
+    one of the largest resolution is taken.
 
     Classes come from an array called label, labels, y, target or targets (or y_train for
     x_train), one in the same group of an HDF5 file first, else from the file <name>-labels.npy
@@ -54,11 +52,11 @@ class ArraySource(Source):
 
     def __init__(self, path: str | os.PathLike[str], array: str | None = None):
         self._path = Path(path)
-        self._file = open_array_file(self._path)
+        self._file = array_files.open_array_file(self._path)
         try:
-            self._name = _chosen(self._path, self._file, array)
-            self._shape = self._file.arrays[self._name].shape
-            self._dtype = self._file.arrays[self._name].dtype
+            self._name = _chosen(self._file, array)
+            facts = self._file.arrays[self._name]
+            self._shape, self._dtype = facts.shape, facts.dtype
             self._pixels: Any = self._file.open(self._name)
             self.names = numbered(self._shape[0])
             self.labels = self._find_labels()
@@ -70,11 +68,7 @@ class ArraySource(Source):
         self.description = f"array file {self._path}{inside}"
 
     def read(self, index: int) -> np.ndarray:
-        """Read pixels as they are stored, of any dtype, [H, W] or [H, W, C].
-
-        Raises:
-            Unreadable: If they are damaged, or of more than MAX_BYTES.
-        """
+        """Read pixels as they are stored, [H, W] or [H, W, C]; raise Unreadable."""
         if math.prod(self._shape[1:]) * self._dtype.itemsize > MAX_BYTES:
             raise Unreadable("too large")
         try:
@@ -103,8 +97,7 @@ class ArraySource(Source):
         return self._path.with_name(self._path.stem + "-labels.npy")
 
     def _find_labels(self) -> Labels | None:
-        count = self._shape[0]
-        base = _base(self._name).lower()
+        count, base = self._shape[0], _base(self._name).lower()
         partner = ("y" + base[1:],) if base.startswith("x") else ()
         for name in self._matching((*LABEL_NAMES, *partner)):
             labels = self._labels_in(name)
@@ -113,12 +106,12 @@ class ArraySource(Source):
             if _group(name) == _group(self._name):
                 why = self._file.refused.get(name, _no_classes(count))
                 self.complaint = f"the array {name} {why}"
-        if not self._labels_beside.is_file():
+        beside = self._labels_beside
+        if not beside.is_file():
             return None
-        origin = self._labels_beside.name
-        labels = labels_from(np.asarray(load_npy(self._labels_beside)), count, origin)
+        labels = labels_from(np.asarray(array_files.load_npy(beside)), count, beside.name)
         if labels is None:
-            self.complaint = f"{self._labels_beside} {_no_classes(count)}"
+            self.complaint = f"{beside} {_no_classes(count)}"
         return labels
 
     def _labels_in(self, name: str) -> Labels | None:
@@ -132,9 +125,8 @@ class ArraySource(Source):
         return labels_from(values, count, f"array {name}", self._class_names())
 
     def _class_names(self) -> list[str] | None:
-        for name in self._matching(CLASS_NAMES):
-            return self._file.strings(name) or None if name in self._file.arrays else None
-        return None
+        readable = [n for n in self._matching(CLASS_NAMES)[:1] if n in self._file.arrays]
+        return self._file.strings(readable[0]) or None if readable else None
 
     def _matching(self, wanted: tuple[str, ...]) -> list[str]:
         """Return arrays of these names, in their order; those beside the images first."""
@@ -146,9 +138,8 @@ class ArraySource(Source):
 
 
 def _no_classes(count: int) -> str:
-    return (
-        f"does not hold a class for each of the {count} images, as integers, words or one-hot rows"
-    )
+    each = f"a class for each of the {count} images"
+    return f"does not hold {each}, as integers, words or one-hot rows"
 
 
 def _base(name: str) -> str:
@@ -169,56 +160,51 @@ def _holds_images(facts: ArrayFacts) -> bool:
     return len(shape) == 4 and (shape[3] in CHANNELS or shape[1] in CHANNELS)
 
 
-def _chosen(path: Path, file: ArrayFile, array: str | None) -> str:
+def _chosen(file: ArrayFile, array: str | None) -> str:
     """Return the name of the array that holds the images."""
     if array is not None:
-        _check_named(path, file, array)
-        return array
+        return _named(file, array)
     candidates = [name for name, facts in file.arrays.items() if _holds_images(facts)]
-    if len(candidates) > 1 and path.suffix.lower() in HDF5_SUFFIXES:
+    if len(candidates) > 1 and file.path.suffix.lower() in array_files.HDF5_SUFFIXES:
         candidates = _largest(file, candidates)
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
         choices = listed([f"{name}: {file.arrays[name]}" for name in sorted(candidates)])
-        raise UserError(f"{path} holds several arrays; choose one with --array NAME of: {choices}")
-    raise UserError(_no_array(path, file))
+        raise UserError(
+            f"{file.path} holds several arrays; choose one with --array NAME of: {choices}"
+        )
+    raise UserError(_no_array(file))
 
 
-def _check_named(path: Path, file: ArrayFile, array: str) -> None:
+def _named(file: ArrayFile, array: str) -> str:
     if array in file.refused:
-        raise UserError(f"array {array!r} in {path} {file.refused[array]}")
+        raise UserError(f"array {array!r} in {file.path} {file.refused[array]}")
     if array not in file.arrays:
         choices = listed(sorted(file.arrays)) or "none"
-        raise UserError(f"{path} has no array {array!r}; choose --array NAME of: {choices}")
+        raise UserError(f"{file.path} has no array {array!r}; choose --array NAME of: {choices}")
     facts = file.arrays[array]
     if not _holds_images(facts):
-        raise UserError(f"array {array!r} in {path} is {facts}: {_SHAPE_ADVICE}")
-
-
-_SHAPE_ADVICE = "reshape it to numbers of [M, H, W], [M, H, W, C] or [M, C, H, W], C = 1, 3 or 4"
+        raise UserError(f"array {array!r} in {file.path} is {facts}: {_SHAPE_ADVICE}")
+    return array
 
 
 def _largest(file: ArrayFile, candidates: list[str]) -> list[str]:
     """Return the data* array of most pixels; all candidates if that is not one."""
     if not all(_base(name).startswith("data") for name in candidates):
         return candidates
-
-    def pixels(name: str) -> int:
-        return math.prod(file.arrays[name].shape[1:])
-
-    most = max(map(pixels, candidates))
-    largest = [name for name in candidates if pixels(name) == most]
+    pixels = {name: math.prod(file.arrays[name].shape[1:]) for name in candidates}
+    largest = [name for name in candidates if pixels[name] == max(pixels.values())]
     return largest if len(largest) == 1 else candidates
 
 
-def _no_array(path: Path, file: ArrayFile) -> str:
+def _no_array(file: ArrayFile) -> str:
     """Say why no array holds images."""
     for name, facts in sorted(file.arrays.items()):
         if 0 in facts.shape[:1] and len(facts.shape) > 1:
-            return f"array {name!r} in {path} is empty: {facts}"
+            return f"array {name!r} in {file.path} is empty: {facts}"
     arrays = [f"{name}: {facts}" for name, facts in sorted(file.arrays.items())]
     arrays += [f"{name} {why}" for name, why in sorted(file.refused.items())]
     if not arrays:
-        return f"there is no array in {path}"
-    return f"no array in {path} looks like images ({listed(arrays, 4)}): {_SHAPE_ADVICE}"
+        return f"there is no array in {file.path}"
+    return f"no array in {file.path} looks like images ({listed(arrays, 4)}): {_SHAPE_ADVICE}"

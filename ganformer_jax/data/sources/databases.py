@@ -17,8 +17,7 @@ from ganformer_jax.data.sources.source import (
 )
 from ganformer_jax.errors import UserError, one_line
 
-METADATA_KEYS = (b"__len__", b"__keys__", b"num-samples", b"length")
-"""Keys under which some tools store facts about the database."""
+METADATA_KEYS = (b"__len__", b"__keys__", b"num-samples", b"length")  # facts, by some tools
 
 
 class LmdbSource(Source):
@@ -34,8 +33,8 @@ class LmdbSource(Source):
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        folder = Path(path)
-        self._path = folder / "data.mdb" if folder.is_dir() else folder
+        place = Path(path)
+        self._path = place / "data.mdb" if place.is_dir() else place
         if not self._path.is_file():
             raise UserError(f"there is no LMDB database {self._path}")
         self._lmdb = import_format("lmdb", f"reading {self._path}")
@@ -49,18 +48,12 @@ class LmdbSource(Source):
             self._environment.close()
             raise
         self.names = _unique_names(self._keys)
-        self.skipped = [
-            (key.decode(), "a fact about the database") for key in keys if key in METADATA_KEYS
-        ]
-        self.places = (Path(folder),)
-        self.description = f"LMDB database {folder}"
+        facts = [key.decode() for key in keys if key in METADATA_KEYS]
+        self.skipped = [(name, "a fact about the database") for name in facts]
+        self.description, self.places = f"LMDB database {place}", (place,)
 
     def read(self, index: int) -> bytes:
-        """Read the encoded image.
-
-        Raises:
-            Unreadable: If it cannot be read, or is larger than MAX_BYTES.
-        """
+        """Read an encoded image; raise Unreadable."""
         try:
             with self._environment.begin(buffers=True) as transaction:
                 stored = transaction.get(self._keys[index])
@@ -110,16 +103,9 @@ class LmdbSource(Source):
 def _unique_names(keys: Sequence[bytes]) -> tuple[str, ...]:
     taken: dict[str, None] = {}
     for key in keys:
-        name = _name(key)
+        text = key.decode("utf-8", "surrogateescape")
+        name = text if text.isprintable() else key.hex()  # surrogates cannot be printed
         while name in taken:
             name = "hex:" + name
         taken[name] = None
     return tuple(taken)
-
-
-def _name(key: bytes) -> str:
-    try:
-        text = key.decode("utf-8")
-    except UnicodeDecodeError:
-        return key.hex()
-    return text if text.isprintable() else key.hex()

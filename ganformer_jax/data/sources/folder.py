@@ -12,12 +12,12 @@ from ganformer_jax.data.sources.source import (
     Unreadable,
     checksum,
     file_facts,
+    interrupted,
     refusal,
 )
 from ganformer_jax.errors import UserError, os_reason
 
-PREPARED = ("dataset_info.json", "prepare-plan.json")
-"""Files of a folder that holds what `prepare` writes, not what it reads."""
+PREPARED = ("dataset_info.json", "prepare-plan.json")  # in folders that `prepare` writes
 
 
 class FolderSource(Source):
@@ -31,8 +31,7 @@ class FolderSource(Source):
         self.root = pathlib.Path(path)
         if not self.root.is_dir():
             raise UserError(f"no folder {self.root}")
-        self.description = f"folder {self.root}"
-        self.places = (self.root,)
+        self.description, self.places = f"folder {self.root}", (self.root,)
         self._inside = os.path.realpath(self.root) + os.sep
         names: list[str] = []
         skipped: list[tuple[str, str]] = []
@@ -58,7 +57,7 @@ class FolderSource(Source):
         self.names, self.skipped = sorted(names), sorted(skipped)
 
     def read(self, index: int) -> bytes:
-        """Read one encoded image; raise Unreadable."""
+        """Read a file; raise Unreadable."""
         path = self.root / self.names[index]
         try:
             if path.stat().st_size > MAX_BYTES:
@@ -66,11 +65,8 @@ class FolderSource(Source):
             return path.read_bytes()
         except PermissionError as error:
             raise Unreadable("cannot be read: Permission denied") from error
-        except OSError as error:  # a disk that is gone must not look like bad images
-            raise UserError(
-                f"cannot read {path}: {os_reason(error)}; once it can be read, run the same "
-                "command to resume"
-            ) from error
+        except OSError as error:
+            raise interrupted(path, error) from error
 
     def fingerprint(self) -> str:
         """Return a checksum of names, sizes and times of change."""

@@ -29,29 +29,18 @@ _FOOTER = struct.Struct("<I")
 
 @dataclasses.dataclass(frozen=True)
 class Frames:
-    """Where the records of a file are.
-
-    Attributes:
-        path: Path of the file.
-        offsets: Int64 [records], where the data of each begins.
-        lengths: Int64 [records], bytes of data.
-        damage: Why the records end before the file does; None if they do not.
-    """
+    """Where the records of a file are."""
 
     path: Path
-    offsets: np.ndarray
-    lengths: np.ndarray
-    damage: str | None
+    offsets: np.ndarray  # int64 [records], where the data of each begins
+    lengths: np.ndarray  # int64 [records], bytes of data
+    damage: str | None  # why the records end before the file does
 
     def __len__(self) -> int:
         return len(self.offsets)
 
     def read(self, index: int) -> bytes:
-        """Read the data of a record, and compare its checksum if google_crc32c is installed.
-
-        Raises:
-            Unreadable: If the file is gone or damaged, or the record larger than MAX_BYTES.
-        """
+        """Read a record, comparing checksums if google_crc32c is installed; raise Unreadable."""
         length = int(self.lengths[index])
         if length > MAX_BYTES:
             raise Unreadable("too large")
@@ -70,11 +59,7 @@ class Frames:
 
 
 class FramedRecords:
-    """Records of several files, by one index.
-
-    Args:
-        ranges: For each file its records and the first and last index (excluded) to take.
-    """
+    """Records of several files by one index; of each file those from one index up to another."""
 
     def __init__(self, ranges: Sequence[tuple[Frames, int, int]]):
         self._ranges = ranges
@@ -84,20 +69,13 @@ class FramedRecords:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def __getitem__(self, index: int) -> bytes:
-        """Read a record; raise Unreadable as `Frames.read`."""
         file = int(np.searchsorted(self._ends, index, side="right"))
         frames, _, stop = self._ranges[file]
         return frames.read(index - int(self._ends[file]) + stop)
 
 
 def index_frames(path: str | os.PathLike[str]) -> Frames:
-    """Find the records of a file, reading only their lengths.
-
-    The search ends at the first damaged length, since nothing behind it can be found.
-
-    Raises:
-        OSError: If the file cannot be opened.
-    """
+    """Find the records of a file by their lengths, up to the first damaged length."""
     offsets: list[int] = []
     lengths: list[int] = []
     with Path(path).open("rb") as file:

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ganformer_jax.data.find import find_version, open_builder
+from ganformer_jax.data.find import RAW, find_version, no_split, open_builder
 from ganformer_jax.data.sources.frames import FramedRecords, index_frames
-from ganformer_jax.data.sources.labels import Labels, labels_from
 from ganformer_jax.data.sources.source import (
     MAX_BYTES,
+    Labels,
     Source,
     Unreadable,
     checksum,
     file_facts,
+    labels_from,
     listed,
     numbered,
 )
@@ -49,7 +50,10 @@ class TfdsSource(Source):
         builder = _find_builder(os.fspath(dataset), data_dir)
         self._name = f"{builder.name} ({split})"
         self._features = _image_features(self._name, builder.info.features)
-        instructions = _instructions(builder, split)
+        try:
+            instructions = list(builder.info.splits[split].file_instructions)
+        except Exception as error:  # of several kinds, by what is wrong with the name
+            raise no_split(builder, split) from error
         self._files = sorted({instruction.filename for instruction in instructions})
         self._identity = (builder.info.full_name, split)
         try:
@@ -59,17 +63,13 @@ class TfdsSource(Source):
                 f"{self._name} cannot be read, prepare it again: {one_line(error)}"
             ) from error
         self.names = numbered(len(self._records))
-        self.places = (Path(builder.data_path),)
         if not self.names:
             raise UserError(f"{self._name} is empty; choose another split or prepare it again")
         self.description = f"TFDS dataset {self._name}"
+        self.places = (Path(builder.data_path),)
 
     def read(self, index: int) -> bytes | np.ndarray:
-        """Read the encoded image; pixels where `image` is a Tensor.
-
-        Raises:
-            Unreadable: If the record is damaged, or the image larger than MAX_BYTES.
-        """
+        """Read the encoded image, or pixels where `image` is a Tensor; raise Unreadable."""
         stored = self._decode("image", index)
         image = stored if isinstance(stored, bytes) else np.asarray(stored)
         if (len(image) if isinstance(image, bytes) else image.nbytes) > MAX_BYTES:
@@ -78,16 +78,12 @@ class TfdsSource(Source):
 
     @functools.cached_property
     def labels(self) -> Labels | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Classes by the feature `label`; read on first use, without the images.
-
-        Entries whose class cannot be read have none.
-        """
+        """Classes by the feature `label`, -1 for damaged entries; read on first use."""
         if not isinstance(self._features.get("label"), tfds.features.ClassLabel):
             return None
         classes = np.array([self._class(index) for index in range(len(self))], np.int64)
-        return labels_from(
-            classes, len(self), "the label feature", self._features["label"].names or None
-        )
+        names = self._features["label"].names or None
+        return labels_from(classes, len(self), "the label feature", names)
 
     def fingerprint(self) -> str:
         """Return a checksum of the dataset's name and version, the split, and its files."""
@@ -103,18 +99,15 @@ class TfdsSource(Source):
     def _decode(self, name: str, index: int) -> Any:
         """Parse one feature of an example; images stay encoded."""
         feature = self._features[name]
-        skip = (
-            {name: tfds.decode.SkipDecoding()} if isinstance(feature, tfds.features.Image) else None
-        )
+        is_image = isinstance(feature, tfds.features.Image)
+        skip = {name: tfds.decode.SkipDecoding()} if is_image else None
         try:
             record = self._records[index]
             example: Any = _only(name, feature).deserialize_example_np(record, decoders=skip)
             return example[name]
         except Unreadable:
             raise
-        except (
-            Exception
-        ) as error:  # TFDS and protobuf raise errors of many types for a damaged record
+        except Exception as error:  # of many types, of TFDS and protobuf
             raise Unreadable(f"damaged: {one_line(error)}") from error
 
 
@@ -129,8 +122,7 @@ def _open_records(
     """Return the serialized examples by index, and (name, reason) of what is missing."""
     stored_as = builder.info.file_format
     if stored_as == tfds.core.FileFormat.ARRAY_RECORD:
-        raw = tfds.decode.DeserializeMethod.RAW_BYTES
-        return builder.as_data_source(split, deserialize_method=raw), []
+        return builder.as_data_source(split, deserialize_method=RAW), []
     if stored_as != tfds.core.FileFormat.TFRECORD:
         name = stored_as.value if stored_as else "an unknown format"
         raise UserError(
@@ -160,12 +152,8 @@ def _find_builder(dataset: str, data_dir: str | os.PathLike[str] | None) -> Any:
             f"there is no dataset {dataset!r} in {place or 'the folder of TFDS'}, and TFDS cannot "
             f"make it here: {one_line(error)}"
         ) from error
-    if not builder.is_prepared():
-        _prepare(builder, dataset)
-    return builder
-
-
-def _prepare(builder: Any, dataset: str) -> None:
+    if builder.is_prepared():
+        return builder
     try:
         builder.download_and_prepare(file_format="array_record")
     except (Exception, SystemExit) as error:  # no network, no TensorFlow, no space, ...
@@ -173,26 +161,20 @@ def _prepare(builder: Any, dataset: str) -> None:
             f"TFDS cannot prepare {dataset!r} here ({one_line(error)}); run 'tfds build {dataset}' "
             f"where TensorFlow and a network are, and copy the result to {builder.data_dir}"
         ) from error
+    return builder
 
 
 def _image_features(name: str, features: Any) -> Any:
-    if not isinstance(features, tfds.features.FeaturesDict) or "image" not in features:
-        names = listed(list(features)) if isinstance(features, tfds.features.FeaturesDict) else ""
-        raise UserError(f"{name} has no feature 'image', it has: {names or 'one without name'}")
-    image = features["image"]
-    shape: Any = image.shape
+    known: dict[str, Any] = (
+        dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
+    )
+    if "image" not in known:
+        names = listed(list(known)) or "one without name"
+        raise UserError(f"{name} has no feature 'image', it has: {names}")
+    image, shape = known["image"], known["image"].shape
     if isinstance(image, tfds.features.Image) and image.np_dtype in (np.uint8, np.uint16):
-        return dict(features)
+        return known
     if type(image) is tfds.features.Tensor and len(shape) in (2, 3):
-        return dict(features)
+        return known
     kind = f"{type(image).__name__} {getattr(image, 'np_dtype', '')}"
     raise UserError(f"the feature 'image' of {name} does not hold plain images, it is: {kind}")
-
-
-def _instructions(builder: Any, split: str) -> list[Any]:
-    """Return the files of a split and which of their records belong to it."""
-    try:
-        return list(builder.info.splits[split].file_instructions)
-    except Exception as error:  # of several kinds, by what is wrong with the name
-        choices = ", ".join(builder.info.splits) or "none"
-        raise UserError(f"{builder.name} has no split {split!r}; it has: {choices}") from error

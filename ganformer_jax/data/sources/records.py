@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
+from tensorflow_datasets.proto import tf_example_pb2
 
 from ganformer_jax.data.sources.frames import FramedRecords, Frames, index_frames
-from ganformer_jax.data.sources.labels import Labels, labels_from
 from ganformer_jax.data.sources.source import (
     MAX_BYTES,
+    Labels,
     Source,
     Unreadable,
     checksum,
     file_facts,
+    labels_from,
     listed,
 )
 from ganformer_jax.errors import UserError, one_line
@@ -57,12 +60,10 @@ class TfrecordSource(Source):
         except OSError as error:
             raise UserError(f"{path} cannot be read: {one_line(error)}") from error
         self._records = FramedRecords([(frames, 0, len(frames)) for frames in self._frames])
-        self.names = tuple(
-            f"{frames.path.name}@{index:08d}"
-            for frames in self._frames
-            for index in range(len(frames))
-        )
-        self.skipped = [*_damages(self._frames), *_missing(self._shards)]
+        self.names = tuple(_name(frames, i) for frames in self._frames for i in range(len(frames)))
+        damages = [(_name(frames, len(frames)), frames.damage) for frames in self._frames]
+        self.skipped = [(name, damage) for name, damage in damages if damage is not None]
+        self.skipped += _missing(self._shards)
         if not self.names:
             reason = self.skipped[0][1] if self.skipped else "no records"
             raise UserError(
@@ -70,15 +71,10 @@ class TfrecordSource(Source):
             )
         self._check_features()
         self.labels = self._find_labels()
-        self.places = (Path(path),)
-        self.description = f"TFRecords {path}"
+        self.description, self.places = f"TFRecords {path}", (Path(path),)
 
     def read(self, index: int) -> np.ndarray:
-        """Read pixels, uint8 [H, W, C].
-
-        Raises:
-            Unreadable: If the record is damaged or of another shape.
-        """
+        """Read pixels, uint8 [H, W, C]; raise Unreadable."""
         features = parse_example(self._records[index])
         shape = tuple(features.get("shape", ()))
         data = features.get("data", [])
@@ -91,8 +87,7 @@ class TfrecordSource(Source):
     def fingerprint(self) -> str:
         """Return a checksum of the names, sizes and times of the files read, labels included."""
         paths = [shard.path for shard in self._shards]
-        labels = self._labels_path
-        paths += [] if labels is None else [labels]
+        paths += [self._labels_path] if self._labels_path.is_file() else []
         return checksum(["tfrecords", *((path.name, file_facts(path)) for path in paths)])
 
     def _check_features(self) -> None:
@@ -110,26 +105,21 @@ class TfrecordSource(Source):
             return
 
     @property
-    def _labels_path(self) -> Path | None:
+    def _labels_path(self) -> Path:
         shard = self._shards[0]
-        path = shard.path.with_name(f"{shard.prefix}-rxx.labels")
-        return path if path.is_file() else None
+        return shard.path.with_name(f"{shard.prefix}-rxx.labels")
 
     def _find_labels(self) -> Labels | None:
         path = self._labels_path
-        if path is None:
+        if not path.is_file():
             return None
         try:
             values = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             self.complaint = f"{path} cannot be read: {one_line(error)}"
             return None
-        rows = np.concatenate(
-            [
-                np.arange(len(frames)) * shard.count + shard.number - 1
-                for shard, frames in zip(self._shards, self._frames, strict=True)
-            ]
-        )
+        pairs = zip(self._shards, self._frames, strict=True)
+        rows = np.concatenate([np.arange(len(f)) * s.count + s.number - 1 for s, f in pairs])
         labels = labels_from(values, len(values), path.name) if values.ndim else None
         if labels is None or rows.max() >= len(values):
             self.complaint = (
@@ -141,14 +131,7 @@ class TfrecordSource(Source):
 
 
 def parse_example(record: bytes) -> dict[str, list[Any]]:
-    """Return the features of a tf.train.Example: lists of bytes, floats or integers.
-
-    Raises:
-        Unreadable: If it is not one.
-    """
-    from google.protobuf.message import DecodeError
-    from tensorflow_datasets.proto import tf_example_pb2
-
+    """Return the features of a tf.train.Example, or raise Unreadable if it is none."""
     if len(record) > MAX_BYTES:
         raise Unreadable("too large")
     try:
@@ -188,26 +171,19 @@ def _shard(path: Path) -> _Shard | None:
     if not match:
         return None
     number, count = int(match["number"] or 1), int(match["count"] or 1)
-    if not 1 <= number <= count:
-        return None
-    return _Shard(match["prefix"], int(match["level"]), count, number, path)
+    known = 1 <= number <= count
+    return _Shard(match["prefix"], int(match["level"]), count, number, path) if known else None
 
 
-def _damages(all_frames: list[Frames]) -> list[tuple[str, str]]:
-    return [
-        (f"{frames.path.name}@{len(frames):08d}", frames.damage)
-        for frames in all_frames
-        if frames.damage is not None
-    ]
+def _name(frames: Frames, index: int) -> str:
+    return f"{frames.path.name}@{index:08d}"
 
 
 def _missing(shards: list[_Shard]) -> list[tuple[str, str]]:
     """Return shards that the names of others imply; none if one file was asked for by name."""
-    if len(shards) == 1 or shards[0].count > 1 << 16:
-        return []
-    absent = set(range(1, shards[0].count + 1)) - {shard.number for shard in shards}
     first = shards[0]
-    return [
-        (f"{first.prefix}-r{first.level:02d}.tfrecords{number}of{first.count}", "missing shard")
-        for number in sorted(absent)
-    ]
+    if len(shards) == 1 or first.count > 1 << 16:
+        return []
+    absent = set(range(1, first.count + 1)) - {shard.number for shard in shards}
+    base = f"{first.prefix}-r{first.level:02d}.tfrecords"
+    return [(f"{base}{number}of{first.count}", "missing shard") for number in sorted(absent)]

@@ -1,11 +1,13 @@
-"""What every source of images offers, whatever it is stored in, and what sources share."""
+"""What every source of images offers, whatever it is stored in: entries, and their classes."""
 
 from __future__ import annotations
 
 import abc
 import collections
+import dataclasses
 import hashlib
 import importlib
+import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -13,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ganformer_jax.data.sources.labels import Labels
-from ganformer_jax.errors import UserError
+from ganformer_jax.errors import UserError, os_reason
 
-MAX_BYTES = 1 << 28
-"""Size of the largest encoded image that is read, 256 MiB: more is a mistake, or an attack."""
+MAX_BYTES = 1 << 28  # of an encoded image, 256 MiB: more is a mistake, or an attack
+MAX_CLASSES = 1 << 16  # larger numbers are not classes but something else
 SUFFIXES = frozenset(
     ".png .jpg .jpeg .jpe .jfif .webp .tif .tiff .bmp .gif .ppm .pgm .pbm .pnm".split() + [""]
 )
@@ -26,6 +27,16 @@ SUFFIXES = frozenset(
 
 class Unreadable(Exception):
     """One entry cannot be used; the message says why, in a few words, for the report."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Classes of the entries of a source; class i is called names[i]."""
+
+    names: tuple[str, ...]
+    classes: np.ndarray  # int [entries], -1 for an entry without a class
+    origin: str  # where they come from, for the report
+    unused: int = 0  # number of rows in a table of labels that name no entry
 
 
 class Source(abc.ABC):
@@ -84,11 +95,7 @@ class Source(abc.ABC):
 
 
 def refusal(name: str) -> str | None:
-    """Return why an entry of a folder or archive is not an image, by its name; None if it may be.
-
-    Args:
-        name: Path below the root, as the archive or the file system gives it.
-    """
+    """Return why an entry is not an image, by its path below the root; None if it may be one."""
     path = pathlib.PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or path.parts[:1] and path.parts[0].endswith(":"):
         return "its name leads out of the archive"
@@ -125,12 +132,7 @@ def listed(names: Sequence[str], most: int = 12) -> str:
 
 
 def no_images(source: Source, reasons: Iterable[str] = ()) -> UserError:
-    """Return the error of a source without one readable image.
-
-    Args:
-        source: The source.
-        reasons: Why entries that may be images cannot be read.
-    """
+    """Return the error of a source without one readable image, with reasons of its entries."""
     skipped = collections.Counter(reason for _, reason in source.skipped)
     why = [*sorted(set(reasons)), *(f"{n} of: {reason}" for reason, n in skipped.most_common())]
     return UserError(
@@ -138,15 +140,87 @@ def no_images(source: Source, reasons: Iterable[str] = ()) -> UserError:
     )
 
 
-def import_format(module: str, wanted_for: str) -> Any:
-    """Import a package that only some formats need.
+def interrupted(path: str | os.PathLike[str], error: OSError) -> UserError:
+    """Return the error of a disk that is gone, which must not look like bad images."""
+    return UserError(
+        f"cannot read {path}: {os_reason(error)}; once it can be read, run the same command to "
+        "resume"
+    )
 
-    Raises:
-        UserError: If it is not installed.
-    """
+
+def import_format(module: str, wanted_for: str) -> Any:
+    """Import a package that only some formats need; raise UserError if it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise UserError(
             f'{wanted_for} needs {module}, which is missing: pip install "ganformer-jax[formats]"'
         ) from error
+
+
+def check_class_names(names: Sequence[str]) -> None:
+    """Raise UserError unless TFDS, which writes one name a line, would read the names back."""
+    for name in names:
+        is_utf8 = name == name.encode("utf-8", "replace").decode()  # names of files may not be
+        if not name.strip() or len(name.splitlines()) != 1 or not is_utf8:
+            raise UserError(f"{name!r} cannot be the name of a class")
+    stripped = sorted(name.strip() for name in names)
+    for name, following in itertools.pairwise(stripped):
+        if name == following:
+            raise UserError(f"two classes have the same name, {name}")
+
+
+def labels_from(
+    values: np.ndarray, count: int, origin: str, names: Sequence[str] | None = None
+) -> Labels | None:
+    """Read classes from an array [count] or [count, 1] of integers or words, or one-hot rows.
+
+    A row of zeros and the number -1 mean that there is no class. Class i is called names[i] if
+    there are enough names, all different, otherwise str(i).
+
+    Returns:
+        None if the array is something else: other shapes, fractions, several classes at once,
+        numbers below -1 or of MAX_CLASSES and above.
+    """
+    values = np.asarray(values)
+    if values.dtype.kind in "US" and values.shape in ((count,), (count, 1)):
+        return _from_words(values.reshape(count), origin)
+    if values.dtype.kind not in "buif" or values.shape[:1] != (count,) or values.ndim > 2:
+        return None
+    if values.ndim == 2 and values.shape[1] != 1:
+        classes, number = _from_one_hot(values), values.shape[1]
+    else:
+        classes, number = _from_numbers(values.reshape(count)), 0
+    if classes is None:
+        return None
+    number = max(number, int(classes.max(initial=-1)) + 1)
+    if not 0 < number <= MAX_CLASSES:
+        return None
+    if names is None or len(names) < number or len(set(names)) < len(names):
+        names = [str(index) for index in range(number)]
+    return Labels(tuple(names), classes, origin)
+
+
+def _from_words(values: np.ndarray, origin: str) -> Labels | None:
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8", "replace")
+    names, classes = np.unique(values, return_inverse=True)
+    if len(names) > MAX_CLASSES:
+        return None
+    return Labels(tuple(map(str, names)), classes.astype(np.int64), origin)
+
+
+def _from_one_hot(values: np.ndarray) -> np.ndarray | None:
+    if not 0 < values.shape[1] <= MAX_CLASSES or not np.isin(values, (0, 1)).all():
+        return None
+    ones = values.sum(axis=1)
+    if (ones > 1).any():
+        return None
+    return np.where(ones == 1, values.argmax(axis=1), -1).astype(np.int64)
+
+
+def _from_numbers(values: np.ndarray) -> np.ndarray | None:
+    if not np.isfinite(values).all() or not ((values >= -1) & (values < MAX_CLASSES)).all():
+        return None
+    classes = values.astype(np.int64)
+    return classes if (classes == values).all() else None
