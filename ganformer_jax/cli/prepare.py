@@ -15,8 +15,14 @@ from ganformer_jax.cli.options import program
 from ganformer_jax.data.catalog import find_entry, open_entry
 from ganformer_jax.data.fit import Geometry
 from ganformer_jax.data.labeling import find_labels
-from ganformer_jax.data.sizes import base_grid, image_size, usual_resolution
-from ganformer_jax.data.spec import DatasetSpec, check_ratio, check_spec
+from ganformer_jax.data.spec import (
+    DatasetSpec,
+    base_grid,
+    check_ratio,
+    check_spec,
+    image_size,
+    usual_resolution,
+)
 from ganformer_jax.errors import UserError
 from ganformer_jax.pixels import from_uint8, to_uint8
 
@@ -116,13 +122,6 @@ def open_images(options: Options) -> Source:
 
 def dataset_spec(options: Options, source: Source) -> DatasetSpec:
     """Return what the dataset should be: what the options leave open is chosen by the source."""
-<<<<<<< HEAD
-=======
-    from ganformer_jax.data.catalog import find_entry
-    from ganformer_jax.data.fit import Geometry
-    from ganformer_jax.data.spec import DatasetSpec, check_ratio, image_size, usual_resolution
-
->>>>>>> small-data
     entry = find_entry(options.source)
     fit = options.fit or ("pad" if entry else "crop")
     ratio = options.ratio if options.ratio is not None or entry is None else entry.ratio
@@ -230,12 +229,6 @@ def _all_gray(kinds: Mapping[str, int]) -> bool:
 
 
 def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Options) -> str:
-<<<<<<< HEAD
-=======
-    from ganformer_jax.data.catalog import find_entry
-    from ganformer_jax.data.spec import base_grid
-
->>>>>>> small-data
     geometry, folder = spec.geometry, str(prepared.folder.parent)
     grid = base_grid((geometry.height, geometry.width))
     published = find_entry(options.source) and geometry.fit == "pad"
