@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from tensorflow_datasets.proto import tf_example_pb2
 
 from ganformer_jax.data.sources.frames import FramedRecords, Frames, index_frames
 from ganformer_jax.data.sources.source import (
@@ -132,6 +131,8 @@ class TfrecordSource(Source):
 
 def parse_example(record: bytes) -> dict[str, list[Any]]:
     """Return the features of a tf.train.Example, or raise Unreadable if it is none."""
+    from tensorflow_datasets.proto import tf_example_pb2  # imports all of TFDS
+
     if len(record) > MAX_BYTES:
         raise Unreadable("too large")
     try:
