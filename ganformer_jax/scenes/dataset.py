@@ -225,8 +225,8 @@ def _example(batch: Batch, row: int, index: int) -> dict[str, Any]:
     """Return the stored example of one row of a batch of NumPy arrays."""
     scene = batch.scenes
     objects = {stored_name(name): getattr(scene, name) for name in OBJECT_ATTRIBUTES}
-    objects |= {"position": scene.position, "rotation": scene.rotation}
-    objects["pixel_position"] = batch.pixel_positions
+    objects |= {"position": scene.position, "pixel_position": batch.pixel_positions}
+    objects["rotation"] = scene.rotation
     count = int(scene.present[row].sum())
     return {
         "image": _encode_png(np.asarray(batch.images[row])),
