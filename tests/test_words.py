@@ -15,7 +15,7 @@ NOT_YET += ("train", "visualize")
 
 TABLE_ROW = re.compile(r"^\| ([A-Z](?:, [A-Z])*) \|", re.MULTILINE)
 SHAPE_SUFFIX = re.compile(r"_((?:[A-Z]|\d+)(?:x(?:[A-Z]|\d+))*)$")
-DIMENSION = re.compile(r"\d+|[a-z]\d?|\*batch|\.\.\.")
+DIMENSION = re.compile(r"\d+|[a-z]\d?|\*[a-z]+|\.\.\.")
 ARRAY_TYPES = {"Bool", "Complex", "Float", "Inexact", "Int", "Integer", "Key", "Num", "Shaped"}
 ARRAY_TYPES |= {"UInt", "UInt8"}
 
