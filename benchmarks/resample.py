@@ -2,8 +2,8 @@
 
 Command:  python benchmarks/resample.py
 
-Prints, per form, the median milliseconds of processor time (user, all threads, so that other work
-on the machine matters little) and its spread over the repetitions.
+Prints, per form, the median milliseconds of processor time (user, all threads, which other work on
+the machine affects little) and its spread over the repetitions.
 """
 
 import functools

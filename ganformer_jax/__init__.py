@@ -3,7 +3,7 @@
 The functional API: networks and their configs, losses, the updates of a training step,
 `load` for trained generators, and `convert`, through which published weights come in. It needs jax,
 flax and what these two bring.
-Data, metrics, pictures and the command line are imported by name.
+Data, metrics, figures and the command line are imported by name.
 """
 
 from ganformer_jax import convert
@@ -22,12 +22,7 @@ from ganformer_jax.config import (
 )
 from ganformer_jax.errors import UserError
 from ganformer_jax.load import load
-from ganformer_jax.losses import (
-    DISCRIMINATOR_LOSSES,
-    GENERATOR_LOSSES,
-    path_length,
-    r1_penalty,
-)
+from ganformer_jax.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, path_length, r1_penalty
 from ganformer_jax.models import (
     Discriminator,
     Generator,

@@ -13,18 +13,28 @@ import tensorflow_datasets as tfds
 
 from ganformer_jax.data.batches import held_out_images, open_dataset, train_batches
 from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.component_metrics import read_labels
 from ganformer_jax.evaluate.image_sets import sample_labels
 from ganformer_jax.experiment.data import open_folder
 from ganformer_jax.scenes import dataset as scenes_dataset
-from ganformer_jax.scenes.dataset import Scenes, ScenesConfig, prepare_scenes, read_labels
+from ganformer_jax.scenes.dataset import Scenes, ScenesConfig, prepare_scenes
 from ganformer_jax.scenes.layout import HELD_OUT_START
 from ganformer_jax.scenes.rendering import render_batch
 
-COUNT, HELD_OUT = 70, 9
+COUNT, HELD_OUT = 45, 9
+CHUNK = 8  # scenes rendered at once
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_chunks():
+    """Render few scenes at once: every test here shares one small program."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scenes_dataset, "CHUNK_PIXELS", CHUNK * 32**2)
+        yield
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
+def data_dir(tmp_path_factory, small_chunks):
     folder = tmp_path_factory.mktemp("datasets")
     prepare_scenes(folder, 32, COUNT, HELD_OUT, seed=3)
     return folder
@@ -36,7 +46,7 @@ def source(data_dir):
 
 
 class Labeled(tfds.core.GeneratorBasedBuilder):
-    """Ten flat pictures: picture i has the level 20 * i on its left half and class i % 3."""
+    """Ten flat images: image i has the level 20 * i on its left half and class i % 3."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -84,8 +94,8 @@ def one_line(raised) -> str:
 def test_stored_scenes_equal_the_renderer(data_dir, split, start, count):
     source = open_dataset("scenes", data_dir, size=(32, 32), split=split)
     assert len(source) == count
-    rendered = render_batch(np.arange(start, start + 64, dtype=np.uint32), 3, 32)
-    for index in range(min(count, 64)):
+    rendered = render_batch(np.arange(start, start + CHUNK, dtype=np.uint32), 3, 32)
+    for index in range(CHUNK):
         record = source.record(index)
         np.testing.assert_array_equal(record["image"], rendered.images[index])
         np.testing.assert_array_equal(record["mask"][..., 0], rendered.masks[index])
@@ -209,7 +219,7 @@ def test_datasets_that_cannot_be_opened(data_dir, dataset, options, words):
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
-def test_a_damaged_shard_is_told_in_one_line(labeled_dir, tmp_path, damage):
+def test_a_damaged_shard_is_reported_in_one_line(labeled_dir, tmp_path, damage):
     folder = shutil.copytree(labeled_dir, tmp_path / "labeled")
     (shard,) = folder.glob("*.array_record*")
     whole = shard.read_bytes()
@@ -328,8 +338,8 @@ def test_batches_depend_on_the_seed_and_not_on_the_threads(source):
 def test_requests_that_cannot_be_met(source):
     with pytest.raises(UserError, match="multiple of the number of hosts: 6 over 4"):
         train_batches(source, batch_size=6, seed=0, host_count=4)
-    with pytest.raises(UserError, match="holds 70 images; 71 were asked for"):
-        held_out_images(source, 71)
+    with pytest.raises(UserError, match="holds 45 images; 46 were asked for"):
+        held_out_images(source, 46)
 
 
 def test_a_prepared_folder_says_how_large_its_images_are(data_dir, labeled_dir):
@@ -350,16 +360,16 @@ def test_classes_without_images(labeled):
 
 
 def test_what_is_known_of_scenes(source, labeled):
-    truth = read_labels(source, 5)
-    drawn = render_batch(np.arange(5, dtype=np.uint32), 3, 32)
+    truth = read_labels(source, CHUNK)
+    drawn = render_batch(np.arange(CHUNK, dtype=np.uint32), 3, 32)
     np.testing.assert_array_equal(truth.images, drawn.images)
     np.testing.assert_array_equal(truth.masks, drawn.masks)
     present = np.asarray(drawn.scenes.present)
     np.testing.assert_array_equal(truth.classes[present][:, 3], drawn.scenes.color[present])
     with pytest.raises(UserError, match="has no masks"):
         read_labels(labeled, 1)
-    with pytest.raises(UserError, match="has 70 scenes; 71 were requested"):
-        read_labels(source, 71)
+    with pytest.raises(UserError, match="has 45 scenes; 46 were requested"):
+        read_labels(source, 46)
 
 
 def test_scenes_that_another_process_made_meanwhile_are_used(tmp_path, monkeypatch):

@@ -58,13 +58,17 @@ def test_dry_run_prints_the_contents(capsys, tmp_path):
     assert code == 0 and "TensorFlow" in said and "mapping_layersnum = 8" in said
 
 
-def test_an_imported_run_is_sampled_and_finetuned(capsys, tmp_path, run):
+def test_an_imported_run_is_sampled(capsys, tmp_path, run):
     code, said, _ = call(
         capsys, "sample", "--workdir", str(run), "--count", "2", "--out", str(tmp_path / "images")
     )
     assert code == 0 and len(list((tmp_path / "images").glob("0*.png"))) == 2
     config = json.loads((run / "config.json").read_text())
     assert config["data"]["mirror"] is True and config["generator"]["components"] == 4
+
+
+@pytest.mark.slow
+def test_an_imported_run_is_finetuned(capsys, tmp_path, run):
     options = "--train.batch-size 4 --train.total-kimg 0.008 --data.train-images 16"
     options += " --data.held-out-images 8 --train.metric-kimg 0 --train.image-kimg 0"
     options += " --loss.r1-gamma 0 --loss.style-mixing 0"

@@ -14,9 +14,11 @@ import textwrap
 import time
 
 import numpy as np
+import PIL
 import pytest
 import tensorflow_datasets as tfds
-from images import make_folder, make_tar, make_zip, png
+from images import encoded, make_folder, make_tar, make_zip, png
+from PIL import Image
 
 from ganformer_jax.data import shards
 from ganformer_jax.data.batches import open_dataset
@@ -118,6 +120,50 @@ def test_threads_and_interruptions_change_nothing(folder, tmp_path, monkeypatch)
     resumed = prepare(source, SPEC, tmp_path / "cut", say=said.append)
     assert said == ["resuming: 12 of 22 entries are done"] and sorted(read) == [*range(12, 22)]
     assert contents(resumed.folder) == contents(one.folder)
+
+
+PLAN_OF_VERSION_1 = {
+    "format": 1, "pillow": PIL.__version__, "source": "folder elsewhere", "height": 8, "width": 8,
+    "channels": 3, "filter": "lanczos", "fit": "crop", "ratio": None, "storage": "png",
+    "held_out": 0, "max_images": None, "value_range": None, "labels": None,
+    "entries": "81df775cab06720c6350eb703a1f048fd1df4b047997b95cc64ea7ecacff3d68",
+}  # fmt: skip
+MANIFEST_OF_VERSION_1 = {
+    "skipped": [["7.bmp", "not a picture"]], "sizes": {"8x8": 3}, "kinds": {"BMP RGB": 3},
+    "notes": {"turned as EXIF says": 1}, "classes": {}, "bytes": 450, "digest": "2842cee2",
+}  # fmt: skip
+
+
+def test_work_and_datasets_of_earlier_versions_are_recognized(tmp_path):
+    folder = tmp_path / "images"
+    levels = [(10 * i,) * 3 for i in range(10)]
+    members = {
+        f"{i}.bmp": encoded(Image.new("RGB", (8, 8), level), "BMP")
+        for i, level in enumerate(levels)
+    }
+    make_folder(folder, members)
+    for name in members:
+        os.utime(folder / name, (1_000_000_000, 1_000_000_000))
+    with pytest.raises(KeyboardInterrupt):
+        prepare(EventfulSource(folder, 9, stop), SPEC, tmp_path)
+    unfinished = tmp_path / "pets/unfinished"
+    (unfinished / "prepare-plan.json").write_text(json.dumps(PLAN_OF_VERSION_1))
+    manifest = unfinished / "pets-train.array_record-00001-of-00003.json"
+    assert json.loads(manifest.read_text()).keys() == MANIFEST_OF_VERSION_1.keys()
+    manifest.write_text(json.dumps(MANIFEST_OF_VERSION_1))
+    said = []
+    made = prepare(FolderSource(folder), SPEC, tmp_path, say=said.append)
+    assert said == ["resuming: 8 of 10 entries are done"]
+    assert made.report["skipped"] == {"not a picture": 1} and made.report["splits"]["train"] == 9
+    assert made.report["plan"].keys() == PLAN_OF_VERSION_1.keys()
+    keys = (
+        "name source size channels splits entries left_out skipped stored_sizes stored_kinds notes "
+        "classes labels_of_no_picture megabytes fingerprint plan"
+    )
+    assert list(made.report) == keys.split()
+    made.report["plan"] = PLAN_OF_VERSION_1
+    (made.folder / "report.json").write_text(json.dumps(made.report))
+    assert not prepare(FolderSource(folder), SPEC, tmp_path).is_new
 
 
 def test_the_same_spec_writes_nothing_and_another_is_refused(folder, tmp_path):
@@ -337,7 +383,7 @@ def run_killed(folder, data, delay):
     return process.returncode != 0
 
 
-def kill_and_resume(tmp_path, kills, seed):
+def kill_and_resume(tmp_path, folders, seed, kills_each=None):
     members = {f"{i:04d}.png": png(i % 250) for i in range(400)}
     folder = make_folder(tmp_path / "many", members)
     spec = DatasetSpec("pets", GEOMETRY, held_out=5)
@@ -345,9 +391,10 @@ def kill_and_resume(tmp_path, kills, seed):
     whole = prepare(FolderSource(folder), spec, tmp_path / "whole")
     took = time.monotonic() - started
     wanted, drawn, killed = contents(whole.folder), random.Random(seed), 0
-    for i in range(kills):
-        data = tmp_path / f"data{i}"
-        while not (data / "pets/1.0.0").exists():
+    for i in range(folders):
+        data, kills = tmp_path / f"data{i}", 0
+        while kills != kills_each and not (data / "pets/1.0.0").exists():
+            kills += 1
             killed += run_killed(folder, data, drawn.uniform(0.0, 0.8 * took))
             if not (data / "pets/1.0.0").exists():
                 with pytest.raises(UserError, match="no dataset_info.json|no dataset"):
@@ -358,12 +405,12 @@ def kill_and_resume(tmp_path, kills, seed):
 
 
 def test_a_kill_and_a_rerun(tmp_path):
-    assert kill_and_resume(tmp_path, kills=1, seed=1)
+    assert kill_and_resume(tmp_path, folders=1, seed=1, kills_each=1)
 
 
 @pytest.mark.slow
 def test_many_kills_at_random_moments(tmp_path):
-    assert kill_and_resume(tmp_path, kills=12, seed=2) >= 12
+    assert kill_and_resume(tmp_path, folders=12, seed=2) >= 12
 
 
 @pytest.mark.parametrize(

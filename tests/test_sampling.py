@@ -27,16 +27,16 @@ def variables():
 
 
 def test_an_image_depends_on_its_seed_only(variables):
-    whole = Sampler(GENERATOR, 5, attention=True)(variables, SEEDS, LABELS, 0.7)
+    five = Sampler(GENERATOR, 5, attention=True)(variables, SEEDS, LABELS, 0.7)
     pairs = Sampler(GENERATOR, 2, attention=True)(variables, SEEDS[::-1], LABELS[::-1], 0.7)
-    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(pairs), strict=True):
+    for one, other in zip(jax.tree.leaves(five), jax.tree.leaves(pairs), strict=True):
         assert one.shape[0] == other.shape[0] == len(SEEDS)
         close = 1 if one.dtype == np.uint8 else 1e-5
         np.testing.assert_allclose(one.astype(float), other[::-1].astype(float), atol=close)
-    alone = Sampler(GENERATOR, 5, attention=True).images(variables, SEEDS, LABELS)
+    images = Sampler(GENERATOR, 5, attention=True).images(variables, SEEDS, LABELS)
     same = Sampler(GENERATOR, 5, attention=True)(variables, SEEDS, LABELS).images
-    np.testing.assert_array_equal(alone, same)
-    assert whole.images.dtype == np.uint8 and whole.attention[0].shape[1] == GENERATOR.components
+    np.testing.assert_array_equal(images, same)
+    assert five.images.dtype == np.uint8 and five.attention[0].shape[1] == GENERATOR.components
 
 
 def test_noise_depends_on_the_seed(variables):

@@ -44,8 +44,10 @@ def test_pytorch_snapshot(report_line):
         "w": relative_error(out["w"], reference["out/ws"]),
         "image": relative_error(nchw(images), reference["out/img"]),
     }
-    discriminator, judge = snapshot.discriminator()
-    logits, _ = jax.jit(discriminator.apply)(judge, reference["in/real"].transpose(0, 2, 3, 1))
+    discriminator, discriminator_variables = snapshot.discriminator()
+    logits, _ = jax.jit(discriminator.apply)(
+        discriminator_variables, reference["in/real"].transpose(0, 2, 3, 1)
+    )
     errors["logits"] = relative_error(logits, reference["out/logits_real"])
     report_line(f"official-snapshot.pkl: {errors}")
     assert all(error < 1e-4 for error in errors.values())
@@ -65,9 +67,9 @@ def test_tensorflow_snapshot(report_line):
         return images, truncated, out["w"], attention.mean((-2, -1))
 
     images, truncated, w, attention = run(variables, jnp.asarray(reference["in/z"]))
-    discriminator, judge = snapshot.discriminator()
+    discriminator, discriminator_variables = snapshot.discriminator()
     fake = reference["out/img"].transpose(0, 2, 3, 1)
-    logits, _ = jax.jit(discriminator.apply)(judge, fake)
+    logits, _ = jax.jit(discriminator.apply)(discriminator_variables, fake)
     errors = {
         "w": relative_error(w, reference["out/ws"]),
         "image": relative_error(nchw(images), reference["out/img"]),

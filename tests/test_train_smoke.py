@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from command_line import call, complaint
-from ganformer_jax.data.stored_png import encode_stored
 from PIL import Image
 
 from ganformer_jax.cli import main
+from ganformer_jax.data.png import encode_stored
 
 TINY = """
 --generator.components 2 --generator.latent-size 8 --generator.attention-resolutions 4 8

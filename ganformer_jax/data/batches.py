@@ -59,7 +59,12 @@ class DatasetSource:
             UserError: If the stored image has another size.
         """
         example = _decode(self._trained_on, self.records[index])
-        _check_shape(self.name, example["image"].shape, self.size, self.channels)
+        shape, wanted = example["image"].shape, (*self.size, self.channels)
+        if shape != wanted:
+            raise UserError(
+                f"{self.name} holds images of shape {'x'.join(map(str, shape))}, not "
+                f"{'x'.join(map(str, wanted))}; prepare it again or change the resolution"
+            )
         labels = np.zeros(self.label_count, np.float32)
         if self.label_count:
             labels[example["label"]] = 1.0
@@ -197,14 +202,6 @@ def _class_names(features: tfds.features.FeaturesDict) -> tuple[str, ...]:
     if not isinstance(label, tfds.features.ClassLabel) or not label.num_classes:
         return ()
     return tuple(label.names)
-
-
-def _check_shape(name: str, shape: tuple[int, ...], size: tuple[int, int], channels: int) -> None:
-    if shape != (*size, channels):
-        raise UserError(
-            f"{name} holds images of shape {'x'.join(map(str, shape))}, not "
-            f"{size[0]}x{size[1]}x{channels}; prepare it again or change the resolution"
-        )
 
 
 def _decode(features: Any, record: bytes) -> dict[str, Any]:

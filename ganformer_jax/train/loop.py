@@ -1,4 +1,4 @@
-"""The training loop: batches to steps to logs, observers and checkpoints. No maths, no model."""
+"""The training loop: batches, steps, logs, observers and checkpoints, of any model."""
 
 from __future__ import annotations
 
@@ -52,14 +52,12 @@ class Snapshot:
 
 @dataclasses.dataclass(frozen=True)
 class Observer:
-    """Something to do with the state: untrained, every `every_kimg` thousand images, at the end.
-
-    The untrained state's turn comes after the first step, which may fail for want of memory.
+    """A function of the state: untrained, every `every_kimg` thousand images, and at the end.
 
     Attributes:
         every_kimg: Thousand images from one call to the next; 0 for never.
         observe: Returns numbers to log. The first whose name begins with "metric/" decides which
-            checkpoint is best: less is better.
+            checkpoint is best: the lowest.
     """
 
     every_kimg: float
@@ -79,6 +77,8 @@ def train(
 ) -> bool:
     """Train, or resume, a run until its length is reached or a signal arrives.
 
+    Observers see the untrained state after the first step, which can run out of memory.
+
     Args:
         trainable: What is trained.
         placement: The devices to train on.
@@ -94,8 +94,7 @@ def train(
         Whether the run is complete; False after SIGINT or SIGTERM, which leave a checkpoint.
 
     Raises:
-        UserError: If the folder cannot be written or holds another run, or if a loss is no longer
-            finite.
+        UserError: If the folder cannot be written or holds another run, or a loss is not finite.
     """
     run, options, values = pathlib.Path(run), config.train, to_dict(config)
     say = say if jax.process_index() == 0 else lambda line: None

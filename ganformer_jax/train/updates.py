@@ -1,8 +1,8 @@
 """The updates of a GAN's training step, as pure functions, and their order.
 
 Each takes the networks, optimizers, state and batch, and returns the new state and scalars to log.
-A regularizer is an update of its own, every so many steps and that much stronger (lazy
-regularization, Karras et al. 2020, arXiv 1912.04958, appendix B).
+A regularizer is an update of its own, once in an interval of steps and stronger by that interval
+(lazy regularization, Karras et al. 2020, arXiv 1912.04958, appendix B).
 
 The same functions run under `jax.jit` over a mesh and, through `pmap.py`, under `jax.pmap`.
 """
@@ -31,9 +31,7 @@ Result = tuple[TrainState, Info]
 
 
 def gan_updates(
-    config: Config,
-    parallel: DataParallel | None = None,
-    optimizers: Optimizers | None = None,
+    config: Config, parallel: DataParallel | None = None, optimizers: Optimizers | None = None
 ) -> tuple[Update, ...]:
     """Return the updates of a training step in order: both regularizers, then the networks.
 

@@ -29,85 +29,15 @@ MAX_COMPANION = 1 << 30  # dataset.json of millions of images
 _DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, struct.error, ValueError)
 
 
-class ZipSource(Source):
-    """Images in a zip archive, ordered by name.
+class _ArchiveSource(Source):
+    """Images in an archive; kinds of archives list `_members` and `_all`, and read one of them."""
 
-    Args:
-        path: Path of the archive.
-        under: Folder of the archive outside which nothing is read, such as "images/".
-
-    Raises:
-        UserError: If it is not a zip archive, or damaged.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], under: str = ""):
-        self.path, self.description = pathlib.Path(path), f"zip archive {path}"
+    def __init__(self, path: str | os.PathLike[str], kind: str):
+        self.path, self.description = pathlib.Path(path), f"{kind} archive {path}"
         self.places = (self.path,)
-        try:
-            self._file = zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, NotImplementedError, *_DAMAGED) as error:
-            raise UserError(f"{path} is damaged, or not a zip archive") from error
-        members = [m for m in self._file.infolist() if not m.is_dir()]
-        members = [m for m in members if m.filename.startswith(under)]
-        self._members, self.skipped = _choose(members, lambda m: m.filename, _zip_reason)
-        self._members.sort(key=lambda member: member.filename)
-        self._all = {member.filename.replace("\\", "/"): member for member in members}
-        self.names = [member.filename for member in self._members]
-
-    def read(self, index: int) -> bytes:
-        """Read one encoded image; raise Unreadable."""
-        return self._read(self._members[index], MAX_BYTES)
-
-    def fingerprint(self) -> str:
-        """Return a checksum of the archive's size and time of change, and of its names."""
-        return checksum([file_facts(self.path), *self.names])
-
-    def companion(self, name: str) -> bytes | None:
-        """Read a file at the top of the archive."""
-        try:
-            return self._read(self._all[name], MAX_COMPANION) if name in self._all else None
-        except Unreadable:
-            return None
-
-    def close(self) -> None:
-        """Close the archive."""
-        self._file.close()
-
-    def _read(self, member: zipfile.ZipInfo, limit: int) -> bytes:
-        if member.flag_bits & 1:
-            raise Unreadable("encrypted")
-        if member.file_size > limit:
-            raise Unreadable(f"larger than {limit >> 20} MiB")
-        try:
-            with self._file.open(member) as file:
-                contents = file.read(limit + 1)  # whatever size it claims to have
-        except (zipfile.BadZipFile, RuntimeError, *_DAMAGED) as error:
-            _raise_if_gone(self.path, error)
-            raise Unreadable("damaged in the archive") from error
-        if len(contents) > limit:
-            raise Unreadable(f"larger than {limit >> 20} MiB")
-        return contents
-
-
-class TarSource(Source):
-    """Images in a tar archive, plain or compressed, in the archive's order.
-
-    Raises:
-        UserError: If it is not a tar archive, or damaged before its first member.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]):
-        self.path, self.description = pathlib.Path(path), f"tar archive {path}"
-        self.places = (self.path,)
-        members, complaint = self._list()
-        opener = _opener(self.path)
-        self.sequential = opener is not open
-        self._lock, self._file = threading.Lock(), opener(self.path, "rb")
-        self._all = {member.name: member for member in members if member.isfile()}
-        entries = [member for member in members if not member.isdir()]
-        chosen, skipped = _choose(entries, lambda m: m.name, _tar_reason)
-        self._members, self.skipped = chosen, [*skipped, *complaint]
-        self.names = [member.name for member in chosen]
+        self._file: Any
+        self._members: list[Any]
+        self._all: dict[str, Any]
 
     def read(self, index: int) -> bytes:
         """Read one encoded image; raise Unreadable."""
@@ -129,6 +59,67 @@ class TarSource(Source):
         """Close the archive."""
         self._file.close()
 
+    def _read(self, member: Any, limit: int) -> bytes:
+        raise NotImplementedError
+
+
+class ZipSource(_ArchiveSource):
+    """Images in a zip archive, ordered by name.
+
+    Args:
+        path: Path of the archive.
+        under: Folder of the archive outside which nothing is read, such as "images/".
+
+    Raises:
+        UserError: If it is not a zip archive, or damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], under: str = ""):
+        super().__init__(path, "zip")
+        try:
+            self._file = zipfile.ZipFile(self.path)
+        except (zipfile.BadZipFile, NotImplementedError, *_DAMAGED) as error:
+            raise UserError(f"{path} is damaged, or not a zip archive") from error
+        members = [m for m in self._file.infolist() if not m.is_dir()]
+        members = [m for m in members if m.filename.startswith(under)]
+        self._members, self.skipped = _choose(members, lambda m: m.filename, _zip_reason)
+        self._members.sort(key=lambda member: member.filename)
+        self._all = {member.filename.replace("\\", "/"): member for member in members}
+        self.names = [member.filename for member in self._members]
+
+    def _read(self, member: zipfile.ZipInfo, limit: int) -> bytes:
+        if member.flag_bits & 1:
+            raise Unreadable("encrypted")
+        try:
+            with self._file.open(member) as file:
+                contents = file.read(limit + 1)  # whatever size it claims to have
+        except (zipfile.BadZipFile, RuntimeError, *_DAMAGED) as error:
+            _raise_if_gone(self.path, error)
+            raise Unreadable("damaged in the archive") from error
+        if len(contents) > limit:
+            raise Unreadable(f"larger than {limit >> 20} MiB")
+        return contents
+
+
+class TarSource(_ArchiveSource):
+    """Images in a tar archive, plain or compressed, in the archive's order.
+
+    Raises:
+        UserError: If it is not a tar archive, or damaged before its first member.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        super().__init__(path, "tar")
+        members, damage = self._list()
+        opener = _opener(self.path)
+        self.sequential = opener is not open
+        self._lock, self._file = threading.Lock(), opener(self.path, "rb")
+        self._all = {member.name: member for member in members if member.isfile()}
+        entries = [member for member in members if not member.isdir()]
+        self._members, skipped = _choose(entries, lambda m: m.name, _tar_reason)
+        self.skipped = [*skipped, *damage]
+        self.names = [member.name for member in self._members]
+
     def _list(self) -> tuple[list[tarfile.TarInfo], list[tuple[str, str]]]:
         """Return the members, and (name, reason) where the archive does not end as it should."""
         members: list[tarfile.TarInfo] = []
@@ -136,12 +127,12 @@ class TarSource(Source):
             with tarfile.open(self.path) as archive:
                 while member := archive.next():
                     members.append(member)
-                complaint = _odd_end(archive)
+                damage = _odd_end(archive)
         except (tarfile.TarError, *_DAMAGED) as error:
             if not members:
                 raise UserError(f"{self.path} is damaged, or not a tar archive") from error
-            complaint = "the archive is damaged from here on"
-        return members, [(f"after {members[-1].name}", complaint)] if complaint and members else []
+            damage = "the archive is damaged from here on"
+        return members, [(f"after {members[-1].name}", damage)] if damage and members else []
 
     def _read(self, member: tarfile.TarInfo, limit: int) -> bytes:
         if member.size > limit:

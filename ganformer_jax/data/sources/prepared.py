@@ -72,7 +72,7 @@ class TfdsSource(Source):
         """
         stored = self._decode("image", index)
         image = stored if isinstance(stored, bytes) else np.asarray(stored)
-        if memoryview(image).nbytes > MAX_BYTES:
+        if (len(image) if isinstance(image, bytes) else image.nbytes) > MAX_BYTES:
             raise Unreadable("too large")
         return image
 

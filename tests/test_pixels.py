@@ -1,0 +1,30 @@
+"""Converting images between uint8 and floats, and to color."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ganformer_jax.pixels import as_rgb, from_uint8, to_uint8
+
+
+def test_numpy_and_jax_convert_alike():
+    values = np.array([-3, -1, -0.999, -1 / 255, 0, 0.5, 1, 1.7], np.float32)
+    expected = [0, 0, 0, 127, 128, 191, 255, 255]
+    assert to_uint8(values).tolist() == jax.jit(to_uint8)(jnp.asarray(values)).tolist() == expected
+    levels = np.arange(256, dtype=np.uint8)
+    for array in (levels, jnp.asarray(levels)):
+        floats = from_uint8(array)
+        assert floats.dtype == np.float32 and floats.min() == -1 and floats.max() == 1
+        np.testing.assert_array_equal(to_uint8(floats), levels)
+        assert isinstance(floats, type(array)) and to_uint8(floats).dtype == np.uint8
+
+
+def test_any_channels_become_color():
+    gray = np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1)
+    np.testing.assert_array_equal(as_rgb(gray), gray.repeat(3, -1))
+    clear = np.array([0, 100, 200, 51], np.uint8).reshape(1, 1, 1, 4)
+    assert as_rgb(clear).ravel().tolist() == [204, 224, 244]
+    for images in (gray[0], gray.astype(np.float32), gray.repeat(2, -1)):
+        with pytest.raises(ValueError, match="images must be uint8"):
+            as_rgb(images)
