@@ -1,10 +1,10 @@
-"""Time and memory of one attention layer against pixels and components.
+"""Measure time and memory of one attention layer against pixels and components.
 
 Command:  python benchmarks/attention.py
 
 A layer is timed forward, and forward with all its gradients. The exponent is the slope of a
-straight line through the logarithms: 1 is linear. Every size is played in turn with the others, so
-that all meet the same state of the machine.
+straight line through the logarithms: 1 is linear. All sizes take turns, so that the machine's state
+affects them alike.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BATCH, CHANNELS, WIDTH = 4, 64, 32
 
 
 def programs(kind: str, resolution: int, components: int) -> dict[str, tuple[Any, tuple]]:
-    """Compiled "forward" and "gradients" of a layer, with their arguments."""
+    """Compile "forward" and "gradients" of a layer; return each with its arguments."""
     elements = resolution**2
     attention = BipartiteAttention(
         integration="mul", norm="layer", kmeans=KMeans() if kind == "duplex" else None
@@ -57,16 +57,16 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 
-def play(program: tuple[Any, tuple]) -> Callable[[], object]:
+def runner(program: tuple[Any, tuple]) -> Callable[[], object]:
     compiled, inputs = program
     return lambda: jax.block_until_ready(compiled(*inputs))
 
 
 def sweep(kind: str, seconds: float, axis: str) -> dict[str, Any]:
-    """Times one kind of attention along pixels or components and prints a table."""
+    """Time one kind of attention against pixels or components and print a table."""
     at = [(r, 8) for r in RESOLUTIONS] if axis == "pixels" else [(32, k) for k in COMPONENTS]
     made = {(*size, what): p for size in at for what, p in programs(kind, *size).items()}
-    phases = {str(name): play(program) for name, program in made.items()}
+    phases = {str(name): runner(program) for name, program in made.items()}
     spent = cases.median_milliseconds(phases, {}, seconds)
     sizes = [r * r if axis == "pixels" else k for r, k in at]
     report: dict[str, Any] = {"kind": kind, "axis": axis, "sizes": sizes}
@@ -90,7 +90,7 @@ def sweep(kind: str, seconds: float, axis: str) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=20.0, help="of timing a table")
+    parser.add_argument("--seconds", type=float, default=20.0, help="seconds of timing per table")
     parser.add_argument("--out", default="attention.json")
     options = parser.parse_args()
     if runs_on_cpu(None):

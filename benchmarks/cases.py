@@ -28,12 +28,12 @@ class Case:
     kind: str = "duplex"
 
     def flags(self) -> list[str]:
-        """Options from which `parse` makes this case again."""
+        """Return the options that `parse` reads as this case."""
         fields = dataclasses.asdict(self).items()
         return [word for name, value in fields for word in (f"--{dashed(name)}", str(value))]
 
     def __str__(self) -> str:
-        """As in tables."""
+        """Return the name for tables."""
         attends = self.kind in ("simplex", "duplex")
         components = f", k={self.components}" if attends else ""
         return f"{self.resolution}x{self.resolution} {self.kind}{components}, batch {self.batch}"
@@ -44,11 +44,11 @@ PUBLISHED = {
     64: Case(64, 4096, 128, 8, 8),
     128: Case(128, 8192, 256, 4, 16),
 }
-"""Sizes at which the published trainer was timed."""
+"""Cases that are timed against the published code."""
 
 PIXELS = tuple(Case(size, 1024, 32, 4, 8) for size in (32, 64, 128, 256))
 EVERY = {"r1": 4, "sample": 2}
-"""Turns between two measurements of what costs much and counts little."""
+"""Turns between two measurements of slow phases with a small weight."""
 COMPONENTS = tuple(Case(32, 2048, 64, 16, k) for k in (4, 8, 16, 32, 64))
 
 
@@ -63,7 +63,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         else:
             default = getattr(PUBLISHED[64], field.name)
             parser.add_argument(f"--{dashed(field.name)}", type=int, default=default)
-    parser.add_argument("--seconds", type=float, default=15.0, help="how long to time")
+    parser.add_argument("--seconds", type=float, default=15.0, help="seconds of timing")
 
 
 def parse(arguments: argparse.Namespace) -> Case:
@@ -78,9 +78,9 @@ def median_milliseconds(
     """Run the phases in turn for `seconds`, four turns at least, and take medians.
 
     Args:
-      phases: each returns when its work is done.
-      every: turns between two runs of a phase, by name; 1 for the others.
-      seconds: after a first turn of all phases, which does not count.
+        phases: Functions by name; each returns when its work is done.
+        every: Turns between two runs of a phase, by name; 1 for the others.
+        seconds: Duration, after a first turn of all phases that is not counted.
     """
     spent: dict[str, list[float]] = {name: [] for name in phases}
     for phase in phases.values():
@@ -97,12 +97,12 @@ def median_milliseconds(
 
 
 def config_of(case: Case, dtype: Literal["float32", "bfloat16"] = "float32") -> Config:
-    """Makes the experiment.
+    """Return the config of a case.
 
     Without attention there is one latent, as wide as all components together: "stylegan2" is the
-    baseline of the published code, "unattended" the same networks as "duplex" otherwise.
+    baseline of the published code, "unattended" has the networks of "duplex" without attention.
     """
-    from ganformer_jax.config import (  # PyTorch's environment, which reads cases too, lacks it
+    from ganformer_jax.config import (  # absent where published.py runs
         AttentionConfig,
         Config,
         DiscriminatorConfig,

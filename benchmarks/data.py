@@ -1,12 +1,12 @@
-"""Times the reading of training batches, pictures a second, by storage and by threads.
+"""Time the reading of training batches, in images per second, by storage and threads.
 
 Command:  python benchmarks/data.py --size 256 --count 512
 
-Writes temporary datasets of the same color pictures as ArrayRecord: in uncompressed PNG (raw),
-PNG and JPEG. They are smooth random pictures: octaves of interpolated noise and a little grain.
-They lie in the page cache, so disks are not timed; half of them are mirrored. The turns go through
-all ways of storing, so that each meets the same conditions; printed are the median, and the lowest
-to the highest. Beside them stands what training asks for, where it was measured.
+Writes temporary datasets of the same color images as ArrayRecord: uncompressed PNG (raw), PNG and
+JPEG. The images are smooth and random: octaves of interpolated noise and a little grain. Files are
+in the page cache, so disks are not timed; half of the images are mirrored. Storages and threads are
+timed in turn, so that all meet the same conditions. Prints the median (lowest to highest), and for
+comparison the speed of training where it was measured.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from ganformer_jax.data.spec import DatasetSpec
 
 BATCH = 32
 STORED: list[Any] = ["raw", "png", "jpeg"]
-DEMAND = "training on scenes of 32x32, two CPU cores (README.md): 116 pictures a second"
+DEMAND = "training on scenes of 32x32, two CPU cores (docs/quickstart.md): 116 images per second"
 
 
-def smooth_pictures(count: int, size: int) -> Iterator[np.ndarray]:
-    """Color pictures, uint8 [size, size, 3], with less contrast from octave to octave."""
+def smooth_images(count: int, size: int) -> Iterator[np.ndarray]:
+    """Yield color images, uint8 [size, size, 3]; finer octaves have less contrast."""
     random = np.random.default_rng(0)
     octaves = [2**n for n in range(1, size.bit_length()) if 2**n <= size]
     for _ in range(count):
@@ -51,7 +51,7 @@ def smooth_pictures(count: int, size: int) -> Iterator[np.ndarray]:
 
 
 class Jpegs(tfds.core.GeneratorBasedBuilder):
-    """Pictures stored as JPEG, which `prepare` never does."""
+    """Builder of a dataset of JPEG images, which `prepare` does not write."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -76,7 +76,7 @@ class Jpegs(tfds.core.GeneratorBasedBuilder):
 
 
 def store(folder: pathlib.Path, stored: Any, pictures: np.ndarray) -> DatasetSource:
-    """Makes a dataset: with `prepare` where it can."""
+    """Make a dataset, with `prepare` if it supports the storage."""
     size = pictures.shape[1:3]
     if stored == "jpeg":
         tfds.disable_progress_bar()
@@ -91,7 +91,7 @@ def store(folder: pathlib.Path, stored: Any, pictures: np.ndarray) -> DatasetSou
 
 
 def speed(source: DatasetSource, threads: int, seconds: float) -> float:
-    """Pictures a second of one turn, without those that fill the buffer."""
+    """Return images per second of one turn, without the batches that fill the buffer."""
     batches = train_batches(source, batch_size=BATCH, seed=0, mirror=True, threads=threads)
     for _ in range(2 + 2 * threads):
         next(batches)
@@ -105,15 +105,15 @@ def speed(source: DatasetSource, threads: int, seconds: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", type=int, default=256, help="height and width in pixels")
-    parser.add_argument("--count", type=int, default=512, help="pictures in a dataset")
+    parser.add_argument("--count", type=int, default=512, help="images per dataset")
     parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of a turn")
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds per turn")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--stored", nargs="+", choices=STORED, default=STORED)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         base = pathlib.Path(folder)
-        pictures = np.stack(list(smooth_pictures(options.count, options.size)))
+        pictures = np.stack(list(smooth_images(options.count, options.size)))
         sources = {name: store(base, name, pictures) for name in options.stored}
         cases = [(name, threads) for name in sources for threads in options.threads]
         speeds: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
@@ -124,8 +124,8 @@ def main() -> None:
             files = (base / name).rglob("*.array_record*")
             kib = sum(file.stat().st_size for file in files) / options.count / 1024
             print(
-                f"{name:5s} {kib:6.1f} KiB a picture, {threads} threads: "
-                f"{statistics.median(found):7.0f} pictures a second "
+                f"{name:5s} {kib:6.1f} KiB per image, {threads} threads: "
+                f"{statistics.median(found):7.0f} images per second "
                 f"({min(found):.0f} to {max(found):.0f})"
             )
     print(DEMAND)

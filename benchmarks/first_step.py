@@ -1,10 +1,10 @@
-"""Times the command line from its start to the end of the first step, without and with the cache.
+"""Time the command line from its start to the end of the first step, without and with the cache.
 
 Command:  python benchmarks/first_step.py
 
 Runs `run.py train` on the default experiment with an empty cache of compiled programs, and again
-with the cache that the first run left. The scenes must be drawn already: `run.py train` does that.
-After its first step a run draws samples and measures them; when that was done is said as well.
+with the cache that the first run left. The scenes must exist already: `run.py train` renders them.
+After its first step a run draws and evaluates samples; the time when this is done is printed too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOMENTS = {
 
 
 def moments(workdir: pathlib.Path, cache: pathlib.Path, data: str) -> dict[str, float]:
-    """Seconds from the start until each moment is first announced."""
+    """Return the seconds from the start to the first line about each moment."""
     batch = ["--train.batch-size", "16", "--train.total-kimg", "0.016", "--train.log-kimg", "0.016"]
     command = [sys.executable, str(REPOSITORY / "run.py"), "train", "--workdir", str(workdir)]
     command += [*batch, "--data.directory", data] if data else batch

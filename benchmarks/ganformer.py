@@ -1,9 +1,9 @@
-"""Times training and sampling of one network and prints one line of JSON; see speed.py.
+"""Time training and sampling of one network and print one line of JSON; see speed.py.
 
 Command:  python benchmarks/ganformer.py --resolution 64 --batch 8
 
-A turn runs updates as training does, R1 among them but counted with its weight of one in sixteen,
-and samples now and then, so that every number meets the same conditions.
+A turn runs the updates of training, and every few turns R1, which counts with a weight of 1/16, and
+sampling, so that all are timed under the same conditions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ from ganformer_jax.train.gan import gan_trainable
 from ganformer_jax.train.log import memory_gib
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.prefetch import place_batch
-from ganformer_jax.train.state import make_optimizers
 from ganformer_jax.train.updates import (
     average_update,
     discriminator_update,
@@ -49,7 +48,7 @@ from ganformer_jax.train.updates import (
 
 
 class Trial:
-    """The programs of one network, each compiled once and run on a state of its own."""
+    """Programs of one network, each compiled once and run on its own state."""
 
     def __init__(self, case: cases.Case, dtype: Literal["float32", "bfloat16"], phases: bool):
         self.config = cases.config_of(case, dtype)
@@ -66,10 +65,9 @@ class Trial:
         functions = {u.name: u.function for u in reversed(programs.trainable.updates)}
         if phases:
             networks = Networks(self.config, DataParallel(self.placement.batch))
-            optimizers = make_optimizers(self.config)
             for update in (generator_update, discriminator_update, path_length_update):
                 name = update.__name__.removesuffix("_update")
-                functions[name] = functools.partial(update, networks, optimizers)
+                functions[name] = functools.partial(update, networks)
             functions["average"] = lambda state, batch: (average_update(networks, state, batch), {})
         self.compile_seconds, self.programs = {}, {}
         for name, function in functions.items():
@@ -95,13 +93,13 @@ class Trial:
         return {**updates, "sample": self.sample}
 
     def operations(self, name: str) -> float:
-        """Floating-point operations of all devices, in units of 1e9, as XLA counts them."""
+        """Return the operations of all devices in GFLOP, as XLA counts them."""
         cost = self.programs[name].cost_analysis()
         return round(cost["flops"] * len(self.devices) / 1e9, 2)
 
 
 def loader_milliseconds(config: Config, batches: int = 50) -> float:
-    """Milliseconds a batch takes to be read and decoded, from PNG in memory, with nothing else."""
+    """Return the milliseconds to read and decode a batch of PNGs in memory."""
     size = config.generator.resolution
     image = tfds.features.Image(shape=(size, size, 3), encoding_format="png")
     features = tfds.features.FeaturesDict({"image": image})
@@ -127,7 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     cases.add_flags(parser)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--phases", action="store_true", help="time every part of a step alone")
+    parser.add_argument("--phases", action="store_true", help="time each update separately")
     arguments = parser.parse_args()
     case = cases.parse(arguments)
     trial = Trial(case, arguments.dtype, arguments.phases)

@@ -1,10 +1,10 @@
-"""Images a second through FID's Inception against this machine's peak, and the distance of a run.
+"""Measure images per second through FID's Inception, the share of peak, and a run's distance.
 
 Command:  python benchmarks/inception.py --workdir runs/scenes --images 10000
 
-Takes so many images of the run's dataset and as many of its generator through the network with
+Computes features of N images of the run's dataset and N of its generator by the network with
 random weights, and prints one line of JSON with their distance (`rfid`). The bound is the network's
-operations, as XLA counts them, at the fastest of what `benchmarks/peak.py` measures before.
+operations, as XLA counts them, at the highest speed that `benchmarks/peak.py` measures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HERE = pathlib.Path(__file__).parent
 
 
 def measured_peak() -> float:
-    """GFLOP/s in float32, by a process of its own that has all cores for one device."""
+    """Return GFLOP/s in float32, measured by a process with all cores as one device."""
     done = subprocess.run(
         [sys.executable, str(HERE / "peak.py")], check=True, capture_output=True, text=True
     )
@@ -33,7 +33,7 @@ def measured_peak() -> float:
 
 
 def operations() -> float:
-    """GFLOP of one image, by XLA's count."""
+    """Return the GFLOP of one image, as XLA counts them."""
     import jax
     import jax.numpy as jnp
 
@@ -67,20 +67,27 @@ class Timed:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/scenes"))
-    parser.add_argument("--images", type=int, default=10_000, help="of each set")
+    parser.add_argument("--images", type=int, default=10_000, help="number of images of each set")
     parser.add_argument("--batch-size", type=int, default=32)
     arguments = parser.parse_args()
     peak = measured_peak()
 
-    from ganformer_jax.cli.evaluate import Options, candidate_of_run, metric_networks, reference
+    from ganformer_jax.cli.heap import local_devices
     from ganformer_jax.evaluate.features import feature_reader
     from ganformer_jax.evaluate.requests import RANDOM
+    from ganformer_jax.experiment.evaluation import (
+        generated_images,
+        metric_networks,
+        reference_images,
+    )
+    from ganformer_jax.load import load_run
     from ganformer_jax.metrics import frechet_distance
 
-    options = Options(workdir=arguments.workdir, batch_size=arguments.batch_size, cache=False)
-    networks = metric_networks(options)
+    run, batch_size = arguments.workdir, arguments.batch_size
+    networks = metric_networks(local_devices(batch_size), batch_size, cached=False)
     reader = feature_reader(RANDOM, networks)
-    image_sets = {"real": reference(options), "fake": candidate_of_run(options, networks)[0]}
+    fake, _ = generated_images(run, *load_run(run), networks)
+    image_sets = {"real": reference_images(run), "fake": fake}
     features, speeds = {}, {}
     for role, image_set in image_sets.items():
         timed = Timed(image_set.sample)

@@ -1,9 +1,9 @@
-"""Measures what this machine can do at most, in GFLOP/s, and prints one line of JSON.
+"""Measure the peak speed of this machine in GFLOP/s and print one line of JSON.
 
 Command:  python benchmarks/peak.py
 
-Matrix products and 3x3 convolutions of shapes that suit every device, on one jax device that has
-all cores (on accelerators: on the first device). The fastest of many calls counts.
+Matrix products and 3x3 convolutions of large shapes, on one jax device with all cores (of
+accelerators: the first). The fastest of many calls counts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SECONDS = 2.0
 
 
 def fastest(function: Callable[[], jax.Array], seconds: float = SECONDS) -> float:
-    """Seconds of the fastest call, the first one aside."""
+    """Return the seconds of the fastest call, without the first one."""
     function().block_until_ready()
     best, began = float("inf"), time.perf_counter()
     while time.perf_counter() - began < seconds:

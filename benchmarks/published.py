@@ -1,10 +1,10 @@
-"""Times training and sampling of the published PyTorch networks, for `speed.py --compare`.
+"""Time training and sampling of the published PyTorch networks, for `speed.py --compare`.
 
 Command:  python benchmarks/published.py CHECKOUT --resolution 64 --batch 8
 
 Needs PyTorch, which this package does not, and a checkout of github.com/dorarad/gansformer, whose
-networks and losses it runs as they are: one generator, one discriminator and one R1 update as in
-its training loop, each followed by Adam, and the moving average.
+networks and losses it runs unchanged: one generator, one discriminator and one R1 update as in its
+training loop, each followed by Adam, and the moving average.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ R1_INTERVAL = 16
 
 
 def networks_of(case: cases.Case, dnnlib, networks) -> tuple:
-    """Makes generator and discriminator with the settings of `cases.config_of`."""
+    """Make generator and discriminator with the settings of `cases.config_of`."""
     attends, styled = case.kind in ("simplex", "duplex"), case.kind == "stylegan2"
     width = case.component_width * (1 if attends else case.components)
     channels = {"channel_base": case.channel_base, "channel_max": case.channel_max}
@@ -73,11 +73,11 @@ def networks_of(case: cases.Case, dnnlib, networks) -> tuple:
 
 
 class Trial:
-    """The published networks with their losses and optimizers."""
+    """Published networks with their losses and optimizers."""
 
     def __init__(self, case: cases.Case, checkout: str):
         sys.path.insert(0, f"{checkout}/pytorch_version")
-        sys.modules["gdown"] = types.ModuleType("gdown")  # imported there, needed to download only
+        sys.modules["gdown"] = types.ModuleType("gdown")  # imported there, used for downloads only
         warnings.simplefilter("ignore")
         import dnnlib  # pyright: ignore[reportMissingImports]
         import torch  # pyright: ignore[reportMissingImports]

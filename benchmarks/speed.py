@@ -1,11 +1,11 @@
-"""Times training and sampling at several sizes, alone or in turn with another trainer.
+"""Time training and sampling at several sizes, alone or in turn with another trainer.
 
 Commands:  python benchmarks/speed.py
            python benchmarks/speed.py --sizes 64 --compare "PYTHON benchmarks/published.py CHECKOUT"
 
-Prints a table as it goes, and writes all numbers to --out as JSON. Every measurement is a process
-of its own; with --compare the two trainers take turns (A B A B), and the ratio is taken turn by
-turn, so that both meet the same state of the machine. The other command is run with the options
+Prints a table row by row and writes all numbers to --out as JSON. Every measurement is a process of
+its own. With --compare the two trainers take turns (A B A B) and ratios are taken turn by turn, so
+that both meet the same state of the machine. The other command is run with the options
 of `cases.py` appended and must print, as its last line, a JSON object with
 `train_images_per_second` and `sample_images_per_second`.
 """
@@ -30,7 +30,7 @@ RATES = ("train_images_per_second", "sample_images_per_second")
 
 
 def measure(command: list[str]) -> dict:
-    """Runs one process and reads the JSON object of its last line."""
+    """Run one process and return the JSON object of its last line."""
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = result.stdout.strip().splitlines()
     if result.returncode or not lines:
@@ -39,7 +39,7 @@ def measure(command: list[str]) -> dict:
 
 
 def spread(values: Sequence[float], digits: int = 4) -> str:
-    """Words the median and, of several values, the range."""
+    """Format the median and, of several values, the range."""
     middle = f"{statistics.median(values):.{digits}g}"
     if len(values) == 1:
         return middle
@@ -49,7 +49,7 @@ def spread(values: Sequence[float], digits: int = 4) -> str:
 def take_turns(
     case: cases.Case, ours: list[str], other: list[str], turns: int, seconds: float
 ) -> dict[str, list[dict]]:
-    """Measures both trainers so many times, the other one first."""
+    """Measure both trainers in turn, the other one first."""
     options = [*case.flags(), "--seconds", str(seconds)]
     trainers = {"other": other, "ours": ours} if other else {"ours": ours}
     runs: dict[str, list[dict]] = {name: [] for name in trainers}
@@ -60,7 +60,7 @@ def take_turns(
 
 
 def share_of_peak(run: dict, peak: float) -> float:
-    """Share of so many GFLOP/s that training reaches; XLA counts the operations."""
+    """Return the share of a peak in GFLOP/s that training reaches, by XLA's operations."""
     interval, gflop, spent = 16, run["gflop"], run["milliseconds"]
     operations = gflop["adversarial"] + gflop["r1"] / interval
     seconds = (spent["adversarial"] + spent["r1"] / interval) / 1e3
@@ -68,7 +68,7 @@ def share_of_peak(run: dict, peak: float) -> float:
 
 
 def row(case: cases.Case, runs: dict[str, list[dict]], peak: float) -> str:
-    """One line of the table: rates of both and their ratios."""
+    """Return one row of the table: rates of both and their ratios."""
     cells = [str(case)]
     for rate in RATES:
         for name in ("ours", "other"):
@@ -101,8 +101,8 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=cases.KINDS, default=["duplex"])
     parser.add_argument("--compare", metavar="COMMAND", default="", help="another trainer")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=15.0, help="of timing a turn")
-    parser.add_argument("--phases", action="store_true", help="time every part of a step alone")
+    parser.add_argument("--seconds", type=float, default=15.0, help="seconds of timing per turn")
+    parser.add_argument("--phases", action="store_true", help="time each update separately")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("speed.json"))
     options = parser.parse_args()
     sweeps = {"pixels": cases.PIXELS, "components": cases.COMPONENTS}

@@ -22,12 +22,7 @@ from ganformer_jax.config import (
 )
 from ganformer_jax.errors import UserError
 from ganformer_jax.load import load
-from ganformer_jax.losses import (
-    DISCRIMINATOR_LOSSES,
-    GENERATOR_LOSSES,
-    path_length,
-    r1_penalty,
-)
+from ganformer_jax.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, path_length, r1_penalty
 from ganformer_jax.models import (
     Discriminator,
     Generator,

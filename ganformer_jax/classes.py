@@ -13,21 +13,13 @@ CLASSES_FILE = "classes.json"
 
 
 def save_class_names(names: Sequence[str], run: pathlib.Path) -> None:
-    """Write the names of the classes, in order of class number, to a run's folder.
-
-    Raises:
-        UserError: If the file cannot be written.
-    """
+    """Write the names of the classes, in order of class number, to a run's folder."""
     text = json.dumps(list(names), indent=2, ensure_ascii=False)
     write_atomically(run / CLASSES_FILE, text + "\n")
 
 
 def load_class_names(run: pathlib.Path, count: int) -> list[str]:
-    """Return the names of a run's classes; their numbers if it has no names, as imported runs.
-
-    Args:
-        run: Folder of the run.
-        count: Number of classes of the generator.
+    """Return the names of a run's `count` classes; their numbers if it has no names, as imports.
 
     Raises:
         UserError: If the file is damaged or has another number of names.
@@ -48,10 +40,6 @@ def load_class_names(run: pathlib.Path, count: int) -> list[str]:
 
 def find_class(name: str, names: Sequence[str]) -> int:
     """Return the number of the class with a name or, if no class has the name, with that number.
-
-    Args:
-        name: Name or number of a class.
-        names: Names of all classes, in order.
 
     Raises:
         UserError: If there is no such class.

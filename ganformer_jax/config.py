@@ -1,7 +1,6 @@
 """Frozen dataclasses that describe an experiment.
 
 Every field has a type, its range where it has one, and a line of help, which `train --help` prints.
-Nothing here computes: networks, losses and the training loop each read their own config.
 """
 
 from __future__ import annotations
@@ -179,11 +178,10 @@ class GeneratorConfig:
     @property
     def reads_latent_positions(self) -> bool:
         """Whether anything reads the components' positions; if not, there are none to train."""
-        mapping, attention = self.mapping, self.attention
-        among_components = mapping.self_attention and not mapping.shared_width
+        in_mapping = self.mapping.self_attention and not self.mapping.shared_width
         updated = self.components_attend_image or self.components_attend_components
-        as_keys = not attention.kmeans_iterations or attention.gate_latents
-        read = among_components or updated or as_keys
+        as_keys = not self.attention.kmeans_iterations or self.attention.gate_latents
+        read = in_mapping or updated or as_keys
         return bool(self.components and self.latent_positions and read)
 
     @property

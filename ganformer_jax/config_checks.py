@@ -11,18 +11,14 @@ def validate(config: Config) -> None:
     """Check every range of an experiment, and how the options of its networks fit together.
 
     Raises:
-        UserError: If an option has to be set differently; one line that names it.
+        UserError: If an option has to be set differently; the message names it.
     """
     check_ranges(config)
     validate_networks(config.generator, config.discriminator)
 
 
 def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorConfig) -> None:
-    """Check the configs of both networks: every range, and how the options fit together.
-
-    Raises:
-        UserError: If an option has to be set differently; one line that names it.
-    """
+    """Check the configs of both networks: every range, and how the options fit together."""
     check_ranges(generator, "generator")
     check_ranges(discriminator, "discriminator")
     _check_without_effect(generator)
@@ -46,10 +42,8 @@ def _check_without_effect(config: GeneratorConfig) -> None:
             "width of the layers; leave one of them out"
         )
     if attention.kmeans_carried and not attention.kmeans_iterations:
-        raise UserError(
-            "generator.attention.kmeans_carried needs generator.attention.kmeans_iterations of "
-            "1 or more"
-        )
+        name = "generator.attention.kmeans"
+        raise UserError(f"{name}_carried needs {name}_iterations of 1 or more")
 
 
 def _shape(grid: tuple[int, int]) -> str:
@@ -75,7 +69,8 @@ def _check_latents(config: GeneratorConfig) -> None:
     sizes = {"latent_size": config.latent_size, "intermediate_size": config.intermediate_size}
     for name, size in sizes.items():
         if components and size and size % components:
-            near = sorted({size - size % components, size + components - size % components} - {0})
+            below = size - size % components
+            near = [width for width in (below, below + components) if width]
             raise UserError(
                 f"generator.components is {components}, which does not divide generator.{name} "
                 f"{size}; use {' or '.join(map(str, near))}"
@@ -85,20 +80,18 @@ def _check_latents(config: GeneratorConfig) -> None:
 def _check_channels(
     name: str, network: SynthesisConfig | DiscriminatorConfig, generator: GeneratorConfig
 ) -> None:
-    taps = network.resample_filter
+    taps, base = list(network.resample_filter), network.channel_base
     if not sum(taps):
         raise UserError(
-            f"{name}.resample_filter is {list(taps)}; it should be numbers whose sum is not 0"
+            f"{name}.resample_filter is {taps}; it should be numbers whose sum is not 0"
         )
     if not network.channels_at(generator.resolution):
-        raise UserError(
-            f"{name}.channel_base is {network.channel_base}, which leaves no channels at "
-            f"{_shape(generator.image_size)}"
-        )
+        size = _shape(generator.image_size)
+        raise UserError(f"{name}.channel_base is {base}, which leaves no channels at {size}")
 
 
 def _attended_widths(config: GeneratorConfig) -> dict[str, int]:
-    """Return the width of every layer that attends, which the heads divide, by its description."""
+    """Return the width of every layer that attends by its description."""
     synthesis, mapping, grids = config.synthesis, config.mapping, config.attended_resolutions
     widths = {f"channels at {_shape(config.grid_at(r))}": synthesis.channels_at(r) for r in grids}
     if grids and (config.components_attend_components or config.components_attend_image):
@@ -113,11 +106,10 @@ def _attended_widths(config: GeneratorConfig) -> dict[str, int]:
 
 def _check_heads(config: GeneratorConfig) -> None:
     heads = config.attention.heads
+    option = f"generator.attention.heads is {heads}"
     for where, width in _attended_widths(config).items():
         if width % heads:
-            raise UserError(
-                f"generator.attention.heads is {heads}, which does not divide the {width} {where}"
-            )
+            raise UserError(f"{option}, which does not divide the {width} {where}")
 
 
 def _check_positions(config: GeneratorConfig) -> None:
@@ -141,24 +133,15 @@ def _check_minibatch_stddev(config: DiscriminatorConfig, base_grid: tuple[int, i
 
 
 def check_batch(config: Config, devices: int) -> None:
-    """Refuse a batch that devices, path lengths or minibatch-stddev groups do not divide.
-
-    Raises:
-        UserError: Which names the option.
-    """
-    batch, loss = config.train.batch_size, config.loss
+    """Refuse a batch that devices, path lengths or minibatch-stddev groups do not divide."""
+    batch, loss, shrink = config.train.batch_size, config.loss, config.loss.path_length_batch_shrink
+    option = f"train.batch_size {batch}"
     if batch < 1 or batch % devices:
-        raise UserError(f"train.batch_size {batch} does not divide over {devices} devices")
-    if loss.path_length_weight and loss.path_length_interval:
-        shrink = loss.path_length_batch_shrink
-        if batch % (devices * shrink):
-            raise UserError(
-                f"train.batch_size {batch} does not divide by loss.path_length_batch_shrink "
-                f"{shrink} times {devices} devices"
-            )
+        raise UserError(f"{option} does not divide over {devices} devices")
+    if loss.path_length_weight and loss.path_length_interval and batch % (devices * shrink):
+        divisor = f"loss.path_length_batch_shrink {shrink} times {devices} devices"
+        raise UserError(f"{option} does not divide by {divisor}")
     group = min(config.discriminator.minibatch_stddev_group, batch)
     if config.discriminator.minibatch_stddev_channels and batch % group:
-        raise UserError(
-            f"train.batch_size {batch} is not a multiple of "
-            f"discriminator.minibatch_stddev_group {group}"
-        )
+        multiple = f"discriminator.minibatch_stddev_group {group}"
+        raise UserError(f"{option} is not a multiple of {multiple}")

@@ -1,8 +1,7 @@
 """Configs as files and as JSON: finding and reading them, checking names and types.
 
 A config file is a Python file that defines `config = Config(...)`. Those in `configs/` are
-published: they are installed with the package and found by name. Whatever is wrong with a file or
-a value ends in a `UserError` of one line that names the field.
+published: they are installed with the package and found by name.
 """
 
 from __future__ import annotations
@@ -35,14 +34,9 @@ def published_configs() -> dict[str, pathlib.Path]:
 
 
 def find_config(name: str | pathlib.Path) -> pathlib.Path:
-    """Return the file of a config.
+    """Return the file of a config by its path or, from any folder, by a published name.
 
-    Args:
-        name: Name of a published config (`ffhq`; `configs/ffhq.py` too, from any folder), or a
-            path.
-
-    Raises:
-        UserError: If there is no such file, with the nearest name and the published ones.
+    Published names are `ffhq` and `configs/ffhq.py`, for example.
     """
     path, published = pathlib.Path(name), published_configs()
     if str(path) in published:
@@ -64,22 +58,17 @@ def load_config(name: str | pathlib.Path) -> Config:
             `config.json` of a run.
 
     Raises:
-        UserError: If there is no such config, the file does not run or defines no `config`, or a
-            value has the wrong type.
+        UserError: If there is no such config, or it cannot be read; the message names the field.
     """
     path = find_config(name)
-    values = _read_json(path) if path.suffix == ".json" else to_dict(_run(path))
+    try:
+        values = json.loads(path.read_text()) if path.suffix == ".json" else to_dict(_run(path))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
     try:
         return from_dict(Config, values)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-
-
-def _read_json(path: pathlib.Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
 
 
 def _run(path: pathlib.Path) -> Config:
@@ -125,16 +114,14 @@ def to_dict(config: Any) -> dict[str, Any]:
 def from_dict(kind: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
     """Build a config dataclass from nested dicts; fields left out keep their defaults.
 
-    Types are checked here, ranges by `check_ranges`.
-
     Args:
         kind: The dataclass, for example `Config` or `GeneratorConfig`.
         values: All or some of what `to_dict` returns.
         prefix: Dotted path of `values`, for messages.
 
     Raises:
-        UserError: If a name is not a field, with the nearest one, or a value is not of its field's
-            type.
+        UserError: If a name is not a field, or a value is not of its field's type. Ranges are
+            checked by `config_ranges.check_ranges`.
     """
     hints = typing.get_type_hints(kind)
     known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
@@ -148,11 +135,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
 
 
 def differences(a: Any, b: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """List the fields in which two configs of one type differ.
-
-    Returns:
-        Dotted name of each differing field, mapped to its value in `a` and in `b`.
-    """
+    """Map the dotted name of each field that differs to its value in `a` and in `b`."""
     found = {}
     for field in dataclasses.fields(a):
         one, other = getattr(a, field.name), getattr(b, field.name)

@@ -1,7 +1,6 @@
 """Ranges and choices that stand on the fields of a config, and the walk that checks them.
 
-`heads: Annotated[int, at_least(1)] = 1` says that heads are 1 or more. None passes where a field
-may be None, and each number of a tuple is checked.
+`heads: Annotated[int, at_least(1)] = 1` says that heads are 1 or more.
 """
 
 from __future__ import annotations
@@ -16,27 +15,18 @@ from ganformer_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`; NaN and infinity are in no range.
-
-    Attributes:
-        low: Smallest number.
-        high: Largest number; infinity for no bound.
-        above: Whether `low` itself is excluded.
-        below: Whether `high` itself is excluded.
-    """
+    """Numbers from `low` to `high`; NaN and infinity are in no range."""
 
     low: float
     high: float = math.inf
-    above: bool = False
-    below: bool = False
+    above: bool = False  # low itself is excluded
+    below: bool = False  # high itself is excluded
 
     def __contains__(self, value: float) -> bool:
-        """Return whether the number is in the range."""
         low = self.low < value if self.above else self.low <= value
         return low and (value < self.high or value == self.high < math.inf and not self.below)
 
     def __str__(self) -> str:
-        """Return the words of a message: "1 or more"."""
         if self.high == math.inf:
             return f"above {self.low}" if self.above else f"{self.low} or more"
         if self.below:
@@ -51,11 +41,9 @@ class OneOf:
     choices: tuple[int, ...]
 
     def __contains__(self, value: float) -> bool:
-        """Return whether the number is one of them."""
         return value in self.choices
 
     def __str__(self) -> str:
-        """Return the words of a message: "1, 3 or 4"."""
         return f"{', '.join(map(str, self.choices[:-1]))} or {self.choices[-1]}"
 
 
@@ -67,13 +55,8 @@ def at_least(low: float) -> Range:
 def check_range(name: str, value: Any, allowed: Range | OneOf) -> None:
     """Check one value; None passes, and each number of a tuple must pass.
 
-    Args:
-        name: Dotted name of the option.
-        value: What it is set to.
-        allowed: The range or the choices.
-
     Raises:
-        UserError: If the value is out of the range.
+        UserError: If the value is out of the range; `name` is its dotted name.
     """
     if isinstance(value, tuple):
         if not all(item in allowed for item in value):
@@ -88,9 +71,6 @@ def check_ranges(config: Any, name: str = "") -> None:
     Args:
         config: A config dataclass, such as `Config` or `GeneratorConfig`.
         name: Dotted name of the config itself, for the message: "generator".
-
-    Raises:
-        UserError: If a value is out of its range.
     """
     hints = typing.get_type_hints(type(config), include_extras=True)
     for field in dataclasses.fields(config):

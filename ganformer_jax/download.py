@@ -1,4 +1,4 @@
-"""Downloads files, showing progress, and computes checksums."""
+"""Downloads with progress, and checksums of files."""
 
 from __future__ import annotations
 
@@ -23,14 +23,10 @@ def is_url(text: str) -> bool:
 
 
 def fetch(url: str, folder: pathlib.Path) -> pathlib.Path:
-    """Download a file, showing progress.
+    """Download a file, showing progress, and return its path in `folder`.
 
-    Args:
-        url: An http or https URL; redirections to other schemes are refused.
-        folder: Folder to write to; the file is named as the last part of the URL's path.
-
-    Returns:
-        Path of the file.
+    It is named as the last part of the URL's path. Redirections to other schemes than http and
+    https are refused.
 
     Raises:
         UserError: If the download fails or is incomplete.

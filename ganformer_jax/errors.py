@@ -1,4 +1,4 @@
-"""Errors that the user can mend, and the words they are said in."""
+"""Errors that the user can correct, and parts of their messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; its message is one line that says what to do.
+    """A mistake that the user can correct; its message is one line that says what to do.
 
     The command line prints the message and exits with code 1, without a traceback.
     """
@@ -20,12 +20,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:
-    """Return the first line of an exception of another library, after its kind.
-
-    Args:
-        error: The exception.
-        limit: Largest number of characters of the message.
-    """
+    """Return the type of another library's exception and `limit` characters of its first line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:limit]}" if lines else type(error).__name__
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and folders that one process uses at a time."""
+"""Files that are written completely or not at all, and locks of folders."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from ganformer_jax.errors import UserError, os_reason
 
 TEMPORARY = ".writing"
-"""Suffix of a file that is not whole yet; such a file may be deleted when no process writes it."""
+"""Suffix of an incomplete file, which may be deleted when no process writes it."""
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """Yield a temporary path beside `path`, which takes its name when the block ends well.
+    """Yield a temporary path beside `path`, which is renamed to `path` at the end of the block.
 
-    The folders above are made where needed. The file is on the disk, after a power cut too, when
-    it has its name; if the block raises, nothing of it stays.
+    Missing folders above it are made. A file of the final name is complete on the disk, after a
+    power cut too; if the block raises, no file remains.
 
     Raises:
         UserError: If the file cannot be written.
@@ -45,11 +45,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
 
 def write_atomically(path: str | os.PathLike[str], contents: bytes | str) -> None:
-    """Write a file whole or not at all; text as UTF-8.
-
-    Raises:
-        UserError: If it cannot be written.
-    """
+    """Write a complete file or none; text as UTF-8."""
     data = contents.encode("utf-8", "replace") if isinstance(contents, str) else contents
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
@@ -81,10 +77,10 @@ def sync(path: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def exclusive_lock(folder: pathlib.Path, purpose: str) -> Iterator[None]:
-    """Lock a folder against other processes; the lock ends with the process.
+    """Lock an existing folder against other processes; the lock ends with the process.
 
     Args:
-        folder: An existing folder.
+        folder: The folder.
         purpose: What this process does with it, for the message: "preparing".
 
     Raises:

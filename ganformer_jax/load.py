@@ -1,4 +1,4 @@
-"""Loads a trained generator of a run, an export or a published snapshot."""
+"""Trained generators of runs, exports and published snapshots."""
 
 from __future__ import annotations
 
@@ -43,30 +43,20 @@ def load(path: str | os.PathLike[str]) -> tuple[Generator, dict[str, Any]]:
 def load_run(
     run: str | os.PathLike[str], step: int | None = None, best: bool = False
 ) -> tuple[Generator, dict[str, Any]]:
-    """Load the averaged generator of a run.
+    """Load the averaged generator of a run, as `load` does.
 
     Args:
         run: Folder of the run.
         step: Step of the checkpoint; by default the newest that is not damaged.
         best: Use the checkpoint with the best metric instead.
-
-    Returns:
-        The module and its variables.
-
-    Raises:
-        UserError: If there is no such checkpoint, or it is damaged.
     """
     from ganformer_jax.train.checkpoint import Checkpoints
 
-    with _quiet_absl():
-        checkpoints = Checkpoints(pathlib.Path(run), read_only=True)
-        try:
-            step = checkpoints.best_step() if best else step
-            if best and step is None:
-                raise UserError(f"no checkpoint in {run} has a metric")
-            weights, config = checkpoints.weights(step)
-        finally:
-            checkpoints.close()
+    with _quiet_absl(), Checkpoints(pathlib.Path(run), read_only=True) as checkpoints:
+        step = checkpoints.best_step() if best else step
+        if best and step is None:
+            raise UserError(f"no checkpoint in {run} has a metric")
+        weights, config = checkpoints.weights(step)
     return Generator(config.generator), {
         "params": weights["ema"],
         "constants": weights["constants"],

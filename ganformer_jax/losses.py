@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 
 
 def _require(array: Any, name: str, rank: int) -> None:
-    """Check rank and dtype, as others broadcast or differentiate into nonsense.
-
-    Raises:
-        ValueError: Another rank.
-        TypeError: A dtype that is not floating point.
-    """
+    """Raise ValueError for another rank, and TypeError for a dtype that is not floating point."""
     if jnp.ndim(array) != rank:
         raise ValueError(f"{name} must have rank {rank}, not shape {jnp.shape(array)}")
     if not jnp.issubdtype(jnp.result_type(array), jnp.floating):
@@ -87,15 +82,7 @@ def wgan_discriminator(real_Bx1: Logits, fake_Bx1: Logits, epsilon: float = 0.00
     """Return D(fake) - D(real) + epsilon * D(real)^2.
 
     Arjovsky et al. 2017 (arXiv 1701.07875), algorithm 1, with the pull to zero of Karras et al.
-    2018 (arXiv 1710.10196), appendix A.1.
-
-    Args:
-        real_Bx1: Logits of real images.
-        fake_Bx1: Logits of the same number of generated images.
-        epsilon: Weight of the squared real logits.
-
-    Returns:
-        Float32 [B].
+    2018 (arXiv 1710.10196), appendix A.1, whose weight is epsilon.
     """
     real_B, fake_B = _pair(real_Bx1, fake_Bx1)
     return fake_B - real_B + epsilon * jnp.square(real_B)
@@ -161,11 +148,10 @@ def path_length(
 
     def projection(w_BxKxLxD: Latents) -> jax.Array:
         images_BxHxWxC = synthesize(w_BxKxLxD)
-        if images_BxHxWxC.shape != pixel_noise_BxHxWxC.shape:
-            raise ValueError(
-                f"pixel noise {pixel_noise_BxHxWxC.shape} for images {images_BxHxWxC.shape}"
-            )
-        height, width = images_BxHxWxC.shape[1:3]
+        found, expected = pixel_noise_BxHxWxC.shape, images_BxHxWxC.shape
+        if found != expected:
+            raise ValueError(f"pixel noise {found} for images {expected}")
+        _, height, width, _ = expected
         return jnp.sum(images_BxHxWxC * pixel_noise_BxHxWxC) / (height * width) ** 0.5
 
     gradient_BxKxLxD = jax.grad(projection)(w_BxKxLxD)

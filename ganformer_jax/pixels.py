@@ -14,21 +14,13 @@ if TYPE_CHECKING:
 
 
 def to_uint8(images: Images) -> Images:
-    """Map floats in [-1, 1] to uint8: round, and clip what lies outside.
-
-    Args:
-        images: Numpy or JAX array of any shape; so is the result.
-    """
+    """Map floats in [-1, 1], a numpy or JAX array of any shape, to uint8: round and clip."""
     values = (images.astype(np.float32) + 1) * 127.5
     return values.round().clip(0, 255).astype(np.uint8)
 
 
 def from_uint8(images: Images) -> Images:
-    """Map uint8 to float32 in [-1, 1].
-
-    Args:
-        images: Numpy or JAX array of any shape; so is the result.
-    """
+    """Map uint8, a numpy or JAX array of any shape, to float32 in [-1, 1]."""
     return images.astype(np.float32) / 127.5 - 1
 
 

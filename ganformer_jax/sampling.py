@@ -16,7 +16,7 @@ from ganformer_jax.models import Generator
 from ganformer_jax.pixels import to_uint8
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, Int, Key, UInt8
+    from jaxtyping import Array, Float, Int, UInt8
 
 
 class Samples(NamedTuple):
@@ -32,10 +32,9 @@ class Samples(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Sampler:
-    """Generates images; image i depends on seed i only, not on other seeds or the batch size.
+    """A generator of images; image i depends on seed i, not on other seeds or the batch size.
 
-    Rounding is an exception: in another batch size a value can differ in its last bits, so now
-    and then a pixel differs by one.
+    Only in rounding: a few pixels can differ by one between batch sizes.
 
     Attributes:
         config: Config of the generator.
@@ -74,8 +73,8 @@ class Sampler:
         """
         drawn = np.asarray(list(seeds), np.uint32)
         batches = self._batches(variables, drawn, labels, truncation_psi, truncation_cutoff)
-        parts = [jax.device_get(out) for out in batches]
-        return Samples(*jax.tree.map(lambda *a: np.concatenate(a)[: drawn.size], *parts))
+        outs = [jax.device_get(out) for out in batches]
+        return Samples(*jax.tree.map(lambda *a: np.concatenate(a)[: drawn.size], *outs))
 
     def images(
         self,
@@ -84,17 +83,10 @@ class Sampler:
         labels: Iterable[int] | None = None,
         truncation_psi: float = 1.0,
     ) -> UInt8[np.ndarray, "b h w c"]:
-        """Generate images only, with the same compiled program as a call.
-
-        Arguments and errors are those of a call. w and attention stay on the device.
-
-        Returns:
-            uint8 images [B, H, W, C].
-        """
+        """Generate the images of a call, by the same program; w and attention stay on devices."""
         drawn = np.asarray(list(seeds), np.uint32)
         batches = self._batches(variables, drawn, labels, truncation_psi)
-        parts = [jax.device_get(out[0]) for out in batches]
-        return np.concatenate(parts)[: drawn.size]
+        return np.concatenate([jax.device_get(out[0]) for out in batches])[: drawn.size]
 
     def _batches(
         self,
@@ -130,11 +122,6 @@ class Sampler:
         return jax.device_put(array, self.batch_sharding)
 
 
-def latents(config: GeneratorConfig, key: Key[Array, ""]) -> Float[Array, "k d"]:
-    """Draw z of one image, float32 [K, D]."""
-    return jax.random.normal(key, (config.num_latents, config.z_size))
-
-
 @functools.partial(jax.jit, static_argnums=0)
 def _generate(
     sampler: Sampler,
@@ -147,12 +134,13 @@ def _generate(
     config = sampler.config
     key = jax.random.key(0)
 
-    def draw(seed: jax.Array) -> jax.Array:
-        return latents(config, jax.random.split(jax.random.fold_in(key, seed))[0])
+    def draw_z(seed: jax.Array) -> Float[Array, "k d"]:
+        z_key = jax.random.split(jax.random.fold_in(key, seed))[0]
+        return jax.random.normal(z_key, (config.num_latents, config.z_size))
 
     images_BxHxWxC, out = Generator(config).apply(
         variables,
-        jax.vmap(draw)(seeds_B),
+        jax.vmap(draw_z)(seeds_B),
         jax.nn.one_hot(classes_B, config.label_size) if config.label_size else None,
         truncation_psi=psi,
         truncation_cutoff=cutoff,

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import random_variables
 
 from ganformer_jax.nn.attention import (
     BipartiteAttention,
@@ -37,11 +38,7 @@ def inputs():
 def build(**settings):
     """A module and random parameters, drawn without compiling its initialization."""
     module = BipartiteAttention(**settings)
-    shapes = jax.eval_shape(lambda: module.init(jax.random.key(1), *inputs()))
-    random = np.random.default_rng(7)
-    return module, jax.tree.map(
-        lambda leaf: jnp.asarray(random.standard_normal(leaf.shape), leaf.dtype), shapes
-    )
+    return module, random_variables(lambda: module.init(jax.random.key(1), *inputs()))
 
 
 def dense(parameters, x):
@@ -164,11 +161,12 @@ def test_carried_centroids_are_means_of_the_queries_assigned():
     assert "centroids" in variables["params"]
     x, y, x_position, y_position = inputs()
     coarse = assignments(jax.nn.softmax(jax.random.normal(jax.random.key(5), (BATCH, 1, 4, 3))))
-    _, maps, _ = module.apply(variables, x, y, x_position, y_position, assignments_BxNxTxF=coarse)
+    fine = upsample_assignments(coarse, (4, 4))
+    _, maps, _ = module.apply(variables, x, y, x_position, y_position, assignments_BxNxTxF=fine)
     p = variables["params"]
     query, shared = dense(p["queries"], x), dense(p["query_positions"], x_position)
     elements = np.concatenate([query, np.broadcast_to(shared, query.shape)], -1)
-    means = np.asarray(upsample_assignments(coarse, (4, 4)))[:, 0] @ elements
+    means = np.asarray(fine)[:, 0] @ elements
     scores = (elements * np.asarray(p["score_weights_0"])[0]) @ means.swapaxes(1, 2)
     np.testing.assert_allclose(maps[:, 0], softmax(scores / math.sqrt(CHANNELS)), atol=1e-5)
 

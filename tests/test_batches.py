@@ -13,10 +13,11 @@ import tensorflow_datasets as tfds
 
 from ganformer_jax.data.batches import held_out_images, open_dataset, train_batches
 from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.component_metrics import read_labels
 from ganformer_jax.evaluate.image_sets import sample_labels
 from ganformer_jax.experiment.data import open_folder
 from ganformer_jax.scenes import dataset as scenes_dataset
-from ganformer_jax.scenes.dataset import Scenes, ScenesConfig, prepare_scenes, read_labels
+from ganformer_jax.scenes.dataset import Scenes, ScenesConfig, prepare_scenes
 from ganformer_jax.scenes.layout import HELD_OUT_START
 from ganformer_jax.scenes.rendering import render_batch
 

@@ -21,7 +21,7 @@ from ganformer_jax.evaluate.image_sets import ImageSet, folder_images
 from ganformer_jax.evaluate.requests import RANDOM, TRAINED, Request, parse_requests
 from ganformer_jax.evaluate.training_metrics import TrainingMetrics, parse_training_requests
 from ganformer_jax.evaluate.weights import load_weights
-from ganformer_jax.metrics.inception_weights import inception_variables
+from ganformer_jax.metrics.inception_features import inception_variables
 
 
 def write_folder(path, count, side=16, seed=0):

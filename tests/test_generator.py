@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import random_variables
 
 from ganformer_jax import (
     AttentionConfig,
@@ -49,18 +50,11 @@ def labels_of(config):
     return jax.nn.one_hot(jnp.arange(BATCH), config.label_size) if config.label_size else None
 
 
-def randomize(init, seed=1):
-    """Random variables of the shapes that a call makes, drawn without compiling anything."""
-    random = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(0.7 * random.standard_normal(leaf.shape), leaf.dtype),
-        jax.eval_shape(init),
-    )
-
-
 def build(config):
     generator, inputs = Generator(config), (latents(config), labels_of(config))
-    return generator, randomize(lambda: generator.init(jax.random.key(0), *inputs, noise="const"))
+    return generator, random_variables(
+        lambda: generator.init(jax.random.key(0), *inputs, noise="const")
+    )
 
 
 def change(config, **fields):
@@ -180,7 +174,7 @@ def test_discriminators(architecture, classes):
     images = jax.random.normal(jax.random.key(0), (4, 16, 16, 3))
     labels = jax.nn.one_hot(jnp.arange(4) % 3, 3) if classes else None
     run = jax.jit(discriminator.apply)
-    variables = randomize(lambda: discriminator.init(jax.random.key(1), images, labels))
+    variables = random_variables(lambda: discriminator.init(jax.random.key(1), images, labels))
     logits, out = run(variables, images, labels)
     assert logits.shape == (4, 1) and out["features"].shape == (4, 4, 4, 8)
     if classes:

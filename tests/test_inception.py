@@ -10,7 +10,7 @@ import pytest
 
 from ganformer_jax.metrics import FeatureExtractor, inception_features, random_weights
 from ganformer_jax.metrics.inception import WIDTHS, resize_as_tensorflow_1
-from ganformer_jax.metrics.inception_weights import inception_variables, weight_shapes
+from ganformer_jax.metrics.inception_features import inception_variables, weight_shapes
 
 DATA = np.load(Path(__file__).parent / "data" / "inception.npz")
 

@@ -9,8 +9,13 @@ import pytest
 from ganformer_jax.evaluate.component_metrics import validate
 from ganformer_jax.metrics.segmentation import foreground_ari, matched_mean_iou
 from ganformer_jax.scenes import panoptic
-from ganformer_jax.scenes.labels import IMAGE_ATTRIBUTES, SceneLabels, image_attributes
-from ganformer_jax.scenes.layout import COLORS, MAX_OBJECTS
+from ganformer_jax.scenes.layout import (
+    COLORS,
+    IMAGE_ATTRIBUTES,
+    MAX_OBJECTS,
+    SceneLabels,
+    image_attributes,
+)
 from ganformer_jax.scenes.panoptic import (
     PanopticNetwork,
     classify_objects,

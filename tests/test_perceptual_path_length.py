@@ -9,10 +9,15 @@ import pytest
 from tiny import tiny_generator
 
 from ganformer_jax.evaluate import path_length
-from ganformer_jax.evaluate.path_length import perceptual_path_length
+from ganformer_jax.evaluate.path_length import (
+    STEP,
+    lerp,
+    path_length_of,
+    perceptual_path_length,
+    slerp,
+)
 from ganformer_jax.metrics import lpips as lpips_module
 from ganformer_jax.metrics.lpips import lpips, lpips_variables
-from ganformer_jax.metrics.perceptual_path_length import STEP, lerp, path_length_of, slerp
 
 # Of the images and weights below, by PyTorch 2.13's convolutions and poolings on a CPU.
 EXPECTED = (0.0030346494168043137, 0.0028924227226525545, 0.0)

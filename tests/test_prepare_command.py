@@ -54,8 +54,8 @@ def test_from_files_to_samples_of_a_class(tmp_path, capsys):
         assert words in out
     assert size_of(tmp_path / "data/pets/1.0.0/contact-sheet.png")[0] == 8 * (16 * 4 + 2) + 2
     command = shlex.split(out.splitlines()[-1])
-    assert command[:3] == ["python", "run.py", "train"]
-    code, _, err = call(capsys, *command[2:], "--config", str(config(tmp_path)), *TINY)
+    assert command[:2] == ["ganformer-jax", "train"]
+    code, _, err = call(capsys, *command[1:], "--config", str(config(tmp_path)), *TINY)
     assert code == 0, err
     assert json.loads((tmp_path / "runs/pets/classes.json").read_text()) == ["cat", "dog"]
     run = "--workdir", "runs/pets", "--count", "2"

@@ -1,4 +1,4 @@
-"""Images that are not square: shapes, positions, carried assignments, training, pictures, files."""
+"""Images that are not square: shapes, positions, carried assignments, training, figures, files."""
 
 import dataclasses
 import io
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
-from tiny import tiny_config, tiny_generator
+from tiny import random_variables, tiny_config, tiny_generator
 from training import gan_programs, on_host, run_steps
 
 from ganformer_jax import (
@@ -54,8 +54,10 @@ def rectangular(base_grid=WIDE[0], resolution=WIDE[1], **attention):
 
 def initialize(config: GeneratorConfig):
     z_2xKxD = jax.random.normal(jax.random.key(1), (2, config.num_latents, config.z_size))
-    make = jax.jit(Generator(config).init, static_argnames="noise")
-    return z_2xKxD, make(jax.random.key(0), z_2xKxD, noise="const")
+    generator = Generator(config)
+    return z_2xKxD, random_variables(
+        lambda: generator.init(jax.random.key(0), z_2xKxD, noise="const")
+    )
 
 
 def shapes_of(config: GeneratorConfig):
@@ -83,15 +85,16 @@ def test_images_maps_logits_and_gradients(base_grid, resolution, size):
     assert config.generator.image_size == size
     z_2xKxD, variables = initialize(config.generator)
     discriminator = Discriminator(config.discriminator, base_grid)
-    judge = jax.jit(discriminator.init)(jax.random.key(2), jnp.zeros((2, *size, 3)))
+    zeros = jnp.zeros((2, *size, 3))
+    fixed = random_variables(lambda: discriminator.init(jax.random.key(2), zeros))
 
     def loss(params):
         images, out = generator.apply({**variables, "params": params}, z_2xKxD, noise="const")
-        logits, found = discriminator.apply(judge, images)
-        return logits.sum(), (images, logits, out["attention"], found["features"])
+        logits, discriminator_out = discriminator.apply(fixed, images)
+        return logits.sum(), (images, logits, out["attention"], discriminator_out["features"])
 
-    gradients, found = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
-    images, logits, maps, features = found
+    gradients, aux = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+    images, logits, maps, features = aux
     assert images.shape == (2, *size, 3) and logits.shape == (2, 1)
     assert features.shape[1:3] == base_grid
     grids = [tuple(side << i for side in base_grid) for i in range(4)]
@@ -267,5 +270,11 @@ def test_perceptual_path_length_sees_images_of_any_shape(monkeypatch):
     monkeypatch.setattr("ganformer_jax.evaluate.path_length.LARGEST", 5)
     config = dataclasses.replace(tiny_generator(8)[0].config, base_grid=(3, 4))
     z_2xKxD, variables = initialize(config)
-    w_2xKxD = Generator(config).apply(variables, z_2xKxD, method="map")
-    assert images_for_lpips(Generator(config), variables, w_2xKxD).shape == (2, 3, 4, 3)
+    generator = Generator(config)
+
+    @jax.jit
+    def images():
+        w_2xKxD = generator.apply(variables, z_2xKxD, method="map")
+        return images_for_lpips(generator, variables, w_2xKxD)
+
+    assert images().shape == (2, 3, 4, 3)

@@ -171,7 +171,7 @@ def state():
 
 @functools.cache
 def jitted(name, config=CONFIG):
-    function = functools.partial(getattr(updates, name), Networks(config), sgd())
+    function = functools.partial(getattr(updates, name), Networks(config, optimizers=sgd()))
     return jax.jit(function)
 
 

@@ -2,10 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax import Generator
@@ -36,6 +37,15 @@ def tiny_config(components: int = 2, **loss: float) -> Config:
         discriminator=DiscriminatorConfig(channel_base=32, channel_max=4),
         loss=dataclasses.replace(LossConfig(), **loss),
         train=TrainConfig(batch_size=BATCH, total_kimg=0.32),
+    )
+
+
+def random_variables(init: Callable[[], Any], seed: int = 1) -> Any:
+    """Variables of the shapes that `init` would make, drawn without compiling anything."""
+    random = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(0.7 * random.standard_normal(leaf.shape), leaf.dtype),
+        jax.eval_shape(init),
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -25,7 +24,6 @@ COMMANDS = {
     "import": import_snapshot,
     "export": export,
 }
-DESCRIPTION = "GANformer in JAX. `COMMAND --help` lists the options of a command."
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -67,7 +65,7 @@ def _run(arguments: list[str]) -> None:
     defaults = {name: command.Options() for name, command in COMMANDS.items()}
     if arguments[:1] == ["train"]:
         defaults["train"] = train.defaults(arguments[1:])
-    options = parse(defaults, arguments, pathlib.Path(sys.argv[0]).name, DESCRIPTION)
+    options = parse(defaults, arguments)
     COMMANDS[arguments[0]].run(options)
 
 

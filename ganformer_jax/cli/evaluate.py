@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from ganformer_jax.caches import caches, keep_compiled_programs
+from ganformer_jax.caches import keep_compiled_programs
 from ganformer_jax.cli.options import check_run
 from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.requests import SCENES, parse_requests
 
 if TYPE_CHECKING:
-    import jax
-
-    from ganformer_jax.data.batches import DatasetSource
-    from ganformer_jax.evaluate.evaluation import Report, TrainedGenerator
-    from ganformer_jax.evaluate.features import NetworkSettings
-    from ganformer_jax.evaluate.image_sets import ImageSet
+    from ganformer_jax.evaluate.evaluation import Report
 
 STANDARD = 50_000  # generated images, as FID is usually reported
 ROWS = 8  # images in segmentation.png
@@ -77,126 +72,49 @@ def run(options: Options) -> None:
     if not 0 <= options.seed < 2**31:
         raise UserError("--seed must be 0 or more, and below 2^31")
 
+    from ganformer_jax.cli.heap import local_devices
     from ganformer_jax.evaluate.evaluation import Evaluation, evaluate
     from ganformer_jax.evaluate.image_sets import folder_images
-    from ganformer_jax.evaluate.requests import parse_requests
+    from ganformer_jax.experiment.data import open_run
+    from ganformer_jax.experiment.evaluation import (
+        generated_images,
+        metric_networks,
+        reference_images,
+    )
+    from ganformer_jax.load import load_run
 
-    folder = None if options.fake is None else folder_images(options.fake)
-    requests = parse_requests(options.metrics, STANDARD if folder is None else folder.count or 0)
-    if folder is not None and (unfit := [r.name for r in requests if r.needs_generator]):
+    workdir, split = options.workdir, options.split
+    candidate = None if options.fake is None else folder_images(options.fake)
+    requests = parse_requests(options.metrics, candidate.count or 0 if candidate else STANDARD)
+    if candidate and (unfit := [r.name for r in requests if r.needs_generator]):
         raise UserError(f"{unfit[0]} needs a generator: leave out --fake")
     needs_reference = any(request.needs_reference for request in requests)
-    if folder is None or (needs_reference and options.real is None):
-        check_run(options.workdir, options.step, options.best)
+    if candidate is None or (needs_reference and options.real is None):
+        check_run(workdir, options.step, options.best)
     keep_compiled_programs()
-    networks = metric_networks(options)
-
-    candidate, generator, facts = folder, None, {}
+    files = {name: getattr(options, name) for name in ("inception", "vgg16", "lpips")}
+    devices = local_devices(options.batch_size)
+    networks = metric_networks(devices, options.batch_size, files, options.cache)
+    generator, scenes, facts = None, None, {}
     if candidate is None:
-        candidate, generator = candidate_of_run(options, networks)
         facts = {"truncation_psi": options.truncation_psi, "noise": options.noise}
-    scenes = None
-    if generator is not None and any(request.kind in ("seg", "dci") for request in requests):
-        scenes = _run_dataset(options, "train"), _run_dataset(options, "test")
+        loaded = load_run(workdir, options.step, options.best)
+        candidate, generator = generated_images(
+            workdir, *loaded, networks, seed=options.seed, split=split, **facts
+        )
+        if any(request.kind in SCENES for request in requests):
+            scenes = open_run(workdir, "train"), open_run(workdir, "test")
     evaluation = Evaluation(
         requests,
         candidate,
         networks,
-        reference=reference(options) if needs_reference else None,
+        reference=reference_images(workdir, options.real, split) if needs_reference else None,
         reference_count=options.real_count,
         generator=generator,
         scenes=scenes,
         seed=options.seed,
     )
-    _report(evaluate(evaluation), facts, None if folder else options.workdir)
-
-
-def prepare_devices(batch_size: int) -> tuple[jax.sharding.NamedSharding, int]:
-    """Divide a batch over this host's devices; a CPU counts as one device per core.
-
-    Returns:
-        The sharding of a batch, and the batch size, rounded up to a multiple of the devices.
-    """
-    import jax
-
-    from ganformer_jax.cli.heap import tune_heap
-    from ganformer_jax.train.devices import divide_cpu, place_on, runs_on_cpu
-
-    if runs_on_cpu(None):
-        tune_heap()
-        divide_cpu(batch_size)
-    devices = jax.local_devices()
-    rounded = -(-batch_size // len(devices)) * len(devices)
-    return place_on(devices).batch, rounded
-
-
-def metric_networks(options: Options) -> NetworkSettings:
-    """Return settings of the networks behind metrics, on this host's devices."""
-    from ganformer_jax.convert.state_dict import read_state_dict
-    from ganformer_jax.evaluate.features import NetworkSettings
-    from ganformer_jax.evaluate.weights import load_weights
-
-    sharding, batch_size = prepare_devices(options.batch_size)
-    files = {name: getattr(options, name) for name in ("inception", "vgg16", "lpips")}
-    load = functools.partial(load_weights, read=read_state_dict, files=files)
-    cache = caches() / "features" if options.cache else None
-    return NetworkSettings(load, batch_size, sharding, cache)
-
-
-def reference(options: Options) -> ImageSet:
-    """Open the real images: of a folder, of a prepared dataset, or of the run's dataset."""
-    from ganformer_jax.data.find import is_prepared
-    from ganformer_jax.evaluate.image_sets import dataset_images, folder_images
-    from ganformer_jax.experiment.data import open_folder
-
-    if options.real is None:
-        return dataset_images(_run_dataset(options, options.split))
-    if is_prepared(options.real):
-        return dataset_images(open_folder(options.real, options.split))
-    return folder_images(options.real)
-
-
-def _run_dataset(options: Options, split: str) -> DatasetSource:
-    from ganformer_jax.config_files import load_config
-    from ganformer_jax.experiment.data import ExperimentData
-
-    return ExperimentData(load_config(options.workdir / "config.json")).open(split)
-
-
-def candidate_of_run(
-    options: Options, networks: NetworkSettings
-) -> tuple[ImageSet, TrainedGenerator]:
-    """Return the images that the run's averaged generator makes, and the generator."""
-    import jax
-
-    from ganformer_jax.evaluate.evaluation import TrainedGenerator
-    from ganformer_jax.evaluate.image_sets import ImageSet, sample_labels
-    from ganformer_jax.load import load_run
-    from ganformer_jax.sampling import Sampler
-
-    assert networks.sharding is not None, "prepare_devices"
-    network, variables = load_run(options.workdir, options.step, options.best)
-    mesh = networks.sharding.mesh
-    replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    variables = jax.device_put(variables, replicated)
-    dataset = _run_dataset(options, options.split) if network.config.label_size else None
-    sampler = Sampler(
-        network.config, networks.batch_size, noise=options.noise, batch_sharding=networks.sharding
-    )
-
-    def arguments(indices: Sequence[int]) -> tuple[Any, ...]:
-        seeds = [options.seed + index for index in indices]
-        labels = None if dataset is None else sample_labels(dataset, seeds)
-        return variables, seeds, labels, options.truncation_psi
-
-    def components(indices: Sequence[int], attention: bool) -> tuple[Any, ...]:
-        return dataclasses.replace(sampler, attention=attention)(*arguments(indices))
-
-    def sample(indices: Sequence[int]) -> Any:
-        return sampler.images(*arguments(indices))
-
-    images = ImageSet(f"images of {options.workdir}", None, sample)
-    return images, TrainedGenerator(network, variables, components)
+    _report(evaluate(evaluation), facts, workdir if generator else None)
 
 
 def _report(report: Report, facts: Mapping[str, Any], workdir: pathlib.Path | None) -> None:

@@ -11,36 +11,52 @@ import sys
 
 import jax
 
+from ganformer_jax.train.devices import Placement, divide_cpu, place_on, runs_on_cpu
+
 COMPILATION = "/jax/core/compile/backend_compile_duration"
 """Event that jax records after every compilation, of a cached program too."""
-LONG = 0.1  # seconds of a compilation after which it is worth looking at the heap
+LONG = 0.1  # seconds
 # Parameters of mallopt(3) and values for them.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 _NEVER, _PAD = -1, 256 << 20
 _SMALLEST, _SHRINK = 24, 1.3
 
 
+_HEAP_INFO = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+
+
 class _HeapInfo(ctypes.Structure):
     """`struct mallinfo2` of mallinfo(3), which needs glibc 2.33."""
 
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in (
-            "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
-        )
-    ]
+    _fields_ = [(name, ctypes.c_size_t) for name in _HEAP_INFO.split()]
+
+
+def _libc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+
+
+def local_devices(batch_size: int) -> Placement:
+    """Return the placement on the devices of this host, after `prepare_cpu`."""
+    prepare_cpu(batch_size)
+    return place_on(jax.local_devices())
+
+
+def prepare_cpu(batch_size: int, devices: int | None = None, platform: str | None = None) -> None:
+    """Divide the CPU over a batch and, where jax can only use the CPU, set the heap up."""
+    if runs_on_cpu(platform):
+        tune_heap()
+    divide_cpu(batch_size, devices)
 
 
 def tune_heap() -> None:
     """Set the heap up for training on a CPU, for the rest of this process.
 
     Call it before jax looks for devices: threads that have allocated keep a heap of their own,
-    where large temporaries do not fit. After every compilation that is not very short,
-    fragments are taken out of use.
+    where large temporaries do not fit. Fragments are taken out of use after each long compilation.
     """
 
-    def after_event(event: str, seconds: float, **_: object) -> None:
-        if event == COMPILATION and seconds > LONG:
+    def after_event(event: str, duration_secs: float, **_: str | int) -> None:
+        if event == COMPILATION and duration_secs > LONG:
             leave_fragments()
 
     if keep_freed_memory():
@@ -48,17 +64,12 @@ def tune_heap() -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Ask glibc to keep freed memory for reuse instead of returning it to the system.
+    """Ask glibc to keep freed memory for reuse, and return whether this is glibc and it did.
 
-    Otherwise every step gives its temporaries back and meets a page fault on each page of the
-    next step's.
-
-    Returns:
-        Whether it took effect: only where the C library is glibc.
+    Otherwise every step returns its temporaries to the system, and the next step has a page fault
+    on each page of its own.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(_libc(), "mallopt", None)
     if mallopt is None:
         return False
     settings = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: _NEVER, _TOP_PAD: _PAD}
@@ -66,17 +77,13 @@ def keep_freed_memory() -> bool:
 
 
 def leave_fragments() -> int:
-    """Take all free fragments of the heap out of use, as if the process had just begun.
+    """Take all free fragments of the heap out of use, and return their number.
 
-    A compilation leaves a quarter of a million of them, and as long as they are there, glibc
-    searches them at every request of a later step. Their pages go back to the system first, so
-    that what is lost is address space, not memory. Meant for the time after a compilation, and
-    after `keep_freed_memory`. Takes less than a second.
-
-    Returns:
-        How many fragments were taken; 0 where the C library does not offer what this needs.
+    A compilation leaves a quarter of a million of them, which glibc would search at every request
+    of a later step. Their pages go back to the system first, so that what is lost is address
+    space, not memory. Meant for the time after `keep_freed_memory`. Takes less than a second.
     """
-    libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+    libc = _libc()
     if libc is None or not all(hasattr(libc, name) for name in ("mallinfo2", "malloc_trim")):
         return 0
     libc.mallinfo2.restype = _HeapInfo

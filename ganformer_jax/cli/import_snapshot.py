@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from ganformer_jax.cli.options import program
 from ganformer_jax.download import fetch, is_url, sha256
 from ganformer_jax.errors import UserError
 
@@ -31,8 +32,9 @@ def run(options: Options) -> None:
         raise UserError("name a snapshot: a path or an http(s) URL")
     if options.workdir is None and not options.dry_run:
         raise UserError("name the folder of the run to make with --workdir, or ask for --dry-run")
-    if options.workdir and not options.dry_run:
-        _check_empty(options.workdir)
+    workdir = None if options.dry_run else options.workdir
+    if workdir and workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+        raise UserError(f"{workdir} is not an empty folder: choose another --workdir")
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(options.snapshot)
         if is_url(options.snapshot):
@@ -40,26 +42,20 @@ def run(options: Options) -> None:
         elif not path.is_file():
             raise UserError(f"no file {path}")
         print(f"{options.snapshot}: {path.stat().st_size:,} bytes, sha256 {sha256(path)}")
-        _import(path, options)
+        _import(path, options.snapshot, workdir)
 
 
-def _check_empty(workdir: pathlib.Path) -> None:
-    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-        raise UserError(f"{workdir} is not an empty folder: choose another --workdir")
-
-
-def _import(path: pathlib.Path, options: Options) -> None:
-    from ganformer_jax.convert.snapshot import read_snapshot
-    from ganformer_jax.convert.snapshot_run import describe, run_weights
+def _import(path: pathlib.Path, source: str, workdir: pathlib.Path | None) -> None:
+    from ganformer_jax.convert.snapshot import describe, read_snapshot, run_weights
 
     snapshot = read_snapshot(path)
     print("\n".join(describe(snapshot)))
-    if options.workdir is None or options.dry_run:
+    if workdir is None:
         return
     weights, config = run_weights(snapshot)
 
     from ganformer_jax.train.weights import write_run
 
-    write_run(options.workdir, config, weights, options.snapshot)
-    example = f"python run.py sample --workdir {options.workdir}"
-    print(f"made the run {options.workdir}; draw samples with {example}")
+    write_run(workdir, config, weights, source)
+    example = f"{program()} sample --workdir {workdir}"
+    print(f"made the run {workdir}; draw samples with {example}")

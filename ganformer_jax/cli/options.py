@@ -7,6 +7,7 @@ import dataclasses
 import io
 import pathlib
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Union, get_type_hints
 
@@ -15,26 +16,25 @@ import tyro
 from ganformer_jax.errors import UserError, did_you_mean
 
 DEFAULT_CONFIG = pathlib.Path("scenes")
+DESCRIPTION = "GANformer in JAX. `COMMAND --help` lists the options of a command."
 
 
 class UsageError(UserError):
     """A command line that cannot be understood; the exit code is 2."""
 
 
-def parse(
-    commands: Mapping[str, Any], arguments: Sequence[str], program: str, description: str
-) -> Any:
-    """Read a command and its options.
+def program() -> str:
+    """Return how the program is started: in a checkout by run.py, else by its installed name."""
+    return "python run.py" if pathlib.Path(sys.argv[0]).name == "run.py" else "ganformer-jax"
+
+
+def parse(commands: Mapping[str, Any], arguments: Sequence[str]) -> Any:
+    """Read a command line, and return the options of the command that it names.
 
     Args:
         commands: Names of the commands, and for each a dataclass of its options whose values are
             the defaults.
         arguments: The command line.
-        program: Name of the program in the help text.
-        description: Text at the top of the list of commands.
-
-    Returns:
-        The options of the command that is named first.
 
     Raises:
         UsageError: If the command line cannot be understood.
@@ -51,11 +51,11 @@ def parse(
     options, unknown = _run_tyro(
         Union[tuple(subcommands)],  # noqa: UP007
         args=list(arguments) or ["--help"],
-        prog=program,
-        description=description,
+        prog=program(),
+        description=DESCRIPTION,
     )
     if unknown:
-        _refuse_unknown(unknown, options, f"{program} {name} --help")
+        _refuse_unknown(unknown, options, f"{program()} {name} --help")
     for flag, value in _flags(options):
         if isinstance(value, pathlib.Path):
             _check_local(flag, value)
@@ -63,11 +63,7 @@ def parse(
 
 
 def config_option(arguments: Sequence[str]) -> pathlib.Path:
-    """Return the value of `--config`, which decides the defaults of the other options.
-
-    Raises:
-        UsageError: If it has no value, or is not on this machine.
-    """
+    """Return the value of `--config`, which decides the defaults of the other options."""
 
     def only(config: pathlib.Path = DEFAULT_CONFIG) -> pathlib.Path:
         return config
@@ -78,25 +74,16 @@ def config_option(arguments: Sequence[str]) -> pathlib.Path:
 
 
 def refuse_overwriting(paths: Sequence[pathlib.Path], overwrite: bool) -> None:
-    """Check that no file exists, unless `--overwrite` was given.
-
-    Raises:
-        UserError: If files would be replaced.
-    """
+    """Raise `UserError` if a file exists, unless `--overwrite` was given."""
     existing = [path for path in paths if path.exists()]
     if existing and not overwrite:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise UserError(
-            f"{existing[0]}{more} would be replaced; choose another --out, or --overwrite"
-        )
+        hint = "choose another --out, or --overwrite"
+        raise UserError(f"{existing[0]}{more} would be replaced; {hint}")
 
 
 def check_run(workdir: pathlib.Path, step: int | None, best: bool) -> None:
-    """Check the options that name a run and one of its checkpoints.
-
-    Raises:
-        UserError: If they exclude each other, or there is no such folder.
-    """
+    """Check the options that name a run and one of its checkpoints."""
     if best and step is not None:
         raise UserError("--best and --step exclude each other: leave one of them out")
     if not workdir.is_dir():
@@ -118,8 +105,7 @@ def _run_tyro(kind: Any, **settings: Any) -> tuple[Any, list[str]]:
 def _first_paragraph(box: str) -> str:
     """Return the message in the box that tyro draws around an error.
 
-    tyro 1.0 gives it in no other way: the hook of its later releases is private and, they say, may
-    be removed in any of the next.
+    tyro 1.0 offers no other way, and later releases only a private hook.
     """
     _title, *paragraphs = re.split("[─-]{5,}", box)  # rules are of ASCII where stdout is
     message = " ".join(paragraphs[0].strip("╮│ \n").split()) if paragraphs else ""

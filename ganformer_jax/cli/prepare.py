@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from ganformer_jax.cli.options import program
+from ganformer_jax.data.catalog import find_entry, open_entry
+from ganformer_jax.data.fit import Geometry
+from ganformer_jax.data.labeling import find_labels
+from ganformer_jax.data.sizes import base_grid, image_size, usual_resolution
+from ganformer_jax.data.spec import DatasetSpec, check_ratio, check_spec
 from ganformer_jax.errors import UserError
 from ganformer_jax.pixels import from_uint8, to_uint8
 
 if TYPE_CHECKING:
     from ganformer_jax.data.prepare import PreparedDataset
     from ganformer_jax.data.sources.source import Source
-    from ganformer_jax.data.spec import DatasetSpec
 
 SHEET = "contact-sheet.png"
 SHEET_PIXELS = 32 * 256 * 256
@@ -77,10 +82,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Prepare a dataset, report what was done and draw a training batch."""
-    from ganformer_jax.data.catalog import find_entry
-    from ganformer_jax.data.labeling import find_labels
     from ganformer_jax.data.prepare import prepare
-    from ganformer_jax.data.spec import check_spec
 
     if not options.source:
         raise UserError("name the source of the images: a folder, a file, or a dataset")
@@ -102,7 +104,6 @@ def run(options: Options) -> None:
 
 def open_images(options: Options) -> Source:
     """Open the source that the options name."""
-    from ganformer_jax.data.catalog import find_entry, open_entry
     from ganformer_jax.data.sources.open import open_source
 
     entry = find_entry(options.source)
@@ -115,10 +116,13 @@ def open_images(options: Options) -> Source:
 
 def dataset_spec(options: Options, source: Source) -> DatasetSpec:
     """Return what the dataset should be: what the options leave open is chosen by the source."""
+<<<<<<< HEAD
+=======
     from ganformer_jax.data.catalog import find_entry
     from ganformer_jax.data.fit import Geometry
     from ganformer_jax.data.spec import DatasetSpec, check_ratio, image_size, usual_resolution
 
+>>>>>>> small-data
     entry = find_entry(options.source)
     fit = options.fit or ("pad" if entry else "crop")
     ratio = options.ratio if options.ratio is not None or entry is None else entry.ratio
@@ -129,11 +133,10 @@ def dataset_spec(options: Options, source: Source) -> DatasetSpec:
     if resolution is None:
         resolution = 256 if entry else usual_resolution(source, ratio, options.value_range)
     height, width = image_size(resolution, 1.0 if fit == "pad" else ratio or 1.0)
+    padded = ratio if fit == "pad" else None
     return DatasetSpec(
         options.name or options.source,
-        Geometry(
-            height, width, options.channels, options.filter, fit, ratio if fit == "pad" else None
-        ),
+        Geometry(height, width, options.channels, options.filter, fit, padded),
         options.storage,
         options.held_out,
         options.max_images,
@@ -165,12 +168,8 @@ def _draw(prepared: PreparedDataset, spec: DatasetSpec) -> pathlib.Path:
     geometry, sheet = spec.geometry, prepared.folder / SHEET
     if sheet.exists() and not prepared.is_new:
         return sheet
-    source = open_dataset(
-        prepared.folder,
-        prepared.folder,
-        size=(geometry.height, geometry.width),
-        channels=geometry.channels,
-    )
+    folder, size = prepared.folder, (geometry.height, geometry.width)
+    source = open_dataset(folder, folder, size=size, channels=geometry.channels)
     count = min(32, max(1, SHEET_PIXELS // (geometry.height * geometry.width)))
     batch = next(iter(train_batches(source, batch_size=count, seed=0, threads=0)))
     images = to_uint8(from_uint8(batch["images"]))
@@ -231,13 +230,16 @@ def _all_gray(kinds: Mapping[str, int]) -> bool:
 
 
 def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Options) -> str:
+<<<<<<< HEAD
+=======
     from ganformer_jax.data.catalog import find_entry
     from ganformer_jax.data.spec import base_grid
 
+>>>>>>> small-data
     geometry, folder = spec.geometry, str(prepared.folder.parent)
     grid = base_grid((geometry.height, geometry.width))
     published = find_entry(options.source) and geometry.fit == "pad"
-    words = ["python", "run.py", "train", "--workdir", f"runs/{spec.name}"]
+    words = ["train", "--workdir", f"runs/{spec.name}"]
     words += ["--config", f"configs/{options.source}.py"] if published else []
     words += ["--data.name", folder if os.sep in folder else os.path.join(os.curdir, folder)]
     words += ["--generator.resolution", str(max(geometry.height, geometry.width))]
@@ -246,4 +248,4 @@ def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Option
         words += ["--generator.image-channels", str(geometry.channels)]
     if prepared.report["classes"]:
         words += ["--generator.label-size", str(len(prepared.report["classes"]))]
-    return "  " + shlex.join(words)
+    return f"  {program()} {shlex.join(words)}"

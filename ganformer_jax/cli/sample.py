@@ -52,7 +52,10 @@ class Options:
 
 def run(options: Options) -> None:
     """Write `<seed>.png`, `grid.png` and, for a generator with attention, `attention.png`."""
-    _check(options)
+    if options.count < 1 or options.batch_size < 1:
+        raise UserError("--count and --batch-size must be 1 or more")
+    if options.seed < 0 or options.seed + options.count > 2**32:
+        raise UserError("--seed and the seeds after it must be from 0 to 2^32 - 1")
     check_run(options.workdir, options.step, options.best)
 
     from ganformer_jax import visualize
@@ -77,21 +80,12 @@ def run(options: Options) -> None:
     scale = max(1, 64 // config.resolution)
     in_turn = options.class_name is None and 1 < config.label_size <= MAX_CLASS_COLUMNS
     columns = config.label_size if in_turn else None
-    grid = visualize.image_grid(samples.images, columns, scale=scale)
-    visualize.save_png(figures[0], grid)
+    visualize.save_png(figures[0], visualize.image_grid(samples.images, columns, scale=scale))
     if samples.attention:
-        figure = visualize.attention_figure(
-            samples.images, samples.attention, options.attention_rows
-        )
+        rows = options.attention_rows
+        figure = visualize.attention_figure(samples.images, samples.attention, rows)
         visualize.save_png(figures[1], figure)
     print(f"wrote {len(paths)} images and {', '.join(p.name for p in figures)} to {folder}")
-
-
-def _check(options: Options) -> None:
-    if options.count < 1 or options.batch_size < 1:
-        raise UserError("--count and --batch-size must be 1 or more")
-    if options.seed < 0 or options.seed + options.count > 2**32:
-        raise UserError("--seed and the seeds after it must be from 0 to 2^32 - 1")
 
 
 def _labels(options: Options, config: GeneratorConfig) -> list[int] | None:

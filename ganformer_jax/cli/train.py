@@ -34,11 +34,7 @@ class Options:
 
 
 def defaults(arguments: Sequence[str]) -> Options:
-    """Return the options that hold where the command line sets no others.
-
-    Raises:
-        UserError: If there is no such config, or it cannot be read.
-    """
+    """Return the options that hold where the command line sets no others."""
     config = config_option(arguments)
     return Options(config, experiment=load_config(config))
 
@@ -52,12 +48,10 @@ def run(options: Options) -> None:
         return
     keep_compiled_programs()
 
-    from ganformer_jax.cli.heap import tune_heap
+    from ganformer_jax.cli.heap import prepare_cpu
     from ganformer_jax.experiment.run import train_experiment  # needs much more than parsing
-    from ganformer_jax.train.devices import divide_cpu, runs_on_cpu, smallest_batch
+    from ganformer_jax.train.devices import smallest_batch
 
-    if runs_on_cpu(config.train.platform):
-        tune_heap()
-    divide_cpu(smallest_batch(config), config.train.devices)
+    prepare_cpu(smallest_batch(config), config.train.devices, config.train.platform)
     workdir = options.workdir or pathlib.Path("runs") / options.config.stem
     train_experiment(config, workdir, init_from=options.init_from)

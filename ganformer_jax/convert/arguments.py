@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ganformer_jax.config import PositionConfig
+from ganformer_jax.config import AttentionConfig, PositionConfig, SynthesisConfig
 from ganformer_jax.errors import UserError
 
 
@@ -14,12 +14,7 @@ class ConversionError(UserError):
 
 
 class Arguments:
-    """Arguments by name; `finish` refuses those that nothing has read.
-
-    Args:
-        values: The arguments.
-        network: What they are arguments of, for messages.
-    """
+    """Arguments of a network by name; `finish` refuses those that nothing has read."""
 
     def __init__(self, values: Mapping[str, Any], network: str) -> None:
         self.values, self.network, self.read = dict(values), network, set()
@@ -30,11 +25,7 @@ class Arguments:
         return next((self.values[name] for name in names if name in self.values), default)
 
     def required(self, name: str) -> Any:
-        """Return an argument.
-
-        Raises:
-            ConversionError: If it is missing.
-        """
+        """Return an argument that must be there."""
         value = self.get(None, name)
         if value is None:
             raise ConversionError(f"{self.network} argument {name} is missing")
@@ -45,11 +36,7 @@ class Arguments:
         self.read.update(names)
 
     def require(self, **expected: Any) -> None:
-        """Accept only these values of arguments that may be given.
-
-        Raises:
-            ConversionError: If one has another value, whose effect this package lacks.
-        """
+        """Refuse other values of arguments than these, whose effect this package lacks."""
         for name, only in expected.items():
             value = self.get(only, name)
             if value != only:
@@ -58,21 +45,49 @@ class Arguments:
                 )
 
     def finish(self) -> None:
-        """Refuse arguments that were not read.
-
-        Raises:
-            ConversionError: With their names.
-        """
+        """Refuse arguments that were not read."""
         unread = sorted(set(self.values) - self.read)
         if unread:
             raise ConversionError(f"{self.network} has unknown arguments: {', '.join(unread)}")
 
 
+# What both frameworks call the same
+
+
 def position_config(synthesis: Arguments) -> PositionConfig:
-    """Read the encoding of positions, which both frameworks call the same."""
+    """Read the encoding of positions."""
     return PositionConfig(
         kind=synthesis.get("sinus", "pos_type"),
         directions=synthesis.get(2, "pos_directions_num"),
         init=synthesis.get("uniform", "pos_init"),
         size=synthesis.get(None, "pos_dim"),
+    )
+
+
+def attention_config(synthesis: Arguments, weight_per_iteration: bool) -> AttentionConfig:
+    """Read the attention between components and image."""
+    get = synthesis.get
+    kmeans = get(False, "kmeans")
+    if not kmeans:  # the published loop would only scale the scores again
+        synthesis.require(kmeans_iters=1)
+    return AttentionConfig(
+        heads=get(1, "num_heads"),
+        integration=get("add", "integration"),
+        norm=get(None, "norm"),
+        dropout=get(0.12, "attention_dropout") or 0.0,
+        kmeans_iterations=get(1, "kmeans_iters") if kmeans else 0,
+        kmeans_weight_per_iteration=weight_per_iteration,
+        gate_latents=get(False, "ltnt_gate"),
+        gate_image=get(False, "img_gate"),
+    )
+
+
+def synthesis_config(synthesis: Arguments, **others: Any) -> SynthesisConfig:
+    """Read the synthesis network; `others` are fields that the frameworks call differently."""
+    return SynthesisConfig(
+        architecture=synthesis.get("skip", "architecture"),
+        style=synthesis.get(True, "style"),
+        noise=synthesis.get(True, "local_noise"),
+        resample_filter=tuple(synthesis.get((1, 3, 3, 1), "resample_kernel")),
+        **others,
     )

@@ -11,8 +11,7 @@ import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.config_files import from_dict, to_dict
-from ganformer_jax.convert.check import checked_generator
-from ganformer_jax.convert.fill import flatten, generator_template, unflatten
+from ganformer_jax.convert.build import build_generator, flatten, unflatten
 from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.files import write_atomically
 from ganformer_jax.models import Generator
@@ -23,16 +22,7 @@ KEY, VERSION = "ganformer_jax", 1  # one key, since safetensors does not fix the
 def save_generator(
     path: str | pathlib.Path, config: GeneratorConfig, variables: Mapping[str, Any]
 ) -> None:
-    """Write a generator as safetensors.
-
-    Args:
-        path: The file; it is replaced if it exists.
-        config: Config of the generator.
-        variables: Variables of the generator: "params", "constants" and "moments".
-
-    Raises:
-        UserError: If the file cannot be written.
-    """
+    """Write a generator's config and variables as safetensors, replacing the file."""
     from safetensors import numpy as safetensors
 
     leaves = {name: np.asarray(leaf, order="C") for name, leaf in flatten(variables).items()}
@@ -41,10 +31,7 @@ def save_generator(
 
 
 def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]:
-    """Read what `save_generator` wrote.
-
-    Returns:
-        The module and its variables, as numpy arrays.
+    """Read what `save_generator` wrote: the module and its variables, as numpy arrays.
 
     Raises:
         UserError: If the file is damaged or contains something else.
@@ -63,11 +50,10 @@ def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]
         about = json.loads(metadata[KEY])
         if not isinstance(about, dict) or about.get("version") != VERSION:
             raise UserError(f"its version is not {VERSION}")
-        config = from_dict(GeneratorConfig, about["generator"])
-        generator = Generator(checked_generator(config))
+        generator, template = build_generator(from_dict(GeneratorConfig, about["generator"]))
     except (UserError, ValueError, KeyError) as error:
         raise UserError(f"{path} has no config of a generator: {one_line(error)}") from error
-    expected = {name: leaf.shape for name, leaf in flatten(generator_template(generator)).items()}
+    expected = {name: leaf.shape for name, leaf in flatten(template).items()}
     if {name: leaf.shape for name, leaf in leaves.items()} != expected:
         raise UserError(f"the weights in {path} do not fit its config")
     return generator, unflatten(leaves)

@@ -27,22 +27,14 @@ class Budget:
     """Instructions that reading one file may still take, those of nested pickles included.
 
     Copying takes one instruction for every `BYTES_PER_INSTRUCTION` bytes, and visiting a container
-    takes one for every item.
-
-    Attributes:
-        size: Bytes of the file.
-        left: Instructions left.
+    takes one for every item. `size` is that of the file, in bytes.
     """
 
     def __init__(self, size: int, instructions: int = MAX_INSTRUCTIONS):
         self.size, self.left = size, instructions + size // BYTES_PER_INSTRUCTION
 
     def spend(self, instructions: int = 1) -> None:
-        """Subtract instructions.
-
-        Raises:
-            PickleError: If too few are left.
-        """
+        """Subtract instructions, or refuse the file if too few are left."""
         self.left -= instructions
         if self.left < 0:
             raise PickleError("the file needs more work than any snapshot should")
@@ -53,11 +45,7 @@ class Budget:
 
 
 def plain_key(key: Any) -> Hashable:
-    """Return a key that is quick to hash; nested tuples or chosen integers could take forever.
-
-    Raises:
-        PickleError: If it is not a string, a small integer or None.
-    """
+    """Return a key that is quick to hash; nested tuples or chosen integers could take forever."""
     if key is None or isinstance(key, str) or (isinstance(key, int) and abs(key) < MAX_KEY):
         return key
     raise PickleError(f"a dictionary key or set element of type {type(key).__name__}")
@@ -70,11 +58,7 @@ def printable(value: Any) -> str:
 
 
 def named_items(values: Any, prefix: str, budget: Budget) -> Iterator[tuple[str, Any]]:
-    """Yield the items of a dict whose keys, after a prefix, are short printable names.
-
-    Raises:
-        PickleError: If the value is not such a dict.
-    """
+    """Yield the items of a dict whose keys, after a prefix, are short printable names."""
     if not isinstance(values, dict):
         raise PickleError("not a dict of names")
     for name, value in values.items():
@@ -89,11 +73,7 @@ def named_items(values: Any, prefix: str, budget: Budget) -> Iterator[tuple[str,
 def unique_arrays(
     arrays: Iterable[tuple[str, np.ndarray]], budget: Budget
 ) -> dict[str, np.ndarray]:
-    """Return arrays by name.
-
-    Raises:
-        PickleError: If a name repeats, or there are more elements in all than bytes in the file.
-    """
+    """Return arrays by unique name, with no more elements in all than bytes in the file."""
     unique: dict[str, np.ndarray] = {}
     elements = 0
     for name, array in arrays:
@@ -111,14 +91,7 @@ def plain_arguments(
 ) -> dict[str, Any]:
     """Return a dict of plain values: text, numbers, None, and lists, tuples and dicts of these.
 
-    Args:
-        values: The arguments.
-        owner: What they are arguments of, for messages.
-        budget: Budget of the file.
-        largest: Largest absolute value of an integer.
-
-    Raises:
-        PickleError: If the arguments are missing, not plain, or larger than any network's.
+    Messages name the owner of the arguments; integers may be limited by absolute value.
     """
     if not isinstance(values, dict):
         raise PickleError(f"{owner} has no arguments")
@@ -129,11 +102,9 @@ def _plain_value(value: Any, where: str, depth: int, budget: Budget, largest: in
     budget.spend()
     if depth > MAX_NESTING:
         raise PickleError(f"{where} are nested too deep")
-    if value is None or isinstance(value, bool | float):
-        return value
-    if isinstance(value, str) and len(value) <= MAX_TEXT:
-        return value
-    if isinstance(value, int) and (largest is None or abs(value) <= largest):
+    is_short = isinstance(value, str) and len(value) <= MAX_TEXT
+    is_small = isinstance(value, int) and (largest is None or abs(value) <= largest)
+    if value is None or isinstance(value, bool | float) or is_short or is_small:
         return value
     if isinstance(value, list | tuple) and len(value) <= MAX_ITEMS:
         items = (_plain_value(item, where, depth + 1, budget, largest) for item in value)

@@ -64,9 +64,8 @@ def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) 
         made.array = _from_bytes(raw, dtype, shape, order)
         return made
     array = _from_bytes(raw, dtype, shape)
-    if not isinstance(axes, tuple | list) or len(axes) != array.ndim:
-        raise ValueError("not an order of axes")
-    if not all(type(axis) is int for axis in axes):
+    are_axes = isinstance(axes, tuple | list) and all(type(axis) is int for axis in axes)
+    if not are_axes or len(axes) != array.ndim:
         raise ValueError("not an order of axes")
     made.array = array.transpose(axes)
     return made
@@ -77,11 +76,7 @@ def _scalar(dtype: Any, raw: Any) -> int | float | bool:
 
 
 def count_elements(shape: Any) -> int:
-    """Return the number of elements of a shape.
-
-    Raises:
-        ValueError: If it is not a tuple of at most 8 sizes, or too large.
-    """
+    """Return the number of elements of a shape, a tuple of at most `MAX_DIMENSIONS` sizes."""
     if not isinstance(shape, tuple) or len(shape) > MAX_DIMENSIONS:
         raise ValueError("not a shape")
     if not all(type(side) is int and side >= 0 for side in shape):
@@ -103,11 +98,6 @@ def _encode(text: Any, encoding: Any, budget: Budget) -> memoryview:
     return memoryview(text.encode("latin-1"))
 
 
-def _empty_bytes() -> memoryview:
-    """Rebuild an empty byte string of protocol 2."""
-    return memoryview(b"")
-
-
 def _set(items: Any, budget: Budget) -> set[Any]:
     """Rebuild a set of protocols before 4."""
     if not isinstance(items, list | tuple):
@@ -122,17 +112,13 @@ def empty_dict() -> dict[Any, Any]:
 
 
 def numpy_constructors(budget: Budget) -> Constructors:
-    """Return what pickles of plain values and arrays may construct.
-
-    Args:
-        budget: Budget of the file.
-    """
+    """Return what pickles of plain values and arrays may construct."""
     make_set = functools.partial(_set, budget=budget)
     return {
         ("collections", "OrderedDict"): empty_dict,
         ("builtins", "set"): make_set,
         ("__builtin__", "set"): make_set,
-        ("__builtin__", "bytes"): _empty_bytes,
+        ("__builtin__", "bytes"): lambda: memoryview(b""),  # an empty one of protocol 2
         ("_codecs", "encode"): functools.partial(_encode, budget=budget),
         ("numpy", "dtype"): Dtype,
         ("numpy", "ndarray"): _no_instance,

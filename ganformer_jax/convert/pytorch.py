@@ -8,25 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from ganformer_jax.config import (
-    AttentionConfig,
-    DiscriminatorConfig,
-    GeneratorConfig,
-    MappingConfig,
-    SynthesisConfig,
+from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig, MappingConfig
+from ganformer_jax.convert.arguments import (
+    Arguments,
+    ConversionError,
+    attention_config,
+    position_config,
+    synthesis_config,
 )
-from ganformer_jax.convert.arguments import Arguments, ConversionError, position_config
-from ganformer_jax.convert.check import (
-    checked_discriminator,
-    checked_generator,
-    checked_images,
-)
-from ganformer_jax.convert.fill import Leaves, discriminator_template, fill, generator_template
+from ganformer_jax.convert.build import Leaves, build_discriminator, build_generator, fill
 from ganformer_jax.convert.rules import DISCRIMINATOR, GENERATOR, PYTORCH
 from ganformer_jax.models import Discriminator, Generator
 from ganformer_jax.nn.positions import grid_directions
 
 WHOLE_BATCH = 1 << 30
+FILTERS = r".*resample_kernel"
 TRAINING_ARGUMENTS = ("class_name", "reg_interval", "opt_args")
 
 
@@ -45,9 +41,8 @@ def load_generator(
     Raises:
         ConversionError: If names, shapes or arguments have no counterpart.
     """
-    config = checked_generator(_generator_config(init_kwargs))
-    generator = Generator(config)
-    template = generator_template(generator)
+    generator, template = build_generator(_generator_config(init_kwargs))
+    config = generator.config
     _check_filters(state_dict, config.synthesis.resample_filter)
     published = dict(state_dict)
     if config.positions.kind == "linear":
@@ -63,26 +58,18 @@ def load_discriminator(
     Arguments, results and errors are those of `load_generator`.
     """
     arguments = Arguments(init_kwargs, "discriminator")
-    config, size, channels, classes = _discriminator_config(arguments)
-    checked_images(size, channels, classes)
-    discriminator = Discriminator(checked_discriminator(config))
-    template = discriminator_template(discriminator, size, channels, classes)
-    _check_filters(state_dict, config.resample_filter)
-    unused = [r".*resample_kernel"]
-    return discriminator, fill(state_dict, DISCRIMINATOR, PYTORCH, unused, template)
+    discriminator, template = build_discriminator(*_discriminator_config(arguments))
+    _check_filters(state_dict, discriminator.config.resample_filter)
+    return discriminator, fill(state_dict, DISCRIMINATOR, PYTORCH, [FILTERS], template)
 
 
 def _generator_config(init_kwargs: Mapping[str, Any]) -> GeneratorConfig:
     top = Arguments(init_kwargs, "generator")
     mapping = Arguments(top.get({}, "mapping_kwargs"), "mapping network")
     synthesis = Arguments(top.get({}, "synthesis_kwargs"), "synthesis network")
-    transformer = mapping.get(False, "transformer")
-    latents = top.get(1, "k")
-    if transformer != (latents > 1):
-        raise ConversionError(
-            f"generator argument k={latents} does not fit transformer={transformer}"
-        )
-    components = latents - 1
+    _refuse_unsupported(top, mapping, synthesis)
+    components = top.get(1, "k") - 1
+    first, last = synthesis.get(0, "start_res"), synthesis.get(20, "end_res") - 1
     config = GeneratorConfig(
         resolution=top.required("img_resolution"),
         image_channels=top.get(3, "img_channels"),
@@ -91,65 +78,54 @@ def _generator_config(init_kwargs: Mapping[str, Any]) -> GeneratorConfig:
         intermediate_size=top.required("w_dim") * max(components, 1),
         label_size=top.get(0, "c_dim"),
         component_dropout=top.get(0.0, "component_dropout"),
-        latent_positions=_shared(mapping, synthesis, False, "use_pos"),
-        attention_resolutions=_resolutions(synthesis),
-        attention=_attention_config(mapping, synthesis),
+        latent_positions=synthesis.get(False, "use_pos"),
+        attention_resolutions=(2**first, 2**last)
+        if synthesis.get(False, "transformer")
+        else (2, 1),
+        attention=attention_config(synthesis, weight_per_iteration=False),
         positions=position_config(synthesis),
         mapping=_mapping_config(mapping),
-        synthesis=_synthesis_config(synthesis),
+        synthesis=synthesis_config(
+            synthesis,
+            channel_base=synthesis.get(32 << 10, "channel_base"),
+            channel_max=synthesis.get(512, "channel_max"),
+            stem="latent_dense" if synthesis.get(False, "latent_stem") else "constant",
+            last_convolution=True,
+        ),
     )
-    top.ignore(*TRAINING_ARGUMENTS)
-    top.require(crop_ratio=None)
-    synthesis.require(crop_ratio=None, shared=False)
     for arguments in (top, mapping, synthesis):
         arguments.finish()
     return config
 
 
-def _shared(mapping: Arguments, synthesis: Arguments, default: Any, name: str) -> Any:
-    """Return an argument that must be the same for both where the mapping network reads it."""
-    value, other = synthesis.get(default, name), mapping.get(default, name)
-    if value != other and mapping.get(False, "ltnt2ltnt"):
+def _refuse_unsupported(top: Arguments, mapping: Arguments, synthesis: Arguments) -> None:
+    """Refuse features of the published code that this package does not have."""
+    latents, transformer = top.get(1, "k"), mapping.get(False, "transformer")
+    if transformer != (latents > 1):
         raise ConversionError(
-            f"argument {name} is {other!r} for the mapping network but {value!r} for synthesis; "
-            "only one value for both is supported"
+            f"generator argument k={latents} does not fit transformer={transformer}"
         )
-    return value
-
-
-def _resolutions(synthesis: Arguments) -> tuple[int, int]:
-    smallest, largest = synthesis.get(0, "start_res"), synthesis.get(20, "end_res") - 1
-    if not synthesis.get(False, "transformer"):
-        return (2, 1)
-    return (2**smallest, 2**largest)
-
-
-def _attention_config(mapping: Arguments, synthesis: Arguments) -> AttentionConfig:
-    mapping.require(integration="add", norm=None)
-    kmeans = synthesis.get(False, "kmeans")
-    if not kmeans:  # the published loop would only scale the scores again
-        synthesis.require(kmeans_iters=1)
-    iterations = synthesis.get(1, "kmeans_iters")
-    if kmeans and synthesis.get(False, "iterative"):
+    defaults = {"use_pos": False, "num_heads": 1, "attention_dropout": 0.12, "ltnt_gate": False}
+    for name, default in defaults.items():
+        value, other = synthesis.get(default, name), mapping.get(default, name)
+        if value != other and mapping.get(False, "ltnt2ltnt"):
+            raise ConversionError(
+                f"argument {name} is {other!r} for the mapping network but {value!r} for "
+                "synthesis; only one value for both is supported"
+            )
+    if synthesis.get(False, "kmeans") and synthesis.get(False, "iterative"):
         raise ConversionError(
             "centroids carried across layers (iterative=True) never ran in the published code, "
             "so there are no such weights to load; train with attention.kmeans_carried instead"
         )
     synthesis.ignore("iterative")
-    return AttentionConfig(
-        heads=_shared(mapping, synthesis, 1, "num_heads"),
-        integration=synthesis.get("add", "integration"),
-        norm=synthesis.get(None, "norm"),
-        dropout=_shared(mapping, synthesis, 0.12, "attention_dropout") or 0.0,
-        kmeans_iterations=iterations if kmeans else 0,
-        kmeans_weight_per_iteration=False,
-        gate_latents=_shared(mapping, synthesis, False, "ltnt_gate"),
-        gate_image=synthesis.get(False, "img_gate"),
-    )
+    top.ignore(*TRAINING_ARGUMENTS)
+    top.require(crop_ratio=None)
+    mapping.require(act="lrelu", shared=False, integration="add", norm=None)
+    synthesis.require(act="lrelu", shared=False, crop_ratio=None)
 
 
 def _mapping_config(mapping: Arguments) -> MappingConfig:
-    mapping.require(act="lrelu", shared=False)
     mapping.ignore("w_avg_beta", "layer_dim")
     layers, residual = mapping.get(8, "num_layers"), mapping.get(False, "resnet")
     return MappingConfig(
@@ -161,20 +137,6 @@ def _mapping_config(mapping: Arguments) -> MappingConfig:
         normalize="joint",
         normalize_global=mapping.get(True, "normalize_global"),
         learning_rate_multiplier=mapping.get(0.01, "lrmul"),
-    )
-
-
-def _synthesis_config(synthesis: Arguments) -> SynthesisConfig:
-    synthesis.require(act="lrelu")
-    return SynthesisConfig(
-        architecture=synthesis.get("skip", "architecture"),
-        channel_base=synthesis.get(32 << 10, "channel_base"),
-        channel_max=synthesis.get(512, "channel_max"),
-        style=synthesis.get(True, "style"),
-        stem="latent_dense" if synthesis.get(False, "latent_stem") else "constant",
-        noise=synthesis.get(True, "local_noise"),
-        last_convolution=True,
-        resample_filter=tuple(synthesis.get((1, 3, 3, 1), "resample_kernel")),
     )
 
 
@@ -205,7 +167,7 @@ def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, in
 def _unused(config: GeneratorConfig) -> list[str]:
     """Return patterns of arrays that the published generator stores but never reads."""
     layer = r"synthesis\.b\d+\.(conv[01]|conv_last|torgb)"
-    unused = [r".*resample_kernel", rf"{layer}\.pos0"]
+    unused = [FILTERS, rf"{layer}\.pos0"]
     if config.positions.kind == "linear":
         unused += [rf"{layer}\.grid_pos"]  # read as slopes
     if config.attention.kmeans_iterations:

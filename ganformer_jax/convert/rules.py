@@ -6,7 +6,6 @@ the framework has no such array. `\1` in a path is the first group of the patter
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,21 +17,13 @@ Layout = Callable[[np.ndarray], np.ndarray]
 PYTORCH, TENSORFLOW = "PyTorch", "TensorFlow"
 
 
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    r"""A published name and where its value goes.
-
-    Attributes:
-        framework: "PyTorch" or "TensorFlow".
-        pattern: Regular expression of the full published name.
-        path: Our path, `collection/module/.../leaf`, with groups of the pattern as `\1`.
-        layout: Rearranges the value as we store it.
-    """
+class Rule(NamedTuple):
+    """A published name and where its value goes."""
 
     framework: str
-    pattern: str
-    path: str
-    layout: Layout
+    pattern: str  # of the full published name
+    path: str  # `collection/module/.../leaf`
+    layout: Layout  # rearranges the value as we store it
 
 
 # Layouts ----------------------------------------------------------------------------------------
@@ -67,16 +58,6 @@ def rows_chw_to_hwc(value: np.ndarray) -> np.ndarray:
 def columns_chw_to_hwc(value: np.ndarray) -> np.ndarray:
     """Reorder dense weights [in, out], or biases [out], whose outputs are a flattened 4x4 grid."""
     return rows_chw_to_hwc(value.reshape(-1, value.shape[-1]).T).T.reshape(value.shape)
-
-
-def add_one(value: np.ndarray) -> np.ndarray:
-    """Add the 1 that TensorFlow leaves out of modulation biases."""
-    return value + 1.0
-
-
-def flip(value: np.ndarray) -> np.ndarray:
-    """Rotate by 180 degrees the kernels of upsampling convolutions, as TensorFlow stores them."""
-    return value[::-1, ::-1]
 
 
 def first_image(value: np.ndarray) -> np.ndarray:
@@ -157,7 +138,8 @@ def _modulated(at: At, tensorflow_layout: Layout = keep) -> list[Rule]:
     return [
         *_array(at.inner("kernel", r"\.weight", "/weight"), (oihw_to_hwio, tensorflow_layout)),
         *_array(style, (transpose, keep)),
-        *_array(at.inner("style/bias", r"\.affine\.bias", "/mod_bias"), (keep, add_one)),
+        # TensorFlow stores these biases without their 1.
+        *_array(at.inner("style/bias", r"\.affine\.bias", "/mod_bias"), (keep, lambda b: b + 1)),
     ]
 
 
@@ -204,7 +186,10 @@ GENERATOR = [
     *_array(_STEM.inner("bias", None, "Dense/bias")),
     *_array(_STEM.inner("noise/strength", None, "Dense/noise_strength")),
     *_array(_STEM.inner("noise/noise", None, "layer_1/noise"), (keep, first_image), "constants"),
-    *_modulated(_BLOCK.inner(r"layer_\2/convolution", r"\.conv(0)", "/layer_(0)"), flip),
+    *_modulated(
+        _BLOCK.inner(r"layer_\2/convolution", r"\.conv(0)", "/layer_(0)"),
+        lambda kernel: kernel[::-1, ::-1],  # TensorFlow stores it rotated by 180 degrees
+    ),
     *_modulated(_BLOCK.inner(r"layer_\2/convolution", r"\.conv(1)", "/layer_(1)")),
     *_array(_LAYER.inner("bias", r"\.biasAct\.bias", "/bias")),
     *_array(_LAYER.inner("noise/strength", r"\.noise_strength", "/noise_strength")),

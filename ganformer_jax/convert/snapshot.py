@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ganformer_jax.config import Config, DataConfig
 from ganformer_jax.convert.limits import (
     MAX_INTEGER,
     MAX_TEXT,
@@ -31,7 +32,7 @@ from ganformer_jax.convert.pytorch import load_discriminator, load_generator
 from ganformer_jax.convert.rules import PYTORCH, TENSORFLOW
 from ganformer_jax.convert.tensorflow import load_tf_discriminator, load_tf_generator
 from ganformer_jax.convert.torch_pickles import Tensor, torch_constructors
-from ganformer_jax.convert.unpickle import Constructors, Stateful, unpickle
+from ganformer_jax.convert.unpickle import Stateful, unpickle
 from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.files import map_file
 from ganformer_jax.models import Discriminator, Generator
@@ -44,12 +45,7 @@ MAX_DEPTH = 32
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """One network of a snapshot.
-
-    Attributes:
-        arguments: Arguments of its constructor, plain values.
-        arrays: Parameters and buffers by published name.
-    """
+    """Constructor arguments of a network, plain values, and its arrays by published name."""
 
     arguments: dict[str, Any]
     arrays: dict[str, np.ndarray]
@@ -57,27 +53,14 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """Content of a training snapshot.
+    """Networks of a training snapshot by role: "generator", "discriminator" and "average"."""
 
-    Attributes:
-        framework: "PyTorch" or "TensorFlow".
-        networks: Networks by role: "generator", "discriminator" and "average".
-        dataset: Arguments of the training dataset, if the file has them.
-    """
-
-    framework: str
+    framework: str  # "PyTorch" or "TensorFlow"
     networks: dict[str, Network]
-    dataset: dict[str, Any]
+    dataset: dict[str, Any]  # arguments of the training dataset, if the file has them
 
     def generator(self, role: str = "average") -> tuple[Generator, dict[str, Any]]:
-        """Convert the generator of a role, "average" or "generator".
-
-        Returns:
-            Our module and its float32 variables.
-
-        Raises:
-            UserError: If names, shapes or arguments have no counterpart.
-        """
+        """Return our module and its variables for the role "average" or "generator"."""
         network = self.networks[role]
         if self.framework == PYTORCH:
             return _convert(load_generator, network)
@@ -89,9 +72,44 @@ class Snapshot:
         return Generator(config), variables
 
     def discriminator(self) -> tuple[Discriminator, dict[str, Any]]:
-        """Convert the discriminator; results and errors are those of `generator`."""
+        """Return our module and its variables for the discriminator."""
         load = load_discriminator if self.framework == PYTORCH else load_tf_discriminator
         return _convert(load, self.networks["discriminator"])
+
+
+def run_weights(snapshot: Snapshot) -> tuple[dict[str, Any], Config]:
+    """Return the weights of a checkpoint and the config that they fit."""
+    average, average_variables = snapshot.generator("average")
+    trained, trained_variables = snapshot.generator("generator")
+    if trained.config != average.config:
+        raise UserError("the trained and the averaged generator have different settings")
+    discriminator, discriminator_variables = snapshot.discriminator()
+    weights = {
+        "generator": trained_variables["params"],
+        "ema": average_variables["params"],
+        "constants": average_variables.get("constants", {}),
+        "w_average": average_variables["moments"]["w_average"],
+        "discriminator": discriminator_variables["params"],
+    }
+    data = DataConfig(mirror=bool(snapshot.dataset.get("mirror_augment", False)))
+    return weights, Config(average.config, discriminator.config, data)
+
+
+def describe(snapshot: Snapshot) -> list[str]:
+    """Return lines of text: networks, numbers of parameters and settings."""
+    lines = [f"a training snapshot of the published {snapshot.framework} code"]
+    for role, network in snapshot.networks.items():
+        count = sum(array.size for array in network.arrays.values())
+        lines.append(f"{role}: {len(network.arrays)} arrays, {count:,} numbers")
+        if role != "average" or network.arguments != snapshot.networks["generator"].arguments:
+            lines += _settings(network.arguments)
+    if snapshot.dataset:
+        lines += ["dataset:", *_settings(snapshot.dataset)]
+    return lines
+
+
+def _settings(values: dict[str, Any]) -> list[str]:
+    return [f"  {name} = {value!a}" for name, value in values.items()]
 
 
 def _convert(load: Callable[..., T], network: Network) -> T:
@@ -130,9 +148,6 @@ def read_snapshot(path: str | pathlib.Path) -> Snapshot:
     Nothing that the file names is imported and none of its text is run. Arrays are views of the
     mapped file where possible.
 
-    Args:
-        path: The file.
-
     Raises:
         UserError: If the file cannot be read or is not such a snapshot.
     """
@@ -151,18 +166,7 @@ def _parse(data: memoryview) -> Snapshot:
     if data[0] not in b"\x80(}":
         raise PickleError("it does not start like a pickle")
     budget = Budget(len(data))
-    value, end = unpickle(data, _constructors(budget), budget)
-    if end != len(data):
-        raise PickleError(f"{len(data) - end} bytes follow its end")
-    if isinstance(value, dict):
-        return _pytorch(value, budget)
-    if isinstance(value, tuple) and len(value) == 3:
-        return _tensorflow(value, budget)
-    raise PickleError("it contains neither a dict of networks nor a tuple of three")
-
-
-def _constructors(budget: Budget) -> Constructors:
-    return {
+    constructors = {
         **numpy_constructors(budget),
         **torch_constructors(budget),
         ("torch_utils.persistence", "_reconstruct_persistent_obj"): _persistent,
@@ -170,6 +174,14 @@ def _constructors(budget: Budget) -> Constructors:
         ("dnnlib.util", "EasyDict"): empty_dict,
         ("dnnlib.tflib.network", "Network"): Module,
     }
+    value, end = unpickle(data, constructors, budget)
+    if end != len(data):
+        raise PickleError(f"{len(data) - end} bytes follow its end")
+    if isinstance(value, dict):
+        return _pytorch(value, budget)
+    if isinstance(value, tuple) and len(value) == 3:
+        return _tensorflow(value, budget)
+    raise PickleError("it contains neither a dict of networks nor a tuple of three")
 
 
 def _persistent(meta: Any) -> Module:

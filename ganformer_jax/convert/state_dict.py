@@ -59,8 +59,7 @@ def read_state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         if bytes(data[:4]) == ZIP_MAGIC:
             return _read_zip(path, data)
         budget = Budget(len(data))
-        value, _ = read_torch_stream(data, _constructors(budget), budget)
-        return _tensors(value, budget)
+        return _tensors(read_torch_stream(data, _constructors(budget), budget), budget)
     except OSError as error:
         raise UserError(f"cannot read {path}: {os_reason(error)}") from error
     except ValueError as error:
@@ -88,15 +87,11 @@ def _read_zip(path: pathlib.Path, data: memoryview) -> dict[str, np.ndarray]:
             if len(pickles) == 1:
                 return _read_archive(entries, pickles[0], data)
             if entries and all(name.endswith(".npy") for name in entries):
-                return _read_npz(path)
+                with np.load(path, allow_pickle=False) as arrays:
+                    return {name: arrays[name] for name in arrays.files}
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise UserError(f"a damaged zip archive: {error}") from error
     raise UserError("a zip archive of neither torch.save nor NumPy")
-
-
-def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
 
 
 def _constructors(budget: Budget) -> Constructors:

@@ -11,44 +11,26 @@ from typing import Any
 
 import numpy as np
 
-from ganformer_jax.config import (
-    AttentionConfig,
-    DiscriminatorConfig,
-    GeneratorConfig,
-    MappingConfig,
-    SynthesisConfig,
+from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig, MappingConfig
+from ganformer_jax.convert.arguments import (
+    Arguments,
+    attention_config,
+    position_config,
+    synthesis_config,
 )
-from ganformer_jax.convert.arguments import Arguments, position_config
-from ganformer_jax.convert.check import (
-    checked_discriminator,
-    checked_generator,
-    checked_images,
-)
-from ganformer_jax.convert.fill import (
-    Leaves,
-    discriminator_template,
-    fill,
-    flatten,
-    generator_template,
-)
+from ganformer_jax.convert.build import Leaves, build_discriminator, build_generator, fill, flatten
 from ganformer_jax.convert.rules import DISCRIMINATOR, GENERATOR, TENSORFLOW
 from ganformer_jax.models import Discriminator, Generator
 from ganformer_jax.nn.positions import sinusoidal
 
 TRAINING_ARGUMENTS = (
-    "truncation_psi",
-    "truncation_cutoff",
-    "dlatent_avg_beta",
-    "w_avg_beta",
-    "style_mixing",
-    "component_mixing",
-    "fused_modconv",
-    "randomize_noise",
-    "noise_mode",
-    "fmap_min",
-    "dtype",
-)
-MERGE_ARGUMENTS = ("merge_layer", "merge_type", "merge_same")
+    "truncation_psi truncation_cutoff dlatent_avg_beta w_avg_beta style_mixing component_mixing "
+    "fused_modconv randomize_noise noise_mode fmap_min dtype"
+).split()
+ATTENTION_ARGUMENTS = (
+    "a_dim latent_size components_num num_heads use_pos img2img ltnt2ltnt ltnt2img start_res "
+    "end_res ltnt_gate img_gate pos_dim pos_type pos_init pos_directions_num attention_dropout"
+).split()
 
 
 def load_tf_generator(
@@ -68,9 +50,8 @@ def load_tf_generator(
         ConversionError: If names, shapes or arguments have no counterpart.
     """
     arguments = Arguments(static_kwargs, "generator")
-    config = checked_generator(_generator_config(arguments))
-    generator = Generator(config)
-    template = generator_template(generator)
+    generator, template = build_generator(_generator_config(arguments))
+    config = generator.config
     own = {name: value for name, value in variables.items() if not name.startswith("D/")}
     own = _plain_names(own, config, arguments)
     unused, defaults = _unused(config, arguments), _defaults(config, template)
@@ -82,22 +63,11 @@ def load_tf_discriminator(
 ) -> tuple[Discriminator, dict[str, Any]]:
     """Load a discriminator of the published TensorFlow code.
 
-    Args:
-        variables: Arrays by TensorFlow name, with or without a leading `D/`; if some have it, the
-            others belong to the generator.
-        static_kwargs: Arguments of the published network function.
-
-    Returns:
-        Our module and its float32 variables.
-
-    Raises:
-        ConversionError: If names, shapes or arguments have no counterpart, such as attention.
+    Arguments, results and errors are those of `load_tf_generator`, but names may have a leading
+    `D/` or not; if some have it, the others belong to the generator. Attention is refused.
     """
     arguments = Arguments(static_kwargs, "discriminator")
-    config, size, channels, classes = _discriminator_config(arguments)
-    checked_images(size, channels, classes)
-    discriminator = Discriminator(checked_discriminator(config))
-    template = discriminator_template(discriminator, size, channels, classes)
+    discriminator, template = build_discriminator(*_discriminator_config(arguments))
     own = {name[2:]: value for name, value in variables.items() if name.startswith("D/")}
     own = {_plain_block(name): value for name, value in (own or variables).items()}
     unused = [r"ltnt_emb/emb", r"pos_emb\d+/.*"]
@@ -108,13 +78,12 @@ def _generator_config(arguments: Arguments) -> GeneratorConfig:
     get = arguments.get
     _refuse_unsupported(arguments)
     components = get(1, "components_num") * get(False, "transformer")
-    latents = max(components, 1)
-    z_size = get(512, "z_dim", "latent_size")
+    latents, highest = max(components, 1), get(1024, "resolution").bit_length() - 1
     config = GeneratorConfig(
         resolution=get(1024, "resolution"),
         image_channels=get(3, "num_channels"),
         components=components,
-        latent_size=z_size * latents,
+        latent_size=get(512, "z_dim", "latent_size") * latents,
         intermediate_size=get(512, "w_dim", "dlatent_size") * latents,
         label_size=get(0, "c_dim", "label_size"),
         component_dropout=get(0.0, "component_dropout"),
@@ -123,10 +92,16 @@ def _generator_config(arguments: Arguments) -> GeneratorConfig:
         components_attend_image=get(False, "img2ltnt"),
         # With both, the published code computes this one and discards its result.
         components_attend_components=get(False, "ltnt2ltnt") and not get(False, "img2ltnt"),
-        attention=_attention_config(arguments),
+        attention=attention_config(arguments, weight_per_iteration=True),
         positions=position_config(arguments),
         mapping=_mapping_config(arguments),
-        synthesis=_synthesis_config(arguments, components),
+        synthesis=synthesis_config(
+            arguments,
+            channel_base=2 * get(16 << 10, "channel_base", "fmap_base"),
+            channel_max=get(512, "channel_max", "fmap_max"),
+            stem="latent" if get(False, "latent_stem") else "constant",
+            last_convolution=components > 0 and highest <= get(20, "end_res"),
+        ),
     )
     arguments.finish()
     return config
@@ -147,24 +122,7 @@ def _refuse_unsupported(arguments: Arguments) -> None:
         normalize_latents=True,
         iterative=False,
     )
-    arguments.ignore(*TRAINING_ARGUMENTS, *MERGE_ARGUMENTS)
-
-
-def _attention_config(arguments: Arguments) -> AttentionConfig:
-    get = arguments.get
-    if not get(False, "kmeans"):  # the published loop would only scale the scores again
-        arguments.require(kmeans_iters=1)
-    iterations = get(1, "kmeans_iters")
-    return AttentionConfig(
-        heads=get(1, "num_heads"),
-        integration=get("add", "integration"),
-        norm=get(None, "norm"),
-        dropout=get(0.12, "attention_dropout") or 0.0,
-        kmeans_iterations=iterations if get(False, "kmeans") else 0,
-        kmeans_weight_per_iteration=True,
-        gate_latents=get(False, "ltnt_gate"),
-        gate_image=get(False, "img_gate"),
-    )
+    arguments.ignore("merge_layer", "merge_type", "merge_same", *TRAINING_ARGUMENTS)
 
 
 def _mapping_config(arguments: Arguments) -> MappingConfig:
@@ -190,32 +148,13 @@ def _mapping_layers(arguments: Arguments) -> tuple[int, bool]:
     return (layers // 2 if residual else layers - 1), residual
 
 
-def _synthesis_config(arguments: Arguments, components: int) -> SynthesisConfig:
-    get = arguments.get
-    highest = get(1024, "resolution").bit_length() - 1
-    return SynthesisConfig(
-        architecture=get("skip", "architecture"),
-        channel_base=2 * get(16 << 10, "channel_base", "fmap_base"),
-        channel_max=get(512, "channel_max", "fmap_max"),
-        style=get(True, "style"),
-        stem="latent" if get(False, "latent_stem") else "constant",
-        noise=get(True, "local_noise"),
-        last_convolution=components > 0 and highest <= get(20, "end_res"),
-        resample_filter=tuple(get((1, 3, 3, 1), "resample_kernel")),
-    )
-
-
 def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, int, int, int]:
     """Return the config, and the resolution, channels and classes of the images."""
     get = arguments.get
     arguments.require(
         transformer=False, local_attention=0, crop_ratio=None, fmap_decay=1.0, nonlinearity="lrelu"
     )
-    # Only attention, which is refused above, reads these.
-    arguments.ignore("a_dim", "latent_size", "components_num", "num_heads", "use_pos", "img2img")
-    arguments.ignore("ltnt2ltnt", "ltnt2img", "start_res", "end_res", "ltnt_gate", "img_gate")
-    arguments.ignore("pos_dim", "pos_type", "pos_init", "pos_directions_num")
-    arguments.ignore("attention_dropout", *TRAINING_ARGUMENTS)
+    arguments.ignore(*ATTENTION_ARGUMENTS, *TRAINING_ARGUMENTS)  # attention is refused above
     group = get(4, "mbstd_group_size")
     channels = get(1, "mbstd_num_channels", "mbstd_num_features")
     config = DiscriminatorConfig(
@@ -250,26 +189,20 @@ def _plain_names(
     branch = "mapping" if config.components else "mapping/global"
     plain = {}
     for name, value in variables.items():
-        noise, grid = re.fullmatch(r"synthesis/noise(\d{1,2})", name), _grid_name(name)
+        noise = re.fullmatch(r"synthesis/noise(\d{1,2})", name)
+        grid = re.fullmatch(r"synthesis/pos_emb(\d{1,2})/(\w+)", name)
         if noise:
             index = int(noise[1])
             resolution = 2 ** ((index + 5) // 2)
             plain[f"synthesis/{resolution}/layer_{1 - index % 2}/noise"] = value
-        elif grid:
-            plain |= {
-                f"synthesis/{grid[0]}/layer_{index}/grid/{grid[1]}": value for index in (0, 1)
-            }
+        elif grid:  # one of a resolution, for both layers
+            block = f"synthesis/{2 ** int(grid[1])}"
+            plain |= {f"{block}/layer_{index}/grid/{grid[2]}": value for index in (0, 1)}
         else:
             name = re.sub(rf"^(mapping(?:/global)?)/Dense{output}/", r"\1/output/", name)
             name = re.sub(r"^mapping/(?!global/)", f"{branch}/", name)
             plain[_plain_block(name)] = value
     return plain
-
-
-def _grid_name(name: str) -> tuple[int, str] | None:
-    """Return the resolution and kind of a trained grid, which the layers of a resolution share."""
-    found = re.fullmatch(r"synthesis/pos_emb(\d{1,2})/(\w+)", name)
-    return (2 ** int(found[1]), found[2]) if found else None
 
 
 def _unused(config: GeneratorConfig, arguments: Arguments) -> list[str]:
@@ -296,6 +229,6 @@ def _defaults(config: GeneratorConfig, template: Mapping[str, Any]) -> Leaves:
     for path, leaf in flatten(template).items():
         if path.endswith("/positions/grid"):
             height, width, size = leaf.shape
-            directions = config.positions.directions
-            defaults[path] = np.asarray(sinusoidal(height, width, size, directions))
+            grid = sinusoidal(height, width, size, config.positions.directions)
+            defaults[path] = np.asarray(grid)
     return defaults

@@ -15,18 +15,6 @@ from ganformer_jax.convert.numpy_pickles import MAX_DIMENSIONS, count_elements
 from ganformer_jax.convert.unpickle import Constructors, unpickle
 
 MAX_STORAGE_KEY = 64  # characters
-STORAGE_DTYPES = {
-    "BoolStorage": "b1",
-    "ByteStorage": "u1",
-    "CharStorage": "i1",
-    "ShortStorage": "i2",
-    "IntStorage": "i4",
-    "LongStorage": "i8",
-    "HalfStorage": "f2",
-    "FloatStorage": "f4",
-    "DoubleStorage": "f8",
-}
-
 # The first values of a stream that torch.save wrote before PyTorch 1.6.
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 TORCH_VERSION = 1001
@@ -34,17 +22,11 @@ TORCH_VERSION = 1001
 
 @dataclasses.dataclass(eq=False)
 class Storage:
-    """Elements of one or more tensors, flat.
-
-    Attributes:
-        size: Number of elements.
-        dtype: Type of an element.
-        values: The elements, once the reader has reached them.
-    """
+    """Elements of one or more tensors, flat."""
 
     size: int
     dtype: np.dtype
-    values: np.ndarray | None = None
+    values: np.ndarray | None = None  # until the reader has reached them
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,26 +78,17 @@ class _StorageType:
         raise TypeError("a storage without a persistent id")
 
 
+_DTYPES = {"Bool": "b1", "Byte": "u1", "Char": "i1", "Short": "i2", "Int": "i4", "Long": "i8"}
+_DTYPES |= {"Half": "f2", "Float": "f4", "Double": "f8"}
 STORAGE_TYPES: Constructors = {
-    ("torch", name): _StorageType(dtype) for name, dtype in STORAGE_DTYPES.items()
+    ("torch", f"{name}Storage"): _StorageType(dtype) for name, dtype in _DTYPES.items()
 }
 
 
-def read_torch_stream(
-    data: memoryview, allowed: Constructors, budget: Budget
-) -> tuple[Any, dict[str, Storage]]:
+def read_torch_stream(data: memoryview, allowed: Constructors, budget: Budget) -> Any:
     """Read what `torch.save` wrote before PyTorch 1.6: five pickles, then the storages.
 
-    Args:
-        data: The whole stream.
-        allowed: Constructors that its object may use, besides storages.
-        budget: Budget of the file that contains the stream.
-
-    Returns:
-        The object, and its storages by key.
-
-    Raises:
-        PickleError: If it is not such a stream, or not a complete one.
+    The object may use the constructors `allowed` besides storages.
     """
     magic, position = unpickle(data, {}, budget)
     version, position = unpickle(data, {}, budget, start=position)
@@ -132,8 +105,12 @@ def read_torch_stream(
     if not are_names or sorted(keys) != sorted(storages):
         raise PickleError("a stream whose storages are not those its object names")
     for key in keys:
-        position = _fill(storages[key], data, position)
-    return value, storages
+        storage, begin = storages[key], position + 8
+        end = begin + storage.size * storage.dtype.itemsize
+        if end > len(data) or struct.unpack("<q", data[position:begin])[0] != storage.size:
+            raise PickleError("cut short, or a storage of another size than its object says")
+        storage.values, position = np.frombuffer(data[begin:end], storage.dtype), end
+    return value
 
 
 def storage_reader(storages: dict[str, Storage]) -> Callable[[Any], Storage]:
@@ -144,11 +121,10 @@ def storage_reader(storages: dict[str, Storage]) -> Callable[[Any], Storage]:
             raise ValueError("not a storage")
         word, kind, key, _, size = reference[:5]
         dtype = getattr(getattr(kind, "construct", None), "dtype", None)
-        if dtype is None or not (isinstance(word, str) and word == "storage"):
+        is_named = isinstance(key, str) and len(key) <= MAX_STORAGE_KEY
+        if dtype is None or not is_named or not isinstance(word, str) or word != "storage":
             raise ValueError("not a storage")
-        if not isinstance(key, str) or len(key) > MAX_STORAGE_KEY:
-            raise ValueError("not a storage")
-        if len(reference) == 6 and reference[5] is not None:
+        if reference[5:] not in ((), (None,)):
             raise ValueError("a view of another storage")
         if type(size) is not int or size < 0:
             raise ValueError("a storage without a size")
@@ -157,21 +133,12 @@ def storage_reader(storages: dict[str, Storage]) -> Callable[[Any], Storage]:
     return read
 
 
-def _fill(storage: Storage, data: memoryview, position: int) -> int:
-    """Set a storage's elements to those at its place in the stream; return where they end."""
-    begin, end = position + 8, position + 8 + storage.size * storage.dtype.itemsize
-    if end > len(data) or struct.unpack("<q", data[position:begin])[0] != storage.size:
-        raise PickleError("cut short, or a storage of another size than its object says")
-    storage.values = np.frombuffer(data[begin:end], storage.dtype)
-    return end
-
-
 def _load_from_bytes(raw: Any, budget: Budget) -> Storage:
     """Read the stream of one storage, as `torch.storage._load_from_bytes` does."""
     if not isinstance(raw, memoryview):
         raise TypeError("not bytes")
     budget.copy(len(raw))  # each time, since a pickle can ask for it repeatedly
-    storage, _ = read_torch_stream(raw, {}, budget)
+    storage = read_torch_stream(raw, {}, budget)
     if not isinstance(storage, Storage):
         raise TypeError("not a storage")
     return storage
@@ -186,11 +153,7 @@ def _size(sides: Any) -> tuple[int, ...]:
 
 
 def torch_constructors(budget: Budget) -> Constructors:
-    """Return what pickles of tensors may construct.
-
-    Args:
-        budget: Budget of the file.
-    """
+    """Return what pickles of tensors may construct."""
     return {
         ("torch", "Size"): _size,
         ("torch._utils", "_rebuild_tensor"): _tensor,

@@ -8,18 +8,17 @@ strings are views of the file, and the number of instructions, and so memory and
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ganformer_jax.convert.limits import Budget, PickleError, plain_key, printable
 
-Name = tuple[str, str]
-"""A module and a name in it, as the pickle spells them."""
+Name = tuple[str, str]  # a module and a name in it, as the pickle spells them
 Constructors = Mapping[Name, Callable[..., Any]]
 
-STOP = ord(".")
 MAX_INTEGER_BYTES = 32
 
 
@@ -46,21 +45,15 @@ def unpickle(
     persistent: Callable[[Any], Any] | None = None,
     start: int = 0,
 ) -> tuple[Any, int]:
-    """Read one pickle.
+    """Read one pickle; return its object and the position after it.
 
     Args:
-        data: Bytes that contain the pickle.
+        data: Bytes that contain the pickle; byte strings of the object are views of them.
         allowed: Constructors by name. They get whatever arguments the pickle has, and may raise
             TypeError or ValueError.
         budget: Budget shared by all pickles of a file.
         persistent: Returns the object of a persistent id; None if there should be no such ids.
         start: Position of the first byte.
-
-    Returns:
-        The object, whose byte strings are views of `data`, and the position after the pickle.
-
-    Raises:
-        PickleError: If there is no such pickle, or it uses a name that is not allowed.
     """
     machine = Machine(data, allowed, budget, persistent, start)
     try:
@@ -87,7 +80,7 @@ class Machine:
         while True:
             self.budget.spend()
             code = self.take(1)[0]
-            if code == STOP:
+            if code == ord("."):
                 return self.stack.pop()
             instruction = INSTRUCTIONS.get(code)
             if instruction is None:
@@ -227,28 +220,31 @@ class Machine:
         function = self.stack.pop()
         if not isinstance(function, Global) or not isinstance(arguments, tuple) or keywords:
             raise self.damaged("a call of something other than an allowed name")
-        try:
+        with _refusing(f"values for {'.'.join(function.name)}"):
             self.push(function.construct(*arguments))
-        except (TypeError, ValueError) as error:
-            raise PickleError(f"wrong values for {'.'.join(function.name)}: {error}") from error
 
     def set_state(self) -> None:
         """Set the state on top to the object below it."""
         state = self.stack.pop()
         target = self.top(Stateful)
-        try:
+        with _refusing(f"state of {type(target).__name__}"):
             target.set_state(state)
-        except (TypeError, ValueError) as error:
-            raise PickleError(f"wrong state of {type(target).__name__}: {error}") from error
 
     def load_persistent(self) -> None:
         """Replace a persistent id by its object."""
         if self.persistent is None:
             raise PickleError("the file refers to objects outside of it")
-        try:
+        with _refusing("reference"):
             self.push(self.persistent(self.stack.pop()))
-        except (TypeError, ValueError) as error:
-            raise PickleError(f"wrong reference: {error}") from error
+
+
+@contextlib.contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Turn the errors of constructors into those of a pickle."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise PickleError(f"wrong {what}: {error}") from error
 
 
 def _push(read: Callable[[Machine], Any]) -> Callable[[Machine], Any]:

@@ -1,7 +1,5 @@
 """Metrics of one image set, or of two compared."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable, Mapping
 
@@ -41,16 +39,8 @@ def compare(
 ) -> dict[str, float]:
     """Measure a candidate; metrics of one network share its features.
 
-    Args:
-        requests: Metrics of images, none of which needs a generator.
-        candidate: Images to evaluate.
-        reference: Real images; None if no metric needs them.
-        readers: Feature networks by name (`feature_readers`).
-        reference_count: Number of reference images for features.
-        seed: Seed of the subsets of kernel distances.
-
-    Returns:
-        Numbers by name: the request's, followed by "_<part>" if the metric has several numbers.
+    Names of numbers are the requests', followed by "_<part>" if a metric has several numbers. The
+    count is of reference images for features, the seed of the subsets of kernel distances.
 
     Raises:
         UserError: If a set has too few images for a metric.
@@ -70,13 +60,16 @@ def compare(
     def measure(request: Request) -> Mapping[str, float]:
         if request.kind == "swd":
             assert reference is not None, "Request.needs_reference"
-            return {"": _sliced_wasserstein(request.count, candidate, reference)}
+            # All images of the smaller set, if there are fewer than requested.
+            limits = reference.count or request.count, candidate.count or request.count
+            indices = range(min(request.count, *limits))
+            real, fake = reference.read(indices), candidate.read(indices)
+            return {"": sliced_wasserstein(real, fake, jax.random.key(0))["swd"]}
         network, feature = str(request.network), str(request.feature)
         fake_MxD = candidate_features(network)[feature][: request.count]
         if request.kind == "is":
             return dict(zip(("", "_std"), inception_score(fake_MxD), strict=True))
-        real_MxD = reference_features(network)[feature]
-        return _compare_features(request.kind.removeprefix("r"), real_MxD, fake_MxD, seed)
+        return _compare_features(request.kind, reference_features(network)[feature], fake_MxD, seed)
 
     numbers: dict[str, float] = {}
     for request in requests:
@@ -92,6 +85,7 @@ def _compare_features(
     kind: str, real_MxD: np.ndarray, fake_MxD: np.ndarray, seed: int
 ) -> Mapping[str, float]:
     """Return the numbers of a metric by the end of their names: "" for a distance."""
+    kind = kind.removeprefix("r")
     if kind == "fid":
         return {"": frechet_distance(real_MxD, fake_MxD)}
     if kind == "kid":
@@ -101,10 +95,3 @@ def _compare_features(
     numbers = prdc(real_MxD, fake_MxD, NEIGHBORS[kind])
     reported = ("precision", "recall") if kind == "pr" else tuple(numbers)
     return {f"_{name}": numbers[name] for name in reported}
-
-
-def _sliced_wasserstein(count: int, candidate: ImageSet, reference: ImageSet) -> float:
-    """Compare `count` images of each set, or all of the smaller set."""
-    indices = range(min(count, reference.count or count, candidate.count or count))
-    real, fake = reference.read(indices), candidate.read(indices)
-    return sliced_wasserstein(real, fake, jax.random.key(0))["swd"]

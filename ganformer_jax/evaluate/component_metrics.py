@@ -4,31 +4,36 @@ Generated images have no ground truth, so objects and attributes are those that 
 network finds, which is trained once per dataset and validated on held-out scenes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Bool, Float, Int, UInt8
 
 from ganformer_jax.data.batches import DatasetSource
-from ganformer_jax.evaluate.feature_cache import load_arrays, store_arrays
+from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.features import load_arrays, store_arrays
 from ganformer_jax.metrics.dci import dci
 from ganformer_jax.metrics.segmentation import color_clusters, foreground_ari, matched_mean_iou
-from ganformer_jax.scenes.dataset import read_labels
-from ganformer_jax.scenes.labels import IMAGE_ATTRIBUTES, SceneLabels, image_attributes
+from ganformer_jax.scenes.dataset import stored_name
+from ganformer_jax.scenes.layout import (
+    IMAGE_ATTRIBUTES,
+    MAX_OBJECTS,
+    OBJECT_ATTRIBUTES,
+    SceneLabels,
+    image_attributes,
+)
 from ganformer_jax.scenes.panoptic import STEPS, PanopticNetwork, Segmenter, train_segmenter
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int, UInt8
 
 VERSION = 1  # of the network and its training
 TRAINED_ON, VALIDATED_ON = 4000, 500  # scenes
 RELIABLE = 0.5  # least explained variance (R2) of an attribute that DCI is measured on
+Images = UInt8[np.ndarray, "m h w 3"]
+Attention = Sequence[Float[np.ndarray, "m k n h w"]]
+"""One map per layer, coarse to fine."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +56,7 @@ class ValidatedSegmenter:
         return [name for name, ok in zip(IMAGE_ATTRIBUTES, self.reliable, strict=True) if ok]
 
     def segmentation(
-        self,
-        images_MxHxWx3: UInt8[np.ndarray, "m h w 3"],
-        attention: Sequence[Float[np.ndarray, "m k n h w"]],
+        self, images_MxHxWx3: Images, attention: Attention
     ) -> tuple[dict[str, float], dict[str, Int[np.ndarray, "m h w"]]]:
         """Compare attention with the objects in generated images.
 
@@ -69,9 +72,7 @@ class ValidatedSegmenter:
         return numbers, {"objects": objects, **segments}
 
     def disentanglement(
-        self,
-        images_MxHxWx3: UInt8[np.ndarray, "m h w 3"],
-        w_MxKxD: Float[np.ndarray, "m k d"],
+        self, images_MxHxWx3: Images, w_MxKxD: Float[np.ndarray, "m k d"]
     ) -> dict[str, float]:
         """Return DCI of w, with all components in one code, for the reliable attributes."""
         _, attributes_MxA = self.segmenter(images_MxHxWx3)
@@ -83,11 +84,7 @@ class ValidatedSegmenter:
 def load_segmenter(
     train: DatasetSource, held_out: DatasetSource, cache: pathlib.Path | None
 ) -> ValidatedSegmenter:
-    """Train a segmentation network, or read it from the cache, and validate it.
-
-    Raises:
-        UserError: If the dataset has no masks of objects.
-    """
+    """Train a segmentation network, or read it from the cache, and validate it."""
     labels = read_labels(held_out, min(VALIDATED_ON, len(held_out)))
     count = min(TRAINED_ON, len(train))
     path = None if cache is None else cache / f"{_cache_key(train, count)}.npz"
@@ -101,6 +98,27 @@ def load_segmenter(
     return validate(segmenter, labels)
 
 
+def read_labels(source: DatasetSource, count: int) -> SceneLabels:
+    """Read the first `count` scenes with their ground truth.
+
+    Raises:
+        UserError: If the dataset has no masks of objects, or fewer scenes.
+    """
+    if "mask" not in source.features or "objects" not in source.features:
+        raise UserError(f"{source.name} has no masks of objects: use a dataset of scenes")
+    if count > len(source):
+        raise UserError(f"{source.name} has {len(source)} scenes; {count} were requested")
+    records = [source.record(index) for index in range(count)]
+    classes = np.zeros((count, MAX_OBJECTS, len(OBJECT_ATTRIBUTES)), np.int32)
+    for row, record in enumerate(records):
+        for column, attribute in enumerate(OBJECT_ATTRIBUTES):
+            values = record["objects"][stored_name(attribute)]
+            classes[row, : len(values), column] = values
+    images = np.stack([record["image"] for record in records])
+    masks = np.stack([record["mask"][..., 0] for record in records])
+    return SceneLabels(images, masks, classes)
+
+
 def validate(segmenter: Segmenter, labels: SceneLabels) -> ValidatedSegmenter:
     """Compare a network's objects and attributes with the ground truth."""
     objects, predicted = segmenter(labels.images)
@@ -112,21 +130,13 @@ def validate(segmenter: Segmenter, labels: SceneLabels) -> ValidatedSegmenter:
 
 
 def attention_segments(
-    images_MxHxWx3: UInt8[np.ndarray, "m h w 3"],
-    attention: Sequence[Float[np.ndarray, "m k n h w"]],
+    images_MxHxWx3: Images, attention: Attention
 ) -> dict[str, Int[np.ndarray, "m h w"]]:
     """Segment images by every attention layer, and by two baselines.
-
-    Args:
-        images_MxHxWx3: Generated images.
-        attention: One map per layer, coarse to fine.
 
     Returns:
         "layer<i>_<width>px" for every layer; "uniform", one segment, as of uniform attention; and
         "color", clusters of colors, as many as there are components.
-
-    Raises:
-        ValueError: If there are no attention maps.
     """
     if not attention:
         raise ValueError("the generator has no attention layers")
@@ -143,19 +153,13 @@ def attention_segments(
 def segmentation_scores(
     objects_MxHxW: Int[np.ndarray, "m h w"], segments_MxHxW: Iterable[Int[np.ndarray, "h w"]]
 ) -> dict[str, float]:
-    """Return foreground ARI and matched mean IoU, averaged over images where they are defined.
-
-    Raises:
-        ValueError: If no image has two objects.
-    """
+    """Return foreground ARI and matched mean IoU, averaged over images where they are defined."""
     pairs = list(zip(objects_MxHxW, segments_MxHxW, strict=True))
-    scores = {
-        "ari": [foreground_ari(*pair) for pair in pairs],
-        "iou": [matched_mean_iou(*pair) for pair in pairs],
-    }
-    if np.isnan(scores["ari"]).all():
+    ari = [foreground_ari(*pair) for pair in pairs]
+    iou = [matched_mean_iou(*pair) for pair in pairs]
+    if np.isnan(ari).all():
         raise ValueError("no image has two objects, which foreground ARI needs")
-    return {name: float(np.nanmean(values)) for name, values in scores.items()}
+    return {"ari": float(np.nanmean(ari)), "iou": float(np.nanmean(iou))}
 
 
 def _component_segments(

@@ -1,17 +1,16 @@
 """One evaluation: explicit candidate, reference and networks in, a report out."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int, UInt8
 
 from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.comparison import compare, feature_readers
-from ganformer_jax.evaluate.component_metrics import load_segmenter
+from ganformer_jax.evaluate.component_metrics import Attention, load_segmenter
 from ganformer_jax.evaluate.features import RESIZING, NetworkSettings
 from ganformer_jax.evaluate.image_sets import ImageSet
 from ganformer_jax.evaluate.path_length import perceptual_path_length
@@ -20,14 +19,7 @@ from ganformer_jax.evaluate.weights import variables_digest
 from ganformer_jax.metrics.lpips import lpips_variables
 from ganformer_jax.models import Generator
 
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int, UInt8
-
-Components = tuple[
-    "UInt8[np.ndarray, 'm h w c']",
-    "Float[np.ndarray, 'm k d']",
-    "Sequence[Float[np.ndarray, 'm k n h w']]",
-]
+Components = tuple[UInt8[np.ndarray, "m h w c"], Float[np.ndarray, "m k d"], Attention]
 """Images, w and the attention maps of each layer."""
 
 
@@ -106,14 +98,9 @@ def evaluate(evaluation: Evaluation) -> Report:
         facts |= {"real": evaluation.reference.name, "real_images": reference_count}
     readers = feature_readers(of_images, networks)
     weights = {name: reader.weights_digest for name, reader in readers.items()}
-    numbers = compare(
-        of_images,
-        evaluation.candidate,
-        evaluation.reference,
-        readers,
-        reference_count=reference_count,
-        seed=evaluation.seed,
-    )
+    sets = evaluation.candidate, evaluation.reference
+    options = {"reference_count": reference_count, "seed": evaluation.seed}
+    numbers = compare(of_images, *sets, readers, **options)
     segmentation = None
     if generator is not None:
         weights["generator"] = variables_digest(generator.variables)
@@ -121,12 +108,8 @@ def evaluate(evaluation: Evaluation) -> Report:
         component_numbers, attributes, segmentation = _component_numbers(evaluation, generator)
         numbers, weights = numbers | lengths | component_numbers, weights | digests
         facts |= attributes
-    facts |= {
-        "resizing": RESIZING,
-        "precision": "float32 features, float64 distances",
-        "weights": weights,
-        "seed": evaluation.seed,
-    }
+    facts |= {"resizing": RESIZING, "precision": "float32 features, float64 distances"}
+    facts |= {"weights": weights, "seed": evaluation.seed}
     return Report(numbers, facts, segmentation)
 
 

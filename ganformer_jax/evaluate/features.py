@@ -1,31 +1,26 @@
 """Inception features of image sets: on many devices and hosts, with progress and a cache."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json
 import math
 import pathlib
+import zipfile
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 from tqdm import tqdm
 
 from ganformer_jax.errors import UserError
-from ganformer_jax.evaluate.feature_cache import load_arrays, store_arrays
 from ganformer_jax.evaluate.image_sets import ImageSet
 from ganformer_jax.evaluate.requests import RANDOM, TRAINED
-from ganformer_jax.metrics.inception_features import FeatureExtractor
-from ganformer_jax.metrics.inception_weights import random_weights
+from ganformer_jax.files import atomic_path
+from ganformer_jax.metrics.inception_features import FeatureExtractor, random_weights
 
-if TYPE_CHECKING:
-    from jaxtyping import Float
-
-VERSION = 1
-"""Version of what determines features besides images and weights: resizing and precision."""
+VERSION = 1  # of what determines features besides images and weights: resizing and precision
 RESIZING = "bilinear to 299x299 as in TensorFlow 1"
 PRECISION = "float32"
 NAMES = {RANDOM: ("2048",), TRAINED: ("2048", "logits_unbiased")}
@@ -103,8 +98,7 @@ class FeatureReader:
         """Return the path of the cache entry, or None if there is no cache for these images."""
         if self.cache is None or jax.process_count() > 1:  # hosts would have to agree on a hit
             return None
-        content = images.digest(count)
-        if content is None:
+        if (content := images.digest(count)) is None:
             return None
         about = [VERSION, RESIZING, PRECISION, self.weights_digest, *self.extractor.names, content]
         key = hashlib.sha256(json.dumps([*about, count]).encode()).hexdigest()
@@ -112,19 +106,28 @@ class FeatureReader:
 
 
 def feature_reader(network: str, settings: NetworkSettings) -> FeatureReader:
-    """Load the network `RANDOM` or `TRAINED`.
-
-    Raises:
-        UserError: If its weights cannot be loaded, or are those of another network.
-    """
+    """Load the network `RANDOM` or `TRAINED`; weights that do not fit are a UserError."""
     if network == RANDOM:
         weights, digest = random_weights(), "random, seed 0"
     else:
         weights, digest = settings.load_weights(network)
+    options = NAMES[network], settings.batch_size, settings.sharding
     try:
-        extractor = FeatureExtractor(
-            weights, NAMES[network], settings.batch_size, settings.sharding
-        )
+        return FeatureReader(FeatureExtractor(weights, *options), digest, settings.cache)
     except ValueError as error:
         raise UserError(str(error)) from error
-    return FeatureReader(extractor, digest, settings.cache)
+
+
+def load_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Read the arrays of a cached file; a damaged file is a UserError."""
+    try:
+        with path.open("rb") as file:  # NumPy leaves a damaged file open
+            return dict(np.load(file, allow_pickle=False))
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged: delete it and try again") from error
+
+
+def store_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a cached file, complete or not at all."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]

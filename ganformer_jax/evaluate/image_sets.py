@@ -1,23 +1,18 @@
 """Sets of images that metrics compare: those of a folder, of a dataset, or of a generator."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import UInt8
 
 from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.data.folder_images import FolderImages
 from ganformer_jax.pixels import as_rgb
 
-if TYPE_CHECKING:
-    from jaxtyping import UInt8
-
-Sample = Callable[[Sequence[int]], "UInt8[np.ndarray, 'm h w c']"]
+Sample = Callable[[Sequence[int]], UInt8[np.ndarray, "m h w c"]]
 """Images by index, of 1, 3 or 4 channels."""
 _FOLDER_DECODING = b"2"  # version of how images of folders are decoded; part of their checksum
 

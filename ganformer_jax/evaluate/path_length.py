@@ -1,26 +1,29 @@
-"""Perceptual path length of a generator: random paths between latents, and LPIPS of a step."""
+"""Perceptual path length: how much an image changes, by LPIPS, for a short step of its latents.
 
-from __future__ import annotations
+T. Karras, S. Laine, T. Aila, "A Style-Based Generator Architecture for Generative Adversarial
+Networks", CVPR 2019 (arXiv 1812.04948), section 4.1, equations 2 and 3. Steps at the start of
+paths only (t = 0) or anywhere on them are options of the published code and of StyleGAN2 (arXiv
+1912.04958).
+"""
 
 import functools
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from ganformer_jax.metrics.lpips import lpips
-from ganformer_jax.metrics.perceptual_path_length import STEP, lerp, path_length_of, slerp
 from ganformer_jax.models import Generator, broadcast_layers
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float
 
 LARGEST = 256
 """Largest height and width for LPIPS; larger images are halved until they fit, as published."""
+STEP = 1e-4
+"""Length of the step, epsilon in the paper."""
 
 
 def perceptual_path_length(
@@ -60,9 +63,8 @@ def perceptual_path_length(
         for start in range(0, count, batch_size):
             paths = np.arange(start, start + batch_size, dtype=np.uint32)
             paths_B = jax.device_put(paths, sharding)
-            distances_B = _distances(
-                generator, space, sampling, variables, lpips_variables, key, paths_B
-            )
+            networks = variables, lpips_variables
+            distances_B = _distances(generator, space, sampling, *networks, key, paths_B)
             distances.append(np.asarray(distances_B))
             bar.update(min(batch_size, count - start))
     return path_length_of(np.concatenate(distances)[:count])
@@ -118,3 +120,35 @@ def images_for_lpips(
     factor = 1 << (math.ceil(max(height, width) / LARGEST) - 1).bit_length()
     blocks = images.reshape(batch, height // factor, factor, width // factor, factor, channels)
     return blocks.mean((2, 4))
+
+
+def slerp(
+    one: Float[Array, "... d"], other: Float[Array, "... d"], t: Float[Array, "... 1"]
+) -> Float[Array, "... d"]:
+    """Interpolate directions on the great circle, as unit vectors: `one` at t = 0."""
+    one, other = (x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (one, other))
+    cosine = jnp.sum(one * other, axis=-1, keepdims=True)
+    angle = t * jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
+    across = other - cosine * one
+    length = jnp.linalg.norm(across, axis=-1, keepdims=True)
+    across = across / jnp.maximum(length, jnp.finfo(across.dtype).tiny)
+    return one * jnp.cos(angle) + across * jnp.sin(angle)
+
+
+def lerp(
+    one: Float[Array, "... d"], other: Float[Array, "... d"], t: Float[Array, "... 1"]
+) -> Float[Array, "... d"]:
+    """Interpolate on the straight line: `one` at t = 0, `other` at t = 1."""
+    return one + (other - one) * t
+
+
+def path_length_of(distances_M: Float[np.ndarray, " m"], step: float = STEP) -> float:
+    """Return the mean distance over the squared step, without the lowest and highest percent."""
+    distances = np.asarray(distances_M, np.float64)
+    if distances.ndim != 1 or not distances.size:
+        raise ValueError(f"distances must be a list of numbers, got {list(distances.shape)}")
+    if not np.isfinite(distances).all():
+        raise ValueError("distances are not finite: look for NaN in images or weights")
+    low = np.percentile(distances, 1, method="lower")
+    high = np.percentile(distances, 99, method="higher")
+    return float(distances[(distances >= low) & (distances <= high)].mean() / step**2)

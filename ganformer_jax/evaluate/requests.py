@@ -1,7 +1,5 @@
 """Lists of metrics as users write them: `fid50k`, `rkid`, `pr10k`, `ppl_w_end`, `swd`."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 

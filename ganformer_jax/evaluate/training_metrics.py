@@ -1,12 +1,10 @@
 """Metrics of the averaged generator during training (`train.metrics`)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
+from jaxtyping import UInt8
 
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.comparison import compare, feature_readers
@@ -15,9 +13,6 @@ from ganformer_jax.evaluate.image_sets import ImageSet, Sample
 from ganformer_jax.evaluate.requests import Request, parse_requests
 from ganformer_jax.metrics.sliced_wasserstein import COARSEST, sliced_wasserstein
 
-if TYPE_CHECKING:
-    from jaxtyping import UInt8
-
 DISTANCES = ("swd", "fid", "kid", "rfid", "rkid")
 """Metrics that may decide which checkpoint is best: the lowest."""
 
@@ -25,12 +20,7 @@ DISTANCES = ("swd", "fid", "kid", "rfid", "rkid")
 def parse_training_requests(
     text: str, default_count: int, image_size: tuple[int, int]
 ) -> list[Request]:
-    """Parse `train.metrics`, without "swd" if images are too small for it.
-
-    Args:
-        text: Names, separated by commas.
-        default_count: Number of images for names without a number.
-        image_size: Height and width of generated images.
+    """Parse `train.metrics` as `parse_requests`, without "swd" if images are too small for it.
 
     Raises:
         UserError: If a metric is unknown or not for training, or the first one is no distance.
@@ -85,24 +75,16 @@ class TrainingMetrics:
             if request.kind == "swd":
                 real = self._held_out(request.count)
                 numbers |= sliced_wasserstein(real, sample(range(len(real))), jax.random.key(0))
-        numbers |= self._feature_numbers(sample)
+        of_features = [request for request in self._requests if request.network is not None]
+        if of_features:
+            most = max(request.count for request in of_features)
+            count = min(self._training_images.count or most, most)
+            sets = ImageSet("generated images", None, sample), self._training_images
+            numbers |= compare(of_features, *sets, self._readers, reference_count=count)
         first = self._requests[0]
         deciding = "swd" if first.kind == "swd" else first.name
         ordered = {deciding: numbers[deciding], **numbers}
         return {f"metric/{name}": value for name, value in ordered.items()}
-
-    def _feature_numbers(self, sample: Sample) -> dict[str, float]:
-        requests = [request for request in self._requests if request.network is not None]
-        if not requests:
-            return {}
-        most = max(request.count for request in requests)
-        return compare(
-            requests,
-            ImageSet("generated images", None, sample),
-            self._training_images,
-            self._readers,
-            reference_count=min(self._training_images.count or most, most),
-        )
 
 
 def _check(requests: Sequence[Request]) -> None:

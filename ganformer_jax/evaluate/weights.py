@@ -1,7 +1,5 @@
 """Weights of the networks behind metrics: files, downloads and checksums."""
 
-from __future__ import annotations
-
 import hashlib
 import pathlib
 import re
@@ -69,12 +67,11 @@ def _published(name: str) -> pathlib.Path:
     if path.is_file():
         return path
     try:
-        with (
-            atomic_path(path) as temporary,
-            tempfile.TemporaryDirectory(dir=path.parent) as folder,
-        ):
+        with atomic_path(path) as temporary, tempfile.TemporaryDirectory(dir=path.parent) as folder:
             downloaded = fetch(url, pathlib.Path(folder))
-            _check_name(downloaded, url)
+            digits = re.search(r"-([0-9a-f]{8})\.pth$", url)  # of the sha256, in PyTorch's names
+            if digits and not sha256(downloaded).startswith(digits[1]):
+                raise UserError(f"cannot download {url}: the checksum of the download is wrong")
             downloaded.replace(temporary)
     except UserError as error:
         raise UserError(
@@ -82,10 +79,3 @@ def _published(name: str) -> pathlib.Path:
             "Metrics whose names begin with r (rfid) need no weights"
         ) from error
     return path
-
-
-def _check_name(path: pathlib.Path, url: str) -> None:
-    """Check the sha256 that names of PyTorch's files end with."""
-    digits = re.search(r"-([0-9a-f]{8})\.pth$", url)
-    if digits and not sha256(path).startswith(digits[1]):
-        raise UserError(f"cannot download {url}: the checksum of the download is wrong")

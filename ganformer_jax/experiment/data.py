@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from ganformer_jax.config import Config
+from ganformer_jax.config_files import load_config
 from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
 from ganformer_jax.data.find import find_version
 from ganformer_jax.errors import UserError
@@ -42,18 +43,13 @@ class ExperimentData:
     @functools.cached_property
     def folder(self) -> str:
         """Name or folder of the prepared dataset."""
-        data = self.config.data
+        data, resolution = self.config.data, self.config.generator.resolution
         if data.name != "scenes":
             return data.name
         from ganformer_jax.scenes.dataset import prepare_scenes
 
-        builder = prepare_scenes(
-            data.directory,
-            self.config.generator.resolution,
-            data.train_images,
-            data.held_out_images,
-        )
-        return str(builder.data_path)
+        counts = data.train_images, data.held_out_images
+        return str(prepare_scenes(data.directory, resolution, *counts).data_path)
 
     @functools.cache  # noqa: B019 - lives as long as the process
     def open(self, split: str) -> DatasetSource:
@@ -102,6 +98,11 @@ class ExperimentData:
             except UserError:
                 continue
         return held_out_images(source, min(count, len(source)))
+
+
+def open_run(run: pathlib.Path, split: str) -> DatasetSource:
+    """Open a split of the dataset of a run."""
+    return ExperimentData(load_config(run / "config.json")).open(split)
 
 
 def open_folder(folder: pathlib.Path, split: str) -> DatasetSource:

@@ -39,7 +39,7 @@ def train_experiment(
         Whether the run is complete.
 
     Raises:
-        UserError: If the config makes no sense, its data cannot be read, or as `train.loop.train`.
+        UserError: If the config or the data cannot be used, or as `train.loop.train`.
     """
     validate(config)
     data = ExperimentData(config)
@@ -69,7 +69,7 @@ def train_experiment(
         config,
         run,
         batches,
-        make_observers(config, run, data, sampler),
+        make_observers(config, run, data, sampler, placement),
         warm_start=start,
         say=say,
     )

@@ -4,9 +4,12 @@ Nothing here needs the rest of the package, nor a file of weights where `random_
 """
 
 from ganformer_jax.metrics.frechet import frechet_distance
-from ganformer_jax.metrics.inception_features import FeatureExtractor, inception_features
+from ganformer_jax.metrics.inception_features import (
+    FeatureExtractor,
+    inception_features,
+    random_weights,
+)
 from ganformer_jax.metrics.inception_score import inception_score
-from ganformer_jax.metrics.inception_weights import random_weights
 from ganformer_jax.metrics.kernel import kernel_distance
 from ganformer_jax.metrics.prdc import prdc
 from ganformer_jax.metrics.sliced_wasserstein import sliced_wasserstein

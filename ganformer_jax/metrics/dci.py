@@ -4,17 +4,13 @@ C. Eastwood, C. K. I. Williams, "A Framework for the Quantitative Evaluation of 
 Representations", ICLR 2018, section 2. GANformer reports it in section 4 (arXiv 2103.01209).
 """
 
-from __future__ import annotations
-
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from ganformer_jax.metrics.features import check_features
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 MIN_ROWS = 20
 HELD_OUT = 0.25  # fraction of the rows that informativeness is measured on
@@ -25,18 +21,13 @@ _FOLDS = 3
 class DCI(NamedTuple):
     """The three numbers; 1 is best."""
 
-    disentanglement: float
-    """Degree to which a latent is important for one factor only."""
-    completeness: float
-    """Degree to which one latent alone predicts a factor."""
-    informativeness: float
-    """Mean over factors of the variance that all latents explain (R2, at least 0)."""
+    disentanglement: float  # degree to which a latent is important for one factor only
+    completeness: float  # degree to which one latent alone predicts a factor
+    informativeness: float  # mean over factors of the variance that all latents explain (R2)
 
 
 def dci(
-    codes_MxD: Float[np.ndarray, "m d"],
-    factors_MxA: Float[np.ndarray, "m a"],
-    seed: int = 0,
+    codes_MxD: Float[np.ndarray, "m d"], factors_MxA: Float[np.ndarray, "m a"], seed: int = 0
 ) -> DCI:
     """Predict factors from codes by sparse linear regression, and score the weights.
 

@@ -1,25 +1,11 @@
 """Checks of sets of features, shared by the metrics that compare them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
+from jaxtyping import Float
 
 
 def check_features(features_MxD: np.ndarray, least: int = 1) -> Float[np.ndarray, "m d"]:
-    """Return features as float64 [M, D].
-
-    Args:
-        features_MxD: One row per image.
-        least: Smallest number of rows.
-
-    Raises:
-        ValueError: If the rank is not 2, there are too few rows, or a value is not finite.
-    """
+    """Return features as float64; refuse another rank, less than `least` rows and NaN."""
     features = np.asarray(features_MxD, np.float64)
     if features.ndim != 2 or features.shape[1] == 0:
         raise ValueError(f"features must be [images, dimensions], got {list(features.shape)}")
@@ -31,11 +17,7 @@ def check_features(features_MxD: np.ndarray, least: int = 1) -> Float[np.ndarray
 
 
 def check_pair(real: np.ndarray, fake: np.ndarray, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return two sets of features of one width as float64.
-
-    Raises:
-        ValueError: As in `check_features`, or if the widths differ.
-    """
+    """Return two sets of features as float64, as `check_features`; refuse different widths."""
     real, fake = check_features(real, least), check_features(fake, least)
     if real.shape[1] != fake.shape[1]:
         raise ValueError(f"features differ in width: {real.shape[1]} real, {fake.shape[1]} fake")

@@ -5,17 +5,13 @@ Unterthiner, B. Nessler, S. Hochreiter, "GANs Trained by a Two Time-Scale Update
 Local Nash Equilibrium", NeurIPS 2017 (arXiv 1706.08500), equation 6.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
+from jaxtyping import Float
 
 from ganformer_jax.metrics.features import check_features, check_pair
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 
 class Gaussian(NamedTuple):
@@ -26,11 +22,7 @@ class Gaussian(NamedTuple):
 
 
 def fit_gaussian(features_MxD: Float[np.ndarray, "m d"]) -> Gaussian:
-    """Estimate mean and unbiased covariance in float64.
-
-    Raises:
-        ValueError: If there are fewer than two rows, or a value is not finite.
-    """
+    """Estimate mean and unbiased covariance in float64, of two or more rows."""
     features = check_features(features_MxD, least=2)
     return Gaussian(features.mean(0), np.atleast_2d(np.cov(features, rowvar=False)))
 

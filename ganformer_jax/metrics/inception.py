@@ -7,21 +7,15 @@ images are resized as in TensorFlow 1, average pooling does not count the paddin
 uses max pooling, and there are 1,008 classes.
 
 Normalizations have fixed statistics, so they are folded into the kernels when weights are read
-(`inception_weights`). Submodules have the names of the PyTorch conversion. Bottom-up: resizing,
+(`inception_variables`). Submodules have the names of the PyTorch conversion. Bottom-up: resizing,
 blocks, network.
 """
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, UInt8
 
 SIDE = 299  # height and width of the network's input, pixels
 CLASSES = 1008
@@ -50,9 +44,7 @@ def _resize_axis(images_BxHxWxC: jax.Array, axis: int, side: int) -> jax.Array:
     return below + (above - below) * share
 
 
-def prepare(
-    images_BxHxWx3: UInt8[Array, "b h w 3"],
-) -> Float[Array, "b 299 299 3"]:
+def prepare(images_BxHxWx3: UInt8[Array, "b h w 3"]) -> Float[Array, "b 299 299 3"]:
     """Resize and scale images of any size to the network's input, about -1..1.
 
     As in the published FID, images that are not square are stretched to a square.

@@ -4,18 +4,13 @@ T. Salimans, I. Goodfellow, W. Zaremba, V. Cheung, A. Radford, X. Chen, "Improve
 Training GANs", NeurIPS 2016 (arXiv 1606.03498), section 4.
 """
 
-from __future__ import annotations
-
 import itertools
-from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.special
+from jaxtyping import Float
 
 from ganformer_jax.metrics.features import check_features
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 
 def inception_score(logits_MxY: Float[np.ndarray, "m y"], splits: int = 10) -> tuple[float, float]:

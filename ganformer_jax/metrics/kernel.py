@@ -6,16 +6,10 @@ equation 4. The estimate is unbiased: for equal distributions it is 0 on average
 negative.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
+from jaxtyping import Float
 
 from ganformer_jax.metrics.features import check_pair
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 BLOCK = 2048  # rows of the kernel matrix held in memory at once
 

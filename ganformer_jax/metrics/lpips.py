@@ -6,18 +6,14 @@ Features as a Perceptual Metric", CVPR 2018 (arXiv 1801.03924), section 3 and eq
 Large-Scale Image Recognition", ICLR 2015 (arXiv 1409.1556), configuration D.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+from jaxtyping import Array, Float
 
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Channels of VGG-16's convolutions; LPIPS compares the features at the end of each stage."""
@@ -55,9 +51,7 @@ def lpips_variables(weights: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: If names are missing or unknown, a shape is wrong, or a value is not finite.
     """
     params: dict[str, Any] = {}
-    remaining = {
-        name: array for name, array in weights.items() if not name.startswith("classifier.")
-    }
+    remaining = {k: array for k, array in weights.items() if not k.startswith("classifier.")}
     channels, index = 3, 0
     for stage, widths in enumerate(STAGES):
         for i, width in enumerate(widths):

@@ -7,17 +7,12 @@ Fidelity and Diversity Metrics for Generative Models", ICML 2020 (arXiv 2002.097
 and 6.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 
 from ganformer_jax.metrics.features import check_pair
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 
 def prdc(

@@ -6,15 +6,11 @@ Arabie, "Comparing Partitions" (1985), on the pixels of objects. Mean IoU under 
 segments to objects (H. W. Kuhn, "The Hungarian Method for the Assignment Problem", 1955).
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.optimize
-
-if TYPE_CHECKING:
-    from jaxtyping import Int, UInt8
+from jaxtyping import Int, UInt8
 
 
 def foreground_ari(

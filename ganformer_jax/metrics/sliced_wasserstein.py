@@ -9,17 +9,13 @@ halve until the shorter side has 16 to 31 pixels: 16x16 for images of 64x64, 16x
 Bottom-up: pyramid, descriptors, distance between descriptors, distance between images.
 """
 
-from __future__ import annotations
-
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Float, Key, UInt8
 
 COARSEST = 16  # least shorter side of the coarsest level, pixels
 PATCH = 7  # height and width of a descriptor, pixels
@@ -40,16 +36,12 @@ def _blur(images_BxHxWxC: jax.Array, axis: int, stride: int) -> jax.Array:
     return jnp.tensordot(jnp.array(_TAPS), jnp.stack(shifted), axes=1, precision="highest")
 
 
-def downsample(
-    images_BxHxWxC: Float[Array, "b h w c"],
-) -> Float[Array, "b ... c"]:
+def downsample(images_BxHxWxC: Float[Array, "b h w c"]) -> Float[Array, "b ... c"]:
     """Blur, and keep every second row and column."""
     return _blur(_blur(images_BxHxWxC, 1, 2), 2, 2)
 
 
-def upsample(
-    images_BxHxWxC: Float[Array, "b h w c"],
-) -> Float[Array, "b ... c"]:
+def upsample(images_BxHxWxC: Float[Array, "b h w c"]) -> Float[Array, "b ... c"]:
     """Double height and width: insert zeros between the pixels, then blur and multiply by 4."""
     batch, height, width, channels = images_BxHxWxC.shape
     spread = jnp.zeros((batch, height, 2, width, 2, channels), images_BxHxWxC.dtype)
@@ -65,11 +57,7 @@ def laplacian_pyramid(
 
     The last band is the low-pass image; every other band is the difference to `upsample` of the
     next smaller low-pass image. Upsampling and adding, from the last band to the first, restores
-    the images.
-
-    Args:
-        images_BxHxWxC: Float images with height and width divisible by 2 ** (levels - 1).
-        levels: Number of bands, at least 1.
+    the images. Height and width must be divisible by 2 ** (levels - 1).
     """
     bands = []
     low = images_BxHxWxC
@@ -81,9 +69,7 @@ def laplacian_pyramid(
 
 
 def patch_descriptors(
-    band_BxHxWxC: Float[Array, "b h w c"],
-    keys_B: Key[Array, " b"],
-    count: int,
+    band_BxHxWxC: Float[Array, "b h w c"], keys_B: Key[Array, " b"], count: int
 ) -> Float[Array, "m 7 7 c"]:
     """Cut `count` 7x7 patches from every image of one pyramid band.
 
@@ -104,8 +90,7 @@ def patch_descriptors(
 
 
 def normalize_descriptors(
-    descriptors_Mx7x7xC: Float[Array, "m 7 7 c"],
-    reference_Mx7x7xC: Float[Array, "m 7 7 c"],
+    descriptors_Mx7x7xC: Float[Array, "m 7 7 c"], reference_Mx7x7xC: Float[Array, "m 7 7 c"]
 ) -> Float[Array, "m d"]:
     """Flatten descriptors, with each channel normalized by the reference's mean and deviation."""
     mean = jnp.mean(reference_Mx7x7xC, axis=(0, 1, 2), keepdims=True)
@@ -147,12 +132,8 @@ def sliced_distance(
 ) -> Float[Array, ""]:
     """Return the mean of `wasserstein_1d` over random directions on the unit sphere.
 
-    Args:
-        real_MxD: One set of descriptors.
-        fake_MxD: The other set, of the same shape.
-        key: Random key of the directions.
-        projections: Number of directions, 512 in the paper: a multiple of `group`, or fewer.
-        group: Number of directions held in memory at once, as 2 * M * group numbers.
+    The paper has 512 projections. They are a multiple of `group`, or fewer; a group of them, 2 * M
+    * group numbers, is held in memory at once.
     """
     group = min(group, projections)
     directions = jax.random.normal(key, (projections, real_MxD.shape[1]), real_MxD.dtype)
@@ -197,23 +178,18 @@ def _describe(
     return jnp.concatenate(descriptors)
 
 
-@partial(jax.jit, static_argnames=("projections", "group", "normalize_by"))
+@partial(jax.jit, static_argnames=("projections", "normalize_by"))
 def _level_distance(
     real_Mx7x7xC: jax.Array,
     fake_Mx7x7xC: jax.Array,
     key: jax.Array,
     projections: int,
-    group: int,
     normalize_by: str,
 ) -> jax.Array:
     reference = real_Mx7x7xC if normalize_by == "real" else fake_Mx7x7xC
-    return sliced_distance(
-        normalize_descriptors(real_Mx7x7xC, real_Mx7x7xC),
-        normalize_descriptors(fake_Mx7x7xC, reference),
-        key,
-        projections=projections,
-        group=group,
-    )
+    real_MxD = normalize_descriptors(real_Mx7x7xC, real_Mx7x7xC)
+    fake_MxD = normalize_descriptors(fake_Mx7x7xC, reference)
+    return sliced_distance(real_MxD, fake_MxD, key, projections=projections)
 
 
 def _resolutions(real_BxHxWxC: np.ndarray, fake_BxHxWxC: np.ndarray) -> list[int]:
@@ -281,8 +257,8 @@ def sliced_wasserstein(
     sides = _resolutions(real, fake)
     if normalize_by not in ("each", "real"):
         raise ValueError(f"normalize_by must be 'each' or 'real', got {normalize_by!r}")
-    group = min(64, projections)
-    if min(descriptors_per_image, projections, batch_size) < 1 or projections % group:
+    least = min(descriptors_per_image, projections, batch_size)
+    if least < 1 or projections % min(64, projections):
         raise ValueError(
             "descriptors_per_image, projections and batch_size must be positive, and projections "
             f"a multiple of 64 or fewer: got {descriptors_per_image}, {projections}, {batch_size}"
@@ -290,16 +266,8 @@ def sliced_wasserstein(
     result = {}
     for level, side in enumerate(sides):
         place_key, direction_key = jax.random.split(jax.random.fold_in(key, level))
-        describe = partial(
-            _describe,
-            key=place_key,
-            levels=len(sides),
-            level=level,
-            count=descriptors_per_image,
-            batch=batch_size,
-        )
-        distance = _level_distance(
-            describe(real), describe(fake), direction_key, projections, group, normalize_by
-        )
+        options = place_key, len(sides), level, descriptors_per_image, batch_size
+        descriptors = _describe(real, *options), _describe(fake, *options)
+        distance = _level_distance(*descriptors, direction_key, projections, normalize_by)
         result[f"swd_{side}"] = 1000 * float(distance)
     return {**result, "swd": sum(result.values()) / len(result)}

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganformer_jax.config import GeneratorConfig
-from ganformer_jax.nn.attention import BipartiteAttention, KMeans
+from ganformer_jax.nn.attention import BipartiteAttention, KMeans, upsample_assignments
 from ganformer_jax.nn.component_update import ComponentUpdate
 from ganformer_jax.nn.positions import GridPositions
 
@@ -68,13 +68,15 @@ class AttentionLayer(nn.Module):
         batch, height, width, channels = x_BxHxWxC.shape
         x_BxFxC = x_BxHxWxC.reshape(batch, height * width, channels)
         position_FxD = self._grid_positions(height, width)
+        carried = state.assignments_BxNxKxF if attention.kmeans_carried else None
+        if carried is not None:
+            carried = upsample_assignments(carried, (height, width))
         x_BxFxC, probabilities, shares = self._top_down()(
             x_BxFxC,
             components_BxKxD,
             position_FxD,
             context.position_KxD,
-            assignments_BxNxTxF=state.assignments_BxNxKxF if attention.kmeans_carried else None,
-            grid=(height, width),
+            assignments_BxNxTxF=carried,
             mask_BxT=context.mask_BxK,
             train=context.train,
         )

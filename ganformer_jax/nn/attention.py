@@ -185,8 +185,7 @@ class BipartiteAttention(nn.Module):
         x_position_FxD: Float[Array, "f d2"] | None = None,
         y_position_TxD: Float[Array, "t d3"] | None = None,
         *,
-        assignments_BxNxTxF: Float[Array, "b n t f2"] | None = None,
-        grid: tuple[int, int] | None = None,
+        assignments_BxNxTxF: Assignments | None = None,
         mask_BxT: Float[Array, "b t"] | None = None,
         train: bool = False,
     ) -> tuple[Float[Array, "b f c"], Probabilities, Assignments | None]:
@@ -197,9 +196,7 @@ class BipartiteAttention(nn.Module):
             y_BxTxD: Attended elements.
             x_position_FxD: Positions of X, added to queries.
             y_position_TxD: Positions of Y, added to keys.
-            assignments_BxNxTxF: Assignments of an earlier layer, which may be on a smaller grid, to
-                start k-means from.
-            grid: Height and width of the grid that X is; by default it is square.
+            assignments_BxNxTxF: Assignments of an earlier layer, to start k-means from.
             mask_BxT: 0 hides an element of Y, 1 shows it.
             train: Apply dropout, from the "dropout" stream.
 
@@ -219,11 +216,7 @@ class BipartiteAttention(nn.Module):
             scores = self._key_scores(queries, y, y_position_TxD)
             probabilities = self._probabilities(scores, mask_BxT, train)
         else:
-            shares = assignments_BxNxTxF
-            if shares is not None:
-                side = math.isqrt(x.shape[1])
-                shares = upsample_assignments(shares, grid or (side, side))
-            first = self._first_centroids(queries, y.shape[1], shares)
+            first = self._first_centroids(queries, y.shape[1], assignments_BxNxTxF)
             probabilities = self._cluster(queries, first, mask_BxT, train)
         if self.gate_y:
             gate = Gate(self.heads, 0.0, name="gate_y")(y, y_position_TxD)

@@ -35,8 +35,8 @@ def _every_other(x: Array, axis: int, start: int, count: int) -> Array:
     return lax.slice_in_dim(x, start, start + 2 * count - 1, 2, axis)
 
 
-def _interleave(even: Array, odd: Array, axis: int) -> Array:
-    x = jnp.stack([even, odd], axis + 1)
+def _interleave(even_and_odd: list[Array], axis: int) -> Array:
+    x = jnp.stack(even_and_odd, axis + 1)
     return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
 
 
@@ -79,7 +79,7 @@ def _filter_axis(
         reached = [(t, tap) for t, tap in enumerate(taps) if (phase + t - pad) % 2 == 0]
         terms = [((phase + t - pad) // 2, tap) for t, tap in reached]
         phases.append(_shifted_sum(x, terms, axis, -(-size // 2), 1))
-    return lax.slice_in_dim(_interleave(*phases, axis), 0, size, axis=axis)
+    return lax.slice_in_dim(_interleave(phases, axis), 0, size, axis=axis)
 
 
 def _shifted_sum(x: Array, terms: list[tuple[int, float]], axis: int, size: int, step: int):
@@ -154,7 +154,7 @@ def _overlap(x: Array, axis: int, taps_axis: int) -> Array:
             part = lax.index_in_dim(x, tap, taps_axis, keepdims=False)
             terms.append(_pad(part, axis, tap // 2, length - items - tap // 2))
         phases.append(sum(terms[1:], terms[0]))
-    return lax.slice_in_dim(_interleave(*phases, axis), 0, 2 * (items - 1) + size, axis=axis)
+    return lax.slice_in_dim(_interleave(phases, axis), 0, 2 * (items - 1) + size, axis=axis)
 
 
 # The 3x3 convolution: Winograd's F(2x2, 3x3), Lavin and Gray 2015 (arXiv 1509.09308), section 4.1.

@@ -22,8 +22,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ganformer_jax.errors import UserError
-from ganformer_jax.scenes.labels import OBJECT_ATTRIBUTES, SceneLabels
-from ganformer_jax.scenes.layout import HELD_OUT_START, MAX_OBJECTS
+from ganformer_jax.scenes.layout import HELD_OUT_START, OBJECT_ATTRIBUTES
 from ganformer_jax.scenes.rendering import Batch, render_batch
 
 STORED_COLOR = "colour"  # name of the feature "color" in stored datasets
@@ -34,14 +33,7 @@ _WRITER_FAILED = "Failed to finalize writing"
 
 @dataclass(kw_only=True)
 class ScenesConfig(tfds.core.BuilderConfig):
-    """Options of a set of scenes, which also name its folder.
-
-    Attributes:
-        resolution: Height and width of the images in pixels, at least 32.
-        count: Number of scenes in the `train` split, at least 1.
-        held_out: Number of scenes in the `test` split, at least 1.
-        seed: Random seed; scene i of a seed is the same in every set and at every resolution.
-    """
+    """Options of a set of scenes (see `prepare_scenes`), which also name its folder."""
 
     name: str = ""
     resolution: int = 32
@@ -77,7 +69,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         resolution = self._config.resolution
         objects: dict[str, Any] = {
-            _stored_name(name): tfds.features.Sequence(tfds.features.ClassLabel(names=classes))
+            stored_name(name): tfds.features.Sequence(tfds.features.ClassLabel(names=classes))
             for name, classes in OBJECT_ATTRIBUTES.items()
         }
         objects["position"] = tfds.features.Tensor(shape=(None, 3), dtype=np.float32)
@@ -139,7 +131,8 @@ def prepare_scenes(
         resolution: Height and width in pixels, at least 32.
         count: Number of scenes in the `train` split, at least 1.
         held_out: Number of scenes in the `test` split, at least 1.
-        seed: Random seed, 0 <= seed < 2**31.
+        seed: Random seed, 0 <= seed < 2**31; scene i of a seed is the same in every set and at
+            every resolution.
 
     Returns:
         The builder, ready for `as_data_source`; its folder is `builder.data_path`.
@@ -223,22 +216,17 @@ def _render_ahead(config: ScenesConfig, start: int, count: int) -> Iterator[Batc
         yield jax.tree.map(np.asarray, current)
 
 
-def _stored_name(attribute: str) -> str:
+def stored_name(attribute: str) -> str:
+    """Return the name of an attribute of objects in stored datasets."""
     return STORED_COLOR if attribute == "color" else attribute
 
 
 def _example(batch: Batch, row: int, index: int) -> dict[str, Any]:
     """Return the stored example of one row of a batch of NumPy arrays."""
     scene = batch.scenes
-    objects = {
-        "shape": scene.shape,
-        "size": scene.size,
-        "material": scene.material,
-        STORED_COLOR: scene.color,
-        "position": scene.position,
-        "pixel_position": batch.pixel_positions,
-        "rotation": scene.rotation,
-    }
+    objects = {stored_name(name): getattr(scene, name) for name in OBJECT_ATTRIBUTES}
+    objects |= {"position": scene.position, "rotation": scene.rotation}
+    objects["pixel_position"] = batch.pixel_positions
     count = int(scene.present[row].sum())
     return {
         "image": _encode_png(np.asarray(batch.images[row])),
@@ -253,30 +241,3 @@ def _encode_png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", compress_level=3)
     return buffer.getvalue()
-
-
-def read_labels(source: Any, count: int) -> SceneLabels:
-    """Read the first `count` scenes of a split with their ground truth.
-
-    Args:
-        source: A split opened by `data.batches.open_dataset`.
-        count: Number of scenes.
-
-    Raises:
-        UserError: If the dataset has no masks of objects, or fewer scenes.
-    """
-    if "mask" not in source.features or "objects" not in source.features:
-        raise UserError(f"{source.name} has no masks of objects: use a dataset of scenes")
-    if count > len(source):
-        raise UserError(f"{source.name} has {len(source)} scenes; {count} were requested")
-    records = [source.record(index) for index in range(count)]
-    classes = np.zeros((count, MAX_OBJECTS, len(OBJECT_ATTRIBUTES)), np.int32)
-    for row, record in enumerate(records):
-        for column, attribute in enumerate(OBJECT_ATTRIBUTES):
-            values = record["objects"][_stored_name(attribute)]
-            classes[row, : len(values), column] = values
-    return SceneLabels(
-        np.stack([record["image"] for record in records]),
-        np.stack([record["mask"][..., 0] for record in records]),
-        classes,
-    )

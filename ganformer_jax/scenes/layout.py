@@ -1,4 +1,4 @@
-"""Random layouts of simple solids on a ground plane, and the camera that looks at them.
+"""Random layouts of simple solids on a ground plane, the camera, and the ground truth.
 
 The scenes follow CLEVR (Johnson et al., arXiv 1612.06890): two to six objects, each a cube, a
 sphere or a cylinder, in two sizes, two materials and eight colors, standing on the ground
@@ -15,12 +15,24 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 SHAPES = ("cube", "sphere", "cylinder")
 SIZES = ("small", "large")
 MATERIALS = ("rubber", "metal")
 COLORS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
+OBJECT_ATTRIBUTES = {"shape": SHAPES, "size": SIZES, "material": MATERIALS, "color": COLORS}
+"""Attributes of an object, and the classes of each."""
+IMAGE_ATTRIBUTES = (
+    "objects",
+    *(f"{name} {label}" for name, labels in OBJECT_ATTRIBUTES.items() for label in labels),
+    "mean row",
+    "mean column",
+    "foreground",
+)
+"""Attributes of an image: the number of objects, in total and by class, the mean position of their
+pixels, and the fraction of the image that they cover."""
 
 # sRGB values of CLEVR's eight colors, 0..255.
 COLOR_VALUES = (
@@ -59,29 +71,25 @@ HELD_OUT_START = 2**31  # index of the first held-out scene, above every trainin
 
 
 class Scene(NamedTuple):
-    """One scene, padded to `MAX_OBJECTS` objects; the present ones come first.
+    """One scene, padded to `MAX_OBJECTS` objects; the present ones come first."""
 
-    Attributes:
-        present: Which slots hold an object.
-        shape: Class ids into `SHAPES`.
-        size: Class ids into `SIZES`.
-        material: Class ids into `MATERIALS`.
-        color: Class ids into `COLORS`.
-        position: Centers of the objects in world units; they rest on the ground.
-        rotation: Radians about the vertical axis, in [0, pi/2).
-        camera_position: Position of the camera, which looks at `CAMERA_TARGET`.
-        lamp_position: Center of the lamp.
-    """
-
-    present: Bool[Array, "... q"]
-    shape: Int[Array, "... q"]
+    present: Bool[Array, "... q"]  # which slots hold an object
+    shape: Int[Array, "... q"]  # class ids into `SHAPES`, and so on
     size: Int[Array, "... q"]
     material: Int[Array, "... q"]
     color: Int[Array, "... q"]
-    position: Float[Array, "... q 3"]
-    rotation: Float[Array, "... q"]
-    camera_position: Float[Array, "... 3"]
-    lamp_position: Float[Array, "... 3"]
+    position: Float[Array, "... q 3"]  # centers in world units; objects rest on the ground
+    rotation: Float[Array, "... q"]  # radians about the vertical axis, in [0, pi/2)
+    camera_position: Float[Array, "... 3"]  # the camera looks at `CAMERA_TARGET`
+    lamp_position: Float[Array, "... 3"]  # center of the lamp
+
+
+class SceneLabels(NamedTuple):
+    """Scenes and their ground truth."""
+
+    images: UInt8[np.ndarray, "b h w 3"]
+    masks: UInt8[np.ndarray, "b h w"]  # 0 for the ground, i for object i
+    classes: Int[np.ndarray, "b q a"]  # ids of object i in row i - 1, 0 where there is none
 
 
 def scene_key(seed: int | Int[Array, ""], index: int | Int[Array, ""]) -> Key[Array, ""]:
@@ -168,14 +176,8 @@ def _sample_camera(key: Array) -> Array:
     """Draw a camera position [3] near the standard one; its azimuth is centered on -y."""
     azimuth, elevation = jax.random.uniform(key, (2,), minval=-CAMERA_JITTER, maxval=CAMERA_JITTER)
     elevation = CAMERA_ELEVATION + elevation
-    direction = jnp.stack(
-        [
-            jnp.sin(azimuth) * jnp.cos(elevation),
-            -jnp.cos(azimuth) * jnp.cos(elevation),
-            jnp.sin(elevation),
-        ]
-    )
-    return jnp.array(CAMERA_TARGET) + CAMERA_DISTANCE * direction
+    x, y = jnp.sin(azimuth) * jnp.cos(elevation), -jnp.cos(azimuth) * jnp.cos(elevation)
+    return jnp.array(CAMERA_TARGET) + CAMERA_DISTANCE * jnp.stack([x, y, jnp.sin(elevation)])
 
 
 def _place_objects(
@@ -183,9 +185,7 @@ def _place_objects(
 ) -> tuple[Array, Array]:
     """Place the objects one after the other: each at its first free proposal.
 
-    Returns:
-        Ground positions [Q, 2], and bool [Q], whether each object was placed; absent objects count
-        as placed.
+    Return ground positions [Q, 2], and bool [Q], False for objects without a free proposal.
     """
     angle_key, distance_key = jax.random.split(key)
     grid = (MAX_OBJECTS, PROPOSALS)
@@ -221,3 +221,18 @@ def _place_objects(
 def _distance(a_Px2: Array, b_Qx2: Array) -> Array:
     """Return Euclidean distances [P, Q] between two sets of points in the plane."""
     return jnp.linalg.norm(a_Px2[:, None] - b_Qx2[None], axis=-1)
+
+
+def image_attributes(
+    objects_HxW: Int[np.ndarray, "h w"], classes_QxA: Int[np.ndarray, "q a"]
+) -> Float[np.ndarray, " a"]:
+    """Return `IMAGE_ATTRIBUTES` of a mask and classes, counting objects with visible pixels."""
+    visible = np.unique(objects_HxW[objects_HxW > 0])
+    counts = [
+        np.bincount(classes_QxA[visible - 1, column], minlength=len(labels))
+        for column, labels in enumerate(OBJECT_ATTRIBUTES.values())
+    ]
+    pixels_Px2 = np.argwhere(objects_HxW > 0)
+    position = (pixels_Px2.mean(0) + 0.5) / objects_HxW.shape if len(pixels_Px2) else (0.5, 0.5)
+    covered = len(pixels_Px2) / objects_HxW.size
+    return np.array([len(visible), *np.concatenate(counts), *position, covered], np.float32)

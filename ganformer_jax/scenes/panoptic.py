@@ -6,12 +6,10 @@ objects, a heatmap of object centers, and each pixel's offset to the center of i
 join the nearest center. The U-Net is of O. Ronneberger et al. (arXiv 1505.04597).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -19,14 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.ndimage
+from jaxtyping import Array, Float, Int, UInt8
 from tqdm import tqdm
 
 from ganformer_jax.pixels import from_uint8
-from ganformer_jax.scenes.labels import OBJECT_ATTRIBUTES, SceneLabels, image_attributes
-from ganformer_jax.scenes.layout import MAX_OBJECTS
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float, Int, UInt8
+from ganformer_jax.scenes.layout import (
+    MAX_OBJECTS,
+    OBJECT_ATTRIBUTES,
+    SceneLabels,
+    image_attributes,
+)
 
 WIDTH = 16  # channels at full resolution, doubled with every halving
 SIGMA = 0.04  # of a center on the heatmap, in image widths
@@ -37,14 +37,10 @@ STEPS, BATCH, LEARNING_RATE = 1200, 32, 4e-3
 class PanopticOutput(NamedTuple):
     """Predictions for every pixel."""
 
-    foreground: Float[Array, "b h w"]
-    """Logit of belonging to an object."""
-    centers: Float[Array, "b h w"]
-    """Heatmap: 1 at the center of an object, less around it."""
-    offsets: Float[Array, "b h w 2"]
-    """Rows and columns to the center of the pixel's object, in image widths."""
-    classes: tuple[Float[Array, "b h w y"], ...]
-    """Class logits of the pixel's object, for each of `OBJECT_ATTRIBUTES`."""
+    foreground: Float[Array, "b h w"]  # logit of belonging to an object
+    centers: Float[Array, "b h w"]  # heatmap: 1 at the center of an object, less around it
+    offsets: Float[Array, "b h w 2"]  # rows and columns to the object's center, in image widths
+    classes: tuple[Float[Array, "b h w y"], ...]  # logits, for each of `OBJECT_ATTRIBUTES`
 
 
 class _Convolutions(nn.Module):  # the class name is part of the names of cached weights
@@ -116,10 +112,7 @@ class Segmenter:
 def train_segmenter(labels: SceneLabels, *, steps: int = STEPS, seed: int = 0) -> Segmenter:
     """Train a network with Adam and a cosine learning rate schedule.
 
-    Args:
-        labels: Scenes and their ground truth.
-        steps: Number of updates, of 32 images each.
-        seed: Seed of the weights and of the order of the images.
+    The seed is that of the weights and of the order of the images.
     """
     network = PanopticNetwork()
     params = jax.jit(network.init)(jax.random.key(seed), labels.images[:1])
@@ -166,9 +159,9 @@ def panoptic_loss(output: Any, labels: SceneLabels) -> Float[Array, ""]:
     object_BxP = jnp.maximum(masks - 1, 0).reshape(len(masks), -1)
     for attribute, logits in enumerate(output.classes):
         labels_BxP = jnp.take_along_axis(classes[..., attribute], object_BxP, 1)
-        loss += mean_inside(
-            optax.softmax_cross_entropy_with_integer_labels(logits, labels_BxP.reshape(masks.shape))
-        )
+        labels_BxHxW = labels_BxP.reshape(masks.shape)
+        cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, labels_BxHxW)
+        loss += mean_inside(cross_entropy)
     return loss
 
 

@@ -91,11 +91,7 @@ def _intersect(solids: Solids, origin: Array, direction: Array) -> tuple[Array, 
     x, y, z = (origin[axis : axis + 1] - solids.center[:, axis, None] for axis in range(3))
     across, deep, along = direction[:1], direction[1:2], direction[2:]
     local = (cosine * x + sine * y, cosine * y - sine * x, z)
-    heading = (
-        cosine * across + sine * deep,
-        cosine * deep - sine * across,
-        along,
-    )
+    heading = (cosine * across + sine * deep, cosine * deep - sine * across, along)
     near, far = -FAR, FAR
     for axis in range(3):
         inverse = 1 / jnp.where(jnp.abs(heading[axis]) < 1e-6, 1e-6, heading[axis])

@@ -11,19 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from ganformer_jax.scenes.layout import (
-    COLOR_VALUES,
-    CUBE_HALF_SIDE,
-    HALF_WIDTH,
-    MATERIALS,
-    SHAPES,
-    Scene,
-    camera_axes,
-    project,
-    radius_of,
-    sample_scene,
-    scene_key,
-)
+from ganformer_jax.scenes import layout
+from ganformer_jax.scenes.layout import Scene
 from ganformer_jax.scenes.raycasting import Solids, normalize, radiance
 
 SAMPLES = 9  # rays per pixel
@@ -33,19 +22,12 @@ SHOULDER = 0.5  # linear light above which the tone curve compresses
 
 
 class Batch(NamedTuple):
-    """Rendered scenes.
+    """Rendered scenes."""
 
-    Attributes:
-        images: SRGB images.
-        masks: Instance ids, 0 for the ground and i + 1 for the object in slot i.
-        scenes: The scenes, padded to `MAX_OBJECTS` objects.
-        pixel_positions: (column, row, depth) of objects' centers; pixels and world units.
-    """
-
-    images: UInt8[Array, "b h w 3"]
-    masks: UInt8[Array, "b h w"]
+    images: UInt8[Array, "b h w 3"]  # sRGB
+    masks: UInt8[Array, "b h w"]  # 0 for the ground and i + 1 for the object in slot i
     scenes: Scene
-    pixel_positions: Float[Array, "b q 3"]
+    pixel_positions: Float[Array, "b q 3"]  # column, row and depth (`project`) of centers
 
 
 @functools.partial(jax.jit, static_argnames=("resolution", "samples"))
@@ -75,9 +57,8 @@ def render(
     twist_2xP = _pixel_twist(rows, columns)
 
     def add_sample(total, offset_4):
-        light_3xP, hit_QxP = _trace_pixels(
-            scene, solids, rows, columns, twist_2xP, offset_4, resolution
-        )
+        pixels = rows, columns, twist_2xP
+        light_3xP, hit_QxP = _trace_pixels(scene, solids, *pixels, offset_4, resolution)
         return (total[0] + light_3xP, total[1] + hit_QxP), None
 
     count = scene.present.shape[0]
@@ -95,9 +76,9 @@ def render_batch(
     """Sample and render scenes by index; each depends on (seed, index) only."""
 
     def one(index: Array) -> Batch:
-        scene = sample_scene(scene_key(seed, index))
+        scene = layout.sample_scene(layout.scene_key(seed, index))
         image, mask = render(scene, resolution, samples)
-        pixels = project(scene.position, scene.camera_position, resolution)
+        pixels = layout.project(scene.position, scene.camera_position, resolution)
         image = jnp.round(image * 255).astype(jnp.uint8)
         return Batch(image, mask.astype(jnp.uint8), scene, pixels)
 
@@ -108,14 +89,14 @@ def render_batch(
 
 
 def _solids(scene: Scene) -> Solids:
-    radius = radius_of(scene.size)
-    cube = scene.shape == SHAPES.index("cube")
-    sphere = scene.shape == SHAPES.index("sphere")
-    half = radius * jnp.where(cube, CUBE_HALF_SIDE, 1.0)
+    radius = layout.radius_of(scene.size)
+    cube = scene.shape == layout.SHAPES.index("cube")
+    sphere = scene.shape == layout.SHAPES.index("sphere")
+    half = radius * jnp.where(cube, layout.CUBE_HALF_SIDE, 1.0)
     half = jnp.where(scene.present, half, -1.0)
     cosine, sine = jnp.cos(scene.rotation), jnp.sin(scene.rotation)
-    color = _decode_srgb(jnp.array(COLOR_VALUES, jnp.float32) / 255)[scene.color]
-    metal = (scene.material == MATERIALS.index("metal")).astype(jnp.float32)
+    color = _decode_srgb(jnp.array(layout.COLOR_VALUES, jnp.float32) / 255)[scene.color]
+    metal = (scene.material == layout.MATERIALS.index("metal")).astype(jnp.float32)
     columns = [scene.position.T, cosine, sine, half, radius * BEVEL, cube, sphere, color.T, metal]
     surface = jnp.concatenate([jnp.atleast_2d(column).astype(jnp.float32) for column in columns])
     return Solids(
@@ -158,8 +139,8 @@ def _trace_pixels(scene, solids, rows_P, columns_P, twist_2xP, offset_4, resolut
     """Return light [3, P] along one ray of every pixel, and bool [Q, P], the object it hits."""
     across = (columns_P + offset_4[0])[None] * (2 / resolution) - 1
     down = (rows_P + offset_4[1])[None] * (2 / resolution) - 1
-    right, up, forward = camera_axes(scene.camera_position)[:, :, None]
-    direction = normalize(forward + HALF_WIDTH * (right * across - up * down))
+    right, up, forward = layout.camera_axes(scene.camera_position)[:, :, None]
+    direction = normalize(forward + layout.HALF_WIDTH * (right * across - up * down))
     origin = jnp.broadcast_to(scene.camera_position[:, None], direction.shape)
     cosine, sine = twist_2xP[:1], twist_2xP[1:]
     first, second = _lamp_axes(scene.lamp_position)

@@ -2,9 +2,8 @@
 
 A checkpoint holds the state, the version of its structure, its config, and a checksum per array.
 The position in the data is the step itself. Orbax notices a truncated file but not a flipped bit,
-so restored arrays are compared with their checksums, and a damaged checkpoint gives way to the
-newest good one. A checkpoint of another structure is not damaged: it is resumed where a later
-version only added to the state, and refused in words otherwise.
+so restored arrays are compared with their checksums, and the newest undamaged checkpoint is used.
+One of another structure is not damaged: it is resumed if a later version only added to the state.
 """
 
 from __future__ import annotations
@@ -40,11 +39,11 @@ class Checkpoints:
 
     Attributes:
         run: The run's folder.
-        latest: How many of the newest to keep, besides the one with the lowest metric.
+        latest: Number of the newest to keep, besides the one with the lowest metric.
         warn: Receives a line when a damaged checkpoint is skipped.
         read_only: Whether nothing may be written.
-        version: Version of the structure of states that are saved and restored.
-        added: Start of the dotted path of leaves that a version added, and that version.
+        version: Version of the structure of states (`Trainable.state_version`).
+        added: Leaves that versions added (`Trainable.added_leaves`).
     """
 
     def __init__(
@@ -59,17 +58,16 @@ class Checkpoints:
         self.run, self.warn = pathlib.Path(run), warn
         self.version, self.added = version, dict(added or {})
 
-        def metric(metrics: Mapping[str, float]) -> float:
+        def score(metrics: Mapping[str, float]) -> float:
             return metrics[METRIC]
 
-        best = BestN(
-            get_metric_fn=metric, reverse=True, n=1, keep_checkpoints_without_metrics=False
-        )
+        best = BestN(get_metric_fn=score, reverse=True, n=1, keep_checkpoints_without_metrics=False)
+        self._folder = (self.run / FOLDER).absolute()
         self._manager = ocp.CheckpointManager(
-            (self.run / FOLDER).absolute(),
+            self._folder,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=AnyPreservationPolicy([LatestN(max(latest, 1)), best]),
-                best_fn=metric,  # without it Orbax does not store metrics
+                best_fn=score,  # without it Orbax does not store metrics
                 best_mode="min",
                 create=not read_only,
                 read_only=read_only,
@@ -89,16 +87,13 @@ class Checkpoints:
     def save(
         self, step: int, state: State, config: Mapping[str, Any], metric: float | None = None
     ) -> None:
-        """Start writing a checkpoint; the state may be donated as soon as this returns.
+        """Start writing a checkpoint, if there is none of this step; then donate the state freely.
 
         Args:
-            step: Steps done. A step that has a checkpoint already is left as it is.
+            step: Steps done.
             state: On its devices.
             config: Of the run, as nested dicts.
             metric: Lower is better; None or NaN never counts as best.
-
-        Raises:
-            UserError: If this or the checkpoint before cannot be written.
         """
         if step in self.steps():
             return
@@ -118,39 +113,36 @@ class Checkpoints:
         """Read the config of the newest checkpoint that has a readable one, as nested dicts."""
         for step in reversed(self.steps()):
             with contextlib.suppress(_Damage):
-                return self._read_config(step)
+                return self._read_json(step, "config")
         return None
 
     def restore(self, abstract: State, initial: Callable[[], State] | None = None) -> State | None:
-        """Restore the newest checkpoint that is not damaged.
+        """Restore the newest checkpoint that is not damaged; return None if there is none.
 
-        Damaged newer ones are then renamed `damaged-<step>`, so that training can pass them
-        again. If none can be restored, all stay as they are.
+        Damaged newer ones are then renamed `damaged-<step>`, so that training can write these
+        steps again. If none can be restored, all stay as they are.
 
         Args:
             abstract: Shapes, dtypes and shardings to restore to.
-            initial: Makes the state whose values later versions' leaves start from.
-
-        Returns:
-            The state, or None if there is no checkpoint.
+            initial: Makes the state from which leaves that a later version added are taken.
 
         Raises:
-            UserError: If no checkpoint can be restored, or its structure is one that this state
-                did not grow from.
+            UserError: If all checkpoints are damaged, or one has another structure.
         """
         damaged, reason = [], ""
-        for step in reversed(self.steps()):
+        for step in self.steps()[::-1]:
             try:
-                self._read_config(step)
+                self._read_json(step, "config")
                 state = self._read_state(step, abstract, initial)
             except _Damage as error:
                 damaged, reason = [*damaged, step], str(error)
-                self.warn(
-                    f"warning: checkpoint {step} in {self.run} is damaged ({reason}); "
-                    "trying an older one"
-                )
+                what = f"checkpoint {step} in {self.run} is damaged ({reason})"
+                self.warn(f"warning: {what}; trying an older one")
                 continue
-            self._set_aside(damaged)
+            for wrong in damaged:
+                (self._folder / str(wrong)).rename(self._folder / f"damaged-{wrong}")
+            if damaged:
+                self._manager.reload()
             return state
         if damaged:
             raise UserError(f"every checkpoint in {self.run} is damaged: {reason}")
@@ -163,16 +155,10 @@ class Checkpoints:
         return min(found, key=found.__getitem__) if found else None
 
     def weights(self, step: int | None = None) -> tuple[dict[str, Any], Config]:
-        """Read only the weights and averages, as host arrays, and the config they belong to.
+        """Read the fields named in `WEIGHTS`, as nested dicts of host arrays, and the config.
 
         Args:
             step: By default the newest that is not damaged.
-
-        Returns:
-            The fields of the state named in `WEIGHTS`, as nested dicts; and the config.
-
-        Raises:
-            UserError: If there is no such checkpoint, or it is damaged.
         """
         steps = self.steps()
         if not steps:
@@ -182,7 +168,7 @@ class Checkpoints:
         reason = ""
         for candidate in steps[::-1] if step is None else [step]:
             try:
-                config = from_dict(Config, self._read_config(candidate))
+                config = from_dict(Config, self._read_json(candidate, "config"))
                 return self._read_weights(candidate), config
             except _Damage as error:
                 reason = str(error)
@@ -190,11 +176,7 @@ class Checkpoints:
         raise UserError(f"no undamaged checkpoint in {self.run}: {reason}")
 
     def wait(self) -> None:
-        """Wait until everything is on disk.
-
-        Raises:
-            UserError: If it cannot be written.
-        """
+        """Wait until everything is on disk, or raise `UserError`."""
         with self._writing():
             self._manager.wait_until_finished()
 
@@ -205,40 +187,32 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Say in one line what goes wrong on disk, now or since the last call."""
+        """Turn what fails on disk, now or since the last call, into a `UserError`."""
         try:
             yield
         except Exception as error:  # of many kinds: Orbax and TensorStore have their own
-            raise UserError(
-                f"cannot write checkpoint to {self.run}: {one_line(error)}; "
-                "the previous ones are kept"
-            ) from error
+            reason = f"{one_line(error)}; the previous ones are kept"
+            raise UserError(f"cannot write checkpoint to {self.run}: {reason}") from error
 
-    def _read_config(self, step: int) -> Mapping[str, Any]:
-        args = ocp.args.Composite(config=ocp.args.JsonRestore())
+    def _read_json(self, step: int, name: str) -> Mapping[str, Any]:
+        args = ocp.args.Composite(**{name: ocp.args.JsonRestore()})
         with _reading():
-            return self._manager.restore(step, args=args)["config"]
+            return self._manager.restore(step, args=args)[name]
 
     def _read_state(self, step: int, abstract: State, initial: Callable[[], State] | None) -> State:
-        """Restore by the structure that is stored, then put every leaf in its place."""
-        folder, wanted = self._folder(step), by_path(abstract)
+        """Restore by the structure that is stored, then arrange the leaves as in `abstract`."""
+        folder, wanted = self._folder / str(step), by_path(abstract)
         with _reading():
             metadata: Any = ocp.PyTreeCheckpointer().metadata(folder / "state").item_metadata
-            stored = by_path(metadata.tree)
-            version = 1  # of checkpoints that do not say it
-            if (folder / "version").exists():
-                args = ocp.args.Composite(version=ocp.args.JsonRestore())
-                version = self._manager.restore(step, args=args)["version"]["state"]
+            stored, structure = by_path(metadata.tree), jax.tree.structure(metadata.tree)
+            written = (folder / "version").exists()  # the first version did not write it
+            version = self._read_json(step, "version")["state"] if written else 1
         new = self._check_structure(step, version, stored, wanted)
-        target = jax.tree.unflatten(
-            jax.tree.structure(metadata.tree), [wanted[path] for path in stored]
-        )
-        args = ocp.args.Composite(
-            state=ocp.args.StandardRestore(target), checksums=ocp.args.JsonRestore()
-        )
+        target = jax.tree.unflatten(structure, [wanted[path] for path in stored])
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
         with _reading():
-            found = self._manager.restore(step, args=args)
-            leaves = by_path(_intact(found["state"], found["checksums"]))
+            state = self._manager.restore(step, args=args)["state"]
+            leaves = by_path(self._intact(step, state))
         if new:
             assert initial is not None, "a state that has grown needs the values it starts from"
             first = by_path(initial())
@@ -251,9 +225,8 @@ class Checkpoints:
         """List the leaves that a later version added; refuse any other difference."""
         where = f"checkpoint {step} in {self.run}"
         if version > self.version:
-            raise UserError(
-                f"{where} was written by a later version of ganformer_jax: install that one"
-            )
+            later = "was written by a later version of ganformer_jax: install that one"
+            raise UserError(f"{where} {later}")
         new = [path for path in wanted if path not in stored]
         wrong = [f"it has no {path}" for path in new if self._since(path) <= version]
         wrong += [f"it has an unknown {path}" for path in stored if path not in wanted]
@@ -267,15 +240,11 @@ class Checkpoints:
         return new
 
     def _since(self, path: str) -> int:
-        """Return the version of the state that added a leaf; 0 for those it always had."""
+        """Return the version of the state that added a leaf; 0 for leaves of the first."""
         return max((v for start, v in self.added.items() if path.startswith(start)), default=0)
 
-    def _folder(self, step: int) -> pathlib.Path:
-        return self.run.absolute() / FOLDER / str(step)
-
     def _read_weights(self, step: int) -> dict[str, Any]:
-        folder = self._folder(step) / "state"
-        reader = ocp.PyTreeCheckpointer()
+        folder, reader = self._folder / str(step) / "state", ocp.PyTreeCheckpointer()
         with _reading():
             tree: Any = reader.metadata(folder).item_metadata
             wanted = {
@@ -285,21 +254,19 @@ class Checkpoints:
             }
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
             args = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True)
-            found = reader.restore(folder, args=args)
-            sums = ocp.args.Composite(checksums=ocp.args.JsonRestore())
-            return _intact(found, self._manager.restore(step, args=sums)["checksums"])
+            return self._intact(step, reader.restore(folder, args=args))
 
-    def _set_aside(self, steps: list[int]) -> None:
-        for step in steps:
-            folder = self.run / FOLDER / str(step)
-            folder.rename(folder.with_name(f"damaged-{step}"))
-        if steps:
-            self._manager.reload()
+    def _intact(self, step: int, tree: Any) -> Any:
+        """Return a tree whose checksums are those of the checkpoint."""
+        wrong = changed(tree, self._read_json(step, "checksums"))
+        if wrong:
+            raise _Damage(f"the checksum of {wrong[0]} is wrong")
+        return tree
 
 
 @contextlib.contextmanager
 def _reading() -> Iterator[None]:
-    """Take whatever Orbax, TensorStore or JSON raise on broken files for damage."""
+    """Turn what Orbax, TensorStore or JSON raise on broken files into `_Damage`."""
     try:
         yield
     except _Damage:
@@ -308,15 +275,8 @@ def _reading() -> Iterator[None]:
         raise _Damage(one_line(error)) from error
 
 
-def _intact(tree: Any, expected: Mapping[str, int]) -> Any:
-    wrong = changed(tree, expected)
-    if wrong:
-        raise _Damage(f"the checksum of {wrong[0]} is wrong")
-    return tree
-
-
 def _stored_shape(leaf: Any) -> tuple[int, ...]:
     """Return the shape in which Orbax stores a leaf: a random key as its words."""
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.eval_shape(jax.random.key_data, leaf).shape
     return tuple(leaf.shape)

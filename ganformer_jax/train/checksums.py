@@ -12,13 +12,10 @@ import numpy as np
 
 
 def checksums(tree: Any) -> dict[str, int]:
-    """Compute a checksum of every array, on its own devices.
+    """Map the dotted path of every array to its checksum, computed on its own devices.
 
     It is the sum of the array's words, each times an odd number of its place, modulo 2^32: it
     changes with any single word, and does not depend on how the array is divided over devices.
-
-    Returns:
-        Dotted path of the array, mapped to its checksum.
     """
     paths = list(by_path(tree))
     return dict(zip(paths, np.asarray(_sums(jax.tree.leaves(tree))).tolist(), strict=True))
@@ -26,7 +23,7 @@ def checksums(tree: Any) -> dict[str, int]:
 
 @jax.jit
 def _sums(leaves: list[jax.Array]) -> jax.Array:
-    return jnp.stack([_sum(leaf) for leaf in leaves])
+    return jnp.stack(list(map(_sum, leaves)))
 
 
 def _sum(leaf: jax.Array) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +11,7 @@ from typing import Any
 import jax
 
 from ganformer_jax.train.devices import Placement
-from ganformer_jax.train.trainable import Batch, Info, State, Trainable, due_updates
+from ganformer_jax.train.trainable import Batch, Info, State, Trainable, Update, train_step
 
 
 class Programs:
@@ -19,6 +20,7 @@ class Programs:
     Attributes:
         trainable: What is trained.
         placement: The devices.
+        init: Makes the first state from a key, on every device.
     """
 
     def __init__(self, trainable: Trainable, placement: Placement):
@@ -26,22 +28,18 @@ class Programs:
         # It runs once, so on a CPU optimizing it takes far longer than it saves.
         cpu = placement.devices[0].platform == "cpu"
         options = {"xla_backend_optimization_level": "0"} if cpu else None
-        self._init = jax.jit(
+        self.init = jax.jit(
             trainable.init, out_shardings=placement.replicated, compiler_options=options
         )
         self._compiling: dict[str, Future[jax.stages.Compiled]] = {}
-        self._compiled: dict[str, jax.stages.Compiled] = {}
-
-    def init(self, key: jax.Array) -> State:
-        """Make the first state, on every device."""
-        return self._init(key)
+        self._compiled: list[Update] = []
 
     def abstract_state(self) -> State:
         """Return shapes, dtypes and shardings of the state, without computing one."""
         sharding = self.placement.replicated
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            self._init.eval_shape(jax.random.key(0)),
+            self.init.eval_shape(jax.random.key(0)),
         )
 
     def abstract_batch(self) -> Batch:
@@ -69,7 +67,10 @@ class Programs:
             return 0.0
         began = time.perf_counter()
         self.start()
-        self._compiled = {name: future.result() for name, future in self._compiling.items()}
+        self._compiled = [
+            dataclasses.replace(update, function=self._compiling[update.name].result())
+            for update in self.trainable.updates
+        ]
         return time.perf_counter() - began
 
     def step(self, state: State, batch: Batch, number: int) -> tuple[State, Info]:
@@ -78,22 +79,14 @@ class Programs:
         Args:
             state: Donated: do not use it again.
             batch: On the devices.
-            number: Must equal `state.step`; given so that nobody waits for the device to say it.
+            number: Equals `state.step`, which is on the device.
         """
         self.wait()
-        info: Info = {}
-        for update in due_updates(self.trainable.updates, number):
-            state, more = self._compiled[update.name](state, batch)
-            info |= more
-        return state, info
+        return train_step(self._compiled, state, batch, number)
 
     def lower(self, function: Callable[..., Any], state: Any, batch: Any) -> jax.stages.Lowered:
         """Trace an update, for arrays or for their shapes."""
-        replicated, divided = self.placement.replicated, self.placement.batch
-        jitted = jax.jit(
-            function,
-            in_shardings=(replicated, divided),
-            out_shardings=(replicated, replicated),
-            donate_argnums=0,
-        )
+        whole, divided = self.placement.replicated, self.placement.batch
+        ins, outs = (whole, divided), (whole, whole)
+        jitted = jax.jit(function, in_shardings=ins, out_shardings=outs, donate_argnums=0)
         return jitted.lower(state, batch)

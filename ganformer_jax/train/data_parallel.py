@@ -14,14 +14,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class DataParallel:
-    """What an update needs to know of the devices; by default there is one.
+    """How the devices of an update share a batch; by default there is one device.
 
     Every draw is made for the whole batch from one key, so results do not depend on the number of
     devices. Under a mapped axis an update sees one device's share of the batch.
 
     Attributes:
-        batch_sharding: How a mesh divides a batch. Without it every device would generate all
-            images.
+        batch_sharding: How a mesh divides a batch; without it every device generates all images.
         axis_name: The mapped axis of `jax.pmap`.
     """
 
@@ -62,8 +61,6 @@ class DataParallel:
 
     def own_key(self, key: Key[Array, ""]) -> Key[Array, ""]:
         """Return a key of this device, for what a network draws by itself."""
-        return key if self.axis_name is None else jax.random.fold_in(key, self.axis_index())
-
-    def axis_index(self) -> Array:
-        """Return the number of this device on the mapped axis."""
-        return lax.axis_index(self.axis_name)
+        if self.axis_name is None:
+            return key
+        return jax.random.fold_in(key, lax.axis_index(self.axis_name))

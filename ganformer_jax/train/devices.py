@@ -22,17 +22,11 @@ Device = Any  # jax.Device, which type checkers do not take for a type
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """A mesh of devices that share each batch and hold the state once each.
-
-    Attributes:
-        devices: Devices of the mesh.
-        replicated: Sharding of what every device holds whole.
-        batch: Sharding that divides the first axis over the devices.
-    """
+    """A mesh of devices that share each batch and hold the state once each."""
 
     devices: tuple[Device, ...]
-    replicated: NamedSharding
-    batch: NamedSharding
+    replicated: NamedSharding  # every device holds all of the array
+    batch: NamedSharding  # the devices divide the first axis
 
 
 def place_on(devices: Sequence[Device]) -> Placement:
@@ -44,12 +38,11 @@ def place_on(devices: Sequence[Device]) -> Placement:
 
 
 def find_devices(platform: str | None = None, count: int | None = None) -> list[Device]:
-    """Find the devices to train on.
+    """Find the devices to train on; by default all that jax prefers.
 
     Args:
-        platform: "cpu", "gpu" or "tpu"; None for what jax prefers. Takes effect only if jax has
-            not looked for devices yet.
-        count: How many; None for all of them.
+        platform: "cpu", "gpu" or "tpu"; has no effect once jax has looked for devices.
+        count: Number of devices.
 
     Raises:
         UserError: If there is no such accelerator, or there are too few devices.
@@ -76,12 +69,12 @@ def device_words(devices: Sequence[Device]) -> str:
 def divide_cpu(batch_size: int, asked: int | None = None) -> None:
     """Make jax see the CPU as several devices, as many as the cores and the batch allow.
 
-    XLA divides an operation over the cores only where that pays, and small ones never do; a
-    batch divided over devices keeps every core busy (docs/performance.md). A number chosen by
-    JAX_NUM_CPU_DEVICES or XLA_FLAGS stays, and so does a CPU where jax has looked for devices.
+    XLA does not divide small operations over the cores; a batch divided over devices keeps every
+    core busy (docs/performance.md). A number chosen by JAX_NUM_CPU_DEVICES or XLA_FLAGS stays, and
+    nothing changes once jax has looked for devices.
 
     Args:
-        batch_size: What the number of devices must divide.
+        batch_size: Number of images that the devices divide.
         asked: Number of devices that the user asks for, if any.
     """
     chosen = jax.config.jax_num_cpu_devices  # pyright: ignore[reportAttributeAccessIssue]
@@ -104,11 +97,7 @@ def smallest_batch(config: Config) -> int:
 
 
 def runs_on_cpu(platform: str | None) -> bool:
-    """Tell whether jax can only use the CPU, as far as is known before it looks for devices.
-
-    Args:
-        platform: The one that the user asks for, if any.
-    """
+    """Return whether jax can only use the CPU, as far as is known before it looks for devices."""
     if platform or os.environ.get("JAX_PLATFORMS"):
         return "cpu" in (platform, os.environ.get("JAX_PLATFORMS"))
     plugins = importlib.metadata.entry_points(group="jax_plugins")

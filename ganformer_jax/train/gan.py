@@ -27,13 +27,10 @@ def gan_trainable(
     """Return what the training loop needs of a GANformer, a StyleGAN2 or a plain GAN.
 
     Args:
-        config: The experiment.
-        placement: The devices, which divide a batch.
+        config: The experiment, whose batch divides over the devices.
+        placement: The devices.
         sample: See `Trainable.sample`; the state is a `TrainState`.
         optimizers: By default those of `make_optimizers(config)`.
-
-    Raises:
-        UserError: If the batch does not divide over the devices.
     """
     check_batch(config, len(placement.devices))
     return Trainable(

@@ -1,4 +1,4 @@
-"""What a run writes down: JSON lines, TensorBoard, and a line of progress."""
+"""The log of a run: JSON lines, TensorBoard, and a line of progress."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.files import write_atomically
 from ganformer_jax.train.trainable import Info
 
+SHORT = {"loss/generator": "G", "loss/discriminator": "D", "loss/r1": "R1"}
+SHORT |= {"loss/path_length": "path", "memory_gib": "GiB"}
+
 
 class Log:
     """The numbers of one run: `metrics.jsonl`, TensorBoard, and lines of progress.
 
-    Lines of steps after `start`, which a resumed run repeats, are dropped.
+    Lines of steps after `start`, which a resumed run repeats, are dropped. Only the first process
+    writes.
 
-    Attributes:
+    Args:
         run: The run's folder.
         start: Steps done so far.
         batch_size: Images a step.
-        say: Receives lines for the user; other processes than the first write nothing.
-
-    Raises:
-        UserError: If `metrics.jsonl` holds something else.
+        say: Receives lines for the user.
     """
 
     def __init__(self, run: pathlib.Path, start: int, batch_size: int, say: Callable[[str], None]):
@@ -56,11 +57,7 @@ class Log:
         self._infos.append(info)
 
     def report(self, step: int, images: int, total_kimg: float, device: Any) -> Mapping[str, float]:
-        """Wait for the devices, then write averages and speed since the last report.
-
-        Returns:
-            What was written; nothing if no step was added.
-        """
+        """Wait for the devices, then write and return averages and speed since the last report."""
         if not self._infos:
             return {}
         infos, self._infos = jax.device_get(self._infos), []
@@ -120,24 +117,11 @@ def memory_gib(device: Any) -> float:
 
 
 def progress(kimg: float, total: float, values: Mapping[str, float]) -> str:
-    """Return one line of progress.
-
-    Args:
-        kimg: Thousand images so far.
-        total: Thousand images in all.
-        values: What updates reported since the last line, and the speed.
-    """
+    """Return one line of progress, at `kimg` of `total` thousand images."""
     speed = values["images_per_second"]
     left = duration((total - kimg) * 1000 / speed) if speed > 0 else "?"
     words = [f"{kimg:8.1f} of {total:g} kimg", f"{speed:6.1f} img/s", f"{left:>7} left"]
-    names = {
-        "loss/generator": "G",
-        "loss/discriminator": "D",
-        "loss/r1": "R1",
-        "loss/path_length": "path",
-        "memory_gib": "GiB",
-    }
-    words += [f"{short} {values[name]:.3g}" for name, short in names.items() if name in values]
+    words += [f"{short} {values[name]:.3g}" for name, short in SHORT.items() if name in values]
     return "  ".join(words)
 
 

@@ -1,4 +1,4 @@
-"""The training loop: batches to steps to logs, observers and checkpoints. No maths, no model."""
+"""The training loop: batches, steps, logs, observers and checkpoints, of any model."""
 
 from __future__ import annotations
 
@@ -52,14 +52,12 @@ class Snapshot:
 
 @dataclasses.dataclass(frozen=True)
 class Observer:
-    """Something to do with the state: untrained, every `every_kimg` thousand images, at the end.
-
-    The untrained state's turn comes after the first step, which may fail for want of memory.
+    """A function of the state: untrained, every `every_kimg` thousand images, and at the end.
 
     Attributes:
         every_kimg: Thousand images from one call to the next; 0 for never.
         observe: Returns numbers to log. The first whose name begins with "metric/" decides which
-            checkpoint is best: less is better.
+            checkpoint is best: the lowest.
     """
 
     every_kimg: float
@@ -79,6 +77,8 @@ def train(
 ) -> bool:
     """Train, or resume, a run until its length is reached or a signal arrives.
 
+    Observers see the untrained state after the first step, which can run out of memory.
+
     Args:
         trainable: What is trained.
         placement: The devices to train on.
@@ -94,8 +94,7 @@ def train(
         Whether the run is complete; False after SIGINT or SIGTERM, which leave a checkpoint.
 
     Raises:
-        UserError: If the folder cannot be written or holds another run, or if a loss is no longer
-            finite.
+        UserError: If the folder cannot be written or holds another run, or a loss is not finite.
     """
     run, options, values = pathlib.Path(run), config.train, to_dict(config)
     say = say if jax.process_index() == 0 else lambda line: None
@@ -207,24 +206,14 @@ def _refuse_non_finite(values: Mapping[str, float], step: int, checkpoints: Chec
 def _stop_on_signals(say: Callable[[str], None]) -> Iterator[threading.Event]:
     """Turn the first SIGINT or SIGTERM into a set event; a second one acts as usual."""
     stopped = threading.Event()
-    signals = (signal.SIGINT, signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped  # only the main thread may handle signals
-        return
-    usual = {number: signal.getsignal(number) for number in signals}
+    with contextlib.ExitStack() as usual:
 
-    def restore() -> None:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
+        def stop(number: int, frame: Any) -> None:
+            usual.close()
+            stopped.set()
+            say(f"{signal.Signals(number).name}: finishing this step, then writing a checkpoint")
 
-    def stop(number: int, frame: Any) -> None:
-        restore()
-        stopped.set()
-        say(f"{signal.Signals(number).name}: finishing this step, then writing a checkpoint")
-
-    for number in signals:
-        signal.signal(number, stop)
-    try:
+        if threading.current_thread() is threading.main_thread():  # others may not handle signals
+            for number in (signal.SIGINT, signal.SIGTERM):
+                usual.callback(signal.signal, number, signal.signal(number, stop))
         yield stopped
-    finally:
-        restore()

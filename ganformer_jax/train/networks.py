@@ -1,4 +1,4 @@
-"""Both networks of an experiment, as the updates apply them."""
+"""Both networks of an experiment, as the updates apply them, and the random key of every draw."""
 
 from __future__ import annotations
 
@@ -18,14 +18,21 @@ from ganformer_jax.models import (
 )
 from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train.data_parallel import DataParallel
-from ganformer_jax.train.keys import update_keys
-from ganformer_jax.train.state import TrainState, Tree
+from ganformer_jax.train.state import Optimizers, TrainState, Tree
 from ganformer_jax.train.trainable import Batch
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, Key
 
     Keys = dict[str, Key[Array, ""]]
+
+# A key is the state's, folded with the step and then with a place in this table: a row of STRIDE
+# for every update. Only append: in another order every run would draw other values.
+UPDATES = ("generator", "path_length", "discriminator")
+DRAWS = ("z", "noise", "dropout", "components", "pixels", "style_z", "style_cutoff")
+DRAWS += ("component_z", "component_cutoff")
+STRIDE = 32
+assert len(DRAWS) <= STRIDE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,14 +43,18 @@ class Networks:
         config: The experiment.
         parallel: How devices share a batch, which has `images`, uint8 [B, H, W, C], and, for a
             conditional generator, `labels`, float32 [B, Y].
+        optimizers: By default those of `make_optimizers(config)`.
     """
 
     config: Config
     parallel: DataParallel = DataParallel()
+    optimizers: Optimizers | None = None
 
     def keys(self, state: TrainState, update: str) -> Keys:
-        """Return the random keys of one update of this step."""
-        return update_keys(state.key, state.step, update)
+        """Return the random keys of one of `UPDATES`, in this step, by the names in `DRAWS`."""
+        key = jax.random.fold_in(state.key, state.step)
+        start = UPDATES.index(update) * STRIDE
+        return {name: jax.random.fold_in(key, start + i) for i, name in enumerate(DRAWS)}
 
     def batch_size(self, batch: Batch) -> int:
         """Return the number of images of the whole batch, over all devices."""
@@ -69,17 +80,9 @@ class Networks:
         labels_BxY: Float[Array, "b y"] | None,
         count: int,
     ) -> tuple[Float[Array, "b k l d"], Float[Array, " d"]]:
-        """Sample w, mixed over layers and components, and return its mean before mixing too.
-
-        Args:
-            params: Parameters of the generator.
-            state: The state of this step.
-            keys: From `keys`.
-            labels_BxY: One-hot labels of a conditional generator.
-            count: Images of the whole batch.
-        """
-        generator, options = Generator(self.config.generator), self.config.loss
-        shape = (count, self.config.generator.num_latents, self.config.generator.z_size)
+        """Sample w of `count` images, mixed over layers and components, and its mean before."""
+        config, options = self.config.generator, self.config.loss
+        generator, shape = Generator(config), (count, config.num_latents, config.z_size)
 
         def draw(name: str) -> Any:
             z_BxKxD = self.parallel.normal(keys[name], shape)
@@ -135,9 +138,11 @@ class Networks:
         self, params: Tree, state: TrainState, keys: Keys, count: int
     ) -> Float[Array, "b k"] | None:
         """Draw the components that attention sees, the same in every call with these keys."""
-        return Generator(self.config.generator).apply(
-            self._variables(params, state), count, rngs=self._rngs(keys), method="component_mask"
+        generator, variables = Generator(self.config.generator), self._variables(params, state)
+        mask_BxK: Any = generator.apply(
+            variables, count, rngs=self._rngs(keys), method="component_mask"
         )
+        return mask_BxK
 
     def _variables(self, params: Tree, state: TrainState) -> dict[str, Tree]:
         return state.generator_variables() | {"params": params}

@@ -18,9 +18,7 @@ AXIS = "devices"
 
 
 def pmap_updates(
-    config: Config,
-    optimizers: Optimizers | None = None,
-    devices: Sequence[Any] | None = None,
+    config: Config, optimizers: Optimizers | None = None, devices: Sequence[Any] | None = None
 ) -> tuple[Update, ...]:
     """Return the updates of a training step, each compiled by `jax.pmap`.
 

@@ -1,4 +1,4 @@
-"""Batches on their way to the devices while the step before is computed."""
+"""Transfer of batches to the devices during the steps before them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def prefetch(
     sharding: jax.sharding.NamedSharding,
     depth: int = 2,
 ) -> Iterator[Batch]:
-    """Yield batches on the devices, keeping the next `depth` on their way.
+    """Yield batches on the devices, while the transfer of the next `depth` has started.
 
     Args:
         batches: This process's share of each batch.
-        names: Arrays of a batch to move; others stay on the host.
+        names: Arrays of a batch to transfer; others stay on the host.
         sharding: How the devices divide the first axis.
-        depth: Batches that are moved ahead.
+        depth: Number of batches.
     """
     names, waiting = list(names), []
     for batch in batches:
@@ -35,5 +35,5 @@ def prefetch(
 def place_batch(
     batch: Mapping[str, np.ndarray], names: Iterable[str], sharding: jax.sharding.NamedSharding
 ) -> Batch:
-    """Start moving this process's share of a batch to the devices."""
+    """Start the transfer of this process's share of a batch to the devices."""
     return {n: jax.make_array_from_process_local_data(sharding, batch[n]) for n in names}

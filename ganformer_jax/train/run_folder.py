@@ -1,4 +1,4 @@
-"""Which experiment a run's folder holds, and whether another may use it: nothing is overwritten."""
+"""Check of a run's folder, so that no other experiment is overwritten."""
 
 from __future__ import annotations
 
@@ -16,22 +16,16 @@ ANOTHER = "choose another --workdir"
 # What may change between one command and the next on the same run.
 FREE = ("data.directory", "data.threads", "train.total_kimg", "train.devices", "train.platform")
 FREE += ("train.log_kimg", "train.image_kimg", "train.metric_kimg", "train.metric_images")
-FREE += ("train.metrics",)
-FREE += ("train.checkpoint_kimg", "train.checkpoints_kept")
+FREE += ("train.metrics", "train.checkpoint_kimg", "train.checkpoints_kept")
 
 
 def check_run(run: pathlib.Path, asked: Any, saved: Mapping[str, Any] | None) -> None:
-    """Refuse a folder that holds another experiment, or what is left of one.
-
-    Length, devices and what is written may change from one command to the next; see `FREE`.
+    """Refuse a folder that holds another experiment, or files of one.
 
     Args:
         run: The folder.
-        asked: The config to train.
+        asked: The config to train; the fields in `FREE` may differ.
         saved: The config that a checkpoint of the run holds, as nested dicts; None without one.
-
-    Raises:
-        UserError: Which lists the fields that differ, or names what is in the way.
     """
     path = run / CONFIG_FILE
     if saved is None:

@@ -1,4 +1,4 @@
-"""Everything that training changes, as one pytree."""
+"""The state of training as one pytree, and the optimizers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ganformer_jax.config import Config, DiscriminatorConfig, GeneratorConfig
+from ganformer_jax.config import Config
 from ganformer_jax.models import Discriminator, Generator
 
 if TYPE_CHECKING:
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 Tree = Any
 STATE_VERSION = 1
 ADDED_LEAVES: dict[str, int] = {}
-"""Start of the dotted path of what a later version of `TrainState` has, and that version. A new
-leaf is given its value for older checkpoints by `create_state`: say so where it is declared."""
+"""Leaves that a later version of `TrainState` added, by the start of their dotted path, and that
+version. Older checkpoints get the values of `create_state`: say so where a leaf is declared."""
 WEIGHTS = ("generator", "discriminator", "ema", "constants", "w_average")
 """The fields that are weights, rather than the progress of a training."""
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """What a step reads and returns, and what a checkpoint holds."""
+    """Argument and result of a step, and content of a checkpoint."""
 
     generator: Tree
     """Trained parameters of the generator, float32."""
@@ -49,16 +49,9 @@ class TrainState(flax.struct.PyTreeNode):
     """Never changes; each step folds its number into it."""
 
     def generator_variables(self, average: bool = True) -> dict[str, Tree]:
-        """Return the variables that `Generator.apply` takes.
-
-        Args:
-            average: Those of the averaged generator rather than of the trained one.
-        """
-        return {
-            "params": self.ema if average else self.generator,
-            "constants": self.constants,
-            "moments": {"w_average": self.w_average},
-        }
+        """Return what `Generator.apply` takes, of the averaged or of the trained generator."""
+        params, moments = self.ema if average else self.generator, {"w_average": self.w_average}
+        return {"params": params, "constants": self.constants, "moments": moments}
 
 
 class Optimizers(NamedTuple):
@@ -92,21 +85,6 @@ def make_optimizers(config: Config) -> Optimizers:
     )
 
 
-def _inputs(config: GeneratorConfig) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Make a smallest latent, image and label of the right shape, for initialization."""
-    z_1xKxD = jnp.zeros((1, config.num_latents, config.z_size))
-    images = jnp.zeros((1, *config.image_size, config.image_channels))
-    return z_1xKxD, images, jnp.zeros((1, config.label_size)) if config.label_size else None
-
-
-def _init_discriminator(
-    config: DiscriminatorConfig, generator: GeneratorConfig, key: Key[Array, ""]
-) -> Tree:
-    _, images_1xHxWxC, labels_1xY = _inputs(generator)
-    discriminator = Discriminator(config, generator.base_grid)
-    return discriminator.init({"params": key}, images_1xHxWxC, labels_1xY)["params"]
-
-
 def create_state(
     config: Config, key: Key[Array, ""], optimizers: Optimizers | None = None
 ) -> TrainState:
@@ -123,16 +101,19 @@ def create_state(
     """
     optimizers = optimizers or make_optimizers(config)
     generator_key, discriminator_key, state_key = jax.random.split(key, 3)
-    z_1xKxD, _, labels_1xY = _inputs(config.generator)
-    variables: Any = Generator(config.generator).init(
-        {"params": generator_key}, z_1xKxD, labels_1xY
-    )
-    discriminator = _init_discriminator(config.discriminator, config.generator, discriminator_key)
+    generator = config.generator
+    discriminator = Discriminator(config.discriminator, generator.base_grid)
+    z_1xKxD = jnp.zeros((1, generator.num_latents, generator.z_size))
+    images_1xHxWxC = jnp.zeros((1, *generator.image_size, generator.image_channels))
+    labels_1xY = jnp.zeros((1, generator.label_size)) if generator.label_size else None
+    variables: Any = Generator(generator).init({"params": generator_key}, z_1xKxD, labels_1xY)
+    keys = {"params": discriminator_key}
+    weights = discriminator.init(keys, images_1xHxWxC, labels_1xY)["params"]
     return TrainState(
         generator=variables["params"],
-        discriminator=discriminator,
+        discriminator=weights,
         generator_optimizer=optimizers.generator.init(variables["params"]),
-        discriminator_optimizer=optimizers.discriminator.init(discriminator),
+        discriminator_optimizer=optimizers.discriminator.init(weights),
         ema=jax.tree.map(jnp.copy, variables["params"]),
         constants=variables.get("constants", {}),
         w_average=variables["moments"]["w_average"],

@@ -45,7 +45,7 @@ def train_step(
     Args:
         updates: In order. Compile the function of each, or this whole function for a given step.
         state: Before the step; `state.step` is `step`.
-        batch: Of the whole batch, or of one device under a mapped axis.
+        batch: The whole batch, or the share of one device under a mapped axis.
         step: Steps done so far, a Python integer.
     """
     info: Info = {}

@@ -1,6 +1,6 @@
 """The updates of a GAN's training step, as pure functions, and their order.
 
-Each takes the networks, optimizers, state and batch, and returns the new state and scalars to log.
+Each takes the networks, the state and a batch, and returns the new state and scalars to log.
 A regularizer is an update of its own, once in an interval of steps and stronger by that interval
 (lazy regularization, Karras et al. 2020, arXiv 1912.04958, appendix B).
 
@@ -31,9 +31,7 @@ Result = tuple[TrainState, Info]
 
 
 def gan_updates(
-    config: Config,
-    parallel: DataParallel | None = None,
-    optimizers: Optimizers | None = None,
+    config: Config, parallel: DataParallel | None = None, optimizers: Optimizers | None = None
 ) -> tuple[Update, ...]:
     """Return the updates of a training step in order: both regularizers, then the networks.
 
@@ -43,8 +41,7 @@ def gan_updates(
         optimizers: By default those of `make_optimizers(config)`; the state must come from the
             same ones.
     """
-    networks, loss = Networks(config, parallel or DataParallel()), config.loss
-    optimizers = optimizers or make_optimizers(config)
+    networks, loss = Networks(config, parallel or DataParallel(), optimizers), config.loss
     updates = []
     for name, function, weight, interval in (
         ("path_length", path_length_update, loss.path_length_weight, loss.path_length_interval),
@@ -52,23 +49,18 @@ def gan_updates(
         ("adversarial", adversarial_update, 1.0, 1),
     ):
         if weight and interval:
-            applied = functools.partial(function, networks, optimizers)
-            updates.append(Update(name, applied, interval))
+            updates.append(Update(name, functools.partial(function, networks), interval))
     return tuple(updates)
 
 
-def adversarial_update(
-    networks: Networks, optimizers: Optimizers, state: TrainState, batch: Batch
-) -> Result:
+def adversarial_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Update the generator, the discriminator and the averages: what every step has."""
-    state, info = generator_update(networks, optimizers, state, batch)
-    state, more = discriminator_update(networks, optimizers, state, batch)
+    state, info = generator_update(networks, state, batch)
+    state, more = discriminator_update(networks, state, batch)
     return average_update(networks, state, batch), info | more
 
 
-def generator_update(
-    networks: Networks, optimizers: Optimizers, state: TrainState, batch: Batch
-) -> Result:
+def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Raise the logits of generated images, and follow the mean of w."""
     config, mean = networks.config, networks.parallel.mean
     labels, keys = networks.labels(batch), networks.keys(state, "generator")
@@ -84,7 +76,7 @@ def generator_update(
     (loss, (logits_Bx1, w_mean_D)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
         state.generator
     )
-    state, norm = _apply(networks, optimizers, state, "generator", gradients)
+    state, norm = _apply(networks, state, "generator", gradients)
     beta = config.optimizer.w_average_beta
     w_mean_D = lax.stop_gradient(mean(w_mean_D))
     state = state.replace(w_average=w_mean_D + beta * (state.w_average - w_mean_D))
@@ -92,9 +84,7 @@ def generator_update(
     return state, mean(info) | {"gradient_norm/generator": norm}
 
 
-def path_length_update(
-    networks: Networks, optimizers: Optimizers, state: TrainState, batch: Batch
-) -> Result:
+def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Pull the generator's path lengths to their running mean (arXiv 1912.04958, section 3.2)."""
     options, mean = networks.config.loss, networks.parallel.mean
     count = networks.batch_size(batch) // options.path_length_batch_shrink
@@ -104,11 +94,8 @@ def path_length_update(
 
     def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         w_BxKxLxD, _ = networks.sample_w(params, state, keys, labels, count)
-        lengths_B = losses.path_length(
-            lambda w_BxKxLxD: networks.synthesize(params, state, keys, w_BxKxLxD),
-            w_BxKxLxD,
-            pixels_BxHxWxC,
-        )
+        synthesize = functools.partial(networks.synthesize, params, state, keys)
+        lengths_B = losses.path_length(synthesize, w_BxKxLxD, pixels_BxHxWxC)
         average = state.path_length_mean
         average += options.path_length_decay * (mean(lengths_B.mean()) - average)
         average = lax.stop_gradient(average)
@@ -116,15 +103,13 @@ def path_length_update(
         return options.path_length_interval * loss, (loss, average)
 
     gradients, (loss, average) = jax.grad(loss_of, has_aux=True)(state.generator)
-    state, norm = _apply(networks, optimizers, state, "generator", gradients)
+    state, norm = _apply(networks, state, "generator", gradients)
     info = {"loss/path_length": mean(loss), "path_length/mean": average}
     info["gradient_norm/path_length"] = norm
     return state.replace(path_length_mean=average), info
 
 
-def discriminator_update(
-    networks: Networks, optimizers: Optimizers, state: TrainState, batch: Batch
-) -> Result:
+def discriminator_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Tell real images from generated ones."""
     labels, keys = networks.labels(batch), networks.keys(state, "discriminator")
     count = networks.batch_size(batch)
@@ -139,35 +124,30 @@ def discriminator_update(
         return loss_B.mean(), {"logits/real": real_Bx1.mean(), "logits/fake": fake_Bx1.mean()}
 
     (loss, info), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.discriminator)
-    state, norm = _apply(networks, optimizers, state, "discriminator", gradients)
+    state, norm = _apply(networks, state, "discriminator", gradients)
     info = networks.parallel.mean({"loss/discriminator": loss} | info)
     return state, info | {"gradient_norm/discriminator": norm}
 
 
-def r1_update(
-    networks: Networks, optimizers: Optimizers, state: TrainState, batch: Batch
-) -> Result:
+def r1_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Flatten the discriminator at real images (Mescheder et al. 2018, arXiv 1801.04406)."""
     options = networks.config.loss
     labels, reals_BxHxWxC = networks.labels(batch), networks.images(batch)
 
     def loss_of(params: Tree) -> tuple[jax.Array, jax.Array]:
-        penalty = losses.r1_penalty(
-            lambda images: networks.discriminate(params, images, labels), reals_BxHxWxC
-        ).mean()
-        loss = options.r1_gamma / 2 * penalty
+        discriminate = functools.partial(networks.discriminate, params, labels_BxY=labels)
+        loss = options.r1_gamma / 2 * losses.r1_penalty(discriminate, reals_BxHxWxC).mean()
         return options.r1_interval * loss, loss
 
     gradients, loss = jax.grad(loss_of, has_aux=True)(state.discriminator)
-    state, norm = _apply(networks, optimizers, state, "discriminator", gradients)
+    state, norm = _apply(networks, state, "discriminator", gradients)
     return state, {"loss/r1": networks.parallel.mean(loss), "gradient_norm/r1": norm}
 
 
 def average_update(networks: Networks, state: TrainState, batch: Batch) -> TrainState:
     """Move the generator's average toward its parameters, and count the step.
 
-    The half-life is in images, and shorter in the beginning so that the average does not hold on
-    to the first weights.
+    The half-life is in images, and shorter at first, so that the first weights are soon forgotten.
     """
     options, count = networks.config.optimizer, networks.batch_size(batch)
     half_life = jnp.asarray(options.ema_kimg * 1000)
@@ -191,12 +171,13 @@ def _discriminator_loss(
 
 
 def _apply(
-    networks: Networks, optimizers: Optimizers, state: TrainState, network: str, gradients: Tree
+    networks: Networks, state: TrainState, network: str, gradients: Tree
 ) -> tuple[TrainState, Float[Array, ""]]:
     """Average gradients over devices, apply one network's optimizer, return their norm too."""
     gradients = networks.parallel.mean(gradients)
     params, memory = getattr(state, network), getattr(state, f"{network}_optimizer")
-    updates, memory = getattr(optimizers, network).update(gradients, memory, params)
+    optimizer = getattr(networks.optimizers or make_optimizers(networks.config), network)
+    updates, memory = optimizer.update(gradients, memory, params)
     params = optax.apply_updates(params, updates)
     state = state.replace(**{network: params, f"{network}_optimizer": memory})
     return state, optax.tree.norm(gradients)

@@ -1,4 +1,4 @@
-"""Weights of one run in the state of another, and runs that are made of weights alone."""
+"""Training that starts from the weights of another run, and runs made of weights."""
 
 from __future__ import annotations
 
@@ -25,11 +25,7 @@ from ganformer_jax.train.state import WEIGHTS, TrainState, create_state
 def warm_start(
     source: str | pathlib.Path, warn: Callable[[str], None] = print
 ) -> Callable[[TrainState], TrainState]:
-    """Read the weights of another run; return a function that puts them into a first state.
-
-    Args:
-        source: The other run's folder; its newest undamaged checkpoint is used.
-        warn: Receives a line for every damaged checkpoint.
+    """Read the newest weights of another run; return a function that puts them into a state.
 
     Raises:
         UserError: If there is no such run, or no undamaged checkpoint in it.
@@ -42,12 +38,7 @@ def warm_start(
 
 
 def with_weights(state: TrainState, weights: Mapping[str, Any], source: str) -> TrainState:
-    """Return a state with the weights of another run; optimizers and counters stay new.
-
-    Args:
-        state: Of the new run.
-        weights: The fields of a state named in `state.WEIGHTS`.
-        source: The other run, for messages.
+    """Return a state with the weights of `source`; optimizers and counters stay new.
 
     Raises:
         UserError: If an array is missing, left over, or of another shape.
@@ -78,7 +69,7 @@ def write_run(
 
     Args:
         run: Its folder, empty or absent.
-        config: The experiment that the weights fit.
+        config: The experiment.
         weights: The fields of the state named in `state.WEIGHTS`.
         source: Where they come from, for messages.
 

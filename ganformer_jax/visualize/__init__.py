@@ -11,10 +11,13 @@ from ganformer_jax.visualize.attention import (
     attention_segmentation,
     reduce_attention,
 )
-from ganformer_jax.visualize.colors import component_palette
 from ganformer_jax.visualize.curves import training_curve
-from ganformer_jax.visualize.images import image_grid, save_png
-from ganformer_jax.visualize.segments import segments_grid
+from ganformer_jax.visualize.images import (
+    component_palette,
+    image_grid,
+    save_png,
+    segments_grid,
+)
 
 __all__ = [
     "attention_figure",

@@ -10,8 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ganformer_jax.pixels import as_rgb
-from ganformer_jax.visualize.colors import component_palette
-from ganformer_jax.visualize.images import image_grid
+from ganformer_jax.visualize.images import component_palette, image_grid
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -26,9 +25,6 @@ def reduce_attention(
         stacked_BxKxLxNxHxW: Attention of each pixel to each latent component, layers from coarse
             to fine, all of one resolution.
         last_layers: Number of layers to average; by default all.
-
-    Returns:
-        float32 attention [B, K, H, W].
 
     Raises:
         ValueError: If the array is not of rank 6, or has fewer layers.
@@ -55,28 +51,20 @@ def _stretch(attention_KxHxW: np.ndarray) -> np.ndarray:
 def _resize(maps_KxHxW: np.ndarray, size: tuple[int, int], smooth: bool) -> np.ndarray:
     """Resize float maps to (height, width)."""
     method = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
-    height, width = size
-    resized = [
-        Image.fromarray(np.asarray(m, np.float32)).resize((width, height), method)
-        for m in maps_KxHxW
-    ]
-    return np.stack([np.asarray(m) for m in resized])
+    maps = [Image.fromarray(one) for one in np.asarray(maps_KxHxW, np.float32)]
+    return np.stack([np.asarray(one.resize((size[1], size[0]), method)) for one in maps])
 
 
 def attention_segmentation(
     attention_KxHxW: Float[np.ndarray, "k h w"], *, hard: bool = False
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Color each pixel by the components that it attends to.
+    """Color each pixel by the components that it attends to, as in figures of arXiv 2103.01209.
 
-    The figures of the GANformer paper (arXiv 2103.01209) do the same. The colors of the palette
-    are mixed in proportion to the squares of the stretched maps.
+    The colors of the palette are mixed in proportion to the squares of the stretched maps.
 
     Args:
         attention_KxHxW: Attention to each component.
         hard: Use only the color of the component with the largest stretched attention.
-
-    Returns:
-        The segmentation, uint8 RGB.
     """
     weights = _stretch(np.asarray(attention_KxHxW, np.float32)) ** 2 + 1e-3
     palette = component_palette(len(weights))
@@ -102,9 +90,6 @@ def attention_overlay(
         strength: Weight of the colors, 0 to 1; the image has the rest.
         hard: Give each pixel the color of one component instead of a mixture.
         smooth: Resize the attention bilinearly instead of pixel by pixel.
-
-    Returns:
-        The blended image, uint8 RGB of the image's size.
     """
     image = as_rgb(np.asarray(image_HxWxC)[None])[0]
     maps = _resize(attention_KxHxW, image.shape[:2], smooth)
@@ -135,26 +120,22 @@ def attention_grid(
 
     Args:
         images_BxHxWxC: uint8 images of one, three or four channels.
-        attention_BxKxHxW: What `reduce_attention` returns, at any resolution of the same aspect
-            ratio.
+        attention_BxKxHxW: Result of `reduce_attention`, of the aspect ratio of the images.
         cell: Smallest width of a cell in pixels; images are enlarged by a whole factor.
         padding: Pixels between cells.
         smooth: Resize the attention bilinearly instead of pixel by pixel.
 
-    Returns:
-        The figure, uint8 RGB.
-
     Raises:
-        ValueError: If images and attention differ in number or aspect ratio, or images are not
-            uint8.
+        ValueError: If images are not uint8 or do not fit the attention.
     """
     images = as_rgb(images_BxHxWxC)
     count, height, width, _ = images.shape
-    found, components, rows, columns = np.asarray(attention_BxKxHxW).shape
+    shape = np.shape(attention_BxKxHxW)
+    found, components, rows, columns = shape
     if found != count or rows * width != columns * height:
         raise ValueError(
             f"need as many attention maps as images, of one shape: got {count} images of "
-            f"{height}x{width} and attention {list(np.asarray(attention_BxKxHxW).shape)}"
+            f"{height}x{width} and attention {list(shape)}"
         )
     scale = max(1, math.ceil(cell / width))
     images = images.repeat(scale, axis=1).repeat(scale, axis=2)
@@ -179,9 +160,6 @@ def attention_figure(
         images_BxHxWxC: uint8 images.
         attention: Attention maps of each layer, as `Samples.attention`.
         rows: Number of samples to draw.
-
-    Returns:
-        The figure of `attention_grid`, uint8 RGB.
     """
     import jax.numpy as jnp
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from ganformer_jax.errors import UserError, one_line
-from ganformer_jax.visualize.colors import CURVES
 from ganformer_jax.visualize.images import save_png
 
 _METRICS = "metrics, lower is better"
+# Okabe and Ito's colors that are dark enough for lines on white.
+_COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
 
 
 def _read_records(path: Path) -> list[dict[str, Any]]:
@@ -60,18 +61,15 @@ def _panels(keys: set[str]) -> list[tuple[str, list[str]]]:
     """Return titles and keys of the panels that have curves."""
     adversarial = {"loss/generator", "loss/discriminator"} & keys
     metrics = {key for key in keys if key.startswith("metric/")}
-    panels = [
-        ("adversarial loss", adversarial),
-        ("regularizer", keys - adversarial - metrics),
-        (_METRICS, metrics),
-    ]
-    return [(title, sorted(members)) for title, members in panels if members]
+    titles = ("adversarial loss", "regularizer", _METRICS)
+    groups = (adversarial, keys - adversarial - metrics, metrics)
+    return [(title, sorted(g)) for title, g in zip(titles, groups, strict=True) if g]
 
 
 def _draw_panel(axes: Any, title: str, curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
-    axes.set_prop_cycle(color=CURVES)
+    axes.set_prop_cycle(color=_COLORS)
     for key, (kimg, values) in curves.items():
         _draw_curve(axes, key.partition("/")[2], kimg, values)
     if title == _METRICS and all((values > 0).all() for _, values in curves.values()):
@@ -90,15 +88,12 @@ def training_curve(metrics_jsonl: str | os.PathLike[str], png_path: str | os.Pat
     """Plot a run against kimg: adversarial losses, regularizers, and metrics on a log scale.
 
     Args:
-        metrics_jsonl: JSON lines with "kimg", thousands of real images shown so far, and any of
-            "loss/generator", "loss/discriminator", other "loss/..." (R1, path length) and
-            "metric/..." (lower is better, such as "metric/swd"). Values that are not finite are
-            left out.
+        metrics_jsonl: JSON lines with "kimg", thousands of real images shown so far, and any
+            "loss/..." and "metric/..." (lower is better). Values that are not finite are left out.
         png_path: File to write, atomically.
 
     Raises:
-        UserError: If the records cannot be read or have nothing to plot, or the figure cannot be
-            written.
+        UserError: If there is nothing to plot, or a file cannot be read or written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,10 +1,11 @@
-"""Grids of images, and PNG files."""
+"""Grids of images and of their segmentations, colors, and PNG files."""
 
 from __future__ import annotations
 
+import colorsys
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +15,23 @@ from ganformer_jax.files import atomic_path
 from ganformer_jax.pixels import as_rgb
 
 if TYPE_CHECKING:
-    from jaxtyping import UInt8
+    from jaxtyping import Int, UInt8
 
 HEADING_HEIGHT = 22  # pixels
+# Okabe and Ito's colors, then Paul Tol's "muted" ones: distinct with any color vision.
+_COMPONENTS = (
+    "#E69F00 #56B4E9 #009E73 #F0E442 #0072B2 #D55E00 #CC79A7 "
+    "#882255 #88CCEE #117733 #DDCC77 #332288 #CC6677 #44AA99 #AA4499 #999933"
+).split()
+
+
+def component_palette(components: int) -> UInt8[np.ndarray, "k 3"]:
+    """Return an RGB color for each latent component; beyond 16, by golden-ratio steps in hue."""
+    colors = [tuple(bytes.fromhex(color[1:])) for color in _COMPONENTS[:components]]
+    for i in range(len(colors), components):
+        hue, value = i * 0.618034 % 1, (0.95, 0.7, 0.5)[i % 3]
+        colors.append(tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.75, value)))
+    return np.array(colors, np.uint8)
 
 
 def image_grid(
@@ -37,9 +52,6 @@ def image_grid(
         scale: Factor by which each image is enlarged, pixel by pixel.
         background: Gray level of the padding and of empty places, 0..255.
         headings: Text above each column.
-
-    Returns:
-        The grid, uint8 RGB.
 
     Raises:
         ValueError: If there are no images, or they have another dtype or shape.
@@ -69,6 +81,39 @@ def _heading_strip(texts: Sequence[str], width: int, padding: int) -> UInt8[np.n
         center = padding + i * (width + padding) + width / 2
         draw.text((center, HEADING_HEIGHT - 4), text, fill="black", font=font, anchor="ms")
     return np.asarray(strip)
+
+
+def segments_grid(
+    images_BxHxWxC: UInt8[np.ndarray, "b h w c"],
+    segments: Mapping[str, Int[np.ndarray, "b h w"]],
+    *,
+    cell: int = 96,
+    padding: int = 4,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw one row for each image: the image, then each of its segmentations under its name.
+
+    Args:
+        images_BxHxWxC: uint8 images of one, three or four channels.
+        segments: Segment of each pixel, from 0 up, by the name of the segmentation. Equal colors
+            in different columns mean nothing.
+        cell: Smallest width of a cell in pixels; images are enlarged by a whole factor.
+        padding: Pixels between cells.
+
+    Raises:
+        ValueError: If a segmentation has another shape than the images.
+    """
+    images = as_rgb(images_BxHxWxC)
+    palette = component_palette(1 + max(int(found.max()) for found in segments.values()))
+    columns = [images]
+    for name, segments_BxHxW in segments.items():
+        if segments_BxHxW.shape != images.shape[:3]:
+            shape = list(segments_BxHxW.shape)
+            raise ValueError(f"{name} is {shape}, images are {list(images.shape)}")
+        columns.append(palette[segments_BxHxW])
+    cells = np.stack(columns, 1).reshape(-1, *images.shape[1:])
+    scale = max(1, math.ceil(cell / images.shape[2]))
+    headings = ["image", *segments]
+    return image_grid(cells, len(columns), padding=padding, scale=scale, headings=headings)
 
 
 def save_png(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w *c"]) -> None:
