@@ -165,9 +165,8 @@ def _find_builder(dataset: str, data_dir: str | os.PathLike[str] | None) -> Any:
 
 
 def _image_features(name: str, features: Any) -> Any:
-    known: dict[str, Any] = (
-        dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
-    )
+    is_dict = isinstance(features, tfds.features.FeaturesDict)
+    known: dict[str, Any] = dict(features) if is_dict else {}
     if "image" not in known:
         names = listed(list(known)) or "one without name"
         raise UserError(f"{name} has no feature 'image', it has: {names}")

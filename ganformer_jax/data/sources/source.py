@@ -19,10 +19,10 @@ from ganformer_jax.errors import UserError, os_reason
 
 MAX_BYTES = 1 << 28  # of an encoded image, 256 MiB: more is a mistake, or an attack
 MAX_CLASSES = 1 << 16  # larger numbers are not classes but something else
+# Of files that are decoded; a file without a suffix may be an image.
 SUFFIXES = frozenset(
     ".png .jpg .jpeg .jpe .jfif .webp .tif .tiff .bmp .gif .ppm .pgm .pbm .pnm".split() + [""]
 )
-"""Suffixes of files that are decoded; a file without a suffix may be an image."""
 
 
 class Unreadable(Exception):
