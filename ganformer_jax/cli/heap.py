@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from typing import Any
 
 import jax
 
@@ -57,8 +58,8 @@ def tune_heap() -> None:
     where large temporaries do not fit. Fragments are taken out of use after each long compilation.
     """
 
-    def after_event(event: str, seconds: float, **_: object) -> None:
-        if event == COMPILATION and seconds > LONG:
+    def after_event(event: str, duration_secs: float, **_: Any) -> None:
+        if event == COMPILATION and duration_secs > LONG:
             leave_fragments()
 
     if keep_freed_memory():
