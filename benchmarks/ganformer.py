@@ -35,13 +35,13 @@ from ganformer_jax.train.devices import (
     runs_on_cpu,
     smallest_batch,
 )
-from ganformer_jax.train.gan import gan_trainable
 from ganformer_jax.train.log import memory_gib
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.prefetch import place_batch
 from ganformer_jax.train.updates import (
     average_update,
     discriminator_update,
+    gan_trainable,
     generator_update,
     path_length_update,
 )

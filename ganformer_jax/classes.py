@@ -19,11 +19,7 @@ def save_class_names(names: Sequence[str], run: pathlib.Path) -> None:
 
 
 def load_class_names(run: pathlib.Path, count: int) -> list[str]:
-    """Return the names of a run's `count` classes; their numbers if it has no names, as imports.
-
-    Raises:
-        UserError: If the file is damaged or has another number of names.
-    """
+    """Return the names of a run's `count` classes; their numbers if it has no names, as imports."""
     path = run / CLASSES_FILE
     if not path.exists():
         return [str(number) for number in range(count)]

@@ -25,11 +25,8 @@ def is_url(text: str) -> bool:
 def fetch(url: str, folder: pathlib.Path) -> pathlib.Path:
     """Download a file, showing progress, and return its path in `folder`.
 
-    It is named as the last part of the URL's path. Redirections to other schemes than http and
-    https are refused.
-
-    Raises:
-        UserError: If the download fails or is incomplete.
+    It is named as the last part of the URL's path. A download that is incomplete or redirected to
+    another scheme than http and https raises `UserError`.
     """
     try:
         name = pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name or "download"

@@ -102,7 +102,8 @@ class Sampler:
         psi = jnp.float32(truncation_psi)
         for start in range(0, drawn.size, self.batch_size):
             taken = np.arange(start, start + self.batch_size) % drawn.size
-            seeds_B, classes_B = self._place(drawn[taken]), self._place(classes_M[taken])
+            inputs = drawn[taken], classes_M[taken]
+            seeds_B, classes_B = jax.device_put(inputs, self.batch_sharding)
             yield _generate(self, variables, seeds_B, classes_B, psi, cutoff)
 
     def _classes(self, labels: Iterable[int] | None, count: int) -> np.ndarray:
@@ -115,11 +116,6 @@ class Sampler:
         if chosen.size != count or chosen.min() < 0 or chosen.max() >= max(classes, 1):
             raise ValueError(f"labels must be {count} numbers from 0 to {classes - 1}")
         return chosen
-
-    def _place(self, array: np.ndarray) -> jax.Array:
-        if self.batch_sharding is None:
-            return jnp.asarray(array)
-        return jax.device_put(array, self.batch_sharding)
 
 
 @functools.partial(jax.jit, static_argnums=0)

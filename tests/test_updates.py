@@ -22,13 +22,12 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.models import Discriminator
 from ganformer_jax.train import updates
 from ganformer_jax.train.data_parallel import DataParallel
-from ganformer_jax.train.gan import batch_shapes
 from ganformer_jax.train.networks import Networks, draw_cutoff
 from ganformer_jax.train.pmap import AXIS, pmap_updates
 from ganformer_jax.train.prefetch import place_batch
 from ganformer_jax.train.state import create_state, make_optimizers
 from ganformer_jax.train.trainable import due_updates, train_step
-from ganformer_jax.train.updates import gan_updates
+from ganformer_jax.train.updates import batch_shapes, gan_updates
 
 CLASSES = 3
 

@@ -15,11 +15,11 @@ from tiny import random_batches, tiny_config
 
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import place_on
-from ganformer_jax.train.gan import gan_trainable
 from ganformer_jax.train.loop import Observer, train
 from ganformer_jax.train.prefetch import place_batch
 from ganformer_jax.train.state import Optimizers
 from ganformer_jax.train.trainable import Trainable, Update
+from ganformer_jax.train.updates import gan_trainable
 
 DATA = Path(__file__).parent / "data"
 SGD_RATE = 0.05

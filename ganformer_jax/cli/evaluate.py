@@ -8,8 +8,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from ganformer_jax.caches import keep_compiled_programs
-from ganformer_jax.cli.options import check_run
+from ganformer_jax.cli.options import RunOptions
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.requests import SCENES, parse_requests
 
@@ -21,7 +20,7 @@ ROWS = 8  # images in segmentation.png
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(RunOptions):
     """Measure the images of a run, or of a folder, against a dataset or another folder."""
 
     metrics: str = "swd2k,rkid2k,rpr2k"
@@ -29,8 +28,6 @@ class Options:
     rprdc of a random network; swd; ppl_w_end, ppl_w_full, ppl_z_end and
     ppl_z_full; seg and dci, for scenes only. Each may end in a number of images:
     fid50k."""
-    workdir: pathlib.Path = pathlib.Path("runs/scenes")
-    """Folder of the run to evaluate, by its averaged generator."""
     fake: pathlib.Path | None = None
     """Folder of images to evaluate instead of a run."""
     real: pathlib.Path | None = None
@@ -41,10 +38,6 @@ class Options:
     real_count: int | None = None
     """Number of reference images; by default as many as generated ones, or all if
     there are fewer."""
-    step: int | None = None
-    """Step of the checkpoint to use; by default the newest."""
-    best: bool = False
-    """Use the checkpoint with the best metric."""
     seed: int = 0
     """Seed of the first image; the next images have the next seeds. It decides
     labels, paths and subsets too."""
@@ -90,8 +83,7 @@ def run(options: Options) -> None:
         raise UserError(f"{unfit[0]} needs a generator: leave out --fake")
     needs_reference = any(request.needs_reference for request in requests)
     if candidate is None or (needs_reference and options.real is None):
-        check_run(workdir, options.step, options.best)
-    keep_compiled_programs()
+        options.check_run()
     files = {name: getattr(options, name) for name in ("inception", "vgg16", "lpips")}
     devices = local_devices(options.batch_size)
     networks = metric_networks(devices, options.batch_size, files, options.cache)

@@ -11,6 +11,7 @@ import sys
 
 import jax
 
+from ganformer_jax.caches import keep_compiled_programs
 from ganformer_jax.train.devices import Placement, divide_cpu, place_on, runs_on_cpu
 
 COMPILATION = "/jax/core/compile/backend_compile_duration"
@@ -42,7 +43,8 @@ def local_devices(batch_size: int) -> Placement:
 
 
 def prepare_cpu(batch_size: int, devices: int | None = None, platform: str | None = None) -> None:
-    """Divide the CPU over a batch and, where jax can only use the CPU, set the heap up."""
+    """Divide the CPU over a batch, set the heap up if there is only the CPU, cache programs."""
+    keep_compiled_programs()
     if runs_on_cpu(platform):
         tune_heap()
     divide_cpu(batch_size, devices)

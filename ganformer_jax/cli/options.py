@@ -23,6 +23,25 @@ class UsageError(UserError):
     """A command line that cannot be understood; the exit code is 2."""
 
 
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Options that name a run and one of its checkpoints."""
+
+    workdir: pathlib.Path = pathlib.Path("runs/scenes")
+    """Folder of the run, whose averaged generator is used."""
+    step: int | None = None
+    """Step of the checkpoint to use; by default the newest."""
+    best: bool = False
+    """Use the checkpoint with the best metric."""
+
+    def check_run(self) -> None:
+        """Raise `UserError` if the options exclude each other, or there is no such folder."""
+        if self.best and self.step is not None:
+            raise UserError("--best and --step exclude each other: leave one of them out")
+        if not self.workdir.is_dir():
+            raise UserError(f"no run in {self.workdir}: name its folder with --workdir")
+
+
 def program() -> str:
     """Return how the program is started: in a checkout by run.py, else by its installed name."""
     return "python run.py" if pathlib.Path(sys.argv[0]).name == "run.py" else "ganformer-jax"
@@ -32,13 +51,8 @@ def parse(commands: Mapping[str, Any], arguments: Sequence[str]) -> Any:
     """Read a command line, and return the options of the command that it names.
 
     Args:
-        commands: Names of the commands, and for each a dataclass of its options whose values are
-            the defaults.
-        arguments: The command line.
-
-    Raises:
-        UsageError: If the command line cannot be understood.
-        SystemExit: With code 0, after `--help`.
+        commands: Names of the commands, and a dataclass of the default options of each.
+        arguments: The command line; `--help` raises `SystemExit` with code 0.
     """
     name = arguments[0] if arguments else "--help"
     if name not in commands and name not in ("-h", "--help"):
@@ -80,14 +94,6 @@ def refuse_overwriting(paths: Sequence[pathlib.Path], overwrite: bool) -> None:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
         hint = "choose another --out, or --overwrite"
         raise UserError(f"{existing[0]}{more} would be replaced; {hint}")
-
-
-def check_run(workdir: pathlib.Path, step: int | None, best: bool) -> None:
-    """Check the options that name a run and one of its checkpoints."""
-    if best and step is not None:
-        raise UserError("--best and --step exclude each other: leave one of them out")
-    if not workdir.is_dir():
-        raise UserError(f"no run in {workdir}: name its folder with --workdir")
 
 
 def _run_tyro(kind: Any, **settings: Any) -> tuple[Any, list[str]]:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from ganformer_jax.classes import classes_in_turn, find_class, load_class_names
-from ganformer_jax.cli.options import check_run, refuse_overwriting
+from ganformer_jax.cli.options import RunOptions, refuse_overwriting
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError
 
@@ -18,11 +18,9 @@ MAX_CLASS_COLUMNS = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(RunOptions):
     """Write images and attention maps from the averaged generator of a run."""
 
-    workdir: pathlib.Path = pathlib.Path("runs/scenes")
-    """Folder of the run."""
     out: pathlib.Path | None = None
     """Folder to write to; by default `generated` in the run's folder."""
     count: int = 16
@@ -38,10 +36,6 @@ class Options:
     class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
     """Class of the images, by name (classes.json) or number; by default all
     classes in turn."""
-    step: int | None = None
-    """Step of the checkpoint to use; by default the newest."""
-    best: bool = False
-    """Use the checkpoint with the best metric."""
     attention_rows: int = 8
     """Number of images whose attention is drawn; 0 for none."""
     batch_size: int = 16
@@ -56,7 +50,7 @@ def run(options: Options) -> None:
         raise UserError("--count and --batch-size must be 1 or more")
     if options.seed < 0 or options.seed + options.count > 2**32:
         raise UserError("--seed and the seeds after it must be from 0 to 2^32 - 1")
-    check_run(options.workdir, options.step, options.best)
+    options.check_run()
 
     from ganformer_jax import visualize
     from ganformer_jax.load import load_run

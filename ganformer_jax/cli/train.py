@@ -10,7 +10,6 @@ from typing import Annotated
 
 import tyro
 
-from ganformer_jax.caches import keep_compiled_programs
 from ganformer_jax.cli.options import DEFAULT_CONFIG, config_option
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import validate
@@ -46,7 +45,6 @@ def run(options: Options) -> None:
     if options.dry_run:
         print(json.dumps(to_dict(config), indent=2))
         return
-    keep_compiled_programs()
 
     from ganformer_jax.cli.heap import prepare_cpu
     from ganformer_jax.experiment.run import train_experiment  # needs much more than parsing

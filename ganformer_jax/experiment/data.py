@@ -19,26 +19,17 @@ from ganformer_jax.evaluate.image_sets import sample_labels
 
 
 class ExperimentData:
-    """The dataset of an experiment.
-
-    Raises:
-        UserError: If the data is scenes, which are square, and the generator's images are not; or
-            if data.directory is not on this machine.
-    """
+    """The dataset of an experiment; raises `UserError` if the config cannot have one."""
 
     def __init__(self, config: Config):
         self.config = config
         if "://" in config.data.directory:
-            raise UserError(
-                f"data.directory {config.data.directory} is not on this machine: give data.name "
-                "the whole gs:// path of the dataset"
-            )
+            hint = "is not on this machine: give data.name the whole gs:// path of the dataset"
+            raise UserError(f"data.directory {config.data.directory} {hint}")
         height, width = config.generator.image_size
         if config.data.name == "scenes" and height != width:
-            raise UserError(
-                f"scenes are square, not {height}x{width}; give data.name or a square "
-                "generator.base_grid"
-            )
+            hint = "give data.name or a square generator.base_grid"
+            raise UserError(f"scenes are square, not {height}x{width}; {hint}")
 
     @functools.cached_property
     def folder(self) -> str:
@@ -63,10 +54,9 @@ class ExperimentData:
             channels=generator.image_channels,
         )
         if generator.label_size not in (0, source.label_count):
-            raise UserError(
-                f"generator.label_size is {generator.label_size}, but {source.name} has "
-                f"{source.label_count} classes: set --generator.label-size {source.label_count}"
-            )
+            count, given = source.label_count, f"generator.label_size is {generator.label_size}"
+            hint = f"set --generator.label-size {count}"
+            raise UserError(f"{given}, but {source.name} has {count} classes: {hint}")
         return source
 
     def batches(self, start_step: int) -> Iterator[dict[str, np.ndarray]]:

@@ -57,10 +57,7 @@ def generated_images(
     seed: int = 0,
     split: str = "train",
 ) -> tuple[ImageSet, TrainedGenerator]:
-    """Return the images of a run's generator, whose labels are those of a split, and the generator.
-
-    Image i has seed `seed` + i.
-    """
+    """Return the images of a run's generator, and the generator; image i has seed `seed` + i."""
     assert networks.sharding is not None, "metric_networks"
     everywhere = jax.sharding.NamedSharding(networks.sharding.mesh, jax.sharding.PartitionSpec())
     variables = jax.device_put(variables, everywhere)

@@ -14,9 +14,9 @@ from ganformer_jax.config_checks import validate
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.observers import make_observers, make_sampler
 from ganformer_jax.train.devices import find_devices, place_on
-from ganformer_jax.train.gan import gan_trainable
 from ganformer_jax.train.loop import train
 from ganformer_jax.train.state import TrainState
+from ganformer_jax.train.updates import gan_trainable
 from ganformer_jax.train.weights import warm_start
 
 
@@ -27,19 +27,9 @@ def train_experiment(
     init_from: pathlib.Path | None = None,
     say: Callable[[str], None] = print,
 ) -> bool:
-    """Train, or resume, an experiment until its length is reached or a signal arrives.
+    """Train, or resume, an experiment, as `train.loop.train` does.
 
-    Args:
-        config: The experiment.
-        run: Folder of the run; see `train.loop.train`.
-        init_from: Folder of another run whose weights a new run starts from.
-        say: Receives lines for the user.
-
-    Returns:
-        Whether the run is complete.
-
-    Raises:
-        UserError: If the config or the data cannot be used, or as `train.loop.train`.
+    A new run starts from the weights of the run in the folder `init_from`, if there is one.
     """
     validate(config)
     data = ExperimentData(config)

@@ -31,7 +31,7 @@ METRIC = "swd"
 
 
 class _Damage(Exception):
-    """A checkpoint that cannot be read; says why in one line."""
+    """The reason why a checkpoint cannot be read, in one line."""
 
 
 class Checkpoints:

@@ -40,9 +40,7 @@ def place_on(devices: Sequence[Device]) -> Placement:
 def find_devices(platform: str | None = None, count: int | None = None) -> list[Device]:
     """Find the devices to train on; by default all that jax prefers.
 
-    Args:
-        platform: "cpu", "gpu" or "tpu"; has no effect once jax has looked for devices.
-        count: Number of devices.
+    The platform is "cpu", "gpu" or "tpu"; it has no effect once jax has looked for devices.
 
     Raises:
         UserError: If there is no such accelerator, or there are too few devices.

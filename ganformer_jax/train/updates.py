@@ -1,4 +1,4 @@
-"""The updates of a GAN's training step, as pure functions, and their order.
+"""A GAN as the training loop trains it: its updates, as pure functions, and their order.
 
 Each takes the networks, the state and a batch, and returns the new state and scalars to log.
 A regularizer is an update of its own, once in an interval of steps and stronger by that interval
@@ -10,19 +10,31 @@ The same functions run under `jax.jit` over a mesh and, through `pmap.py`, under
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
 from ganformer_jax import losses
 from ganformer_jax.config import Config
+from ganformer_jax.config_checks import check_batch
 from ganformer_jax.train.data_parallel import DataParallel
+from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.networks import Networks
-from ganformer_jax.train.state import Optimizers, TrainState, Tree, make_optimizers
-from ganformer_jax.train.trainable import Batch, Info, Update
+from ganformer_jax.train.state import (
+    ADDED_LEAVES,
+    STATE_VERSION,
+    Optimizers,
+    TrainState,
+    Tree,
+    create_state,
+    make_optimizers,
+)
+from ganformer_jax.train.trainable import Batch, Info, Trainable, Update
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -51,6 +63,41 @@ def gan_updates(
         if weight and interval:
             updates.append(Update(name, functools.partial(function, networks), interval))
     return tuple(updates)
+
+
+def gan_trainable(
+    config: Config,
+    placement: Placement,
+    sample: Callable[[Any, Sequence[int]], np.ndarray],
+    optimizers: Optimizers | None = None,
+) -> Trainable:
+    """Return what the training loop needs of a GANformer, a StyleGAN2 or a plain GAN.
+
+    Args:
+        config: The experiment, whose batch divides over the devices.
+        placement: The devices.
+        sample: See `Trainable.sample`; the state is a `TrainState`.
+        optimizers: By default those of `make_optimizers(config)`.
+    """
+    check_batch(config, len(placement.devices))
+    return Trainable(
+        init=functools.partial(create_state, config, optimizers=optimizers),
+        updates=gan_updates(config, DataParallel(placement.batch), optimizers),
+        batch=batch_shapes(config),
+        sample=sample,
+        state_version=STATE_VERSION,
+        added_leaves=ADDED_LEAVES,
+    )
+
+
+def batch_shapes(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return shapes and dtypes of a whole batch: images, and labels if they matter."""
+    generator, count = config.generator, config.train.batch_size
+    size = (count, *generator.image_size, generator.image_channels)
+    shapes = {"images": jax.ShapeDtypeStruct(size, np.uint8)}
+    if generator.label_size:
+        shapes["labels"] = jax.ShapeDtypeStruct((count, generator.label_size), np.float32)
+    return shapes
 
 
 def adversarial_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
@@ -112,7 +159,8 @@ def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> R
 def discriminator_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Tell real images from generated ones."""
     labels, keys = networks.labels(batch), networks.keys(state, "discriminator")
-    count = networks.batch_size(batch)
+    count, loss_name = networks.batch_size(batch), networks.config.loss.discriminator
+    settings = {"epsilon": networks.config.loss.wgan_epsilon} if loss_name == "wgan" else {}
     w_BxKxLxD, _ = networks.sample_w(state.generator, state, keys, labels, count)
     fakes_BxHxWxC = networks.synthesize(state.generator, state, keys, w_BxKxLxD)
     reals_BxHxWxC = networks.images(batch)
@@ -120,7 +168,7 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
     def loss_of(params: Tree) -> tuple[jax.Array, Info]:
         real_Bx1 = networks.discriminate(params, reals_BxHxWxC, labels)
         fake_Bx1 = networks.discriminate(params, fakes_BxHxWxC, labels)
-        loss_B = _discriminator_loss(networks.config, real_Bx1, fake_Bx1)
+        loss_B = losses.DISCRIMINATOR_LOSSES[loss_name](real_Bx1, fake_Bx1, **settings)
         return loss_B.mean(), {"logits/real": real_Bx1.mean(), "logits/fake": fake_Bx1.mean()}
 
     (loss, info), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.discriminator)
@@ -159,15 +207,6 @@ def average_update(networks: Networks, state: TrainState, batch: Batch) -> Train
         step=state.step + 1,
         images_seen=state.images_seen + count,
     )
-
-
-def _discriminator_loss(
-    config: Config, real_Bx1: Float[Array, "b 1"], fake_Bx1: Float[Array, "b 1"]
-) -> Float[Array, " b"]:
-    options = config.loss
-    if options.discriminator == "wgan":
-        return losses.wgan_discriminator(real_Bx1, fake_Bx1, options.wgan_epsilon)
-    return losses.DISCRIMINATOR_LOSSES[options.discriminator](real_Bx1, fake_Bx1)
 
 
 def _apply(

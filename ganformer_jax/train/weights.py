@@ -67,12 +67,6 @@ def write_run(
 ) -> None:
     """Write a run whose only checkpoint, of step 0, has these weights and new optimizers.
 
-    Args:
-        run: Its folder, empty or absent.
-        config: The experiment.
-        weights: The fields of the state named in `state.WEIGHTS`.
-        source: Where they come from, for messages.
-
     Raises:
         UserError: If weights and config do not fit, or the folder cannot be written.
     """
