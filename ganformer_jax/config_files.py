@@ -34,10 +34,7 @@ def published_configs() -> dict[str, pathlib.Path]:
 
 
 def find_config(name: str | pathlib.Path) -> pathlib.Path:
-    """Return the file of a config by its path or, from any folder, by a published name.
-
-    Published names are `ffhq` and `configs/ffhq.py`, for example.
-    """
+    """Return the file of a config by path or, from any folder, as `ffhq` or `configs/ffhq.py`."""
     path, published = pathlib.Path(name), published_configs()
     if str(path) in published:
         return published[str(path)]

@@ -52,11 +52,7 @@ def write_atomically(path: str | os.PathLike[str], contents: bytes | str) -> Non
 
 
 def map_file(path: str | os.PathLike[str]) -> memoryview:
-    """Return the bytes of a file, mapped into memory and not writable.
-
-    Raises:
-        UserError: If the file cannot be read or is empty.
-    """
+    """Return the bytes of a file that is not empty, mapped into memory and not writable."""
     try:
         with open(path, "rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -79,12 +75,9 @@ def sync(path: str | os.PathLike[str]) -> None:
 def exclusive_lock(folder: pathlib.Path, purpose: str) -> Iterator[None]:
     """Lock an existing folder against other processes; the lock ends with the process.
 
-    Args:
-        folder: The folder.
-        purpose: What this process does with it, for the message: "preparing".
-
     Raises:
-        UserError: If another process holds the lock, or the file system has no locks.
+        UserError: If another process holds the lock, or the file system has no locks. `purpose`
+            says for the message what a process does with the folder: "preparing".
     """
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -105,7 +105,7 @@ from tiny import tiny_config
 from training import no_images
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import place_on
-from ganformer_jax.train.gan import gan_trainable
+from ganformer_jax.train.updates import gan_trainable
 
 config, wide = tiny_config(), {"channel_base": 256, "channel_max": 32}
 synthesis = dataclasses.replace(config.generator.synthesis, **wide)

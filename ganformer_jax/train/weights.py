@@ -38,11 +38,7 @@ def warm_start(
 
 
 def with_weights(state: TrainState, weights: Mapping[str, Any], source: str) -> TrainState:
-    """Return a state with the weights of `source`; optimizers and counters stay new.
-
-    Raises:
-        UserError: If an array is missing, left over, or of another shape.
-    """
+    """Return a state with the weights of `source` if they fit; optimizers and counters stay new."""
     own = {name: getattr(state, name) for name in WEIGHTS}
     mine, theirs = by_path(own), by_path({name: weights[name] for name in WEIGHTS})
     wrong = [f"{path} is missing there" for path in mine if path not in theirs]
