@@ -95,15 +95,14 @@ def upsample_assignments(
 ) -> Float[Array, "b n t f2"]:
     """Bring assignments to a grid of this height and width from one of the same shape.
 
-    Both sides of the new grid are the same multiple of those of the old one, or equal to them.
-    A cell's share is divided evenly among the cells that cover it, so shares still sum to 1.
+    Its sides are a multiple of the old ones. A cell's share is divided evenly among the cells that
+    cover it, so shares still sum to 1.
     """
     *batch, cells = shares_BxNxTxF.shape
     height, width = grid
     factor = math.isqrt(height * width // cells)
     shares = shares_BxNxTxF.reshape(*batch, height // factor, width // factor) / (factor * factor)
-    shares = jnp.repeat(jnp.repeat(shares, factor, -1), factor, -2)
-    return shares.reshape(*batch, height * width)
+    return jnp.repeat(jnp.repeat(shares, factor, -1), factor, -2).reshape(*batch, height * width)
 
 
 def spread_heads(x_BxNxTxD: Float[Array, "b n t d"]) -> Float[Array, "b n t n*d"]:
@@ -305,7 +304,7 @@ class BipartiteAttention(nn.Module):
         """Return u(X, Y) of (2), (3) or (5)."""
         width = x_BxFxC.shape[-1]
         values = EqualizedDense(width, name="values")(y_BxTxD)
-        values_BxTxNxD = values.reshape(*values.shape[:2], self.heads, -1)
+        values_BxTxNxD = values.reshape(*y_BxTxD.shape[:2], self.heads, -1)
         outputs = width * (2 if self.integration == "both" else 1)
         kernel, bias_O = EqualizedDense(outputs, name="modulation").weights(width)
         kernel_NxDxO = kernel.reshape(self.heads, -1, outputs)
@@ -314,9 +313,7 @@ class BipartiteAttention(nn.Module):
         control = jnp.einsum("bnft,bnto->bfo", probabilities_BxNxFxT, control_BxNxTxO)
         control = control + bias_O[None, None]
         x = normalize_attended(x_BxFxC, self.integration, self.norm)
-        if self.integration == "add":
-            return x + control
-        if self.integration == "mul":
-            return x * (control + 1.0)
+        if self.integration in ("add", "mul"):
+            return x + control if self.integration == "add" else x * (control + 1.0)
         gain, bias = jnp.split(control, 2, -1)
         return x * (gain + 1.0) + bias

@@ -107,17 +107,13 @@ def train(
         state = checkpoints.restore(programs.abstract_state(), lambda: programs.init(key))
         resumed = state is not None
         if state is None:
-            if last_step and not warm_start:
-                programs.start()  # meanwhile
-            state = programs.init(key)
-            state = warm_start(state) if warm_start else state
+            state = _first_state(programs, key, warm_start, compiles=last_step > 0)
         step, images = int(state.step), int(state.images_seen)
         log = stack.enter_context(contextlib.closing(Log(run, step, options.batch_size, say)))
         if jax.process_index() == 0:
             write_atomically(run / CONFIG_FILE, json.dumps(values, indent=2) + "\n")
-        devices = device_words(placement.devices)
         verb = f"resuming {run} at {images / 1000:.1f} kimg" if resumed else f"training in {run}"
-        say(f"{verb} on {devices}, up to {options.total_kimg:g} kimg")
+        say(f"{verb} on {device_words(placement.devices)}, up to {options.total_kimg:g} kimg")
         if step >= last_step:
             say("nothing left to do: train.total_kimg is reached")
             return True
@@ -129,9 +125,7 @@ def train(
             if waited := programs.wait():
                 say(f"waited {waited:.1f} s for the updates to be compiled")
                 log.restart()
-            untrained = None
-            if step == 0 and observers:  # the step donates the state
-                untrained = jax.device_put(state, placement.replicated, may_alias=False)
+            untrained = _copy(state, placement) if step == 0 and observers else None
             state, info = programs.step(state, batch, step)
             step, images = step + 1, images + options.batch_size
             log.add(info)
@@ -140,8 +134,7 @@ def train(
             if untrained is not None and not stop:
                 jax.block_until_ready(state)
                 say(f"first step done after {duration(time.perf_counter() - began)}")
-                chosen = [o for o in observers if o.every_kimg]
-                _observe(chosen, Snapshot(0, 0, untrained, sample(untrained)), log)
+                _observe(observers, Snapshot(0, 0, untrained, sample(untrained)), log)
                 log.restart()
             save, metric = done or stop or due(options.checkpoint_kimg), None
             if save or due(options.log_kimg):
@@ -149,7 +142,7 @@ def train(
                 averages = log.report(step, images, options.total_kimg, device)
                 _refuse_non_finite(averages, step, checkpoints)
             if done or not stop:
-                chosen = [o for o in observers if o.every_kimg and (done or due(o.every_kimg))]
+                chosen = [o for o in observers if done or due(o.every_kimg)]
                 metric = _observe(chosen, Snapshot(step, images, state, sample(state)), log)
             if save:
                 checkpoints.save(step, state, values, metric)
@@ -172,6 +165,24 @@ def _open_checkpoints(
         raise UserError(f"cannot write to {run}: {os_reason(error)}") from error
 
 
+def _first_state(
+    programs: Programs,
+    key: jax.Array,
+    warm_start: Callable[[State], State] | None,
+    compiles: bool,
+) -> State:
+    """Make the state of a new run, while the updates are compiled if there will be a step."""
+    if compiles and not warm_start:  # which may fail, and compiling cannot be interrupted
+        programs.start()
+    state = programs.init(key)
+    return warm_start(state) if warm_start else state
+
+
+def _copy(state: State, placement: Placement) -> State:
+    """Copy a state that the next step takes over."""
+    return jax.device_put(state, placement.replicated, may_alias=False)
+
+
 def _due(kimg: float, images: int, batch_size: int) -> bool:
     """Tell whether the last step completed a multiple of `kimg` thousand images."""
     period = kimg * 1000
@@ -182,7 +193,7 @@ def _observe(observers: Sequence[Observer], now: Snapshot, log: Log) -> float | 
     """Call observers and log their numbers; return the metric that decides what is best."""
     metric = None
     with log.paused():
-        for observer in observers:
+        for observer in (o for o in observers if o.every_kimg):
             jax.block_until_ready(now.state)
             values = dict(observer.observe(now))
             metrics = [value for name, value in values.items() if name.startswith("metric/")]
