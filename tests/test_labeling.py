@@ -96,7 +96,7 @@ def test_a_name_of_many_digits_is_a_name(tmp_path):
 
 def test_a_complaint_of_the_source_can_be_overruled():
     source = Named("a.png")
-    source.complaint = "the array labels is odd"
+    source.label_error = "the array labels is odd"
     with pytest.raises(UserError, match="is odd: use --labels none to ignore it"):
         find_labels(source, "auto")
     assert find_labels(source, "none") is None

@@ -118,7 +118,7 @@ def test_labels_beside_the_file(tmp_path, name):
         assert source.fingerprint() != before
     np.save(tmp_path / "a-labels.npy", [1, 0])
     with ArraySource(path) as source:
-        assert source.labels is None and "a-labels.npy does not hold" in str(source.complaint)
+        assert source.labels is None and "a-labels.npy does not hold" in str(source.label_error)
 
 
 def test_labels_of_the_same_group(tmp_path):
@@ -134,7 +134,7 @@ def test_labels_of_the_same_group(tmp_path):
     with ArraySource(path, array="alone/x") as source:
         assert source.labels is None, "there is no telling which of the others"
     with ArraySource(path, array="alone/images") as source:
-        assert source.labels is None and source.complaint is None, "images are not labels"
+        assert source.labels is None and source.label_error is None, "images are not labels"
 
 
 def test_labels_as_scikit_learn_calls_them(tmp_path):
@@ -148,7 +148,7 @@ def test_labels_that_hold_objects_are_not_passed_over(tmp_path):
     path = write(tmp_path / "a.npz", images=pixels(3, 8, 8), labels=labels)
     with ArraySource(path) as source:
         assert source.labels is None
-        assert source.complaint == "the array labels holds Python objects"
+        assert source.label_error == "the array labels holds Python objects"
 
 
 def test_labels_of_the_same_part(tmp_path):

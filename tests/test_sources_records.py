@@ -132,10 +132,10 @@ def test_wrong_labels(tmp_path):
     folder = write_dataset(tmp_path / "cats")
     write_labels(folder, np.arange(10) % 4)
     source = TfrecordSource(folder)
-    assert source.labels is None and "not a list of one-hot rows" in str(source.complaint)
+    assert source.labels is None and "not a list of one-hot rows" in str(source.label_error)
     (folder / "cats-rxx.labels").write_bytes(b"cos\nsystem\n")
     source = TfrecordSource(folder)
-    assert source.labels is None and "cats-rxx.labels cannot be read" in str(source.complaint)
+    assert source.labels is None and "cats-rxx.labels cannot be read" in str(source.label_error)
 
 
 def test_the_fingerprint_follows_the_contents(tmp_path):

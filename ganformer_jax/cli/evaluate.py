@@ -44,7 +44,8 @@ class Options(RunOptions):
     truncation_psi: float = 1.0
     """Truncation psi; below 1 trades variety for quality. Published numbers use 1."""
     noise: Literal["const", "random", "none"] = "random"
-    """Noise in the synthesis network: random for each image, the same for all, or none."""
+    """Noise in the synthesis network: const is the same for all images; random is
+    decided by an image's seed; none is no noise."""
     batch_size: int = 32
     """Images per batch, over all devices."""
     inception: pathlib.Path | None = None

@@ -32,7 +32,8 @@ class Options(RunOptions):
     truncation_cutoff: int | None = None
     """Number of layers to truncate, from the first; by default all."""
     noise: Literal["const", "random", "none"] = "const"
-    """Noise in the synthesis network: the same for all images, by seed, or none."""
+    """Noise in the synthesis network: const is the same for all images; random is
+    decided by an image's seed; none is no noise."""
     class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
     """Class of the images, by name (classes.json) or number; by default all
     classes in turn."""

@@ -34,7 +34,7 @@ SKIPPED = "skipped.csv"
 
 def make_dataset_dir(dataset_dir: pathlib.Path, source: Source) -> None:
     """Make the folder, unless images would be written where they are read or the other way."""
-    for place in source.places:
+    for place in source.paths:
         if place.is_dir() and dataset_dir.resolve().is_relative_to(place.resolve()):
             raise UserError(
                 f"{dataset_dir} is inside {source.description}: choose another --data-dir"

@@ -40,8 +40,8 @@ def find_labels(source: Source, choice: str) -> Labels | None:
     if choice == "auto":
         if source.labels is not None:
             return source.labels
-        if source.complaint:
-            raise UserError(f"{source.complaint}: use --labels none to ignore it")
+        if source.label_error:
+            raise UserError(f"{source.label_error}: use --labels none to ignore it")
         try:
             return _of_companion(source)
         except UserError as error:

@@ -52,7 +52,7 @@ class Snapshot:
 
 @dataclasses.dataclass(frozen=True)
 class Observer:
-    """A function of the state: untrained, every `every_kimg` thousand images, and at the end.
+    """A function called on the untrained state, every `every_kimg` thousand images and at the end.
 
     Attributes:
         every_kimg: Thousand images from one call to the next; 0 for never.
@@ -77,7 +77,8 @@ def train(
 ) -> bool:
     """Train, or resume, a run until its length is reached or a signal arrives.
 
-    Observers see the untrained state after the first step, which can run out of memory.
+    Observers get the untrained state once the first step has succeeded, so that a lack of memory
+    shows at once.
 
     Args:
         trainable: What is trained.
@@ -100,7 +101,6 @@ def train(
     say = say if jax.process_index() == 0 else lambda line: None
     last_step = math.ceil(max(options.total_kimg, 0) * 1000 / options.batch_size)
     key, programs = jax.random.key(options.seed), Programs(trainable, placement)
-    sample = functools.partial(functools.partial, trainable.sample)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(_open_checkpoints(run, trainable, options, say))
         check_run(run, config, checkpoints.stored_config())
@@ -134,7 +134,7 @@ def train(
             if untrained is not None and not stop:
                 jax.block_until_ready(state)
                 say(f"first step done after {duration(time.perf_counter() - began)}")
-                _observe(observers, Snapshot(0, 0, untrained, sample(untrained)), log)
+                _observe(observers, Snapshot(0, 0, untrained, _sampler(trainable, untrained)), log)
                 log.restart()
             save, metric = done or stop or due(options.checkpoint_kimg), None
             if save or due(options.log_kimg):
@@ -143,7 +143,9 @@ def train(
                 _refuse_non_finite(averages, step, checkpoints)
             if done or not stop:
                 chosen = [o for o in observers if done or due(o.every_kimg)]
-                metric = _observe(chosen, Snapshot(step, images, state, sample(state)), log)
+                metric = _observe(
+                    chosen, Snapshot(step, images, state, _sampler(trainable, state)), log
+                )
             if save:
                 checkpoints.save(step, state, values, metric)
             if stop and not done:
@@ -176,6 +178,10 @@ def _first_state(
         programs.start()
     state = programs.init(key)
     return warm_start(state) if warm_start else state
+
+
+def _sampler(trainable: Trainable, state: State) -> Callable[[Sequence[int]], np.ndarray]:
+    return functools.partial(trainable.sample, state)
 
 
 def _copy(state: State, placement: Placement) -> State:

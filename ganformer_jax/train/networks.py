@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
     Keys = dict[str, Key[Array, ""]]
 
-# A key is the state's, folded with the step and then with a place in this table: a row of STRIDE
-# for every update. Only append: in another order every run would draw other values.
-UPDATES = ("generator", "path_length", "discriminator")
-DRAWS = ("z", "noise", "dropout", "components", "pixels", "style_z", "style_cutoff")
-DRAWS += ("component_z", "component_cutoff")
-STRIDE = 32
-assert len(DRAWS) <= STRIDE
+# The key of a draw is fold_in(fold_in(state.key, step), row * KEYS_PER_ROW + column). This is not
+# the order of updates. Only append: in another order every run would draw other values.
+KEY_ROWS = ("generator", "path_length", "discriminator")
+KEY_NAMES = ("z", "noise", "dropout", "components", "pixels", "style_z", "style_cutoff")
+KEY_NAMES += ("component_z", "component_cutoff")
+KEYS_PER_ROW = 32
+assert len(KEY_NAMES) <= KEYS_PER_ROW
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +51,13 @@ class Networks:
     optimizers: Optimizers | None = None
 
     def keys(self, state: TrainState, update: str) -> Keys:
-        """Return the random keys of one of `UPDATES`, in this step, by the names in `DRAWS`."""
+        """Return the random keys of an update in this step, by the names in `KEY_NAMES`.
+
+        The update is one of `KEY_ROWS`.
+        """
         key = jax.random.fold_in(state.key, state.step)
-        start = UPDATES.index(update) * STRIDE
-        return {name: jax.random.fold_in(key, start + i) for i, name in enumerate(DRAWS)}
+        start = KEY_ROWS.index(update) * KEYS_PER_ROW
+        return {name: jax.random.fold_in(key, start + i) for i, name in enumerate(KEY_NAMES)}
 
     def batch_size(self, batch: Batch) -> int:
         """Return the number of images of the whole batch, over all devices."""
@@ -80,7 +83,7 @@ class Networks:
         labels_BxY: Float[Array, "b y"] | None,
         count: int,
     ) -> tuple[Float[Array, "b k l d"], Float[Array, " d"]]:
-        """Sample w of `count` images, mixed over layers and components, and its mean before."""
+        """Sample w of `count` images, mixed over layers and components, and its mean before mixing."""
         config, options = self.config.generator, self.config.loss
         generator, shape = Generator(config), (count, config.num_latents, config.z_size)
 

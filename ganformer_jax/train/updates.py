@@ -55,6 +55,7 @@ def gan_updates(
     """
     networks, loss = Networks(config, parallel or DataParallel(), optimizers), config.loss
     updates = []
+    # The adversarial update comes last: it counts the step, from which all random keys derive.
     for name, function, weight, interval in (
         ("path_length", path_length_update, loss.path_length_weight, loss.path_length_interval),
         ("r1", r1_update, loss.r1_gamma, loss.r1_interval),
@@ -132,7 +133,7 @@ def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Res
 
 
 def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
-    """Pull the generator's path lengths to their running mean (arXiv 1912.04958, section 3.2)."""
+    """Penalize deviations of path lengths from their mean (arXiv 1912.04958, section 3.2)."""
     options, mean = networks.config.loss, networks.parallel.mean
     count = networks.batch_size(batch) // options.path_length_batch_shrink
     labels, keys = networks.labels(batch, count), networks.keys(state, "path_length")
@@ -178,7 +179,7 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
 
 
 def r1_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
-    """Flatten the discriminator at real images (Mescheder et al. 2018, arXiv 1801.04406)."""
+    """Apply the R1 penalty at real images (Mescheder et al. 2018, arXiv 1801.04406)."""
     options = networks.config.loss
     labels, reals_BxHxWxC = networks.labels(batch), networks.images(batch)
 

@@ -42,7 +42,7 @@ class _ArchiveSource(Source):
 
     def __init__(self, path: str | os.PathLike[str], kind: str):
         self.path, self.description = pathlib.Path(path), f"{kind} archive {path}"
-        self.places = (self.path,)
+        self.paths = (self.path,)
 
     def read(self, index: int) -> bytes:
         return self._read(self._members[index], MAX_BYTES)

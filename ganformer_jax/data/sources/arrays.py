@@ -64,7 +64,7 @@ class ArraySource(Source):
             self._file.close()
             raise
         inside = "" if self._path.suffix.lower() == ".npy" else f", array {self._name}"
-        self.places = (self._path,)
+        self.paths = (self._path,)
         self.description = f"array file {self._path}{inside}"
 
     def read(self, index: int) -> np.ndarray:
@@ -105,13 +105,13 @@ class ArraySource(Source):
                 return labels
             if _group(name) == _group(self._name):
                 why = self._file.refused.get(name, _no_classes(count))
-                self.complaint = f"the array {name} {why}"
+                self.label_error = f"the array {name} {why}"
         beside = self._labels_beside
         if not beside.is_file():
             return None
         labels = labels_from(np.asarray(array_files.load_npy(beside)), count, beside.name)
         if labels is None:
-            self.complaint = f"{beside} {_no_classes(count)}"
+            self.label_error = f"{beside} {_no_classes(count)}"
         return labels
 
     def _labels_in(self, name: str) -> Labels | None:

@@ -50,7 +50,7 @@ class LmdbSource(Source):
         self.names = _unique_names(self._keys)
         facts = [key.decode() for key in keys if key in METADATA_KEYS]
         self.skipped = [(name, "a fact about the database") for name in facts]
-        self.description, self.places = f"LMDB database {place}", (place,)
+        self.description, self.paths = f"LMDB database {place}", (place,)
 
     def read(self, index: int) -> bytes:
         """Read an encoded image; raise Unreadable."""

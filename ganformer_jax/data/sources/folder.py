@@ -31,7 +31,7 @@ class FolderSource(Source):
         self.root = pathlib.Path(path)
         if not self.root.is_dir():
             raise UserError(f"no folder {self.root}")
-        self.description, self.places = f"folder {self.root}", (self.root,)
+        self.description, self.paths = f"folder {self.root}", (self.root,)
         self._inside = os.path.realpath(self.root) + os.sep
         names: list[str] = []
         skipped: list[tuple[str, str]] = []

@@ -66,7 +66,7 @@ class TfdsSource(Source):
         if not self.names:
             raise UserError(f"{self._name} is empty; choose another split or prepare it again")
         self.description = f"TFDS dataset {self._name}"
-        self.places = (Path(builder.data_path),)
+        self.paths = (Path(builder.data_path),)
 
     def read(self, index: int) -> bytes | np.ndarray:
         """Read the encoded image, or pixels where `image` is a Tensor; raise Unreadable."""

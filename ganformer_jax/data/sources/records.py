@@ -70,7 +70,7 @@ class TfrecordSource(Source):
             )
         self._check_features()
         self.labels = self._find_labels()
-        self.description, self.places = f"TFRecords {path}", (Path(path),)
+        self.description, self.paths = f"TFRecords {path}", (Path(path),)
 
     def read(self, index: int) -> np.ndarray:
         """Read pixels, uint8 [H, W, C]; raise Unreadable."""
@@ -115,13 +115,13 @@ class TfrecordSource(Source):
         try:
             values = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            self.complaint = f"{path} cannot be read: {one_line(error)}"
+            self.label_error = f"{path} cannot be read: {one_line(error)}"
             return None
         pairs = zip(self._shards, self._frames, strict=True)
         rows = np.concatenate([np.arange(len(f)) * s.count + s.number - 1 for s, f in pairs])
         labels = labels_from(values, len(values), path.name) if values.ndim else None
         if labels is None or rows.max() >= len(values):
-            self.complaint = (
+            self.label_error = (
                 f"{path} is not a list of one-hot rows for {rows.max() + 1} images, it is "
                 f"{values.dtype} {list(values.shape)}"
             )

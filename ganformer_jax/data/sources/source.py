@@ -49,8 +49,8 @@ class Source(abc.ABC):
         skipped: (name, reason) of what is in the source but known not to be an image.
         sequential: Whether reading in order is much faster than any other way.
         labels: Classes that the source itself stores for its entries; None if it has none.
-        complaint: Why what looks like its classes cannot be used; None if nothing is wrong.
-        places: Files and folders that it is read from.
+        label_error: Why what looks like its classes cannot be used; None if nothing is wrong.
+        paths: Files and folders that it is read from.
     """
 
     description: str
@@ -58,8 +58,8 @@ class Source(abc.ABC):
     skipped: Sequence[tuple[str, str]] = ()
     sequential: bool = False
     labels: Labels | None = None
-    complaint: str | None = None
-    places: Sequence[pathlib.Path] = ()
+    label_error: str | None = None
+    paths: Sequence[pathlib.Path] = ()
 
     def __len__(self) -> int:
         return len(self.names)
