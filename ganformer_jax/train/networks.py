@@ -83,7 +83,7 @@ class Networks:
         labels_BxY: Float[Array, "b y"] | None,
         count: int,
     ) -> tuple[Float[Array, "b k l d"], Float[Array, " d"]]:
-        """Sample w of `count` images, mixed over layers and components, and its mean before mixing."""
+        """Sample w of `count` images, mixed over layers and components, and its unmixed mean."""
         config, options = self.config.generator, self.config.loss
         generator, shape = Generator(config), (count, config.num_latents, config.z_size)
 
