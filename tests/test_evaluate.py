@@ -269,7 +269,8 @@ def test_mistakes_end_in_one_line(folders, quick, capsys, tmp_path, monkeypatch)
 
 
 def test_no_run_is_needed_for_a_folder_alone(quick, capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "load_weights", lambda name, **_: ({}, f"digest of {name}"))
+    module = "ganformer_jax.experiment.evaluation.load_weights"
+    monkeypatch.setattr(module, lambda name, **_: ({}, f"digest of {name}"))
     fake = str(write_folder(tmp_path / "fake", 10))
     alone = ["evaluate", "--fake", fake, "--workdir", str(tmp_path / "none"), "--no-cache"]
     main([*alone, "--metrics", "is"])
