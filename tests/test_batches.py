@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_scenes
 import tensorflow_datasets as tfds
 
 from ganformer_jax.data.batches import held_out_images, open_dataset, train_batches
@@ -22,14 +23,13 @@ from ganformer_jax.scenes.layout import HELD_OUT_START
 from ganformer_jax.scenes.rendering import render_batch
 
 COUNT, HELD_OUT = 45, 9
-CHUNK = 8  # scenes rendered at once
+CHUNK = small_scenes.CHUNK
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small_chunks():
     """Render few scenes at once: every test here shares one small program."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scenes_dataset, "CHUNK_PIXELS", CHUNK * 32**2)
+    with small_scenes.small_chunks():
         yield
 
 

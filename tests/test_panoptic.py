@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from small_scenes import render_scenes
 
 from ganformer_jax.evaluate.component_metrics import validate
 from ganformer_jax.metrics.segmentation import foreground_ari, matched_mean_iou
@@ -24,13 +25,11 @@ from ganformer_jax.scenes.panoptic import (
     panoptic_targets,
     train_segmenter,
 )
-from ganformer_jax.scenes.rendering import render_batch
 
 
 @pytest.fixture(scope="module")
 def labels():
-    indices = np.arange(64, dtype=np.uint32)  # the same program as in other test files
-    batch = jax.tree.map(lambda array: np.asarray(array)[:16], render_batch(indices, 0, 32))
+    batch = render_scenes(16)
     scene = batch.scenes
     classes = np.stack([scene.shape, scene.size, scene.material, scene.color], -1)
     return SceneLabels(batch.images, batch.masks, classes * scene.present[..., None])

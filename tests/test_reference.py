@@ -142,7 +142,13 @@ def discriminator_outputs_and_gradients(vector, jit):
     return outputs, gradients
 
 
-@pytest.mark.parametrize("name", PYTORCH)
+# Its settings are those of other networks, one by one: the quick tests leave it out.
+SLOW = ("duplex_clevr",)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in PYTORCH]
+)
 def test_published_pytorch_networks(name, report_line):
     vector, jit = Vector(name), optimized_jit if name in OPTIMIZED else jax.jit
     outputs, gradients = generator_outputs_and_gradients(vector, jit)

@@ -7,18 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_scenes import render_scenes
 
 from ganformer_jax.scenes import layout as scenes
 from ganformer_jax.scenes import rendering
 from ganformer_jax.scenes.layout import MAX_OBJECTS, Scene, project, sample_scene, scene_key
-from ganformer_jax.scenes.rendering import render, render_batch
+from ganformer_jax.scenes.rendering import render
 
 RESOLUTION = 64
 
 
 @pytest.fixture(scope="module")
 def batch():
-    return jax.tree.map(np.asarray, render_batch(np.arange(64, dtype=np.uint32), 0, 32))
+    return render_scenes(64)
 
 
 @functools.cache

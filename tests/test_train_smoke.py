@@ -8,6 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 from command_line import call, complaint
 from PIL import Image
+from small_scenes import small_chunks
 
 from ganformer_jax.cli import main
 from ganformer_jax.data.png import encode_stored
@@ -40,7 +41,8 @@ def arguments(folder, *options, run="run"):
 @pytest.fixture(scope="module")
 def run(folder):
     """A run of four steps, resumed after two, made once."""
-    main(arguments(folder, "--train.total-kimg", "0.016"))
+    with small_chunks():
+        main(arguments(folder, "--train.total-kimg", "0.016"))
     main(arguments(folder))
     return folder / "run"
 
