@@ -45,7 +45,7 @@ class Options(RunOptions):
     """Truncation psi; below 1 trades variety for quality. Published numbers use 1."""
     noise: Literal["const", "random", "none"] = "random"
     """Noise in the synthesis network: const is the same for all images; random is
-    decided by an image's seed; none is no noise."""
+    decided by an image's seed; none adds no noise."""
     batch_size: int = 32
     """Images per batch, over all devices."""
     inception: pathlib.Path | None = None

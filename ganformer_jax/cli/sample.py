@@ -33,7 +33,7 @@ class Options(RunOptions):
     """Number of layers to truncate, from the first; by default all."""
     noise: Literal["const", "random", "none"] = "const"
     """Noise in the synthesis network: const is the same for all images; random is
-    decided by an image's seed; none is no noise."""
+    decided by an image's seed; none adds no noise."""
     class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
     """Class of the images, by name (classes.json) or number; by default all
     classes in turn."""
