@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from ganformer_jax.cli.heap import tune_heap
+from ganformer_jax.cli.heap import keep_freed_memory, leave_fragments
 from ganformer_jax.config import Config
 from ganformer_jax.data.batches import DatasetSource, train_batches
 from ganformer_jax.sampling import Sampler
@@ -52,8 +52,7 @@ class Trial:
 
     def __init__(self, case: cases.Case, dtype: Literal["float32", "bfloat16"], phases: bool):
         self.config = cases.config_of(case, dtype)
-        if runs_on_cpu(None):
-            tune_heap()
+        own_heap = runs_on_cpu(None) and keep_freed_memory()
         divide_cpu(smallest_batch(self.config))
         self.placement = place_on(find_devices())
         self.devices = self.placement.devices
@@ -62,7 +61,7 @@ class Trial:
         size = (case.batch, case.resolution, case.resolution, 3)
         images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
         self.batch = place_batch({"images": images}, ["images"], self.placement.batch)
-        functions = {u.name: u.function for u in reversed(programs.trainable.updates)}
+        functions = {u.name: u.function for u in programs.trainable.updates}
         if phases:
             networks = Networks(self.config, DataParallel(self.placement.batch))
             for update in (generator_update, discriminator_update, path_length_update):
@@ -78,6 +77,8 @@ class Trial:
             self.config.generator, case.batch, noise="const", batch_sharding=self.placement.batch
         )
         self.sample()
+        if own_heap:
+            leave_fragments()
 
     def update(self, name: str) -> None:
         self.state, _ = jax.block_until_ready(self.programs[name](self.state, self.batch))

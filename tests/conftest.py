@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # read when jax first looks for devices
-# Tests compile many programs and run each a few times: unoptimized code halves their cost.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Tests compile many programs and run each a few times: code that compiles fast halves their cost.
+FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", FAST_COMPILATION)
 
 import jax
 import pytest

@@ -83,7 +83,7 @@ def pixel_of(scene: Scene, points) -> np.ndarray:
 
 def test_a_scene_does_not_depend_on_its_batch(batch, many_scenes):
     for one, other in zip(sample_many(0), batch.scenes, strict=True):
-        np.testing.assert_array_equal(one[:64], other)
+        np.testing.assert_allclose(one[:64], other, atol=2e-6)  # programs round differently
     for row in (3, 40):
         image, mask = render(jax.tree.map(lambda array, row=row: array[row], batch.scenes), 32)
         np.testing.assert_array_equal(np.round(np.asarray(image) * 255), batch.images[row])

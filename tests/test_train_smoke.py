@@ -14,7 +14,8 @@ from ganformer_jax.cli import main
 from ganformer_jax.data.png import encode_stored
 
 TINY = """
---generator.components 2 --generator.latent-size 8 --generator.attention-resolutions 4 8
+--generator.components 2 --generator.latent-size 8 --generator.base-grid 16 16
+--generator.attention-resolutions 16 16
 --generator.mapping.num-layers 1 --generator.synthesis.channel-base 64
 --generator.synthesis.channel-max 4 --discriminator.channel-base 64
 --discriminator.channel-max 4 --data.train-images 64 --data.held-out-images 32
@@ -155,7 +156,8 @@ def test_classes_have_names_from_the_data_to_the_samples(capsys, tmp_path):
     capsys.readouterr()
     run = tmp_path / "run"
     options = ["--workdir", str(run), "--data.name", str(builder.data_path), *TINY]
-    options += "--generator.resolution 8 --generator.components 0 --train.total-kimg 0.008".split()
+    options += "--generator.base-grid 4 4 --generator.resolution 8 --generator.components 0".split()
+    options += ["--train.total-kimg", "0.008"]
     options += "--train.image-kimg 0 --train.metric-kimg 0 --generator.label-size".split()
     said = complaint(capsys, "train", *options, "2")
     assert "has 3 classes: set --generator.label-size 3" in said and not run.exists()

@@ -12,10 +12,11 @@ import sys
 import jax
 
 from ganformer_jax.caches import keep_compiled_programs
+from ganformer_jax.train.compile import PAUSE_EVENT
 from ganformer_jax.train.devices import Placement, divide_cpu, place_on, runs_on_cpu
 
 COMPILATION = "/jax/core/compile/backend_compile_duration"
-"""Event that jax records after every compilation, of a cached program too."""
+"""Event that jax records for every compilation, of a cached program too."""
 LONG = 0.1  # seconds
 # Parameters of mallopt(3) and values for them.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
@@ -54,15 +55,24 @@ def tune_heap() -> None:
     """Set the heap up for training on a CPU, for the rest of this process.
 
     Call it before jax looks for devices: threads that have allocated keep a heap of their own,
-    where large temporaries do not fit. Fragments are taken out of use after each long compilation.
+    where large temporaries do not fit. Fragments are taken out of use in the first pause of
+    training after a long compilation; when jax records its end, XLA has not freed its memory yet.
     """
+    compiled = False
 
-    def after_event(event: str, duration_secs: float, **_: str | int) -> None:
-        if event == COMPILATION and duration_secs > LONG:
+    def after_compilation(event: str, duration_secs: float, **_: str | int) -> None:
+        nonlocal compiled
+        compiled |= event == COMPILATION and duration_secs > LONG
+
+    def in_pause(event: str, **_: str | int) -> None:
+        nonlocal compiled
+        if event == PAUSE_EVENT and compiled:
+            compiled = False
             leave_fragments()
 
     if keep_freed_memory():
-        jax.monitoring.register_event_duration_secs_listener(after_event)
+        jax.monitoring.register_event_duration_secs_listener(after_compilation)
+        jax.monitoring.register_event_listener(in_pause)
 
 
 def keep_freed_memory() -> bool:

@@ -13,6 +13,9 @@ import jax
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.trainable import Batch, Info, State, Trainable, Update, train_step
 
+PAUSE_EVENT = "/ganformer_jax/pause"
+"""Event that training records with `jax.monitoring` when no program runs and some were compiled."""
+
 
 class Programs:
     """The programs of a trainable on a placement. A program donates the state it is given.
@@ -21,6 +24,7 @@ class Programs:
         trainable: What is trained.
         placement: The devices.
         init: Makes the first state from a key, on every device.
+        compiled: The updates in order, each with its `jax.stages.Compiled`; empty before `wait`.
     """
 
     def __init__(self, trainable: Trainable, placement: Placement):
@@ -32,7 +36,7 @@ class Programs:
             trainable.init, out_shardings=placement.replicated, compiler_options=options
         )
         self._compiling: dict[str, Future[jax.stages.Compiled]] = {}
-        self._compiled: list[Update] = []
+        self.compiled: list[Update] = []
 
     def abstract_state(self) -> State:
         """Return shapes, dtypes and shardings of the state, without computing one."""
@@ -63,14 +67,15 @@ class Programs:
 
     def wait(self) -> float:
         """Wait until all updates are compiled; return the seconds waited, 0 if they were."""
-        if self._compiled:
+        if self.compiled:
             return 0.0
         began = time.perf_counter()
         self.start()
-        self._compiled = [
+        self.compiled = [
             dataclasses.replace(update, function=self._compiling[update.name].result())
             for update in self.trainable.updates
         ]
+        jax.monitoring.record_event(PAUSE_EVENT)
         return time.perf_counter() - began
 
     def step(self, state: State, batch: Batch, number: int) -> tuple[State, Info]:
@@ -82,7 +87,7 @@ class Programs:
             number: Equals `state.step`, which is on the device.
         """
         self.wait()
-        return train_step(self._compiled, state, batch, number)
+        return train_step(self.compiled, state, batch, number)
 
     def lower(self, function: Callable[..., Any], state: Any, batch: Any) -> jax.stages.Lowered:
         """Trace an update, for arrays or for their shapes."""

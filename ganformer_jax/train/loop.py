@@ -22,7 +22,7 @@ from ganformer_jax.config_files import to_dict
 from ganformer_jax.errors import UserError, os_reason
 from ganformer_jax.files import write_atomically
 from ganformer_jax.train.checkpoint import Checkpoints
-from ganformer_jax.train.compile import Programs
+from ganformer_jax.train.compile import PAUSE_EVENT, Programs
 from ganformer_jax.train.devices import Placement, device_words
 from ganformer_jax.train.log import Log, duration
 from ganformer_jax.train.prefetch import prefetch
@@ -208,6 +208,7 @@ def _observe(observers: Sequence[Observer], now: Snapshot, log: Log) -> float | 
                 log.write(now.step, now.images_seen, values)
                 words = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
                 log.say(f"{now.images_seen / 1000:8.1f} kimg  {words}")
+    jax.monitoring.record_event(PAUSE_EVENT)
     return metric
 
 
