@@ -41,7 +41,9 @@ def sized(resolution: int = 16, components: int = 8, batch: int = 4) -> Config:
         components=components,
         latent_size=256,
         attention_resolutions=(4, resolution),
-        mapping=dataclasses.replace(base.generator.mapping, self_attention=bool(components)),
+        mapping=dataclasses.replace(
+            base.generator.mapping, num_layers=1, self_attention=bool(components)
+        ),
         synthesis=dataclasses.replace(base.generator.synthesis, **channels),
     )
     return Config(

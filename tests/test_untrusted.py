@@ -159,7 +159,7 @@ def test_malformed_arguments_and_names_are_refused(refused):
         {"k": 2**17},
         {"k": -3},
         {"z": 2**17},
-        {"w": 2**17},
+        {"w": 2**15},
         {"w": [8] * 30},
         {"pos_dim": 2**17},
         {"pos_directions_num": 2**17},
