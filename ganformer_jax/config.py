@@ -302,6 +302,21 @@ class TrainConfig:
     and the batch size allow."""
     platform: Literal["cpu", "gpu", "tpu"] | None = None
     """Required accelerator; by default the one that jax finds."""
+    fsdp: Annotated[int, at_least(1)] = 1
+    """Devices that share one copy of parameters, averages and optimizer
+    states; 1 for a copy on every device."""
+    accumulate: Annotated[int, at_least(1)] = 1
+    """Parts of a batch that are computed one after the other, to save memory;
+    the gradients are those of the whole batch."""
+    rematerialize: bool = False
+    """Compute activations of each block again for the gradients instead of
+    keeping them, which saves memory and takes a third longer."""
+    matmul_precision: Literal["default", "high", "highest"] = "default"
+    """Precision of float32 matrix products and convolutions: default is the
+    fastest that the hardware has, such as TF32 on GPUs; highest is float32."""
+    recoveries: Annotated[int, at_least(0)] = 3
+    """Times that training returns to the last checkpoint, with other random
+    numbers, after losses that are not finite; then it stops."""
     log_kimg: Annotated[float, at_least(0)] = 1.0
     """Thousands of images from one log of the losses to the next; 0 for none."""
     image_kimg: Annotated[float, at_least(0)] = 50.0

@@ -5,9 +5,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from xla_flags import FAST_COMPILATION
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # read when jax first looks for devices
-# Tests compile many programs and run each a few times: code that compiles fast halves their cost.
-FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("XLA_FLAGS", FAST_COMPILATION)
 
 import jax

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import FAST_COMPILATION
 from tiny import BATCH, random_batch, tiny_config
 from training import SGD_RATE, assert_close, gan_programs, on_host, run_steps, sgd
+from xla_flags import FAST_COMPILATION
 
 from ganformer_jax import losses
 from ganformer_jax.config_checks import check_batch

@@ -16,7 +16,9 @@ ANOTHER = "choose another --workdir"
 # What may change between one command and the next on the same run.
 FREE = ("data.directory", "data.threads", "train.total_kimg", "train.devices", "train.platform")
 FREE += ("train.log_kimg", "train.image_kimg", "train.metric_kimg", "train.metric_images")
-FREE += ("train.metrics", "train.checkpoint_kimg", "train.checkpoints_kept")
+FREE += ("train.metrics", "train.checkpoint_kimg", "train.checkpoints_kept", "train.recoveries")
+FREE += ("train.fsdp", "train.accumulate", "train.rematerialize", "train.matmul_precision")
+FREE += ("generator.dtype", "discriminator.dtype")
 
 
 def check_run(run: pathlib.Path, asked: Any, saved: Mapping[str, Any] | None) -> None:
