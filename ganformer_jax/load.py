@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator
@@ -45,6 +46,9 @@ def load_run(
 ) -> tuple[Generator, dict[str, Any]]:
     """Load the averaged generator of a run, as `load` does.
 
+    Its activations are float32, also if it trained in bfloat16: to sample costs little, and
+    metrics then compare weights and not roundings.
+
     Args:
         run: Folder of the run.
         step: Step of the checkpoint; by default the newest that is not damaged.
@@ -57,7 +61,7 @@ def load_run(
         if best and step is None:
             raise UserError(f"no checkpoint in {run} has a metric")
         weights, config = checkpoints.weights(step)
-    return Generator(config.generator), {
+    return Generator(dataclasses.replace(config.generator, dtype="float32")), {
         "params": weights["ema"],
         "constants": weights["constants"],
         "moments": {"w_average": weights["w_average"]},

@@ -6,6 +6,7 @@ relative speed (equalized learning rate, arXiv 1710.10196, section 4.1). All ima
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from ganformer_jax.nn import resample
+from ganformer_jax.nn.rows import WHOLE, Rows
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -164,11 +166,16 @@ class Noise(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], mode: str, seeds_B: Int[Array, " b"] | None = None
+        self,
+        x: Float[Array, "b h w c"],
+        mode: str,
+        seeds_B: Int[Array, " b"] | None = None,
+        rows: Rows = WHOLE,
     ) -> Float[Array, "b h w c"]:
         """Add noise: "random" (from the "noise" stream), "const" (fixed at init) or "none".
 
-        Random noise is drawn for the batch as a whole or, given seeds, for each image by its own.
+        Random noise is drawn for the whole batch, of which x is `rows`, or, given seeds, for each
+        image by its own.
         """
         batch, height, width, _ = x.shape
         strength = self.param("strength", nn.initializers.zeros, ())
@@ -182,16 +189,38 @@ class Noise(nn.Module):
         if mode == "const":
             noise = fixed_HxW.value[None, :, :, None]
         else:
-            noise = self._draw((batch, height, width, 1), seeds_B)
+            noise = self._draw((batch, height, width, 1), seeds_B, rows)
         return x + (strength * noise).astype(x.dtype)
 
-    def _draw(self, shape: tuple[int, ...], seeds_B: Array | None) -> Array:
+    def _draw(self, shape: tuple[int, ...], seeds_B: Array | None, rows: Rows) -> Array:
         key = self.make_rng("noise")
         if seeds_B is None:
-            return jax.random.normal(key, shape)
+            return rows.draw(functools.partial(jax.random.normal, key), shape)
         return jax.vmap(lambda seed: jax.random.normal(jax.random.fold_in(key, seed), shape[1:]))(
             seeds_B
         )
+
+
+class Dropout(nn.Module):
+    """Dropout from the "dropout" stream: bit for bit that of `flax.linen.Dropout`, by whole batch.
+
+    Attributes:
+        rate: Probability of a zero, from 0 to below 1.
+        broadcast_axes: Axes along which all values share one draw.
+    """
+
+    rate: float
+    broadcast_axes: Sequence[int] = ()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b ..."], rows: Rows = WHOLE) -> Float[Array, "b ..."]:
+        """Return x, the `rows` of a batch, with zeros, and scaled to keep the mean."""
+        if self.rate == 0.0:
+            return x
+        kept, key = 1.0 - self.rate, self.make_rng("dropout")
+        shape = tuple(1 if i in self.broadcast_axes else size for i, size in enumerate(x.shape))
+        mask = rows.draw(functools.partial(jax.random.bernoulli, key, kept), shape)
+        return jax.lax.select(jnp.broadcast_to(mask, x.shape), x / kept, jnp.zeros_like(x))
 
 
 def minibatch_stddev(
