@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import BATCH, random_batch, tiny_config
+from tiny import BATCH, FULL, RESOLUTION, conditional, labeled_batch, random_batch, tiny_config
 from training import SGD_RATE, assert_close, gan_programs, on_host, run_steps, sgd
 from xla_flags import FAST_COMPILATION
 
@@ -30,24 +32,6 @@ from ganformer_jax.train.state import create_state, make_optimizers
 from ganformer_jax.train.trainable import due_updates, train_step
 from ganformer_jax.train.updates import batch_shapes, gan_updates
 
-CLASSES = 3
-
-
-def conditional(config):
-    """The same networks for labeled images."""
-    return dataclasses.replace(
-        config, generator=dataclasses.replace(config.generator, label_size=CLASSES)
-    )
-
-
-FULL = conditional(tiny_config(path_length_weight=2.0, component_mixing=0.5))
-
-
-def labeled_batch(number, batch=BATCH):
-    """Labels in no order that devices could share."""
-    labels = np.random.default_rng(number).integers(0, CLASSES, batch)
-    return random_batch(number, batch) | {"labels": np.eye(CLASSES, dtype=np.float32)[labels]}
-
 
 def without_device_draws(config):
     """Turn off what differs from device to device under pmap: noise, dropout, groups."""
@@ -62,13 +46,23 @@ def without_device_draws(config):
 
 # Eight devices, in processes of their own
 
+GATHERED = re.compile(r"= \(?\w+\[([\d,]+)\]\S* (?:all-gather|all-to-all|collective-permute)\(")
+
 
 def compare_meshes():
-    """Eight devices give what one gives, with every regularizer and without, for an eighth each."""
+    """Eight devices give what one gives, with every regularizer and without, for an eighth each.
+
+    So do four, each of which computes its share in two parts.
+    """
     batches = [labeled_batch(0), labeled_batch(1)]
     all_programs = [gan_programs(FULL, devices, sgd()) for devices in (None, jax.devices())]
-    one, eight = (run_steps(programs, batches) for programs in all_programs)
+    in_parts = dataclasses.replace(FULL, train=dataclasses.replace(FULL.train, accumulate=2))
+    parts = gan_programs(in_parts, jax.devices()[:4], sgd())
+    one, eight, four = (run_steps(programs, batches) for programs in (*all_programs, parts))
     assert_close(one, eight)
+    assert_close(one, four)
+    for update in parts.compiled:
+        assert largest_gathered(update) < BATCH * RESOLUTION**2, update.name
     for update, divided in zip(*(programs.compiled for programs in all_programs), strict=True):
         share = operations(divided) / operations(update)
         assert share < 0.17, (update.name, share)
@@ -77,6 +71,12 @@ def compare_meshes():
 def operations(update):
     """Floating-point operations of one device."""
     return update.function.cost_analysis()["flops"]
+
+
+def largest_gathered(update):
+    """Number of elements in the largest array that devices gather from each other, or exchange."""
+    found = GATHERED.findall(update.function.as_text())
+    return max((math.prod(map(int, sizes.split(","))) for sizes in found), default=0)
 
 
 def shares(batch, devices):

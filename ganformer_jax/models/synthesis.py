@@ -21,6 +21,7 @@ from ganformer_jax.nn.layers import (
     EqualizedDense,
     ModulatedConvolution,
     Noise,
+    add_float32,
     leaky_relu,
 )
 
@@ -76,7 +77,7 @@ class SynthesisLayer(nn.Module):
         if synthesis.noise:
             x = Noise(name="noise")(x, context.noise, context.noise_seeds_B, context.rows)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        x = leaky_relu(x + bias.astype(x.dtype)[None, None, None], self.gain)
+        x = leaky_relu(add_float32(x, bias[None, None, None]), self.gain)
         return x, state
 
 

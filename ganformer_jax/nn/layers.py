@@ -73,8 +73,18 @@ class EqualizedDense(nn.Module):
         return leaky_relu(y) if self.activation else y
 
 
-def _add_channels(x_BxHxWxC: Array, bias_C: Array) -> Array:
-    return x_BxHxWxC + bias_C.astype(x_BxHxWxC.dtype)[None, None, None]
+# Float32 values are added to and multiplied with bfloat16 activations in float32, so that their
+# gradients, which are sums over pixels, are float32 sums.
+
+
+def add_float32(x: Float[Array, "*batch"], y: Float[Array, "*batch2"]) -> Float[Array, "*batch"]:
+    """Return x + y in the type of x, computed in float32; y broadcasts to x."""
+    return (x.astype(jnp.float32) + y).astype(x.dtype)
+
+
+def scale_float32(x: Float[Array, "*batch"], y: Float[Array, "*batch2"]) -> Float[Array, "*batch"]:
+    """Return x * y in the type of x, computed in float32; y broadcasts to x."""
+    return (x.astype(jnp.float32) * y).astype(x.dtype)
 
 
 def _resampling_convolve(x: Array, kernel: Array, resampling: Resampling, taps) -> Array:
@@ -114,7 +124,8 @@ class EqualizedConvolution(nn.Module):
         kernel = kernel * (1.0 / math.sqrt(math.prod(shape[:3])))
         x = _resampling_convolve(x, kernel.astype(x.dtype), self.resampling, self.taps)
         if self.use_bias:
-            x = _add_channels(x, self.param("bias", nn.initializers.zeros, (self.features,)))
+            bias_C = self.param("bias", nn.initializers.zeros, (self.features,))
+            x = add_float32(x, bias_C[None, None, None])
         if self.activation:
             return leaky_relu(x, self.gain)
         return x * jnp.asarray(self.gain, x.dtype) if self.gain != 1.0 else x
@@ -153,12 +164,12 @@ class ModulatedConvolution(nn.Module):
         if not self.style:
             return _resampling_convolve(x, kernel.astype(x.dtype), self.resampling, self.taps)
         style_BxC = EqualizedDense(x.shape[-1], bias_init=1.0, name="style")(w_BxD)
-        x = x * style_BxC.astype(x.dtype)[:, None, None]
+        x = scale_float32(x, style_BxC[:, None, None])
         x = _resampling_convolve(x, kernel.astype(x.dtype), self.resampling, self.taps)
         if not self.demodulate:
             return x
         power_BxO = jnp.square(style_BxC) @ jnp.sum(jnp.square(kernel), (0, 1))
-        return x * jax.lax.rsqrt(power_BxO + EPSILON).astype(x.dtype)[:, None, None]
+        return scale_float32(x, jax.lax.rsqrt(power_BxO + EPSILON)[:, None, None])
 
 
 class Noise(nn.Module):
@@ -190,7 +201,7 @@ class Noise(nn.Module):
             noise = fixed_HxW.value[None, :, :, None]
         else:
             noise = self._draw((batch, height, width, 1), seeds_B, rows)
-        return x + (strength * noise).astype(x.dtype)
+        return add_float32(x, strength * noise)
 
     def _draw(self, shape: tuple[int, ...], seeds_B: Array | None, rows: Rows) -> Array:
         key = self.make_rng("noise")
