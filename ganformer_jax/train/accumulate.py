@@ -45,3 +45,10 @@ def accumulate(networks: Networks, params: Tree, function: PartFunction) -> tupl
     total, values = lax.scan(add, zeros, jnp.arange(parts))
     values = jax.tree.map(lambda stacked: stacked.mean(0), values)
     return values, jax.tree.map(lambda gradient: gradient / parts, total)
+
+
+def parts_of(networks: Networks) -> list[Networks]:
+    """Return the networks of every part of a batch, to use one after the other."""
+    parts = networks.config.train.accumulate
+    rows = [Rows(index, parts) for index in range(parts)]
+    return [dataclasses.replace(networks, rows=part) for part in rows]

@@ -9,6 +9,7 @@ The same functions run under `jax.jit` over a mesh and, through `pmap.py`, under
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,9 +23,10 @@ from jax import lax
 from ganformer_jax import losses
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import check_batch
-from ganformer_jax.train.accumulate import accumulate
+from ganformer_jax.train.accumulate import accumulate, parts_of
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
+from ganformer_jax.train.diagnosis import first_non_finite
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.state import (
     ADDED_LEAVES,
@@ -105,9 +107,18 @@ def gan_trainable(
         updates=gan_updates(config, DataParallel(placement.batch), optimizers),
         batch=batch_shapes(config),
         sample=sample,
+        reseed=lambda state, number: state.replace(key=jax.random.fold_in(state.key, number)),
+        diagnose=functools.partial(_diagnose, config),
         state_version=STATE_VERSION,
         added_leaves=ADDED_LEAVES,
     )
+
+
+def _diagnose(config: Config, state: TrainState, batch: Batch) -> str:
+    """Name what is not finite first; parts of a batch are computed one after the other here too."""
+    train = dataclasses.replace(config.train, rematerialize=False)  # which hides activations
+    parts = parts_of(Networks(dataclasses.replace(config, train=train)))
+    return next(filter(None, (first_non_finite(part, state, batch) for part in parts)), "")
 
 
 def batch_shapes(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
