@@ -149,6 +149,20 @@ def test_parts_that_do_not_divide(config, devices, message):
         check_batch(dataclasses.replace(config, train=train), devices)
 
 
+def test_what_is_not_finite_is_found_in_parts_and_inside_blocks():
+    config = tiny_config(components=0)
+    train = dataclasses.replace(config.train, accumulate=2, rematerialize=True)
+    programs = gan_programs(dataclasses.replace(config, train=train))
+    state = programs.init(jax.random.key(0))
+    block = state.discriminator["block_8"]
+    kernel = {"kernel": block["convolution_1"]["kernel"] * 1e38}
+    changed = {"convolution_1": block["convolution_1"] | kernel}
+    state = state.replace(discriminator=state.discriminator | {"block_8": block | changed})
+    batch = {"images": jnp.asarray(labeled_batch(0)["images"])}
+    found = programs.trainable.diagnose(state, batch)
+    assert found == "output of discriminator/block_8/convolution_1"
+
+
 def test_devices_share_a_part():
     assert smallest_batch(with_everything()) == 8  # of path length, half of 16
     assert smallest_batch(with_everything(accumulate=4)) == 2
