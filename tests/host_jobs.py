@@ -42,9 +42,7 @@ def train_mean(folder, event=None, step=0, config=EXPERIMENT, observe=measure):
     hosts.connect()
     placement = place_on(jax.devices())
     observers = [Observer(0.064, observe)]
-    done = train(
-        mean_trainable(), placement, config, folder, batches_until(event, step), observers
-    )
+    done = train(mean_trainable(), placement, config, folder, batches_until(event, step), observers)
     print("complete" if done else "stopped")
 
 
