@@ -136,8 +136,6 @@ def failing_mean(first_step, only_key=None):
         nan = jnp.where(fails, jnp.nan, 0.0)
         info = {"loss/generator": info["loss/generator"] + nan}
         return state.replace(mean=state.mean + nan), info
-            "loss/generator": info["loss/generator"] + nan
-        }
 
     return mean_trainable(
         updates=(Update("mean", update),),
