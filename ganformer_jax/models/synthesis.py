@@ -217,8 +217,8 @@ class SynthesisNetwork(nn.Module):
         x = Stem(config, name="stem")(w_BxKxLxD[:, -1, 0], context).astype(config.dtype)
         layer = int(config.synthesis.stem != "constant")
 
-        def apply(block: SynthesisBlock, *arguments: Any) -> Any:
-            return block(*arguments, context)
+        def apply(block: SynthesisBlock, x: Any, image: Any, w_BxKxLxD: Any, state: Any) -> Any:
+            return block(x, image, w_BxKxLxD, state, context)
 
         apply = nn.remat(apply) if self.rematerialize else apply
         for resolution in config.resolutions:
