@@ -35,7 +35,7 @@ class Sampler:
     """A generator of images; image i depends on seed i, not on other seeds or the batch size.
 
     Only in rounding: a few pixels can differ by one between batch sizes. Activations are float32,
-    also of a generator that trained in bfloat16, which has fewer steps near white than pixels have.
+    also of a generator that trained in bfloat16, whose roundings would show in pixels.
 
     Attributes:
         config: Config of the generator.
