@@ -208,6 +208,7 @@ def _open_checkpoints(
     version, added = trainable.state_version, trainable.added_leaves
     try:
         run.mkdir(parents=True, exist_ok=True)
+        hosts.check_shared(run)
         return Checkpoints(run, options.checkpoints_kept, say, version=version, added=added)
     except OSError as error:
         raise UserError(f"cannot write to {run}: {os_reason(error)}") from error
