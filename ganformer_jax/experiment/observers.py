@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import numpy as np
 
 from ganformer_jax import visualize
 from ganformer_jax.classes import classes_in_turn
@@ -15,6 +18,7 @@ from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.evaluation import metric_networks
 from ganformer_jax.sampling import Sampler
 from ganformer_jax.train.devices import Placement
+from ganformer_jax.train.log_writers import BestEffort
 from ganformer_jax.train.loop import Observer, Snapshot
 
 GRID = 32
@@ -36,11 +40,16 @@ def make_observers(
     data: ExperimentData,
     sampler: Sampler,
     placement: Placement,
+    say: Callable[[str], None] = print,
 ) -> Sequence[Observer]:
-    """Return the observers of a run: sample grids, metrics, and the curve of both."""
+    """Return the observers of a run: sample grids, metrics, and the curve of both.
+
+    A figure that cannot be written, as on a full disk, is a warning to `say`.
+    """
     options = config.train
     image_kimg, size = options.image_kimg, config.generator.image_size
-    made = [Observer(image_kimg, functools.partial(draw_samples, sampler, run))]
+    figures, curve = BestEffort(say), BestEffort(say)
+    made = [Observer(image_kimg, functools.partial(draw_samples, sampler, run, figures))]
     requests = parse_training_requests(options.metrics, options.metric_images, size)
     if requests:
 
@@ -51,26 +60,34 @@ def make_observers(
             return TrainingMetrics(requests, images, data.held_out, networks)
 
         made.append(Observer(options.metric_kimg, lambda now: metrics()(now.sample)))
-    made.append(Observer(image_kimg, functools.partial(draw_curve, run)))
+    made.append(Observer(image_kimg, functools.partial(draw_curve, run, curve)))
     return made
 
 
-def draw_samples(sampler: Sampler, run: pathlib.Path, now: Snapshot) -> Mapping[str, float]:
-    """Write a grid of samples, and their attention, to `<run>/samples`."""
+def draw_samples(
+    sampler: Sampler, run: pathlib.Path, attempt: BestEffort, now: Snapshot
+) -> Mapping[str, np.ndarray]:
+    """Write a grid of samples, and their attention, to `<run>/samples`; return both for the log."""
     config = sampler.config
     labels = classes_in_turn(GRID, config.label_size)
     samples = sampler(now.state.generator_variables(), range(GRID), labels)
+    if jax.process_index():
+        return {}
     scale = max(1, 64 // config.resolution)
-    path = run / "samples" / f"{now.step:08d}.png"
-    visualize.save_png(path, visualize.image_grid(samples.images, GRID_COLUMNS, scale=scale))
+    grid = visualize.image_grid(samples.images, GRID_COLUMNS, scale=scale)
+    drawn = {"images/samples": ("", grid)}
     if samples.attention:
         figure = visualize.attention_figure(samples.images, samples.attention, ATTENTION_ROWS)
-        visualize.save_png(path.with_name(f"{now.step:08d}-attention.png"), figure)
-    return {}
+        drawn["images/attention"] = "-attention", figure
+    for suffix, image in drawn.values():
+        path = run / "samples" / f"{now.step:08d}{suffix}.png"
+        attempt(str(path), visualize.save_png, path, image)
+    return {name: image for name, (_, image) in drawn.items()}
 
 
-def draw_curve(run: pathlib.Path, now: Snapshot) -> Mapping[str, float]:
+def draw_curve(run: pathlib.Path, attempt: BestEffort, now: Snapshot) -> Mapping[str, float]:
     """Draw losses and metrics so far to `<run>/curve.png`."""
-    if now.step:
-        visualize.training_curve(run / "metrics.jsonl", run / "curve.png")
+    if now.step and jax.process_index() == 0:
+        path = run / "curve.png"
+        attempt(str(path), visualize.training_curve, run / "metrics.jsonl", path)
     return {}

@@ -24,10 +24,12 @@ from ganformer_jax.files import write_atomically
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.compile import PAUSE_EVENT, Programs
 from ganformer_jax.train.devices import Placement, device_words
-from ganformer_jax.train.log import Log, duration
+from ganformer_jax.train.log import Log
 from ganformer_jax.train.prefetch import prefetch
+from ganformer_jax.train.progress import beside_bars, duration
 from ganformer_jax.train.run_folder import CONFIG_FILE, check_run
 from ganformer_jax.train.trainable import State, Trainable
+from ganformer_jax.train.wandb_log import wandb_writers
 
 Batches = Callable[[int], Iterator[Mapping[str, np.ndarray]]]
 """Takes the number of steps done; yields this process's share of the batches that follow."""
@@ -56,12 +58,13 @@ class Observer:
 
     Attributes:
         every_kimg: Thousand images from one call to the next; 0 for never.
-        observe: Returns numbers to log. The first whose name begins with "metric/" decides which
-            checkpoint is best: the lowest.
+        observe: Returns what to log: numbers, and uint8 images [H, W] or [H, W, C]. The first
+            number whose name begins with "metric/" decides which checkpoint is best: the lowest
+            among those with a number of this name.
     """
 
     every_kimg: float
-    observe: Callable[[Snapshot], Mapping[str, float]]
+    observe: Callable[[Snapshot], Mapping[str, float | np.ndarray]]
 
 
 def train(
@@ -73,6 +76,7 @@ def train(
     observers: Sequence[Observer] = (),
     *,
     warm_start: Callable[[State], State] | None = None,
+    wandb: str | None = None,
     say: Callable[[str], None] = print,
 ) -> bool:
     """Train, or resume, a run until its length is reached or a signal arrives.
@@ -89,6 +93,7 @@ def train(
         batches: See `Batches`.
         observers: Called in order, before the checkpoint of the same step.
         warm_start: Changes the first state of a new run, to start from other weights.
+        wandb: Project of Weights and Biases to log to as well.
         say: Receives lines for the user.
 
     Returns:
@@ -98,7 +103,7 @@ def train(
         UserError: If the folder cannot be written or holds another run, or a loss is not finite.
     """
     run, options, values = pathlib.Path(run), config.train, to_dict(config)
-    say = say if jax.process_index() == 0 else lambda line: None
+    say = beside_bars(say) if jax.process_index() == 0 else lambda line: None
     last_step = math.ceil(max(options.total_kimg, 0) * 1000 / options.batch_size)
     key, programs = jax.random.key(options.seed), Programs(trainable, placement)
     with contextlib.ExitStack() as stack:
@@ -109,7 +114,9 @@ def train(
         if state is None:
             state = _first_state(programs, key, warm_start, compiles=last_step > 0)
         step, images = int(state.step), int(state.images_seen)
-        log = stack.enter_context(contextlib.closing(Log(run, step, options.batch_size, say)))
+        writers = wandb_writers(wandb, run, values) if step < last_step else []
+        log = Log(run, step, options.batch_size, say, images, options.total_kimg, writers)
+        stack.enter_context(contextlib.closing(log))
         if jax.process_index() == 0:
             write_atomically(run / CONFIG_FILE, json.dumps(values, indent=2) + "\n")
         verb = f"resuming {run} at {images / 1000:.1f} kimg" if resumed else f"training in {run}"
@@ -139,7 +146,7 @@ def train(
             save, metric = done or stop or due(options.checkpoint_kimg), None
             if save or due(options.log_kimg):
                 device = placement.devices[0]
-                averages = log.report(step, images, options.total_kimg, device)
+                averages = log.report(step, images, device)
                 _refuse_non_finite(averages, step, checkpoints)
             if done or not stop:
                 chosen = [o for o in observers if done or due(o.every_kimg)]
@@ -195,19 +202,14 @@ def _due(kimg: float, images: int, batch_size: int) -> bool:
     return kimg > 0 and images // period > (images - batch_size) // period
 
 
-def _observe(observers: Sequence[Observer], now: Snapshot, log: Log) -> float | None:
-    """Call observers and log their numbers; return the metric that decides what is best."""
+def _observe(observers: Sequence[Observer], now: Snapshot, log: Log) -> tuple[str, float] | None:
+    """Call observers and log what they return; return the metric that decides what is best."""
     metric = None
     with log.paused():
         for observer in (o for o in observers if o.every_kimg):
             jax.block_until_ready(now.state)
-            values = dict(observer.observe(now))
-            metrics = [value for name, value in values.items() if name.startswith("metric/")]
-            metric = metrics[0] if metrics else metric
-            if values:
-                log.write(now.step, now.images_seen, values)
-                words = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-                log.say(f"{now.images_seen / 1000:8.1f} kimg  {words}")
+            found = observer.observe(now)
+            metric = log.write_observed(now.step, now.images_seen, found) or metric
     jax.monitoring.record_event(PAUSE_EVENT)
     return metric
 
