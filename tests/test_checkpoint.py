@@ -59,7 +59,8 @@ def marked(state, number):
 def save(folder, state, metrics, latest=2):
     with Checkpoints(folder, latest) as checkpoints:
         for step, metric in enumerate(metrics, start=1):
-            checkpoints.save(step, marked(state, step), to_dict(EXPERIMENT), metric)
+            named = None if metric is None else ("swd", metric)
+            checkpoints.save(step, marked(state, step), to_dict(EXPERIMENT), named)
             checkpoints.wait()
 
 

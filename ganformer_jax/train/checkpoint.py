@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -63,6 +64,7 @@ class Checkpoints:
                 preservation_policy=AnyPreservationPolicy([LatestN(max(latest, 1)), KeepBest()]),
                 best_fn=lambda metrics: 0.0,  # never called, but without it none are stored
                 create=not read_only,
+                cleanup_tmp_directories=not read_only,  # of processes killed in a save
                 read_only=read_only,
             ),
             warn=warn,
@@ -115,7 +117,7 @@ class Checkpoints:
         """Restore the newest checkpoint that is not damaged; return None if there is none.
 
         Damaged newer ones are then renamed `damaged-<step>`, so that training can write these
-        steps again. If none can be restored, all stay as they are.
+        steps again, and those renamed before are removed. If none can be restored, all stay.
 
         Args:
             abstract: Shapes, dtypes and shardings to restore to.
@@ -134,14 +136,19 @@ class Checkpoints:
                 what = f"checkpoint {step} in {self.run} is damaged ({reason})"
                 self.warn(f"warning: {what}; trying an older one")
                 continue
-            for wrong in damaged:
-                (self._folder / str(wrong)).rename(self._folder / f"damaged-{wrong}")
             if damaged:
-                self._manager.reload()
+                self._set_aside(damaged)
             return state
         if damaged:
             raise UserError(f"every checkpoint in {self.run} is damaged: {reason}")
         return None
+
+    def _set_aside(self, damaged: Iterable[int]) -> None:
+        for old in self._folder.glob("damaged-*"):
+            shutil.rmtree(old)  # or damage after damage would fill the disk
+        for step in damaged:
+            (self._folder / str(step)).rename(self._folder / f"damaged-{step}")
+        self._manager.reload()
 
     def best(self) -> Best | None:
         """Find the checkpoint with the lowest value of the metric in use, among those kept."""

@@ -107,11 +107,10 @@ class Log:
     def write_image(
         self, step: int, images: int, name: str, image_HxWxC: UInt8[np.ndarray, "h w *c"]
     ) -> None:
-        """Write an image of a step, reduced to `log_writers.IMAGE_SIDE`, to where images go."""
-        if not self._writers:
-            return
-        jpeg = encode_jpeg(image_HxWxC)
-        for writer, attempt in self._writers:
+        """Write an image of a step, reduced to `log_writers.IMAGE_SIDE` pixels."""
+        writers = [(writer, attempt) for writer, attempt in self._writers if writer.takes_images]
+        jpeg = encode_jpeg(image_HxWxC) if writers else b""
+        for writer, attempt in writers:
             attempt(writer.name, writer.write_image, step, images, name, jpeg)
 
     def write_observed(

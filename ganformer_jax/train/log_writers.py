@@ -32,6 +32,7 @@ class Writer(Protocol):
 
     name: str
     """What it is, for messages."""
+    takes_images: bool
 
     def write_numbers(self, step: int, images_seen: int, values: Mapping[str, float]) -> None:
         """Write the numbers of a step."""
@@ -95,7 +96,7 @@ class JsonLines:
         start: Steps done so far.
     """
 
-    name = "metrics.jsonl"
+    name, takes_images = "metrics.jsonl", False
 
     def __init__(self, path: pathlib.Path, start: int):
         if path.exists():
@@ -110,7 +111,8 @@ class JsonLines:
         self._file.append((json.dumps(line) + "\n").encode())
 
     def write_image(self, step: int, images_seen: int, name: str, jpeg: bytes) -> None:
-        """Do nothing: images have files of their own."""
+        """Raise: images have files of their own."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Close the file."""
@@ -128,7 +130,7 @@ class TensorBoard:
         start: Steps done so far; TensorBoard drops what it knows of later steps.
     """
 
-    name = "tensorboard"
+    name, takes_images = "tensorboard", True
 
     def __init__(self, folder: pathlib.Path, start: int):
         from tensorboardX.proto import event_pb2, summary_pb2

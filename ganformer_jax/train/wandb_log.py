@@ -48,7 +48,7 @@ class Wandb:
         UserError: If the package is missing or refuses, as it does where nobody has logged in.
     """
 
-    name = "wandb"
+    name, takes_images = "wandb", True
 
     def __init__(self, project: str, run: pathlib.Path, config: Mapping[str, Any]):
         check_wandb()
@@ -65,10 +65,9 @@ class Wandb:
                 config=dict(config),
                 settings=wandb.Settings(console="off"),  # which would take over standard output
             )
-        except Exception as error:  # of many kinds: of the package, of the network, of its service
-            raise UserError(
-                f"cannot log to wandb: {one_line(error)}; or leave out --wandb"
-            ) from error
+        except Exception as error:  # of the package, of its service, of the network
+            hint = "correct it, or leave out --wandb"
+            raise UserError(f"cannot log to wandb: {one_line(error)}; {hint}") from error
         self._first = self._run.step
         self._run.define_metric("*", step_metric="kimg")
         write_atomically(path, json.dumps({"project": project, "id": self._run.id}) + "\n")
