@@ -112,7 +112,7 @@ def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch):
         disk.full = 4 <= now.step < 12
         return {"images/samples": GRID}
 
-    assert train_mean(run, config, observers=[Observer(0.032, observe)], say=said.append)
+    assert train_mean(run, config, observers=[Observer(0.064, observe)], say=said.append)
     warnings = [line for line in said if line.startswith("warning")]
     curve, reason = run / "curve.png", "No space left on device"
     assert sorted(warnings) == [
@@ -123,7 +123,7 @@ def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch):
     steps = [r["step"] for r in records(run)]
     assert steps == [*range(1, 5), *range(13, 21)]
     assert sorted({step for step, _ in scalars(run / "tensorboard")}) == steps
-    assert {step for step, _ in images(run / "tensorboard")} == {0, 2, 12, 14, 16, 18, 20}
+    assert {step for step, _ in images(run / "tensorboard")} == {0, 12, 16, 20}
     train_mean(usual, config)
     logged = {r["step"]: r["loss/generator"] for r in records(usual)}
     assert len(logged) == 20

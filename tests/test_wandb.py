@@ -40,7 +40,7 @@ def stored(run, seconds=20.0):
 
 
 def records(run):
-    from wandb.proto import wandb_internal_pb2
+    from wandb.proto import wandb_internal_pb2  # pyright: ignore[reportMissingImports]
 
     found = []
     for path in sorted(run.glob("wandb/*run-*/run-*.wandb"), key=lambda p: p.stat().st_mtime_ns):

@@ -135,12 +135,14 @@ class TensorBoard:
     def __init__(self, folder: pathlib.Path, start: int):
         from tensorboardX.proto import event_pb2, summary_pb2
 
-        self._Event, self._Summary = event_pb2.Event, summary_pb2.Summary
+        event: Any = event_pb2  # whose classes are made when it is imported
+        summary: Any = summary_pb2
+        self._Event, self._Summary = event.Event, summary.Summary
         folder.mkdir(parents=True, exist_ok=True)
         host = f"{socket.gethostname()}.{os.getpid()}"
         self._file = AppendedFile(folder / f"events.out.tfevents.{time.time():.0f}.{host}")
         self._append(file_version="brain.Event:2")
-        session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        session = event.SessionLog(status=event.SessionLog.START)
         self._append(step=start + 1, session_log=session)
 
     def write_numbers(self, step: int, images_seen: int, values: Mapping[str, float]) -> None:
