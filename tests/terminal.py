@@ -9,14 +9,12 @@ import sys
 import termios
 import threading
 
-COLUMNS = 160
-
 
 @contextlib.contextmanager
-def terminal(monkeypatch):
+def terminal(monkeypatch, rows=24, columns=160):
     """Make standard output and error a terminal; yields the lines that it shows, once it ended."""
     master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     written, lines = bytearray(), []
 
     def read():

@@ -175,6 +175,13 @@ def test_elsewhere_than_on_a_terminal_progress_is_lines(tmp_path):
     assert len([line for line in said if re.fullmatch(LINE, line)]) == 2
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(0, 0), (0, 160), (24, 0)])
+def test_a_terminal_of_unknown_size_has_lines(tmp_path, monkeypatch, rows, columns):
+    with terminal(monkeypatch, rows, columns) as lines:
+        train_mean(tmp_path, with_train(log_kimg=0.16), say=print)
+    assert len([line for line in lines if re.fullmatch(LINE, line)]) == 2
+
+
 def test_on_a_terminal_progress_is_a_bar_below_what_is_said(tmp_path, monkeypatch):
     observers = [Observer(0.16, lambda now: {"metric/swd": 2.5})]
     config = with_train(log_kimg=0.016)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 
@@ -49,8 +50,14 @@ class Progress:
 
 
 def on_terminal() -> bool:
-    """Return whether standard output and standard error are a terminal."""
-    return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
+    """Return whether standard output and standard error are a terminal of a known size.
+
+    Without a size, as in some containers, a bar would have no room.
+    """
+    streams = (sys.stdout, sys.stderr)
+    if not all(stream is not None and stream.isatty() for stream in streams):
+        return False
+    return all(os.get_terminal_size(sys.stderr.fileno()))
 
 
 def beside_bars(say: Callable[[str], None]) -> Callable[[str], None]:
