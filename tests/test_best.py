@@ -11,7 +11,7 @@ from training import EXPERIMENT, gan_programs, mean_programs, train_mean, with_t
 from ganformer_jax.config_files import to_dict
 from ganformer_jax.train.best import Best, find_best
 from ganformer_jax.train.checkpoint import Checkpoints
-from ganformer_jax.train.loop import Observer
+from ganformer_jax.train.observing import Observer
 
 
 @pytest.fixture(scope="module")

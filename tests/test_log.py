@@ -23,7 +23,7 @@ from ganformer_jax.experiment.observers import draw_curve, draw_samples
 from ganformer_jax.sampling import Samples
 from ganformer_jax.train.log import Log
 from ganformer_jax.train.log_writers import AppendedFile, BestEffort, encode_jpeg
-from ganformer_jax.train.loop import Observer, Snapshot
+from ganformer_jax.train.observing import Observer, Snapshot
 
 GRID = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
 
@@ -140,10 +140,10 @@ def test_sample_grids_that_cannot_be_written_reach_the_log(tmp_path, monkeypatch
         return Samples(images_32x8x8x3, np.zeros((32, 3, 4), np.float32), attention)
 
     sampler.config = GeneratorConfig(resolution=8, components=2)
-    state = types.SimpleNamespace(generator_variables=dict)
+    generator = types.SimpleNamespace(sampler=sampler, variables=lambda state: {})
     for step, disk.full in ((1, False), (2, True), (3, True), (4, False)):
-        now = Snapshot(step, step, state, lambda indices: images_32x8x8x3)
-        found = draw_samples(sampler, tmp_path, attempt, now)
+        now = Snapshot(step, step, None, lambda indices: images_32x8x8x3, lambda: None)
+        found = draw_samples(generator, tmp_path, attempt, now)
         assert set(found) == {"images/samples", "images/attention"}
     names = sorted(path.name for path in (tmp_path / "samples").iterdir())
     assert names == [f"0000000{step}{n}.png" for step in (1, 4) for n in ("-attention", "")]

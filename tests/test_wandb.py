@@ -14,7 +14,7 @@ from command_line import complaint
 from training import train_mean, with_train
 
 from ganformer_jax.errors import UserError
-from ganformer_jax.train.loop import Observer
+from ganformer_jax.train.observing import Observer
 from ganformer_jax.train.wandb_log import Wandb, check_wandb
 
 installed = pytest.mark.skipif(

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from ganformer_jax import hosts
 from ganformer_jax.config import Config
 from ganformer_jax.errors import UserError
 
@@ -27,6 +28,11 @@ class Placement:
     devices: tuple[Device, ...]
     replicated: NamedSharding  # every device holds all of the array
     batch: NamedSharding  # the devices divide the first axis
+
+    @property
+    def own(self) -> list[Device]:
+        """Devices of this process."""
+        return [device for device in self.devices if device.process_index == hosts.index()]
 
 
 def place_on(devices: Sequence[Device]) -> Placement:

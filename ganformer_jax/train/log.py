@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from ganformer_jax import hosts
 from ganformer_jax.train.alarms import Alarms
 from ganformer_jax.train.log_writers import (
     BestEffort,
@@ -64,7 +65,7 @@ class Log:
         self._clock = time.perf_counter()
         self._alarms = Alarms()
         own: list[Writer] = []
-        if jax.process_index() == 0:
+        if hosts.is_first():
             own += [
                 JsonLines(run / "metrics.jsonl", start),
                 TensorBoard(run / "tensorboard", start),
@@ -112,21 +113,6 @@ class Log:
         jpeg = encode_jpeg(image_HxWxC) if writers else b""
         for writer, attempt in writers:
             attempt(writer.name, writer.write_image, step, images, name, jpeg)
-
-    def write_observed(
-        self, step: int, images: int, found: Mapping[str, float | np.ndarray]
-    ) -> tuple[str, float] | None:
-        """Write and say what an observer returned; return name and value of its first metric."""
-        drawn = {n: v for n, v in found.items() if isinstance(v, np.ndarray) and v.ndim}
-        values = {n: float(value) for n, value in found.items() if n not in drawn}
-        for name, image in drawn.items():
-            self.write_image(step, images, name, image)
-        if values:
-            self.write(step, images, values)
-            words = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-            self.say(f"{images / 1000:8.1f} kimg  {words}")
-        metrics = (name for name in values if name.startswith("metric/"))
-        return next(((name.removeprefix("metric/"), values[name]) for name in metrics), None)
 
     def restart(self) -> None:
         """Measure the speed from now on."""

@@ -10,8 +10,7 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax
-
+from ganformer_jax import hosts
 from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.files import write_atomically
 from ganformer_jax.train.log_writers import Writer
@@ -30,7 +29,7 @@ def wandb_writers(
     project: str | None, run: pathlib.Path, config: Mapping[str, Any]
 ) -> list[Writer]:
     """Return a writer to a project; none without a project, or if this is not the first process."""
-    return [] if project is None or jax.process_index() else [Wandb(project, run, config)]
+    return [] if project is None or not hosts.is_first() else [Wandb(project, run, config)]
 
 
 class Wandb:
