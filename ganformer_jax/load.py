@@ -54,6 +54,7 @@ def load_run(
         best: Use the checkpoint with the best metric instead.
         say: Receives the metric and the value that decided.
     """
+    from ganformer_jax import hosts
     from ganformer_jax.train.checkpoint import Checkpoints
 
     with _quiet_absl(), Checkpoints(pathlib.Path(run), read_only=True) as checkpoints:
@@ -61,7 +62,8 @@ def load_run(
             found = checkpoints.best()
             if found is None:
                 raise UserError(f"no checkpoint in {run} has a metric")
-            say(f"{found} ({run})")
+            if hosts.is_first():
+                say(f"{found} ({run})")
             step = found.step
         weights, config = checkpoints.weights(step)
     return Generator(config.generator), {

@@ -335,7 +335,7 @@ def test_an_older_checkpoint_resumes_with_the_initial_values_of_what_is_new(tmp_
     probabilities = []
 
     def batches(start):
-        assert start == 10
+        assert start == 160
         return random_batches(start)
 
     def observe(now):
