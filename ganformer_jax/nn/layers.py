@@ -77,12 +77,12 @@ class EqualizedDense(nn.Module):
 # gradients, which are sums over pixels, are float32 sums.
 
 
-def add_float32(x: Float[Array, "*batch"], y: Float[Array, "*batch2"]) -> Float[Array, "*batch"]:
+def add_float32(x: Float[Array, "*batch"], y: Array) -> Float[Array, "*batch"]:
     """Return x + y in the type of x, computed in float32; y broadcasts to x."""
     return (x.astype(jnp.float32) + y).astype(x.dtype)
 
 
-def scale_float32(x: Float[Array, "*batch"], y: Float[Array, "*batch2"]) -> Float[Array, "*batch"]:
+def scale_float32(x: Float[Array, "*batch"], y: Array) -> Float[Array, "*batch"]:
     """Return x * y in the type of x, computed in float32; y broadcasts to x."""
     return (x.astype(jnp.float32) * y).astype(x.dtype)
 

@@ -1,0 +1,53 @@
+"""Activations that the gradients of both networks keep, with and without rematerialization.
+
+python benchmarks/memory.py [CONFIG]; nothing is compiled.
+"""
+
+import dataclasses
+import sys
+
+import jax
+import jax.numpy as jnp
+
+from ganformer_jax.config_files import load_config
+from ganformer_jax.models import Discriminator, Generator
+
+
+def gibibytes(tree) -> float:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)) / 2**30
+
+
+def kept(network, variables, argument, **options) -> float:
+    """What is kept of the forward pass, other than parameters, for gradients by them."""
+
+    def forward(variables, argument):
+        def output(params):
+            return network.apply(variables | {"params": params}, argument, **options)[0]
+
+        return jax.vjp(output, variables["params"])[1]
+
+    residuals = jax.eval_shape(forward, variables, argument)
+    return gibibytes(residuals) - gibibytes(variables["params"])
+
+
+def main() -> None:
+    config = load_config(sys.argv[1] if len(sys.argv) > 1 else "ffhq")
+    batch, key = config.train.batch_size, jax.random.key(0)
+    rngs = {name: key for name in ("noise", "dropout", "components")}
+    for resolution in (256, 512):
+        wanted = dataclasses.replace(config.generator, resolution=resolution)
+        z = jnp.zeros((batch, wanted.num_latents, wanted.z_size))
+        shape = batch, *wanted.image_size, wanted.image_channels
+        images = jax.ShapeDtypeStruct(shape, jnp.float32)
+        for again in (False, True):
+            generator = Generator(wanted, again)
+            discriminator = Discriminator(config.discriminator, wanted.base_grid, again)
+            variables = jax.eval_shape(generator.init, {"params": key, "noise": key}, z)
+            weights = jax.eval_shape(discriminator.init, key, images)
+            first = kept(generator, variables, z, train=True, rngs=rngs)
+            second = kept(discriminator, weights, images)
+            print(f"{resolution} rematerialize {again}: {first:.2f} and {second:.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()
