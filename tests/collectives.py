@@ -8,6 +8,7 @@ KINDS = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|coll
 OPERATION = re.compile(rf"^\s*(?:ROOT )?%?\S+ = (.*?) ({KINDS})(?:-start)?\((.*)$", re.MULTILINE)
 ARRAY = re.compile(r"\b([a-z]+\d+\w*|pred)\[([\d,]*)\]")
 NAME = re.compile(r'op_name="([^"]*)"')
+CHANNEL = re.compile(r"channel_id=\d+")
 BITS = {"pred": 8}
 
 
@@ -34,12 +35,15 @@ def _bits(dtype: str) -> int:
 
 def collectives(text: str) -> list[Collective]:
     """List the collective operations of a compiled program, in the order of its text."""
-    found = []
+    found: dict[str, Collective] = {}
     for results, kind, rest in OPERATION.findall(text):
         shapes = tuple(
             (dtype, tuple(map(int, filter(None, sizes.split(",")))))
             for dtype, sizes in ARRAY.findall(results)
         )
         name = NAME.search(rest)
-        found.append(Collective(kind, shapes, name[1] if name else ""))
-    return found
+        # What XLA overlaps with other computations is in the text of each, on one channel.
+        overlapped = CHANNEL.search(rest) if "async_collective_fusion" in rest else None
+        key = overlapped[0] if overlapped else str(len(found))
+        found.setdefault(key, Collective(kind, shapes, name[1] if name else ""))
+    return list(found.values())

@@ -34,9 +34,7 @@ class Programs:
         options = {"xla_backend_optimization_level": "0"} if cpu else None
         self._shapes = jax.eval_shape(trainable.init, jax.random.key(0))
         self._shardings = placement.state_shardings(self._shapes)
-        self.init = jax.jit(
-            trainable.init, out_shardings=self._shardings, compiler_options=options
-        )
+        self.init = jax.jit(trainable.init, out_shardings=self._shardings, compiler_options=options)
         self._compiling: dict[str, Future[jax.stages.Compiled]] = {}
         self.compiled: list[Update] = []
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
+
+from ganformer_jax.train.devices import FSDP_AXIS
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Key
@@ -25,12 +25,10 @@ class DataParallel:
     Attributes:
         batch_sharding: How a mesh divides a batch; without it every device generates all images.
         axis_name: The mapped axis of `jax.pmap`.
-        state_shardings: Maps parameters to their shardings, where a mesh divides the state.
     """
 
     batch_sharding: NamedSharding | None = None
     axis_name: str | None = None
-    state_shardings: Callable[[Any], Any] | None = None
 
     def axis_size(self) -> int:
         """Return the number of devices on the mapped axis; 1 without one."""
@@ -61,14 +59,15 @@ class DataParallel:
         return self.share(lax.all_gather(batch, self.axis_name, tiled=True)[:count])
 
     def gather(self, params: Any) -> Any:
-        """Return parameters as a network uses them, whole on every device of the mesh.
+        """Gather parameters that a mesh divides: a network uses them whole on every device.
 
-        Their gradients are divided as the parameters are. Left to itself, XLA might as well divide
-        the channels of activations, and move those between devices instead.
+        Otherwise XLA might follow their shardings, divide the channels of activations too, and
+        send activations between devices.
         """
-        if self.state_shardings is None:
+        mesh = self.batch_sharding and self.batch_sharding.mesh
+        if mesh is None or FSDP_AXIS not in mesh.axis_names:
             return params
-        return jax.tree.map(_gather, params, self.state_shardings(params))
+        return lax.with_sharding_constraint(params, NamedSharding(mesh, PartitionSpec()))
 
     def mean(self, tree: Any) -> Any:
         """Average over the devices of the mapped axis."""
@@ -79,20 +78,3 @@ class DataParallel:
         if self.axis_name is None:
             return key
         return jax.random.fold_in(key, lax.axis_index(self.axis_name))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _gather(leaf: Array, sharding: NamedSharding) -> Array:
-    return lax.with_sharding_constraint(leaf, NamedSharding(sharding.mesh, PartitionSpec()))
-
-
-def _gather_forward(leaf: Array, sharding: NamedSharding) -> tuple[Array, None]:
-    return _gather(leaf, sharding), None
-
-
-def _gather_backward(sharding: NamedSharding, _: None, gradient: Array) -> tuple[Array]:
-    whole = NamedSharding(sharding.mesh, PartitionSpec())
-    return (lax.with_sharding_constraint(lax.with_sharding_constraint(gradient, whole), sharding),)
-
-
-_gather.defvjp(_gather_forward, _gather_backward)

@@ -81,11 +81,9 @@ def gan_trainable(
         optimizers: By default those of `make_optimizers(config)`.
     """
     check_batch(config, len(placement.devices))
-    shardings = placement.state_shardings if placement.fsdp > 1 else None
-    parallel = DataParallel(placement.batch, state_shardings=shardings)
     return Trainable(
         init=functools.partial(create_state, config, optimizers=optimizers),
-        updates=gan_updates(config, parallel, optimizers),
+        updates=gan_updates(config, DataParallel(placement.batch), optimizers),
         batch=batch_shapes(config),
         sample=sample,
         state_version=STATE_VERSION,
