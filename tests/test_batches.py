@@ -292,7 +292,7 @@ def test_any_number_of_hosts_sees_the_same_global_batches(source, labeled, hosts
         options = {"batch_size": 8, "mirror": True}
         alone = take(images, count, **options)
         together = side_by_side(images, hosts, count, **options)
-        after = side_by_side(images, hosts, count - restart, start_step=restart, **options)
+        after = side_by_side(images, hosts, count - restart, images_seen=8 * restart, **options)
         for expected, batch in zip(alone + alone[restart:], together + after, strict=True):
             np.testing.assert_array_equal(batch["images"], expected["images"])
             np.testing.assert_array_equal(batch["labels"], expected["labels"])
@@ -311,17 +311,17 @@ def test_a_host_reads_only_its_own_rows(source):
 
     options = {"batch_size": 8, "seed": 5, "threads": 0, "host_count": 4}
     for host in range(4):
-        batches = train_batches(Counted(), host_index=host, start_step=2, **options)
+        batches = train_batches(Counted(), host_index=host, images_seen=16, **options)
         assert [len(next(batches)["images"]) for _ in range(3)] == [2, 2, 2]
         assert len(read) == 6 * (host + 1)
     assert len(set(read)) == 24, "all in the first epoch, so none may be read twice"
 
 
 @pytest.mark.parametrize("start", [1, 11])
-def test_starting_at_a_step_equals_skipping(source, start):
+def test_starting_after_images_equals_skipping_them(source, start):
     options = {"batch_size": 8, "mirror": True, "host_index": 1, "host_count": 2}
     whole = take(source, start + 3, **options)
-    resumed = take(source, 3, start_step=start, **options)
+    resumed = take(source, 3, images_seen=8 * start, **options)
     for expected, batch in zip(whole[start:], resumed, strict=True):
         np.testing.assert_array_equal(batch["images"], expected["images"])
 

@@ -36,7 +36,7 @@ from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.checksums import by_path, checksums
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import place_on
-from ganformer_jax.train.loop import Observer
+from ganformer_jax.train.observing import Observer
 from ganformer_jax.train.state import WEIGHTS
 from ganformer_jax.train.weights import warm_start, with_weights
 

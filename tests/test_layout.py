@@ -10,8 +10,8 @@ PACKAGE = "ganformer_jax"
 ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
 FLOORS = [
-    {"caches", "classes", "config", "config_checks", "config_files", "config_ranges"}
-    | {"download", "errors", "files"},
+    {"caches", "classes", "config", "config_checks", "config_files", "config_ranges", "signals"}
+    | {"download", "errors", "files", "hosts"},
     {"nn", "losses", "pixels"},
     {"models", "scenes", "data", "metrics"},
     {"train", "sampling", "visualize", "evaluate", "convert"},

@@ -1,19 +1,23 @@
 """The training loop, with a model that compiles in no time: resume, signals, observers, faults."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import random_batches, tiny_config
+from tiny import random_batch, random_batches, tiny_config
 from training import (
     DATA,
     EXPERIMENT,
+    follow_mean,
     gan_programs,
     mean_programs,
+    mean_trainable,
     on_host,
     train_gan,
     train_mean,
@@ -24,9 +28,11 @@ from ganformer_jax.config_files import load_config, to_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.compile import Programs
+from ganformer_jax.train.history import events
 from ganformer_jax.train.log import Log
-from ganformer_jax.train.loop import Observer
+from ganformer_jax.train.observing import Observer
 from ganformer_jax.train.run_folder import check_run
+from ganformer_jax.train.trainable import Update
 
 
 def final_state(run, programs=None):
@@ -105,19 +111,80 @@ def test_a_stop_does_not_save_the_metric_of_an_earlier_step(tmp_path):
         assert checkpoints.steps() and checkpoints.best_step() is None
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_checkpoint(tmp_path):
+def test_a_checkpoint_that_is_not_finite_is_set_aside(tmp_path):
     train_mean(tmp_path, with_train(total_kimg=0.032))
-    before = sorted((tmp_path / "checkpoints").rglob("*"))
     with Checkpoints(tmp_path) as poisoned:
         state = poisoned.restore(mean_programs().abstract_state())
         assert state is not None
         bad = state.replace(step=state.step + 1, mean=state.mean * np.nan)
         poisoned.save(3, bad, to_dict(EXPERIMENT))
-    with pytest.raises(UserError, match="not finite by step .*: stopped; the last checkpoint, 3"):
-        train_mean(tmp_path)
+    said = []
+    assert train_mean(tmp_path, say=said.append)
+    assert any("checkpoint 3" in line and "not finite" in line for line in said)
+    assert "damaged-3" in {p.name for p in (tmp_path / "checkpoints").iterdir()}
+    assert np.isfinite(final_state(tmp_path).mean).all()
+
+
+def failing_mean(first_step, only_key=None):
+    """A model whose loss is not a number from a step on, or only with the first random numbers."""
+
+    def update(state, batch):
+        state, info = follow_mean(state, batch)
+        fails = state.step > first_step
+        if only_key is not None:
+            fails &= (jax.random.key_data(state.key) == jax.random.key_data(only_key)).all()
+        nan = jnp.where(fails, jnp.nan, 0.0)
+        info = {"loss/generator": info["loss/generator"] + nan}
+        return state.replace(mean=state.mean + nan), info
+            "loss/generator": info["loss/generator"] + nan
+        }
+
+    return mean_trainable(
+        updates=(Update("mean", update),),
+        reseed=lambda state, number: state.replace(key=jax.random.fold_in(state.key, number)),
+        diagnose=lambda state, batch: f"layer of step {int(state.step) + 1}",
+    )
+
+
+def test_a_run_recovers_from_numbers_that_are_not_finite(tmp_path):
+    said, config = [], with_train(checkpoint_kimg=0.064, log_kimg=0.016)
+    trainable = failing_mean(9, only_key=jax.random.key(config.train.seed))
+    assert train_mean(tmp_path, config, trainable=trainable, say=said.append)
+    assert any("loss/generator not finite by step 10" in line for line in said)
+    assert "returned to 0.1 kimg, with other random numbers" in said
+    assert np.isfinite(list(losses(tmp_path).values())).all()
+    assert list(losses(tmp_path)) == list(range(1, 21))
+    state = final_state(tmp_path)
+    assert int(state.step) == 20 and np.isfinite(state.mean).all()
+    history = [event["event"] for event in events(tmp_path)]
+    assert history == ["started", "recovered", "completed"]
+
+
+def test_a_run_that_never_recovers_stops_with_the_first_layer_that_fails(tmp_path):
+    config = with_train(checkpoint_kimg=0.064, log_kimg=0.032, recoveries=2)
+    said = []
+    words = "by step 10, 2 recoveries in a row; first in step 10: layer of step 10; checkpoint 8"
+    with pytest.raises(UserError, match=words):
+        train_mean(tmp_path, config, trainable=failing_mean(9), say=said.append)
+    assert sum("returned to" in line for line in said) == 2
     path = tmp_path / "checkpoints"
-    assert set(before) <= set(path.rglob("*"))
-    assert {p.name for p in path.iterdir() if p.name.isdigit()} == {"2", "3"}
+    assert {p.name for p in path.iterdir() if p.name.isdigit()} == {"4", "8"}
+    assert train_mean(tmp_path)  # the fault is gone: the same run resumes
+
+
+def test_another_batch_size_resumes_at_the_same_image(tmp_path):
+    assert train_mean(tmp_path, with_train(total_kimg=0.16))
+    config, asked, said = with_train(batch_size=32), [], []
+
+    def batches(images_seen):
+        asked.append(images_seen)
+        return (random_batch(n, 32) for n in itertools.count())
+
+    trainable = mean_trainable(batch={"images": jax.ShapeDtypeStruct((32, 8, 8, 3), np.uint8)})
+    assert train_mean(tmp_path, config, batches, trainable=trainable, say=said.append)
+    assert asked == [160] and "changed: train.batch_size was 16, now 32" in said
+    state = final_state(tmp_path)
+    assert (int(state.step), int(state.images_seen)) == (15, 320)
 
 
 def test_observers_run_before_during_and_after_and_their_metric_decides(tmp_path):

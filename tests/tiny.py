@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -68,11 +69,10 @@ def random_batch(number: int, batch: int = BATCH) -> dict[str, np.ndarray]:
     return {"images": images, "labels": np.zeros((batch, 0), np.float32)}
 
 
-def random_batches(start: int) -> Iterator[dict[str, np.ndarray]]:
-    """Endless batches, whose position is the step."""
-    while True:
-        yield random_batch(start)
-        start += 1
+def random_batches(images_seen: int) -> Iterator[dict[str, np.ndarray]]:
+    """Endless batches after a number of images."""
+    for number in itertools.count(images_seen // BATCH):
+        yield random_batch(number)
 
 
 # Labeled images, and every regularizer

@@ -15,7 +15,8 @@ from tiny import random_batches, tiny_config
 
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import place_on
-from ganformer_jax.train.loop import Observer, train
+from ganformer_jax.train.loop import train
+from ganformer_jax.train.observing import Observer
 from ganformer_jax.train.prefetch import place_batch
 from ganformer_jax.train.state import Optimizers
 from ganformer_jax.train.trainable import Trainable, Update

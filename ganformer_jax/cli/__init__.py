@@ -10,11 +10,14 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
+from ganformer_jax import hosts
 from ganformer_jax.cli import evaluate, export, import_snapshot, prepare, sample, train
 from ganformer_jax.cli.options import UsageError, parse
-from ganformer_jax.errors import UserError, os_reason
+from ganformer_jax.errors import UserError, one_line, os_reason
+from ganformer_jax.signals import Stopped, stop_on_signals
 
 COMMANDS = {
     "prepare": prepare,
@@ -41,7 +44,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # file names may be of any alphabet
     try:
-        _run(arguments)
+        with stop_on_signals():
+            _run(arguments)
+            hosts.finish()
+    except Stopped:
+        print("stopped; the same command resumes")
+        hosts.finish()
+        hosts.end(0)
     except UsageError as error:
         _fail(str(error), code=2)
     except UserError as error:
@@ -51,12 +60,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         _fail(f"cannot read or write{where}: {os_reason(error)}")
-    except KeyboardInterrupt:
-        _fail("interrupted", code=130)
     except Exception as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        _fail("out of memory on the device: lower the batch size or the channels")
+        if "RESOURCE_EXHAUSTED" in str(error):
+            _fail("out of memory on the device: lower the batch size or the channels")
+        if hosts.count() > 1:  # the others would wait for this one
+            hosts.let_cause_end()
+            traceback.print_exc()
+            _fail(one_line(error))
+        raise
 
 
 def _run(arguments: list[str]) -> None:
@@ -70,7 +81,9 @@ def _run(arguments: list[str]) -> None:
 
 
 def _fail(message: str, code: int = 1) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    message = " ".join(message.split())
+    print(f"error: {message}", file=sys.stderr)
+    hosts.end_all(message, code)
     raise SystemExit(code)
 
 

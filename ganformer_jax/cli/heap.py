@@ -11,6 +11,7 @@ import sys
 
 import jax
 
+from ganformer_jax import hosts
 from ganformer_jax.caches import keep_compiled_programs
 from ganformer_jax.train.compile import PAUSE_EVENT
 from ganformer_jax.train.devices import Placement, divide_cpu, place_on, runs_on_cpu
@@ -48,7 +49,7 @@ def prepare_cpu(batch_size: int, devices: int | None = None, platform: str | Non
     keep_compiled_programs()
     if runs_on_cpu(platform):
         tune_heap()
-    divide_cpu(batch_size, devices)
+    divide_cpu(batch_size // hosts.count(), devices)
 
 
 def tune_heap() -> None:

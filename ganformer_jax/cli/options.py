@@ -24,6 +24,24 @@ class UsageError(UserError):
 
 
 @dataclasses.dataclass(frozen=True)
+class HostOptions:
+    """Processes that work together; found by themselves on TPU VMs, and under SLURM or Open MPI."""
+
+    address: str | None = None
+    """Host and port of the first process, such as 10.0.0.1:1234."""
+    processes: int | None = None
+    """Number of processes."""
+    index: int | None = None
+    """Number of this process, from 0."""
+
+    def connect(self) -> None:
+        """Connect the processes, before jax looks for devices."""
+        from ganformer_jax import hosts
+
+        hosts.connect(self.address, self.processes, self.index)
+
+
+@dataclasses.dataclass(frozen=True)
 class RunOptions:
     """Options that name a run and one of its checkpoints."""
 
@@ -33,6 +51,7 @@ class RunOptions:
     """Step of the checkpoint to use; by default the newest."""
     best: bool = False
     """Use the checkpoint with the best metric."""
+    hosts: HostOptions = HostOptions()
 
     def check_run(self) -> None:
         """Raise `UserError` if the options exclude each other, or there is no such folder."""

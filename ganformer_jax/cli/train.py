@@ -10,10 +10,11 @@ from typing import Annotated
 
 import tyro
 
-from ganformer_jax.cli.options import DEFAULT_CONFIG, config_option
+from ganformer_jax.cli.options import DEFAULT_CONFIG, HostOptions, config_option
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import validate
 from ganformer_jax.config_files import load_config, to_dict
+from ganformer_jax.signals import Stopped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Options:
     """Folder of another run, whose weights a new run starts from."""
     dry_run: bool = False
     """Print the resolved config as JSON and exit."""
+    hosts: HostOptions = HostOptions()
     experiment: Annotated[Config, tyro.conf.arg(name="")] = Config()
 
 
@@ -46,10 +48,12 @@ def run(options: Options) -> None:
         print(json.dumps(to_dict(config), indent=2))
         return
 
+    options.hosts.connect()
     from ganformer_jax.cli.heap import prepare_cpu
     from ganformer_jax.experiment.run import train_experiment  # needs much more than parsing
     from ganformer_jax.train.devices import smallest_batch
 
     prepare_cpu(smallest_batch(config), config.train.devices, config.train.platform)
     workdir = options.workdir or pathlib.Path("runs") / options.config.stem
-    train_experiment(config, workdir, init_from=options.init_from)
+    if not train_experiment(config, workdir, init_from=options.init_from):
+        raise Stopped

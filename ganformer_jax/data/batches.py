@@ -36,6 +36,7 @@ class DatasetSource:
         channels: 1 for gray, 3 for color, 4 for color and opacity.
         label_count: Number of classes; 0 where there is no ``label``.
         class_names: Names of the classes, in their order; empty where there are none.
+        fingerprint: Checksum of a dataset that `prepare` made; "" for others.
     """
 
     name: str
@@ -45,6 +46,7 @@ class DatasetSource:
     channels: int
     label_count: int
     class_names: tuple[str, ...] = ()
+    fingerprint: str = ""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -111,7 +113,8 @@ def open_dataset(
     if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
         raise UserError(f"{name}: the 'image' feature must be uint8 images, it is {image}")
     names = _class_names(features)
-    source = DatasetSource(name, records, features, size, channels, len(names), names)
+    fingerprint = str((builder.info.metadata or {}).get("fingerprint", ""))
+    source = DatasetSource(name, records, features, size, channels, len(names), names, fingerprint)
     _ = source[0]  # the declared shape may be unknown, so look at an image
     return source
 
@@ -121,13 +124,13 @@ def train_batches(
     *,
     batch_size: int,
     seed: int,
-    start_step: int = 0,
+    images_seen: int = 0,
     mirror: bool = False,
     host_index: int = 0,
     host_count: int = 1,
     threads: int = 4,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yield shuffled batches without end; batch number n depends on the arguments alone.
+    """Yield shuffled batches without end; which images come next depends on the arguments alone.
 
     Images are shuffled again in every epoch and mirrored one by one before hosts take their share,
     so any number of hosts sees the same global batches: a batch consists of one block of rows for
@@ -137,7 +140,7 @@ def train_batches(
         source: Source of the images.
         batch_size: Number of images in a global batch, a multiple of ``host_count``.
         seed: Seed of the order and the mirroring.
-        start_step: Number of the first batch; the ones before it are not read.
+        images_seen: Number of images of the batches before the first one, which are not read.
         mirror: Whether to mirror each image left to right with probability one half.
         host_index: This host's number, 0 <= host_index < host_count.
         host_count: Number of hosts that share the batches.
@@ -160,10 +163,13 @@ def train_batches(
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
     if mirror:
         dataset = dataset.random_map(_mirror_half)
+    step, images = divmod(images_seen, batch_size)
+    if images:  # an earlier batch had another size
+        dataset = dataset[images:]
     dataset = dataset.batch(batch_size // host_count)[host_index::host_count]
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(1, 2 * threads))
     iterator = iter(dataset.to_iter_dataset(options))
-    iterator.set_state({"next_index": start_step})
+    iterator.set_state({"next_index": step})
     return iterator
 
 

@@ -7,9 +7,9 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
+from ganformer_jax import hosts
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import load_config
 from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
@@ -40,7 +40,12 @@ class ExperimentData:
         from ganformer_jax.scenes.dataset import prepare_scenes
 
         counts = data.train_images, data.held_out_images
-        return str(prepare_scenes(data.directory, resolution, *counts).data_path)
+
+        def prepare() -> str:
+            return str(prepare_scenes(data.directory, resolution, *counts).data_path)
+
+        hosts.first(prepare)  # on a shared disk the others find what the first one made
+        return prepare()
 
     @functools.cache  # noqa: B019 - lives as long as the process
     def open(self, split: str) -> DatasetSource:
@@ -59,18 +64,25 @@ class ExperimentData:
             raise UserError(f"{given}, but {source.name} has {count} classes: {hint}")
         return source
 
-    def batches(self, start_step: int) -> Iterator[dict[str, np.ndarray]]:
-        """Yield this process's share of the training batches that follow `start_step` steps."""
+    def batches(self, images_seen: int) -> Iterator[dict[str, np.ndarray]]:
+        """Yield this process's share of the training batches that follow so many images."""
         return train_batches(
             self.open("train"),
             batch_size=self.config.train.batch_size,
             seed=self.config.train.seed,
-            start_step=start_step,
+            images_seen=images_seen,
             mirror=self.config.data.mirror,
-            host_index=jax.process_index(),
-            host_count=jax.process_count(),
+            host_index=hosts.index(),
+            host_count=hosts.count(),
             threads=self.config.data.threads,
         )
+
+    def identity(self) -> dict[str, str]:
+        """Return the checksum of a dataset that `prepare` made, by the option that names it."""
+        if self.config.data.name == "scenes":  # decided by the config
+            return {}
+        fingerprint = self.open("train").fingerprint
+        return {"data.name": fingerprint} if fingerprint else {}
 
     def labels(self, indices: Sequence[int]) -> list[int] | None:
         """Return classes for generated images: those of real ones, in an order that is fixed."""

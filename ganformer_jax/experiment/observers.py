@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from ganformer_jax import visualize
+import jax
+import numpy as np
+
+from ganformer_jax import hosts, visualize
 from ganformer_jax.classes import classes_in_turn
 from ganformer_jax.config import Config
 from ganformer_jax.evaluate.image_sets import dataset_images
@@ -14,8 +18,9 @@ from ganformer_jax.evaluate.training_metrics import TrainingMetrics, parse_train
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.evaluation import metric_networks
 from ganformer_jax.sampling import Sampler
-from ganformer_jax.train.devices import Placement
-from ganformer_jax.train.loop import Observer, Snapshot
+from ganformer_jax.train.devices import Placement, place_on
+from ganformer_jax.train.observing import Observer, Snapshot
+from ganformer_jax.train.state import TrainState
 
 GRID = 32
 """Images in a sample grid; always those of seeds 0, 1, ..."""
@@ -24,42 +29,77 @@ ATTENTION_ROWS = 6
 """Images whose attention is drawn."""
 
 
-def make_sampler(config: Config, placement: Placement) -> Sampler:
-    """Return one sampler for figures and metrics, as it takes long to compile."""
-    batch = GRID if GRID % len(placement.devices) == 0 else config.train.batch_size
-    return Sampler(config.generator, batch, attention=True, batch_sharding=placement.batch)
+class LatestGenerator:
+    """The averaged generator of a state in training, on the devices of this process.
+
+    Every process samples by itself, so that images need not be gathered from other hosts.
+
+    Attributes:
+        sampler: One for figures and metrics, as it takes long to compile.
+        placement: The devices of this process that train.
+    """
+
+    def __init__(self, config: Config, training: Placement):
+        self.placement = place_on(training.own)
+        batch = -(-GRID // len(training.own)) * len(training.own)
+        self.sampler = Sampler(
+            config.generator, batch, attention=True, batch_sharding=self.placement.batch
+        )
+        self._whole = jax.jit(lambda tree: tree, out_shardings=training.replicated)
+        self._step, self._variables = None, None
+
+    def variables(self, state: TrainState) -> Mapping[str, Any]:
+        """Return the variables of the average; all processes must call this for a new state."""
+        if state.step is not self._step:
+            whole = self._whole(state.generator_variables())
+            own = jax.tree.map(lambda leaf: leaf.addressable_data(0), whole)
+            self._variables = jax.device_put(own, self.placement.replicated)
+            self._step = state.step
+        assert self._variables is not None
+        return self._variables
 
 
 def make_observers(
-    config: Config,
-    run: pathlib.Path,
-    data: ExperimentData,
-    sampler: Sampler,
-    placement: Placement,
+    config: Config, run: pathlib.Path, data: ExperimentData, generator: LatestGenerator
 ) -> Sequence[Observer]:
     """Return the observers of a run: sample grids, metrics, and the curve of both."""
     options = config.train
     image_kimg, size = options.image_kimg, config.generator.image_size
-    made = [Observer(image_kimg, functools.partial(draw_samples, sampler, run))]
+    made = [Observer(image_kimg, functools.partial(draw_samples, generator, run))]
     requests = parse_training_requests(options.metrics, options.metric_images, size)
     if requests:
 
         @functools.cache
         def metrics() -> TrainingMetrics:  # reads data and weights, so not before it is needed
-            networks = metric_networks(placement, sampler.batch_size)
+            networks = metric_networks(generator.placement, generator.sampler.batch_size)
             images = dataset_images(data.open("train"))
             return TrainingMetrics(requests, images, data.held_out, networks)
 
-        made.append(Observer(options.metric_kimg, lambda now: metrics()(now.sample)))
+        made.append(Observer(options.metric_kimg, lambda now: metrics()(checked(now))))
     made.append(Observer(image_kimg, functools.partial(draw_curve, run)))
     return made
 
 
-def draw_samples(sampler: Sampler, run: pathlib.Path, now: Snapshot) -> Mapping[str, float]:
+def checked(now: Snapshot) -> Callable[[Sequence[int]], np.ndarray]:
+    """Return a function that samples a batch at a time, and ends if training is to stop."""
+
+    def sample(indices: Sequence[int]) -> np.ndarray:
+        now.check()
+        return now.sample(indices)
+
+    return sample
+
+
+def draw_samples(
+    generator: LatestGenerator, run: pathlib.Path, now: Snapshot
+) -> Mapping[str, float]:
     """Write a grid of samples, and their attention, to `<run>/samples`."""
+    sampler, variables = generator.sampler, generator.variables(now.state)
+    if not hosts.is_first():
+        return {}
     config = sampler.config
     labels = classes_in_turn(GRID, config.label_size)
-    samples = sampler(now.state.generator_variables(), range(GRID), labels)
+    samples = sampler(variables, range(GRID), labels)
     scale = max(1, 64 // config.resolution)
     path = run / "samples" / f"{now.step:08d}.png"
     visualize.save_png(path, visualize.image_grid(samples.images, GRID_COLUMNS, scale=scale))
@@ -71,6 +111,6 @@ def draw_samples(sampler: Sampler, run: pathlib.Path, now: Snapshot) -> Mapping[
 
 def draw_curve(run: pathlib.Path, now: Snapshot) -> Mapping[str, float]:
     """Draw losses and metrics so far to `<run>/curve.png`."""
-    if now.step:
+    if now.step and hosts.is_first():
         visualize.training_curve(run / "metrics.jsonl", run / "curve.png")
     return {}

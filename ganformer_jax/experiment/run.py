@@ -5,14 +5,14 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
-import jax
 import numpy as np
 
+from ganformer_jax import hosts
 from ganformer_jax.classes import save_class_names
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import validate
 from ganformer_jax.experiment.data import ExperimentData
-from ganformer_jax.experiment.observers import make_observers, make_sampler
+from ganformer_jax.experiment.observers import LatestGenerator, make_observers
 from ganformer_jax.train.devices import find_devices, place_on
 from ganformer_jax.train.loop import train
 from ganformer_jax.train.state import TrainState
@@ -37,10 +37,10 @@ def train_experiment(
         data.open("train")
     devices = find_devices(config.train.platform, config.train.devices)
     placement = place_on(devices, config.train.fsdp)
-    sampler = make_sampler(config, placement)
+    generator = LatestGenerator(config, placement)
 
     def sample(state: TrainState, indices: Sequence[int]) -> np.ndarray:
-        return sampler.images(state.generator_variables(), indices, data.labels(indices))
+        return generator.sampler.images(generator.variables(state), indices, data.labels(indices))
 
     start = None
     if init_from is not None:
@@ -49,10 +49,10 @@ def train_experiment(
         else:
             start = warm_start(init_from, say)
 
-    def batches(start_step: int) -> Iterator[dict[str, np.ndarray]]:
-        if config.generator.label_size and jax.process_index() == 0:
+    def batches(images_seen: int) -> Iterator[dict[str, np.ndarray]]:
+        if config.generator.label_size and hosts.is_first():
             save_class_names(data.open("train").class_names, run)
-        return data.batches(start_step)
+        return data.batches(images_seen)
 
     return train(
         gan_trainable(config, placement, sample),
@@ -60,7 +60,8 @@ def train_experiment(
         config,
         run,
         batches,
-        make_observers(config, run, data, sampler, placement),
+        make_observers(config, run, data, generator),
         warm_start=start,
+        identities=data.identity(),
         say=say,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -19,10 +19,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from ganformer_jax import hosts
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import from_dict
 from ganformer_jax.errors import UserError, one_line
-from ganformer_jax.train.checksums import by_path, changed, checksums
+from ganformer_jax.train.checksums import all_finite, by_path, changed, checksums
 from ganformer_jax.train.state import WEIGHTS
 from ganformer_jax.train.trainable import State
 
@@ -129,19 +130,22 @@ class Checkpoints:
         Raises:
             UserError: If all checkpoints are damaged, or one has another structure.
         """
-        damaged, reason = [], ""
+        damaged, reason, state = [], "", None
         for step in self.steps()[::-1]:
+            reason = ""
             try:
                 self._read_json(step, "config")
                 state = self._read_state(step, abstract, initial)
             except _Damage as error:
-                damaged, reason = [*damaged, step], str(error)
+                reason = str(error)
+            reason = next(filter(None, hosts.all_of(reason)), "")  # damage may show on one host
+            if reason:
+                damaged.append(step)
                 what = f"checkpoint {step} in {self.run} is damaged ({reason})"
                 self.warn(f"warning: {what}; trying an older one")
                 continue
-            for wrong in damaged:
-                (self._folder / str(wrong)).rename(self._folder / f"damaged-{wrong}")
             if damaged:
+                hosts.first(lambda: self._set_aside(damaged))
                 self._manager.reload()
             return state
         if damaged:
@@ -174,6 +178,10 @@ class Checkpoints:
                 reason = str(error)
             self.warn(f"warning: checkpoint {candidate} in {self.run} is damaged ({reason})")
         raise UserError(f"no undamaged checkpoint in {self.run}: {reason}")
+
+    def _set_aside(self, steps: Iterable[int]) -> None:
+        for step in steps:
+            (self._folder / str(step)).rename(self._folder / f"damaged-{step}")
 
     def wait(self) -> None:
         """Wait until everything is on disk, or raise `UserError`."""
@@ -257,10 +265,12 @@ class Checkpoints:
             return self._intact(step, reader.restore(folder, args=args))
 
     def _intact(self, step: int, tree: Any) -> Any:
-        """Return a tree whose checksums are those of the checkpoint."""
+        """Return a finite tree whose checksums are those of the checkpoint."""
         wrong = changed(tree, self._read_json(step, "checksums"))
         if wrong:
             raise _Damage(f"the checksum of {wrong[0]} is wrong")
+        if not bool(all_finite(tree)):
+            raise _Damage("it holds numbers that are not finite")
         return tree
 
 

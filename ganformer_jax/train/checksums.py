@@ -41,6 +41,13 @@ def changed(tree: Any, expected: Mapping[str, int]) -> list[str]:
     return [path for path, value in checksums(tree).items() if expected.get(path) != value]
 
 
+@jax.jit
+def all_finite(tree: Any) -> jax.Array:
+    """Return whether every floating-point number of a tree is finite, computed on its devices."""
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.stack([jnp.bool_(True), *(jnp.isfinite(leaf).all() for leaf in floats)]).all()
+
+
 def by_path(tree: Any) -> dict[str, Any]:
     """Map the dotted path of every leaf to the leaf."""
     join = functools.partial(jax.tree_util.keystr, simple=True, separator=".")

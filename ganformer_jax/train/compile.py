@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.trainable import Batch, Info, State, Trainable, Update, train_step
@@ -88,6 +89,17 @@ class Programs:
         """
         self.wait()
         return train_step(self.compiled, state, batch, number)
+
+    def copy(self, state: State) -> State:
+        """Copy a state that the next step takes over."""
+        return self._transform(lambda state: jax.tree.map(jnp.copy, state))(state)
+
+    def reseed(self, state: State, number: int) -> State:
+        """Return a state with other random numbers to come (`Trainable.reseed`)."""
+        return self._transform(self.trainable.reseed)(state, number)
+
+    def _transform(self, function: Callable[..., State]) -> Callable[..., State]:
+        return jax.jit(function, out_shardings=self._shardings)
 
     def lower(self, function: Callable[..., Any], state: Any, batch: Any) -> jax.stages.Lowered:
         """Trace an update, for arrays or for their shapes."""

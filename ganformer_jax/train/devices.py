@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from ganformer_jax import hosts
 from ganformer_jax.config import Config
 from ganformer_jax.errors import UserError
 
@@ -60,6 +61,11 @@ class Placement:
             return self.replicated
         axes = [FSDP_AXIS if axis == max(divisible)[1] else None for axis in range(len(shape))]
         return NamedSharding(self.replicated.mesh, PartitionSpec(*axes))
+
+    @property
+    def own(self) -> list[Device]:
+        """Devices of this process."""
+        return [device for device in self.devices if device.process_index == hosts.index()]
 
 
 def place_on(

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ganformer_jax import hosts
 from ganformer_jax.errors import UserError
 from ganformer_jax.files import write_atomically
 from ganformer_jax.train.trainable import Info
@@ -41,7 +42,7 @@ class Log:
         self._infos: list[Info] = []
         self._clock = time.perf_counter()
         self._lines, self._events = None, None
-        if jax.process_index() == 0:
+        if hosts.is_first():
             from tensorboardX import SummaryWriter
 
             path = run / "metrics.jsonl"

@@ -9,8 +9,6 @@ import itertools
 import json
 import math
 import pathlib
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,50 +16,30 @@ from typing import Any
 import jax
 import numpy as np
 
+from ganformer_jax import hosts
 from ganformer_jax.config_files import to_dict
 from ganformer_jax.errors import UserError, os_reason
 from ganformer_jax.files import write_atomically
+from ganformer_jax.signals import Stopped
 from ganformer_jax.train.checkpoint import Checkpoints
-from ganformer_jax.train.compile import PAUSE_EVENT, Programs
+from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import Placement, device_words
+from ganformer_jax.train.history import History
 from ganformer_jax.train.log import Log, duration
+from ganformer_jax.train.observing import Observer, observe
 from ganformer_jax.train.prefetch import prefetch
+from ganformer_jax.train.recovery import (
+    NonFinite,
+    Recovery,
+    refuse_non_finite,
+    refuse_non_finite_state,
+)
 from ganformer_jax.train.run_folder import CONFIG_FILE, check_run
-from ganformer_jax.train.trainable import State, Trainable
+from ganformer_jax.train.stopping import Stop
+from ganformer_jax.train.trainable import Position, State, Trainable
 
 Batches = Callable[[int], Iterator[Mapping[str, np.ndarray]]]
-"""Takes the number of steps done; yields this process's share of the batches that follow."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Snapshot:
-    """One moment of training, as observers see it.
-
-    Attributes:
-        step: Steps done.
-        images_seen: Images that the networks were trained on.
-        state: On the devices; valid only until the observer returns.
-        sample: Takes indices; returns uint8 images [M, H, W, C].
-    """
-
-    step: int
-    images_seen: int
-    state: State
-    sample: Callable[[Sequence[int]], np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Observer:
-    """A function called on the untrained state, every `every_kimg` thousand images and at the end.
-
-    Attributes:
-        every_kimg: Thousand images from one call to the next; 0 for never.
-        observe: Returns numbers to log. The first whose name begins with "metric/" decides which
-            checkpoint is best: the lowest.
-    """
-
-    every_kimg: float
-    observe: Callable[[Snapshot], Mapping[str, float]]
+"""Takes the number of images seen; yields this process's share of the batches that follow."""
 
 
 def train(
@@ -73,87 +51,155 @@ def train(
     observers: Sequence[Observer] = (),
     *,
     warm_start: Callable[[State], State] | None = None,
+    identities: Mapping[str, str] | None = None,
     say: Callable[[str], None] = print,
 ) -> bool:
     """Train, or resume, a run until its length is reached or a signal arrives.
 
     Observers get the untrained state once the first step has succeeded, so that a lack of memory
-    shows at once.
+    shows at once. If losses or the state are not finite, training returns to the last checkpoint
+    with other random numbers, `config.train.recoveries` times in a row at most.
 
     Args:
         trainable: What is trained.
         placement: The devices to train on.
         config: The experiment: a dataclass whose field `train` is a `TrainConfig`.
-        run: Folder that receives `config.json`, `metrics.jsonl`, `tensorboard` and `checkpoints`.
-            If it holds a run of the same config, that run resumes, bit for bit.
+        run: Folder that receives `config.json`, `metrics.jsonl`, `history.jsonl`, `tensorboard`
+            and `checkpoints`; all processes must see the same one. If it holds a run of the same
+            config, that run resumes, bit for bit.
         batches: See `Batches`.
         observers: Called in order, before the checkpoint of the same step.
         warm_start: Changes the first state of a new run, to start from other weights.
+        identities: Checksum of what an option names, by the option: what has another name but the
+            same checksum, such as a dataset that was moved, resumes.
         say: Receives lines for the user.
 
     Returns:
         Whether the run is complete; False after SIGINT or SIGTERM, which leave a checkpoint.
 
     Raises:
-        UserError: If the folder cannot be written or holds another run, or a loss is not finite.
+        UserError: If the folder cannot be written or holds another run, or losses stay not finite.
     """
-    run, options, values = pathlib.Path(run), config.train, to_dict(config)
-    say = say if jax.process_index() == 0 else lambda line: None
-    last_step = math.ceil(max(options.total_kimg, 0) * 1000 / options.batch_size)
+    run, options, identities = pathlib.Path(run), config.train, dict(identities or {})
+    say = say if hosts.is_first() else lambda line: None
     key, programs = jax.random.key(options.seed), Programs(trainable, placement)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(_open_checkpoints(run, trainable, options, say))
-        check_run(run, config, checkpoints.stored_config())
+        stored = checkpoints.stored_config()
+        changes = hosts.first(lambda: check_run(run, config, stored, identities))
         state = checkpoints.restore(programs.abstract_state(), lambda: programs.init(key))
         resumed = state is not None
         if state is None:
-            state = _first_state(programs, key, warm_start, compiles=last_step > 0)
-        step, images = int(state.step), int(state.images_seen)
-        log = stack.enter_context(contextlib.closing(Log(run, step, options.batch_size, say)))
-        if jax.process_index() == 0:
-            write_atomically(run / CONFIG_FILE, json.dumps(values, indent=2) + "\n")
-        verb = f"resuming {run} at {images / 1000:.1f} kimg" if resumed else f"training in {run}"
+            state = _first_state(programs, key, warm_start, compiles=options.total_kimg > 0)
+        at = Position.of(state)
+        if hosts.is_first():
+            write_atomically(run / CONFIG_FILE, json.dumps(to_dict(config), indent=2) + "\n")
+        verb = f"resuming {run} at {at.kimg:.1f} kimg" if resumed else f"training in {run}"
         say(f"{verb} on {device_words(placement.devices)}, up to {options.total_kimg:g} kimg")
-        if step >= last_step:
+        for change in changes:
+            say(f"changed: {change}")
+        if at.images >= options.total_kimg * 1000:
             say("nothing left to do: train.total_kimg is reached")
             return True
-        programs.start()
+        facts = {"devices": device_words(placement.devices), "identities": identities}
+        history = History(run, facts)
+        history.add("resumed" if resumed else "started", at.step, at.images, changes=changes)
+        session = _Session(config, programs, checkpoints, observers, say)
+        recovery = Recovery(programs, checkpoints, batches, options.recoveries)
+        while True:
+            try:
+                with contextlib.closing(Log(run, at.step, options.batch_size, say)) as log:
+                    at, done = _train_from(session, state, batches, log)
+            except NonFinite as error:
+                say(f"warning: {error}")
+                state = recovery.recover(error, lambda: programs.init(key))
+                at = Position.of(state)
+                history.add("recovered", at.step, at.images, reason=str(error))
+                say(f"returned to {at.kimg:.1f} kimg, with other random numbers")
+                continue
+            history.add("completed" if done else "stopped", at.step, at.images)
+            return done
 
-        began, left = time.perf_counter(), itertools.islice(batches(step), last_step - step)
-        stopped = stack.enter_context(_stop_on_signals(say))
-        for batch in prefetch(left, trainable.batch, placement.batch):
+
+@dataclasses.dataclass(frozen=True)
+class _Session:
+    """What the steps of one command share."""
+
+    config: Any
+    programs: Programs
+    checkpoints: Checkpoints
+    observers: Sequence[Observer]
+    say: Callable[[str], None]
+
+
+def _train_from(
+    session: _Session, state: State, batches: Batches, log: Log
+) -> tuple[Position, bool]:
+    """Train from a state on; return where it ends, and whether the run is complete.
+
+    Raises:
+        NonFinite: If losses or the state are not finite; no checkpoint has such a state.
+    """
+    programs, options, say = session.programs, session.config.train, session.say
+    trainable, placement = programs.trainable, programs.placement
+    at, began = Position.of(state), time.perf_counter()
+    steps = math.ceil((options.total_kimg * 1000 - at.images) / options.batch_size)
+    programs.start()
+    left = itertools.islice(batches(at.images), steps)
+    with Stop(say) as stop:
+        if not _wait_for_programs(programs, stop, log, say):
+            return at, False
+
+        def look(observers: Sequence[Observer], at: Position, state: State) -> float | None:
+            sample = functools.partial(trainable.sample, state)
+            return observe(observers, at, state, sample, log, stop)
+
+        for number, batch in enumerate(prefetch(left, trainable.batch, placement.batch), 1):
+            first = at.step == 0 and session.observers
+            untrained = programs.copy(state) if first else None
+            state, info = programs.step(state, batch, at.step)
+            at = Position(at.step + 1, at.images + options.batch_size)
+            log.add(info)
+            done, stopping = number == steps, stop.requested()
+            due = functools.partial(_due, images=at.images, batch_size=options.batch_size)
+            if untrained is not None and not stopping:
+                jax.block_until_ready(state)
+                say(f"first step done after {duration(time.perf_counter() - began)}")
+                look(session.observers, Position(0, 0), untrained)
+                log.restart()
+            save, metric = done or stopping or due(options.checkpoint_kimg), None
+            if save or due(options.log_kimg):
+                averages = log.report(at.step, at.images, options.total_kimg, placement.own[0])
+                refuse_non_finite(averages, at.step)
+            if done or not stopping:
+                chosen = [o for o in session.observers if done or due(o.every_kimg)]
+                metric = look(chosen, at, state)
+            stopping = stopping or stop.requested()
+            if save or stopping:
+                refuse_non_finite_state(state, at.step)
+                session.checkpoints.save(at.step, state, to_dict(session.config), metric)
+            if stopping and not done:
+                session.checkpoints.wait()
+                say(f"stopped at {at.kimg:.1f} kimg; the same command resumes")
+                return at, False
+        session.checkpoints.wait()
+        say(f"done: {at.step} steps, {duration(time.perf_counter() - began)}")
+        return at, True
+
+
+def _wait_for_programs(
+    programs: Programs, stop: Stop, log: Log, say: Callable[[str], None]
+) -> bool:
+    """Wait until the updates are compiled; return False if a signal arrived."""
+    try:
+        with stop.interruptible():
             if waited := programs.wait():
                 say(f"waited {waited:.1f} s for the updates to be compiled")
                 log.restart()
-            untrained = _copy(state, placement) if step == 0 and observers else None
-            state, info = programs.step(state, batch, step)
-            step, images = step + 1, images + options.batch_size
-            log.add(info)
-            done, stop = step == last_step, stopped.is_set()
-            due = functools.partial(_due, images=images, batch_size=options.batch_size)
-            if untrained is not None and not stop:
-                jax.block_until_ready(state)
-                say(f"first step done after {duration(time.perf_counter() - began)}")
-                _observe(observers, Snapshot(0, 0, untrained, _sampler(trainable, untrained)), log)
-                log.restart()
-            save, metric = done or stop or due(options.checkpoint_kimg), None
-            if save or due(options.log_kimg):
-                device = placement.devices[0]
-                averages = log.report(step, images, options.total_kimg, device)
-                _refuse_non_finite(averages, step, checkpoints)
-            if done or not stop:
-                chosen = [o for o in observers if done or due(o.every_kimg)]
-                metric = _observe(
-                    chosen, Snapshot(step, images, state, _sampler(trainable, state)), log
-                )
-            if save:
-                checkpoints.save(step, state, values, metric)
-            if stop and not done:
-                say(f"stopped at {images / 1000:.1f} kimg; the same command resumes")
-                return False
-        checkpoints.wait()
-        say(f"done: {step} steps, {duration(time.perf_counter() - began)}")
-        return True
+    except Stopped:
+        say("stopped before the first step; the same command starts again")
+        return False
+    return True
 
 
 def _open_checkpoints(
@@ -180,58 +226,7 @@ def _first_state(
     return warm_start(state) if warm_start else state
 
 
-def _sampler(trainable: Trainable, state: State) -> Callable[[Sequence[int]], np.ndarray]:
-    return functools.partial(trainable.sample, state)
-
-
-def _copy(state: State, placement: Placement) -> State:
-    """Copy a state that the next step takes over."""
-    return jax.device_put(state, placement.replicated, may_alias=False)
-
-
 def _due(kimg: float, images: int, batch_size: int) -> bool:
     """Tell whether the last step completed a multiple of `kimg` thousand images."""
     period = kimg * 1000
     return kimg > 0 and images // period > (images - batch_size) // period
-
-
-def _observe(observers: Sequence[Observer], now: Snapshot, log: Log) -> float | None:
-    """Call observers and log their numbers; return the metric that decides what is best."""
-    metric = None
-    with log.paused():
-        for observer in (o for o in observers if o.every_kimg):
-            jax.block_until_ready(now.state)
-            values = dict(observer.observe(now))
-            metrics = [value for name, value in values.items() if name.startswith("metric/")]
-            metric = metrics[0] if metrics else metric
-            if values:
-                log.write(now.step, now.images_seen, values)
-                words = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-                log.say(f"{now.images_seen / 1000:8.1f} kimg  {words}")
-    jax.monitoring.record_event(PAUSE_EVENT)
-    return metric
-
-
-def _refuse_non_finite(values: Mapping[str, float], step: int, checkpoints: Checkpoints) -> None:
-    wrong = [name for name, value in values.items() if not math.isfinite(value)]
-    if wrong:
-        steps = checkpoints.steps()
-        kept = f"the last checkpoint, {steps[-1]}, is kept" if steps else "no checkpoint yet"
-        raise UserError(f"{', '.join(wrong)} not finite by step {step}: stopped; {kept}")
-
-
-@contextlib.contextmanager
-def _stop_on_signals(say: Callable[[str], None]) -> Iterator[threading.Event]:
-    """Turn the first SIGINT or SIGTERM into a set event; a second one acts as usual."""
-    stopped = threading.Event()
-    with contextlib.ExitStack() as usual:
-
-        def stop(number: int, frame: Any) -> None:
-            usual.close()
-            stopped.set()
-            say(f"{signal.Signals(number).name}: finishing this step, then writing a checkpoint")
-
-        if threading.current_thread() is threading.main_thread():  # others may not handle signals
-            for number in (signal.SIGINT, signal.SIGTERM):
-                usual.callback(signal.signal, number, signal.signal(number, stop))
-        yield stopped

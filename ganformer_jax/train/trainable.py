@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,6 +15,25 @@ Batch = dict[str, Any]
 """Arrays by name, whose first axis is the batch."""
 Info = dict[str, jax.Array]
 """Float32 scalars to log, averaged over the whole batch."""
+
+
+class Position(NamedTuple):
+    """How far training is."""
+
+    step: int
+    """Steps done."""
+    images: int
+    """Real images shown."""
+
+    @property
+    def kimg(self) -> float:
+        """Thousands of real images shown."""
+        return self.images / 1000
+
+    @classmethod
+    def of(cls, state: State) -> Position:
+        """Read the position of a state, which waits for the devices."""
+        return cls(int(state.step), int(state.images_seen))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +83,11 @@ class Trainable:
         updates: Of a training step, in order. The last one counts `step` and `images_seen`.
         batch: Shape and dtype of every array of a whole batch, over all devices.
         sample: Takes a state and indices; returns uint8 images [M, H, W, C], image i decided by
-            index i and the state alone.
+            index i and the state alone. Every process calls it and gets all images.
+        reseed: Takes a state and a number; returns the state with other random numbers to come.
+            Jitted.
+        diagnose: Takes a state and the batch of a step that is not finite; names the first layer
+            whose activations or gradients are not, or "".
         state_version: Version of the state's structure, which checkpoints store.
         added_leaves: Dotted path, or the start of it, of what later versions of the state have,
             and the version that added it. An older checkpoint resumes with the values of `init`.
@@ -74,5 +97,7 @@ class Trainable:
     updates: Sequence[Update]
     batch: Mapping[str, jax.ShapeDtypeStruct]
     sample: Callable[[State, Sequence[int]], np.ndarray]
+    reseed: Callable[[State, jax.Array], State] = lambda state, number: state
+    diagnose: Callable[[State, Batch], str] = lambda state, batch: ""
     state_version: int = 1
     added_leaves: Mapping[str, int] = dataclasses.field(default_factory=dict)

@@ -24,6 +24,7 @@ from ganformer_jax.config import Config
 from ganformer_jax.config_checks import check_batch
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
+from ganformer_jax.train.diagnosis import first_non_finite
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.state import (
     ADDED_LEAVES,
@@ -86,6 +87,8 @@ def gan_trainable(
         updates=gan_updates(config, DataParallel(placement.batch), optimizers),
         batch=batch_shapes(config),
         sample=sample,
+        reseed=lambda state, number: state.replace(key=jax.random.fold_in(state.key, number)),
+        diagnose=functools.partial(first_non_finite, Networks(config)),
         state_version=STATE_VERSION,
         added_leaves=ADDED_LEAVES,
     )

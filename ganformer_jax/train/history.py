@@ -1,0 +1,46 @@
+"""What happened to a run: each start, stop and change, in `<run>/history.jsonl`."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+
+from ganformer_jax import hosts
+
+HISTORY_FILE = "history.jsonl"
+
+
+class History:
+    """The events of a run, which are only ever added; the first process writes.
+
+    Args:
+        run: The run's folder.
+        facts: What every event of this process tells, such as its devices.
+    """
+
+    def __init__(self, run: pathlib.Path, facts: Mapping[str, Any]):
+        self._path = run / HISTORY_FILE
+        self._facts = {**facts, "processes": hosts.count(), "jax": jax.__version__}
+
+    def add(self, event: str, step: int, images: int, **details: Any) -> None:
+        """Append an event that happened after these steps and images."""
+        if not hosts.is_first():
+            return
+        line = {"time": time.time(), "event": event, "step": step, "kimg": images / 1000}
+        with self._path.open("a") as file:
+            file.write(json.dumps(line | self._facts | details) + "\n")
+
+
+def events(run: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """Yield the events of a run, oldest first; a damaged line is left out."""
+    path = run / HISTORY_FILE
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
+        try:
+            yield dict(json.loads(line))
+        except (ValueError, TypeError):
+            continue

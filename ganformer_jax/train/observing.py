@@ -1,0 +1,79 @@
+"""What looks at a state while it trains, such as sample grids and metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import jax
+import numpy as np
+
+from ganformer_jax import hosts
+from ganformer_jax.signals import Stopped
+from ganformer_jax.train.compile import PAUSE_EVENT
+from ganformer_jax.train.log import Log
+from ganformer_jax.train.stopping import Stop
+from ganformer_jax.train.trainable import Position, State
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """One moment of training, as observers see it.
+
+    Attributes:
+        step: Steps done.
+        images_seen: Images that the networks were trained on.
+        state: On the devices; valid only until the observer returns.
+        sample: Takes indices; returns uint8 images [M, H, W, C].
+        check: Raises if training is to stop. All processes must call it equally often.
+    """
+
+    step: int
+    images_seen: int
+    state: State
+    sample: Callable[[Sequence[int]], np.ndarray]
+    check: Callable[[], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Observer:
+    """A function called on the untrained state, every `every_kimg` thousand images and at the end.
+
+    With several processes each of them calls it; only the first one may write.
+
+    Attributes:
+        every_kimg: Thousand images from one call to the next; 0 for never.
+        observe: Returns numbers to log. The first whose name begins with "metric/" decides which
+            checkpoint is best: the lowest.
+    """
+
+    every_kimg: float
+    observe: Callable[[Snapshot], Mapping[str, float]]
+
+
+def observe(
+    observers: Iterable[Observer],
+    at: Position,
+    state: State,
+    sample: Callable[[Sequence[int]], np.ndarray],
+    log: Log,
+    stop: Stop,
+) -> float | None:
+    """Call observers and log their numbers; return the metric that decides what is best.
+
+    A request to stop ends this early; what was not measured by then is left out.
+    """
+    metric, now = None, Snapshot(at.step, at.images, state, sample, stop.check)
+    with log.paused(), contextlib.suppress(Stopped), stop.interruptible():
+        for observer in (o for o in observers if o.every_kimg):
+            jax.block_until_ready(state)
+            values = hosts.all_of(dict(observer.observe(now)))[0]
+            metrics = [value for name, value in values.items() if name.startswith("metric/")]
+            metric = metrics[0] if metrics else metric
+            if values:
+                log.write(at.step, at.images, values)
+                words = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+                log.say(f"{at.kimg:8.1f} kimg  {words}")
+    jax.monitoring.record_event(PAUSE_EVENT)
+    return metric

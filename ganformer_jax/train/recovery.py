@@ -1,0 +1,105 @@
+"""The return to the last checkpoint after numbers that are not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ganformer_jax.errors import UserError
+from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checksums import all_finite
+from ganformer_jax.train.compile import Programs
+from ganformer_jax.train.prefetch import prefetch
+from ganformer_jax.train.trainable import Position, State
+
+HINT = "lower optimizer.learning_rate, raise loss.r1_gamma, or use float32"
+
+
+class NonFinite(Exception):
+    """Numbers of training that are not finite, seen after some step."""
+
+    def __init__(self, names: Sequence[str], step: int):
+        self.step = step
+        super().__init__(f"{', '.join(names)} not finite by step {step}")
+
+
+def refuse_non_finite(values: Mapping[str, float], step: int) -> None:
+    """Raise `NonFinite` if a number that a step reported is not finite."""
+    wrong = [name for name, value in values.items() if not math.isfinite(value)]
+    if wrong:
+        raise NonFinite(wrong, step)
+
+
+def refuse_non_finite_state(state: State, step: int) -> None:
+    """Raise `NonFinite` if a number of the state is not finite; computed on its devices."""
+    if not bool(all_finite(state)):
+        raise NonFinite(["parameters or averages"], step)
+
+
+class Recovery:
+    """Returns to the last checkpoint, a limited number of times in a row.
+
+    Args:
+        programs: Of the updates.
+        checkpoints: Of the run.
+        batches: See `loop.Batches`.
+        limit: Number of returns to one checkpoint.
+    """
+
+    def __init__(
+        self,
+        programs: Programs,
+        checkpoints: Checkpoints,
+        batches: Callable[[int], Iterator[Mapping[str, np.ndarray]]],
+        limit: int,
+    ):
+        self._programs, self._checkpoints, self._batches = programs, checkpoints, batches
+        self._limit, self._returns, self._from = limit, 0, None
+
+    def recover(self, error: NonFinite, init: Callable[[], State]) -> State:
+        """Return the last good state, with other random numbers to come.
+
+        Args:
+            error: What was seen.
+            init: Makes the first state, for a run without checkpoints.
+
+        Raises:
+            UserError: If the limit is reached; the message names the first layer that is not
+                finite, if the step can be repeated.
+        """
+        self._checkpoints.wait()
+        newest = max(self._checkpoints.steps(), default=None)
+        if newest != self._from:
+            self._from, self._returns = newest, 0
+        if self._returns >= self._limit:
+            layer = self._first_layer(error.step, init)
+            kept = "no checkpoint yet" if newest is None else f"checkpoint {newest} is kept"
+            raise UserError(f"{error}, {self._returns} recoveries in a row; {layer}{kept}; {HINT}")
+        self._returns += 1
+        return self._last_good(init)
+
+    def _last_good(self, init: Callable[[], State]) -> State:
+        state = self._checkpoints.restore(self._programs.abstract_state(), init)
+        state = init() if state is None else state
+        return self._programs.reseed(state, self._returns) if self._returns else state
+
+    def _first_layer(self, last_step: int, init: Callable[[], State]) -> str:
+        """Repeat the steps up to the first that fails, and name what fails in it."""
+        programs, state = self._programs, self._last_good(init)
+        trainable, at = programs.trainable, Position.of(state)
+        stream = prefetch(
+            self._batches(at.images), trainable.batch, programs.placement.batch, depth=0
+        )
+        for step in range(at.step, last_step):
+            batch = next(stream)
+            before = programs.copy(state)
+            state, info = programs.step(state, batch, step)
+            numbers: Any = jax.device_get(info)
+            if not all(np.isfinite(value).all() for value in numbers.values()):
+                layer = trainable.diagnose(before, batch)
+                return f"first in step {step + 1}: {layer}; " if layer else ""
+        return ""

@@ -1,0 +1,76 @@
+"""Signals that end training: heard at any time, agreed between processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from jax.experimental import multihost_utils
+
+from ganformer_jax import hosts
+from ganformer_jax.signals import SIGNALS, Stopped
+
+
+class Stop:
+    """Whether SIGINT or SIGTERM has arrived, on any process.
+
+    With one process a signal also interrupts what runs inside `interruptible`. With several, jax's
+    preemption service, which hears SIGTERM, makes all of them stop at the same call of `requested`.
+    """
+
+    def __init__(self, say: Callable[[str], None]):
+        self._say, self._usual = say, contextlib.ExitStack()
+        self._interruptible, self._requested, self._calls = False, False, 0
+
+    def __enter__(self) -> Stop:
+        if threading.current_thread() is not threading.main_thread():
+            return self  # other threads may not handle signals
+        handlers: dict[Any, Any] = {signal.SIGINT: self._as_preemption}
+        if hosts.count() == 1:
+            handlers = dict.fromkeys(SIGNALS, self._handle)
+        for number, handler in handlers.items():
+            self._usual.callback(signal.signal, number, signal.signal(number, handler))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._usual.close()
+
+    def requested(self) -> bool:
+        """Return whether to stop now; all processes must call this equally often."""
+        if hosts.count() > 1 and not self._requested:
+            self._calls += 1
+            self._requested = multihost_utils.reached_preemption_sync_point(self._calls)
+            if self._requested:
+                self._say("a process is to end: stopping all")
+        return self._requested
+
+    def check(self) -> None:
+        """Raise `Stopped` if `requested`."""
+        if self.requested():
+            raise Stopped
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Raise `Stopped` at once when a signal arrives inside, or has arrived before."""
+        if self._requested:
+            raise Stopped
+        self._interruptible = True
+        try:
+            yield
+        finally:
+            self._interruptible = False
+
+    def _handle(self, number: int, frame: Any) -> None:
+        for other in SIGNALS:
+            signal.signal(other, signal.SIG_DFL)  # a second signal ends the process
+        self._requested = True
+        self._say(f"{signal.Signals(number).name}: stopping")
+        if self._interruptible:
+            raise Stopped
+
+    def _as_preemption(self, number: int, frame: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,90 @@
+"""What the processes of tests of several hosts run: `python host_jobs.py JOB FOLDER`."""
+
+import os
+import pathlib
+import signal
+import sys
+import time
+
+import jax
+import numpy as np
+from tiny import BATCH, random_batch
+from training import EXPERIMENT, mean_trainable, with_train
+
+from ganformer_jax import hosts
+from ganformer_jax.cli import main
+from ganformer_jax.errors import UserError
+from ganformer_jax.train.devices import place_on
+from ganformer_jax.train.loop import train
+from ganformer_jax.train.observing import Observer
+
+
+def batches_until(event=None, step=0):
+    """This process's share of the batches; `event` happens before a step."""
+
+    def batches(images_seen):
+        share = BATCH // hosts.count()
+        rows = slice(hosts.index() * share, (hosts.index() + 1) * share)
+        for number in range(images_seen // BATCH, 10**9):
+            if number == step and event is not None:
+                event()
+            yield {"images": random_batch(number)["images"][rows]}
+
+    return batches
+
+
+def measure(now):
+    now.check()
+    return {"metric/swd": float(np.mean(now.sample([0, 1])))}
+
+
+def train_mean(folder, event=None, step=0, config=EXPERIMENT, observe=measure):
+    hosts.connect()
+    placement = place_on(jax.devices())
+    observers = [Observer(0.064, observe)]
+    done = train(mean_trainable(), placement, config, folder, batches_until(event, step), observers)
+    print("complete" if done else "stopped")
+
+
+def on_last(event):
+    return event if os.environ["JAX_PROCESS_ID"] != "0" else None
+
+
+def fail():
+    raise UserError("the data of this host is gone")
+
+
+def end_myself(number):
+    return lambda: os.kill(os.getpid(), number)
+
+
+def slow(now):
+    """A measurement that takes long and asks now and then whether to go on."""
+    if now.step == 0:
+        return {}
+    if hosts.index() == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(600):
+        now.check()
+        time.sleep(0.05)
+    raise AssertionError("nobody heard the signal")
+
+
+JOBS = {
+    "train": train_mean,
+    "fail": lambda folder: train_mean(folder, on_last(fail), 7),
+    "die": lambda folder: train_mean(folder, on_last(end_myself(signal.SIGKILL)), 7),
+    "stop": lambda folder: train_mean(
+        folder, on_last(end_myself(signal.SIGTERM)), 7, with_train(total_kimg=1e6)
+    ),
+    "last": lambda folder: train_mean(folder, on_last(end_myself(signal.SIGTERM)), 19),
+    "measure": lambda folder: train_mean(folder, observe=slow),
+}
+
+if __name__ == "__main__":
+    name, folder = sys.argv[1:]
+    import ganformer_jax.cli as cli
+
+    # The command line's handling of errors and signals, around a model that compiles in no time.
+    cli._run = lambda arguments: JOBS[name](pathlib.Path(folder))
+    main([])

@@ -1,0 +1,54 @@
+"""Several processes on this machine that work together, as hosts do."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from xla_flags import FAST_COMPILATION
+
+HERE = Path(__file__).parent
+ENVIRONMENT = {
+    "PATH": os.environ.get("PATH", ""),
+    "HOME": os.environ.get("HOME", "/"),
+    "JAX_PLATFORMS": "cpu",
+    "JAX_NUM_CPU_DEVICES": "1",
+    "JAX_COMPILATION_CACHE_DIR": str(HERE.parent / ".cache" / "xla"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "XLA_FLAGS": FAST_COMPILATION,
+    "PYTHONPATH": f"{HERE}:{HERE.parent}",
+}
+
+
+def start(count: int, *command: str, **environment: str) -> list[subprocess.Popen]:
+    """Start processes that find each other by jax's environment variables."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    job = ENVIRONMENT | environment | {"JAX_COORDINATOR_ADDRESS": address}
+    job |= {"JAX_NUM_PROCESSES": str(count)}
+    return [
+        subprocess.Popen(
+            [sys.executable, *command],
+            env=job | {"JAX_PROCESS_ID": str(index)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(count)
+    ]
+
+
+def finish(processes: list[subprocess.Popen], timeout: float = 120) -> list[tuple[int, str, str]]:
+    """Wait for processes; return the exit code, output and errors of each."""
+    ended = []
+    try:
+        for process in processes:
+            out, err = process.communicate(timeout=timeout)
+            ended.append((process.returncode, out, err))
+    finally:
+        for process in processes:
+            process.kill()
+    return ended

@@ -1,0 +1,82 @@
+"""Processes that work together: equal results, shared ends, no hangs."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from processes import HERE, finish, start
+from training import mean_programs, on_host, train_mean, with_train
+
+from ganformer_jax import hosts
+from ganformer_jax.errors import UserError
+from ganformer_jax.train.checkpoint import Checkpoints
+
+
+def job(name, folder, count=2):
+    return finish(start(count, str(HERE / "host_jobs.py"), name, str(folder)))
+
+
+def numbers(run):
+    """Losses and metrics by step."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    kept = ("loss/generator", "metric/swd")
+    return {(line["step"], n): line[n] for line in lines for n in kept if n in line}
+
+
+def final_state(run):
+    with Checkpoints(run, read_only=True) as checkpoints:
+        return on_host(checkpoints.restore(mean_programs().abstract_state()))
+
+
+def test_two_processes_train_what_one_does_and_one_resumes_them(tmp_path):
+    (code, out, err), (other_code, other_out, _) = job("train", tmp_path / "two")
+    assert (code, other_code) == (0, 0), err
+    assert "on 2 cpu devices" in out and "kimg" not in other_out
+    assert job("train", tmp_path / "one", count=1)[0][0] == 0
+    one, two = numbers(tmp_path / "one"), numbers(tmp_path / "two")
+    assert one.keys() == two.keys() and len(one) >= 7
+    np.testing.assert_allclose(list(one.values()), list(two.values()), rtol=1e-6)
+    np.testing.assert_allclose(
+        final_state(tmp_path / "one").mean, final_state(tmp_path / "two").mean, rtol=1e-6
+    )
+    said = []
+    assert train_mean(tmp_path / "two", with_train(total_kimg=0.48), say=said.append)
+    assert said[0].startswith("resuming") and int(final_state(tmp_path / "two").step) == 30
+
+
+def test_an_error_of_one_process_ends_both_with_its_message(tmp_path):
+    began = time.monotonic()
+    (code, _, err), (other_code, _, other_err) = job("fail", tmp_path)
+    assert (code, other_code) == (1, 1)
+    assert "error: process 1 of 2: the data of this host is gone" in err
+    assert other_err.splitlines()[-1] == "error: the data of this host is gone"
+    assert time.monotonic() - began < 60
+
+
+def test_a_killed_process_ends_the_other_and_the_run_resumes(tmp_path):
+    began = time.monotonic()
+    (code, _, err), (other_code, _, _) = job("die", tmp_path)
+    assert code == 1 and other_code == -9 and "error: " in err
+    assert time.monotonic() - began < 60
+    assert train_mean(tmp_path)
+
+
+def test_a_signal_to_one_process_ends_the_measurement_of_both(tmp_path):
+    for code, out, err in job("measure", tmp_path):
+        assert code == 0 and "stopped" in out, err
+    assert int(final_state(tmp_path).step) == 4
+
+
+def test_a_signal_in_the_last_steps_does_not_hang(tmp_path):
+    for code, out, err in job("last", tmp_path):
+        assert code == 0 and out.split()[-1] in ("complete", "stopped"), err
+
+
+def test_processes_need_all_three_facts(monkeypatch):
+    monkeypatch.setenv("JAX_PROCESS_ID", "1")
+    with pytest.raises(UserError, match="--hosts.address, --hosts.processes and --hosts.index"):
+        hosts.connect()
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
+    with pytest.raises(UserError, match="JAX_NUM_PROCESSES is two: set it to a number"):
+        hosts.connect("localhost:1")
