@@ -20,9 +20,9 @@ from training import assert_close, gan_programs, on_host, run_steps, sgd
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.prefetch import place_batch
 
-WIDTH, WIDER, BATCH, GROUP = 8, 32, 64, FULL.discriminator.minibatch_stddev_group
+WIDTH, WIDER, BATCH, DEVICES, GROUP = 8, 32, 64, 8, FULL.discriminator.minibatch_stddev_group
 SHARDED_SIZE = 64  # elements: all kernels of these networks
-MESHES = {"data 8": (8, 1), "data 4, fsdp 2": (8, 2), "fsdp 8": (8, 8)}
+MESHES = {"data 8": 1, "data 4, fsdp 2": 2, "fsdp 8": 8}
 DIVIDED = [name for name in MESHES if "fsdp" in name]
 
 
@@ -53,14 +53,14 @@ def report_meshes():
     expected = run_steps(one, batches)
     assert_close(first_update(one), first_update(programs_on(2)))
     report = {"one": programs_report(one)}
-    for name, mesh in MESHES.items():
-        programs = programs_on(*mesh)
+    for name, fsdp in MESHES.items():
+        programs = programs_on(DEVICES, fsdp)
         assert_close(expected, run_steps(programs, batches))
         report[name] = programs_report(programs)
     compare_restored(programs, one)
     # XLA fuses the second derivatives of an eighth differently and repeats some multiplications,
     # so the operations of path lengths are counted where convolutions outweigh those.
-    for name, count in (("one", 1), ("data 8", 8)):
+    for name, count in (("one", 1), ("data 8", DEVICES)):
         path_length = compiled(programs_on(count, width=WIDER), 0)
         report[name]["path_length"]["flops"] = path_length.cost_analysis()["flops"]
     print(json.dumps(report))
@@ -158,7 +158,8 @@ def test_gradients_of_a_network_travel_together_once(report, mesh, update):
     assert sum(one.elements() >= smallest for one in reductions) == len(NETWORKS[update])
     for reduction in (one for one in reductions if one.elements() < smallest):
         groups = {shape[0] for _, shape in reduction.shapes if shape}
-        assert groups <= {BATCH // GROUP}, reduction
+        assert groups <= {BATCH // GROUP // (DEVICES // GROUP)}, reduction
+        assert not groups or "Discriminator._logits" in reduction.name
     assert len(reductions) <= {"path_length": 3, "r1": 9, "adversarial": 14}[update]
 
 
@@ -188,7 +189,7 @@ def test_nothing_but_divided_parameters_is_gathered(report, mesh, update):
 
 @pytest.mark.parametrize("mesh", MESHES)
 def test_devices_divide_the_state(report, mesh):
-    found, fsdp = report[mesh], MESHES[mesh][1]
+    found, fsdp = report[mesh], MESHES[mesh]
     divided = found["divided bytes"]
     assert found["bytes of a device"] == found["bytes"] - divided + divided / fsdp
     assert divided > 0.8 * found["bytes"] if fsdp > 1 else divided == 0

@@ -178,9 +178,10 @@ def test_what_the_chips_of_a_slice_send_each_other():
         found = [Collective(**each) for each in values]
         sums = [one.elements() for one in found if one.kind == "all-reduce"]
         assert len(sums) <= count
-        gradients = [size for size in sums if size >= min(sizes)]
+        gradients = [size for size in sums if size > 0.9 * min(sizes)]
         for size, parameters in zip(sorted(gradients), sorted(sizes[networks]), strict=True):
-            assert parameters <= size < 1.01 * parameters, "each gradient once"
+            # R1 has none for the last biases; demodulation sums a part of a kernel's by itself.
+            assert 0.99 * parameters < size < 1.1 * parameters, "each gradient once"
         others = [one for one in found if one.kind != "all-reduce"]
         assert all(one.kind == "all-gather" for one in others)
         if name.endswith("1"):
