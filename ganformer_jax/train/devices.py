@@ -44,7 +44,7 @@ class Placement:
     sharded_size: int = SHARDED_SIZE
 
     def state_shardings(self, tree: Any) -> Any:
-        """Return the sharding of every array of a state, or of gradients, which follow it.
+        """Return the sharding of every array of a state.
 
         Args:
             tree: Arrays, or whatever else has a shape.
