@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 import jax
+import numpy as np
 from jax._src import distributed  # jax has no public access to its key-value store
 
 from ganformer_jax.errors import UserError, one_line
@@ -123,6 +124,25 @@ def all_of(value: Any) -> list[Any]:
     return [json.loads(_wait_for(key)) for key in keys]
 
 
+def own_rows(total: int) -> list[int]:
+    """Return the rows of a table that this process computes, equally many on each.
+
+    Where the number of processes does not divide the total, the last row is repeated.
+    """
+    share = -(-total // count())
+    return [min(row, total - 1) for row in range(index() * share, (index() + 1) * share)]
+
+
+def gather_rows(own: Any, total: int) -> Any:
+    """Return the whole table on all processes, from the `own_rows` of each; NumPy arrays."""
+    if count() == 1:
+        return own
+    from jax.experimental import multihost_utils
+
+    gathered = multihost_utils.process_allgather(own, tiled=True)
+    return jax.tree.map(lambda rows: np.asarray(rows)[:total], gathered)
+
+
 def check_shared(folder: pathlib.Path) -> None:
     """Raise `UserError` on all processes unless they see the same folder."""
     if count() == 1:
@@ -189,6 +209,8 @@ def _leave(code: int, last: bool = False) -> NoReturn:
             if all(_value(f"{_SEEN}/{process}") is not None for process in range(count())):
                 break
             time.sleep(0.1)
+        if is_first():  # it holds the connection that ends the others when it breaks
+            time.sleep(_POLL)
     finally:
         end(code)
 

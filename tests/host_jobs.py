@@ -14,6 +14,7 @@ from training import EXPERIMENT, mean_trainable, with_train
 from ganformer_jax import hosts
 from ganformer_jax.cli import main
 from ganformer_jax.errors import UserError
+from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.devices import place_on
 from ganformer_jax.train.loop import train
 from ganformer_jax.train.observing import Observer
@@ -26,7 +27,7 @@ def batches_until(event=None, step=0):
         share = BATCH // hosts.count()
         rows = slice(hosts.index() * share, (hosts.index() + 1) * share)
         for number in range(images_seen // BATCH, 10**9):
-            if number == step and event is not None:
+            if step in (number, None) and event is not None:
                 event()
             yield {"images": random_batch(number)["images"][rows]}
 
@@ -70,7 +71,32 @@ def slow(now):
     raise AssertionError("nobody heard the signal")
 
 
+def paced(folder):
+    """A run that says what it does, and takes long enough to be killed while it does it."""
+    from faults import CONFIG
+
+    def observe(now):
+        print("phase measuring", flush=True)
+        time.sleep(0.02)
+        print("phase training", flush=True)
+        return {"metric/swd": float(np.mean(now.sample([0, 1])))}
+
+    def say_step():
+        time.sleep(0.01)
+        print("phase training", flush=True)
+
+    save = Checkpoints.save
+
+    def slow_save(self, *arguments):
+        print("phase saving", flush=True)
+        save(self, *arguments)
+
+    Checkpoints.save = slow_save
+    train_mean(folder, say_step, None, CONFIG, observe)
+
+
 JOBS = {
+    "paced": paced,
     "train": train_mean,
     "fail": lambda folder: train_mean(folder, on_last(fail), 7),
     "die": lambda folder: train_mean(folder, on_last(end_myself(signal.SIGKILL)), 7),

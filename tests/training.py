@@ -151,3 +151,22 @@ def train_mean(
 @functools.cache
 def mean_programs() -> Programs:
     return Programs(mean_trainable(), place_on(jax.devices()[:1]))
+
+
+def failing_mean(first_step: int, only_key: jax.Array | None = None) -> Trainable:
+    """A model whose loss is not a number from a step on, or only with the first random numbers."""
+
+    def update(state, batch):
+        state, info = follow_mean(state, batch)
+        fails = state.step > first_step
+        if only_key is not None:
+            fails &= (jax.random.key_data(state.key) == jax.random.key_data(only_key)).all()
+        nan = jnp.where(fails, jnp.nan, 0.0)
+        info = {"loss/generator": info["loss/generator"] + nan}
+        return state.replace(mean=state.mean + nan), info
+
+    return mean_trainable(
+        updates=(Update("mean", update),),
+        reseed=lambda state, number: state.replace(key=jax.random.fold_in(state.key, number)),
+        diagnose=lambda state, batch: f"layer of step {int(state.step) + 1}",
+    )

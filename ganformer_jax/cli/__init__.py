@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
 
 from ganformer_jax import hosts
 from ganformer_jax.cli import evaluate, export, import_snapshot, prepare, sample, train
-from ganformer_jax.cli.options import UsageError, parse
+from ganformer_jax.cli.options import UsageError, parse, program
 from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.signals import Stopped, stop_on_signals
 
@@ -48,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             _run(arguments)
             hosts.finish()
     except Stopped:
-        print("stopped; the same command resumes")
+        if hosts.is_first():
+            print(f"stopped; to resume: {program()} {shlex.join(arguments)}")
         hosts.finish()
         hosts.end(0)
     except UsageError as error:

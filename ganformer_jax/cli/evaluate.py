@@ -66,6 +66,7 @@ def run(options: Options) -> None:
     if not 0 <= options.seed < 2**31:
         raise UserError("--seed must be 0 or more, and below 2^31")
 
+    options.hosts.connect()
     from ganformer_jax.cli.heap import local_devices
     from ganformer_jax.evaluate.evaluation import Evaluation, evaluate
     from ganformer_jax.evaluate.image_sets import folder_images
@@ -112,9 +113,9 @@ def run(options: Options) -> None:
 
 def _report(report: Report, facts: Mapping[str, Any], workdir: pathlib.Path | None) -> None:
     """Print a table and a JSON line; of a run, also write the line and the segmentation."""
-    import jax
+    from ganformer_jax import hosts
 
-    if jax.process_index():
+    if not hosts.is_first():
         return
     if report.segmentation is not None and workdir is not None:
         from ganformer_jax import visualize

@@ -53,7 +53,8 @@ def run(options: Options) -> None:
         raise UserError("--seed and the seeds after it must be from 0 to 2^32 - 1")
     options.check_run()
 
-    from ganformer_jax import visualize
+    options.hosts.connect()
+    from ganformer_jax import hosts, visualize
     from ganformer_jax.load import load_run
     from ganformer_jax.sampling import Sampler
 
@@ -66,12 +67,23 @@ def run(options: Options) -> None:
     figures = [folder / "grid.png"]
     attended = options.attention_rows > 0 and bool(config.attended_resolutions)
     figures += [folder / "attention.png"] if attended else []
-    refuse_overwriting([*paths, *figures], options.overwrite)
+    hosts.first(lambda: refuse_overwriting([*paths, *figures], options.overwrite))
 
     sampler = Sampler(config, options.batch_size, options.noise, attention=attended)
-    samples = sampler(variables, seeds, labels, options.truncation_psi, options.truncation_cutoff)
-    for path, image in zip(paths, samples.images, strict=True):
-        visualize.save_png(path, image[..., 0] if image.shape[-1] == 1 else image)
+    rows = hosts.own_rows(options.count)
+    own_labels = None if labels is None else [labels[row] for row in rows]
+    samples = sampler(
+        variables,
+        [seeds[row] for row in rows],
+        own_labels,
+        options.truncation_psi,
+        options.truncation_cutoff,
+    )
+    for row, image in zip(rows, samples.images, strict=True):
+        visualize.save_png(paths[row], image[..., 0] if image.shape[-1] == 1 else image)
+    samples = hosts.gather_rows(samples, options.count)
+    if not hosts.is_first():
+        return
     scale = max(1, 64 // config.resolution)
     in_turn = options.class_name is None and 1 < config.label_size <= MAX_CLASS_COLUMNS
     columns = config.label_size if in_turn else None

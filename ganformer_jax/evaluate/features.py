@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import math
 import pathlib
 import zipfile
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
+from ganformer_jax import hosts
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.image_sets import ImageSet
 from ganformer_jax.evaluate.requests import RANDOM, TRAINED
@@ -77,26 +77,20 @@ class FeatureReader:
 
     def _compute(self, images: ImageSet, count: int) -> dict[str, np.ndarray]:
         """Compute an equal share of the rows on every host, and gather them on all."""
-        hosts, host, batch = jax.process_count(), jax.process_index(), self.extractor.batch_size
-        share = math.ceil(count / hosts)
-        rows = np.minimum(np.arange(host * share, (host + 1) * share), count - 1)
-        batches = []
-        with tqdm(total=share, unit=" images", desc=images.name, disable=host > 0) as bar:
-            for start in range(0, share, batch):
-                indices = [int(row) for row in rows[start : start + batch]]
+        rows, batch, batches = hosts.own_rows(count), self.extractor.batch_size, []
+        with tqdm(
+            total=len(rows), unit=" images", desc=images.name, disable=not hosts.is_first()
+        ) as bar:
+            for start in range(0, len(rows), batch):
+                indices = rows[start : start + batch]
                 batches.append(self.extractor(images.read(indices)))
                 bar.update(len(indices))
         own = {name: np.concatenate([one[name] for one in batches]) for name in batches[0]}
-        if hosts == 1:
-            return own
-        from jax.experimental import multihost_utils
-
-        gathered = multihost_utils.process_allgather(own, tiled=True)
-        return {name: np.asarray(values)[:count] for name, values in gathered.items()}
+        return hosts.gather_rows(own, count)
 
     def _cached(self, images: ImageSet, count: int) -> pathlib.Path | None:
         """Return the path of the cache entry, or None if there is no cache for these images."""
-        if self.cache is None or jax.process_count() > 1:  # hosts would have to agree on a hit
+        if self.cache is None or hosts.count() > 1:  # hosts would have to agree on a hit
             return None
         if (content := images.digest(count)) is None:
             return None

@@ -65,7 +65,7 @@ class ExperimentData:
         return source
 
     def batches(self, images_seen: int) -> Iterator[dict[str, np.ndarray]]:
-        """Yield this process's share of the training batches that follow so many images."""
+        """Yield this process's share of the training batches after `images_seen` images."""
         return train_batches(
             self.open("train"),
             batch_size=self.config.train.batch_size,

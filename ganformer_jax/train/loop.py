@@ -180,7 +180,7 @@ def _train_from(
                 session.checkpoints.save(at.step, state, to_dict(session.config), metric)
             if stopping and not done:
                 session.checkpoints.wait()
-                say(f"stopped at {at.kimg:.1f} kimg; the same command resumes")
+                say(f"stopped at {at.kimg:.1f} kimg: saved, and can be resumed")
                 return at, False
         session.checkpoints.wait()
         say(f"done: {at.step} steps, {duration(time.perf_counter() - began)}")
@@ -197,7 +197,7 @@ def _wait_for_programs(
                 say(f"waited {waited:.1f} s for the updates to be compiled")
                 log.restart()
     except Stopped:
-        say("stopped before the first step; the same command starts again")
+        say("stopped before the first step")
         return False
     return True
 
