@@ -142,7 +142,7 @@ def test_one_axis_unless_devices_share_a_copy_of_the_state():
 def test_rows_of_a_batch_follow_the_processes(fsdp, interleaved):
     """Each process reads one block of rows, in the order of their numbers."""
     placement = place_on(hosts(4, 4, interleaved), fsdp)
-    rows = placement.batch.mesh.devices
+    rows = np.asarray(placement.batch.mesh.devices)
     assert rows.size == 16 and placement.devices == tuple(rows.flat)
     processes = [device.process_index for device in rows.flat]
     assert processes == sorted(processes)

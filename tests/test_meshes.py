@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import json
 import tempfile
+from typing import Any
 
 import jax
 import numpy as np
@@ -61,8 +62,8 @@ def report_meshes():
     # XLA fuses the second derivatives of an eighth differently and repeats some multiplications,
     # so the operations of path lengths are counted where convolutions outweigh those.
     for name, count in (("one", 1), ("data 8", DEVICES)):
-        path_length = compiled(programs_on(count, width=WIDER), 0)
-        report[name]["path_length"]["flops"] = path_length.cost_analysis()["flops"]
+        program: Any = compiled(programs_on(count, width=WIDER), 0)
+        report[name]["path_length"]["flops"] = program.cost_analysis()["flops"]
     print(json.dumps(report))
 
 

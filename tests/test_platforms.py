@@ -108,31 +108,32 @@ from collectives import collectives
 from tiny import tiny_config
 from training import gan_programs
 
-config, wide = tiny_config(), {"channel_base": 256, "channel_max": 32}
-synthesis = dataclasses.replace(config.generator.synthesis, **wide)
-config = dataclasses.replace(
-    config,
-    generator=dataclasses.replace(config.generator, synthesis=synthesis),
-    discriminator=dataclasses.replace(config.discriminator, **wide),
-)
 devices = topologies.get_topology_desc("v5e:4x4", platform="tpu").devices
 
-def lower(update, fsdp):
+def lower(update, fsdp, components):
+    config, wide = tiny_config(components), {"channel_base": 256, "channel_max": 32}
+    synthesis = dataclasses.replace(config.generator.synthesis, **wide)
+    config = dataclasses.replace(
+        config,
+        generator=dataclasses.replace(config.generator, synthesis=synthesis),
+        discriminator=dataclasses.replace(config.discriminator, **wide),
+    )
     programs = gan_programs(config, devices, fsdp=fsdp, sharded_size=512)
     state, batch = programs.abstract_state(), programs.abstract_batch()
     function = {each.name: each.function for each in programs.trainable.updates}[update]
     return programs.lower(function, state, batch), state
 """
 PRINT_TEXTS = """
-print("lowered", lower("adversarial", 1)[0].as_text())
-lowered, _ = lower("r1", 1)
+components = 0  # attention has products of arrays with as many axes as images
+print("lowered", lower("adversarial", 1, components)[0].as_text())
+lowered, _ = lower("r1", 1, components)
 print("lowered", lowered.as_text())
 print("compiled", lowered.compile().as_text())
 """
 PRINT_COLLECTIVES = """
 report = {}
 for update, fsdp in (("r1", 1), ("adversarial", 1), ("adversarial", 4)):
-    lowered, state = lower(update, fsdp)
+    lowered, state = lower(update, fsdp, components=2)
     found = collectives(lowered.compile().as_text())
     sizes = [sum(leaf.size for leaf in jax.tree.leaves(getattr(state, network)))
              for network in ("generator", "discriminator")]
