@@ -149,7 +149,10 @@ def check_shared(folder: pathlib.Path) -> None:
         return
     token = folder / ".hosts"
     stamp = first(lambda: _write_stamp(token))
-    seen = all_of(token.is_file() and token.read_text() == stamp)
+    deadline = time.monotonic() + _PATIENCE  # a network's disk may be slow to show a file
+    while not (found := _read(token) == stamp) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    seen = all_of(found)
     if is_first():
         token.unlink(missing_ok=True)
     if not all(seen):
@@ -240,6 +243,13 @@ def _write_stamp(path: pathlib.Path) -> str:
     stamp = os.urandom(8).hex()
     path.write_text(stamp)
     return stamp
+
+
+def _read(path: pathlib.Path) -> str | None:
+    try:
+        return path.read_text()
+    except OSError:
+        return None
 
 
 def _client() -> Any:

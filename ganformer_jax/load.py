@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ganformer_jax.convert.export import is_safetensors, read_generator
@@ -41,7 +41,10 @@ def load(path: str | os.PathLike[str]) -> tuple[Generator, dict[str, Any]]:
 
 
 def load_run(
-    run: str | os.PathLike[str], step: int | None = None, best: bool = False
+    run: str | os.PathLike[str],
+    step: int | None = None,
+    best: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Generator, dict[str, Any]]:
     """Load the averaged generator of a run, as `load` does.
 
@@ -49,13 +52,19 @@ def load_run(
         run: Folder of the run.
         step: Step of the checkpoint; by default the newest that is not damaged.
         best: Use the checkpoint with the best metric instead.
+        say: Receives the metric and the value that decided.
     """
+    from ganformer_jax import hosts
     from ganformer_jax.train.checkpoint import Checkpoints
 
     with _quiet_absl(), Checkpoints(pathlib.Path(run), read_only=True) as checkpoints:
-        step = checkpoints.best_step() if best else step
-        if best and step is None:
-            raise UserError(f"no checkpoint in {run} has a metric")
+        if best:
+            found = checkpoints.best()
+            if found is None:
+                raise UserError(f"no checkpoint in {run} has a metric")
+            if hosts.is_first():
+                say(f"{found} ({run})")
+            step = found.step
         weights, config = checkpoints.weights(step)
     return Generator(config.generator), {
         "params": weights["ema"],

@@ -97,6 +97,7 @@ def paced(folder):
 
 JOBS = {
     "paced": paced,
+    "apart": lambda folder: train_mean(folder / os.environ["JAX_PROCESS_ID"]),
     "train": train_mean,
     "fail": lambda folder: train_mean(folder, on_last(fail), 7),
     "die": lambda folder: train_mean(folder, on_last(end_myself(signal.SIGKILL)), 7),

@@ -73,6 +73,12 @@ def test_a_signal_in_the_last_steps_does_not_hang(tmp_path):
         assert code == 0 and out.split()[-1] in ("complete", "stopped"), err
 
 
+def test_hosts_that_do_not_share_the_folder_are_refused(tmp_path):
+    for index, (code, _, err) in enumerate(job("apart", tmp_path)):
+        said = f"{tmp_path}/{index} is not the same folder on every host: put it on a shared disk"
+        assert code == 1 and said in err
+
+
 def test_processes_need_all_three_facts(monkeypatch):
     monkeypatch.setenv("JAX_PROCESS_ID", "1")
     with pytest.raises(UserError, match="--hosts.address, --hosts.processes and --hosts.index"):

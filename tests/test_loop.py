@@ -279,3 +279,19 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write to .*file"):
         train_mean(tmp_path / "file" / "run")
+
+
+def test_data_of_another_name_and_the_same_checksum_resume(tmp_path):
+    config = with_train(total_kimg=0.16)
+    moved = dataclasses.replace(
+        EXPERIMENT, data=dataclasses.replace(EXPERIMENT.data, name="moved/elsewhere")
+    )
+    assert train_mean(tmp_path, config, identities={"data.name": "12ab"})
+    for other in ({}, {"data.name": "34cd"}):
+        with pytest.raises(UserError, match=r"another config \(data.name was scenes, now moved"):
+            train_mean(tmp_path, moved, identities=other)
+    said = []
+    assert train_mean(tmp_path, moved, identities={"data.name": "12ab"}, say=said.append)
+    assert "changed: data.name was scenes, now moved/elsewhere" in said
+    changes = [event["changes"] for event in events(tmp_path) if "changes" in event]
+    assert changes[0] == [] and len(changes[1]) == 2

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from command_line import call, complaint
+from event_files import images
 from PIL import Image
 from small_scenes import small_chunks
 
@@ -55,7 +56,10 @@ def test_a_run_leaves_what_it_should(run):
     assert [r["step"] for r in records if "metric/swd" in r] == [0, 2, 4]
     assert [r["step"] for r in records if "loss/generator" in r] == [2, 4]
     assert json.loads((run / "config.json").read_text())["generator"]["components"] == 2
-    assert list((run / "tensorboard").iterdir())
+    drawn = images(run / "tensorboard")
+    names = ("images/samples", "images/attention")
+    assert set(drawn) == {(step, name) for step in (0, 2, 4) for name in names}
+    assert all("overfitting/r_t" in r for r in records if "loss/generator" in r)
     for name in ("00000000.png", "00000000-attention.png", "00000004.png"):
         assert read(run / "samples" / name).std() > 1
 

@@ -162,6 +162,7 @@ def test_other_losses_and_types_train(loss, dtype):
     assert changed(before, after) >= {"generator", "discriminator", "ema", "w_average"}
     for leaf in jax.tree.leaves((after.replace(key=None), info)):
         assert np.isfinite(leaf).all() and leaf.dtype in (jnp.float32, jnp.int32)
+    assert ("overfitting/r_t" in info) == (loss != "wgan")  # whose logits have no zero
 
 
 def test_no_two_leaves_share_memory():
@@ -186,6 +187,24 @@ def test_r1_is_lazy_and_stronger_by_its_interval(state):
     expected = jax.tree.map(lambda p, g: p - gain * g, state.discriminator, gradient)
     assert_close(after.discriminator, expected)
     np.testing.assert_allclose(info["loss/r1"], CONFIG.loss.r1_gamma / 2 * value, rtol=1e-4)
+
+
+def test_r_t_is_the_mean_sign_of_real_logits(state):
+    """Karras et al. 2020, equation 1; here some images are called real and some are not."""
+
+    @jax.jit
+    def discriminate(params):
+        images = jnp.asarray(random_batch(0)["images"], jnp.float32) / 127.5 - 1
+        return Discriminator(CONFIG.discriminator).apply({"params": params}, images, None)[0]
+
+    last = state.discriminator["output"]
+    middle = np.median(discriminate(state.discriminator))
+    shifted = last | {"bias": last["bias"] - middle - 1e-4}
+    state = state.replace(discriminator=state.discriminator | {"output": shifted})
+    logits = np.asarray(discriminate(state.discriminator))
+    assert -1 < np.sign(logits).mean() < 1
+    _, info = apply("discriminator_update", state)
+    np.testing.assert_allclose(info["overfitting/r_t"], np.sign(logits).mean(), rtol=1e-6)
 
 
 def test_the_average_halves_its_distance_in_a_half_life(state):

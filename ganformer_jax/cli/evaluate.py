@@ -92,7 +92,7 @@ def run(options: Options) -> None:
     generator, scenes, facts = None, None, {}
     if candidate is None:
         facts = {"truncation_psi": options.truncation_psi, "noise": options.noise}
-        loaded = load_run(workdir, options.step, options.best)
+        loaded = load_run(workdir, options.step, options.best, print)
         candidate, generator = generated_images(
             workdir, *loaded, networks, seed=options.seed, split=split, **facts
         )

@@ -27,6 +27,6 @@ def run(options: Options) -> None:
     from ganformer_jax.convert.export import save_generator
     from ganformer_jax.load import load_run
 
-    generator, variables = load_run(options.workdir, options.step, options.best)
+    generator, variables = load_run(options.workdir, options.step, options.best, print)
     save_generator(out, generator.config, variables)
     print(f"wrote {out} ({out.stat().st_size / 2**20:.1f} MiB); ganformer_jax.load reads it")

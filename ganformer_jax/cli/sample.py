@@ -58,7 +58,7 @@ def run(options: Options) -> None:
     from ganformer_jax.load import load_run
     from ganformer_jax.sampling import Sampler
 
-    generator, variables = load_run(options.workdir, options.step, options.best)
+    generator, variables = load_run(options.workdir, options.step, options.best, print)
     config = generator.config
     labels = _labels(options, config)
     folder = options.out or options.workdir / "generated"

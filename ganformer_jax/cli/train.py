@@ -28,6 +28,9 @@ class Options:
     """Folder of the run; by default runs/ and the name of the config."""
     init_from: pathlib.Path | None = None
     """Folder of another run, whose weights a new run starts from."""
+    wandb: str | None = None
+    """Project of Weights and Biases to log to as well. It is not stored in the
+    run, because it says where to log and nothing of the experiment."""
     dry_run: bool = False
     """Print the resolved config as JSON and exit."""
     hosts: HostOptions = HostOptions()
@@ -55,5 +58,5 @@ def run(options: Options) -> None:
 
     prepare_cpu(smallest_batch(config), config.train.devices, config.train.platform)
     workdir = options.workdir or pathlib.Path("runs") / options.config.stem
-    if not train_experiment(config, workdir, init_from=options.init_from):
+    if not train_experiment(config, workdir, init_from=options.init_from, wandb=options.wandb):
         raise Stopped

@@ -19,6 +19,7 @@ from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.evaluation import metric_networks
 from ganformer_jax.sampling import Sampler
 from ganformer_jax.train.devices import Placement, place_on
+from ganformer_jax.train.log_writers import BestEffort
 from ganformer_jax.train.observing import Observer, Snapshot
 from ganformer_jax.train.state import TrainState
 
@@ -60,12 +61,20 @@ class LatestGenerator:
 
 
 def make_observers(
-    config: Config, run: pathlib.Path, data: ExperimentData, generator: LatestGenerator
+    config: Config,
+    run: pathlib.Path,
+    data: ExperimentData,
+    generator: LatestGenerator,
+    say: Callable[[str], None] = print,
 ) -> Sequence[Observer]:
-    """Return the observers of a run: sample grids, metrics, and the curve of both."""
+    """Return the observers of a run: sample grids, metrics, and the curve of both.
+
+    A figure that cannot be written, as on a full disk, is a warning to `say`.
+    """
     options = config.train
     image_kimg, size = options.image_kimg, config.generator.image_size
-    made = [Observer(image_kimg, functools.partial(draw_samples, generator, run))]
+    figures, curve = BestEffort(say), BestEffort(say)
+    made = [Observer(image_kimg, functools.partial(draw_samples, generator, run, figures))]
     requests = parse_training_requests(options.metrics, options.metric_images, size)
     if requests:
 
@@ -76,7 +85,7 @@ def make_observers(
             return TrainingMetrics(requests, images, data.held_out, networks)
 
         made.append(Observer(options.metric_kimg, lambda now: metrics()(checked(now))))
-    made.append(Observer(image_kimg, functools.partial(draw_curve, run)))
+    made.append(Observer(image_kimg, functools.partial(draw_curve, run, curve)))
     return made
 
 
@@ -91,9 +100,9 @@ def checked(now: Snapshot) -> Callable[[Sequence[int]], np.ndarray]:
 
 
 def draw_samples(
-    generator: LatestGenerator, run: pathlib.Path, now: Snapshot
-) -> Mapping[str, float]:
-    """Write a grid of samples, and their attention, to `<run>/samples`."""
+    generator: LatestGenerator, run: pathlib.Path, attempt: BestEffort, now: Snapshot
+) -> Mapping[str, np.ndarray]:
+    """Write a grid of samples, and their attention, to `<run>/samples`; return both for the log."""
     sampler, variables = generator.sampler, generator.variables(now.state)
     if not hosts.is_first():
         return {}
@@ -101,16 +110,20 @@ def draw_samples(
     labels = classes_in_turn(GRID, config.label_size)
     samples = sampler(variables, range(GRID), labels)
     scale = max(1, 64 // config.resolution)
-    path = run / "samples" / f"{now.step:08d}.png"
-    visualize.save_png(path, visualize.image_grid(samples.images, GRID_COLUMNS, scale=scale))
+    grid = visualize.image_grid(samples.images, GRID_COLUMNS, scale=scale)
+    drawn = {"images/samples": ("", grid)}
     if samples.attention:
         figure = visualize.attention_figure(samples.images, samples.attention, ATTENTION_ROWS)
-        visualize.save_png(path.with_name(f"{now.step:08d}-attention.png"), figure)
-    return {}
+        drawn["images/attention"] = "-attention", figure
+    for suffix, image in drawn.values():
+        path = run / "samples" / f"{now.step:08d}{suffix}.png"
+        attempt(str(path), visualize.save_png, path, image)
+    return {name: image for name, (_, image) in drawn.items()}
 
 
-def draw_curve(run: pathlib.Path, now: Snapshot) -> Mapping[str, float]:
+def draw_curve(run: pathlib.Path, attempt: BestEffort, now: Snapshot) -> Mapping[str, float]:
     """Draw losses and metrics so far to `<run>/curve.png`."""
     if now.step and hosts.is_first():
-        visualize.training_curve(run / "metrics.jsonl", run / "curve.png")
+        path = run / "curve.png"
+        attempt(str(path), visualize.training_curve, run / "metrics.jsonl", path)
     return {}

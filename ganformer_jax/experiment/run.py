@@ -15,8 +15,10 @@ from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.observers import LatestGenerator, make_observers
 from ganformer_jax.train.devices import find_devices, place_on
 from ganformer_jax.train.loop import train
+from ganformer_jax.train.progress import beside_bars
 from ganformer_jax.train.state import TrainState
 from ganformer_jax.train.updates import gan_trainable
+from ganformer_jax.train.wandb_log import check_wandb
 from ganformer_jax.train.weights import warm_start
 
 
@@ -25,13 +27,17 @@ def train_experiment(
     run: pathlib.Path,
     *,
     init_from: pathlib.Path | None = None,
+    wandb: str | None = None,
     say: Callable[[str], None] = print,
 ) -> bool:
     """Train, or resume, an experiment, as `train.loop.train` does.
 
-    A new run starts from the weights of the run in the folder `init_from`, if there is one.
+    A new run starts from the weights of the run in the folder `init_from`, if there is one. The
+    log goes to the project `wandb` of Weights and Biases too, if there is one.
     """
     validate(config)
+    if wandb is not None:
+        check_wandb()
     data = ExperimentData(config)
     if config.data.name != "scenes":  # which are rendered once the run's folder is known to be good
         data.open("train")
@@ -60,8 +66,9 @@ def train_experiment(
         config,
         run,
         batches,
-        make_observers(config, run, data, generator),
+        make_observers(config, run, data, generator, beside_bars(say)),
         warm_start=start,
+        wandb=wandb,
         identities=data.identity(),
         say=say,
     )

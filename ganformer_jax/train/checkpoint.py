@@ -9,26 +9,26 @@ One of another structure is not damaged: it is resumed if a later version only a
 from __future__ import annotations
 
 import contextlib
-import math
 import pathlib
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN
 
 from ganformer_jax import hosts
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import from_dict
 from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.train.best import Best, KeepBest, Manager, encode, find_best
 from ganformer_jax.train.checksums import all_finite, by_path, changed, checksums
 from ganformer_jax.train.state import WEIGHTS
 from ganformer_jax.train.trainable import State
 
 FOLDER = "checkpoints"
-METRIC = "swd"
 
 
 class _Damage(Exception):
@@ -58,21 +58,17 @@ class Checkpoints:
     ):
         self.run, self.warn = pathlib.Path(run), warn
         self.version, self.added = version, dict(added or {})
-
-        def score(metrics: Mapping[str, float]) -> float:
-            return metrics[METRIC]
-
-        best = BestN(get_metric_fn=score, reverse=True, n=1, keep_checkpoints_without_metrics=False)
         self._folder = (self.run / FOLDER).absolute()
-        self._manager = ocp.CheckpointManager(
+        self._manager = Manager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=AnyPreservationPolicy([LatestN(max(latest, 1)), best]),
-                best_fn=score,  # without it Orbax does not store metrics
-                best_mode="min",
+                preservation_policy=AnyPreservationPolicy([LatestN(max(latest, 1)), KeepBest()]),
+                best_fn=lambda metrics: 0.0,  # never called, but without it none are stored
                 create=not read_only,
+                cleanup_tmp_directories=not read_only,  # of processes killed in a save
                 read_only=read_only,
             ),
+            warn=warn,
         )
 
     def __enter__(self) -> Checkpoints:
@@ -86,7 +82,11 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(
-        self, step: int, state: State, config: Mapping[str, Any], metric: float | None = None
+        self,
+        step: int,
+        state: State,
+        config: Mapping[str, Any],
+        metric: tuple[str, float] | None = None,
     ) -> None:
         """Start writing a checkpoint, if there is none of this step; then donate the state freely.
 
@@ -94,13 +94,10 @@ class Checkpoints:
             step: Steps done.
             state: On its devices.
             config: Of the run, as nested dicts.
-            metric: Lower is better; None or NaN never counts as best.
+            metric: Name and value, of which the lowest is best; NaN counts as None.
         """
         if step in self.steps():
             return
-        metrics = None
-        if metric is not None and math.isfinite(metric):
-            metrics = {METRIC: float(metric)}
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             config=ocp.args.JsonSave(config),
@@ -108,7 +105,7 @@ class Checkpoints:
             version=ocp.args.JsonSave({"state": self.version}),
         )
         with self._writing():
-            self._manager.save(step, args=args, metrics=metrics)
+            self._manager.save(step, args=args, metrics=encode(metric))
 
     def stored_config(self) -> Mapping[str, Any] | None:
         """Read the config of the newest checkpoint that has a readable one, as nested dicts."""
@@ -121,7 +118,7 @@ class Checkpoints:
         """Restore the newest checkpoint that is not damaged; return None if there is none.
 
         Damaged newer ones are then renamed `damaged-<step>`, so that training can write these
-        steps again. If none can be restored, all stay as they are.
+        steps again, and those renamed before are removed. If none can be restored, all stay.
 
         Args:
             abstract: Shapes, dtypes and shardings to restore to.
@@ -152,11 +149,14 @@ class Checkpoints:
             raise UserError(f"every checkpoint in {self.run} is damaged: {reason}")
         return None
 
+    def best(self) -> Best | None:
+        """Find the checkpoint with the lowest value of the metric in use, among those kept."""
+        return find_best({step: self._manager.metrics(step) for step in self.steps()})
+
     def best_step(self) -> int | None:
-        """Find the checkpoint with the lowest metric among those kept."""
-        scores = {s: self._manager.metrics(s) for s in self.steps()}
-        found = {s: m[METRIC] for s, m in scores.items() if m and METRIC in m}
-        return min(found, key=found.__getitem__) if found else None
+        """Return the step of `best`."""
+        best = self.best()
+        return None if best is None else best.step
 
     def weights(self, step: int | None = None) -> tuple[dict[str, Any], Config]:
         """Read the fields named in `WEIGHTS`, as nested dicts of host arrays, and the config.
@@ -180,6 +180,8 @@ class Checkpoints:
         raise UserError(f"no undamaged checkpoint in {self.run}: {reason}")
 
     def _set_aside(self, steps: Iterable[int]) -> None:
+        for old in self._folder.glob("damaged-*"):
+            shutil.rmtree(old)  # or damage after damage would fill the disk
         for step in steps:
             (self._folder / str(step)).rename(self._folder / f"damaged-{step}")
 

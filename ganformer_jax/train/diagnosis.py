@@ -83,7 +83,8 @@ def _watched(function: Callable[..., Any], *arguments: Any) -> tuple[list[str], 
 
         def look(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
             out = call(*args, **kwargs)
-            arrays = [x for x in jax.tree.leaves(out) if jnp.issubdtype(x.dtype, jnp.floating)]
+            arrays = [x for x in jax.tree.leaves(out) if isinstance(x, jax.Array)]
+            arrays = [x for x in arrays if jnp.issubdtype(x.dtype, jnp.floating)]
             if context.method_name == "__call__" and arrays:
                 names.append("/".join(context.module.path))
                 flags.append(jnp.stack([jnp.isfinite(x).all() for x in arrays]).all())

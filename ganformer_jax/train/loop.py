@@ -25,9 +25,10 @@ from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import Placement, device_words
 from ganformer_jax.train.history import History
-from ganformer_jax.train.log import Log, duration
+from ganformer_jax.train.log import Log
 from ganformer_jax.train.observing import Observer, observe
 from ganformer_jax.train.prefetch import prefetch
+from ganformer_jax.train.progress import beside_bars, duration
 from ganformer_jax.train.recovery import (
     NonFinite,
     Recovery,
@@ -37,6 +38,7 @@ from ganformer_jax.train.recovery import (
 from ganformer_jax.train.run_folder import CONFIG_FILE, check_run
 from ganformer_jax.train.stopping import Stop
 from ganformer_jax.train.trainable import Position, State, Trainable
+from ganformer_jax.train.wandb_log import wandb_writers
 
 Batches = Callable[[int], Iterator[Mapping[str, np.ndarray]]]
 """Takes the number of images seen; yields this process's share of the batches that follow."""
@@ -52,6 +54,7 @@ def train(
     *,
     warm_start: Callable[[State], State] | None = None,
     identities: Mapping[str, str] | None = None,
+    wandb: str | None = None,
     say: Callable[[str], None] = print,
 ) -> bool:
     """Train, or resume, a run until its length is reached or a signal arrives.
@@ -72,6 +75,7 @@ def train(
         warm_start: Changes the first state of a new run, to start from other weights.
         identities: Checksum of what an option names, by the option: what has another name but the
             same checksum, such as a dataset that was moved, resumes.
+        wandb: Project of Weights and Biases to log to as well.
         say: Receives lines for the user.
 
     Returns:
@@ -81,7 +85,7 @@ def train(
         UserError: If the folder cannot be written or holds another run, or losses stay not finite.
     """
     run, options, identities = pathlib.Path(run), config.train, dict(identities or {})
-    say = say if hosts.is_first() else lambda line: None
+    say = beside_bars(say) if hosts.is_first() else lambda line: None
     key, programs = jax.random.key(options.seed), Programs(trainable, placement)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(_open_checkpoints(run, trainable, options, say))
@@ -108,7 +112,10 @@ def train(
         recovery = Recovery(programs, checkpoints, batches, options.recoveries)
         while True:
             try:
-                with contextlib.closing(Log(run, at.step, options.batch_size, say)) as log:
+                writers = wandb_writers(wandb, run, to_dict(config))
+                total = options.total_kimg
+                log = Log(run, at.step, options.batch_size, say, at.images, total, writers)
+                with contextlib.closing(log):
                     at, done = _train_from(session, state, batches, log)
             except NonFinite as error:
                 say(f"warning: {error}")
@@ -150,7 +157,9 @@ def _train_from(
         if not _wait_for_programs(programs, stop, log, say):
             return at, False
 
-        def look(observers: Sequence[Observer], at: Position, state: State) -> float | None:
+        def look(
+            observers: Sequence[Observer], at: Position, state: State
+        ) -> tuple[str, float] | None:
             sample = functools.partial(trainable.sample, state)
             return observe(observers, at, state, sample, log, stop)
 
@@ -169,7 +178,7 @@ def _train_from(
                 log.restart()
             save, metric = done or stopping or due(options.checkpoint_kimg), None
             if save or due(options.log_kimg):
-                averages = log.report(at.step, at.images, options.total_kimg, placement.own[0])
+                averages = log.report(at.step, at.images, placement.own[0])
                 refuse_non_finite(averages, at.step)
             if done or not stopping:
                 chosen = [o for o in session.observers if done or due(o.every_kimg)]
@@ -208,6 +217,7 @@ def _open_checkpoints(
     version, added = trainable.state_version, trainable.added_leaves
     try:
         run.mkdir(parents=True, exist_ok=True)
+        hosts.check_shared(run)
         return Checkpoints(run, options.checkpoints_kept, say, version=version, added=added)
     except OSError as error:
         raise UserError(f"cannot write to {run}: {os_reason(error)}") from error

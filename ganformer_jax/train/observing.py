@@ -44,12 +44,13 @@ class Observer:
 
     Attributes:
         every_kimg: Thousand images from one call to the next; 0 for never.
-        observe: Returns numbers to log. The first whose name begins with "metric/" decides which
-            checkpoint is best: the lowest.
+        observe: Returns what to log: numbers, and uint8 images [H, W] or [H, W, C], which only the
+            first process needs to return. The first number whose name begins with "metric/" decides
+            which checkpoint is best: the lowest among those with a number of this name.
     """
 
     every_kimg: float
-    observe: Callable[[Snapshot], Mapping[str, float]]
+    observe: Callable[[Snapshot], Mapping[str, float | np.ndarray]]
 
 
 def observe(
@@ -59,8 +60,8 @@ def observe(
     sample: Callable[[Sequence[int]], np.ndarray],
     log: Log,
     stop: Stop,
-) -> float | None:
-    """Call observers and log their numbers; return the metric that decides what is best.
+) -> tuple[str, float] | None:
+    """Call observers and log what they return; return the metric that decides what is best.
 
     A request to stop ends this early; what was not measured by then is left out.
     """
@@ -68,9 +69,14 @@ def observe(
     with log.paused(), contextlib.suppress(Stopped), stop.interruptible():
         for observer in (o for o in observers if o.every_kimg):
             jax.block_until_ready(state)
-            values = hosts.all_of(dict(observer.observe(now)))[0]
-            metrics = [value for name, value in values.items() if name.startswith("metric/")]
-            metric = metrics[0] if metrics else metric
+            found = observer.observe(now)
+            images = {n: v for n, v in found.items() if isinstance(v, np.ndarray) and v.ndim}
+            for name, image in images.items():
+                log.write_image(at.step, at.images, name, image)
+            values = {n: float(v) for n, v in found.items() if n not in images}
+            values = hosts.all_of(values)[0]
+            metrics = (n for n in values if n.startswith("metric/"))
+            metric = next(((n.removeprefix("metric/"), values[n]) for n in metrics), metric)
             if values:
                 log.write(at.step, at.images, values)
                 words = "  ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -173,7 +173,10 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
         real_Bx1 = networks.discriminate(params, reals_BxHxWxC, labels)
         fake_Bx1 = networks.discriminate(params, fakes_BxHxWxC, labels)
         loss_B = losses.DISCRIMINATOR_LOSSES[loss_name](real_Bx1, fake_Bx1, **settings)
-        return loss_B.mean(), {"logits/real": real_Bx1.mean(), "logits/fake": fake_Bx1.mean()}
+        info = {"logits/real": real_Bx1.mean(), "logits/fake": fake_Bx1.mean()}
+        if loss_name != "wgan":  # whose logits have no zero between real and generated
+            info["overfitting/r_t"] = jnp.sign(real_Bx1).mean()  # arXiv 2006.06676, equation 1
+        return loss_B.mean(), info
 
     (loss, info), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.discriminator)
     state, norm = _apply(networks, state, "discriminator", gradients)

@@ -1,0 +1,112 @@
+"""Which checkpoint is best: the lowest value of one metric, which is stored under its own name.
+
+The metric in use is that of the newest checkpoint that has one, so values of another metric are
+not compared after `train.metrics` has changed. Version 0.1 stored every metric as "swd", the
+default; such values count as swd, whatever they were.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
+
+from ganformer_jax.errors import one_line
+
+CHECKSUM = "crc32"
+Stored = Mapping[str, Any] | None
+"""What Orbax stores of a checkpoint's metric; None of a checkpoint without one."""
+
+
+class Best(NamedTuple):
+    """The checkpoint with the lowest metric."""
+
+    step: int
+    metric: str
+    value: float
+
+    def __str__(self) -> str:
+        """Say what decided."""
+        return f"checkpoint {self.step} has the lowest {self.metric}, {self.value:.6g}"
+
+
+def encode(metric: tuple[str, float] | None) -> dict[str, float] | None:
+    """Return what to store of a metric, with its checksum; None if it is not finite."""
+    if metric is None or not math.isfinite(metric[1]):
+        return None
+    name, value = metric[0], float(metric[1])
+    return {name: value, CHECKSUM: _checksum(name, value)}
+
+
+def decode(stored: Stored) -> tuple[str, float] | None:
+    """Return name and value of what `encode` or version 0.1 stored.
+
+    Raises:
+        ValueError: If it was stored otherwise, or is damaged.
+    """
+    if stored is None:
+        return None
+    if set(stored) == {"swd"}:  # of version 0.1
+        return "swd", float(stored["swd"])
+    names = [name for name in stored if name != CHECKSUM]
+    if len(names) != 1 or _checksum(names[0], stored[names[0]]) != stored.get(CHECKSUM):
+        raise ValueError("its checksum is wrong")
+    return names[0], float(stored[names[0]])
+
+
+def find_best(stored: Mapping[int, Stored]) -> Best | None:
+    """Find the checkpoint with the lowest value of the metric in use.
+
+    Args:
+        stored: What each step's checkpoint stores; nothing damaged.
+    """
+    found = {step: metric for step, values in stored.items() if (metric := decode(values))}
+    if not found:
+        return None
+    in_use = found[max(found)][0]
+    values = {step: value for step, (name, value) in found.items() if name == in_use}
+    step = min(values, key=values.__getitem__)
+    return Best(step, in_use, values[step])
+
+
+class KeepBest(PreservationPolicy):
+    """Orbax's policy that keeps the best checkpoint."""
+
+    def should_preserve(
+        self, checkpoints: Sequence[Any], *, context: PreservationContext
+    ) -> Sequence[bool]:
+        """Tell for each checkpoint whether it is the best one."""
+        best = find_best({checkpoint.step: checkpoint.metrics for checkpoint in checkpoints})
+        return [best is not None and checkpoint.step == best.step for checkpoint in checkpoints]
+
+
+class Manager(ocp.CheckpointManager):
+    """Orbax's manager, for which a checkpoint whose metric is damaged has none.
+
+    Orbax reads all metrics when it opens a folder, and would end there.
+    """
+
+    def __init__(self, *arguments: Any, warn: Callable[[str], None], **options: Any):
+        self._warn, self._warned = warn, set[int]()
+        super().__init__(*arguments, **options)
+
+    def metrics(self, step: int) -> Stored:
+        """Read what is stored of the metric of a checkpoint."""
+        try:
+            stored = super().metrics(step)
+            decode(stored)
+        except Exception as error:  # of many kinds, as files can be damaged in many ways
+            if step not in self._warned:
+                reason = f"the metric of checkpoint {step} is damaged ({one_line(error)})"
+                self._warn(f"warning: {reason}; it does not count for the best one")
+            self._warned.add(step)
+            return None
+        return stored
+
+
+def _checksum(name: str, value: Any) -> int:
+    return zlib.crc32(f"{name} {value!r}".encode())

@@ -1,0 +1,195 @@
+"""Where the log of a run goes: JSON lines and TensorBoard, of which a full disk breaks neither."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pathlib
+import socket
+import struct
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ganformer_jax.errors import UserError, os_reason
+from ganformer_jax.files import write_atomically
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+
+IMAGE_SIDE = 1024
+"""Pixels of the longer side of logged images; larger ones are reduced, for the sake of the disk."""
+
+
+class Writer(Protocol):
+    """What a log writes to. Failures raise `OSError` or `UserError`, and later calls may succeed.
+
+    `step` never decreases, and `images_seen` belongs to it.
+    """
+
+    name: str
+    """What it is, for messages."""
+    takes_images: bool
+
+    def write_numbers(self, step: int, images_seen: int, values: Mapping[str, float]) -> None:
+        """Write the numbers of a step."""
+
+    def write_image(self, step: int, images_seen: int, name: str, jpeg: bytes) -> None:
+        """Write an image of a step."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+class BestEffort:
+    """Calls of functions whose failure must not end training, such as those that write logs.
+
+    Args:
+        say: Receives a warning at the first failure, and again if there was a success since.
+    """
+
+    def __init__(self, say: Callable[[str], None]):
+        self._say, self._failed = say, False
+
+    def __call__(self, name: str, function: Callable[..., None], *arguments: Any) -> None:
+        """Call a function; `name` is what it writes, for the warning."""
+        try:
+            function(*arguments)
+        except (OSError, UserError) as error:
+            if not self._failed:
+                reason = os_reason(error) if isinstance(error, OSError) else str(error)
+                self._say(f"warning: {name} is not written ({reason}); training continues")
+            self._failed = True
+        else:
+            self._failed = False
+
+
+class AppendedFile:
+    """A file to which each call appends all of its bytes or, if that fails, none."""
+
+    def __init__(self, path: pathlib.Path):
+        self._file = path.open("ab", buffering=0)
+
+    def append(self, contents: bytes) -> None:
+        """Append bytes, or raise `OSError` and leave the file as it was."""
+        end, left = self._file.seek(0, os.SEEK_END), memoryview(contents)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError:
+            self._file.truncate(end)
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class JsonLines:
+    """`metrics.jsonl`: a line for each report, with the keys "step", "kimg" and "time".
+
+    Args:
+        path: The file. Lines of steps after `start`, which a resumed run repeats, are dropped.
+        start: Steps done so far.
+    """
+
+    name, takes_images = "metrics.jsonl", False
+
+    def __init__(self, path: pathlib.Path, start: int):
+        if path.exists():
+            text = path.read_text(errors="replace")
+            complete = [line for line in text.splitlines(keepends=True) if line[-1] == "\n"]
+            write_atomically(path, "".join(x for x in complete if _step(path, x) <= start))
+        self._file = AppendedFile(path)
+
+    def write_numbers(self, step: int, images_seen: int, values: Mapping[str, float]) -> None:
+        """Append a line."""
+        line = {"step": step, "kimg": images_seen / 1000, "time": time.time(), **values}
+        self._file.append((json.dumps(line) + "\n").encode())
+
+    def write_image(self, step: int, images_seen: int, name: str, jpeg: bytes) -> None:
+        """Raise: images have files of their own."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class TensorBoard:
+    """An event file of TensorBoard, whose horizontal axis is the step.
+
+    tensorboardX has the formats. Its own writer has a thread and a queue: after a failure the
+    thread ends, the queue fills, and training would wait for ever.
+
+    Args:
+        folder: Receives one file for each start of the run.
+        start: Steps done so far; TensorBoard drops what it knows of later steps.
+    """
+
+    name, takes_images = "tensorboard", True
+
+    def __init__(self, folder: pathlib.Path, start: int):
+        from tensorboardX.proto import event_pb2, summary_pb2
+
+        event: Any = event_pb2  # whose classes are made when it is imported
+        summary: Any = summary_pb2
+        self._Event, self._Summary = event.Event, summary.Summary
+        folder.mkdir(parents=True, exist_ok=True)
+        host = f"{socket.gethostname()}.{os.getpid()}"
+        self._file = AppendedFile(folder / f"events.out.tfevents.{time.time():.0f}.{host}")
+        self._append(file_version="brain.Event:2")
+        session = event.SessionLog(status=event.SessionLog.START)
+        self._append(step=start + 1, session_log=session)
+
+    def write_numbers(self, step: int, images_seen: int, values: Mapping[str, float]) -> None:
+        """Append one event with all numbers."""
+        scalars = [self._Summary.Value(tag=n, simple_value=v) for n, v in values.items()]
+        self._append(step=step, summary=self._Summary(value=scalars))
+
+    def write_image(self, step: int, images_seen: int, name: str, jpeg: bytes) -> None:
+        """Append one event with an image."""
+        image = self._Summary.Image(colorspace=3, encoded_image_string=jpeg)
+        image.width, image.height = _size(jpeg)
+        value = self._Summary.Value(tag=name, image=image)
+        self._append(step=step, summary=self._Summary(value=[value]))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _append(self, **fields: Any) -> None:
+        """Append an event as a record of a TFRecord file: length, contents, and checksums."""
+        from tensorboardX.record_writer import masked_crc32c
+
+        data = self._Event(wall_time=time.time(), **fields).SerializeToString()
+        length = struct.pack("<Q", len(data))
+        checksums = (struct.pack("<I", masked_crc32c(part)) for part in (length, data))
+        self._file.append(length + next(checksums) + data + next(checksums))
+
+
+def encode_jpeg(image_HxWxC: UInt8[np.ndarray, "h w *c"], side: int = IMAGE_SIDE) -> bytes:
+    """Encode an image as JPEG of quality 90, RGB, at most `side` pixels wide and high."""
+    from PIL import Image
+
+    image = Image.fromarray(np.squeeze(image_HxWxC)).convert("RGB")
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)  # never enlarges
+    buffer = io.BytesIO()
+    image.save(buffer, format="jpeg", quality=90)
+    return buffer.getvalue()
+
+
+def _size(jpeg: bytes) -> tuple[int, int]:
+    from PIL import Image
+
+    return Image.open(io.BytesIO(jpeg)).size
+
+
+def _step(path: pathlib.Path, line: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} has a line that is not of a run: {line.strip()[:80]}") from error
