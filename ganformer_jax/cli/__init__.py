@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"stopped; to resume: {program()} {shlex.join(arguments)}")
         hosts.finish()
         hosts.end(0)
+    except KeyboardInterrupt:  # not by a signal
+        _fail("interrupted", code=130)
     except UsageError as error:
         _fail(str(error), code=2)
     except UserError as error:
