@@ -2,10 +2,6 @@
 
 import dataclasses
 import functools
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import flax.jax_utils
@@ -13,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import BATCH, random_batch, tiny_config
+from eight_devices import on_eight_devices
+from tiny import BATCH, FULL, conditional, labeled_batch, random_batch, tiny_config
 from training import SGD_RATE, assert_close, gan_programs, on_host, run_steps, sgd
-from xla_flags import FAST_COMPILATION
 
 from ganformer_jax import losses
 from ganformer_jax.config_checks import check_batch
@@ -30,24 +26,6 @@ from ganformer_jax.train.state import create_state, make_optimizers
 from ganformer_jax.train.trainable import due_updates, train_step
 from ganformer_jax.train.updates import batch_shapes, gan_updates
 
-CLASSES = 3
-
-
-def conditional(config):
-    """The same networks for labeled images."""
-    return dataclasses.replace(
-        config, generator=dataclasses.replace(config.generator, label_size=CLASSES)
-    )
-
-
-FULL = conditional(tiny_config(path_length_weight=2.0, component_mixing=0.5))
-
-
-def labeled_batch(number, batch=BATCH):
-    """Labels in no order that devices could share."""
-    labels = np.random.default_rng(number).integers(0, CLASSES, batch)
-    return random_batch(number, batch) | {"labels": np.eye(CLASSES, dtype=np.float32)[labels]}
-
 
 def without_device_draws(config):
     """Turn off what differs from device to device under pmap: noise, dropout, groups."""
@@ -60,23 +38,7 @@ def without_device_draws(config):
     return dataclasses.replace(config, generator=generator, discriminator=discriminator)
 
 
-# Eight devices, in processes of their own
-
-
-def compare_meshes():
-    """Eight devices give what one gives, with every regularizer and without, for an eighth each."""
-    batches = [labeled_batch(0), labeled_batch(1)]
-    all_programs = [gan_programs(FULL, devices, sgd()) for devices in (None, jax.devices())]
-    one, eight = (run_steps(programs, batches) for programs in all_programs)
-    assert_close(one, eight)
-    for update, divided in zip(*(programs.compiled for programs in all_programs), strict=True):
-        share = operations(divided) / operations(update)
-        assert share < 0.17, (update.name, share)
-
-
-def operations(update):
-    """Floating-point operations of one device."""
-    return update.function.cost_analysis()["flops"]
+# Eight devices under pmap, in a process of their own
 
 
 def shares(batch, devices):
@@ -140,17 +102,8 @@ def compare_pmap_draws():
     assert len({tuple(row) for row in flat}) == 8  # noise of one device is not another's
 
 
-@pytest.mark.parametrize("comparison", ["compare_meshes", "compare_pmap"])
-def test_eight_devices(comparison):
-    folder = Path(__file__).parent
-    flags = f"--xla_force_host_platform_device_count=8 {FAST_COMPILATION}"
-    result = subprocess.run(
-        [sys.executable, "-c", f"import conftest, test_updates; test_updates.{comparison}()"],
-        env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": f"{folder}:{folder.parent}"},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+def test_pmap():
+    on_eight_devices("import conftest, test_updates; test_updates.compare_pmap()")
 
 
 # One device

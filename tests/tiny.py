@@ -73,3 +73,24 @@ def random_batches(images_seen: int) -> Iterator[dict[str, np.ndarray]]:
     """Endless batches after a number of images."""
     for number in itertools.count(images_seen // BATCH):
         yield random_batch(number)
+
+
+# Labeled images, and every regularizer
+
+CLASSES = 3
+
+
+def conditional(config: Config) -> Config:
+    """The same networks for labeled images."""
+    return dataclasses.replace(
+        config, generator=dataclasses.replace(config.generator, label_size=CLASSES)
+    )
+
+
+FULL = conditional(tiny_config(path_length_weight=2.0, component_mixing=0.5))
+
+
+def labeled_batch(number: int, batch: int = BATCH) -> dict[str, np.ndarray]:
+    """A batch that its number decides, with labels in no order that devices could share."""
+    labels = np.random.default_rng(number).integers(0, CLASSES, batch)
+    return random_batch(number, batch) | {"labels": np.eye(CLASSES, dtype=np.float32)[labels]}

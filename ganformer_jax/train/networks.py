@@ -135,7 +135,8 @@ class Networks:
     ) -> Float[Array, "b 1"]:
         """Return the discriminator's logits, high for real images."""
         discriminator = Discriminator(self.config.discriminator, self.config.generator.base_grid)
-        return discriminator.apply({"params": params}, images_BxHxWxC, labels_BxY)[0]
+        variables = {"params": self.parallel.gather(params)}
+        return discriminator.apply(variables, images_BxHxWxC, labels_BxY)[0]
 
     def _component_mask(
         self, params: Tree, state: TrainState, keys: Keys, count: int
@@ -148,7 +149,7 @@ class Networks:
         return mask_BxK
 
     def _variables(self, params: Tree, state: TrainState) -> dict[str, Tree]:
-        return state.generator_variables() | {"params": params}
+        return self.parallel.gather(state.generator_variables() | {"params": params})
 
     def _rngs(self, keys: Keys) -> Keys:
         """Keys of what the generator draws by itself."""
