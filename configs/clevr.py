@@ -29,6 +29,7 @@ config = dataclasses.replace(
         components=8,
         latent_size=128,
         attention_resolutions=(4, 128),
+        dtype="bfloat16",
         mapping=MappingConfig(self_attention=False),
         synthesis=SynthesisConfig(channel_base=32_768, style=False),
     ),

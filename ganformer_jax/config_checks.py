@@ -133,15 +133,25 @@ def _check_minibatch_stddev(config: DiscriminatorConfig, base_grid: tuple[int, i
 
 
 def check_batch(config: Config, devices: int) -> None:
-    """Refuse a batch that devices, path lengths or minibatch-stddev groups do not divide."""
+    """Refuse a batch that devices, path lengths or minibatch-stddev groups do not divide.
+
+    Each part of an accumulated batch has to be divided by them too.
+    """
     batch, loss, shrink = config.train.batch_size, config.loss, config.loss.path_length_batch_shrink
-    option = f"train.batch_size {batch}"
+    option, parts = f"train.batch_size {batch}", config.train.accumulate
+    accumulated = f"train.accumulate {parts}"
     if batch < 1 or batch % devices:
         raise UserError(f"{option} does not divide over {devices} devices")
-    if loss.path_length_weight and loss.path_length_interval and batch % (devices * shrink):
+    if batch % (devices * parts):
+        raise UserError(f"{option} does not divide by {accumulated} times {devices} devices")
+    if loss.path_length_weight and loss.path_length_interval and batch % (devices * shrink * parts):
         divisor = f"loss.path_length_batch_shrink {shrink} times {devices} devices"
+        divisor += f" times {accumulated}" if parts > 1 else ""
         raise UserError(f"{option} does not divide by {divisor}")
     group = min(config.discriminator.minibatch_stddev_group, batch)
     if config.discriminator.minibatch_stddev_channels and batch % group:
         multiple = f"discriminator.minibatch_stddev_group {group}"
+        raise UserError(f"{option} is not a multiple of {multiple}")
+    if config.discriminator.minibatch_stddev_channels and batch % (group * parts):
+        multiple = f"discriminator.minibatch_stddev_group {group} times {accumulated}"
         raise UserError(f"{option} is not a multiple of {multiple}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterator
@@ -48,6 +49,9 @@ def load_run(
 ) -> tuple[Generator, dict[str, Any]]:
     """Load the averaged generator of a run, as `load` does.
 
+    Its activations are float32, also if it trained in bfloat16: to sample costs little, and
+    metrics then compare weights and not roundings.
+
     Args:
         run: Folder of the run.
         step: Step of the checkpoint; by default the newest that is not damaged.
@@ -66,7 +70,7 @@ def load_run(
                 say(f"{found} ({run})")
             step = found.step
         weights, config = checkpoints.weights(step)
-    return Generator(config.generator), {
+    return Generator(dataclasses.replace(config.generator, dtype="float32")), {
         "params": weights["ema"],
         "constants": weights["constants"],
         "moments": {"w_average": weights["w_average"]},

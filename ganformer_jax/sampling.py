@@ -34,7 +34,8 @@ class Samples(NamedTuple):
 class Sampler:
     """A generator of images; image i depends on seed i, not on other seeds or the batch size.
 
-    Only in rounding: a few pixels can differ by one between batch sizes.
+    Only in rounding: a few pixels can differ by one between batch sizes. Activations are float32,
+    also of a generator that trained in bfloat16, whose roundings would show in pixels.
 
     Attributes:
         config: Config of the generator.
@@ -127,7 +128,7 @@ def _generate(
     psi: Float[Array, ""],
     cutoff: Int[Array, ""],
 ) -> tuple[Any, Any, Any]:
-    config = sampler.config
+    config = dataclasses.replace(sampler.config, dtype="float32")
     key = jax.random.key(0)
 
     def draw_z(seed: jax.Array) -> Float[Array, "k d"]:

@@ -27,7 +27,7 @@ MESHES = {"data 8": 1, "data 4, fsdp 2": 2, "fsdp 8": 8}
 DIVIDED = [name for name in MESHES if "fsdp" in name]
 
 
-def config(width):
+def config(width, parts=1):
     """Every regularizer; channels that eight devices divide; a batch that is most of the work."""
     wide = {"channel_base": 8 * width, "channel_max": width}
     synthesis = dataclasses.replace(FULL.generator.synthesis, **wide)
@@ -35,16 +35,16 @@ def config(width):
         FULL,
         generator=dataclasses.replace(FULL.generator, synthesis=synthesis),
         discriminator=dataclasses.replace(FULL.discriminator, **wide),
-        train=dataclasses.replace(FULL.train, batch_size=BATCH),
+        train=dataclasses.replace(FULL.train, batch_size=BATCH, accumulate=parts),
     )
 
 
 # In the process with eight devices
 
 
-def programs_on(count, fsdp=1, width=WIDTH):
-    devices = jax.devices()[:count]
-    return gan_programs(config(width), devices, sgd(), fsdp=fsdp, sharded_size=SHARDED_SIZE)
+def programs_on(count, fsdp=1, width=WIDTH, parts=1):
+    devices, sharding = jax.devices()[:count], {"fsdp": fsdp, "sharded_size": SHARDED_SIZE}
+    return gan_programs(config(width, parts), devices, sgd(), **sharding)
 
 
 def report_meshes():
@@ -58,6 +58,9 @@ def report_meshes():
         programs = programs_on(DEVICES, fsdp)
         assert_close(expected, run_steps(programs, batches))
         report[name] = programs_report(programs)
+    in_parts = programs_on(4, parts=2)
+    assert_close(expected, run_steps(in_parts, batches))
+    report["in parts"] = programs_report(in_parts)
     compare_restored(programs, one)
     # XLA fuses the second derivatives of an eighth differently and repeats some multiplications,
     # so the operations of path lengths are counted where convolutions outweigh those.
@@ -173,6 +176,13 @@ def assert_of_labels(found):
 @UPDATES
 def test_replicated_parameters_need_nothing_but_sums(report, update):
     found = communication(report, "data 8", update)
+    assert set(found) - {"collective-permute"} == {"all-reduce"}
+    assert_of_labels(found)
+
+
+@UPDATES
+def test_a_batch_in_parts_stays_on_its_devices(report, update):
+    found = communication(report, "in parts", update)
     assert set(found) - {"collective-permute"} == {"all-reduce"}
     assert_of_labels(found)
 

@@ -12,6 +12,7 @@ from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.nn.attention import BipartiteAttention, KMeans, upsample_assignments
 from ganformer_jax.nn.component_update import ComponentUpdate
 from ganformer_jax.nn.positions import GridPositions
+from ganformer_jax.nn.rows import WHOLE, Rows
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -41,6 +42,7 @@ class SynthesisContext:
         position_KxD: Trained positions of the components.
         mask_BxK: 0 hides a component from attention, 1 shows it.
         train: Apply attention dropout.
+        rows: Which images of the batch that noise and dropout are drawn for these are.
     """
 
     noise: str
@@ -48,6 +50,7 @@ class SynthesisContext:
     position_KxD: Float[Array, "k d"] | None
     mask_BxK: Float[Array, "b k"] | None
     train: bool
+    rows: Rows = WHOLE
 
 
 class AttentionLayer(nn.Module):
@@ -79,6 +82,7 @@ class AttentionLayer(nn.Module):
             assignments_BxNxTxF=carried,
             mask_BxT=context.mask_BxK,
             train=context.train,
+            rows=context.rows,
         )
         updated = self._update_components(components_BxKxD, x_BxFxC, position_FxD, context)
         maps = probabilities.reshape(batch, attention.heads, height, width, config.components)
@@ -114,7 +118,8 @@ class AttentionLayer(nn.Module):
     ) -> Array | None:
         """Return components that attended to each other and the image; None if they do neither."""
         attention = self.config.attention
-        position_KxD, train = context.position_KxD, context.train
+        position_KxD = context.position_KxD
+        training = {"train": context.train, "rows": context.rows}
         settings = {
             "heads": attention.heads,
             "dropout": attention.dropout,
@@ -127,10 +132,10 @@ class AttentionLayer(nn.Module):
             )
             positions = position_KxD, position_KxD
             updated = among(
-                components, components, *positions, mask_BxT=context.mask_BxK, train=train
+                components, components, *positions, mask_BxT=context.mask_BxK, **training
             )
         if self.config.components_attend_image:
             bottom_up = ComponentUpdate(**settings, gate_y=attention.gate_image, name="bottom_up")
             start = components if updated is None else updated
-            updated = bottom_up(start, x_BxFxC, position_KxD, position_FxD, train=train)
+            updated = bottom_up(start, x_BxFxC, position_KxD, position_FxD, **training)
         return updated

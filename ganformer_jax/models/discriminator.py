@@ -62,10 +62,13 @@ class Discriminator(nn.Module):
     Attributes:
         config: The discriminator.
         base_grid: Height and width of the last grid: those of the generator's first one.
+        rematerialize: Compute each block again for its gradients, which saves memory; the
+            parameters and results are the same.
     """
 
     config: DiscriminatorConfig
     base_grid: tuple[int, int] = (4, 4)
+    rematerialize: bool = False
 
     @nn.compact
     def __call__(
@@ -92,9 +95,10 @@ class Discriminator(nn.Module):
         self._check_size(*image.shape[1:3])
         resolution = max(image.shape[1:3])
         x = self._read_image(image, None, resolution)
+        block = nn.remat(DiscriminatorBlock) if self.rematerialize else DiscriminatorBlock
         while resolution > max(self.base_grid):
             channels = self.config.channels_at(resolution), self.config.channels_at(resolution // 2)
-            x = DiscriminatorBlock(config, *channels, name=f"block_{resolution}")(x)
+            x = block(config, *channels, name=f"block_{resolution}")(x)
             resolution //= 2
             if skip:
                 image = resample.downsample(image, config.resample_filter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.models import latents, synthesis
 from ganformer_jax.models.mapping import MappingNetwork
+from ganformer_jax.nn.rows import WHOLE, Rows
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -25,15 +27,21 @@ class Generator(nn.Module):
     Variables: "params", trained; "constants", fixed noise and position grids; "moments", the
     running mean of w as `w_average`. Random streams: "noise" for noise="random"; with train=True
     "dropout", and "components" for component dropout.
+
+    Attributes:
+        config: The generator.
+        rematerialize: Compute each block again for its gradients, which saves memory; the
+            variables and results are the same.
     """
 
     config: GeneratorConfig
+    rematerialize: bool = False
 
     def setup(self) -> None:
         """Create what all methods share."""
         config = self.config
         self.mapping = MappingNetwork(config)
-        self.synthesis = synthesis.SynthesisNetwork(config)
+        self.synthesis = synthesis.SynthesisNetwork(config, self.rematerialize)
         self.w_average = self.variable("moments", "w_average", jnp.zeros, (config.w_size,))
         if config.reads_latent_positions:
             shape = (config.components, config.w_size)
@@ -92,8 +100,12 @@ class Generator(nn.Module):
         )
         return images_BxHxWxC, {"w": w_BxKxD} | out
 
-    def component_mask(self, batch: int) -> Float[Array, "b k"] | None:
+    def component_mask(self, batch: int, rows: Rows = WHOLE) -> Float[Array, "b k"] | None:
         """Draw which components attention sees in training, from the "components" stream.
+
+        Args:
+            batch: Number of images.
+            rows: Which images of the batch that masks are drawn for these are.
 
         Returns:
             0 for hidden and 1 for visible components, for `map` and `synthesize`; None without
@@ -103,7 +115,8 @@ class Generator(nn.Module):
         if not (rate and self.config.components):
             return None
         shape = (batch, self.config.components)
-        visible = jax.random.bernoulli(self.make_rng("components"), 1.0 - rate, shape)
+        key = self.make_rng("components")
+        visible = rows.draw(functools.partial(jax.random.bernoulli, key, 1.0 - rate), shape)
         return visible.astype(jnp.float32)
 
     def map(
@@ -113,6 +126,7 @@ class Generator(nn.Module):
         *,
         component_mask_BxK: Float[Array, "b k"] | None = None,
         train: bool = False,
+        rows: Rows = WHOLE,
     ) -> Float[Array, "b k d"]:
         """Map z to w.
 
@@ -121,6 +135,7 @@ class Generator(nn.Module):
             labels_BxY: One-hot labels of a conditional generator.
             component_mask_BxK: From `component_mask`; None if all components are visible.
             train: Apply attention dropout.
+            rows: Which images of the batch that dropout is drawn for these are.
 
         Returns:
             One w for each component and, last, the global one.
@@ -134,7 +149,12 @@ class Generator(nn.Module):
                 f"z should be [batch, {expected[0]}, {expected[1]}], not {z_BxKxD.shape}"
             )
         return self.mapping(
-            z_BxKxD, labels_BxY, self.latent_positions, mask_BxK=component_mask_BxK, train=train
+            z_BxKxD,
+            labels_BxY,
+            self.latent_positions,
+            mask_BxK=component_mask_BxK,
+            train=train,
+            rows=rows,
         )
 
     def synthesize(
@@ -145,6 +165,7 @@ class Generator(nn.Module):
         noise_seeds_B: Int[Array, " b"] | None = None,
         component_mask_BxK: Float[Array, "b k"] | None = None,
         train: bool = False,
+        rows: Rows = WHOLE,
     ) -> tuple[Float[Array, "b h w c"], dict[str, Any]]:
         """Generate images from w.
 
@@ -154,6 +175,7 @@ class Generator(nn.Module):
             noise_seeds_B: As for whole generators.
             component_mask_BxK: The mask that `map` was given.
             train: Apply attention dropout.
+            rows: Which images of the batch that noise and dropout are drawn for these are.
 
         Returns:
             Images, float32, and a dict of `attention`, as from whole generators.
@@ -164,7 +186,7 @@ class Generator(nn.Module):
         if noise not in NOISE_MODES:
             raise ValueError(f"noise should be one of {', '.join(NOISE_MODES)}, not {noise!r}")
         context = synthesis.SynthesisContext(
-            noise, noise_seeds_B, self.latent_positions, component_mask_BxK, train
+            noise, noise_seeds_B, self.latent_positions, component_mask_BxK, train, rows
         )
         images_BxHxWxC, maps = self.synthesis(w_BxKxLxD, context)
         return images_BxHxWxC, {"attention": maps}

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from ganformer_jax.config import GeneratorConfig, MappingConfig
 from ganformer_jax.nn.attention import BipartiteAttention
 from ganformer_jax.nn.layers import EqualizedDense, normalize
+from ganformer_jax.nn.rows import WHOLE, Rows
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -55,6 +56,7 @@ class MappingBranch(nn.Module):
         position_KxD: Array | None = None,
         mask_BxK: Array | None = None,
         train: bool = False,
+        rows: Rows = WHOLE,
     ) -> Float[Array, "*batch d2"]:
         """Map the last axis."""
         multiplier = self.config.learning_rate_multiplier
@@ -72,7 +74,8 @@ class MappingBranch(nn.Module):
             skip = x
             if self.attention is not None:
                 attend = self.attention.clone(name=f"attention_{index}", parent=self)
-                x, _, _ = attend(x, x, position_KxD, position_KxD, mask_BxT=mask_BxK, train=train)
+                positions = position_KxD, position_KxD
+                x, _, _ = attend(x, x, *positions, mask_BxT=mask_BxK, train=train, rows=rows)
             if self.config.residual:
                 x = ResidualLayer(multiplier, name=f"layer_{index}")(x, skip)
             else:
@@ -95,6 +98,7 @@ class MappingNetwork(nn.Module):
         *,
         mask_BxK: Float[Array, "b k"] | None = None,
         train: bool = False,
+        rows: Rows = WHOLE,
     ) -> Float[Array, "b k d"]:
         """Map the components and, last, the global latent.
 
@@ -104,6 +108,7 @@ class MappingNetwork(nn.Module):
             position_KxD: Trained positions of the components.
             mask_BxK: 0 hides a component from the others' attention.
             train: Apply attention dropout.
+            rows: Which images of the batch that dropout is drawn for these are.
 
         Returns:
             w of the components and, last, the global one.
@@ -129,7 +134,7 @@ class MappingNetwork(nn.Module):
             mapped_components = self._map_together(components)
         else:
             branch = MappingBranch(mapping, config.w_size, self._attention(), name="components")
-            mapped_components = branch(components, position_KxD, mask_BxK, train)
+            mapped_components = branch(components, position_KxD, mask_BxK, train, rows)
         return jnp.concatenate([mapped_components, mapped], 1)
 
     def _attention(self) -> BipartiteAttention | None:

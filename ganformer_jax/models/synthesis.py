@@ -8,7 +8,7 @@ the synthesis network of StyleGAN2 (arXiv 1912.04958).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from ganformer_jax.nn.layers import (
     EqualizedDense,
     ModulatedConvolution,
     Noise,
+    add_float32,
     leaky_relu,
 )
 
@@ -74,9 +75,9 @@ class SynthesisLayer(nn.Module):
         else:
             state = state._replace(components_BxKxD=None)
         if synthesis.noise:
-            x = Noise(name="noise")(x, context.noise, context.noise_seeds_B)
+            x = Noise(name="noise")(x, context.noise, context.noise_seeds_B, context.rows)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        x = leaky_relu(x + bias.astype(x.dtype)[None, None, None], self.gain)
+        x = leaky_relu(add_float32(x, bias[None, None, None]), self.gain)
         return x, state
 
 
@@ -101,7 +102,7 @@ class Stem(nn.Module):
         x = dense(w_BxD).reshape(-1, *shape)
         if as_layers:
             if synthesis.noise:
-                x = Noise(name="noise")(x, context.noise, context.noise_seeds_B)
+                x = Noise(name="noise")(x, context.noise, context.noise_seeds_B, context.rows)
             x = x + self.param("bias", nn.initializers.zeros, (channels,))[None, None, None]
         return leaky_relu(x)
 
@@ -196,9 +197,15 @@ class SynthesisBlock(nn.Module):
 
 
 class SynthesisNetwork(nn.Module):
-    """w, one per component and layer, to images and attention maps."""
+    """w, one per component and layer, to images and attention maps.
+
+    Attributes:
+        config: The generator.
+        rematerialize: Keep no activations inside blocks; gradients compute them again.
+    """
 
     config: GeneratorConfig
+    rematerialize: bool = False
 
     @nn.compact
     def __call__(
@@ -209,11 +216,17 @@ class SynthesisNetwork(nn.Module):
         image, state = None, AttentionState()
         x = Stem(config, name="stem")(w_BxKxLxD[:, -1, 0], context).astype(config.dtype)
         layer = int(config.synthesis.stem != "constant")
+
+        def apply(block: SynthesisBlock, x: Any, image: Any, w_BxKxLxD: Any, state: Any) -> Any:
+            return block(x, image, w_BxKxLxD, state, context)
+
+        apply = nn.remat(apply) if self.rematerialize else apply
         for resolution in config.resolutions:
             block = SynthesisBlock(config, resolution, name=f"block_{resolution}")
             end = layer + block.num_layers
             # An RGB layer reads the latent that the next block starts with.
-            x, image, state = block(x, image, w_BxKxLxD[:, :, layer : end + 1], state, context)
+            w_of_block = w_BxKxLxD[:, :, layer : end + 1]
+            x, image, state = apply(block, x, image, w_of_block, state)
             layer = end
         assert image is not None, "the last block makes the image"
         return image, state.maps

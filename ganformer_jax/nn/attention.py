@@ -22,14 +22,17 @@ projects the F elements where projecting T keys, centroids or values gives the s
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ganformer_jax.nn.layers import EPSILON, EqualizedDense
+from ganformer_jax.nn.layers import EPSILON, Dropout, EqualizedDense
+from ganformer_jax.nn.rows import WHOLE, Rows
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -187,6 +190,7 @@ class BipartiteAttention(nn.Module):
         assignments_BxNxTxF: Assignments | None = None,
         mask_BxT: Float[Array, "b t"] | None = None,
         train: bool = False,
+        rows: Rows = WHOLE,
     ) -> tuple[Float[Array, "b f c"], Probabilities, Assignments | None]:
         """Update X.
 
@@ -198,6 +202,7 @@ class BipartiteAttention(nn.Module):
             assignments_BxNxTxF: Assignments of an earlier layer, to start k-means from.
             mask_BxT: 0 hides an element of Y, 1 shows it.
             train: Apply dropout, from the "dropout" stream.
+            rows: Which images of the batch that dropout is drawn for these are.
 
         Returns:
             Updated X in its own type; attention probabilities after dropout and gates; and, with
@@ -211,12 +216,12 @@ class BipartiteAttention(nn.Module):
             raise ValueError(f"{self.heads} heads do not divide width {width}")
         x, y = x_BxFxC.astype(jnp.float32), y_BxTxD.astype(jnp.float32)
         queries = self._queries(x, x_position_FxD)
+        softmax = functools.partial(self._probabilities, mask_BxT=mask_BxT, train=train, rows=rows)
         if self.kmeans is None:
-            scores = self._key_scores(queries, y, y_position_TxD)
-            probabilities = self._probabilities(scores, mask_BxT, train)
+            probabilities = softmax(self._key_scores(queries, y, y_position_TxD))
         else:
             first = self._first_centroids(queries, y.shape[1], assignments_BxNxTxF)
-            probabilities = self._cluster(queries, first, mask_BxT, train)
+            probabilities = self._cluster(queries, first, softmax)
         if self.gate_y:
             gate = Gate(self.heads, 0.0, name="gate_y")(y, y_position_TxD)
             probabilities = probabilities * gate[:, :, None]
@@ -250,22 +255,22 @@ class BipartiteAttention(nn.Module):
         return sum(scores[1:], scores[0]) / math.sqrt(width // self.heads)
 
     def _probabilities(
-        self, scores_BxNxFxT: Array, mask_BxT: Array | None, train: bool
+        self, scores_BxNxFxT: Array, mask_BxT: Array | None, train: bool, rows: Rows
     ) -> Probabilities:
         """Return the softmax of (1) over visible elements of Y, with dropout."""
         if mask_BxT is not None:
             scores_BxNxFxT = scores_BxNxFxT + (1.0 - mask_BxT)[:, None, None] * MASKED_SCORE
         probabilities = jax.nn.softmax(scores_BxNxFxT, -1)
-        if not train or self.dropout == 0.0:
-            return probabilities
-        cells, columns = nn.Dropout(self.dropout / 2), nn.Dropout(self.dropout / 2, (2,))
-        return columns(cells(probabilities, False), False)
+        if train and self.dropout > 0.0:
+            for axes in (), (2,):  # single cells, then whole elements of Y
+                probabilities = Dropout(self.dropout / 2, axes)(probabilities, rows)
+        return probabilities
 
     # K-means. A query is the pair [q(features), q(position)], laid out over both and only then
     # split into heads, as in the published networks.
 
     def _cluster(
-        self, queries: list[Projection], centroids: Array, mask_BxT: Array | None, train: bool
+        self, queries: list[Projection], centroids: Array, softmax: Callable[[Array], Probabilities]
     ) -> Probabilities:
         """Alternate between the probabilities of (5) and the centroids of (4)."""
         kmeans, width = self.kmeans or KMeans(), queries[0].bias_O.shape[0]
@@ -280,7 +285,7 @@ class BipartiteAttention(nn.Module):
             pairs = zip(queries, jnp.split(weighted, 2, -1), strict=False)
             scores = [score(query, half) for query, half in pairs]
             scores = sum(scores[1:], scores[0]) / math.sqrt(width // self.heads)
-            probabilities = self._probabilities(scores, mask_BxT, train)
+            probabilities = softmax(scores)
         return probabilities
 
     def _centroids(

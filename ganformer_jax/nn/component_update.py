@@ -8,6 +8,7 @@ import flax.linen as nn
 
 from ganformer_jax.nn.attention import BipartiteAttention
 from ganformer_jax.nn.layers import EqualizedDense
+from ganformer_jax.nn.rows import WHOLE, Rows
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -35,6 +36,7 @@ class ComponentUpdate(nn.Module):
         *,
         mask_BxT: Float[Array, "b t"] | None = None,
         train: bool = False,
+        rows: Rows = WHOLE,
     ) -> Float[Array, "b k d"]:
         """Return updated components, float32."""
         attention = BipartiteAttention(
@@ -45,7 +47,13 @@ class ComponentUpdate(nn.Module):
             name="attention",
         )
         x, _, _ = attention(
-            components_BxKxD, y_BxTxC, position_KxD, y_position_TxD, mask_BxT=mask_BxT, train=train
+            components_BxKxD,
+            y_BxTxC,
+            position_KxD,
+            y_position_TxD,
+            mask_BxT=mask_BxT,
+            train=train,
+            rows=rows,
         )
         width = components_BxKxD.shape[-1]
         x = EqualizedDense(width, activation=True, name="dense_0")(x)

@@ -6,6 +6,7 @@ relative speed (equalized learning rate, arXiv 1710.10196, section 4.1). All ima
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from ganformer_jax.nn import resample
+from ganformer_jax.nn.rows import WHOLE, Rows
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -71,8 +73,18 @@ class EqualizedDense(nn.Module):
         return leaky_relu(y) if self.activation else y
 
 
-def _add_channels(x_BxHxWxC: Array, bias_C: Array) -> Array:
-    return x_BxHxWxC + bias_C.astype(x_BxHxWxC.dtype)[None, None, None]
+# Float32 values are added to and multiplied with bfloat16 activations in float32, so that their
+# gradients, which are sums over pixels, are float32 sums.
+
+
+def add_float32(x: Float[Array, "*batch"], y: Float[Array, "*batch2"]) -> Float[Array, "*batch"]:
+    """Return x + y in the type of x, computed in float32; y broadcasts to x."""
+    return (x.astype(jnp.float32) + y).astype(x.dtype)
+
+
+def scale_float32(x: Float[Array, "*batch"], y: Float[Array, "*batch2"]) -> Float[Array, "*batch"]:
+    """Return x * y in the type of x, computed in float32; y broadcasts to x."""
+    return (x.astype(jnp.float32) * y).astype(x.dtype)
 
 
 def _resampling_convolve(x: Array, kernel: Array, resampling: Resampling, taps) -> Array:
@@ -112,7 +124,8 @@ class EqualizedConvolution(nn.Module):
         kernel = kernel * (1.0 / math.sqrt(math.prod(shape[:3])))
         x = _resampling_convolve(x, kernel.astype(x.dtype), self.resampling, self.taps)
         if self.use_bias:
-            x = _add_channels(x, self.param("bias", nn.initializers.zeros, (self.features,)))
+            bias_C = self.param("bias", nn.initializers.zeros, (self.features,))
+            x = add_float32(x, bias_C[None, None, None])
         if self.activation:
             return leaky_relu(x, self.gain)
         return x * jnp.asarray(self.gain, x.dtype) if self.gain != 1.0 else x
@@ -151,12 +164,12 @@ class ModulatedConvolution(nn.Module):
         if not self.style:
             return _resampling_convolve(x, kernel.astype(x.dtype), self.resampling, self.taps)
         style_BxC = EqualizedDense(x.shape[-1], bias_init=1.0, name="style")(w_BxD)
-        x = x * style_BxC.astype(x.dtype)[:, None, None]
+        x = scale_float32(x, style_BxC[:, None, None])
         x = _resampling_convolve(x, kernel.astype(x.dtype), self.resampling, self.taps)
         if not self.demodulate:
             return x
         power_BxO = jnp.square(style_BxC) @ jnp.sum(jnp.square(kernel), (0, 1))
-        return x * jax.lax.rsqrt(power_BxO + EPSILON).astype(x.dtype)[:, None, None]
+        return scale_float32(x, jax.lax.rsqrt(power_BxO + EPSILON)[:, None, None])
 
 
 class Noise(nn.Module):
@@ -164,11 +177,16 @@ class Noise(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], mode: str, seeds_B: Int[Array, " b"] | None = None
+        self,
+        x: Float[Array, "b h w c"],
+        mode: str,
+        seeds_B: Int[Array, " b"] | None = None,
+        rows: Rows = WHOLE,
     ) -> Float[Array, "b h w c"]:
         """Add noise: "random" (from the "noise" stream), "const" (fixed at init) or "none".
 
-        Random noise is drawn for the batch as a whole or, given seeds, for each image by its own.
+        Random noise is drawn for the whole batch, of which x is `rows`, or, given seeds, for each
+        image by its own.
         """
         batch, height, width, _ = x.shape
         strength = self.param("strength", nn.initializers.zeros, ())
@@ -182,16 +200,38 @@ class Noise(nn.Module):
         if mode == "const":
             noise = fixed_HxW.value[None, :, :, None]
         else:
-            noise = self._draw((batch, height, width, 1), seeds_B)
-        return x + (strength * noise).astype(x.dtype)
+            noise = self._draw((batch, height, width, 1), seeds_B, rows)
+        return add_float32(x, strength * noise)
 
-    def _draw(self, shape: tuple[int, ...], seeds_B: Array | None) -> Array:
+    def _draw(self, shape: tuple[int, ...], seeds_B: Array | None, rows: Rows) -> Array:
         key = self.make_rng("noise")
         if seeds_B is None:
-            return jax.random.normal(key, shape)
+            return rows.draw(functools.partial(jax.random.normal, key), shape)
         return jax.vmap(lambda seed: jax.random.normal(jax.random.fold_in(key, seed), shape[1:]))(
             seeds_B
         )
+
+
+class Dropout(nn.Module):
+    """Dropout from the "dropout" stream: bit for bit that of `flax.linen.Dropout`, by whole batch.
+
+    Attributes:
+        rate: Probability of a zero, from 0 to below 1.
+        broadcast_axes: Axes along which all values share one draw.
+    """
+
+    rate: float
+    broadcast_axes: Sequence[int] = ()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b ..."], rows: Rows = WHOLE) -> Float[Array, "b ..."]:
+        """Return x, the `rows` of a batch, with zeros, and scaled to keep the mean."""
+        if self.rate == 0.0:
+            return x
+        kept, key = 1.0 - self.rate, self.make_rng("dropout")
+        shape = tuple(1 if i in self.broadcast_axes else size for i, size in enumerate(x.shape))
+        mask = rows.draw(functools.partial(jax.random.bernoulli, key, kept), shape)
+        return jax.lax.select(jnp.broadcast_to(mask, x.shape), x / kept, jnp.zeros_like(x))
 
 
 def minibatch_stddev(

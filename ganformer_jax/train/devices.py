@@ -158,9 +158,9 @@ def divide_cpu(batch_size: int, asked: int | None = None) -> None:
 
 
 def smallest_batch(config: Config) -> int:
-    """Return the number of images that the smallest update of a step sees."""
+    """Return the number of images that the smallest update of a step computes at once."""
     shrink = config.loss.path_length_batch_shrink if config.loss.path_length_weight else 1
-    return config.train.batch_size // max(shrink, 1)
+    return config.train.batch_size // (max(shrink, 1) * config.train.accumulate)
 
 
 def runs_on_cpu(platform: str | None) -> bool:

@@ -16,6 +16,7 @@ from ganformer_jax.models import (
     mix_components,
     mix_layers,
 )
+from ganformer_jax.nn.rows import WHOLE, Rows
 from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.state import Optimizers, TrainState, Tree
@@ -44,11 +45,14 @@ class Networks:
         parallel: How devices share a batch, which has `images`, uint8 [B, H, W, C], and, for a
             conditional generator, `labels`, float32 [B, Y].
         optimizers: By default those of `make_optimizers(config)`.
+        rows: Which images of each batch to compute, by default all. Batches and counts that
+            methods take are of the whole batch; what they return, of these images.
     """
 
     config: Config
     parallel: DataParallel = DataParallel()
     optimizers: Optimizers | None = None
+    rows: Rows = WHOLE
 
     def keys(self, state: TrainState, update: str) -> Keys:
         """Return the random keys of an update in this step, by the names in `KEY_NAMES`.
@@ -65,15 +69,19 @@ class Networks:
 
     def images(self, batch: Batch) -> Float[Array, "b h w c"]:
         """Return real images in [-1, 1]."""
-        return self.parallel.divide(from_uint8(batch["images"]))
+        return self.parallel.divide(from_uint8(self.rows.take(batch["images"])))
 
     def labels(self, batch: Batch, count: int | None = None) -> Float[Array, "b y"] | None:
         """Return the labels of real and of generated images; by choice of the first `count`."""
         if not self.config.generator.label_size:
             return None
         if count is None:
-            return self.parallel.divide(batch["labels"])
-        return self.parallel.first(batch["labels"], count)
+            return self._part(self.parallel.divide(batch["labels"]))
+        return self._part(self.parallel.first(batch["labels"], count))
+
+    def normal(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "b ..."]:
+        """Draw normal values for a batch of this shape."""
+        return self._part(self.parallel.normal(key, shape))
 
     def sample_w(
         self,
@@ -85,16 +93,17 @@ class Networks:
     ) -> tuple[Float[Array, "b k l d"], Float[Array, " d"]]:
         """Sample w of `count` images, mixed over layers and components, and its unmixed mean."""
         config, options = self.config.generator, self.config.loss
-        generator, shape = Generator(config), (count, config.num_latents, config.z_size)
+        generator, shape = self._generator(), (count, config.num_latents, config.z_size)
 
         def draw(name: str) -> Any:
-            z_BxKxD = self.parallel.normal(keys[name], shape)
+            z_BxKxD = self.normal(keys[name], shape)
             return generator.apply(
                 self._variables(params, state),
                 z_BxKxD,
                 labels_BxY,
                 component_mask_BxK=self._component_mask(params, state, keys, len(z_BxKxD)),
                 train=True,
+                rows=self.rows,
                 rngs=self._rngs(keys),
                 method="map",
             )
@@ -116,12 +125,13 @@ class Networks:
         self, params: Tree, state: TrainState, keys: Keys, w_BxKxLxD: Float[Array, "b k l d"]
     ) -> Float[Array, "b h w c"]:
         """Generate images of given latents."""
-        images_BxHxWxC, _ = Generator(self.config.generator).apply(
+        images_BxHxWxC, _ = self._generator().apply(
             self._variables(params, state),
             w_BxKxLxD,
             noise="random",
             component_mask_BxK=self._component_mask(params, state, keys, len(w_BxKxLxD)),
             train=True,
+            rows=self.rows,
             rngs=self._rngs(keys),
             method="synthesize",
         )
@@ -134,17 +144,27 @@ class Networks:
         labels_BxY: Float[Array, "b y"] | None,
     ) -> Float[Array, "b 1"]:
         """Return the discriminator's logits, high for real images."""
-        discriminator = Discriminator(self.config.discriminator, self.config.generator.base_grid)
+        config, rematerialize = self.config, self.config.train.rematerialize
+        discriminator = Discriminator(
+            config.discriminator, config.generator.base_grid, rematerialize
+        )
         variables = {"params": self.parallel.gather(params)}
         return discriminator.apply(variables, images_BxHxWxC, labels_BxY)[0]
+
+    def _generator(self) -> Generator:
+        return Generator(self.config.generator, self.config.train.rematerialize)
+
+    def _part(self, batch: Array) -> Array:
+        """Return the rows to compute of an array that has the whole batch."""
+        return batch if self.rows.parts == 1 else self.parallel.divide(self.rows.take(batch))
 
     def _component_mask(
         self, params: Tree, state: TrainState, keys: Keys, count: int
     ) -> Float[Array, "b k"] | None:
         """Draw the components that attention sees, the same in every call with these keys."""
-        generator, variables = Generator(self.config.generator), self._variables(params, state)
-        mask_BxK: Any = generator.apply(
-            variables, count, rngs=self._rngs(keys), method="component_mask"
+        variables, rngs = self._variables(params, state), self._rngs(keys)
+        mask_BxK: Any = self._generator().apply(
+            variables, count, self.rows, rngs=rngs, method="component_mask"
         )
         return mask_BxK
 

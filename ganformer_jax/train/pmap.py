@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from ganformer_jax.config import Config
+from ganformer_jax.errors import UserError
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.state import Optimizers
 from ganformer_jax.train.trainable import Update
@@ -34,7 +35,13 @@ def pmap_updates(
         config: The experiment; `train.batch_size` is not read.
         optimizers: See `gan_updates`.
         devices: By default all.
+
+    Raises:
+        UserError: If `train.accumulate` is above 1, which `jax.jit` has alone: a device's groups of
+            the minibatch standard deviation would be others.
     """
+    if config.train.accumulate > 1:
+        raise UserError("train.accumulate has no effect under jax.pmap: set it to 1")
 
     def compiled(update: Update) -> Update:
         function = jax.pmap(update.function, AXIS, devices=devices, donate_argnums=0)

@@ -9,6 +9,7 @@ The same functions run under `jax.jit` over a mesh and, through `pmap.py`, under
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from jax import lax
 from ganformer_jax import losses
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import check_batch
+from ganformer_jax.train.accumulate import accumulate, parts_of
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.diagnosis import first_non_finite
@@ -63,8 +65,26 @@ def gan_updates(
         ("adversarial", adversarial_update, 1.0, 1),
     ):
         if weight and interval:
-            updates.append(Update(name, functools.partial(function, networks), interval))
+            applied = functools.partial(function, networks)
+            applied = with_matmul_precision(applied, config.train.matmul_precision)
+            updates.append(Update(name, applied, interval))
     return tuple(updates)
+
+
+def with_matmul_precision(function: Callable[..., Any], precision: str) -> Callable[..., Any]:
+    """Return a function whose matrix products and convolutions have at least this precision.
+
+    Those of its gradients too: everything is traced within the setting. "default" leaves the
+    function as it is, under the setting that jax has when it is traced.
+    """
+    if precision == "default":
+        return function
+
+    def precise(*arguments: Any) -> Any:
+        with jax.default_matmul_precision(precision):
+            return function(*arguments)
+
+    return precise
 
 
 def gan_trainable(
@@ -88,10 +108,17 @@ def gan_trainable(
         batch=batch_shapes(config),
         sample=sample,
         reseed=lambda state, number: state.replace(key=jax.random.fold_in(state.key, number)),
-        diagnose=functools.partial(first_non_finite, Networks(config)),
+        diagnose=functools.partial(_diagnose, config),
         state_version=STATE_VERSION,
         added_leaves=ADDED_LEAVES,
     )
+
+
+def _diagnose(config: Config, state: TrainState, batch: Batch) -> str:
+    """Name what is not finite first; parts of a batch are computed one after the other here too."""
+    train = dataclasses.replace(config.train, rematerialize=False)  # which hides activations
+    parts = parts_of(Networks(dataclasses.replace(config, train=train)))
+    return next(filter(None, (first_non_finite(part, state, batch) for part in parts)), "")
 
 
 def batch_shapes(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
@@ -114,19 +141,21 @@ def adversarial_update(networks: Networks, state: TrainState, batch: Batch) -> R
 def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Raise the logits of generated images, and follow the mean of w."""
     config, mean = networks.config, networks.parallel.mean
-    labels, keys = networks.labels(batch), networks.keys(state, "generator")
 
-    def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        count = networks.batch_size(batch)
-        w_BxKxLxD, w_mean_D = networks.sample_w(params, state, keys, labels, count)
-        images_BxHxWxC = networks.synthesize(params, state, keys, w_BxKxLxD)
-        logits_Bx1 = networks.discriminate(state.discriminator, images_BxHxWxC, labels)
-        loss_B = losses.GENERATOR_LOSSES[config.loss.generator](logits_Bx1)
-        return loss_B.mean(), (logits_Bx1, w_mean_D)
+    def gradients_of(part: Networks) -> tuple[Any, Tree]:
+        labels, keys = part.labels(batch), part.keys(state, "generator")
 
-    (loss, (logits_Bx1, w_mean_D)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
-        state.generator
-    )
+        def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            count = part.batch_size(batch)
+            w_BxKxLxD, w_mean_D = part.sample_w(params, state, keys, labels, count)
+            images_BxHxWxC = part.synthesize(params, state, keys, w_BxKxLxD)
+            logits_Bx1 = part.discriminate(state.discriminator, images_BxHxWxC, labels)
+            loss_B = losses.GENERATOR_LOSSES[config.loss.generator](logits_Bx1)
+            return loss_B.mean(), (logits_Bx1, w_mean_D)
+
+        return jax.value_and_grad(loss_of, has_aux=True)(state.generator)
+
+    (loss, (logits_Bx1, w_mean_D)), gradients = accumulate(networks, state.generator, gradients_of)
     state, norm = _apply(networks, state, "generator", gradients)
     beta = config.optimizer.w_average_beta
     w_mean_D = lax.stop_gradient(mean(w_mean_D))
@@ -138,47 +167,78 @@ def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Res
 def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Penalize deviations of path lengths from their mean (arXiv 1912.04958, section 3.2)."""
     options, mean = networks.config.loss, networks.parallel.mean
-    count = networks.batch_size(batch) // options.path_length_batch_shrink
-    labels, keys = networks.labels(batch, count), networks.keys(state, "path_length")
-    shape = (count, *batch["images"].shape[1:])
-    pixels_BxHxWxC = networks.parallel.normal(keys["pixels"], shape)
 
-    def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        w_BxKxLxD, _ = networks.sample_w(params, state, keys, labels, count)
-        synthesize = functools.partial(networks.synthesize, params, state, keys)
-        lengths_B = losses.path_length(synthesize, w_BxKxLxD, pixels_BxHxWxC)
+    def follow(length: jax.Array) -> jax.Array:
         average = state.path_length_mean
-        average += options.path_length_decay * (mean(lengths_B.mean()) - average)
-        average = lax.stop_gradient(average)
-        loss = options.path_length_weight * jnp.square(lengths_B - average).mean()
-        return options.path_length_interval * loss, (loss, average)
+        average += options.path_length_decay * (mean(length) - average)
+        return lax.stop_gradient(average)
 
-    gradients, (loss, average) = jax.grad(loss_of, has_aux=True)(state.generator)
+    def mean_length(part: Networks) -> tuple[jax.Array, tuple[()]]:
+        return _path_lengths(part, state, batch)(state.generator).mean(), ()
+
+    # The penalty of every image contains the mean length of the whole batch.
+    parts = networks.config.train.accumulate
+    known = follow(accumulate(networks, (), mean_length)[0]) if parts > 1 else None
+
+    def gradients_of(part: Networks) -> tuple[Any, Tree]:
+        lengths_of = _path_lengths(part, state, batch)
+
+        def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            lengths_B = lengths_of(params)
+            average = follow(lengths_B.mean()) if known is None else known
+            loss = options.path_length_weight * jnp.square(lengths_B - average).mean()
+            return options.path_length_interval * loss, (loss, average)
+
+        return jax.value_and_grad(loss_of, has_aux=True)(state.generator)
+
+    (_, (loss, average)), gradients = accumulate(networks, state.generator, gradients_of)
     state, norm = _apply(networks, state, "generator", gradients)
     info = {"loss/path_length": mean(loss), "path_length/mean": average}
     info["gradient_norm/path_length"] = norm
     return state.replace(path_length_mean=average), info
 
 
+def _path_lengths(
+    networks: Networks, state: TrainState, batch: Batch
+) -> Callable[[Tree], Float[Array, " b"]]:
+    """Draw latents and image directions; return path lengths by the generator's parameters."""
+    count = networks.batch_size(batch) // networks.config.loss.path_length_batch_shrink
+    labels, keys = networks.labels(batch, count), networks.keys(state, "path_length")
+    shape = (count, *batch["images"].shape[1:])
+    pixels_BxHxWxC = networks.normal(keys["pixels"], shape)
+
+    def lengths_of(params: Tree) -> Float[Array, " b"]:
+        w_BxKxLxD, _ = networks.sample_w(params, state, keys, labels, count)
+        synthesize = functools.partial(networks.synthesize, params, state, keys)
+        return losses.path_length(synthesize, w_BxKxLxD, pixels_BxHxWxC)
+
+    return lengths_of
+
+
 def discriminator_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Tell real images from generated ones."""
-    labels, keys = networks.labels(batch), networks.keys(state, "discriminator")
-    count, loss_name = networks.batch_size(batch), networks.config.loss.discriminator
+    loss_name = networks.config.loss.discriminator
     settings = {"epsilon": networks.config.loss.wgan_epsilon} if loss_name == "wgan" else {}
-    w_BxKxLxD, _ = networks.sample_w(state.generator, state, keys, labels, count)
-    fakes_BxHxWxC = networks.synthesize(state.generator, state, keys, w_BxKxLxD)
-    reals_BxHxWxC = networks.images(batch)
 
-    def loss_of(params: Tree) -> tuple[jax.Array, Info]:
-        real_Bx1 = networks.discriminate(params, reals_BxHxWxC, labels)
-        fake_Bx1 = networks.discriminate(params, fakes_BxHxWxC, labels)
-        loss_B = losses.DISCRIMINATOR_LOSSES[loss_name](real_Bx1, fake_Bx1, **settings)
-        info = {"logits/real": real_Bx1.mean(), "logits/fake": fake_Bx1.mean()}
-        if loss_name != "wgan":  # whose logits have no zero between real and generated
-            info["overfitting/r_t"] = jnp.sign(real_Bx1).mean()  # arXiv 2006.06676, equation 1
-        return loss_B.mean(), info
+    def gradients_of(part: Networks) -> tuple[Any, Tree]:
+        labels, keys = part.labels(batch), part.keys(state, "discriminator")
+        count = part.batch_size(batch)
+        w_BxKxLxD, _ = part.sample_w(state.generator, state, keys, labels, count)
+        fakes_BxHxWxC = part.synthesize(state.generator, state, keys, w_BxKxLxD)
+        reals_BxHxWxC = part.images(batch)
 
-    (loss, info), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.discriminator)
+        def loss_of(params: Tree) -> tuple[jax.Array, Info]:
+            real_Bx1 = part.discriminate(params, reals_BxHxWxC, labels)
+            fake_Bx1 = part.discriminate(params, fakes_BxHxWxC, labels)
+            loss_B = losses.DISCRIMINATOR_LOSSES[loss_name](real_Bx1, fake_Bx1, **settings)
+            info = {"logits/real": real_Bx1.mean(), "logits/fake": fake_Bx1.mean()}
+            if loss_name != "wgan":  # whose logits have no zero between real and generated
+                info["overfitting/r_t"] = jnp.sign(real_Bx1).mean()  # arXiv 2006.06676, equation 1
+            return loss_B.mean(), info
+
+        return jax.value_and_grad(loss_of, has_aux=True)(state.discriminator)
+
+    (loss, info), gradients = accumulate(networks, state.discriminator, gradients_of)
     state, norm = _apply(networks, state, "discriminator", gradients)
     info = networks.parallel.mean({"loss/discriminator": loss} | info)
     return state, info | {"gradient_norm/discriminator": norm}
@@ -187,14 +247,18 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
 def r1_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Apply the R1 penalty at real images (Mescheder et al. 2018, arXiv 1801.04406)."""
     options = networks.config.loss
-    labels, reals_BxHxWxC = networks.labels(batch), networks.images(batch)
 
-    def loss_of(params: Tree) -> tuple[jax.Array, jax.Array]:
-        discriminate = functools.partial(networks.discriminate, params, labels_BxY=labels)
-        loss = options.r1_gamma / 2 * losses.r1_penalty(discriminate, reals_BxHxWxC).mean()
-        return options.r1_interval * loss, loss
+    def gradients_of(part: Networks) -> tuple[Any, Tree]:
+        labels, reals_BxHxWxC = part.labels(batch), part.images(batch)
 
-    gradients, loss = jax.grad(loss_of, has_aux=True)(state.discriminator)
+        def loss_of(params: Tree) -> tuple[jax.Array, jax.Array]:
+            discriminate = functools.partial(part.discriminate, params, labels_BxY=labels)
+            loss = options.r1_gamma / 2 * losses.r1_penalty(discriminate, reals_BxHxWxC).mean()
+            return options.r1_interval * loss, loss
+
+        return jax.value_and_grad(loss_of, has_aux=True)(state.discriminator)
+
+    (_, loss), gradients = accumulate(networks, state.discriminator, gradients_of)
     state, norm = _apply(networks, state, "discriminator", gradients)
     return state, {"loss/r1": networks.parallel.mean(loss), "gradient_norm/r1": norm}
 
