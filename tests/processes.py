@@ -22,17 +22,24 @@ ENVIRONMENT = {
 }
 
 
-def start(count: int, *command: str, **environment: str) -> list[subprocess.Popen]:
-    """Start processes that find each other by jax's environment variables."""
+def start(count: int, *command: str, slurm: bool = False) -> list[subprocess.Popen]:
+    """Start processes that find each other by jax's variables, or by those of SLURM."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    job = ENVIRONMENT | environment | {"JAX_COORDINATOR_ADDRESS": address}
-    job |= {"JAX_NUM_PROCESSES": str(count)}
+        port = str(free.getsockname()[1])
+
+    def facts(index: int) -> dict[str, str]:
+        job = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": str(count)}
+        job |= {"JAX_PROCESS_ID": str(index)}
+        if slurm:
+            job = {"SLURM_JOB_ID": port, "SLURM_NTASKS": str(count), "SLURM_PROCID": str(index)}
+            job |= {"SLURM_STEP_NODELIST": "localhost", "SLURM_LOCALID": str(index)}
+        return job
+
     return [
         subprocess.Popen(
             [sys.executable, *command],
-            env=job | {"JAX_PROCESS_ID": str(index)},
+            env=ENVIRONMENT | facts(index),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -37,7 +37,8 @@ def stop(folder: pathlib.Path, command: list[str], ready: Callable[[str], bool])
         code = process.wait(timeout=300)
     seconds = time.monotonic() - began
     last = output.read_text().strip().splitlines()[-1]
-    saved = sorted(p.name for p in folder.glob("run/checkpoints/*") if p.name.isdigit())
+    run = folder / command[command.index("--workdir") + 1]
+    saved = sorted(p.name for p in run.glob("checkpoints/*") if p.name.isdigit())
     return f"{seconds:.1f} | {code} | {', '.join(saved) or 'none'} | {last[:60]}"
 
 
@@ -57,13 +58,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = pathlib.Path(place)
         train = ["train", "--workdir", "run", *FEW]
-        measured = folder / "run" / "samples" / "00000000-attention.png"
+        again = ["train", "--workdir", "again", *FEW]
+        drawn = folder / "again" / "samples" / "00000000-attention.png"
         phases = {
             "rendering scenes": (train, after("Rendering train", 0.3)),
             "compiling updates": (train, after("training in", 4)),
             "drawing the first samples": (train, after("first step done", 1)),
-            "measuring": (train, lambda _: measured.exists()),
             "training": (train, after("img/s", 1)),
+            "measuring": (again, lambda _: drawn.exists()),
             "evaluating": (
                 ["evaluate", "--workdir", "run", "--metrics", "rkid64", "--no-cache"],
                 after("images", 1),

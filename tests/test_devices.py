@@ -1,17 +1,21 @@
 """Which devices are found, and how the CPU is divided, in processes of their own."""
 
+import dataclasses
 import os
 import subprocess
 import sys
 import types
 
 import jax
+import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 from ganformer_jax.errors import UserError
 from ganformer_jax.train.devices import (
     find_devices,
     largest_divisor,
+    place_on,
     runs_on_cpu,
     usable_cores,
 )
@@ -104,3 +108,70 @@ def test_a_gpu_goes_by_several_names(monkeypatch, name):
     else:
         assert find_devices("gpu")[0].platform == name
     assert getattr(jax.config, "jax_platforms", None) == before
+
+
+# Meshes
+
+
+@dataclasses.dataclass(frozen=True)
+class ChipOfHost:
+    """All that a mesh needs of a device."""
+
+    id: int
+    process_index: int
+    platform: str = "tpu"
+    device_kind: str = "described"
+
+
+def hosts(count, local, interleaved=False):
+    """Devices of several processes, whose numbers on a TPU slice are not in that order."""
+    number = (lambda i: i % count) if interleaved else (lambda i: i // local)
+    return [ChipOfHost(i, number(i)) for i in range(count * local)]
+
+
+def test_one_axis_unless_devices_share_a_copy_of_the_state():
+    placement = place_on(jax.devices()[:1])
+    assert placement.batch.mesh.axis_names == ("data",)
+    assert placement.batch.spec == PartitionSpec("data")
+    whole = place_on(hosts(1, 8)).state_shardings(np.zeros((512, 512)))
+    assert whole.spec == PartitionSpec()
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize("fsdp", [1, 2, 4, 8])
+def test_rows_of_a_batch_follow_the_processes(fsdp, interleaved):
+    """Each process reads one block of rows, in the order of their numbers."""
+    placement = place_on(hosts(4, 4, interleaved), fsdp)
+    rows = np.asarray(placement.batch.mesh.devices)
+    assert rows.size == 16 and placement.devices == tuple(rows.flat)
+    processes = [device.process_index for device in rows.flat]
+    assert processes == sorted(processes)
+    if fsdp in (2, 4):  # a copy of the state stays inside a host
+        assert all(len({device.process_index for device in row}) == 1 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spec"),
+    [
+        ((3, 3, 512, 256), (None, None, "fsdp")),  # the largest dimension
+        ((3, 3, 512, 512), (None, None, None, "fsdp")),  # the last of equals
+        ((8192, 513), ("fsdp",)),
+        ((514, 64), (None, "fsdp")),  # the largest that four divides
+        ((1021, 1021), ()),
+        ((2**14 - 4,), ()),  # not worth it
+        ((2**14,), ("fsdp",)),
+        ((), ()),
+    ],
+)
+def test_large_arrays_are_divided_along_their_largest_dimension(shape, spec):
+    placement = place_on(hosts(2, 4), 4)
+    tree = {"leaf": jax.ShapeDtypeStruct(shape, np.float32)}
+    assert tuple(placement.state_shardings(tree)["leaf"].spec) == (
+        spec + (None,) * (len(shape) - len(spec)) if spec else ()
+    )
+
+
+@pytest.mark.parametrize(("fsdp", "words"), [(3, "use 2"), (16, "use 8"), (0, "use 1")])
+def test_devices_that_share_a_copy_divide_all(fsdp, words):
+    with pytest.raises(UserError, match=f"train.fsdp is {fsdp}.* 8 devices; {words}"):
+        place_on(hosts(2, 4), fsdp)

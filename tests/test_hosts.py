@@ -13,8 +13,8 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.train.checkpoint import Checkpoints
 
 
-def job(name, folder, count=2):
-    return finish(start(count, str(HERE / "host_jobs.py"), name, str(folder)))
+def job(name, folder, count=2, **options):
+    return finish(start(count, str(HERE / "host_jobs.py"), name, str(folder), **options))
 
 
 def numbers(run):
@@ -69,8 +69,10 @@ def test_a_signal_to_one_process_ends_the_measurement_of_both(tmp_path):
 
 
 def test_a_signal_in_the_last_steps_does_not_hang(tmp_path):
-    for code, out, err in job("last", tmp_path):
+    """With the variables that SLURM sets, by which jax connects the processes too."""
+    for code, out, err in job("last", tmp_path, slurm=True):
         assert code == 0 and out.split()[-1] in ("complete", "stopped"), err
+    assert json.loads((tmp_path / "history.jsonl").read_text().splitlines()[0])["processes"] == 2
 
 
 def test_hosts_that_do_not_share_the_folder_are_refused(tmp_path):

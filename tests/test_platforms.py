@@ -1,5 +1,6 @@
 """Programs take the forms of the platform that they are compiled for, on any host."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from collectives import Collective
 
 from ganformer_jax import (
     Discriminator,
@@ -99,48 +101,91 @@ def test_a_program_for_a_cpu_has_the_forms_of_cpus_only(traced):
 
 
 STEP_FOR_A_TPU = """
-import dataclasses
+import dataclasses, json
+import jax
 from jax.experimental import topologies
+from collectives import collectives
 from tiny import tiny_config
-from training import no_images
-from ganformer_jax.train.compile import Programs
-from ganformer_jax.train.devices import place_on
-from ganformer_jax.train.updates import gan_trainable
+from training import gan_programs
 
-config, wide = tiny_config(), {"channel_base": 256, "channel_max": 32}
-synthesis = dataclasses.replace(config.generator.synthesis, **wide)
-config = dataclasses.replace(
-    config,
-    generator=dataclasses.replace(config.generator, synthesis=synthesis),
-    discriminator=dataclasses.replace(config.discriminator, **wide),
-)
-devices = topologies.get_topology_desc("v5e:2x2", platform="tpu").devices
-placement = place_on(devices)
-programs = Programs(gan_trainable(config, placement, no_images), placement)
-for update in reversed(programs.trainable.updates):
-    lowered = programs.lower(
-        update.function, programs.abstract_state(), programs.abstract_batch()
+devices = topologies.get_topology_desc("v5e:4x4", platform="tpu").devices
+
+def lower(update, fsdp, components):
+    config, wide = tiny_config(components), {"channel_base": 256, "channel_max": 32}
+    synthesis = dataclasses.replace(config.generator.synthesis, **wide)
+    config = dataclasses.replace(
+        config,
+        generator=dataclasses.replace(config.generator, synthesis=synthesis),
+        discriminator=dataclasses.replace(config.discriminator, **wide),
     )
-    print("lowered", update.name, lowered.as_text())
-    if update.name == "r1":  # the one that compiles in seconds
-        print("compiled", lowered.compile().as_text())
+    programs = gan_programs(config, devices, fsdp=fsdp, sharded_size=512)
+    state, batch = programs.abstract_state(), programs.abstract_batch()
+    function = {each.name: each.function for each in programs.trainable.updates}[update]
+    return programs.lower(function, state, batch), state
+"""
+PRINT_TEXTS = """
+components = 0  # attention has products of arrays with as many axes as images
+print("lowered", lower("adversarial", 1, components)[0].as_text())
+lowered, _ = lower("r1", 1, components)
+print("lowered", lowered.as_text())
+print("compiled", lowered.compile().as_text())
+"""
+PRINT_COLLECTIVES = """
+report = {}
+for update, fsdp in (("r1", 1), ("adversarial", 1), ("adversarial", 4)):
+    lowered, state = lower(update, fsdp, components=2)
+    found = collectives(lowered.compile().as_text())
+    sizes = [sum(leaf.size for leaf in jax.tree.leaves(getattr(state, network)))
+             for network in ("generator", "discriminator")]
+    report[f"{update} {fsdp}"] = sizes, list(map(dataclasses.asdict, found))
+print(json.dumps(report))
 """
 
 
-def test_the_training_step_that_tpus_would_run():
-    """The TPU's compiler, where it is installed, needs no TPU but a process of its own."""
+def run_for_a_tpu(code):
+    """Run code after that above; the TPU's compiler needs no TPU but a process of its own."""
     pytest.importorskip("libtpu")
     tests = Path(__file__).parent
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
+    environment.pop("XLA_FLAGS", None)  # the TPU's compiler ends at flags that it does not know
+    environment["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # tests run beside each other
     environment["PYTHONPATH"] = os.pathsep.join([str(tests), str(tests.parent), *sys.path])
-    command = [sys.executable, "-W", "ignore", "-c", STEP_FOR_A_TPU]
+    command = [sys.executable, "-W", "ignore", "-c", STEP_FOR_A_TPU + code]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-3000:]
-    lowered, compiled = ran.stdout.split("\ncompiled ")
+    return ran.stdout
+
+
+def test_the_training_step_that_tpus_would_run():
+    printed = run_for_a_tpu(PRINT_TEXTS)
+    lowered, compiled = printed.split("\ncompiled ")
     for step in lowered.split("lowered ")[1:]:
         found = features(step)
         assert found["depthwise convolutions"] >= 2 and found["products of images"] == 0
     assert lowered.count("lowered ") == 2
     assert "feature_group_count=32" in compiled, "the FIR filter is one depthwise convolution"
-    assert "all-reduce" in compiled, "four chips share the batch"
-    assert not CPU_FORMS.findall(ran.stdout)
+    assert not CPU_FORMS.findall(printed)
+
+
+def test_what_the_chips_of_a_slice_send_each_other():
+    """Sixteen chips: the gradients of a network in one sum, and sums of minibatch-stddev groups."""
+    report = json.loads(run_for_a_tpu(PRINT_COLLECTIVES).splitlines()[-1])
+    for name, networks, count in (
+        ("r1 1", slice(1, 2), 8),
+        ("adversarial 1", slice(0, 2), 10),
+        ("adversarial 4", slice(0, 2), 11),
+    ):
+        sizes, values = report[name]
+        found = [Collective(**each) for each in values]
+        sums = [one.elements() for one in found if one.kind == "all-reduce"]
+        assert len(sums) <= count
+        gradients = [size for size in sums if size > 0.9 * min(sizes)]
+        for size, parameters in zip(sorted(gradients), sorted(sizes[networks]), strict=True):
+            # R1 has none for the last biases; demodulation sums a part of a kernel's by itself.
+            assert 0.99 * parameters < size < 1.1 * parameters, "each gradient once"
+        others = [one for one in found if one.kind != "all-reduce"]
+        assert all(one.kind == "all-gather" for one in others)
+        if name.endswith("1"):
+            assert not others
+        else:  # before the update, and the generator again after it
+            assert 0 < sum(one.elements() for one in others) <= 2 * sizes[0] + sizes[1] + 512

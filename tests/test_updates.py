@@ -2,12 +2,6 @@
 
 import dataclasses
 import functools
-import math
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import flax.jax_utils
@@ -15,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import BATCH, FULL, RESOLUTION, conditional, labeled_batch, random_batch, tiny_config
+from eight_devices import on_eight_devices
+from tiny import BATCH, FULL, conditional, labeled_batch, random_batch, tiny_config
 from training import SGD_RATE, assert_close, gan_programs, on_host, run_steps, sgd
-from xla_flags import FAST_COMPILATION
 
 from ganformer_jax import losses
 from ganformer_jax.config_checks import check_batch
@@ -44,39 +38,7 @@ def without_device_draws(config):
     return dataclasses.replace(config, generator=generator, discriminator=discriminator)
 
 
-# Eight devices, in processes of their own
-
-GATHERED = re.compile(r"= \(?\w+\[([\d,]+)\]\S* (?:all-gather|all-to-all|collective-permute)\(")
-
-
-def compare_meshes():
-    """Eight devices give what one gives, with every regularizer and without, for an eighth each.
-
-    So do four, each of which computes its share in two parts.
-    """
-    batches = [labeled_batch(0), labeled_batch(1)]
-    all_programs = [gan_programs(FULL, devices, sgd()) for devices in (None, jax.devices())]
-    in_parts = dataclasses.replace(FULL, train=dataclasses.replace(FULL.train, accumulate=2))
-    parts = gan_programs(in_parts, jax.devices()[:4], sgd())
-    one, eight, four = (run_steps(programs, batches) for programs in (*all_programs, parts))
-    assert_close(one, eight)
-    assert_close(one, four)
-    for update in parts.compiled:
-        assert largest_gathered(update) < BATCH * RESOLUTION**2, update.name
-    for update, divided in zip(*(programs.compiled for programs in all_programs), strict=True):
-        share = operations(divided) / operations(update)
-        assert share < 0.17, (update.name, share)
-
-
-def operations(update):
-    """Floating-point operations of one device."""
-    return update.function.cost_analysis()["flops"]
-
-
-def largest_gathered(update):
-    """Number of elements in the largest array that devices gather from each other, or exchange."""
-    found = GATHERED.findall(update.function.as_text())
-    return max((math.prod(map(int, sizes.split(","))) for sizes in found), default=0)
+# Eight devices under pmap, in a process of their own
 
 
 def shares(batch, devices):
@@ -140,17 +102,8 @@ def compare_pmap_draws():
     assert len({tuple(row) for row in flat}) == 8  # noise of one device is not another's
 
 
-@pytest.mark.parametrize("comparison", ["compare_meshes", "compare_pmap"])
-def test_eight_devices(comparison):
-    folder = Path(__file__).parent
-    flags = f"--xla_force_host_platform_device_count=8 {FAST_COMPILATION}"
-    result = subprocess.run(
-        [sys.executable, "-c", f"import conftest, test_updates; test_updates.{comparison}()"],
-        env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": f"{folder}:{folder.parent}"},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+def test_pmap():
+    on_eight_devices("import conftest, test_updates; test_updates.compare_pmap()")
 
 
 # One device

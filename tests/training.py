@@ -31,9 +31,9 @@ def sgd():
     return Optimizers(optax.sgd(SGD_RATE), optax.sgd(SGD_RATE))
 
 
-def gan_programs(config, devices=None, optimizers=None) -> Programs:
+def gan_programs(config, devices=None, optimizers=None, **mesh: int) -> Programs:
     """Programs of the tiny GAN on some devices, by default one."""
-    placement = place_on(devices or jax.devices()[:1])
+    placement = place_on(devices or jax.devices()[:1], **mesh)
     return Programs(gan_trainable(config, placement, no_images, optimizers), placement)
 
 

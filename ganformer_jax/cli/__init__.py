@@ -18,7 +18,7 @@ from ganformer_jax import hosts
 from ganformer_jax.cli import evaluate, export, import_snapshot, prepare, sample, train
 from ganformer_jax.cli.options import UsageError, parse, program
 from ganformer_jax.errors import UserError, one_line, os_reason
-from ganformer_jax.signals import Stopped, stop_on_signals
+from ganformer_jax.signals import Stopped, interruptibly, stop_on_signals
 
 COMMANDS = {
     "prepare": prepare,
@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"stopped; to resume: {program()} {shlex.join(arguments)}")
         hosts.finish()
         hosts.end(0)
+    except KeyboardInterrupt:  # not by a signal
+        _fail("interrupted", code=130)
     except UsageError as error:
         _fail(str(error), code=2)
     except UserError as error:
@@ -79,7 +81,11 @@ def _run(arguments: list[str]) -> None:
     if arguments[:1] == ["train"]:
         defaults["train"] = train.defaults(arguments[1:])
     options = parse(defaults, arguments)
-    COMMANDS[arguments[0]].run(options)
+    command = COMMANDS[arguments[0]]
+    if command in (sample, evaluate):  # which compile, and leave nothing half done
+        interruptibly(lambda: command.run(options))
+    else:
+        command.run(options)
 
 
 def _fail(message: str, code: int = 1) -> None:

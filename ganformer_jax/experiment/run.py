@@ -41,7 +41,8 @@ def train_experiment(
     data = ExperimentData(config)
     if config.data.name != "scenes":  # which are rendered once the run's folder is known to be good
         data.open("train")
-    placement = place_on(find_devices(config.train.platform, config.train.devices))
+    devices = find_devices(config.train.platform, config.train.devices)
+    placement = place_on(devices, config.train.fsdp)
     generator = LatestGenerator(config, placement)
 
     def sample(state: TrainState, indices: Sequence[int]) -> np.ndarray:

@@ -30,8 +30,10 @@ def _sum(leaf: jax.Array) -> jax.Array:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
-    words = jax.lax.bitcast_convert_type(leaf, unsigned).astype(jnp.uint32).ravel()
-    return jnp.sum(words * (2 * jnp.arange(words.size, dtype=jnp.uint32) + 1), dtype=jnp.uint32)
+    words, place = jax.lax.bitcast_convert_type(leaf, unsigned).astype(jnp.uint32), jnp.uint32(0)
+    for axis, size in enumerate(leaf.shape):  # not by ravel, which would gather a divided array
+        place = place * size + jax.lax.broadcasted_iota(jnp.uint32, leaf.shape, axis)
+    return jnp.sum(words * (2 * place + 1), dtype=jnp.uint32)
 
 
 def changed(tree: Any, expected: Mapping[str, int]) -> list[str]:

@@ -24,7 +24,7 @@ class Programs:
     Attributes:
         trainable: What is trained.
         placement: The devices.
-        init: Makes the first state from a key, on every device.
+        init: Makes the first state from a key, on the devices.
         compiled: The updates in order, each with its `jax.stages.Compiled`; empty before `wait`.
     """
 
@@ -33,19 +33,19 @@ class Programs:
         # It runs once, so on a CPU optimizing it takes far longer than it saves.
         cpu = placement.devices[0].platform == "cpu"
         options = {"xla_backend_optimization_level": "0"} if cpu else None
-        self.init = jax.jit(
-            trainable.init, out_shardings=placement.replicated, compiler_options=options
-        )
+        self._shapes = jax.eval_shape(trainable.init, jax.random.key(0))
+        self._shardings = placement.state_shardings(self._shapes)
+        self.init = jax.jit(trainable.init, out_shardings=self._shardings, compiler_options=options)
         self._compiling: dict[str, Future[jax.stages.Compiled]] = {}
         self.compiled: list[Update] = []
 
     def abstract_state(self) -> State:
         """Return shapes, dtypes and shardings of the state, without computing one."""
-        sharding = self.placement.replicated
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            self.init.eval_shape(jax.random.key(0)),
-        )
+
+        def abstract(leaf: Any, sharding: jax.sharding.NamedSharding) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+        return jax.tree.map(abstract, self._shapes, self._shardings)
 
     def abstract_batch(self) -> Batch:
         """Return shapes, dtypes and shardings of a batch over all devices."""
@@ -99,11 +99,11 @@ class Programs:
         return self._transform(self.trainable.reseed)(state, number)
 
     def _transform(self, function: Callable[..., State]) -> Callable[..., State]:
-        return jax.jit(function, out_shardings=self.placement.replicated)
+        return jax.jit(function, out_shardings=self._shardings)
 
     def lower(self, function: Callable[..., Any], state: Any, batch: Any) -> jax.stages.Lowered:
         """Trace an update, for arrays or for their shapes."""
-        whole, divided = self.placement.replicated, self.placement.batch
-        ins, outs = (whole, divided), (whole, whole)
+        ins = self._shardings, self.placement.batch
+        outs = self._shardings, self.placement.replicated
         jitted = jax.jit(function, in_shardings=ins, out_shardings=outs, donate_argnums=0)
         return jitted.lower(state, batch)

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from ganformer_jax.train.devices import FSDP_AXIS
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Key
@@ -24,7 +27,7 @@ class DataParallel:
         axis_name: The mapped axis of `jax.pmap`.
     """
 
-    batch_sharding: jax.sharding.NamedSharding | None = None
+    batch_sharding: NamedSharding | None = None
     axis_name: str | None = None
 
     def axis_size(self) -> int:
@@ -54,6 +57,17 @@ class DataParallel:
         if self.axis_name is None:
             return self.divide(batch[:count])
         return self.share(lax.all_gather(batch, self.axis_name, tiled=True)[:count])
+
+    def gather(self, params: Any) -> Any:
+        """Gather parameters that a mesh divides: a network uses them whole on every device.
+
+        Otherwise XLA might follow their shardings, divide the channels of activations too, and
+        send activations between devices.
+        """
+        mesh = self.batch_sharding and self.batch_sharding.mesh
+        if mesh is None or FSDP_AXIS not in mesh.axis_names:
+            return params
+        return lax.with_sharding_constraint(params, NamedSharding(mesh, PartitionSpec()))
 
     def mean(self, tree: Any) -> Any:
         """Average over the devices of the mapped axis."""

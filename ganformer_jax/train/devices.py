@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import importlib.util
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -17,17 +18,49 @@ from ganformer_jax import hosts
 from ganformer_jax.config import Config
 from ganformer_jax.errors import UserError
 
-DATA_AXIS = "data"
+DATA_AXIS, FSDP_AXIS = "data", "fsdp"
+SHARDED_SIZE = 2**14
+"""Elements of the smallest array of the state that is worth dividing over devices."""
 Device = Any  # jax.Device, which type checkers do not take for a type
 
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """A mesh of devices that share each batch and hold the state once each."""
+    """A mesh of devices that share each batch and hold one or more copies of the state.
+
+    Attributes:
+        devices: In the order of the mesh.
+        replicated: Every device holds all of an array.
+        batch: All devices divide the first axis of an array.
+        fsdp: Number of devices that share one copy of the state (fully sharded data parallelism,
+            as ZeRO, arXiv 1910.02054); 1 if each device holds a copy.
+        sharded_size: Elements of the smallest array of the state that they divide.
+    """
 
     devices: tuple[Device, ...]
-    replicated: NamedSharding  # every device holds all of the array
-    batch: NamedSharding  # the devices divide the first axis
+    replicated: NamedSharding
+    batch: NamedSharding
+    fsdp: int = 1
+    sharded_size: int = SHARDED_SIZE
+
+    def state_shardings(self, tree: Any) -> Any:
+        """Return the sharding of every array of a state.
+
+        Args:
+            tree: Arrays, or whatever else has a shape.
+
+        Returns:
+            The same tree of shardings: large arrays are divided along their largest dimension that
+            `fsdp` divides, the last such one; others are replicated.
+        """
+        return jax.tree.map(lambda leaf: self._state_sharding(leaf.shape), tree)
+
+    def _state_sharding(self, shape: tuple[int, ...]) -> NamedSharding:
+        divisible = [(size, axis) for axis, size in enumerate(shape) if size % self.fsdp == 0]
+        if self.fsdp == 1 or math.prod(shape) < self.sharded_size or not divisible:
+            return self.replicated
+        axes = [FSDP_AXIS if axis == max(divisible)[1] else None for axis in range(len(shape))]
+        return NamedSharding(self.replicated.mesh, PartitionSpec(*axes))
 
     @property
     def own(self) -> list[Device]:
@@ -35,12 +68,42 @@ class Placement:
         return [device for device in self.devices if device.process_index == hosts.index()]
 
 
-def place_on(devices: Sequence[Device]) -> Placement:
-    """Return the placement on a one-dimensional mesh of devices."""
+def place_on(
+    devices: Sequence[Device], fsdp: int = 1, sharded_size: int = SHARDED_SIZE
+) -> Placement:
+    """Return the placement on a mesh of devices.
+
+    The rows of a batch follow the numbers of the processes, and devices that share a copy of the
+    state belong to one process if their number divides that of its devices: links inside a host
+    are the fastest.
+
+    Args:
+        devices: Of all processes.
+        fsdp: See `Placement`.
+        sharded_size: See `Placement`.
+
+    Raises:
+        UserError: If `fsdp` does not divide the number of devices.
+    """
+    if fsdp < 1 or len(devices) % fsdp:
+        raise UserError(
+            f"train.fsdp is {fsdp}, which does not divide the {len(devices)} devices; "
+            f"use {largest_divisor(len(devices), fsdp)}"
+        )
+    ordered = sorted(devices, key=lambda device: device.process_index)
+    shape, axes = (len(ordered) // fsdp, fsdp), (DATA_AXIS, FSDP_AXIS)
+    if fsdp == 1:
+        shape, axes = shape[:1], axes[:1]
     # Auto: the minibatch-stddev reshape does not type-check on jax's default, Explicit.
-    mesh = Mesh(np.asarray(devices), (DATA_AXIS,), axis_types=(AxisType.Auto,))
-    replicated, batch = PartitionSpec(), PartitionSpec(DATA_AXIS)
-    return Placement(tuple(devices), NamedSharding(mesh, replicated), NamedSharding(mesh, batch))
+    mesh = Mesh(np.asarray(ordered).reshape(shape), axes, axis_types=(AxisType.Auto,) * len(axes))
+    replicated, batch = PartitionSpec(), PartitionSpec(axes)
+    return Placement(
+        devices=tuple(ordered),
+        replicated=NamedSharding(mesh, replicated),
+        batch=NamedSharding(mesh, batch),
+        fsdp=fsdp,
+        sharded_size=sharded_size,
+    )
 
 
 def find_devices(platform: str | None = None, count: int | None = None) -> list[Device]:

@@ -148,7 +148,8 @@ class Networks:
         discriminator = Discriminator(
             config.discriminator, config.generator.base_grid, rematerialize
         )
-        return discriminator.apply({"params": params}, images_BxHxWxC, labels_BxY)[0]
+        variables = {"params": self.parallel.gather(params)}
+        return discriminator.apply(variables, images_BxHxWxC, labels_BxY)[0]
 
     def _generator(self) -> Generator:
         return Generator(self.config.generator, self.config.train.rematerialize)
@@ -168,7 +169,7 @@ class Networks:
         return mask_BxK
 
     def _variables(self, params: Tree, state: TrainState) -> dict[str, Tree]:
-        return state.generator_variables() | {"params": params}
+        return self.parallel.gather(state.generator_variables() | {"params": params})
 
     def _rngs(self, keys: Keys) -> Keys:
         """Keys of what the generator draws by itself."""

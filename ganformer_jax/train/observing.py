@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
@@ -69,7 +70,7 @@ def observe(
     with log.paused(), contextlib.suppress(Stopped), stop.interruptible():
         for observer in (o for o in observers if o.every_kimg):
             jax.block_until_ready(state)
-            found = observer.observe(now)
+            found = stop.call(functools.partial(observer.observe, now))
             images = {n: v for n, v in found.items() if isinstance(v, np.ndarray) and v.ndim}
             for name, image in images.items():
                 log.write_image(at.step, at.images, name, image)

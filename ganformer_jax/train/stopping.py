@@ -7,12 +7,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from jax.experimental import multihost_utils
 
 from ganformer_jax import hosts
-from ganformer_jax.signals import SIGNALS, Stopped
+from ganformer_jax.signals import SIGNALS, Stopped, interruptibly
+
+T = TypeVar("T")
 
 
 class Stop:
@@ -63,6 +65,10 @@ class Stop:
             yield
         finally:
             self._interruptible = False
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call what may compile for long, inside `interruptible`."""
+        return interruptibly(function) if hosts.count() == 1 else function()
 
     def _handle(self, number: int, frame: Any) -> None:
         for other in SIGNALS:

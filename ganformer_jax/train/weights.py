@@ -51,10 +51,14 @@ def with_weights(state: TrainState, weights: Mapping[str, Any], source: str) -> 
     if wrong:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise UserError(f"the weights of {source} do not fit: {wrong[0]}{more}")
-    leaves = [
-        jax.device_put(np.asarray(theirs[path], leaf.dtype), leaf.sharding)
-        for path, leaf in mine.items()
-    ]
+
+    def placed(path: str, leaf: jax.Array) -> jax.Array:  # where other hosts have devices too
+        values = np.asarray(theirs[path], leaf.dtype)
+        return jax.make_array_from_callback(
+            leaf.shape, leaf.sharding, lambda index: np.asarray(values[index])
+        )
+
+    leaves = [placed(path, leaf) for path, leaf in mine.items()]
     return state.replace(**jax.tree.unflatten(jax.tree.structure(own), leaves))
 
 
