@@ -163,13 +163,13 @@ def disk(folder: pathlib.Path) -> Iterator[Row]:
             outcome = "completed: the disk was large enough"
             failures = 1
         except (UserError, OSError) as error:
-            outcome = f"{type(error).__name__}: {error}"
+            outcome = str(error)[:34]
             failures = not isinstance(error, UserError)
         subprocess.run(["mount", "-o", "remount,size=64m", place], check=True)
         train_mean(place / "run", CONFIG)
         train_mean(folder / "whole", CONFIG)
         failures += not same(final_state(place / "run"), final_state(folder / "whole"))
-        yield "disk full, then space made", 1, f'"{outcome}"; resumed bit-identical', failures
+        yield "disk full, then space made", 1, f'"{outcome}..."; resumed bit-identical', failures
     finally:
         subprocess.run(["umount", "-l", place])
 

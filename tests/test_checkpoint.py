@@ -390,3 +390,24 @@ def test_another_structure_is_refused_in_words_and_nothing_is_renamed(
     with pytest.raises(UserError, match=f"checkpoint 1 in .* {message}"):
         train_mean(tmp_path, trainable=mean_trainable(**asked))
     assert files_and_times(tmp_path / "checkpoints") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("config/metadata", lambda path: path.write_text(path.read_text().replace("net", "ned"))),
+        ("version/metadata", lambda path: path.write_text(path.read_text().replace("1", "3"))),
+        ("state/array_metadatas/process_0", lambda path: path.unlink()),
+    ],
+    ids=["a letter of the config", "the version", "the types of arrays"],
+)
+def test_damage_beside_the_arrays_is_noticed(tmp_path, name, change):
+    train_mean(tmp_path, with_train(total_kimg=0.16, checkpoint_kimg=0.08))
+    path = tmp_path / "checkpoints" / "10" / name
+    before = path.read_bytes()
+    change(path)
+    assert not path.exists() or path.read_bytes() != before
+    said = []
+    assert train_mean(tmp_path, say=said.append)
+    assert any("checkpoint 10" in line and "is damaged" in line for line in said)
+    assert any(line.startswith(f"resuming {tmp_path} at 0.1 kimg") for line in said)

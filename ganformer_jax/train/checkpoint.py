@@ -9,8 +9,10 @@ One of another structure is not damaged: it is resumed if a later version only a
 from __future__ import annotations
 
 import contextlib
+import json
 import pathlib
 import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -98,11 +100,12 @@ class Checkpoints:
         """
         if step in self.steps():
             return
+        texts = {"config": config, "version": {"state": self.version}}
+        sums = checksums(state) | {f"{name}.json": _checksum(texts[name]) for name in texts}
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
-            config=ocp.args.JsonSave(config),
-            checksums=ocp.args.JsonSave(checksums(state)),
-            version=ocp.args.JsonSave({"state": self.version}),
+            checksums=ocp.args.JsonSave(sums),
+            **{name: ocp.args.JsonSave(value) for name, value in texts.items()},
         )
         with self._writing():
             self._manager.save(step, args=args, metrics=encode(metric))
@@ -207,7 +210,13 @@ class Checkpoints:
     def _read_json(self, step: int, name: str) -> Mapping[str, Any]:
         args = ocp.args.Composite(**{name: ocp.args.JsonRestore()})
         with _reading():
-            return self._manager.restore(step, args=args)[name]
+            value = self._manager.restore(step, args=args)[name]
+            if name == "checksums":
+                return value
+            expected = self._read_json(step, "checksums").get(f"{name}.json")
+            if expected not in (None, _checksum(value)):  # version 0.1 stored none
+                raise _Damage(f"the checksum of its {name} is wrong")
+            return value
 
     def _read_state(self, step: int, abstract: State, initial: Callable[[], State] | None) -> State:
         """Restore by the structure that is stored, then arrange the leaves as in `abstract`."""
@@ -223,6 +232,9 @@ class Checkpoints:
         with _reading():
             state = self._manager.restore(step, args=args)["state"]
             leaves = by_path(self._intact(step, state))
+        for path, leaf in leaves.items():  # Orbax reads a key as its words if a file is missing
+            if leaf.dtype != wanted[path].dtype:
+                raise _Damage(f"the type of {path} is lost")
         if new:
             assert initial is not None, "a state that has grown needs the values it starts from"
             first = by_path(initial())
@@ -274,6 +286,10 @@ class Checkpoints:
         if not bool(all_finite(tree)):
             raise _Damage("it holds numbers that are not finite")
         return tree
+
+
+def _checksum(value: Any) -> int:
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
 
 
 @contextlib.contextmanager

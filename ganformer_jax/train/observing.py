@@ -82,5 +82,5 @@ def observe(
                 log.write(at.step, at.images, values)
                 words = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
                 log.say(f"{at.kimg:8.1f} kimg  {words}")
-    jax.monitoring.record_event(PAUSE_EVENT)
+        jax.monitoring.record_event(PAUSE_EVENT)
     return metric
