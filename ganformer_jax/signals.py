@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -37,20 +38,37 @@ def stop_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+_jobs: queue.SimpleQueue[Callable[[], None]] | None = None
+
+
 def interruptibly(function: Callable[[], T]) -> T:
     """Run a function in another thread, so that this one hears a signal while XLA compiles.
 
-    If a signal raises here, the other thread is left to itself.
+    It is always the same thread, as libraries keep what they open for each thread. If a signal
+    raises here, that thread is left to itself and the next call starts another one.
     """
+    global _jobs
     if threading.current_thread() is not threading.main_thread():
         return function()
+    if _jobs is None:
+        _jobs = queue.SimpleQueue()
+        threading.Thread(target=_work, args=(_jobs,), name="interruptible", daemon=True).start()
     future: Future[T] = Future()
 
-    def run() -> None:
+    def job() -> None:
         try:
             future.set_result(function())
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=run, name="interruptible", daemon=True).start()
-    return future.result()
+    _jobs.put(job)
+    try:
+        return future.result()
+    except Stopped:
+        _jobs = None
+        raise
+
+
+def _work(jobs: queue.SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        jobs.get()()

@@ -5,6 +5,7 @@ import itertools
 import json
 import shutil
 import signal
+import threading
 
 import jax
 import numpy as np
@@ -295,3 +296,15 @@ def test_data_of_another_name_and_the_same_checksum_resume(tmp_path):
     assert "changed: data.name was scenes, now moved/elsewhere" in said
     changes = [event["changes"] for event in events(tmp_path) if "changes" in event]
     assert changes[0] == [] and len(changes[1]) == 2
+
+
+def test_observers_always_run_in_the_same_thread(tmp_path):
+    """matplotlib opens its fonts anew for every thread, and never closes them."""
+    threads = set()
+
+    def observe(now):
+        threads.add(threading.get_ident())
+        return {}
+
+    train_mean(tmp_path, observers=[Observer(0.016, observe), Observer(0.032, observe)])
+    assert len(threads) == 1

@@ -67,8 +67,8 @@ def main() -> None:
                 grids = len(list(run.glob("samples/*[0-9].png")))
                 try:
                     seen[grids] = resident(process.pid) | disk(run)
-                except OSError:
-                    break
+                except OSError:  # a file was replaced, or the process has ended
+                    pass
                 time.sleep(0.5)
         if process.wait():
             raise SystemExit((pathlib.Path(place) / "output").read_text()[-2000:])
