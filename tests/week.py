@@ -67,7 +67,7 @@ def main() -> None:
                 grids = len(list(run.glob("samples/*[0-9].png")))
                 try:
                     seen[grids] = resident(process.pid) | disk(run)
-                except OSError:  # a file was replaced, or the process has ended
+                except (OSError, ValueError):  # a file was replaced, or the process has ended
                     pass
                 time.sleep(0.5)
         if process.wait():
