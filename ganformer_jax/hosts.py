@@ -31,7 +31,9 @@ _PREFIX = "ganformer_jax/first"
 _calls = 0
 
 
-def connect(address: str | None = None, processes: int | None = None, index: int | None = None):
+def connect(
+    address: str | None = None, processes: int | None = None, index: int | None = None
+) -> None:
     """Connect the processes of a job; do nothing for one alone, or if the caller has done it.
 
     Call it before jax looks for devices. Options come first, then the variables
@@ -106,11 +108,6 @@ def first(function: Callable[[], Any]) -> Any:
         raise
     _client().key_value_set(key, json.dumps({"result": result}))
     return result
-
-
-def any_of(flag: bool) -> bool:
-    """Return whether the flag is set on any process; every process must call this."""
-    return any(all_of(flag))
 
 
 def all_of(value: Any) -> list[Any]:

@@ -15,7 +15,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked this process to end; it is no error."""
+    """A signal asked this process to end, which is not an error."""
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 Each command is a module with its `Options`, a dataclass, and `run(options)`. An error of the user
 ends in one line on standard error: exit code 2 for a command line that cannot be understood, 1 for
-everything else.
+everything else. SIGINT and SIGTERM end a command with exit code 0.
 """
 
 from __future__ import annotations

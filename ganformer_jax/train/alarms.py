@@ -16,8 +16,8 @@ R_T = 0.8
 (2020, arXiv 2006.06676, section 3.1) steer to, and 1 means that training images are remembered."""
 LOGITS_APART = 20.0
 """Distance of the mean real and generated logit. At 10 and -10 the logistic loss of D has gradients
-below 1e-4 of their largest: it has nothing left to learn, and what G learns from it is no longer
-stable (Arjovsky and Bottou 2017, arXiv 1701.04862, theorems 2.4 and 2.6)."""
+below 1e-4 of their largest, so D hardly changes, and the gradients that G receives are unstable
+(Arjovsky and Bottou 2017, arXiv 1701.04862, theorems 2.4 and 2.6)."""
 LASTING_KIMG = 20.0
 """How long either must last, which is more than the start of training, when D wins easily."""
 NORM_RATIO = 100.0
