@@ -96,26 +96,22 @@ def train(
         if state is None:
             state = _first_state(programs, key, warm_start, compiles=options.total_kimg > 0)
         at = Position.of(state)
-        if hosts.is_first():
-            write_atomically(run / CONFIG_FILE, json.dumps(to_dict(config), indent=2) + "\n")
+        _store_config(run, config)
         verb = f"resuming {run} at {at.kimg:.1f} kimg" if resumed else f"training in {run}"
-        say(f"{verb} on {device_words(placement.devices)}, up to {options.total_kimg:g} kimg")
+        on = device_words(placement.devices)
+        say(f"{verb} on {on}, up to {options.total_kimg:g} kimg")
         for change in changes:
             say(f"changed: {change}")
         if at.images >= options.total_kimg * 1000:
             say("nothing left to do: train.total_kimg is reached")
             return True
-        facts = {"devices": device_words(placement.devices), "identities": identities}
-        history = History(run, facts)
+        history = History(run, {"devices": on, "identities": identities})
         history.add("resumed" if resumed else "started", at.step, at.images, changes=changes)
         session = _Session(config, programs, checkpoints, observers, say)
         recovery = Recovery(programs, checkpoints, batches, options.recoveries)
         while True:
             try:
-                writers = wandb_writers(wandb, run, to_dict(config))
-                total = options.total_kimg
-                log = Log(run, at.step, options.batch_size, say, at.images, total, writers)
-                with contextlib.closing(log):
+                with contextlib.closing(_open_log(run, config, at, say, wandb)) as log:
                     at, done = _train_from(session, state, batches, log)
             except NonFinite as error:
                 say(f"warning: {error}")
@@ -209,6 +205,19 @@ def _wait_for_programs(
         say("stopped before the first step")
         return False
     return True
+
+
+def _store_config(run: pathlib.Path, config: Any) -> None:
+    if hosts.is_first():
+        write_atomically(run / CONFIG_FILE, json.dumps(to_dict(config), indent=2) + "\n")
+
+
+def _open_log(
+    run: pathlib.Path, config: Any, at: Position, say: Callable[[str], None], wandb: str | None
+) -> Log:
+    """Open the log at a position; lines of later steps are dropped."""
+    options, writers = config.train, wandb_writers(wandb, run, to_dict(config))
+    return Log(run, at.step, options.batch_size, say, at.images, options.total_kimg, writers)
 
 
 def _open_checkpoints(
