@@ -28,6 +28,7 @@ HEARTBEAT = 50
 _FAILURE, _SEEN = "ganformer_jax/failure", "ganformer_jax/seen"
 _POLL, _PATIENCE = 1.0, 10.0  # seconds
 _PREFIX = "ganformer_jax/first"
+_NOTICE = "RECEIVED_PREEMPTION_NOTICE"  # where jax's preemption service notes it
 _calls = 0
 
 
@@ -110,6 +111,25 @@ def first(function: Callable[[], Any]) -> Any:
     return result
 
 
+def first_arrays(function: Callable[[], Any], like: Any) -> Any:
+    """Call a function on the first process; return its tree of arrays on all, NumPy arrays.
+
+    Every process must call this, in the same order.
+
+    Args:
+        function: Makes the tree; others wait for it, however long it takes.
+        like: The same tree of whatever has a shape and a dtype.
+    """
+    if count() == 1:
+        return function()
+    from jax.experimental import multihost_utils
+
+    made: list[Any] = []
+    first(lambda: made.append(function()))
+    arrays = made[0] if made else jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    return multihost_utils.broadcast_one_to_all(arrays)
+
+
 def all_of(value: Any) -> list[Any]:
     """Return the JSON value of every process, in order; every process must call this."""
     if count() == 1:
@@ -138,6 +158,11 @@ def gather_rows(own: Any, total: int) -> Any:
 
     gathered = multihost_utils.process_allgather(own, tiled=True)
     return jax.tree.map(lambda rows: np.asarray(rows)[:total], gathered)
+
+
+def preemption_noticed() -> bool:
+    """Return whether a process has received SIGTERM, as far as jax's preemption service knows."""
+    return count() > 1 and _value(_NOTICE) is not None
 
 
 def check_shared(folder: pathlib.Path) -> None:

@@ -4,6 +4,7 @@ import os
 import pathlib
 import signal
 import sys
+import threading
 import time
 
 import jax
@@ -71,6 +72,22 @@ def slow(now):
     raise AssertionError("nobody heard the signal")
 
 
+def stop_while_compiling(folder):
+    """A signal to the last process while the updates compile, for longer than anyone waits."""
+    compile_now = jax.stages.Lowered.compile
+
+    def compile_slowly(self, *arguments, **options):
+        if threading.current_thread() is not threading.main_thread():
+            print("compiling", flush=True)
+            if hosts.index() > 0:
+                end_myself(signal.SIGTERM)()
+            time.sleep(600)
+        return compile_now(self, *arguments, **options)
+
+    jax.stages.Lowered.compile = compile_slowly
+    train_mean(folder)
+
+
 def paced(folder):
     """A run that says what it does, and takes long enough to be killed while it does it."""
     from faults import CONFIG
@@ -104,6 +121,7 @@ JOBS = {
     "stop": lambda folder: train_mean(
         folder, on_last(end_myself(signal.SIGTERM)), 7, with_train(total_kimg=1e6)
     ),
+    "compile": stop_while_compiling,
     "last": lambda folder: train_mean(folder, on_last(end_myself(signal.SIGTERM)), 19),
     "measure": lambda folder: train_mean(folder, observe=slow),
 }

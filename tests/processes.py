@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from xla_flags import FAST_COMPILATION
@@ -18,8 +19,17 @@ ENVIRONMENT = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     "XLA_FLAGS": FAST_COMPILATION,
+    "XDG_CACHE_HOME": str(HERE.parent / ".cache"),
     "PYTHONPATH": f"{HERE}:{HERE.parent}",
 }
+TINY_OPTIONS = """
+--generator.components 2 --generator.latent-size 8 --generator.base-grid 16 16
+--generator.attention-resolutions 16 16 --generator.mapping.num-layers 1
+--generator.synthesis.channel-base 64 --generator.synthesis.channel-max 4
+--discriminator.channel-base 64 --discriminator.channel-max 4 --data.train-images 64
+--data.held-out-images 32
+""".split()
+"""Of `train`: scenes, and networks that compile in seconds."""
 
 
 def start(count: int, *command: str, slurm: bool = False) -> list[subprocess.Popen]:
@@ -36,16 +46,30 @@ def start(count: int, *command: str, slurm: bool = False) -> list[subprocess.Pop
             job |= {"SLURM_STEP_NODELIST": "localhost", "SLURM_LOCALID": str(index)}
         return job
 
-    return [
-        subprocess.Popen(
-            [sys.executable, *command],
-            env=ENVIRONMENT | facts(index),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for index in range(count)
-    ]
+    return [_popen(command, facts(index)) for index in range(count)]
+
+
+def start_run_py(count: int, *arguments: str) -> list[subprocess.Popen]:
+    """Start a command of `run.py`, with nothing that says so if it is one process."""
+    command = [str(HERE.parent / "run.py"), *arguments]
+    if count > 1:
+        return start(count, *command)
+    return [_popen(command, {})]
+
+
+def run_py(count: int, *arguments: str, timeout: float = 240) -> list[tuple[int, str, str]]:
+    """Run a command of `run.py` to its end; see `finish`."""
+    return finish(start_run_py(count, *arguments), timeout)
+
+
+def _popen(command: Sequence[str], facts: Mapping[str, str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *command],
+        env=ENVIRONMENT | facts,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def finish(processes: list[subprocess.Popen], timeout: float = 120) -> list[tuple[int, str, str]]:

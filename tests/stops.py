@@ -14,6 +14,8 @@ import tempfile
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FEW = """--data.train-images 64 --data.held-out-images 64 --train.metrics swd,rkid
 --train.metric-images 64 --train.log-kimg 0.08 --train.total-kimg 5""".split()
@@ -37,8 +39,10 @@ def stop(folder: pathlib.Path, command: list[str], ready: Callable[[str], bool])
         code = process.wait(timeout=300)
     seconds = time.monotonic() - began
     last = output.read_text().strip().splitlines()[-1]
-    run = folder / command[command.index("--workdir") + 1]
-    saved = sorted(p.name for p in run.glob("checkpoints/*") if p.name.isdigit())
+    saved: list[str] = []
+    if "--workdir" in command:
+        run = folder / command[command.index("--workdir") + 1]
+        saved = sorted(p.name for p in run.glob("checkpoints/*") if p.name.isdigit())
     return f"{seconds:.1f} | {code} | {', '.join(saved) or 'none'} | {last[:60]}"
 
 
@@ -60,7 +64,13 @@ def main() -> None:
         train = ["train", "--workdir", "run", *FEW]
         again = ["train", "--workdir", "again", *FEW]
         drawn = folder / "again" / "samples" / "00000000-attention.png"
+        pixels = np.random.default_rng(0).integers(0, 256, (20_000, 64, 64, 3), np.uint8)
+        np.save(folder / "images.npy", pixels)
         phases = {
+            "preparing": (
+                ["prepare", "images.npy", "--name", "noise", "--resolution", "64"],
+                lambda _: any(folder.rglob("*.array_record*")),
+            ),
             "rendering scenes": (train, after("Rendering train", 0.3)),
             "compiling updates": (train, after("training in", 4)),
             "drawing the first samples": (train, after("first step done", 1)),

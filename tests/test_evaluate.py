@@ -136,16 +136,27 @@ def test_features_of_images_that_do_not_change_are_cached(tmp_path):
     assert not list((tmp_path / "cache").glob(".*"))
 
 
-def test_damaged_cache_and_sets_that_are_too_small(tmp_path):
-    folder = folder_images(write_folder(tmp_path / "images", 3))
-    read = FeatureReader(Mean(), "weights", tmp_path / "cache")
-    read(folder, 3)
+def test_a_damaged_cache_is_replaced_and_sets_that_are_too_small_are_refused(tmp_path, capsys):
+    folder, extractor = folder_images(write_folder(tmp_path / "images", 3)), Mean()
+    read = FeatureReader(extractor, "weights", tmp_path / "cache")
+    first = read(folder, 3)["2048"]
     (cached,) = (tmp_path / "cache").iterdir()
     cached.write_bytes(cached.read_bytes()[:100])
-    with pytest.raises(UserError, match="is damaged: delete it"):
-        read(folder, 3)
+    for _ in range(2):
+        np.testing.assert_array_equal(read(folder, 3)["2048"], first)
+    assert extractor.seen == 6
+    assert capsys.readouterr().err.count("is damaged: it will be replaced") == 1
     with pytest.raises(UserError, match="has 3 images; 4 were requested"):
         read(folder, 4)
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path, capsys):
+    folder, extractor = folder_images(write_folder(tmp_path / "images", 3)), Mean()
+    (tmp_path / "cache").write_text("a file")
+    read = FeatureReader(extractor, "weights", tmp_path / "cache")
+    np.testing.assert_array_equal(read(folder, 3)["2048"], read(folder, 3)["2048"])
+    assert extractor.seen == 6
+    assert "not kept for later evaluations" in capsys.readouterr().err
 
 
 def test_metrics_of_one_network_share_its_features():

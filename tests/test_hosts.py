@@ -68,6 +68,13 @@ def test_a_signal_to_one_process_ends_the_measurement_of_both(tmp_path):
     assert int(final_state(tmp_path).step) == 4
 
 
+def test_a_signal_to_one_process_while_all_compile(tmp_path):
+    began = time.monotonic()
+    for code, out, err in job("compile", tmp_path):
+        assert code == 0 and "compiling" in out, err
+    assert time.monotonic() - began < 30
+
+
 def test_a_signal_in_the_last_steps_does_not_hang(tmp_path):
     """With the variables that SLURM sets, by which jax connects the processes too."""
     for code, out, err in job("last", tmp_path, slurm=True):

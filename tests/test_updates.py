@@ -45,10 +45,14 @@ def shares(batch, devices):
     return {n: a.reshape(devices, len(a) // devices, *a.shape[1:]) for n, a in batch.items()}
 
 
+def first_state(config, seed=0):
+    return jax.jit(lambda key: create_state(config, key, sgd()))(jax.random.key(seed))
+
+
 def pmapped_step(config, batch):
     """State and info of every device after one step under pmap."""
     devices = jax.devices()
-    state = flax.jax_utils.replicate(create_state(config, jax.random.key(0), sgd()), devices)
+    state = flax.jax_utils.replicate(first_state(config), devices)
     step = pmap_updates(config, sgd(), devices)
     return on_host(train_step(step, state, shares(batch, len(devices)), 0))
 
@@ -83,7 +87,7 @@ def compare_pmap_draws():
         assert (leaf == leaf[:1]).all()  # no device goes its own way
     parallel = DataParallel(axis_name=AXIS)
     step = functools.partial(train_step, gan_updates(config, parallel, sgd()))
-    start = create_state(config, jax.random.key(0), sgd())
+    start = first_state(config)
     mapped = jax.jit(jax.vmap(lambda share: step(start, share, 0), axis_name=AXIS, axis_size=8))(
         shares(batch, 8)
     )
@@ -97,7 +101,7 @@ def compare_pmap_draws():
         noisy = jax.tree.map(lambda p: p + 1.0 if p.ndim == 0 else p, start.generator)
         return networks.synthesize(noisy, start, keys, same)
 
-    drawn = np.asarray(jax.vmap(images, axis_name=AXIS)(jnp.arange(8)))
+    drawn = np.asarray(jax.jit(jax.vmap(images, axis_name=AXIS))(jnp.arange(8)))
     flat = drawn.reshape(8, -1)
     assert len({tuple(row) for row in flat}) == 8  # noise of one device is not another's
 
@@ -114,7 +118,7 @@ NETWORKS = Networks(CONFIG)
 
 @pytest.fixture(scope="module")
 def state():
-    return jax.jit(lambda key: create_state(CONFIG, key, sgd()))(jax.random.key(1))
+    return first_state(CONFIG, 1)
 
 
 @functools.cache

@@ -13,16 +13,14 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from processes import TINY_OPTIONS
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 EVENTS = 500  # of each kind: 25,000 kimg with one every 50
 BATCH = 8
-TINY = """
---generator.components 2 --generator.latent-size 8 --generator.base-grid 16 16
---generator.attention-resolutions 16 16 --generator.mapping.num-layers 1
---generator.synthesis.channel-base 64 --generator.synthesis.channel-max 4
---discriminator.channel-base 64 --discriminator.channel-max 4 --data.train-images 64
---data.held-out-images 32 --train.metric-images 32
-""".split()
+TINY = [*TINY_OPTIONS, "--train.metric-images", "32"]
 
 
 def every(kimg: float) -> list[str]:

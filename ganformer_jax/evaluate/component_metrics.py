@@ -9,13 +9,15 @@ import hashlib
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
+import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Bool, Float, Int, UInt8
 
+from ganformer_jax import hosts
 from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.errors import UserError
-from ganformer_jax.evaluate.features import load_arrays, store_arrays
+from ganformer_jax.evaluate.features import cached_arrays
 from ganformer_jax.metrics.dci import dci
 from ganformer_jax.metrics.segmentation import color_clusters, foreground_ari, matched_mean_iou
 from ganformer_jax.scenes.dataset import stored_name
@@ -84,18 +86,23 @@ class ValidatedSegmenter:
 def load_segmenter(
     train: DatasetSource, held_out: DatasetSource, cache: pathlib.Path | None
 ) -> ValidatedSegmenter:
-    """Train a segmentation network, or read it from the cache, and validate it."""
+    """Train a segmentation network, or read it from the cache, and validate it.
+
+    The first process trains it for all.
+    """
     labels = read_labels(held_out, min(VALIDATED_ON, len(held_out)))
-    count = min(TRAINED_ON, len(train))
+    count, network = min(TRAINED_ON, len(train)), PanopticNetwork()
     path = None if cache is None else cache / f"{_cache_key(train, count)}.npz"
-    if path is not None and path.is_file():
-        segmenter = Segmenter(PanopticNetwork(), unflatten_dict(load_arrays(path), sep="/"))
-    else:
-        segmenter = train_segmenter(read_labels(train, count))
-        if path is not None:
-            arrays = flatten_dict(dict(segmenter.params), sep="/")
-            store_arrays(path, {name: np.asarray(array) for name, array in arrays.items()})
-    return validate(segmenter, labels)
+
+    def trained() -> dict[str, np.ndarray]:
+        params = train_segmenter(read_labels(train, count)).params
+        return {name: np.asarray(x) for name, x in flatten_dict(dict(params), sep="/").items()}
+
+    shapes = jax.eval_shape(network.init, jax.random.key(0), labels.images[:1])
+    arrays = hosts.first_arrays(
+        lambda: cached_arrays(path, trained), flatten_dict(dict(shapes), sep="/")
+    )
+    return validate(Segmenter(network, unflatten_dict(arrays, sep="/")), labels)
 
 
 def read_labels(source: DatasetSource, count: int) -> SceneLabels:

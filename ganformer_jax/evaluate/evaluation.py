@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from ganformer_jax import hosts
 from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.comparison import compare, feature_readers
@@ -156,7 +157,8 @@ def _component_numbers(
     numbers, segmentation = {}, None
     for request in requests:
         has_attention = request.kind == "seg"
-        images, w, attention = generator.components(range(request.count), has_attention)
+        own = generator.components(hosts.own_rows(request.count), has_attention)
+        images, w, attention = hosts.gather_rows(own, request.count)
         try:
             if has_attention:
                 scores, segments = segmenter.segmentation(images, attention)

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -63,17 +64,11 @@ class FeatureReader:
         """Return float32 features of the first `count` images, by name.
 
         Raises:
-            UserError: If there are fewer images, or the cache cannot be read or written.
+            UserError: If there are fewer images.
         """
         if images.count is not None and count > images.count:
             raise UserError(f"{images.name} has {images.count} images; {count} were requested")
-        path = self._cached(images, count)
-        if path is not None and path.is_file():
-            return load_arrays(path)
-        features = self._compute(images, count)
-        if path is not None:
-            store_arrays(path, features)
-        return features
+        return cached_arrays(self._cached(images, count), lambda: self._compute(images, count))
 
     def _compute(self, images: ImageSet, count: int) -> dict[str, np.ndarray]:
         """Compute an equal share of the rows on every host, and gather them on all."""
@@ -112,16 +107,33 @@ def feature_reader(network: str, settings: NetworkSettings) -> FeatureReader:
         raise UserError(str(error)) from error
 
 
-def load_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Read the arrays of a cached file; a damaged file is a UserError."""
+def cached_arrays(
+    path: pathlib.Path | None, compute: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Read arrays from a cached file or, if there is none, compute and store them.
+
+    A file that is damaged, or that cannot be written, costs time only: there is a warning.
+
+    Args:
+        path: The file; None for no cache.
+        compute: Computes the arrays.
+    """
+    if path is None:
+        return compute()
+    if path.is_file():
+        try:
+            with path.open("rb") as file:  # NumPy leaves a damaged file open
+                return dict(np.load(file, allow_pickle=False))
+        except (OSError, ValueError, zipfile.BadZipFile):
+            _warn(f"{path} is damaged: it will be replaced")
+    arrays = compute()
     try:
-        with path.open("rb") as file:  # NumPy leaves a damaged file open
-            return dict(np.load(file, allow_pickle=False))
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged: delete it and try again") from error
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+    except UserError as error:  # which says the path
+        _warn(f"{error}; what was computed is not kept for later evaluations")
+    return arrays
 
 
-def store_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a cached file, complete or not at all."""
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+def _warn(text: str) -> None:
+    tqdm.write(f"warning: {text}", file=sys.stderr)

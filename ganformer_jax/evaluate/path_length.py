@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
+from ganformer_jax import hosts
 from ganformer_jax.metrics.lpips import lpips
 from ganformer_jax.models import Generator, broadcast_layers
 
@@ -58,16 +59,18 @@ def perceptual_path_length(
         raise ValueError(f"space is z or w, sampling full or end; got {space!r}, {sampling!r}")
     if count < 1 or batch_size < 1:
         raise ValueError(f"count and batch_size must be positive, got {count} and {batch_size}")
-    key, distances = jax.random.key(seed), []
-    with tqdm(total=count, unit=" paths", desc=f"path length in {space}, {sampling}") as bar:
-        for start in range(0, count, batch_size):
-            paths = np.arange(start, start + batch_size, dtype=np.uint32)
+    key, own, distances = jax.random.key(seed), hosts.own_rows(count), []
+    words, quiet = f"path length in {space}, {sampling}", not hosts.is_first()
+    with tqdm(total=len(own), unit=" paths", desc=words, disable=quiet) as bar:
+        for start in range(0, len(own), batch_size):
+            rows = own[start : start + batch_size]
+            paths = np.resize(np.asarray(rows, np.uint32), batch_size)  # one size, one program
             paths_B = jax.device_put(paths, sharding)
             networks = variables, lpips_variables
             distances_B = _distances(generator, space, sampling, *networks, key, paths_B)
-            distances.append(np.asarray(distances_B))
-            bar.update(min(batch_size, count - start))
-    return path_length_of(np.concatenate(distances)[:count])
+            distances.append(np.asarray(distances_B)[: len(rows)])
+            bar.update(len(rows))
+    return path_length_of(hosts.gather_rows(np.concatenate(distances), count))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

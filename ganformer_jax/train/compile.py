@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import jax
@@ -66,12 +66,18 @@ class Programs:
             self._compiling[update.name] = thread.submit(lowered.compile)
         thread.shutdown(wait=False)
 
-    def wait(self) -> float:
-        """Wait until all updates are compiled; return the seconds waited, 0 if they were."""
+    def wait(self, check: Callable[[], None] = lambda: None) -> float:
+        """Wait until all updates are compiled; return the seconds waited, 0 if they were.
+
+        Args:
+            check: Called twice a second; what it raises ends the wait.
+        """
         if self.compiled:
             return 0.0
         began = time.perf_counter()
         self.start()
+        while wait(self._compiling.values(), timeout=0.5).not_done:
+            check()
         self.compiled = [
             dataclasses.replace(update, function=self._compiling[update.name].result())
             for update in self.trainable.updates

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 
 from ganformer_jax import hosts
+from ganformer_jax.train.log_writers import AppendedFile, BestEffort
 
 HISTORY_FILE = "history.jsonl"
 
@@ -18,13 +20,18 @@ HISTORY_FILE = "history.jsonl"
 class History:
     """The events of a run, which are only ever added; the first process writes.
 
+    An event that cannot be written, as on a full disk, is a warning.
+
     Args:
         run: The run's folder.
         facts: What every event of this process tells, such as its devices.
+        say: Receives the warning.
     """
 
-    def __init__(self, run: pathlib.Path, facts: Mapping[str, Any]):
-        self._path = run / HISTORY_FILE
+    def __init__(
+        self, run: pathlib.Path, facts: Mapping[str, Any], say: Callable[[str], None] = print
+    ):
+        self._path, self._attempt = run / HISTORY_FILE, BestEffort(say)
         self._facts = {**facts, "processes": hosts.count(), "jax": jax.__version__}
 
     def add(self, event: str, step: int, images: int, **details: Any) -> None:
@@ -32,8 +39,11 @@ class History:
         if not hosts.is_first():
             return
         line = {"time": time.time(), "event": event, "step": step, "kimg": images / 1000}
-        with self._path.open("a") as file:
-            file.write(json.dumps(line | self._facts | details) + "\n")
+        self._attempt(HISTORY_FILE, self._append, json.dumps(line | self._facts | details) + "\n")
+
+    def _append(self, line: str) -> None:
+        with contextlib.closing(AppendedFile(self._path)) as file:
+            file.append(line.encode())
 
 
 def events(run: pathlib.Path) -> Iterator[dict[str, Any]]:

@@ -105,7 +105,7 @@ def train(
         if at.images >= options.total_kimg * 1000:
             say("nothing left to do: train.total_kimg is reached")
             return True
-        history = History(run, {"devices": on, "identities": identities})
+        history = History(run, {"devices": on, "identities": identities}, say)
         history.add("resumed" if resumed else "started", at.step, at.images, changes=changes)
         session = _Session(config, programs, checkpoints, observers, say)
         recovery = Recovery(programs, checkpoints, batches, options.recoveries)
@@ -196,12 +196,15 @@ def _wait_for_programs(
     programs: Programs, stop: Stop, log: Log, say: Callable[[str], None]
 ) -> bool:
     """Wait until the updates are compiled; return False if a signal arrived."""
+    stopped = False
     try:
         with stop.interruptible():
-            if waited := programs.wait():
+            if waited := programs.wait(stop.check_notice):
                 say(f"waited {waited:.1f} s for the updates to be compiled")
                 log.restart()
     except Stopped:
+        stopped = True
+    if any(hosts.all_of(stopped)):
         say("stopped before the first step")
         return False
     return True

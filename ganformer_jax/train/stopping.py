@@ -55,6 +55,14 @@ class Stop:
         if self.requested():
             raise Stopped
 
+    def check_notice(self) -> None:
+        """Raise `Stopped` if a process is to end; unlike `check`, processes may differ in this.
+
+        So they must agree afterwards. With one process a signal raises by itself.
+        """
+        if hosts.preemption_noticed():
+            raise Stopped
+
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
         """Raise `Stopped` at once when a signal arrives inside, or has arrived before."""
