@@ -8,6 +8,7 @@ import signal
 import threading
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import random_batch, random_batches, tiny_config
@@ -15,6 +16,7 @@ from training import (
     DATA,
     EXPERIMENT,
     failing_mean,
+    follow_mean,
     gan_programs,
     mean_programs,
     mean_trainable,
@@ -32,6 +34,7 @@ from ganformer_jax.train.history import events
 from ganformer_jax.train.log import Log
 from ganformer_jax.train.observing import Observer
 from ganformer_jax.train.run_folder import check_run
+from ganformer_jax.train.trainable import Update
 
 
 def final_state(run, programs=None):
@@ -148,6 +151,20 @@ def test_a_run_that_never_recovers_stops_with_the_first_layer_that_fails(tmp_pat
     path = tmp_path / "checkpoints"
     assert {p.name for p in path.iterdir() if p.name.isdigit()} == {"4", "8"}
     assert train_mean(tmp_path)  # the fault is gone: the same run resumes
+
+
+def test_weights_that_an_update_spoils_are_named(tmp_path):
+    """The loss and all that it was computed from are finite: the report is of the new state."""
+
+    def spoil(state, batch):
+        state, info = follow_mean(state, batch)
+        nan = jnp.where(state.step > 9, jnp.nan, 0.0)
+        return state.replace(mean=state.mean + nan), {"loss/generator": jnp.float32(0)}
+
+    trainable = mean_trainable(updates=(Update("mean", spoil),))
+    config = with_train(checkpoint_kimg=0.064, recoveries=0)
+    with pytest.raises(UserError, match="first in step 10: mean after the update; checkpoint 8"):
+        train_mean(tmp_path, config, trainable=trainable)
 
 
 def test_another_batch_size_resumes_at_the_same_image(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 
 from ganformer_jax.errors import UserError
 from ganformer_jax.train.checkpoint import Checkpoints
-from ganformer_jax.train.checksums import all_finite
+from ganformer_jax.train.checksums import all_finite, by_path
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.prefetch import prefetch
 from ganformer_jax.train.trainable import Position, State
@@ -99,7 +99,14 @@ class Recovery:
             before = programs.copy(state)
             state, info = programs.step(state, batch, step)
             numbers: Any = jax.device_get(info)
-            if not all(np.isfinite(value).all() for value in numbers.values()):
-                layer = trainable.diagnose(before, batch)
+            finite = all(np.isfinite(value).all() for value in numbers.values())
+            if not finite or not bool(all_finite(state)):
+                layer = trainable.diagnose(before, batch) or _first_leaf(state)
                 return f"first in step {step + 1}: {layer}; " if layer else ""
         return ""
+
+
+def _first_leaf(state: State) -> str:
+    """Name what an update left that is not finite, where all that it computed from is finite."""
+    wrong = (path for path, leaf in by_path(state).items() if not bool(all_finite(leaf)))
+    return next((f"{path} after the update" for path in wrong), "")

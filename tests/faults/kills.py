@@ -67,7 +67,9 @@ def prepare(folder: pathlib.Path, count: int = 40) -> Iterator[Row]:
         command = [sys.executable, str(HERE.parent / "run.py"), "prepare"]
         command += [str(folder / "images.npy"), "--name", "noise", "--data-dir", str(place)]
         command += ["--resolution", "32", "--held-out", "100"]
-        return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+        return subprocess.Popen(
+            command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
 
     def contents(place: pathlib.Path) -> dict[str, bytes]:
         files = (path for path in place.rglob("*") if path.is_file())
