@@ -110,13 +110,16 @@ from training import gan_programs
 
 devices = topologies.get_topology_desc("v5e:4x4", platform="tpu").devices
 
-def lower(update, fsdp, components):
+one = topologies.get_topology_desc("v5e:1x1", "tpu", chips_per_host_bounds=(1, 1, 1)).devices
+
+def lower(update, fsdp, components, devices=devices, batch_size=16):
     config, wide = tiny_config(components), {"channel_base": 256, "channel_max": 32}
     synthesis = dataclasses.replace(config.generator.synthesis, **wide)
     config = dataclasses.replace(
         config,
         generator=dataclasses.replace(config.generator, synthesis=synthesis),
         discriminator=dataclasses.replace(config.discriminator, **wide),
+        train=dataclasses.replace(config.train, batch_size=batch_size),
     )
     programs = gan_programs(config, devices, fsdp=fsdp, sharded_size=512)
     state, batch = programs.abstract_state(), programs.abstract_batch()
@@ -138,6 +141,13 @@ for update, fsdp in (("r1", 1), ("adversarial", 1), ("adversarial", 4)):
     sizes = [sum(leaf.size for leaf in jax.tree.leaves(getattr(state, network)))
              for network in ("generator", "discriminator")]
     report[f"{update} {fsdp}"] = sizes, list(map(dataclasses.asdict, found))
+print(json.dumps(report))
+"""
+PRINT_OPERATIONS = """
+report = {}
+for update in ("r1", "adversarial"):
+    programs = [lower(update, 1, 2, chips, batch_size=64)[0].compile() for chips in (one, devices)]
+    report[update] = [program.cost_analysis()["flops"] for program in programs]
 print(json.dumps(report))
 """
 
@@ -165,6 +175,12 @@ def test_the_training_step_that_tpus_would_run():
     assert lowered.count("lowered ") == 2
     assert "feature_group_count=32" in compiled, "the FIR filter is one depthwise convolution"
     assert not CPU_FORMS.findall(printed)
+
+
+def test_a_chip_of_a_slice_does_its_share_of_the_work():
+    report = json.loads(run_for_a_tpu(PRINT_OPERATIONS).splitlines()[-1])
+    for update, (whole, share) in report.items():
+        assert whole / 16 <= share < 1.05 * whole / 16, update
 
 
 def test_what_the_chips_of_a_slice_send_each_other():
