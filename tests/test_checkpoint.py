@@ -33,7 +33,7 @@ from ganformer_jax.config_files import from_dict, load_config, to_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.train import checkpoint
 from ganformer_jax.train.checkpoint import Checkpoints
-from ganformer_jax.train.checksums import by_path, checksums
+from ganformer_jax.train.checksums import all_finite, by_path, checksums
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import place_on
 from ganformer_jax.train.observing import Observer
@@ -199,7 +199,15 @@ def test_weights_come_with_the_config_of_the_same_checkpoint(tmp_path, state):
     assert config.train.total_kimg == 2
 
 
-def test_any_single_bit_changes_a_checksum():
+def on_devices(monkeypatch):
+    """Compute checksums as on accelerators."""
+    monkeypatch.setattr("ganformer_jax.train.checksums._on_host", lambda leaves: False)
+
+
+@pytest.mark.parametrize("place", ["host", "devices"])
+def test_any_single_bit_changes_a_checksum(monkeypatch, place):
+    if place == "devices":
+        on_devices(monkeypatch)
     array = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
     good = checksums({"a": jnp.asarray(array)})
     words = array.view(np.uint32)
@@ -209,6 +217,23 @@ def test_any_single_bit_changes_a_checksum():
         assert checksums({"a": jnp.asarray(flipped.view(np.float32))}) != good
     swapped = array[:, ::-1]
     assert checksums({"a": jnp.asarray(swapped)}) != good
+
+
+def test_the_host_and_the_devices_compute_the_same(monkeypatch):
+    random = np.random.default_rng(0)
+    tree = {
+        "floats": jnp.asarray(random.standard_normal((3, 5, 7)), jnp.float32),
+        "half": jnp.asarray(random.standard_normal((4, 3)), jnp.bfloat16),
+        "bytes": jnp.asarray(random.integers(0, 255, (9,)), jnp.uint8),
+        "scalar": jnp.int32(-3),
+        "empty": jnp.zeros((0, 2)),
+        "key": jax.random.key(5),
+    }
+    spoiled = tree | {"half": tree["half"].at[1, 1].set(jnp.nan)}
+    found = checksums(tree), all_finite(tree), all_finite(spoiled)
+    on_devices(monkeypatch)
+    assert found == (checksums(tree), all_finite(tree), all_finite(spoiled))
+    assert found[1:] == (True, False)
 
 
 KILLED_SAVE = """

@@ -283,7 +283,7 @@ class Checkpoints:
         wrong = changed(tree, self._read_json(step, "checksums"))
         if wrong:
             raise _Damage(f"the checksum of {wrong[0]} is wrong")
-        if not bool(all_finite(tree)):
+        if not all_finite(tree):
             raise _Damage("it holds numbers that are not finite")
         return tree
 

@@ -3,22 +3,56 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+_UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32}
+
 
 def checksums(tree: Any) -> dict[str, int]:
-    """Map the dotted path of every array to its checksum, computed on its own devices.
+    """Map the dotted path of every array to its checksum.
 
     It is the sum of the array's words, each times an odd number of its place, modulo 2^32: it
     changes with any single word, and does not depend on how the array is divided over devices.
+    Accelerators and other processes compute it where the array is; what this host holds needs no
+    program, whose compilation would take far longer.
     """
-    paths = list(by_path(tree))
-    return dict(zip(paths, np.asarray(_sums(jax.tree.leaves(tree))).tolist(), strict=True))
+    leaves = jax.tree.leaves(tree)
+    sums = map(_sum_on_host, leaves) if _on_host(leaves) else np.asarray(_sums(leaves)).tolist()
+    return dict(zip(by_path(tree), sums, strict=True))
+
+
+def all_finite(tree: Any) -> bool:
+    """Return whether every floating-point number of a tree is finite, computed likewise."""
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    if _on_host(floats):
+        return all(np.isfinite(np.asarray(leaf)).all() for leaf in floats)
+    return bool(_all_finite(floats))
+
+
+def _on_host(leaves: Sequence[Any]) -> bool:
+    """Return whether arrays are in this host's memory, and whole."""
+
+    def near(leaf: Any) -> bool:
+        if not isinstance(leaf, jax.Array):
+            return True
+        whole = leaf.is_fully_addressable
+        return whole and all(device.platform == "cpu" for device in leaf.devices())
+
+    return all(map(near, leaves))
+
+
+def _sum_on_host(leaf: Any) -> int:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    words = np.atleast_1d(np.asarray(leaf)).ravel()
+    words = words.view(_UNSIGNED[words.itemsize]).astype(np.uint32)
+    odd = 2 * np.arange(words.size, dtype=np.uint32) + 1
+    return int(np.sum(words * odd, dtype=np.uint32))
 
 
 @jax.jit
@@ -29,23 +63,21 @@ def _sums(leaves: list[jax.Array]) -> jax.Array:
 def _sum(leaf: jax.Array) -> jax.Array:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
-    unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
+    unsigned = _UNSIGNED[leaf.dtype.itemsize]
     words, place = jax.lax.bitcast_convert_type(leaf, unsigned).astype(jnp.uint32), jnp.uint32(0)
     for axis, size in enumerate(leaf.shape):  # not by ravel, which would gather a divided array
         place = place * size + jax.lax.broadcasted_iota(jnp.uint32, leaf.shape, axis)
     return jnp.sum(words * (2 * place + 1), dtype=jnp.uint32)
 
 
+@jax.jit
+def _all_finite(floats: list[jax.Array]) -> jax.Array:
+    return jnp.stack([jnp.bool_(True), *(jnp.isfinite(leaf).all() for leaf in floats)]).all()
+
+
 def changed(tree: Any, expected: Mapping[str, int]) -> list[str]:
     """List the arrays whose checksum is not the expected one, by dotted path."""
     return [path for path, value in checksums(tree).items() if expected.get(path) != value]
-
-
-@jax.jit
-def all_finite(tree: Any) -> jax.Array:
-    """Return whether every floating-point number of a tree is finite, computed on its devices."""
-    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
-    return jnp.stack([jnp.bool_(True), *(jnp.isfinite(leaf).all() for leaf in floats)]).all()
 
 
 def by_path(tree: Any) -> dict[str, Any]:

@@ -35,8 +35,8 @@ def refuse_non_finite(values: Mapping[str, float], step: int) -> None:
 
 
 def refuse_non_finite_state(state: State, step: int) -> None:
-    """Raise `NonFinite` if a number of the state is not finite; computed on its devices."""
-    if not bool(all_finite(state)):
+    """Raise `NonFinite` if a number of the state is not finite."""
+    if not all_finite(state):
         raise NonFinite(["parameters or averages"], step)
 
 
@@ -100,7 +100,7 @@ class Recovery:
             state, info = programs.step(state, batch, step)
             numbers: Any = jax.device_get(info)
             finite = all(np.isfinite(value).all() for value in numbers.values())
-            if not finite or not bool(all_finite(state)):
+            if not finite or not all_finite(state):
                 layer = trainable.diagnose(before, batch) or _first_leaf(state)
                 return f"first in step {step + 1}: {layer}; " if layer else ""
         return ""
@@ -108,5 +108,5 @@ class Recovery:
 
 def _first_leaf(state: State) -> str:
     """Name what an update left that is not finite, where all that it computed from is finite."""
-    wrong = (path for path, leaf in by_path(state).items() if not bool(all_finite(leaf)))
+    wrong = (path for path, leaf in by_path(state).items() if not all_finite(leaf))
     return next((f"{path} after the update" for path in wrong), "")
