@@ -42,7 +42,7 @@ from ganformer_jax.train.state import Optimizers, TrainState, create_state, make
 from ganformer_jax.train.trainable import Update, due_updates, train_step
 from ganformer_jax.train.updates import gan_updates
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "DISCRIMINATOR_LOSSES",

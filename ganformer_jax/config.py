@@ -63,7 +63,8 @@ class MappingConfig:
     residual: bool = True
     """Residual layers instead of plain dense ones."""
     width: Annotated[int | None, at_least(1)] = None
-    """Width of the hidden layers; by default that of one latent component."""
+    """Width of the hidden layers; by default that of one latent component.
+    Residual layers need that width."""
     shared_width: Annotated[int, at_least(0)] = 0
     """Width of layers that map all components together, concatenated; 0 for none."""
     label_width: Annotated[int | None, at_least(1)] = None
@@ -115,14 +116,15 @@ class GeneratorConfig:
     base_grid: Annotated[tuple[int, int], Range(2, 16)] = (4, 4)
     """Height and width of the first grid, each from 2 to 16. Doubled until
     the longer side is `resolution`, it becomes the image: 4, 8 and 64
-    give images 32 high and 64 wide. Every other resolution is the longer
-    side of a grid."""
+    give images 32 high and 64 wide. Options that name a resolution mean
+    the longer side."""
     image_channels: Annotated[int, OneOf((1, 3, 4))] = 3
     """Color channels: 1 (gray), 3 (color) or 4 (color and opacity)."""
     components: Annotated[int, at_least(0)] = 16
     """Latent components that attend to the image; 0 for a StyleGAN2 or plain GAN."""
     latent_size: Annotated[int, at_least(1)] = 512
-    """Total width of z over the components: each has latent_size / components."""
+    """Total width of z over the components: each has latent_size / components.
+    The global latent has the width of one component in addition."""
     intermediate_size: Annotated[int | None, at_least(1)] = None
     """Total width of w over the components; by default latent_size."""
     label_size: Annotated[int, at_least(0)] = 0
@@ -243,7 +245,8 @@ class LossConfig:
     """Adversarial losses and regularization."""
 
     generator: Literal["non_saturating", "logistic", "hinge", "wgan"] = "non_saturating"
-    """Generator loss."""
+    """Generator loss: non_saturating, -log sigmoid(D(fake)); logistic, the
+    original minimax loss, which saturates; hinge and wgan, -D(fake)."""
     discriminator: Literal["logistic", "hinge", "wgan"] = "logistic"
     """Discriminator loss."""
     wgan_epsilon: Annotated[float, at_least(0)] = 0.001
@@ -310,13 +313,13 @@ class TrainConfig:
     the gradients are those of the whole batch."""
     rematerialize: bool = False
     """Compute activations of each block again for the gradients instead of
-    keeping them, which saves memory and takes a third longer."""
+    keeping them, which saves memory and costs about one more forward pass."""
     matmul_precision: Literal["default", "high", "highest"] = "default"
     """Precision of float32 matrix products and convolutions: default is the
     fastest that the hardware has, such as TF32 on GPUs; highest is float32."""
     recoveries: Annotated[int, at_least(0)] = 3
-    """Times that training returns to the last checkpoint, with other random
-    numbers, after losses that are not finite; then it stops."""
+    """Number of returns to the same checkpoint, with other random numbers,
+    after losses or weights that are not finite; then training stops."""
     log_kimg: Annotated[float, at_least(0)] = 1.0
     """Thousands of images from one log of the losses to the next; 0 for none."""
     image_kimg: Annotated[float, at_least(0)] = 50.0

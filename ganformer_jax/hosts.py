@@ -199,7 +199,7 @@ def let_cause_end() -> None:
 def finish() -> None:
     """End all processes together, without an error; do nothing if this one is alone.
 
-    An orderly exit would wait for ever for a preemption notice that came with the last step.
+    An orderly exit would wait forever for a preemption notice that came with the last step.
     """
     if count() > 1:
         all_of(True)

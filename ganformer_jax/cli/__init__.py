@@ -66,7 +66,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         _fail(f"cannot read or write{where}: {os_reason(error)}")
     except Exception as error:
         if "RESOURCE_EXHAUSTED" in str(error):
-            _fail("out of memory on the device: lower the batch size or the channels")
+            _fail(
+                "out of memory on the device: use a smaller batch size, in training also "
+                "--train.accumulate 2 or --train.rematerialize"
+            )
         if hosts.count() > 1:  # the others would wait for this one
             hosts.let_cause_end()
             traceback.print_exc()

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from ganformer_jax.cli.options import RunOptions
+from ganformer_jax.cli.options import HostOptions, RunOptions
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.requests import SCENES, parse_requests
 
@@ -57,6 +57,7 @@ class Options(RunOptions):
     """Weights of LPIPS for VGG-16; by default the published ones, downloaded once."""
     cache: bool = True
     """Keep the features of reference images for later evaluations."""
+    hosts: HostOptions = HostOptions()
 
 
 def run(options: Options) -> None:

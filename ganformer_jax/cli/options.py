@@ -25,7 +25,7 @@ class UsageError(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class HostOptions:
-    """Processes that work together; found by themselves on TPU VMs, and under SLURM or Open MPI."""
+    """Processes of a job; detected on TPU VMs, and under SLURM or Open MPI."""
 
     address: str | None = None
     """Host and port of the first process, such as 10.0.0.1:1234."""
@@ -51,7 +51,6 @@ class RunOptions:
     """Step of the checkpoint to use; by default the newest."""
     best: bool = False
     """Use the checkpoint with the best metric."""
-    hosts: HostOptions = HostOptions()
 
     def check_run(self) -> None:
         """Raise `UserError` if the options exclude each other, or there is no such folder."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from ganformer_jax.classes import classes_in_turn, find_class, load_class_names
-from ganformer_jax.cli.options import RunOptions, refuse_overwriting
+from ganformer_jax.cli.options import HostOptions, RunOptions, refuse_overwriting
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError
 
@@ -43,6 +43,7 @@ class Options(RunOptions):
     """Images per batch."""
     overwrite: bool = False
     """Replace existing files."""
+    hosts: HostOptions = HostOptions()
 
 
 def run(options: Options) -> None:

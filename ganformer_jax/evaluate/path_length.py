@@ -74,6 +74,7 @@ def perceptual_path_length(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@jax.default_matmul_precision("highest")  # a step of 1e-4 is below the rounding of TF32
 def _distances(
     generator: Generator,
     space: str,

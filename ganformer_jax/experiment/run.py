@@ -32,8 +32,19 @@ def train_experiment(
 ) -> bool:
     """Train, or resume, an experiment, as `train.loop.train` does.
 
-    A new run starts from the weights of the run in the folder `init_from`, if there is one. The
-    log goes to the project `wandb` of Weights and Biases too, if there is one.
+    Args:
+        config: The experiment.
+        run: Folder of the run.
+        init_from: Folder of another run, whose weights a new run starts from.
+        wandb: Project of Weights and Biases to log to as well.
+        say: Receives lines for the user.
+
+    Returns:
+        Whether the run is complete; False after SIGINT or SIGTERM, which leave a checkpoint.
+
+    Raises:
+        UserError: If the config, the dataset or the folder cannot be used, or losses stay not
+            finite.
     """
     validate(config)
     if wandb is not None:

@@ -1,1 +1,1 @@
-"""Training: the state, the adversarial game, its compilation, checkpoints and the schedule."""
+"""Training: the state, its updates, their compilation, checkpoints and the training loop."""

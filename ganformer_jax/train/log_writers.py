@@ -123,7 +123,7 @@ class TensorBoard:
     """An event file of TensorBoard, whose horizontal axis is the step.
 
     tensorboardX has the formats. Its own writer has a thread and a queue: after a failure the
-    thread ends, the queue fills, and training would wait for ever.
+    thread ends, the queue fills, and training would wait forever.
 
     Args:
         folder: Receives one file for each start of the run.

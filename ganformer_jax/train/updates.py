@@ -50,6 +50,9 @@ def gan_updates(
 ) -> tuple[Update, ...]:
     """Return the updates of a training step in order: both regularizers, then the networks.
 
+    A batch has `images`, uint8 [B, H, W, C], and, for a conditional generator, `labels`, one-hot
+    float32 [B, Y]. Each update returns the new state and float32 scalars by name.
+
     Args:
         config: The experiment.
         parallel: How devices share a batch; by default there is one device.
@@ -139,7 +142,10 @@ def adversarial_update(networks: Networks, state: TrainState, batch: Batch) -> R
 
 
 def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
-    """Raise the logits of generated images, and follow the mean of w."""
+    """Raise the logits of generated images, and follow the mean of w.
+
+    By default with the non-saturating loss (Goodfellow et al. 2014, arXiv 1406.2661, section 3).
+    """
     config, mean = networks.config, networks.parallel.mean
 
     def gradients_of(part: Networks) -> tuple[Any, Tree]:
@@ -216,7 +222,7 @@ def _path_lengths(
 
 
 def discriminator_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
-    """Tell real images from generated ones."""
+    """Tell real images from generated ones, by default with the logistic loss (arXiv 1406.2661)."""
     loss_name = networks.config.loss.discriminator
     settings = {"epsilon": networks.config.loss.wgan_epsilon} if loss_name == "wgan" else {}
 
