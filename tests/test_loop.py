@@ -110,7 +110,7 @@ def test_a_stop_does_not_save_the_metric_of_an_earlier_step(tmp_path):
     observer = Observer(0.016, lambda _: {"metric/swd": 1.0})
     assert not train_mean(tmp_path, batches=interrupted, observers=[observer])
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
-        assert checkpoints.steps() and checkpoints.best_step() is None
+        assert checkpoints.steps() and checkpoints.best() is None
 
 
 def test_a_checkpoint_that_is_not_finite_is_set_aside(tmp_path):
@@ -195,7 +195,7 @@ def test_observers_run_before_during_and_after_and_their_metric_decides(tmp_path
     train_mean(tmp_path, config, observers=[Observer(0.128, measure)])
     assert seen == [0, 8, 16]
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
-        assert checkpoints.steps() == [8, 16] and checkpoints.best_step() == 8
+        assert checkpoints.steps() == [8, 16] and checkpoints.best().step == 8
     first = records(tmp_path)[0]
     assert first["step"] == 0 and first["metric/swd"] == 9.0
 

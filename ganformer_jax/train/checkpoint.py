@@ -9,10 +9,9 @@ One of another structure is not damaged: it is resumed if a later version only a
 from __future__ import annotations
 
 import contextlib
-import json
+import functools
 import pathlib
 import shutil
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -26,15 +25,19 @@ from ganformer_jax.config import Config
 from ganformer_jax.config_files import from_dict
 from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.train.best import Best, KeepBest, Manager, encode, find_best
+from ganformer_jax.train.checkpoint_reading import (
+    Damage,
+    agreed,
+    json_checksum,
+    read_json,
+    reading,
+    restore,
+)
 from ganformer_jax.train.checksums import all_finite, by_path, changed, checksums
 from ganformer_jax.train.state import WEIGHTS
 from ganformer_jax.train.trainable import State
 
 FOLDER = "checkpoints"
-
-
-class _Damage(Exception):
-    """The reason why a checkpoint cannot be read, in one line."""
 
 
 class Checkpoints:
@@ -98,10 +101,10 @@ class Checkpoints:
             config: Of the run, as nested dicts.
             metric: Name and value, of which the lowest is best; NaN counts as None.
         """
-        if step in self.steps():
+        if hosts.first(lambda: step in self.steps()):
             return
         texts = {"config": config, "version": {"state": self.version}}
-        sums = checksums(state) | {f"{name}.json": _checksum(texts[name]) for name in texts}
+        sums = checksums(state) | {f"{name}.json": json_checksum(texts[name]) for name in texts}
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             checksums=ocp.args.JsonSave(sums),
@@ -112,10 +115,14 @@ class Checkpoints:
 
     def stored_config(self) -> Mapping[str, Any] | None:
         """Read the config of the newest checkpoint that has a readable one, as nested dicts."""
-        for step in reversed(self.steps()):
-            with contextlib.suppress(_Damage):
-                return self._read_json(step, "config")
-        return None
+
+        def newest() -> Mapping[str, Any] | None:
+            for step in reversed(self.steps()):
+                with contextlib.suppress(Damage):
+                    return read_json(self._of(step), "config")
+            return None
+
+        return hosts.first(newest)
 
     def restore(self, abstract: State, initial: Callable[[], State] | None = None) -> State | None:
         """Restore the newest checkpoint that is not damaged; return None if there is none.
@@ -130,15 +137,9 @@ class Checkpoints:
         Raises:
             UserError: If all checkpoints are damaged, or one has another structure.
         """
-        damaged, reason, state = [], "", None
-        for step in self.steps()[::-1]:
-            reason = ""
-            try:
-                self._read_json(step, "config")
-                state = self._read_state(step, abstract, initial)
-            except _Damage as error:
-                reason = str(error)
-            reason = next(filter(None, hosts.all_of(reason)), "")  # damage may show on one host
+        damaged, reason = [], ""
+        for step in hosts.first(self.steps)[::-1]:
+            state, reason = self._read_state(step, abstract, initial)
             if reason:
                 damaged.append(step)
                 what = f"checkpoint {step} in {self.run} is damaged ({reason})"
@@ -156,37 +157,33 @@ class Checkpoints:
         """Find the checkpoint with the lowest value of the metric in use, among those kept."""
         return find_best({step: self._manager.metrics(step) for step in self.steps()})
 
-    def best_step(self) -> int | None:
-        """Return the step of `best`."""
-        best = self.best()
-        return None if best is None else best.step
-
     def weights(self, step: int | None = None) -> tuple[dict[str, Any], Config]:
         """Read the fields named in `WEIGHTS`, as nested dicts of host arrays, and the config.
 
         Args:
             step: By default the newest that is not damaged.
         """
-        steps = self.steps()
+        steps = hosts.first(self.steps)
         if not steps:
             raise UserError(f"no checkpoint in {self.run}")
         if step is not None and step not in steps:
             raise UserError(f"no checkpoint {step} in {self.run}: there are {steps}")
         reason = ""
         for candidate in steps[::-1] if step is None else [step]:
-            try:
-                config = from_dict(Config, self._read_json(candidate, "config"))
-                return self._read_weights(candidate), config
-            except _Damage as error:
-                reason = str(error)
+            found, reason = agreed(functools.partial(self._read_weights, candidate))
+            if found is not None and not reason:
+                return found
             self.warn(f"warning: checkpoint {candidate} in {self.run} is damaged ({reason})")
         raise UserError(f"no undamaged checkpoint in {self.run}: {reason}")
+
+    def _of(self, step: int) -> pathlib.Path:
+        return self._folder / str(step)
 
     def _set_aside(self, steps: Iterable[int]) -> None:
         for old in self._folder.glob("damaged-*"):
             shutil.rmtree(old)  # or damage after damage would fill the disk
         for step in steps:
-            (self._folder / str(step)).rename(self._folder / f"damaged-{step}")
+            self._of(step).rename(self._folder / f"damaged-{step}")
 
     def wait(self) -> None:
         """Wait until everything is on disk, or raise `UserError`."""
@@ -207,39 +204,47 @@ class Checkpoints:
             reason = f"{one_line(error)}; the previous ones are kept"
             raise UserError(f"cannot write checkpoint to {self.run}: {reason}") from error
 
-    def _read_json(self, step: int, name: str) -> Mapping[str, Any]:
-        args = ocp.args.Composite(**{name: ocp.args.JsonRestore()})
-        with _reading():
-            value = self._manager.restore(step, args=args)[name]
-            if name == "checksums":
-                return value
-            expected = self._read_json(step, "checksums").get(f"{name}.json")
-            if expected not in (None, _checksum(value)):  # version 0.1 stored none
-                raise _Damage(f"the checksum of its {name} is wrong")
-            return value
+    def _read_state(
+        self, step: int, abstract: State, initial: Callable[[], State] | None
+    ) -> tuple[State | None, str]:
+        """Restore by the structure that is stored, then arrange the leaves as in `abstract`.
 
-    def _read_state(self, step: int, abstract: State, initial: Callable[[], State] | None) -> State:
-        """Restore by the structure that is stored, then arrange the leaves as in `abstract`."""
-        folder, wanted = self._folder / str(step), by_path(abstract)
-        with _reading():
-            metadata: Any = ocp.PyTreeCheckpointer().metadata(folder / "state").item_metadata
-            stored, structure = by_path(metadata.tree), jax.tree.structure(metadata.tree)
-            written = (folder / "version").exists()  # the first version did not write it
-            version = self._read_json(step, "version")["state"] if written else 1
-        new = self._check_structure(step, version, stored, wanted)
-        target = jax.tree.unflatten(structure, [wanted[path] for path in stored])
+        Returns:
+            The state, or None and the damage. Processes agree on each part before the next one, in
+            which they wait for each other.
+        """
+        wanted = by_path(abstract)
+        plan, reason = agreed(lambda: self._plan(step, wanted))
+        if plan is None or reason:
+            return None, reason
+        target, new = plan
         args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-        with _reading():
-            state = self._manager.restore(step, args=args)["state"]
-            leaves = by_path(self._intact(step, state))
-        for path, leaf in leaves.items():  # Orbax reads a key as its words if a file is missing
-            if leaf.dtype != wanted[path].dtype:
-                raise _Damage(f"the type of {path} is lost")
+        restored, reason = agreed(
+            lambda: restore(self._of(step), lambda: self._manager.restore(step, args=args)["state"])
+        )
+        if reason:
+            return None, reason
+        intact, reason = agreed(lambda: self._intact(step, restored, wanted))
+        if intact is None or reason:
+            return None, reason
+        leaves = by_path(intact)
         if new:
             assert initial is not None, "a state that has grown needs the values it starts from"
             first = by_path(initial())
             leaves |= {path: first[path] for path in new}
-        return jax.tree.unflatten(jax.tree.structure(abstract), [leaves[p] for p in wanted])
+        return jax.tree.unflatten(jax.tree.structure(abstract), [leaves[p] for p in wanted]), ""
+
+    def _plan(self, step: int, wanted: Mapping[str, Any]) -> tuple[Any, list[str]]:
+        """Return the tree that Orbax is to restore, and the leaves that a later version added."""
+        folder = self._of(step)
+        read_json(folder, "config")
+        with reading(folder):
+            metadata: Any = ocp.PyTreeCheckpointer().metadata(folder / "state").item_metadata
+            stored, structure = by_path(metadata.tree), jax.tree.structure(metadata.tree)
+            written = (folder / "version").exists()  # the first version did not write it
+            version = read_json(folder, "version")["state"] if written else 1
+        new = self._check_structure(step, version, stored, wanted)
+        return jax.tree.unflatten(structure, [wanted[path] for path in stored]), new
 
     def _check_structure(
         self, step: int, version: int, stored: Mapping[str, Any], wanted: Mapping[str, Any]
@@ -265,10 +270,11 @@ class Checkpoints:
         """Return the version of the state that added a leaf; 0 for leaves of the first."""
         return max((v for start, v in self.added.items() if path.startswith(start)), default=0)
 
-    def _read_weights(self, step: int) -> dict[str, Any]:
-        folder, reader = self._folder / str(step) / "state", ocp.PyTreeCheckpointer()
-        with _reading():
-            tree: Any = reader.metadata(folder).item_metadata
+    def _read_weights(self, step: int) -> tuple[dict[str, Any], Config]:
+        folder, reader = self._of(step), ocp.PyTreeCheckpointer()
+
+        def read() -> dict[str, Any]:
+            tree: Any = reader.metadata(folder / "state").item_metadata
             wanted = {
                 name: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), field)
                 for name, field in tree.tree.items()
@@ -276,31 +282,23 @@ class Checkpoints:
             }
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
             args = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True)
-            return self._intact(step, reader.restore(folder, args=args))
+            return reader.restore(folder / "state", args=args)
 
-    def _intact(self, step: int, tree: Any) -> Any:
-        """Return a finite tree whose checksums are those of the checkpoint."""
-        wrong = changed(tree, self._read_json(step, "checksums"))
+        weights, config = restore(folder, read), from_dict(Config, read_json(folder, "config"))
+        return self._intact(step, weights), config
+
+    def _intact(self, step: int, tree: Any, wanted: Mapping[str, Any] | None = None) -> Any:
+        """Return a finite tree whose checksums are those of the checkpoint, of the wanted types."""
+        wrong = changed(tree, read_json(self._of(step), "checksums"))
         if wrong:
-            raise _Damage(f"the checksum of {wrong[0]} is wrong")
+            raise Damage(f"the checksum of {wrong[0]} is wrong")
         if not all_finite(tree):
-            raise _Damage("it holds numbers that are not finite")
+            raise Damage("it holds numbers that are not finite")
+        found = by_path(tree)
+        for path, leaf in (wanted or {}).items():
+            if path in found and found[path].dtype != leaf.dtype:  # Orbax lost that it was a key
+                raise Damage(f"the type of {path} is lost")
         return tree
-
-
-def _checksum(value: Any) -> int:
-    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
-
-
-@contextlib.contextmanager
-def _reading() -> Iterator[None]:
-    """Turn what Orbax, TensorStore or JSON raise on broken files into `_Damage`."""
-    try:
-        yield
-    except _Damage:
-        raise
-    except Exception as error:
-        raise _Damage(one_line(error)) from error
 
 
 def _stored_shape(leaf: Any) -> tuple[int, ...]:
