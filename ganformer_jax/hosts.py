@@ -6,11 +6,13 @@ first one decides for all, an error of one ends all, and all stop at the same st
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import importlib.util
 import json
 import os
 import pathlib
+import signal
 import sys
 import threading
 import time
@@ -29,11 +31,14 @@ _FAILURE, _SEEN = "ganformer_jax/failure", "ganformer_jax/seen"
 _POLL, _PATIENCE = 1.0, 10.0  # seconds
 _PREFIX = "ganformer_jax/first"
 _NOTICE = "RECEIVED_PREEMPTION_NOTICE"  # where jax's preemption service notes it
-_calls = 0
+_calls, _agreements, _agreed = 0, 0, False
 
 
 def connect(
-    address: str | None = None, processes: int | None = None, index: int | None = None
+    address: str | None = None,
+    processes: int | None = None,
+    index: int | None = None,
+    preemption: bool = False,
 ) -> None:
     """Connect the processes of a job; do nothing for one alone, or if the caller has done it.
 
@@ -45,6 +50,8 @@ def connect(
         address: Host and port of the first process.
         processes: Number of processes.
         index: Number of this process, from 0.
+        preemption: Whether jax's preemption service takes SIGTERM over, if there are several
+            processes: see `stop_agreed`.
 
     Raises:
         UserError: If the processes cannot be connected.
@@ -60,15 +67,19 @@ def connect(
             )
         if not (any(given) or _in_cluster()):
             return
+        jax.config.update("jax_enable_preemption_service", preemption)
         try:
             jax.distributed.initialize(
                 address, processes, index, heartbeat_timeout_seconds=HEARTBEAT
             )
         except (RuntimeError, ValueError) as error:
-            if not any(given) and _on_tpu():  # one TPU VM by itself, where nothing names a job
+            # One TPU VM by itself, where nothing names a job.
+            if not any(given) and _on_tpu() and "coordinator_address" in str(error):
                 return
             raise UserError(f"cannot connect the processes: {one_line(error)}") from error
-    if count() > 1:
+        if count() == 1:  # jax has taken SIGTERM over nevertheless
+            _take_back(signal.SIGTERM)
+    if count() > 1 and "hosts" not in (thread.name for thread in threading.enumerate()):
         threading.Thread(target=_watch, name="hosts", daemon=True).start()
 
 
@@ -82,15 +93,26 @@ def index() -> int:
     return distributed.global_state.process_id or 0
 
 
+def device_index() -> int:
+    """Return the number of this process by which jax numbers devices: on TPUs that of the slice.
+
+    It decides which rows of a batch or of a table are this process's.
+    """
+    return jax.process_index() if count() > 1 else 0
+
+
 def is_first() -> bool:
     """Return whether this process writes what one process must write."""
     return index() == 0
 
 
 def first(function: Callable[[], Any]) -> Any:
-    """Call a function on the first process; return its JSON result, or raise its error, on all.
+    """Call a function on the first process; return its JSON result on all.
 
     Every process must call this, in the same order.
+
+    Raises:
+        UserError: On all other processes, if the function raises anything.
     """
     if count() == 1:
         return function()
@@ -104,8 +126,9 @@ def first(function: Callable[[], Any]) -> Any:
         return outcome["result"]
     try:
         result = function()
-    except UserError as error:
-        _client().key_value_set(key, json.dumps({"error": str(error)}))
+    except Exception as error:
+        message = str(error) if isinstance(error, UserError) else one_line(error)
+        _client().key_value_set(key, json.dumps({"error": message}))
         raise
     _client().key_value_set(key, json.dumps({"result": result}))
     return result
@@ -127,7 +150,7 @@ def first_arrays(function: Callable[[], Any], like: Any) -> Any:
     made: list[Any] = []
     first(lambda: made.append(function()))
     arrays = made[0] if made else jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
-    return multihost_utils.broadcast_one_to_all(arrays)
+    return multihost_utils.broadcast_one_to_all(arrays, is_source=is_first())
 
 
 def all_of(value: Any) -> list[Any]:
@@ -147,7 +170,8 @@ def own_rows(total: int) -> list[int]:
     Where the number of processes does not divide the total, the last row is repeated.
     """
     share = -(-total // count())
-    return [min(row, total - 1) for row in range(index() * share, (index() + 1) * share)]
+    start = device_index() * share
+    return [min(row, total - 1) for row in range(start, start + share)]
 
 
 def gather_rows(own: Any, total: int) -> Any:
@@ -163,6 +187,20 @@ def gather_rows(own: Any, total: int) -> Any:
 def preemption_noticed() -> bool:
     """Return whether a process has received SIGTERM, as far as jax's preemption service knows."""
     return count() > 1 and _value(_NOTICE) is not None
+
+
+def stop_agreed() -> bool:
+    """Return whether all are to stop at this call, because one has received SIGTERM.
+
+    All processes must call this equally often. Once they have agreed, it stays so.
+    """
+    global _agreements, _agreed
+    if count() > 1 and not _agreed:
+        from jax.experimental import multihost_utils
+
+        _agreements += 1
+        _agreed = multihost_utils.reached_preemption_sync_point(_agreements)
+    return _agreed
 
 
 def check_shared(folder: pathlib.Path) -> None:
@@ -182,10 +220,13 @@ def check_shared(folder: pathlib.Path) -> None:
 
 
 def end_all(message: str, code: int) -> None:
-    """End all processes with an error of this one; do nothing if it is alone."""
+    """End all processes because of this one; do nothing if it is alone.
+
+    The exit code is 0 if it was asked to end, and otherwise says that it failed.
+    """
     if count() == 1:
         return
-    if _failure() is None:
+    with contextlib.suppress(Exception):  # another process was the first to fail
         _client().key_value_set(_FAILURE, json.dumps([index(), message, code]))
     _leave(code, last=True)
 
@@ -209,7 +250,8 @@ def finish() -> None:
 def end(code: int) -> NoReturn:
     """End at once: an orderly exit waits for programs that compile."""
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(OSError, ValueError):  # a closed pipe, a full disk
+            stream.flush()
     os._exit(code)
 
 
@@ -221,12 +263,17 @@ def _watch() -> None:
         if failure is None or failure[0] == index():
             continue
         process, message, code = failure
-        print(f"error: process {process} of {count()}: {message}", file=sys.stderr)
+        words = f"process {process} of {count()}: {message}"
+        with contextlib.suppress(OSError, ValueError):
+            print(f"error: {words}" if code else words, file=sys.stderr)
         _leave(code)
 
 
 def _leave(code: int, last: bool = False) -> NoReturn:
-    """End this process; the first one, which holds what all read, and a failed one come last."""
+    """End this process.
+
+    The first one, which holds what all read, and the one that failed (`last`) wait for the others.
+    """
     try:
         _client().key_value_set(f"{_SEEN}/{index()}", "", allow_overwrite=True)
         deadline = time.monotonic() + _PATIENCE
@@ -272,6 +319,13 @@ def _read(path: pathlib.Path) -> str | None:
         return path.read_text()
     except OSError:
         return None
+
+
+def _take_back(number: int) -> None:
+    """Let Python's handler of a signal take it again, after a library took it over."""
+    handler = signal.getsignal(number)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(number, handler)
 
 
 def _client() -> Any:

@@ -15,7 +15,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked this process to end, which is not an error."""
+    """A signal asked this process to end, which is not an error.
+
+    Attributes:
+        agreed: Whether all processes of a job raise it.
+    """
+
+    def __init__(self, *words: str, agreed: bool = False):
+        super().__init__(*words)
+        self.agreed = agreed
 
 
 @contextlib.contextmanager

@@ -9,12 +9,14 @@ import time
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 from tiny import BATCH, random_batch
-from training import EXPERIMENT, mean_trainable, with_train
+from training import EXPERIMENT, failing_mean, mean_trainable, with_train
 
 from ganformer_jax import hosts
 from ganformer_jax.cli import main
 from ganformer_jax.errors import UserError
+from ganformer_jax.signals import Stopped
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.devices import place_on
 from ganformer_jax.train.loop import train
@@ -40,12 +42,21 @@ def measure(now):
     return {"metric/swd": float(np.mean(now.sample([0, 1])))}
 
 
-def train_mean(folder, event=None, step=0, config=EXPERIMENT, observe=measure):
-    hosts.connect()
+def train_mean(folder, event=None, step=0, config=EXPERIMENT, observe=measure, trainable=None):
+    hosts.connect(preemption=True)
     placement = place_on(jax.devices())
     observers = [Observer(0.064, observe)]
-    done = train(mean_trainable(), placement, config, folder, batches_until(event, step), observers)
+    done = train(
+        trainable or mean_trainable(),
+        placement,
+        config,
+        folder,
+        batches_until(event, step),
+        observers,
+    )
     print("complete" if done else "stopped")
+    if not done:
+        raise Stopped(agreed=True)
 
 
 def on_last(event):
@@ -70,6 +81,36 @@ def slow(now):
         now.check()
         time.sleep(0.05)
     raise AssertionError("nobody heard the signal")
+
+
+def stop_after_recovery(folder):
+    """Numbers are not finite at step 10; after the return, a signal at step 13."""
+    hosts.connect(preemption=True)  # before jax makes a key
+    config = with_train(total_kimg=1e6, checkpoint_kimg=0.064, log_kimg=0.016)
+    trainable = failing_mean(9, only_key=jax.random.key(config.train.seed))
+    event = on_last(end_myself(signal.SIGTERM))
+    train_mean(folder, event, 13, config, trainable=trainable)
+
+
+def resume_from_what_one_cannot_read(folder):
+    """The last process fails to read the arrays of the newest checkpoint."""
+    restore_all = ocp.StandardCheckpointHandler.restore
+
+    def restore(self, directory, *arguments, **options):
+        if hosts.index() > 0 and directory.parent.name == "10":
+            raise ValueError("DATA_LOSS: a shard that only this host reads")
+        return restore_all(self, directory, *arguments, **options)
+
+    ocp.StandardCheckpointHandler.restore = restore
+    train_mean(folder)
+
+
+def wait_for_the_last(folder):
+    """A signal to the last process outside training, which the others wait for."""
+    hosts.connect()
+    if hosts.index() > 0:
+        end_myself(signal.SIGTERM)()
+    hosts.all_of(True)
 
 
 def stop_while_compiling(folder):
@@ -122,6 +163,9 @@ JOBS = {
         folder, on_last(end_myself(signal.SIGTERM)), 7, with_train(total_kimg=1e6)
     ),
     "compile": stop_while_compiling,
+    "recovered": stop_after_recovery,
+    "unreadable": resume_from_what_one_cannot_read,
+    "wait": wait_for_the_last,
     "last": lambda folder: train_mean(folder, on_last(end_myself(signal.SIGTERM)), 19),
     "measure": lambda folder: train_mean(folder, observe=slow),
 }

@@ -175,3 +175,12 @@ def test_large_arrays_are_divided_along_their_largest_dimension(shape, spec):
 def test_devices_that_share_a_copy_divide_all(fsdp, words):
     with pytest.raises(UserError, match=f"train.fsdp is {fsdp}.* 8 devices; {words}"):
         place_on(hosts(2, 4), fsdp)
+
+
+def test_devices_of_every_process_or_none(monkeypatch):
+    devices = [types.SimpleNamespace(platform="cpu", process_index=i // 4) for i in range(8)]
+    monkeypatch.setattr(jax, "devices", lambda: devices)
+    monkeypatch.setattr("ganformer_jax.hosts.count", lambda: 2)
+    assert [device.process_index for device in find_devices(count=4)] == [0, 0, 1, 1]
+    with pytest.raises(UserError, match="3, which the 2 processes cannot share equally"):
+        find_devices(count=3)

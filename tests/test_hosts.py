@@ -45,6 +45,15 @@ def test_two_processes_train_what_one_does_and_one_resumes_them(tmp_path):
     assert said[0].startswith("resuming") and int(final_state(tmp_path / "two").step) == 30
 
 
+def test_damage_that_one_process_sees_is_agreed_on(tmp_path):
+    assert train_mean(tmp_path, with_train(total_kimg=0.16, checkpoint_kimg=0.08))
+    expected = "checkpoint 10 in"
+    (code, out, err), (other_code, _, _) = job("unreadable", tmp_path)
+    assert (code, other_code) == (0, 0), err
+    assert expected in out and "DATA_LOSS" in out and "trying an older one" in out
+    assert "resuming" in out and (tmp_path / "checkpoints" / "damaged-10").exists()
+
+
 def test_an_error_of_one_process_ends_both_with_its_message(tmp_path):
     began = time.monotonic()
     (code, _, err), (other_code, _, other_err) = job("fail", tmp_path)
@@ -72,6 +81,24 @@ def test_a_signal_to_one_process_while_all_compile(tmp_path):
     began = time.monotonic()
     for code, out, err in job("compile", tmp_path):
         assert code == 0 and "compiling" in out, err
+    assert time.monotonic() - began < 30
+
+
+def test_a_signal_after_a_recovery(tmp_path):
+    """Steps are counted anew then, but not what processes agree on."""
+    for code, out, err in job("recovered", tmp_path):
+        assert code == 0 and "stopped" in out, err
+    events = map(json.loads, (tmp_path / "history.jsonl").read_text().splitlines())
+    found = [(event["event"], event["step"]) for event in events]
+    assert [name for name, _ in found] == ["started", "recovered", "stopped"]
+    assert found[-1][1] < 40
+
+
+def test_a_signal_to_one_process_outside_training_ends_all(tmp_path):
+    began = time.monotonic()
+    (code, out, err), (other_code, _, _) = job("wait", tmp_path)
+    assert (code, other_code) == (0, 0)
+    assert err.splitlines()[-1] == "process 1 of 2: stopped" and "error" not in err
     assert time.monotonic() - began < 30
 
 

@@ -291,6 +291,18 @@ def test_numbers_that_are_not_of_a_run_are_kept(tmp_path, line):
     with pytest.raises(UserError, match="metrics.jsonl has a line that is not of a run"):
         Log(tmp_path, 0, 16, print)
     assert path.read_bytes() == before
+    Log(tmp_path, 1, 16, print).close()  # of a run that resumes: damaged
+    assert path.read_text() == '{"step": 1}\n'
+
+
+def test_a_run_is_trained_by_one_command_at_a_time(tmp_path):
+    def observe(now):
+        with pytest.raises(UserError, match="another process is training in .*: wait"):
+            train_mean(tmp_path)
+        return {}
+
+    assert train_mean(tmp_path, observers=[Observer(0.16, observe)])
+    assert train_mean(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

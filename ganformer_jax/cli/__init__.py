@@ -7,6 +7,7 @@ everything else. SIGINT and SIGTERM end a command with exit code 0.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shlex
@@ -48,10 +49,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         with stop_on_signals():
             _run(arguments)
             hosts.finish()
-    except Stopped:
-        if hosts.is_first():
-            print(f"stopped; to resume: {program()} {shlex.join(arguments)}")
-        hosts.finish()
+    except Stopped as stop:
+        with contextlib.suppress(OSError):
+            if hosts.is_first():
+                print(f"stopped; to resume: {program()} {shlex.join(arguments)}")
+        if stop.agreed:
+            hosts.finish()
+        hosts.end_all("stopped", 0)
         hosts.end(0)
     except KeyboardInterrupt:  # not by a signal
         _fail("interrupted", code=130)

@@ -34,11 +34,11 @@ class HostOptions:
     index: int | None = None
     """Number of this process, from 0."""
 
-    def connect(self) -> None:
-        """Connect the processes, before jax looks for devices."""
+    def connect(self, preemption: bool = False) -> None:
+        """Connect the processes, before jax looks for devices (`hosts.connect`)."""
         from ganformer_jax import hosts
 
-        hosts.connect(self.address, self.processes, self.index)
+        hosts.connect(self.address, self.processes, self.index, preemption)
 
 
 @dataclasses.dataclass(frozen=True)

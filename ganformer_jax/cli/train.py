@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from ganformer_jax.cli.options import DEFAULT_CONFIG, HostOptions, config_option
+from ganformer_jax.cli.streams import lenient_streams
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import validate
 from ganformer_jax.config_files import load_config, to_dict
@@ -51,12 +52,14 @@ def run(options: Options) -> None:
         print(json.dumps(to_dict(config), indent=2))
         return
 
-    options.hosts.connect()
+    options.hosts.connect(preemption=True)
     from ganformer_jax.cli.heap import prepare_cpu
     from ganformer_jax.experiment.run import train_experiment  # needs much more than parsing
     from ganformer_jax.train.devices import smallest_batch
 
     prepare_cpu(smallest_batch(config), config.train.devices, config.train.platform)
     workdir = options.workdir or pathlib.Path("runs") / options.config.stem
-    if not train_experiment(config, workdir, init_from=options.init_from, wandb=options.wandb):
-        raise Stopped
+    with lenient_streams():
+        done = train_experiment(config, workdir, init_from=options.init_from, wandb=options.wandb)
+    if not done:
+        raise Stopped(agreed=True)

@@ -7,7 +7,12 @@ import jax
 import numpy as np
 
 from ganformer_jax.errors import UserError
-from ganformer_jax.evaluate.features import FeatureReader, NetworkSettings, feature_reader
+from ganformer_jax.evaluate.features import (
+    FeatureReader,
+    NetworkSettings,
+    RememberingReader,
+    feature_reader,
+)
 from ganformer_jax.evaluate.image_sets import ImageSet
 from ganformer_jax.evaluate.requests import Request
 from ganformer_jax.metrics.frechet import frechet_distance
@@ -32,7 +37,7 @@ def compare(
     requests: Iterable[Request],
     candidate: ImageSet,
     reference: ImageSet | None,
-    readers: Mapping[str, FeatureReader],
+    readers: Mapping[str, FeatureReader | RememberingReader],
     *,
     reference_count: int = 0,
     seed: int = 0,

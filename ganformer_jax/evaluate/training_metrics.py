@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.comparison import compare, feature_readers
-from ganformer_jax.evaluate.features import NetworkSettings
+from ganformer_jax.evaluate.features import NetworkSettings, RememberingReader
 from ganformer_jax.evaluate.image_sets import ImageSet, Sample
 from ganformer_jax.evaluate.requests import Request, parse_requests
 from ganformer_jax.metrics.sliced_wasserstein import COARSEST, sliced_wasserstein
@@ -59,7 +59,10 @@ class TrainingMetrics:
         _check(requests)
         self._requests, self._held_out = requests, held_out
         self._training_images = training_images
-        self._readers = feature_readers(requests, networks)
+        self._readers = {
+            name: RememberingReader(reader, training_images)
+            for name, reader in feature_readers(requests, networks).items()
+        }
 
     def __call__(self, sample: Sample) -> dict[str, float]:
         """Measure images.

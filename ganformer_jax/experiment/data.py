@@ -72,7 +72,7 @@ class ExperimentData:
             seed=self.config.train.seed,
             images_seen=images_seen,
             mirror=self.config.data.mirror,
-            host_index=hosts.index(),
+            host_index=hosts.device_index(),
             host_count=hosts.count(),
             threads=self.config.data.threads,
         )

@@ -61,7 +61,7 @@ def train_experiment(
 
     start = None
     if init_from is not None:
-        if any((run / "checkpoints").glob("[0-9]*")):
+        if any(path.name.isdigit() for path in (run / "checkpoints").glob("*")):
             say("--init-from has no effect: the run resumes")
         else:
             start = warm_start(init_from, say)

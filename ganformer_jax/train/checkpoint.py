@@ -31,7 +31,6 @@ from ganformer_jax.train.checkpoint_reading import (
     json_checksum,
     read_json,
     reading,
-    restore,
 )
 from ganformer_jax.train.checksums import all_finite, by_path, changed, checksums
 from ganformer_jax.train.state import WEIGHTS
@@ -218,10 +217,7 @@ class Checkpoints:
         if plan is None or reason:
             return None, reason
         target, new = plan
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-        restored, reason = agreed(
-            lambda: restore(self._of(step), lambda: self._manager.restore(step, args=args)["state"])
-        )
+        restored, reason = agreed(lambda: self._restore(step, target))
         if reason:
             return None, reason
         intact, reason = agreed(lambda: self._intact(step, restored, wanted))
@@ -234,12 +230,23 @@ class Checkpoints:
             leaves |= {path: first[path] for path in new}
         return jax.tree.unflatten(jax.tree.structure(abstract), [leaves[p] for p in wanted]), ""
 
+    def _restore(self, step: int, target: Any) -> Any:
+        """Read the arrays of a state, each process those of its devices."""
+        with (
+            reading(self._of(step)),
+            contextlib.closing(ocp.StandardCheckpointHandler()) as handler,
+        ):
+            args = ocp.args.StandardRestore(target)
+            return handler.restore(self._of(step) / "state", args=args)
+
     def _plan(self, step: int, wanted: Mapping[str, Any]) -> tuple[Any, list[str]]:
         """Return the tree that Orbax is to restore, and the leaves that a later version added."""
         folder = self._of(step)
         read_json(folder, "config")
         with reading(folder):
-            metadata: Any = ocp.PyTreeCheckpointer().metadata(folder / "state").item_metadata
+            with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
+                state_folder: Any = folder / "state"
+                metadata: Any = handler.metadata(state_folder)
             stored, structure = by_path(metadata.tree), jax.tree.structure(metadata.tree)
             written = (folder / "version").exists()  # the first version did not write it
             version = read_json(folder, "version")["state"] if written else 1
@@ -271,10 +278,10 @@ class Checkpoints:
         return max((v for start, v in self.added.items() if path.startswith(start)), default=0)
 
     def _read_weights(self, step: int) -> tuple[dict[str, Any], Config]:
-        folder, reader = self._of(step), ocp.PyTreeCheckpointer()
-
-        def read() -> dict[str, Any]:
-            tree: Any = reader.metadata(folder / "state").item_metadata
+        folder: Any = self._of(step) / "state"
+        config = from_dict(Config, read_json(self._of(step), "config"))
+        with reading(folder), contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
+            tree: Any = handler.metadata(folder)
             wanted = {
                 name: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), field)
                 for name, field in tree.tree.items()
@@ -282,10 +289,7 @@ class Checkpoints:
             }
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
             args = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True)
-            return reader.restore(folder / "state", args=args)
-
-        weights, config = restore(folder, read), from_dict(Config, read_json(folder, "config"))
-        return self._intact(step, weights), config
+            return self._intact(step, handler.restore(folder, args=args)), config
 
     def _intact(self, step: int, tree: Any, wanted: Mapping[str, Any] | None = None) -> Any:
         """Return a finite tree whose checksums are those of the checkpoint, of the wanted types."""

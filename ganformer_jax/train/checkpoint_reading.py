@@ -1,7 +1,7 @@
 """How one checkpoint is read: what counts as damage, and how processes agree on it.
 
-What Orbax stores as JSON is read without Orbax, whose reading ends in a barrier of all processes:
-a process that cannot read a file would leave the others waiting there.
+Files are read without Orbax's manager, whose `restore` ends in a barrier of all processes: one that
+cannot read a file would leave the others waiting there.
 """
 
 from __future__ import annotations
@@ -13,13 +13,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-import orbax.checkpoint as ocp
-
 from ganformer_jax import hosts
 from ganformer_jax.errors import UserError, one_line, os_reason
 
 T = TypeVar("T")
-BARRIER = "Checkpointer:restore"  # at the end of Orbax's restore
 
 
 class Damage(Exception):
@@ -72,21 +69,6 @@ def read_json(checkpoint: pathlib.Path, name: str) -> Any:
             if expected not in (None, json_checksum(value)):  # version 0.1 stored none
                 raise Damage(f"the checksum of its {name} is wrong")
         return value
-
-
-def restore(checkpoint: pathlib.Path, call: Callable[[], T]) -> T:
-    """Call what restores arrays by Orbax; if it fails, meet the other processes all the same.
-
-    Raises:
-        Damage: If an array cannot be read.
-        UserError: See `reading`.
-    """
-    with reading(checkpoint):
-        try:
-            return call()
-        except Exception:
-            ocp.multihost.sync_global_processes(BARRIER)
-            raise
 
 
 def json_checksum(value: Any) -> int:

@@ -36,6 +36,8 @@ class Programs:
         self._shapes = jax.eval_shape(trainable.init, jax.random.key(0))
         self._shardings = placement.state_shardings(self._shapes)
         self.init = jax.jit(trainable.init, out_shardings=self._shardings, compiler_options=options)
+        self._copy = self._transform(lambda state: jax.tree.map(jnp.copy, state))
+        self._reseed = self._transform(trainable.reseed, donate=True)
         self._compiling: dict[str, Future[jax.stages.Compiled]] = {}
         self.compiled: list[Update] = []
 
@@ -98,14 +100,20 @@ class Programs:
 
     def copy(self, state: State) -> State:
         """Copy a state that the next step takes over."""
-        return self._transform(lambda state: jax.tree.map(jnp.copy, state))(state)
+        return self._copy(state)
 
     def reseed(self, state: State, number: int) -> State:
-        """Return a state with other random numbers to come (`Trainable.reseed`)."""
-        return self._transform(self.trainable.reseed)(state, number)
+        """Return a state with other random numbers to come (`Trainable.reseed`).
 
-    def _transform(self, function: Callable[..., State]) -> Callable[..., State]:
-        return jax.jit(function, out_shardings=self._shardings)
+        The state is donated.
+        """
+        return self._reseed(state, number)
+
+    def _transform(
+        self, function: Callable[..., State], donate: bool = False
+    ) -> Callable[..., State]:
+        donated = 0 if donate else None
+        return jax.jit(function, out_shardings=self._shardings, donate_argnums=donated)
 
     def lower(self, function: Callable[..., Any], state: Any, batch: Any) -> jax.stages.Lowered:
         """Trace an update, for arrays or for their shapes."""

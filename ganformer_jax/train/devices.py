@@ -65,7 +65,7 @@ class Placement:
     @property
     def own(self) -> list[Device]:
         """Devices of this process."""
-        return [device for device in self.devices if device.process_index == hosts.index()]
+        return [device for device in self.devices if device.process_index == hosts.device_index()]
 
 
 def place_on(
@@ -107,7 +107,7 @@ def place_on(
 
 
 def find_devices(platform: str | None = None, count: int | None = None) -> list[Device]:
-    """Find the devices to train on; by default all that jax prefers.
+    """Find the devices to train on; by default all that jax prefers, else as many of each process.
 
     The platform is "cpu", "gpu" or "tpu"; it has no effect once jax has looked for devices.
 
@@ -123,9 +123,17 @@ def find_devices(platform: str | None = None, count: int | None = None) -> list[
     found = "gpu" if devices[0].platform in ("gpu", "cuda", "rocm") else devices[0].platform
     if platform and found != platform:
         raise UserError(f"no {platform} found: jax runs on {devices[0].platform} here")
-    if count is not None and not 1 <= count <= len(devices):
+    if count is None:
+        return devices
+    if not 1 <= count <= len(devices):
         raise UserError(f"train.devices is {count}, but there are {len(devices)}")
-    return devices[:count]
+    share, rest = divmod(count, hosts.count())
+    if rest:
+        processes = f"the {hosts.count()} processes"
+        raise UserError(f"train.devices is {count}, which {processes} cannot share equally")
+    numbers = {device.process_index for device in devices}
+    of_process = ([d for d in devices if d.process_index == number] for number in sorted(numbers))
+    return [device for own in of_process for device in own[:share]]
 
 
 def device_words(devices: Sequence[Device]) -> str:
@@ -149,8 +157,8 @@ def divide_cpu(batch_size: int, asked: int | None = None) -> None:
         return
     cores = usable_cores()
     count = largest_divisor(batch_size, cores)
-    if asked is not None and 1 <= asked <= cores:
-        count = asked
+    if asked is not None and 1 <= asked // hosts.count() <= cores:
+        count = asked // hosts.count()
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:  # jax has looked for devices already

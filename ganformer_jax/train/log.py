@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
 
+MOST_STEPS = 10_000
+"""Steps that a report averages at most."""
+
+
 class Log:
     """The numbers and images of one run: `metrics.jsonl`, TensorBoard, and progress.
 
@@ -43,7 +47,7 @@ class Log:
         say: Receives lines for the user.
         images_seen: Images that the networks were trained on so far.
         total_kimg: Length of training, in thousands of images.
-        writers: What else to write to, which `close` closes.
+        writers: What else to write to, which stays open.
 
     Raises:
         UserError: If `metrics.jsonl` is not of a run.
@@ -70,7 +74,7 @@ class Log:
                 JsonLines(run / "metrics.jsonl", start),
                 TensorBoard(run / "tensorboard", start),
             ]
-        self._writers = [(writer, BestEffort(say)) for writer in (*own, *writers)]
+        self._own, self._writers = own, [(w, BestEffort(say)) for w in (*own, *writers)]
         self._total = total_kimg
         self._progress = Progress(images_seen / 1000, total_kimg, say) if own else None
 
@@ -79,6 +83,10 @@ class Log:
         self._infos.append(info)
         if self._progress:
             self._progress.advance(self.batch_size / 1000)
+
+    def is_full(self) -> bool:
+        """Return whether a report is due because what steps report takes memory."""
+        return len(self._infos) >= MOST_STEPS
 
     def report(self, step: int, images: int, device: Any) -> Mapping[str, float]:
         """Wait for the devices, then write and return averages and speed since the last report."""
@@ -130,7 +138,8 @@ class Log:
         if self._progress:
             self._progress.close()
         for writer, attempt in self._writers:
-            attempt(writer.name, writer.close)
+            if writer in self._own:
+                attempt(writer.name, writer.close)
 
 
 def memory_gib(device: Any) -> float:

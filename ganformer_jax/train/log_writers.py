@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import pathlib
 import socket
@@ -92,8 +93,12 @@ class JsonLines:
     """`metrics.jsonl`: a line for each report, with the keys "step", "kimg" and "time".
 
     Args:
-        path: The file. Lines of steps after `start`, which a resumed run repeats, are dropped.
+        path: The file. Lines of steps after `start`, which a resumed run repeats, are dropped, and
+            so are damaged ones of a run that resumes.
         start: Steps done so far.
+
+    Raises:
+        UserError: If a new run finds lines that are not of a run.
     """
 
     name, takes_images = "metrics.jsonl", False
@@ -102,7 +107,9 @@ class JsonLines:
         if path.exists():
             text = path.read_text(errors="replace")
             complete = [line for line in text.splitlines(keepends=True) if line[-1] == "\n"]
-            write_atomically(path, "".join(x for x in complete if _step(path, x) <= start))
+            kept = "".join(line for line in complete if _step(path, line, start) <= start)
+            if kept != text:  # a full disk, where a copy fails, has nothing to drop mostly
+                write_atomically(path, kept)
         self._file = AppendedFile(path)
 
     def write_numbers(self, step: int, images_seen: int, values: Mapping[str, float]) -> None:
@@ -188,8 +195,10 @@ def _size(jpeg: bytes) -> tuple[int, int]:
     return Image.open(io.BytesIO(jpeg)).size
 
 
-def _step(path: pathlib.Path, line: str) -> int:
+def _step(path: pathlib.Path, line: str, start: int) -> float:
     try:
         return int(json.loads(line)["step"])
     except (ValueError, TypeError, KeyError) as error:
+        if start:
+            return math.inf
         raise UserError(f"{path} has a line that is not of a run: {line.strip()[:80]}") from error

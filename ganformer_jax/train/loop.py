@@ -10,6 +10,7 @@ import json
 import math
 import pathlib
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,13 +20,14 @@ import numpy as np
 from ganformer_jax import hosts
 from ganformer_jax.config_files import to_dict
 from ganformer_jax.errors import UserError, os_reason
-from ganformer_jax.files import write_atomically
+from ganformer_jax.files import exclusive_lock, write_atomically
 from ganformer_jax.signals import Stopped
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import Placement, device_words
 from ganformer_jax.train.history import History
 from ganformer_jax.train.log import Log
+from ganformer_jax.train.log_writers import BestEffort, Writer
 from ganformer_jax.train.observing import Observer, observe
 from ganformer_jax.train.prefetch import prefetch
 from ganformer_jax.train.progress import beside_bars, duration
@@ -88,7 +90,7 @@ def train(
     say = beside_bars(say) if hosts.is_first() else lambda line: None
     key, programs = jax.random.key(options.seed), Programs(trainable, placement)
     with contextlib.ExitStack() as stack:
-        checkpoints = stack.enter_context(_open_checkpoints(run, trainable, options, say))
+        checkpoints = _open_checkpoints(run, trainable, options, say, stack)
         stored = checkpoints.stored_config()
         changes = hosts.first(lambda: check_run(run, config, stored, identities))
         state = checkpoints.restore(programs.abstract_state(), lambda: programs.init(key))
@@ -108,13 +110,18 @@ def train(
         history = History(run, {"devices": on, "identities": identities}, say)
         history.add("resumed" if resumed else "started", at.step, at.images, changes=changes)
         session = _Session(config, programs, checkpoints, observers, say)
+        writers = wandb_writers(wandb, run, to_dict(config))
+        for writer in writers:
+            stack.callback(BestEffort(say), writer.name, writer.close)
         recovery = Recovery(programs, checkpoints, batches, options.recoveries)
         while True:
             try:
-                with contextlib.closing(_open_log(run, config, at, say, wandb)) as log:
+                with contextlib.closing(_open_log(run, config, at, say, writers)) as log:
                     at, done = _train_from(session, state, batches, log)
             except NonFinite as error:
                 say(f"warning: {error}")
+                traceback.clear_frames(error.__traceback__)  # which hold the state that failed
+                del state
                 state = recovery.recover(error, lambda: programs.init(key))
                 at = Position.of(state)
                 history.add("recovered", at.step, at.images, reason=str(error))
@@ -173,7 +180,7 @@ def _train_from(
                 look(session.observers, Position(0, 0), untrained)
                 log.restart()
             save, metric = done or stopping or due(options.checkpoint_kimg), None
-            if save or due(options.log_kimg):
+            if save or due(options.log_kimg) or log.is_full():
                 averages = log.report(at.step, at.images, placement.own[0])
                 refuse_non_finite(averages, at.step)
             if done or not stopping:
@@ -216,23 +223,44 @@ def _store_config(run: pathlib.Path, config: Any) -> None:
 
 
 def _open_log(
-    run: pathlib.Path, config: Any, at: Position, say: Callable[[str], None], wandb: str | None
+    run: pathlib.Path,
+    config: Any,
+    at: Position,
+    say: Callable[[str], None],
+    writers: Sequence[Writer],
 ) -> Log:
     """Open the log at a position; lines of later steps are dropped."""
-    options, writers = config.train, wandb_writers(wandb, run, to_dict(config))
+    options = config.train
     return Log(run, at.step, options.batch_size, say, at.images, options.total_kimg, writers)
 
 
 def _open_checkpoints(
-    run: pathlib.Path, trainable: Trainable, options: Any, say: Callable[[str], None]
+    run: pathlib.Path,
+    trainable: Trainable,
+    options: Any,
+    say: Callable[[str], None],
+    stack: contextlib.ExitStack,
 ) -> Checkpoints:
+    """Lock the run against other commands that train it, and open its checkpoints."""
     version, added = trainable.state_version, trainable.added_leaves
     try:
         run.mkdir(parents=True, exist_ok=True)
         hosts.check_shared(run)
-        return Checkpoints(run, options.checkpoints_kept, say, version=version, added=added)
+        if hosts.is_first():
+            _lock(run, say, stack)
+        checkpoints = Checkpoints(run, options.checkpoints_kept, say, version=version, added=added)
+        return stack.enter_context(checkpoints)
     except OSError as error:
         raise UserError(f"cannot write to {run}: {os_reason(error)}") from error
+
+
+def _lock(run: pathlib.Path, say: Callable[[str], None], stack: contextlib.ExitStack) -> None:
+    try:
+        stack.enter_context(exclusive_lock(run, "training in"))
+    except UserError as error:
+        if isinstance(error.__cause__, BlockingIOError):
+            raise
+        say(f"warning: {error}; nothing keeps another command from training it too")
 
 
 def _first_state(

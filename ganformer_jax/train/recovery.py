@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ganformer_jax.errors import UserError
+from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.checksums import all_finite, by_path
 from ganformer_jax.train.compile import Programs
@@ -76,7 +76,7 @@ class Recovery:
         if newest != self._from:
             self._from, self._returns = newest, 0
         if self._returns >= self._limit:
-            layer = self._first_layer(error.step, init)
+            layer = self._report(error.step, init)
             kept = "no checkpoint yet" if newest is None else f"checkpoint {newest} is kept"
             raise UserError(f"{error}, {self._returns} recoveries in a row; {layer}{kept}; {HINT}")
         self._returns += 1
@@ -86,6 +86,12 @@ class Recovery:
         state = self._checkpoints.restore(self._programs.abstract_state(), init)
         state = init() if state is None else state
         return self._programs.reseed(state, self._returns) if self._returns else state
+
+    def _report(self, last_step: int, init: Callable[[], State]) -> str:
+        try:
+            return self._first_layer(last_step, init)
+        except Exception as error:  # the report takes memory, which must not hide what is reported
+            return f"the first layer was not found ({one_line(error)}); "
 
     def _first_layer(self, last_step: int, init: Callable[[], State]) -> str:
         """Repeat the steps up to the first that fails, and name what fails in it."""

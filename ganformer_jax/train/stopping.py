@@ -9,8 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from jax.experimental import multihost_utils
-
 from ganformer_jax import hosts
 from ganformer_jax.signals import SIGNALS, Stopped, interruptibly
 
@@ -26,7 +24,7 @@ class Stop:
 
     def __init__(self, say: Callable[[str], None]):
         self._say, self._usual = say, contextlib.ExitStack()
-        self._interruptible, self._requested, self._calls = False, False, 0
+        self._interruptible, self._requested = False, False
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is not threading.main_thread():
@@ -43,11 +41,9 @@ class Stop:
 
     def requested(self) -> bool:
         """Return whether to stop now; all processes must call this equally often."""
-        if hosts.count() > 1 and not self._requested:
-            self._calls += 1
-            self._requested = multihost_utils.reached_preemption_sync_point(self._calls)
-            if self._requested:
-                self._say("a process is to end: stopping all")
+        if not self._requested and hosts.stop_agreed():
+            self._requested = True
+            self._say("a process is to end: stopping all")
         return self._requested
 
     def check(self) -> None:

@@ -67,7 +67,7 @@ class Wandb:
         except Exception as error:  # of the package, of its service, of the network
             hint = "correct it, or leave out --wandb"
             raise UserError(f"cannot log to wandb: {one_line(error)}; {hint}") from error
-        self._first = self._run.step
+        self._latest = self._run.step
         self._run.define_metric("*", step_metric="kimg")
         write_atomically(path, json.dumps({"project": project, "id": self._run.id}) + "\n")
 
@@ -88,9 +88,10 @@ class Wandb:
             self._run.finish()
 
     def _log(self, step: int, values: Mapping[str, Any]) -> None:
-        """Log, unless a step was logged before the run was interrupted and repeats it."""
-        if step < self._first:
+        """Log, unless a later step was logged, before training returned to an earlier one."""
+        if step < self._latest:
             return
+        self._latest = step
         with _failures():
             self._run.log(dict(values), step=step)
 
