@@ -75,7 +75,7 @@ def test_latest_and_best_are_kept_and_nan_is_never_best(tmp_path, state):
     save(tmp_path, state, [3.0, 1.0, float("nan"), 2.0, float("-inf"), None])
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
         assert checkpoints.steps() == [2, 5, 6]
-        assert checkpoints.best().step == 2
+        assert (best := checkpoints.best()) and best.step == 2
 
 
 def flip_a_bit(folder):

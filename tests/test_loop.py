@@ -195,7 +195,9 @@ def test_observers_run_before_during_and_after_and_their_metric_decides(tmp_path
     train_mean(tmp_path, config, observers=[Observer(0.128, measure)])
     assert seen == [0, 8, 16]
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
-        assert checkpoints.steps() == [8, 16] and checkpoints.best().step == 8
+        best = checkpoints.best()
+        assert checkpoints.steps() == [8, 16]
+        assert best and best.step == 8
     first = records(tmp_path)[0]
     assert first["step"] == 0 and first["metric/swd"] == 9.0
 

@@ -232,12 +232,9 @@ class Checkpoints:
 
     def _restore(self, step: int, target: Any) -> Any:
         """Read the arrays of a state, each process those of its devices."""
-        with (
-            reading(self._of(step)),
-            contextlib.closing(ocp.StandardCheckpointHandler()) as handler,
-        ):
-            args = ocp.args.StandardRestore(target)
-            return handler.restore(self._of(step) / "state", args=args)
+        folder: Any = self._of(step) / "state"
+        with reading(folder), contextlib.closing(ocp.StandardCheckpointHandler()) as handler:
+            return handler.restore(folder, args=ocp.args.StandardRestore(target))
 
     def _plan(self, step: int, wanted: Mapping[str, Any]) -> tuple[Any, list[str]]:
         """Return the tree that Orbax is to restore, and the leaves that a later version added."""
