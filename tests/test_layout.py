@@ -1,4 +1,4 @@
-"""A file imports only from lower floors, or from its own folder."""
+"""A file imports only from lower levels, or from its own folder."""
 
 import ast
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 PACKAGE = "ganformer_jax"
 ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
-FLOORS = [
+LEVELS = [
     {"caches", "classes", "config", "config_checks", "config_files", "config_ranges", "signals"}
     | {"download", "errors", "files", "hosts"},
     {"nn", "losses", "pixels"},
@@ -18,9 +18,9 @@ FLOORS = [
     {"load", "experiment"},
     {"cli"},
 ]
-FLOOR_OF = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
+LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}
 
-# The package's own __init__ gathers the functional API; it stands outside the floors.
+# The package's own __init__ gathers the functional API; it stands outside the levels.
 API_MAY_IMPORT = {"config", "errors", "nn", "models", "losses", "train", "convert", "load"}
 
 
@@ -61,16 +61,16 @@ def complaint(importer: str, imported: str) -> str | None:
         allowed = len(target) > 1 and target[1] in API_MAY_IMPORT
         return None if allowed else f"the API must not import {imported}"
     if len(target) == 1:
-        return "imports the whole package, which stands above every floor"
+        return "imports the whole package, which stands above every level"
     for unit in (source[1], target[1]):
-        if unit not in FLOOR_OF:
-            return f"{unit} has no floor: add it to FLOORS in {Path(__file__).name}"
-    source_floor, target_floor = FLOOR_OF[source[1]], FLOOR_OF[target[1]]
-    if source[1] == target[1] or target_floor < source_floor:
+        if unit not in LEVEL_OF:
+            return f"{unit} has no level: add it to LEVELS in {Path(__file__).name}"
+    source_level, target_level = LEVEL_OF[source[1]], LEVEL_OF[target[1]]
+    if source[1] == target[1] or target_level < source_level:
         return None
-    if source_floor == target_floor == 0:
+    if source_level == target_level == 0:
         return None  # reading a configuration raises what errors.py defines
-    return f"imports {imported} (floor {target_floor}) from floor {source_floor}"
+    return f"imports {imported} (level {target_level}) from level {source_level}"
 
 
 def complaints(root: Path) -> list[str]:
@@ -90,9 +90,9 @@ def test_no_import_climbs():
     assert not complaints(ROOT), "\n".join(complaints(ROOT))
 
 
-def test_every_file_has_a_floor():
+def test_every_file_has_a_level():
     units = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert units - {"__init__", "__pycache__"} == set(FLOOR_OF)
+    assert units - {"__init__", "__pycache__"} == set(LEVEL_OF)
 
 
 @pytest.mark.parametrize(
