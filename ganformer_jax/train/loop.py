@@ -109,42 +109,55 @@ def train(
             return True
         history = History(run, {"devices": on, "identities": identities}, say)
         history.add("resumed" if resumed else "started", at.step, at.images, changes=changes)
-        session = _Session(config, programs, checkpoints, observers, say)
-        writers = wandb_writers(wandb, run, to_dict(config))
-        for writer in writers:
-            stack.callback(BestEffort(say), writer.name, writer.close)
-        recovery = Recovery(programs, checkpoints, batches, options.recoveries)
-        while True:
-            try:
-                with contextlib.closing(_open_log(run, config, at, say, writers)) as log:
-                    at, done = _train_from(session, state, batches, log)
-            except NonFinite as error:
-                say(f"warning: {error}")
-                traceback.clear_frames(error.__traceback__)  # which hold the state that failed
-                del state
-                state = recovery.recover(error, lambda: programs.init(key))
-                at = Position.of(state)
-                history.add("recovered", at.step, at.images, reason=str(error))
-                say(f"returned to {at.kimg:.1f} kimg, with other random numbers")
-                continue
-            history.add("completed" if done else "stopped", at.step, at.images)
-            return done
+        session = _Session(run, config, programs, checkpoints, batches, observers, history, say)
+        return _train_and_recover(session, state, _open_wandb(wandb, run, config, say, stack))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Session:
     """What the steps of one command share."""
 
+    run: pathlib.Path
     config: Any
     programs: Programs
     checkpoints: Checkpoints
+    batches: Batches
     observers: Sequence[Observer]
+    history: History
     say: Callable[[str], None]
 
+    def init(self) -> State:
+        """Make the first state of the run."""
+        return self.programs.init(jax.random.key(self.config.train.seed))
 
-def _train_from(
-    session: _Session, state: State, batches: Batches, log: Log
-) -> tuple[Position, bool]:
+
+def _train_and_recover(session: _Session, state: State, writers: Sequence[Writer]) -> bool:
+    """Train to the end, with returns to the last checkpoint; return whether the run is complete."""
+    history, say = session.history, session.say
+    recovery = Recovery(
+        session.programs,
+        session.checkpoints,
+        session.batches,
+        session.config.train.recoveries,
+    )
+    while True:
+        try:
+            with contextlib.closing(_open_log(session, Position.of(state), writers)) as log:
+                at, done = _train_from(session, state, log)
+        except NonFinite as error:
+            say(f"warning: {error}")
+            traceback.clear_frames(error.__traceback__)  # which hold the state that failed
+            del state
+            state = recovery.recover(error, session.init)
+            at = Position.of(state)
+            history.add("recovered", at.step, at.images, reason=str(error))
+            say(f"returned to {at.kimg:.1f} kimg, with other random numbers")
+            continue
+        history.add("completed" if done else "stopped", at.step, at.images)
+        return done
+
+
+def _train_from(session: _Session, state: State, log: Log) -> tuple[Position, bool]:
     """Train from a state on; return where it ends, and whether the run is complete.
 
     Raises:
@@ -155,7 +168,7 @@ def _train_from(
     at, began = Position.of(state), time.perf_counter()
     steps = math.ceil((options.total_kimg * 1000 - at.images) / options.batch_size)
     programs.start()
-    left = itertools.islice(batches(at.images), steps)
+    left = itertools.islice(session.batches(at.images), steps)
     with Stop(say) as stop:
         if not _wait_for_programs(programs, stop, log, say):
             return at, False
@@ -222,16 +235,25 @@ def _store_config(run: pathlib.Path, config: Any) -> None:
         write_atomically(run / CONFIG_FILE, json.dumps(to_dict(config), indent=2) + "\n")
 
 
-def _open_log(
+def _open_wandb(
+    project: str | None,
     run: pathlib.Path,
     config: Any,
-    at: Position,
     say: Callable[[str], None],
-    writers: Sequence[Writer],
-) -> Log:
+    stack: contextlib.ExitStack,
+) -> Sequence[Writer]:
+    """Open the log in a project of Weights and Biases, if there is one."""
+    writers = wandb_writers(project, run, to_dict(config))
+    for writer in writers:
+        stack.callback(BestEffort(say), writer.name, writer.close)
+    return writers
+
+
+def _open_log(session: _Session, at: Position, writers: Sequence[Writer]) -> Log:
     """Open the log at a position; lines of later steps are dropped."""
-    options = config.train
-    return Log(run, at.step, options.batch_size, say, at.images, options.total_kimg, writers)
+    options = session.config.train
+    lengths = at.images, options.total_kimg
+    return Log(session.run, at.step, options.batch_size, session.say, *lengths, writers)
 
 
 def _open_checkpoints(
