@@ -1,0 +1,37 @@
+"""Processes that work together, one a host or several on one.
+
+jax connects them (`jax.distributed`). Here they agree on what only one of them may do or know: the
+first one decides for all, an error of one ends all, and all stop at the same step.
+"""
+
+from ganformer_jax.hosts.connecting import connect
+from ganformer_jax.hosts.ends import end, end_all, finish, let_cause_end
+from ganformer_jax.hosts.sharing import (
+    check_shared,
+    first_arrays,
+    gather_rows,
+    own_rows,
+    preemption_noticed,
+    stop_agreed,
+)
+from ganformer_jax.hosts.store import all_of, count, device_index, first, index, is_first
+
+__all__ = [
+    "all_of",
+    "check_shared",
+    "connect",
+    "count",
+    "device_index",
+    "end",
+    "end_all",
+    "finish",
+    "first",
+    "first_arrays",
+    "gather_rows",
+    "index",
+    "is_first",
+    "let_cause_end",
+    "own_rows",
+    "preemption_noticed",
+    "stop_agreed",
+]

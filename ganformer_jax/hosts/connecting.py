@@ -1,0 +1,99 @@
+"""How processes find each other."""
+
+from __future__ import annotations
+
+import glob
+import importlib.util
+import os
+import signal
+import threading
+from collections.abc import Iterable
+
+import jax
+from jax._src import distributed
+
+from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.hosts.ends import watch
+from ganformer_jax.hosts.store import count
+
+HEARTBEAT = 50
+"""Seconds after which jax takes a host that is silent for dead, and ends the others."""
+
+
+def connect(
+    address: str | None = None,
+    processes: int | None = None,
+    index: int | None = None,
+    preemption: bool = False,
+) -> None:
+    """Connect the processes of a job; do nothing for one alone, or if the caller has done it.
+
+    Call it before jax looks for devices. Options come first, then the variables
+    `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`, then what SLURM, Open MPI
+    or a TPU VM says.
+
+    Args:
+        address: Host and port of the first process.
+        processes: Number of processes.
+        index: Number of this process, from 0.
+        preemption: Whether jax's preemption service takes SIGTERM over, if there are several
+            processes: see `stop_agreed`.
+
+    Raises:
+        UserError: If the processes cannot be connected.
+    """
+    if distributed.global_state.client is None:
+        address = address or os.environ.get("JAX_COORDINATOR_ADDRESS")
+        processes = _integer(processes, "JAX_NUM_PROCESSES")
+        index = _integer(index, "JAX_PROCESS_ID")
+        given = [value is not None for value in (address, processes, index)]
+        if any(given) and not all(given) and not _in_cluster():
+            raise UserError(
+                "several processes need --hosts.address, --hosts.processes and --hosts.index"
+            )
+        if not (any(given) or _in_cluster()):
+            return
+        jax.config.update("jax_enable_preemption_service", preemption)
+        try:
+            jax.distributed.initialize(
+                address, processes, index, heartbeat_timeout_seconds=HEARTBEAT
+            )
+        except (RuntimeError, ValueError) as error:
+            # One TPU VM by itself, where nothing names a job.
+            if not any(given) and _on_tpu() and "coordinator_address" in str(error):
+                return
+            raise UserError(f"cannot connect the processes: {one_line(error)}") from error
+        if count() == 1:  # jax has taken SIGTERM over nevertheless
+            _take_back(signal.SIGTERM)
+    if count() > 1 and "hosts" not in (thread.name for thread in threading.enumerate()):
+        threading.Thread(target=watch, name="hosts", daemon=True).start()
+
+
+def _take_back(number: int) -> None:
+    """Let Python's handler of a signal take it again, after a library took it over."""
+    handler = signal.getsignal(number)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(number, handler)
+
+
+def _integer(value: int | None, variable: str) -> int | None:
+    if value is not None or not (text := os.environ.get(variable)):
+        return value
+    if not text.isdigit():
+        raise UserError(f"the environment variable {variable} is {text}: set it to a number")
+    return int(text)
+
+
+def _in_cluster() -> bool:
+    """Return whether jax can find out by itself which processes there are."""
+
+    def several(names: Iterable[str]) -> bool:
+        return any(os.environ.get(name, "1") not in ("", "0", "1") for name in names)
+
+    slurm = "SLURM_STEP_NODELIST" in os.environ and several(["SLURM_NTASKS"])
+    return slurm or several(["OMPI_COMM_WORLD_SIZE"]) or _on_tpu()
+
+
+def _on_tpu() -> bool:
+    devices = glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*")
+    return bool(devices) and importlib.util.find_spec("libtpu") is not None

@@ -1,0 +1,99 @@
+"""How many processes there are, and what they tell each other by jax's key-value store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax._src import distributed  # jax has no public access to its key-value store
+
+from ganformer_jax.errors import UserError, one_line
+
+_PREFIX = "ganformer_jax/first"
+_calls = 0
+
+
+def count() -> int:
+    """Return the number of processes, without making jax look for devices."""
+    return distributed.global_state.num_processes or 1
+
+
+def index() -> int:
+    """Return the number of this process, from 0, without making jax look for devices."""
+    return distributed.global_state.process_id or 0
+
+
+def device_index() -> int:
+    """Return the number of this process by which jax numbers devices: on TPUs that of the slice.
+
+    It decides which rows of a batch or of a table are this process's.
+    """
+    return jax.process_index() if count() > 1 else 0
+
+
+def is_first() -> bool:
+    """Return whether this process writes what one process must write."""
+    return index() == 0
+
+
+def first(function: Callable[[], Any]) -> Any:
+    """Call a function on the first process; return its JSON result on all.
+
+    Every process must call this, in the same order.
+
+    Raises:
+        UserError: On all other processes, if the function raises anything.
+    """
+    if count() == 1:
+        return function()
+    global _calls
+    _calls += 1
+    key = f"{_PREFIX}/{_calls}"
+    if not is_first():
+        outcome = json.loads(_wait_for(key))
+        if "error" in outcome:
+            raise UserError(outcome["error"])
+        return outcome["result"]
+    try:
+        result = function()
+    except Exception as error:
+        message = str(error) if isinstance(error, UserError) else one_line(error)
+        client().key_value_set(key, json.dumps({"error": message}))
+        raise
+    client().key_value_set(key, json.dumps({"result": result}))
+    return result
+
+
+def all_of(value: Any) -> list[Any]:
+    """Return the JSON value of every process, in order; every process must call this."""
+    if count() == 1:
+        return [value]
+    global _calls
+    _calls += 1
+    keys = [f"{_PREFIX}/{_calls}/{process}" for process in range(count())]
+    client().key_value_set(keys[index()], json.dumps(value))
+    return [json.loads(_wait_for(key)) for key in keys]
+
+
+def client() -> Any:
+    """Return jax's client of the key-value store, which the first process holds."""
+    return distributed.global_state.client
+
+
+def value_of(key: str) -> str | None:
+    """Return the value of a key now; None if it has none."""
+    try:
+        return client().key_value_try_get(key)
+    except Exception:  # not there, or the first process is gone: then jax ends this one
+        return None
+
+
+def _wait_for(key: str) -> str:
+    while True:
+        try:
+            return client().blocking_key_value_get(key, 2000)
+        except Exception as error:
+            if "DEADLINE_EXCEEDED" not in str(error):
+                raise UserError(f"the first process is gone: {one_line(error)}") from error
