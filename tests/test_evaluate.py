@@ -191,6 +191,18 @@ mean = Mean()
 found = FeatureReader(mean, "weights")(ImageSet("numbers", None, make), 7)["2048"]
 assert mean.seen == 4 and jax.process_count() == 2
 np.testing.assert_array_equal(found[:, 0], np.arange(7))
+
+from ganformer_jax import hosts
+
+def trained():
+    assert hosts.is_first(), "the first one works for all"
+    return {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.ones(3, np.int32)}
+
+shapes = {"kernel": jax.ShapeDtypeStruct((2, 3), np.float32)}
+shapes["bias"] = jax.ShapeDtypeStruct((3,), np.int32)
+found = hosts.first_arrays(trained, shapes)
+np.testing.assert_array_equal(found["kernel"], np.arange(6).reshape(2, 3))
+assert found["bias"].dtype == np.int32 and found["bias"].sum() == 3
 """
 
 
