@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from tiny import random_batches
 from training import (
@@ -197,6 +198,21 @@ def test_weights_come_with_the_config_of_the_same_checkpoint(tmp_path, state):
     weights, config = Checkpoints(tmp_path, warn=lambda _: None, read_only=True).weights()
     np.testing.assert_array_equal(weights["w_average"], state.w_average + 2)
     assert config.train.total_kimg == 2
+
+
+def test_a_disk_that_fails_is_not_damage(tmp_path, monkeypatch):
+    config = with_train(total_kimg=0.16, checkpoint_kimg=0.08)
+    train_mean(tmp_path, config)
+
+    def fail(*arguments, **options):
+        raise OSError(116, "Stale file handle")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ocp.StandardCheckpointHandler, "restore", fail)
+        with pytest.raises(UserError, match="cannot read .*[Ss]tale file handle; try again"):
+            train_mean(tmp_path, config)
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} >= {"5", "10"}
+    assert train_mean(tmp_path, with_train(total_kimg=0.32))
 
 
 def on_devices(monkeypatch):
