@@ -200,6 +200,16 @@ def test_weights_come_with_the_config_of_the_same_checkpoint(tmp_path, state):
     assert config.train.total_kimg == 2
 
 
+def test_what_is_being_written_is_restored_whole(tmp_path, state, programs):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state, {})
+        restored = checkpoints.restore(programs.abstract_state())
+        weights, _ = checkpoints.weights()
+    for one, other in zip(*map(jax.tree.leaves, map(on_host, (restored, state))), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(weights["w_average"], state.w_average)
+
+
 def test_a_disk_that_fails_is_not_damage(tmp_path, monkeypatch):
     config = with_train(total_kimg=0.16, checkpoint_kimg=0.08)
     train_mean(tmp_path, config)

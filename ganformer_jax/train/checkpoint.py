@@ -136,6 +136,7 @@ class Checkpoints:
         Raises:
             UserError: If all checkpoints are damaged, or one has another structure.
         """
+        self.wait()  # for what is being written
         damaged, reason = [], ""
         for step in hosts.first(self.steps)[::-1]:
             state, reason = self._read_state(step, abstract, initial)
@@ -162,6 +163,7 @@ class Checkpoints:
         Args:
             step: By default the newest that is not damaged.
         """
+        self.wait()
         steps = hosts.first(self.steps)
         if not steps:
             raise UserError(f"no checkpoint in {self.run}")
