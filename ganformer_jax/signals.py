@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import os
 import queue
 import signal
 import threading
@@ -31,6 +33,8 @@ def stop_on_signals() -> Iterator[None]:
     """Raise `Stopped` in the main thread at the first signal; a second one ends the process."""
 
     def stop(number: int, frame: Any) -> None:
+        if put_off(number, frame):
+            return
         for other in SIGNALS:
             signal.signal(other, signal.SIG_DFL)
         raise Stopped(signal.Signals(number).name)
@@ -44,6 +48,21 @@ def stop_on_signals() -> Iterator[None]:
     finally:
         for number, handler in usual.items():
             signal.signal(number, handler)
+
+
+def put_off(number: int, frame: Any) -> bool:
+    """Send a signal again, soon, if an exception raised in this frame would be ignored.
+
+    Python ignores what is raised in finalizers and in callbacks of its garbage collector, such as
+    jax's.
+    """
+    ignored = {getattr(callback, "__code__", None) for callback in gc.callbacks}
+    while frame is not None:
+        if frame.f_code in ignored or frame.f_code.co_name == "__del__":
+            threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+            return True
+        frame = frame.f_back
+    return False
 
 
 _jobs: queue.SimpleQueue[Callable[[], None]] | None = None

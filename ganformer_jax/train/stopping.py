@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ganformer_jax import hosts
-from ganformer_jax.signals import SIGNALS, Stopped, interruptibly
+from ganformer_jax.signals import SIGNALS, Stopped, interruptibly, put_off
 
 T = TypeVar("T")
 
@@ -75,6 +75,8 @@ class Stop:
         return interruptibly(function) if hosts.count() == 1 else function()
 
     def _handle(self, number: int, frame: Any) -> None:
+        if put_off(number, frame):
+            return
         for other in SIGNALS:
             signal.signal(other, signal.SIG_DFL)  # a second signal ends the process
         self._requested = True

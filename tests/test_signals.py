@@ -1,0 +1,55 @@
+"""Signals are heard wherever they arrive."""
+
+import gc
+import os
+import signal
+import time
+
+import pytest
+
+from ganformer_jax.signals import Stopped, stop_on_signals
+from ganformer_jax.train.stopping import Stop
+
+
+def stop_in_a_callback_of_the_collector():
+    """Send SIGTERM where Python ignores exceptions."""
+    sent = []
+
+    def callback(phase, info):
+        if not sent:
+            sent.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)  # the handler runs here
+
+    gc.callbacks.append(callback)
+    try:
+        gc.collect()
+        assert sent
+        time.sleep(10)
+    finally:
+        gc.callbacks.remove(callback)
+
+
+class Ending:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+
+
+def stop_in_a_finalizer():
+    Ending()
+    time.sleep(10)
+
+
+@pytest.mark.parametrize("where", [stop_in_a_callback_of_the_collector, stop_in_a_finalizer])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_signal_where_exceptions_are_ignored(where, training):
+    said, began = [], time.monotonic()
+    with stop_on_signals(), pytest.raises(Stopped):
+        if training:
+            with Stop(said.append) as stop, stop.interruptible():
+                where()
+        else:
+            where()
+    assert time.monotonic() - began < 5
+    assert said == (["SIGTERM: stopping"] if training else [])
