@@ -1,4 +1,4 @@
-"""A command that trains goes on without its output."""
+"""Training continues when its standard output cannot be written."""
 
 import io
 import sys
