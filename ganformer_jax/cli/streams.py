@@ -1,4 +1,4 @@
-"""Standard output and standard error that may go away while a command works."""
+"""Standard output and standard error, whose loss does not end a command."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class JsonLines:
             text = path.read_text(errors="replace")
             complete = [line for line in text.splitlines(keepends=True) if line[-1] == "\n"]
             kept = "".join(line for line in complete if _step(path, line, start) <= start)
-            if kept != text:  # a full disk, where a copy fails, has nothing to drop mostly
+            if kept != text:  # not without need, as on a full disk a copy fails
                 write_atomically(path, kept)
         self._file = AppendedFile(path)
 
