@@ -10,8 +10,8 @@ import time
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from tiny import BATCH, random_batch
-from training import EXPERIMENT, failing_mean, mean_trainable, with_train
+from tiny import BATCH, random_batch, tiny_config
+from training import EXPERIMENT, failing_mean, gan_programs, mean_trainable, with_train
 
 from ganformer_jax import hosts
 from ganformer_jax.cli import main
@@ -21,6 +21,7 @@ from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.devices import place_on
 from ganformer_jax.train.loop import train
 from ganformer_jax.train.observing import Observer
+from ganformer_jax.train.prefetch import place_batch
 
 
 def batches_until(event=None, step=0):
@@ -129,6 +130,21 @@ def stop_while_compiling(folder):
     train_mean(folder)
 
 
+def diagnose(folder):
+    """Look for what is not finite in a GAN over all processes, first in vain."""
+    hosts.connect()
+    programs = gan_programs(tiny_config(components=0), jax.devices())
+    share = next(batches_until()(0))
+    batch = place_batch(share, programs.trainable.batch, programs.placement.batch)
+    state = programs.init(jax.random.key(0))
+    print(f"nothing: {programs.trainable.diagnose(state, batch)!r}")
+    first = jax.jit(lambda layer: jax.tree.map(lambda leaf: 0 * leaf + 3e38, layer))(
+        state.discriminator["convolution"]
+    )
+    state = state.replace(discriminator=state.discriminator | {"convolution": first})
+    print(programs.trainable.diagnose(state, batch))
+
+
 def paced(folder):
     """A run that says what it does, and takes long enough to be killed while it does it."""
     from faults import CONFIG
@@ -162,6 +178,7 @@ JOBS = {
     "stop": lambda folder: train_mean(
         folder, on_last(end_myself(signal.SIGTERM)), 7, with_train(total_kimg=1e6)
     ),
+    "diagnose": diagnose,
     "compile": stop_while_compiling,
     "recovered": stop_after_recovery,
     "unreadable": resume_from_what_one_cannot_read,

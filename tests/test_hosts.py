@@ -54,6 +54,12 @@ def test_damage_that_one_process_sees_is_agreed_on(tmp_path):
     assert "resuming" in out and (tmp_path / "checkpoints" / "damaged-10").exists()
 
 
+def test_all_processes_name_the_first_layer_that_is_not_finite(tmp_path):
+    for code, out, err in job("diagnose", tmp_path):
+        assert code == 0, err
+        assert out.splitlines()[-2:] == ["nothing: ''", "output of discriminator/convolution"]
+
+
 def test_an_error_of_one_process_ends_both_with_its_message(tmp_path):
     began = time.monotonic()
     (code, _, err), (other_code, _, other_err) = job("fail", tmp_path)

@@ -217,17 +217,17 @@ def test_the_average_halves_its_distance_in_a_half_life(state):
         optimizer=dataclasses.replace(CONFIG.optimizer, ema_kimg=BATCH / 1000, ema_rampup=None),
     )
     moved = state.replace(ema=jax.tree.map(lambda p: p + 1, state.generator))
-    after = updates.average_update(Networks(config), moved, random_batch(0))
+    after = updates.average_update(Networks(config), moved, BATCH)
     assert_close(after.ema, jax.tree.map(lambda p: p + 0.5, state.generator))
     assert int(after.step) == 1 and int(after.images_seen) == BATCH
 
 
 def test_the_average_follows_faster_in_the_beginning(state):
     moved = state.replace(ema=jax.tree.map(lambda p: p + 1, state.generator))
-    first = updates.average_update(NETWORKS, moved, random_batch(0))
+    first = updates.average_update(NETWORKS, moved, BATCH)
     assert_close(first.ema, state.generator)  # nothing seen yet: a copy
     moved = moved.replace(images_seen=jnp.int32(round(BATCH / 0.05)))
-    later = updates.average_update(NETWORKS, moved, random_batch(0))
+    later = updates.average_update(NETWORKS, moved, BATCH)
     assert_close(later.ema, jax.tree.map(lambda p: p + 0.5, state.generator))
 
 

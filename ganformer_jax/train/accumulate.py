@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -13,11 +13,14 @@ from jax import lax
 from ganformer_jax.nn.rows import Rows
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.state import Tree
+from ganformer_jax.train.trainable import Batch
 
-PartFunction = Callable[[Networks], tuple[Any, Tree]]
+PartFunction = Callable[[Networks, Batch], tuple[Any, Tree]]
 
 
-def accumulate(networks: Networks, params: Tree, function: PartFunction) -> tuple[Any, Tree]:
+def accumulate(
+    networks: Networks, params: Tree, batch: Batch, function: PartFunction
+) -> tuple[Any, Tree]:
     """Average values and gradients over the parts of a batch, whose number is `train.accumulate`.
 
     They are those of the whole batch, if they are means over its images: draws of a part are those
@@ -26,7 +29,8 @@ def accumulate(networks: Networks, params: Tree, function: PartFunction) -> tupl
     Args:
         networks: For the whole batch.
         params: What the gradients are of.
-        function: Takes the networks of one part, which have its rows of the batch and its draws;
+        batch: Of the devices together, or, on a mapped axis, of one.
+        function: Takes one part: its networks, which draw for it, and its images and labels;
             returns values, a tree of arrays, and gradients.
 
     Returns:
@@ -34,21 +38,34 @@ def accumulate(networks: Networks, params: Tree, function: PartFunction) -> tupl
     """
     parts = networks.config.train.accumulate
     if parts == 1:
-        return function(networks)
+        return function(networks, networks.parallel.divide(batch))
 
-    def add(total: Tree, index: jax.Array) -> tuple[Tree, Any]:
-        part = dataclasses.replace(networks, rows=Rows(index, parts))
-        values, gradients = function(part)
+    def add(total: Tree, part: tuple[jax.Array, Batch]) -> tuple[Tree, Any]:
+        index, reals = part
+        values, gradients = function(_part(networks, index), networks.parallel.divide(reals))
         return jax.tree.map(jnp.add, total, gradients), values
 
     zeros = jax.tree.map(jnp.zeros_like, params)
-    total, values = lax.scan(add, zeros, jnp.arange(parts))
+    total, values = lax.scan(add, zeros, (jnp.arange(parts), _split(batch, parts)))
     values = jax.tree.map(lambda stacked: stacked.mean(0), values)
     return values, jax.tree.map(lambda gradient: gradient / parts, total)
 
 
-def parts_of(networks: Networks) -> list[Networks]:
-    """Return the networks of every part of a batch, to use one after the other."""
+def parts_of(networks: Networks, batch: Batch) -> Iterator[tuple[Networks, Batch]]:
+    """Yield every part of a batch: its networks, and its images and labels."""
     parts = networks.config.train.accumulate
-    rows = [Rows(index, parts) for index in range(parts)]
-    return [dataclasses.replace(networks, rows=part) for part in rows]
+    split = _split(batch, parts)
+    for index in range(parts):
+        yield _part(networks, index), {name: leaf[index] for name, leaf in split.items()}
+
+
+def _split(batch: Batch, parts: int) -> Batch:
+    """Return arrays [parts, B / parts, ...] of the images that `Rows` computes together."""
+    return {
+        name: leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1)
+        for name, leaf in batch.items()
+    }
+
+
+def _part(networks: Networks, index: int | jax.Array) -> Networks:
+    return dataclasses.replace(networks, rows=Rows(index, networks.config.train.accumulate))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 from jax import lax
@@ -13,6 +13,10 @@ from ganformer_jax.train.devices import FSDP_AXIS
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Key
+
+
+Batched = TypeVar("Batched")
+"""An array whose first axis is the batch, or a tree of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +38,8 @@ class DataParallel:
         """Return the number of devices on the mapped axis; 1 without one."""
         return 1 if self.axis_name is None else lax.axis_size(self.axis_name)
 
-    def divide(self, batch: Array) -> Array:
-        """Divide an array along its first axis over the mesh."""
+    def divide(self, batch: Batched) -> Batched:
+        """Divide arrays along their first axis over the mesh."""
         if self.batch_sharding is None:
             return batch
         return lax.with_sharding_constraint(batch, self.batch_sharding)

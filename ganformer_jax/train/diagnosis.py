@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ganformer_jax import losses
+from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.state import TrainState, Tree
 from ganformer_jax.train.trainable import Batch
@@ -19,59 +20,65 @@ from ganformer_jax.train.trainable import Batch
 def first_non_finite(networks: Networks, state: TrainState, batch: Batch) -> str:
     """Name what is not finite first: a weight, an activation or a gradient; "" if all is.
 
-    Activations are looked at in the order in which they are computed, gradients from the last
-    layer back.
+    The batch holds the images of the networks' rows. Activations are looked at in the order in
+    which they are computed, gradients from the last layer back.
     """
     for name in ("generator", "discriminator"):
         for path, leaf in jax.tree_util.tree_leaves_with_path(getattr(state, name)):
             if not bool(jnp.isfinite(leaf).all()):
                 return f"weight {name}/{_words(path)}"
-    fakes, logits = _networks(networks, batch)
-    images_BxHxWxC = jax.jit(fakes)(state.generator, state)
+    # Arrays of several processes can only be arguments of a compiled function.
+    fakes, logits = functools.partial(_fakes, networks), functools.partial(_logits, networks)
+    images_BxHxWxC = jax.jit(fakes)(state.generator, state, batch)
     for network, function, *arguments in (
-        ("generator", fakes, state.generator, state),
-        ("discriminator", logits, state.discriminator, images_BxHxWxC),
+        ("generator", fakes, state.generator, state, batch),
+        ("discriminator", logits, state.discriminator, images_BxHxWxC, batch),
     ):
         names, flags = _watched(function, *arguments)
         for name, finite in zip(names, flags, strict=True):
             if not finite:
                 return f"output of {network}/{name}"
-    loss = networks.config.loss
-
-    def generator_loss(params: Tree) -> jax.Array:
-        logits_Bx1 = logits(state.discriminator, fakes(params, state))
-        return losses.GENERATOR_LOSSES[loss.generator](logits_Bx1).mean()
-
-    def discriminator_loss(params: Tree) -> jax.Array:
-        logits_Bx1 = logits(params, images_BxHxWxC), logits(params, networks.images(batch))
-        reals = functools.partial(logits, params)
-        penalty_B = losses.r1_penalty(reals, networks.images(batch))
-        return sum(logits_Bx1, penalty_B.mean()).mean()
-
-    for network, function in (
-        ("discriminator", discriminator_loss),
-        ("generator", generator_loss),
+    for network, loss in (
+        ("discriminator", _discriminator_loss),
+        ("generator", _generator_loss),
     ):
-        gradients = jax.jit(jax.grad(function))(getattr(state, network))
+        gradient = jax.jit(jax.grad(functools.partial(loss, networks)))
+        gradients = gradient(getattr(state, network), state, batch)
         for path, leaf in reversed(jax.tree_util.tree_leaves_with_path(gradients)):
             if not bool(jnp.isfinite(leaf).all()):
                 return f"gradient of {network}/{_words(path)}"
     return ""
 
 
-def _networks(networks: Networks, batch: Batch) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return the generator as the discriminator's update runs it, and the discriminator."""
-    labels, count = networks.labels(batch), networks.batch_size(batch)
+def _fakes(networks: Networks, params: Tree, state: TrainState, batch: Batch) -> jax.Array:
+    """Generate images as the discriminator's update does."""
+    keys, count = networks.keys(state, "discriminator"), len(batch["images"]) * networks.rows.parts
+    w_BxKxLxD, _ = networks.sample_w(params, state, keys, batch.get("labels"), count)
+    return networks.synthesize(params, state, keys, w_BxKxLxD)
 
-    def fakes(params: Tree, state: TrainState) -> jax.Array:
-        keys = networks.keys(state, "discriminator")
-        w_BxKxLxD, _ = networks.sample_w(params, state, keys, labels, count)
-        return networks.synthesize(params, state, keys, w_BxKxLxD)
 
-    def logits(params: Tree, images_BxHxWxC: jax.Array) -> jax.Array:
-        return networks.discriminate(params, images_BxHxWxC, labels)
+def _logits(networks: Networks, params: Tree, images_BxHxWxC: jax.Array, batch: Batch) -> jax.Array:
+    return networks.discriminate(params, images_BxHxWxC, batch.get("labels"))
 
-    return fakes, logits
+
+def _generator_loss(networks: Networks, params: Tree, state: TrainState, batch: Batch) -> jax.Array:
+    images_BxHxWxC = _fakes(networks, params, state, batch)
+    logits_Bx1 = _logits(networks, state.discriminator, images_BxHxWxC, batch)
+    return losses.GENERATOR_LOSSES[networks.config.loss.generator](logits_Bx1).mean()
+
+
+def _discriminator_loss(
+    networks: Networks, params: Tree, state: TrainState, batch: Batch
+) -> jax.Array:
+    """Return a number to which all that the discriminator's updates compute contributes."""
+    fakes_BxHxWxC = _fakes(networks, state.generator, state, batch)
+    reals_BxHxWxC = from_uint8(batch["images"])
+
+    def logits(images_BxHxWxC: jax.Array) -> jax.Array:
+        return _logits(networks, params, images_BxHxWxC, batch)
+
+    penalty_B = losses.r1_penalty(logits, reals_BxHxWxC)
+    return (logits(fakes_BxHxWxC) + logits(reals_BxHxWxC) + penalty_B.mean()).mean()
 
 
 def _watched(function: Callable[..., Any], *arguments: Any) -> tuple[list[str], Any]:

@@ -17,10 +17,8 @@ from ganformer_jax.models import (
     mix_layers,
 )
 from ganformer_jax.nn.rows import WHOLE, Rows
-from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.state import Optimizers, TrainState, Tree
-from ganformer_jax.train.trainable import Batch
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, Key
@@ -38,15 +36,14 @@ assert len(KEY_NAMES) <= KEYS_PER_ROW
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """Generator and discriminator in training: their draws, their batches, their devices.
+    """Generator and discriminator in training: their draws and their devices.
 
     Attributes:
         config: The experiment.
-        parallel: How devices share a batch, which has `images`, uint8 [B, H, W, C], and, for a
-            conditional generator, `labels`, float32 [B, Y].
+        parallel: How devices share a batch.
         optimizers: By default those of `make_optimizers(config)`.
-        rows: Which images of each batch to compute, by default all. Batches and counts that
-            methods take are of the whole batch; what they return, of these images.
+        rows: Which images of each batch to compute, by default all. Counts and shapes that methods
+            take are of the whole batch; arrays that they take and return, of these images.
     """
 
     config: Config
@@ -63,25 +60,10 @@ class Networks:
         start = KEY_ROWS.index(update) * KEYS_PER_ROW
         return {name: jax.random.fold_in(key, start + i) for i, name in enumerate(KEY_NAMES)}
 
-    def batch_size(self, batch: Batch) -> int:
-        """Return the number of images of the whole batch, over all devices."""
-        return batch["images"].shape[0] * self.parallel.axis_size()
-
-    def images(self, batch: Batch) -> Float[Array, "b h w c"]:
-        """Return real images in [-1, 1]."""
-        return self.parallel.divide(from_uint8(self.rows.take(batch["images"])))
-
-    def labels(self, batch: Batch, count: int | None = None) -> Float[Array, "b y"] | None:
-        """Return the labels of real and of generated images; by choice of the first `count`."""
-        if not self.config.generator.label_size:
-            return None
-        if count is None:
-            return self._part(self.parallel.divide(batch["labels"]))
-        return self._part(self.parallel.first(batch["labels"], count))
-
     def normal(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "b ..."]:
         """Draw normal values for a batch of this shape."""
-        return self._part(self.parallel.normal(key, shape))
+        drawn = self.parallel.normal(key, shape)
+        return drawn if self.rows.parts == 1 else self.parallel.divide(self.rows.take(drawn))
 
     def sample_w(
         self,
@@ -143,20 +125,17 @@ class Networks:
         images_BxHxWxC: Float[Array, "b h w c"],
         labels_BxY: Float[Array, "b y"] | None,
     ) -> Float[Array, "b 1"]:
-        """Return the discriminator's logits, high for real images."""
+        """Return the discriminator's logits, high for real images; only classes use labels."""
         config, rematerialize = self.config, self.config.train.rematerialize
         discriminator = Discriminator(
             config.discriminator, config.generator.base_grid, rematerialize
         )
         variables = {"params": self.parallel.gather(params)}
+        labels_BxY = labels_BxY if config.generator.label_size else None
         return discriminator.apply(variables, images_BxHxWxC, labels_BxY)[0]
 
     def _generator(self) -> Generator:
         return Generator(self.config.generator, self.config.train.rematerialize)
-
-    def _part(self, batch: Array) -> Array:
-        """Return the rows to compute of an array that has the whole batch."""
-        return batch if self.rows.parts == 1 else self.parallel.divide(self.rows.take(batch))
 
     def _component_mask(
         self, params: Tree, state: TrainState, keys: Keys, count: int

@@ -23,6 +23,7 @@ from jax import lax
 from ganformer_jax import losses
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import check_batch
+from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train.accumulate import accumulate, parts_of
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
@@ -120,8 +121,9 @@ def gan_trainable(
 def _diagnose(config: Config, state: TrainState, batch: Batch) -> str:
     """Name what is not finite first; parts of a batch are computed one after the other here too."""
     train = dataclasses.replace(config.train, rematerialize=False)  # which hides activations
-    parts = parts_of(Networks(dataclasses.replace(config, train=train)))
-    return next(filter(None, (first_non_finite(part, state, batch) for part in parts)), "")
+    networks = Networks(dataclasses.replace(config, train=train))
+    found = (first_non_finite(part, state, images) for part, images in parts_of(networks, batch))
+    return next(filter(None, found), "")
 
 
 def batch_shapes(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
@@ -138,7 +140,7 @@ def adversarial_update(networks: Networks, state: TrainState, batch: Batch) -> R
     """Update the generator, the discriminator and the averages: what every step has."""
     state, info = generator_update(networks, state, batch)
     state, more = discriminator_update(networks, state, batch)
-    return average_update(networks, state, batch), info | more
+    return average_update(networks, state, _count(networks, batch)), info | more
 
 
 def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
@@ -147,12 +149,12 @@ def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Res
     By default with the non-saturating loss (Goodfellow et al. 2014, arXiv 1406.2661, section 3).
     """
     config, mean = networks.config, networks.parallel.mean
+    count, keys = _count(networks, batch), networks.keys(state, "generator")
 
-    def gradients_of(part: Networks) -> tuple[Any, Tree]:
-        labels, keys = part.labels(batch), part.keys(state, "generator")
+    def gradients_of(part: Networks, reals: Batch) -> tuple[Any, Tree]:
+        labels = reals.get("labels")
 
         def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-            count = part.batch_size(batch)
             w_BxKxLxD, w_mean_D = part.sample_w(params, state, keys, labels, count)
             images_BxHxWxC = part.synthesize(params, state, keys, w_BxKxLxD)
             logits_Bx1 = part.discriminate(state.discriminator, images_BxHxWxC, labels)
@@ -161,7 +163,9 @@ def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Res
 
         return jax.value_and_grad(loss_of, has_aux=True)(state.generator)
 
-    (loss, (logits_Bx1, w_mean_D)), gradients = accumulate(networks, state.generator, gradients_of)
+    (loss, (logits_Bx1, w_mean_D)), gradients = accumulate(
+        networks, state.generator, batch, gradients_of
+    )
     state, norm = _apply(networks, state, "generator", gradients)
     beta = config.optimizer.w_average_beta
     w_mean_D = lax.stop_gradient(mean(w_mean_D))
@@ -173,21 +177,25 @@ def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Res
 def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Penalize deviations of path lengths from their mean (arXiv 1912.04958, section 3.2)."""
     options, mean = networks.config.loss, networks.parallel.mean
+    count = _count(networks, batch) // options.path_length_batch_shrink
+    shape = (count, *batch["images"].shape[1:])
+    labels = {n: networks.parallel.first(batch[n], count) for n in batch if n == "labels"}
 
     def follow(length: jax.Array) -> jax.Array:
         average = state.path_length_mean
         average += options.path_length_decay * (mean(length) - average)
         return lax.stop_gradient(average)
 
-    def mean_length(part: Networks) -> tuple[jax.Array, tuple[()]]:
-        return _path_lengths(part, state, batch)(state.generator).mean(), ()
+    def mean_length(part: Networks, labels: Batch) -> tuple[jax.Array, tuple[()]]:
+        lengths_of = _path_lengths(part, state, labels.get("labels"), shape)
+        return lengths_of(state.generator).mean(), ()
 
     # The penalty of every image contains the mean length of the whole batch.
     parts = networks.config.train.accumulate
-    known = follow(accumulate(networks, (), mean_length)[0]) if parts > 1 else None
+    known = follow(accumulate(networks, (), labels, mean_length)[0]) if parts > 1 else None
 
-    def gradients_of(part: Networks) -> tuple[Any, Tree]:
-        lengths_of = _path_lengths(part, state, batch)
+    def gradients_of(part: Networks, labels: Batch) -> tuple[Any, Tree]:
+        lengths_of = _path_lengths(part, state, labels.get("labels"), shape)
 
         def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             lengths_B = lengths_of(params)
@@ -197,7 +205,7 @@ def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> R
 
         return jax.value_and_grad(loss_of, has_aux=True)(state.generator)
 
-    (_, (loss, average)), gradients = accumulate(networks, state.generator, gradients_of)
+    (_, (loss, average)), gradients = accumulate(networks, state.generator, labels, gradients_of)
     state, norm = _apply(networks, state, "generator", gradients)
     info = {"loss/path_length": mean(loss), "path_length/mean": average}
     info["gradient_norm/path_length"] = norm
@@ -205,16 +213,17 @@ def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> R
 
 
 def _path_lengths(
-    networks: Networks, state: TrainState, batch: Batch
+    networks: Networks,
+    state: TrainState,
+    labels_BxY: Float[Array, "b y"] | None,
+    shape: tuple[int, ...],
 ) -> Callable[[Tree], Float[Array, " b"]]:
     """Draw latents and image directions; return path lengths by the generator's parameters."""
-    count = networks.batch_size(batch) // networks.config.loss.path_length_batch_shrink
-    labels, keys = networks.labels(batch, count), networks.keys(state, "path_length")
-    shape = (count, *batch["images"].shape[1:])
+    keys = networks.keys(state, "path_length")
     pixels_BxHxWxC = networks.normal(keys["pixels"], shape)
 
     def lengths_of(params: Tree) -> Float[Array, " b"]:
-        w_BxKxLxD, _ = networks.sample_w(params, state, keys, labels, count)
+        w_BxKxLxD, _ = networks.sample_w(params, state, keys, labels_BxY, shape[0])
         synthesize = functools.partial(networks.synthesize, params, state, keys)
         return losses.path_length(synthesize, w_BxKxLxD, pixels_BxHxWxC)
 
@@ -226,12 +235,12 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
     loss_name = networks.config.loss.discriminator
     settings = {"epsilon": networks.config.loss.wgan_epsilon} if loss_name == "wgan" else {}
 
-    def gradients_of(part: Networks) -> tuple[Any, Tree]:
-        labels, keys = part.labels(batch), part.keys(state, "discriminator")
-        count = part.batch_size(batch)
+    count, keys = _count(networks, batch), networks.keys(state, "discriminator")
+
+    def gradients_of(part: Networks, reals: Batch) -> tuple[Any, Tree]:
+        labels, reals_BxHxWxC = reals.get("labels"), from_uint8(reals["images"])
         w_BxKxLxD, _ = part.sample_w(state.generator, state, keys, labels, count)
         fakes_BxHxWxC = part.synthesize(state.generator, state, keys, w_BxKxLxD)
-        reals_BxHxWxC = part.images(batch)
 
         def loss_of(params: Tree) -> tuple[jax.Array, Info]:
             real_Bx1 = part.discriminate(params, reals_BxHxWxC, labels)
@@ -244,7 +253,7 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
 
         return jax.value_and_grad(loss_of, has_aux=True)(state.discriminator)
 
-    (loss, info), gradients = accumulate(networks, state.discriminator, gradients_of)
+    (loss, info), gradients = accumulate(networks, state.discriminator, batch, gradients_of)
     state, norm = _apply(networks, state, "discriminator", gradients)
     info = networks.parallel.mean({"loss/discriminator": loss} | info)
     return state, info | {"gradient_norm/discriminator": norm}
@@ -254,8 +263,8 @@ def r1_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Apply the R1 penalty at real images (Mescheder et al. 2018, arXiv 1801.04406)."""
     options = networks.config.loss
 
-    def gradients_of(part: Networks) -> tuple[Any, Tree]:
-        labels, reals_BxHxWxC = part.labels(batch), part.images(batch)
+    def gradients_of(part: Networks, reals: Batch) -> tuple[Any, Tree]:
+        labels, reals_BxHxWxC = reals.get("labels"), from_uint8(reals["images"])
 
         def loss_of(params: Tree) -> tuple[jax.Array, jax.Array]:
             discriminate = functools.partial(part.discriminate, params, labels_BxY=labels)
@@ -264,17 +273,17 @@ def r1_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
 
         return jax.value_and_grad(loss_of, has_aux=True)(state.discriminator)
 
-    (_, loss), gradients = accumulate(networks, state.discriminator, gradients_of)
+    (_, loss), gradients = accumulate(networks, state.discriminator, batch, gradients_of)
     state, norm = _apply(networks, state, "discriminator", gradients)
     return state, {"loss/r1": networks.parallel.mean(loss), "gradient_norm/r1": norm}
 
 
-def average_update(networks: Networks, state: TrainState, batch: Batch) -> TrainState:
-    """Move the generator's average toward its parameters, and count the step.
+def average_update(networks: Networks, state: TrainState, count: int) -> TrainState:
+    """Move the generator's average toward its parameters, and count the step of `count` images.
 
     The half-life is in images, and shorter at first, so that the first weights are soon forgotten.
     """
-    options, count = networks.config.optimizer, networks.batch_size(batch)
+    options = networks.config.optimizer
     half_life = jnp.asarray(options.ema_kimg * 1000)
     if options.ema_rampup is not None:
         half_life = jnp.minimum(half_life, state.images_seen * options.ema_rampup)
@@ -284,6 +293,11 @@ def average_update(networks: Networks, state: TrainState, batch: Batch) -> Train
         step=state.step + 1,
         images_seen=state.images_seen + count,
     )
+
+
+def _count(networks: Networks, batch: Batch) -> int:
+    """Return the number of images of a batch, over all devices."""
+    return len(batch["images"]) * networks.parallel.axis_size()
 
 
 def _apply(
