@@ -24,6 +24,7 @@ from ganformer_jax import hosts
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import from_dict
 from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.train.array_writing import handlers
 from ganformer_jax.train.best import Best, KeepBest, Manager, encode, find_best
 from ganformer_jax.train.checkpoint_reading import (
     Damage,
@@ -65,6 +66,7 @@ class Checkpoints:
         self._folder = (self.run / FOLDER).absolute()
         self._manager = Manager(
             self._folder,
+            handler_registry=handlers(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=AnyPreservationPolicy([LatestN(max(latest, 1)), KeepBest()]),
                 best_fn=lambda metrics: 0.0,  # never called, but without it none are stored
@@ -105,7 +107,7 @@ class Checkpoints:
         texts = {"config": config, "version": {"state": self.version}}
         sums = checksums(state) | {f"{name}.json": json_checksum(texts[name]) for name in texts}
         args = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
+            state=ocp.args.PyTreeSave(state),
             checksums=ocp.args.JsonSave(sums),
             **{name: ocp.args.JsonSave(value) for name, value in texts.items()},
         )
