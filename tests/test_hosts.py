@@ -54,6 +54,7 @@ def test_damage_that_one_process_sees_is_agreed_on(tmp_path):
     assert "resuming" in out and (tmp_path / "checkpoints" / "damaged-10").exists()
 
 
+@pytest.mark.slow
 def test_all_processes_name_the_first_layer_that_is_not_finite(tmp_path):
     for code, out, err in job("diagnose", tmp_path):
         assert code == 0, err
