@@ -18,11 +18,14 @@ PARTS = {part.__name__: part for part in (kills, prepare, files, numbers, disk, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parts = parser.parse_args().parts or list(PARTS)
+    for unknown in set(parts) - set(PARTS):
+        parser.error(f"no part {unknown}: choose from {', '.join(PARTS)}")
     logging.set_verbosity(logging.FATAL)
     failed = 0
     print("| fault | times | outcome | failures |\n| --- | --- | --- | --- |")
-    for name in parser.parse_args().parts:
+    for name in parts:
         with tempfile.TemporaryDirectory() as folder:
             for what, times, outcome, failures in PARTS[name](pathlib.Path(folder)):
                 failed += failures
