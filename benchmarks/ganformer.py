@@ -67,7 +67,10 @@ class Trial:
             for update in (generator_update, discriminator_update, path_length_update):
                 name = update.__name__.removesuffix("_update")
                 functions[name] = functools.partial(update, networks)
-            functions["average"] = lambda state, batch: (average_update(networks, state, batch), {})
+            functions["average"] = lambda state, batch: (
+                average_update(networks, state, len(batch["images"])),
+                {},
+            )
         self.compile_seconds, self.programs = {}, {}
         for name, function in functions.items():
             began = time.perf_counter()
