@@ -90,6 +90,20 @@ class Sampler:
         batches = self._batches(variables, drawn, labels, truncation_psi)
         return np.concatenate([jax.device_get(out[0]) for out in batches])[: drawn.size]
 
+    def lower(self, variables: Mapping[str, Any]) -> jax.stages.Lowered:
+        """Trace the program of one batch, to compile it ahead of time, perhaps for other devices.
+
+        Args:
+            variables: Of the generator, or their shapes, dtypes and shardings.
+        """
+        seeds_B, classes_B = (
+            jax.ShapeDtypeStruct((self.batch_size,), dtype, sharding=self.batch_sharding)
+            for dtype in (np.uint32, np.int32)
+        )
+        return _generate.lower(
+            self, variables, seeds_B, classes_B, jnp.float32(1.0), jnp.int32(2**30)
+        )
+
     def _batches(
         self,
         variables: Mapping[str, Any],

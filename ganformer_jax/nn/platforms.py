@@ -36,9 +36,10 @@ def by_platform(cpu: Form, default: Form, *arrays: Array, **static: Any) -> Arra
     return _apply(_with_settings(cpu, settings), _with_settings(default, settings), *arrays)
 
 
-@functools.cache  # partial functions that are equal would otherwise be traced again
+@functools.cache  # functions that are equal would otherwise be traced again
 def _with_settings(form: Form, settings: tuple[tuple[str, Any], ...]) -> Form:
-    return functools.partial(form, **dict(settings))
+    """Fill in settings; the compiled program names operations after the form."""
+    return jax.named_scope(form.__name__)(functools.partial(form, **dict(settings)))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))

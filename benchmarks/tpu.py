@@ -1,0 +1,168 @@
+"""Compile the programs of a config for a TPU slice, and report what XLA's compiler expects of them.
+
+Command:   python benchmarks/tpu.py [CONFIG] [--slice v5e:2x2] [--programs adversarial r1 sample]
+
+No TPU is needed, but libtpu: pip install "ganformer-jax[tpu]". Nothing runs: cycles are estimates
+of the compiler, not measurements, and they tell forms of a program apart better than its speed.
+Compiling a step for 256x256 images takes minutes. Prints Markdown; --json keeps the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no metadata server to ask
+os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+
+import numpy as np
+from collectives import collectives
+from jax.experimental import topologies
+from tpu_text import Operation, operations, shares
+
+from ganformer_jax.config import Config
+from ganformer_jax.config_files import load_config
+from ganformer_jax.sampling import Sampler
+from ganformer_jax.train.compile import Programs
+from ganformer_jax.train.devices import place_on
+from ganformer_jax.train.updates import gan_trainable
+
+
+class Chip(NamedTuple):
+    """A kind of TPU.
+
+    Attributes:
+        peak: bfloat16 operations a second, by Google's documentation.
+        clock: Cycles a second: `peak` over the operations of the matrix units in a cycle.
+        memory: Bytes.
+    """
+
+    peak: float
+    clock: float
+    memory: float
+
+
+CHIPS = {
+    "v5e": Chip(197e12, 1.5e9, 16 * 2**30),
+    "v6e": Chip(918e12, 1.75e9, 32 * 2**30),
+    "v5p": Chip(459e12, 1.75e9, 95 * 2**30),
+}
+
+
+def programs_of(config: Config, devices: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yield the name of each program and a function that lowers it."""
+    programs = Programs(gan_trainable(config, place_on(devices), no_images), place_on(devices))
+    state, batch = programs.abstract_state(), programs.abstract_batch()
+    for update in programs.trainable.updates:
+        yield update.name, lambda update=update: programs.lower(update.function, state, batch)
+    sampler = Sampler(
+        config.generator, config.train.batch_size, batch_sharding=programs.placement.batch
+    )
+    yield "sample", lambda: sampler.lower(state.generator_variables())
+
+
+def no_images(state: Any, indices: Any) -> np.ndarray:
+    raise AssertionError("nothing runs")
+
+
+def measure(lower: Callable[[], Any], chip: Chip) -> tuple[dict[str, Any], list[Operation]]:
+    """Compile a program; return its figures, for one chip, and its operations."""
+    began = time.perf_counter()
+    lowered = lower()
+    traced = time.perf_counter()
+    compiled = lowered.compile()
+    ended = time.perf_counter()
+    text, memory = compiled.as_text(), compiled.memory_analysis()
+    found, sent = list(operations(text)), collectives(text)
+    cycles, flops = sum(one.cycles for one in found), compiled.cost_analysis()["flops"]
+    return {
+        "million cycles": cycles / 1e6,
+        "operations": flops,
+        "share of the peak": flops / chip.peak / (cycles / chip.clock),
+        "temporary GiB": memory.temp_size_in_bytes / 2**30,
+        "arguments GiB": memory.argument_size_in_bytes / 2**30,
+        "chip GiB": chip.memory / 2**30,
+        "collectives": {kind: sum(one.kind == kind for one in sent) for kind in kinds(sent)},
+        "bytes sent": sum(one.bytes() for one in sent),
+        "seconds to trace": traced - began,
+        "seconds to compile": ended - traced,
+    }, found
+
+
+def kinds(sent: list[Any]) -> list[str]:
+    return sorted({one.kind for one in sent})
+
+
+def table(name: str, figures: dict[str, Any], found: list[Operation], layers: bool) -> str:
+    """Return the figures of one program as Markdown."""
+    total = sum(one.cycles for one in found)
+    lines = [f"\n## {name}\n", "| figure, of one chip | |", "| --- | --- |"]
+    for key, value in figures.items():
+        words = f"{value:.3g}" if isinstance(value, float) else value
+        lines.append(f"| {key} | {words} |")
+    keys = [("class", Operation.kind)] + ([("layer", Operation.layer)] if layers else [])
+    for title, key in keys:
+        lines += [f"\n| {title} | million cycles | share |", "| --- | --- | --- |"]
+        for label, cycles in shares((key(one), one.cycles) for one in found):
+            lines.append(f"| {label} | {cycles / 1e6:.2f} | {cycles / total:.3f} |")
+    if layers:
+        lines += ["\n| million cycles | instruction | name |", "| --- | --- | --- |"]
+        for one in sorted(found, reverse=True)[:20]:
+            lines.append(f"| {one.cycles / 1e6:.2f} | `{one.instruction}` | {one.name[-90:]} |")
+    return "\n".join(lines)
+
+
+def config_from(options: argparse.Namespace) -> Config:
+    """Return the config with what the command line changes."""
+    config = load_config(options.config)
+    generator, train = config.generator, config.train
+    resolution = options.resolution or generator.resolution
+    dtype = options.dtype or generator.dtype
+    return dataclasses.replace(
+        config,
+        generator=dataclasses.replace(generator, resolution=resolution, dtype=dtype),
+        discriminator=dataclasses.replace(config.discriminator, dtype=dtype),
+        train=dataclasses.replace(train, batch_size=options.batch or train.batch_size),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("config", nargs="?", default="ffhq", help="name or path")
+    parser.add_argument("--slice", default="v5e:2x2", help="v5e:16x16 is a pod of 256 chips")
+    parser.add_argument("--programs", nargs="*", help="by default all")
+    parser.add_argument("--batch", type=int, help="images, over all chips")
+    parser.add_argument("--resolution", type=int)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"])
+    parser.add_argument("--layers", action="store_true", help="cycles by layer, and the dearest")
+    parser.add_argument("--json", type=pathlib.Path)
+    options = parser.parse_args()
+    chip = CHIPS.get(options.slice.partition(":")[0])
+    if chip is None:
+        parser.error(f"no chip of {options.slice}: choose from {', '.join(CHIPS)}")
+    devices = topologies.get_topology_desc(options.slice, platform="tpu").devices
+    config = config_from(options)
+    size, dtype = config.generator.resolution, config.generator.dtype
+    images = config.train.batch_size / len(devices)
+    print(f"# {options.config}, {size}x{size}, {dtype}, {images:g} images a chip, {options.slice}")
+    report = {}
+    for name, lower in programs_of(config, devices):
+        if not options.programs or name in options.programs:
+            report[name], found = measure(lower, chip)
+            print(table(name, report[name], found, options.layers), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1))
+    if not report:
+        sys.exit(f"no program of {options.config} is named {' or '.join(options.programs)}")
+
+
+if __name__ == "__main__":
+    main()
