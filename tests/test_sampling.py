@@ -58,3 +58,12 @@ def test_noise_depends_on_the_seed(variables):
 def test_invalid_seeds_and_labels_are_refused(variables, seeds, labels, complaint):
     with pytest.raises(ValueError, match=complaint):
         Sampler(GENERATOR)(variables, seeds, labels)
+
+
+def test_a_program_made_ahead_of_time_draws_the_same(variables):
+    sampler = Sampler(GENERATOR, len(SEEDS))
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
+    compiled = sampler.lower(shapes).compile()
+    arguments = np.asarray(SEEDS, np.uint32), np.asarray(LABELS, np.int32)
+    images = compiled(variables, *arguments, np.float32(1.0), np.int32(2**30))[0]
+    np.testing.assert_array_equal(images, sampler.images(variables, SEEDS, LABELS))
