@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, UInt8
 
 
+ALL_LAYERS = 2**30
+"""As many layers to truncate as no generator has."""
+
+
 class Samples(NamedTuple):
     """Images of some seeds and what the generator computed for them, on the host."""
 
@@ -91,7 +95,11 @@ class Sampler:
         return np.concatenate([jax.device_get(out[0]) for out in batches])[: drawn.size]
 
     def lower(self, variables: Mapping[str, Any]) -> jax.stages.Lowered:
-        """Trace the program of one batch, to compile it ahead of time, perhaps for other devices.
+        """Trace the program of one batch, to compile it ahead of time.
+
+        Compiled, it takes the variables, seeds (uint32 [B]), classes (int32 [B]; 0 without
+        classes), truncation psi (float32) and the number of layers to truncate (int32, `ALL_LAYERS`
+        for all), and returns the fields of `Samples`, on the devices.
 
         Args:
             variables: Of the generator, or their shapes, dtypes and shardings.
@@ -100,9 +108,8 @@ class Sampler:
             jax.ShapeDtypeStruct((self.batch_size,), dtype, sharding=self.batch_sharding)
             for dtype in (np.uint32, np.int32)
         )
-        return _generate.lower(
-            self, variables, seeds_B, classes_B, jnp.float32(1.0), jnp.int32(2**30)
-        )
+        psi, cutoff = (jax.ShapeDtypeStruct((), dtype) for dtype in (np.float32, np.int32))
+        return _generate.lower(self, variables, seeds_B, classes_B, psi, cutoff)
 
     def _batches(
         self,
@@ -114,7 +121,7 @@ class Sampler:
     ) -> Iterator[tuple[Any, Any, Any]]:
         """Yield what `_generate` returns for each batch; the last batch is padded."""
         classes_M = self._classes(labels, drawn.size)
-        cutoff = jnp.int32(2**30 if truncation_cutoff is None else truncation_cutoff)
+        cutoff = jnp.int32(ALL_LAYERS if truncation_cutoff is None else truncation_cutoff)
         psi = jnp.float32(truncation_psi)
         for start in range(0, drawn.size, self.batch_size):
             taken = np.arange(start, start + self.batch_size) % drawn.size

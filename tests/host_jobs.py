@@ -1,5 +1,6 @@
 """What the processes of tests of several hosts run: `python host_jobs.py JOB FOLDER`."""
 
+import dataclasses
 import os
 import pathlib
 import signal
@@ -131,9 +132,12 @@ def stop_while_compiling(folder):
 
 
 def diagnose(folder):
-    """Look for what is not finite in a GAN over all processes, first in vain."""
+    """Look for what is not finite in a GAN that processes divide, in parts, first in vain."""
     hosts.connect()
-    programs = gan_programs(tiny_config(components=0), jax.devices())
+    config = tiny_config(components=0)
+    train = dataclasses.replace(config.train, accumulate=2)
+    config = dataclasses.replace(config, train=train)
+    programs = gan_programs(config, jax.devices(), fsdp=2, sharded_size=64)
     share = next(batches_until()(0))
     batch = place_batch(share, programs.trainable.batch, programs.placement.batch)
     state = programs.init(jax.random.key(0))

@@ -17,7 +17,9 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.models import Discriminator
 from ganformer_jax.nn.layers import Dropout, minibatch_stddev
 from ganformer_jax.nn.rows import WHOLE, Rows
+from ganformer_jax.train.accumulate import parts_of
 from ganformer_jax.train.devices import smallest_batch
+from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.pmap import pmap_updates
 
 SAVING = {"accumulate": 4, "rematerialize": True}
@@ -60,6 +62,8 @@ def test_another_order_of_images_would_show():
 
 @pytest.mark.parametrize("number", range(3), ids=["path_length", "r1", "adversarial"])
 def test_parts_take_less_memory(number):
+    for programs in (programs_of(), programs_of(**SAVING)):
+        programs.wait()
     whole, parts = (
         programs.compiled[number].function.memory_analysis().temp_size_in_bytes
         for programs in (programs_of(), programs_of(**SAVING))
@@ -84,6 +88,16 @@ def test_rows_take_every_image_once_and_draw_what_the_whole_batch_draws():
     for index in range(3):
         drawn = Rows(jnp.int32(index), 3).draw(draw, (2, 5))
         np.testing.assert_array_equal(drawn, draw((6, 5))[index::3])
+
+
+def test_parts_of_a_batch_hold_the_images_of_their_rows():
+    batch = {name: jnp.asarray(leaf) for name, leaf in labeled_batch(0).items()}
+    parts = list(parts_of(Networks(with_everything(accumulate=4)), batch))
+    assert len(parts) == 4
+    for index, (networks, part) in enumerate(parts):
+        assert networks.rows == Rows(index, 4) and part.keys() == batch.keys()
+        for name, leaf in part.items():
+            np.testing.assert_array_equal(leaf, Rows(index, 4).take(batch[name]))
 
 
 @pytest.mark.parametrize("axes", [(), (2,)])

@@ -7,6 +7,7 @@ the operations, the bytes and the communication of each compiled program.
 import dataclasses
 import itertools
 import json
+import pathlib
 import tempfile
 from typing import Any
 
@@ -19,6 +20,7 @@ from tiny import CLASSES, FULL, labeled_batch
 from training import assert_close, gan_programs, on_host, run_steps, sgd
 
 from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checksums import by_path
 from ganformer_jax.train.prefetch import place_batch
 
 WIDTH, WIDER, BATCH, DEVICES, GROUP = 8, 32, 64, 8, FULL.discriminator.minibatch_stddev_group
@@ -107,10 +109,20 @@ def compare_restored(divided, whole):
     with tempfile.TemporaryDirectory() as run, Checkpoints(run) as checkpoints:
         checkpoints.save(0, state, {})
         restored = checkpoints.restore(whole.abstract_state())
+        compare_written(pathlib.Path(run), state)
     for before, after in zip(
         *map(jax.tree.leaves, (on_host(state), on_host(restored))), strict=True
     ):
         np.testing.assert_array_equal(before, after)
+
+
+def compare_written(run, state):
+    """A device writes what it holds: shards of divided arrays, others whole."""
+    (path,) = run.glob("checkpoints/0/state/array_metadatas/process_0")
+    arrays = [one["array_metadata"] for one in json.loads(path.read_text())["array_metadatas"]]
+    written = {one["param_name"]: tuple(one["write_shape"]) for one in arrays}
+    for name, leaf in by_path(state.replace(key=None)).items():
+        assert written[name] == leaf.sharding.shard_shape(leaf.shape), name
 
 
 def programs_report(programs, compiled):

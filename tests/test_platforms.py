@@ -84,8 +84,10 @@ def traced():
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_a_program_for_an_accelerator_has_plain_convolutions_only(traced, platform):
-    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    lowered = traced.lower(lowering_platforms=(platform,))
+    text = lowered.as_text()
     found = features(text)
+    assert "plain_filter" in lowered.as_text(debug_info=True), "named for benchmarks/tpu.py"
     assert found["depthwise convolutions"] >= 10
     assert found["dilated or strided convolutions"] >= 10
     assert found["products of images"] == 0

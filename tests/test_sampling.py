@@ -8,7 +8,7 @@ import pytest
 from tiny import tiny_config
 
 from ganformer_jax import Generator
-from ganformer_jax.sampling import Sampler
+from ganformer_jax.sampling import ALL_LAYERS, Sampler
 
 GENERATOR = dataclasses.replace(tiny_config().generator, label_size=3)
 SEEDS, LABELS = [4, 0, 2**32 - 1, 7, 11], [0, 1, 2, 0, 1]
@@ -65,5 +65,5 @@ def test_a_program_made_ahead_of_time_draws_the_same(variables):
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
     compiled = sampler.lower(shapes).compile()
     arguments = np.asarray(SEEDS, np.uint32), np.asarray(LABELS, np.int32)
-    images = compiled(variables, *arguments, np.float32(1.0), np.int32(2**30))[0]
+    images = compiled(variables, *arguments, np.float32(1.0), np.int32(ALL_LAYERS))[0]
     np.testing.assert_array_equal(images, sampler.images(variables, SEEDS, LABELS))

@@ -22,8 +22,12 @@ def test_cycles_are_summed_by_class_and_by_layer():
     assert [one.cycles for one in found] == [30, 50, 15, 5]
     assert found[0].instruction.startswith("%fusion.0 bf16[8,4,4,128]")
     by_class = shares((one.kind(), one.cycles) for one in found)
-    assert by_class[:2] == [("convolution", 50), ("FIR filter", 30)]
-    assert dict(by_class) | {"discriminator, other": 15, "other": 5} == dict(by_class)
+    assert by_class == [
+        ("convolution", 50),
+        ("FIR filter", 30),
+        ("discriminator, other", 15),
+        ("other", 5),
+    ]
     by_layer = dict(shares((one.layer(), one.cycles) for one in found))
     assert by_layer == {"Generator block_8": 80, "Discriminator block_4": 15, "other": 5}
 

@@ -282,6 +282,18 @@ def test_labels_travel_only_where_they_matter(config):
     assert ("labels" in placed) == bool(config.generator.label_size)
 
 
+def test_updates_take_labels_only_where_they_matter():
+    """As for arrays that a loop places; a dataset may have more than a network uses."""
+    for config, needed in ((CONFIG, {"images"}), (conditional(CONFIG), {"images", "labels"})):
+        update = gan_updates(dataclasses.replace(config, loss=CONFIG.loss), optimizers=sgd())[0]
+        start = jax.eval_shape(lambda c=config: create_state(c, jax.random.key(0), sgd()))
+        batch = labeled_batch(0)
+        jax.eval_shape(update.function, start, batch)
+        for name in needed:
+            with pytest.raises(KeyError, match=name):
+                jax.eval_shape(update.function, start, {n: batch[n] for n in batch if n != name})
+
+
 def test_a_step_is_made_of_the_updates_that_are_due():
     config = tiny_config(path_length_weight=1.0, path_length_interval=2, r1_interval=3)
     updates = gan_updates(config)

@@ -36,7 +36,7 @@ def by_platform(cpu: Form, default: Form, *arrays: Array, **static: Any) -> Arra
     return _apply(_with_settings(cpu, settings), _with_settings(default, settings), *arrays)
 
 
-@functools.cache  # functions that are equal would otherwise be traced again
+@functools.cache  # jax would trace another wrapper of the same form again
 def _with_settings(form: Form, settings: tuple[tuple[str, Any], ...]) -> Form:
     """Fill in settings; the compiled program names operations after the form."""
     return jax.named_scope(form.__name__)(functools.partial(form, **dict(settings)))

@@ -29,7 +29,7 @@ def accumulate(
     Args:
         networks: For the whole batch.
         params: What the gradients are of.
-        batch: Of the devices together, or, on a mapped axis, of one.
+        batch: Arrays [B, ...]; under a mapped axis, the share of one device.
         function: Takes one part: its networks, which draw for it, and its images and labels;
             returns values, a tree of arrays, and gradients.
 

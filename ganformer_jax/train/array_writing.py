@@ -8,19 +8,16 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint._src.metadata.array_metadata_store import Store  # of types of random keys
 
-SHARED_BYTES = 2**24
-"""Smallest share of an array for which devices that all have it divide its writing."""
-
 
 def handlers() -> Any:
     """Return Orbax's handlers for a manager of checkpoints whose item `state` is a pytree.
 
-    Devices that all have an array would each cut a share from it and write that. A state has
-    hundreds of small arrays, of which every cut is a program to compile and to start: one device
-    writes them alone, and a save keeps training waiting for half as long.
+    By default devices that all have an array each cut a share from it and write that. A state has
+    hundreds of arrays, and every cut is a program to compile and to start, while training waits.
+    Here the first device that has an array, or a shard of it, writes it whole.
     """
     arrays = ocp.type_handlers.ArrayHandler(
-        array_metadata_store=Store(), min_slice_bytes_for_replica_parallel=SHARED_BYTES
+        array_metadata_store=Store(), use_replica_parallel=False
     )
     types = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
     handler = ocp.PyTreeCheckpointHandler(type_handler_registry=types)

@@ -20,14 +20,19 @@ from ganformer_jax.train.trainable import Batch
 def first_non_finite(networks: Networks, state: TrainState, batch: Batch) -> str:
     """Name what is not finite first: a weight, an activation or a gradient; "" if all is.
 
-    The batch holds the images of the networks' rows. Activations are looked at in the order in
-    which they are computed, gradients from the last layer back.
+    Activations are looked at in the order in which they are computed, gradients from the last
+    layer back.
+
+    Args:
+        networks: Of a whole batch or, if it is computed in parts, of one part.
+        state: Before the step.
+        batch: Images and labels of that part, on the devices.
     """
     for name in ("generator", "discriminator"):
         for path, leaf in jax.tree_util.tree_leaves_with_path(getattr(state, name)):
             if not bool(jnp.isfinite(leaf).all()):
                 return f"weight {name}/{_words(path)}"
-    # Arrays of several processes can only be arguments of a compiled function.
+    # A compiled function cannot close over arrays of several processes: all are arguments.
     fakes, logits = functools.partial(_fakes, networks), functools.partial(_logits, networks)
     images_BxHxWxC = jax.jit(fakes)(state.generator, state, batch)
     for network, function, *arguments in (
@@ -38,12 +43,12 @@ def first_non_finite(networks: Networks, state: TrainState, batch: Batch) -> str
         for name, finite in zip(names, flags, strict=True):
             if not finite:
                 return f"output of {network}/{name}"
-    for network, loss in (
-        ("discriminator", _discriminator_loss),
-        ("generator", _generator_loss),
+    for network, loss, *arguments in (
+        ("discriminator", _discriminator_loss, images_BxHxWxC, batch),
+        ("generator", _generator_loss, state, batch),
     ):
         gradient = jax.jit(jax.grad(functools.partial(loss, networks)))
-        gradients = gradient(getattr(state, network), state, batch)
+        gradients = gradient(getattr(state, network), *arguments)
         for path, leaf in reversed(jax.tree_util.tree_leaves_with_path(gradients)):
             if not bool(jnp.isfinite(leaf).all()):
                 return f"gradient of {network}/{_words(path)}"
@@ -68,10 +73,9 @@ def _generator_loss(networks: Networks, params: Tree, state: TrainState, batch: 
 
 
 def _discriminator_loss(
-    networks: Networks, params: Tree, state: TrainState, batch: Batch
+    networks: Networks, params: Tree, fakes_BxHxWxC: jax.Array, batch: Batch
 ) -> jax.Array:
     """Return a number to which all that the discriminator's updates compute contributes."""
-    fakes_BxHxWxC = _fakes(networks, state.generator, state, batch)
     reals_BxHxWxC = from_uint8(batch["images"])
 
     def logits(images_BxHxWxC: jax.Array) -> jax.Array:

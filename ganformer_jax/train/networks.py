@@ -125,13 +125,12 @@ class Networks:
         images_BxHxWxC: Float[Array, "b h w c"],
         labels_BxY: Float[Array, "b y"] | None,
     ) -> Float[Array, "b 1"]:
-        """Return the discriminator's logits, high for real images; only classes use labels."""
+        """Return the discriminator's logits, high for real images."""
         config, rematerialize = self.config, self.config.train.rematerialize
         discriminator = Discriminator(
             config.discriminator, config.generator.base_grid, rematerialize
         )
         variables = {"params": self.parallel.gather(params)}
-        labels_BxY = labels_BxY if config.generator.label_size else None
         return discriminator.apply(variables, images_BxHxWxC, labels_BxY)[0]
 
     def _generator(self) -> Generator:

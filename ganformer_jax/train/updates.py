@@ -1,6 +1,6 @@
 """A GAN as the training loop trains it: its updates, as pure functions, and their order.
 
-Each takes the networks, the state and a batch, and returns the new state and scalars to log.
+An update takes the networks, the state and a batch, and returns the new state and scalars to log.
 A regularizer is an update of its own, once in an interval of steps and stronger by that interval
 (lazy regularization, Karras et al. 2020, arXiv 1912.04958, appendix B).
 
@@ -69,10 +69,18 @@ def gan_updates(
         ("adversarial", adversarial_update, 1.0, 1),
     ):
         if weight and interval:
-            applied = functools.partial(function, networks)
+            applied = functools.partial(_with_used, networks, function)
             applied = with_matmul_precision(applied, config.train.matmul_precision)
             updates.append(Update(name, applied, interval))
     return tuple(updates)
+
+
+def _with_used(
+    networks: Networks, function: Callable[..., Result], state: TrainState, batch: Batch
+) -> Result:
+    """Apply an update to the arrays of a batch that its networks use."""
+    used = {name: batch[name] for name in batch_shapes(networks.config)}
+    return function(networks, state, used)
 
 
 def with_matmul_precision(function: Callable[..., Any], precision: str) -> Callable[..., Any]:
@@ -179,23 +187,24 @@ def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> R
     options, mean = networks.config.loss, networks.parallel.mean
     count = _count(networks, batch) // options.path_length_batch_shrink
     shape = (count, *batch["images"].shape[1:])
-    labels = {n: networks.parallel.first(batch[n], count) for n in batch if n == "labels"}
+    whole = batch.get("labels")
+    few = {} if whole is None else {"labels": networks.parallel.first(whole, count)}
 
     def follow(length: jax.Array) -> jax.Array:
         average = state.path_length_mean
         average += options.path_length_decay * (mean(length) - average)
         return lax.stop_gradient(average)
 
-    def mean_length(part: Networks, labels: Batch) -> tuple[jax.Array, tuple[()]]:
-        lengths_of = _path_lengths(part, state, labels.get("labels"), shape)
+    def mean_length(part: Networks, few: Batch) -> tuple[jax.Array, tuple[()]]:
+        lengths_of = _path_lengths(part, state, few.get("labels"), shape)
         return lengths_of(state.generator).mean(), ()
 
     # The penalty of every image contains the mean length of the whole batch.
     parts = networks.config.train.accumulate
-    known = follow(accumulate(networks, (), labels, mean_length)[0]) if parts > 1 else None
+    known = follow(accumulate(networks, (), few, mean_length)[0]) if parts > 1 else None
 
-    def gradients_of(part: Networks, labels: Batch) -> tuple[Any, Tree]:
-        lengths_of = _path_lengths(part, state, labels.get("labels"), shape)
+    def gradients_of(part: Networks, few: Batch) -> tuple[Any, Tree]:
+        lengths_of = _path_lengths(part, state, few.get("labels"), shape)
 
         def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             lengths_B = lengths_of(params)
@@ -205,7 +214,7 @@ def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> R
 
         return jax.value_and_grad(loss_of, has_aux=True)(state.generator)
 
-    (_, (loss, average)), gradients = accumulate(networks, state.generator, labels, gradients_of)
+    (_, (loss, average)), gradients = accumulate(networks, state.generator, few, gradients_of)
     state, norm = _apply(networks, state, "generator", gradients)
     info = {"loss/path_length": mean(loss), "path_length/mean": average}
     info["gradient_norm/path_length"] = norm
