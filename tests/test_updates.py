@@ -285,7 +285,7 @@ def test_labels_travel_only_where_they_matter(config):
 def test_updates_take_labels_only_where_they_matter():
     """As for arrays that a loop places; a dataset may have more than a network uses."""
     for config, needed in ((CONFIG, {"images"}), (conditional(CONFIG), {"images", "labels"})):
-        update = gan_updates(dataclasses.replace(config, loss=CONFIG.loss), optimizers=sgd())[0]
+        update = gan_updates(config, optimizers=sgd())[0]
         start = jax.eval_shape(lambda c=config: create_state(c, jax.random.key(0), sgd()))
         batch = labeled_batch(0)
         jax.eval_shape(update.function, start, batch)
@@ -305,6 +305,7 @@ def test_a_step_is_made_of_the_updates_that_are_due():
     ]
     (only,) = gan_updates(tiny_config(r1_gamma=0.0))
     assert only.name == "adversarial"
+    assert only.function.__name__ == "adversarial_update"  # which names the program in profiles
 
 
 def test_cutoffs():

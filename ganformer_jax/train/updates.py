@@ -69,18 +69,23 @@ def gan_updates(
         ("adversarial", adversarial_update, 1.0, 1),
     ):
         if weight and interval:
-            applied = functools.partial(_with_used, networks, function)
+            applied = _with_used(networks, function)
             applied = with_matmul_precision(applied, config.train.matmul_precision)
             updates.append(Update(name, applied, interval))
     return tuple(updates)
 
 
 def _with_used(
-    networks: Networks, function: Callable[..., Result], state: TrainState, batch: Batch
-) -> Result:
-    """Apply an update to the arrays of a batch that its networks use."""
-    used = {name: batch[name] for name in batch_shapes(networks.config)}
-    return function(networks, state, used)
+    networks: Networks, function: Callable[..., Result]
+) -> Callable[[TrainState, Batch], Result]:
+    """Return an update that takes from a batch the arrays that its networks use."""
+    names = list(batch_shapes(networks.config))
+
+    def update(state: TrainState, batch: Batch) -> Result:
+        return function(networks, state, {name: batch[name] for name in names})
+
+    update.__name__ = function.__name__  # by which profilers know the program
+    return update
 
 
 def with_matmul_precision(function: Callable[..., Any], precision: str) -> Callable[..., Any]:
@@ -96,6 +101,7 @@ def with_matmul_precision(function: Callable[..., Any], precision: str) -> Calla
         with jax.default_matmul_precision(precision):
             return function(*arguments)
 
+    precise.__name__ = getattr(function, "__name__", precise.__name__)
     return precise
 
 
