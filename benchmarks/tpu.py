@@ -11,6 +11,7 @@ Prints Markdown; --json keeps the figures.
 from __future__ import annotations
 
 import argparse
+import collections
 import dataclasses
 import functools
 import importlib.util
@@ -97,16 +98,11 @@ def measure(lower: Callable[[], Any], chip: Chip) -> tuple[dict[str, Any], list[
         "temporary GiB": memory.temp_size_in_bytes / 2**30,
         "arguments GiB": memory.argument_size_in_bytes / 2**30,
         "GiB of a chip": chip.memory / 2**30,
-        "collectives": {kind: sum(one.kind == kind for one in sent) for kind in kinds(sent)},
+        "collectives": dict(collections.Counter(one.kind for one in sent)),
         "bytes sent": sum(one.bytes() for one in sent),
         "seconds to trace": traced - began,
         "seconds to compile": ended - traced,
     }, found
-
-
-def kinds(sent: list[Any]) -> list[str]:
-    """Return the kinds of communication, in order of the alphabet."""
-    return sorted({one.kind for one in sent})
 
 
 def table(name: str, figures: dict[str, Any], found: list[Operation], layers: bool) -> str:
@@ -130,20 +126,22 @@ def table(name: str, figures: dict[str, Any], found: list[Operation], layers: bo
 
 def config_from(options: argparse.Namespace) -> Config:
     """Return the config with what the command line changes."""
-    config, dtype = load_config(options.config), {}
-    if options.dtype is not None:
-        dtype = {"dtype": options.dtype}
-    size = {} if options.resolution is None else {"resolution": options.resolution}
-    train = {"batch_size": options.batch, "fsdp": options.fsdp}
-    train = {name: value for name, value in train.items() if value is not None}
+    config = load_config(options.config)
+    sizes = given(resolution=options.resolution, dtype=options.dtype)
     config = dataclasses.replace(
         config,
-        generator=dataclasses.replace(config.generator, **dtype, **size),
-        discriminator=dataclasses.replace(config.discriminator, **dtype),
-        train=dataclasses.replace(config.train, **train),
+        generator=dataclasses.replace(config.generator, **sizes),
+        discriminator=dataclasses.replace(config.discriminator, **given(dtype=options.dtype)),
+        train=dataclasses.replace(
+            config.train, **given(batch_size=options.batch, fsdp=options.fsdp)
+        ),
     )
     validate(config)
     return config
+
+
+def given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def devices_of(slice_name: str) -> Any:

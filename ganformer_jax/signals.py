@@ -35,8 +35,7 @@ def stop_on_signals() -> Iterator[None]:
     def stop(number: int, frame: Any) -> None:
         if put_off(number, frame):
             return
-        for other in SIGNALS:
-            signal.signal(other, signal.SIG_DFL)
+        end_at_the_next()
         raise Stopped(signal.Signals(number).name)
 
     if threading.current_thread() is not threading.main_thread():
@@ -48,6 +47,12 @@ def stop_on_signals() -> Iterator[None]:
     finally:
         for number, handler in usual.items():
             signal.signal(number, handler)
+
+
+def end_at_the_next() -> None:
+    """Let the next signal end the process, as it does by default."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def put_off(number: int, frame: Any) -> bool:

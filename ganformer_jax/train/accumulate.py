@@ -38,34 +38,26 @@ def accumulate(
     """
     parts = networks.config.train.accumulate
     if parts == 1:
-        return function(networks, networks.parallel.divide(batch))
+        return function(*_part(networks, batch, 0))
 
-    def add(total: Tree, part: tuple[jax.Array, Batch]) -> tuple[Tree, Any]:
-        index, reals = part
-        values, gradients = function(_part(networks, index), networks.parallel.divide(reals))
+    def add(total: Tree, index: jax.Array) -> tuple[Tree, Any]:
+        values, gradients = function(*_part(networks, batch, index))
         return jax.tree.map(jnp.add, total, gradients), values
 
     zeros = jax.tree.map(jnp.zeros_like, params)
-    total, values = lax.scan(add, zeros, (jnp.arange(parts), _split(batch, parts)))
+    total, values = lax.scan(add, zeros, jnp.arange(parts))
     values = jax.tree.map(lambda stacked: stacked.mean(0), values)
     return values, jax.tree.map(lambda gradient: gradient / parts, total)
 
 
 def parts_of(networks: Networks, batch: Batch) -> Iterator[tuple[Networks, Batch]]:
     """Yield every part of a batch: its networks, and its images and labels."""
-    parts = networks.config.train.accumulate
-    split = _split(batch, parts)
-    for index in range(parts):
-        yield _part(networks, index), {name: leaf[index] for name, leaf in split.items()}
+    for index in range(networks.config.train.accumulate):
+        yield _part(networks, batch, index)
 
 
-def _split(batch: Batch, parts: int) -> Batch:
-    """Return arrays [parts, B / parts, ...] of the images that `Rows` computes together."""
-    return {
-        name: leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1)
-        for name, leaf in batch.items()
-    }
-
-
-def _part(networks: Networks, index: int | jax.Array) -> Networks:
-    return dataclasses.replace(networks, rows=Rows(index, networks.config.train.accumulate))
+def _part(networks: Networks, batch: Batch, index: int | jax.Array) -> tuple[Networks, Batch]:
+    """Return one part of a batch, divided over the devices."""
+    rows = Rows(index, networks.config.train.accumulate)
+    part = dataclasses.replace(networks, rows=rows)
+    return part, networks.parallel.divide(jax.tree.map(rows.take, batch))

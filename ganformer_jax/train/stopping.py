@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ganformer_jax import hosts
-from ganformer_jax.signals import SIGNALS, Stopped, interruptibly, put_off
+from ganformer_jax.signals import SIGNALS, Stopped, end_at_the_next, interruptibly, put_off
 
 T = TypeVar("T")
 
@@ -77,8 +77,7 @@ class Stop:
     def _handle(self, number: int, frame: Any) -> None:
         if put_off(number, frame):
             return
-        for other in SIGNALS:
-            signal.signal(other, signal.SIG_DFL)  # a second signal ends the process
+        end_at_the_next()
         self._requested = True
         self._say(f"{signal.Signals(number).name}: stopping")
         if self._interruptible:
