@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -32,42 +32,49 @@ class Stopped(KeyboardInterrupt):
 def stop_on_signals() -> Iterator[None]:
     """Raise `Stopped` in the main thread at the first signal; a second one ends the process."""
 
-    def stop(number: int, frame: Any) -> None:
-        if put_off(number, frame):
-            return
-        end_at_the_next()
-        raise Stopped(signal.Signals(number).name)
+    def stop(name: str) -> None:
+        raise Stopped(name)
 
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield  # other threads may not handle signals
         return
-    usual = {number: signal.signal(number, stop) for number in SIGNALS}
+    with first_signal(stop):
+        yield
+
+
+@contextlib.contextmanager
+def first_signal(handle: Callable[[str], None]) -> Iterator[None]:
+    """Call a function with the name of the first signal; a second one ends the process.
+
+    Python ignores what is raised in finalizers and in callbacks of weak references and of its
+    garbage collector. If a `Stopped` is lost there, the signal is sent again 50 ms later.
+    """
+    sent_again: list[threading.Timer] = []
+
+    def first(number: int, frame: Any) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        handle(signal.Signals(number).name)
+
+    def ignored(error: sys.UnraisableHookArgs) -> None:
+        if not isinstance(error.exc_value, Stopped):
+            usual_hook(error)
+            return
+        for each in SIGNALS:
+            signal.signal(each, first)
+        sent_again.append(threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)))
+        sent_again[-1].start()
+
+    usual_hook, sys.unraisablehook = sys.unraisablehook, ignored
+    usual = {number: signal.signal(number, first) for number in SIGNALS}
     try:
         yield
     finally:
+        for timer in sent_again:
+            timer.cancel()
         for number, handler in usual.items():
             signal.signal(number, handler)
-
-
-def end_at_the_next() -> None:
-    """Let the next signal end the process, as it does by default."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
-
-
-def put_off(number: int, frame: Any) -> bool:
-    """Send a signal again, soon, if an exception raised in this frame would be ignored.
-
-    Python ignores what is raised in finalizers and in callbacks of its garbage collector, such as
-    jax's.
-    """
-    ignored = {getattr(callback, "__code__", None) for callback in gc.callbacks}
-    while frame is not None:
-        if frame.f_code in ignored or frame.f_code.co_name == "__del__":
-            threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
-            return True
-        frame = frame.f_back
-    return False
+        sys.unraisablehook = usual_hook
 
 
 _jobs: queue.SimpleQueue[Callable[[], None]] | None = None

@@ -3,7 +3,10 @@
 import gc
 import os
 import signal
+import sys
+import threading
 import time
+import weakref
 
 import pytest
 
@@ -41,7 +44,26 @@ def stop_in_a_finalizer():
     time.sleep(10)
 
 
-@pytest.mark.parametrize("where", [stop_in_a_callback_of_the_collector, stop_in_a_finalizer])
+def stop_in_a_callback_of_a_weak_reference():
+    def callback(reference):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+
+    thing = threading.Event()
+    reference = weakref.ref(thing, callback)
+    del thing
+    assert reference() is None
+    time.sleep(10)
+
+
+PLACES = [
+    stop_in_a_callback_of_the_collector,
+    stop_in_a_finalizer,
+    stop_in_a_callback_of_a_weak_reference,
+]
+
+
+@pytest.mark.parametrize("where", PLACES)
 @pytest.mark.parametrize("training", [False, True])
 def test_a_signal_where_exceptions_are_ignored(where, training):
     said, began = [], time.monotonic()
@@ -53,3 +75,17 @@ def test_a_signal_where_exceptions_are_ignored(where, training):
             where()
     assert time.monotonic() - began < 5
     assert said == (["SIGTERM: stopping"] if training else [])
+
+
+def test_other_errors_in_finalizers_are_reported_as_ever(monkeypatch):
+    seen = []
+    monkeypatch.setattr("sys.unraisablehook", seen.append)
+
+    class Failing:
+        def __del__(self):
+            raise ValueError("in a finalizer")
+
+    with stop_on_signals():
+        Failing()
+    assert [str(each.exc_value) for each in seen] == ["in a finalizer"]
+    assert sys.unraisablehook == seen.append

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ganformer_jax import hosts
-from ganformer_jax.signals import SIGNALS, Stopped, end_at_the_next, interruptibly, put_off
+from ganformer_jax.signals import Stopped, first_signal, interruptibly
 
 T = TypeVar("T")
 
@@ -29,11 +29,11 @@ class Stop:
     def __enter__(self) -> Stop:
         if threading.current_thread() is not threading.main_thread():
             return self  # other threads may not handle signals
-        handlers: dict[Any, Any] = {signal.SIGINT: self._as_preemption}
         if hosts.count() == 1:
-            handlers = dict.fromkeys(SIGNALS, self._handle)
-        for number, handler in handlers.items():
-            self._usual.callback(signal.signal, number, signal.signal(number, handler))
+            self._usual.enter_context(first_signal(self._handle))
+        else:
+            usual = signal.signal(signal.SIGINT, self._as_preemption)
+            self._usual.callback(signal.signal, signal.SIGINT, usual)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -74,12 +74,10 @@ class Stop:
         """Call what may compile for long, inside `interruptible`."""
         return interruptibly(function) if hosts.count() == 1 else function()
 
-    def _handle(self, number: int, frame: Any) -> None:
-        if put_off(number, frame):
-            return
-        end_at_the_next()
+    def _handle(self, name: str) -> None:
+        if not self._requested:
+            self._say(f"{name}: stopping")
         self._requested = True
-        self._say(f"{signal.Signals(number).name}: stopping")
         if self._interruptible:
             raise Stopped
 
