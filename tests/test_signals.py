@@ -28,7 +28,7 @@ def stop_in_a_callback_of_the_collector():
     try:
         gc.collect()
         assert sent
-        time.sleep(10)
+        time.sleep(60)
     finally:
         gc.callbacks.remove(callback)
 
@@ -41,7 +41,7 @@ class Ending:
 
 def stop_in_a_finalizer():
     Ending()
-    time.sleep(10)
+    time.sleep(60)
 
 
 def stop_in_a_callback_of_a_weak_reference():
@@ -53,7 +53,7 @@ def stop_in_a_callback_of_a_weak_reference():
     reference = weakref.ref(thing, callback)
     del thing
     assert reference() is None
-    time.sleep(10)
+    time.sleep(60)
 
 
 PLACES = [
@@ -73,7 +73,7 @@ def test_a_signal_where_exceptions_are_ignored(where, training):
                 where()
         else:
             where()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert said == (["SIGTERM: stopping"] if training else [])
 
 
