@@ -63,7 +63,6 @@ def main() -> None:
         folder = pathlib.Path(place)
         train = ["train", "--workdir", "run", *FEW]
         again = ["train", "--workdir", "again", *FEW]
-        drawn = folder / "again" / "samples" / "00000000-attention.png"
         pixels = np.random.default_rng(0).integers(0, 256, (20_000, 64, 64, 3), np.uint8)
         np.save(folder / "images.npy", pixels)
         phases = {
@@ -71,11 +70,11 @@ def main() -> None:
                 ["prepare", "images.npy", "--name", "noise", "--resolution", "64"],
                 lambda _: any(folder.rglob("*.array_record*")),
             ),
+            "drawing the first samples": (train, after("training in", 1)),
             "rendering scenes": (train, after("Rendering train", 0.3)),
-            "compiling updates": (train, after("training in", 4)),
-            "drawing the first samples": (train, after("first step done", 1)),
+            "compiling updates": (train, after("first samples", 8)),
             "training": (train, after("img/s", 1)),
-            "measuring": (again, lambda _: drawn.exists()),
+            "measuring": (again, after("first step done", 1)),
             "evaluating": (
                 ["evaluate", "--workdir", "run", "--metrics", "rkid64", "--no-cache"],
                 after("images", 1),

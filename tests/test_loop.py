@@ -3,9 +3,11 @@
 import dataclasses
 import itertools
 import json
+import os
 import shutil
 import signal
 import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -221,6 +223,46 @@ def test_the_untrained_state_is_observed_after_the_first_step(tmp_path):
     key = jax.random.key(EXPERIMENT.train.seed)
     same(untrained, on_host(mean_programs().init(key)))
     assert trained.mean[0] != untrained.mean[0]
+
+
+def test_what_needs_no_data_is_observed_at_once(tmp_path, monkeypatch):
+    """Samples of the untrained state are there before data are read and updates are compiled."""
+    events = []
+    start = Programs.start
+    monkeypatch.setattr(Programs, "start", lambda self: (events.append("start"), start(self))[1])
+
+    def batches(images_seen):
+        events.append("batches")
+        return random_batches(images_seen)
+
+    def show(name):
+        return lambda now: events.append(f"{name} {now.step}") or {}
+
+    observers = [Observer(100.0, show("metric")), Observer(100.0, show("samples"), at_once=True)]
+    train_mean(tmp_path, with_train(total_kimg=0.008), batches=batches, observers=observers)
+    assert [e for e in events if e != "start"] == [
+        *("samples 0", "batches", "metric 0", "metric 1", "samples 1")
+    ]
+    assert events[:2] == ["samples 0", "start"]
+
+
+def test_a_signal_at_the_first_samples_ends_the_command(tmp_path, monkeypatch):
+    """Neither data are read nor updates compiled, for which the process would wait."""
+    read = []
+    monkeypatch.setattr(Programs, "start", lambda self: read.append("updates"))
+
+    def batches(images_seen):
+        read.append(images_seen)
+        return random_batches(images_seen)
+
+    def interrupted(now):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        return {}
+
+    observers = [Observer(100.0, interrupted, at_once=True)]
+    assert not train_mean(tmp_path, batches=batches, observers=observers)
+    assert not read
 
 
 def test_another_start_is_where_a_new_run_starts(tmp_path):

@@ -74,7 +74,8 @@ def make_observers(
     options = config.train
     image_kimg, size = options.image_kimg, config.generator.image_size
     figures, curve = BestEffort(say), BestEffort(say)
-    made = [Observer(image_kimg, functools.partial(draw_samples, generator, run, figures))]
+    draw = functools.partial(draw_samples, generator, run, figures, say)
+    made = [Observer(image_kimg, draw, at_once=True)]
     requests = parse_training_requests(options.metrics, options.metric_images, size)
     if requests:
 
@@ -100,7 +101,11 @@ def checked(now: Snapshot) -> Callable[[Sequence[int]], np.ndarray]:
 
 
 def draw_samples(
-    generator: LatestGenerator, run: pathlib.Path, attempt: BestEffort, now: Snapshot
+    generator: LatestGenerator,
+    run: pathlib.Path,
+    attempt: BestEffort,
+    say: Callable[[str], None],
+    now: Snapshot,
 ) -> Mapping[str, np.ndarray]:
     """Write a grid of samples, and their attention, to `<run>/samples`; return both for the log."""
     sampler, variables = generator.sampler, generator.variables(now.state)
@@ -118,6 +123,8 @@ def draw_samples(
     for suffix, image in drawn.values():
         path = run / "samples" / f"{now.step:08d}{suffix}.png"
         attempt(str(path), visualize.save_png, path, image)
+    if now.step == 0:
+        say(f"first samples, of the untrained generator, in {run / 'samples'}")
     return {name: image for name, (_, image) in drawn.items()}
 
 

@@ -61,9 +61,8 @@ def train(
 ) -> bool:
     """Train, or resume, a run until its length is reached or a signal arrives.
 
-    Observers get the untrained state once the first step has succeeded, so that a lack of memory
-    shows at once. If losses or the state are not finite, training returns to the last checkpoint
-    with other random numbers, `config.train.recoveries` times in a row at most.
+    If losses or the state are not finite, training returns to the last checkpoint with other random
+    numbers, `config.train.recoveries` times in a row at most.
 
     Args:
         trainable: What is trained.
@@ -96,7 +95,8 @@ def train(
         state = checkpoints.restore(programs.abstract_state(), lambda: programs.init(key))
         resumed = state is not None
         if state is None:
-            state = _first_state(programs, key, warm_start, compiles=options.total_kimg > 0)
+            state = programs.init(key)
+            state = warm_start(state) if warm_start else state
         at = Position.of(state)
         _store_config(run, config)
         verb = f"resuming {run} at {at.kimg:.1f} kimg" if resumed else f"training in {run}"
@@ -167,11 +167,7 @@ def _train_from(session: _Session, state: State, log: Log) -> tuple[Position, bo
     trainable, placement = programs.trainable, programs.placement
     at, began = Position.of(state), time.perf_counter()
     steps = math.ceil((options.total_kimg * 1000 - at.images) / options.batch_size)
-    programs.start()
-    left = itertools.islice(session.batches(at.images), steps)
     with Stop(say) as stop:
-        if not _wait_for_programs(programs, stop, log, say):
-            return at, False
 
         def look(
             observers: Sequence[Observer], at: Position, state: State
@@ -179,18 +175,26 @@ def _train_from(session: _Session, state: State, log: Log) -> tuple[Position, bo
             sample = functools.partial(trainable.sample, state)
             return observe(observers, at, state, sample, log, stop)
 
+        if at.step == 0:
+            look([o for o in session.observers if o.at_once], at, state)
+        batches = _open_batches(session, at.images, stop, log)
+        if batches is None:
+            say("stopped before the first step")
+            return at, False
+        left = itertools.islice(batches, steps)
         for number, batch in enumerate(prefetch(left, trainable.batch, placement.batch), 1):
-            first = at.step == 0 and session.observers
-            untrained = programs.copy(state) if first else None
+            late = [o for o in session.observers if not o.at_once] if at.step == 0 else []
+            untrained = programs.copy(state) if late else None
             state, info = programs.step(state, batch, at.step)
             at = Position(at.step + 1, at.images + options.batch_size)
             log.add(info)
             done, stopping = number == steps, stop.requested()
             due = functools.partial(_due, images=at.images, batch_size=options.batch_size)
-            if untrained is not None and not stopping:
+            if at.step == 1:
                 jax.block_until_ready(state)
                 say(f"first step done after {duration(time.perf_counter() - began)}")
-                look(session.observers, Position(0, 0), untrained)
+            if untrained is not None and not stopping:
+                look(late, Position(0, 0), untrained)
                 log.restart()
             save, metric = done or stopping or due(options.checkpoint_kimg), None
             if save or due(options.log_kimg) or log.is_full():
@@ -212,22 +216,21 @@ def _train_from(session: _Session, state: State, log: Log) -> tuple[Position, bo
         return at, True
 
 
-def _wait_for_programs(
-    programs: Programs, stop: Stop, log: Log, say: Callable[[str], None]
-) -> bool:
-    """Wait until the updates are compiled; return False if a signal arrived."""
-    stopped = False
+def _open_batches(
+    session: _Session, images_seen: int, stop: Stop, log: Log
+) -> Iterator[Mapping[str, np.ndarray]] | None:
+    """Open the data while the updates are compiled, and wait for these; None after a signal."""
+    batches, stopped = None, False
     try:
         with stop.interruptible():
-            if waited := programs.wait(stop.check_notice):
-                say(f"waited {waited:.1f} s for the updates to be compiled")
+            session.programs.start()
+            batches = session.batches(images_seen)
+            if waited := session.programs.wait(stop.check_notice):
+                session.say(f"waited {waited:.1f} s for the updates to be compiled")
                 log.restart()
     except Stopped:
         stopped = True
-    if any(hosts.all_of(stopped)):
-        say("stopped before the first step")
-        return False
-    return True
+    return None if any(hosts.all_of(stopped)) else batches
 
 
 def _store_config(run: pathlib.Path, config: Any) -> None:
@@ -283,19 +286,6 @@ def _lock(run: pathlib.Path, say: Callable[[str], None], stack: contextlib.ExitS
         if isinstance(error.__cause__, BlockingIOError):
             raise
         say(f"warning: {error}; nothing keeps another command from training it too")
-
-
-def _first_state(
-    programs: Programs,
-    key: jax.Array,
-    warm_start: Callable[[State], State] | None,
-    compiles: bool,
-) -> State:
-    """Make the state of a new run, while the updates are compiled if there will be a step."""
-    if compiles and not warm_start:  # which may fail, and compiling cannot be interrupted
-        programs.start()
-    state = programs.init(key)
-    return warm_start(state) if warm_start else state
 
 
 def _due(kimg: float, images: int, batch_size: int) -> bool:
