@@ -201,7 +201,10 @@ class Noise(nn.Module):
             noise = fixed_HxW.value[None, :, :, None]
         else:
             noise = self._draw((batch, height, width, 1), seeds_B, rows)
-        return add_float32(x, strength * noise)
+        # By channel, so that on TPUs the gradient is summed where those of other layers are: a sum
+        # over channels first would be one more pass over memory.
+        strength_C = jnp.broadcast_to(strength, x.shape[-1:])
+        return add_float32(x, strength_C[None, None, None] * noise)
 
     def _draw(self, shape: tuple[int, ...], seeds_B: Array | None, rows: Rows) -> Array:
         key = self.make_rng("noise")
