@@ -75,7 +75,7 @@ def networks_of(case: cases.Case, dnnlib, networks) -> tuple:
 class Trial:
     """Published networks with their losses and optimizers."""
 
-    def __init__(self, case: cases.Case, checkout: str):
+    def __init__(self, case: cases.Case, checkout: str, device: str):
         sys.path.insert(0, f"{checkout}/pytorch_version")
         sys.modules["gdown"] = types.ModuleType("gdown")  # imported there, used for downloads only
         warnings.simplefilter("ignore")
@@ -83,24 +83,25 @@ class Trial:
         import torch  # pyright: ignore[reportMissingImports]
         from training import loss, networks  # pyright: ignore[reportMissingImports]
 
-        self.torch, self.case = torch, case
-        self.g, self.d = networks_of(case, dnnlib, networks)
+        self.torch, self.case, self.device = torch, case, device
+        self.g, self.d = (network.to(device) for network in networks_of(case, dnnlib, networks))
         self.g.train().requires_grad_(False)
         self.d.train().requires_grad_(False)
         self.average = copy.deepcopy(self.g).eval()
         self.loss = loss.StyleGAN2Loss(
-            device="cpu", G=self.g, D=self.d, style_mixing=0.0, r1_gamma=1.0, pl_weight=0
+            device=device, G=self.g, D=self.d, style_mixing=0.0, r1_gamma=1.0, pl_weight=0
         )
         ratio = R1_INTERVAL / (R1_INTERVAL + 1)
         self.adam = {
             "G": torch.optim.Adam(self.g.parameters(), lr=0.002, betas=(0.0, 0.99)),
             "D": torch.optim.Adam(self.d.parameters(), lr=0.002 * ratio, betas=(0.0, 0.99**ratio)),
         }
-        self.images = torch.rand(case.batch, 3, case.resolution, case.resolution) * 2 - 1
-        self.labels = torch.zeros(case.batch, 0)
+        size = case.batch, 3, case.resolution, case.resolution
+        self.images = torch.rand(*size, device=device) * 2 - 1
+        self.labels = torch.zeros(case.batch, 0, device=device)
 
     def z(self):
-        return self.torch.randn(self.case.batch, *self.g.input_shape[1:])
+        return self.torch.randn(self.case.batch, *self.g.input_shape[1:], device=self.device)
 
     def update(self, stage: str, network, gain: int) -> None:
         adam = self.adam[stage[0]]
@@ -131,6 +132,20 @@ class Trial:
             self.average(self.z(), self.labels, truncation_psi=0.7, noise_mode="const")
 
     def phases(self) -> dict[str, Callable[[], None]]:
+        """Return the functions that `median_milliseconds` times."""
+        return {name: self.finished(phase) for name, phase in self.unfinished().items()}
+
+    def finished(self, phase: Callable[[], None]) -> Callable[[], None]:
+        """Wait for the work that a phase gives to a GPU."""
+
+        def run() -> None:
+            phase()
+            if self.device != "cpu":
+                self.torch.cuda.synchronize()
+
+        return run
+
+    def unfinished(self) -> dict[str, Callable[[], None]]:
         return {
             "r1_step": lambda: self.update("D_reg", self.d, R1_INTERVAL),
             "G": lambda: self.update("G_both", self.g, 1),
@@ -144,9 +159,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("checkout", help="folder of the published code")
     cases.add_flags(parser)
+    parser.add_argument("--device", default="cpu", help="of PyTorch, such as cuda")
     arguments = parser.parse_args()
     case = cases.parse(arguments)
-    phases = Trial(case, arguments.checkout).phases()
+    phases = Trial(case, arguments.checkout, arguments.device).phases()
     spent = cases.median_milliseconds(phases, cases.EVERY, arguments.seconds)
     training = spent["G"] + spent["D"] + spent["EMA"] + spent["r1_step"] / R1_INTERVAL
     report = {

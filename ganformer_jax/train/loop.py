@@ -167,6 +167,8 @@ def _train_from(session: _Session, state: State, log: Log) -> tuple[Position, bo
     trainable, placement = programs.trainable, programs.placement
     at, began = Position.of(state), time.perf_counter()
     steps = math.ceil((options.total_kimg * 1000 - at.images) / options.batch_size)
+    if placement.devices[0].platform != "cpu":  # whose cores compile the first samples' program
+        programs.start()
     with Stop(say) as stop:
 
         def look(
