@@ -31,11 +31,11 @@ from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import (
     divide_cpu,
     find_devices,
+    memory_gib,
     place_on,
     runs_on_cpu,
     smallest_batch,
 )
-from ganformer_jax.train.log import memory_gib
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.prefetch import place_batch
 from ganformer_jax.train.updates import (

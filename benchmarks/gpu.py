@@ -43,8 +43,7 @@ import numpy as np
 from ganformer_jax.errors import one_line
 from ganformer_jax.sampling import ALL_LAYERS, Sampler
 from ganformer_jax.train.compile import Programs
-from ganformer_jax.train.devices import find_devices, place_on
-from ganformer_jax.train.log import memory_gib
+from ganformer_jax.train.devices import find_devices, memory_gib, place_on
 from ganformer_jax.train.prefetch import place_batch
 from ganformer_jax.train.updates import gan_trainable
 
@@ -204,7 +203,10 @@ def markdown(found: dict[str, Any]) -> str:
     lines = ["# " + ", ".join(f"{key} {value}" for key, value in found["device"].items())]
     tables = {
         "checks": ("Forms of accelerators against those of the CPU", "largest relative error"),
-        "timed": ("Speed", "images per second, at the end of each line the compilation"),
+        "timed": (
+            "Speed",
+            "medians; operations of the adversarial update by XLA",
+        ),
         "kernels": ("Kernels that take longest in an adversarial update", "share of the time"),
         "published": ("The published code", "images per second"),
     }

@@ -7,7 +7,9 @@ import importlib.metadata
 import importlib.util
 import math
 import os
-from collections.abc import Sequence
+import resource
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -188,3 +190,12 @@ def usable_cores() -> int:
 def largest_divisor(number: int, limit: int) -> int:
     """Return the largest divisor of a positive number up to a limit; 1 for other numbers."""
     return max((n for n in range(1, min(number, limit) + 1) if number % n == 0), default=1)
+
+
+def memory_gib(device: Device) -> float:
+    """Return the most memory in use so far, in GiB: the device's if known, else the process's."""
+    stats: Mapping[str, Any] | None = device.memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"] / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import pathlib
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ import numpy as np
 
 from ganformer_jax import hosts
 from ganformer_jax.train.alarms import Alarms
+from ganformer_jax.train.devices import memory_gib
 from ganformer_jax.train.log_writers import (
     BestEffort,
     JsonLines,
@@ -140,12 +139,3 @@ class Log:
         for writer, attempt in self._writers:
             if writer in self._own:
                 attempt(writer.name, writer.close)
-
-
-def memory_gib(device: Any) -> float:
-    """Return the most memory in use so far, in GiB: the device's if known, else the process's."""
-    stats: Mapping[str, Any] | None = device.memory_stats()
-    if stats and "peak_bytes_in_use" in stats:
-        return stats["peak_bytes_in_use"] / 2**30
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
