@@ -83,17 +83,14 @@ class Ready(NamedTuple):
 def plans(small: bool) -> list[Plan]:
     """Return what to time, the most important first: small batches of all kinds, then larger."""
     sizes = SMALL if small else LARGE
-    width = {"channel_base": 1024, "channel_max": 32} if small else {}
-    width = width or {"channel_base": 32_768, "channel_max": 512}
+    base, most = (1024, 32) if small else (32_768, 512)
     made = []
     for number in range(max(map(len, sizes.values()))):
         for kind in "duplex", "stylegan2":
             for precision in PRECISIONS:
                 for size, batches in reversed(sizes.items()):
                     if number < len(batches):
-                        case = cases.Case(
-                            size, **width, batch=batches[number], components=16, kind=kind
-                        )
+                        case = cases.Case(size, base, most, batches[number], 16, kind=kind)
                         made.append(Plan(case, precision))
     return made
 
