@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.models.attention_layer import AttentionLayer, AttentionState, SynthesisContext
 from ganformer_jax.nn import resample
+from ganformer_jax.nn.initialize import normal
 from ganformer_jax.nn.layers import (
     EqualizedConvolution,
     EqualizedDense,
@@ -94,7 +95,7 @@ class Stem(nn.Module):
         channels = synthesis.channels_at(max(grid))
         shape = (*grid, channels)
         if synthesis.stem == "constant":
-            constant = self.param("constant", nn.initializers.normal(1.0), shape)
+            constant = self.param("constant", normal(), shape)
             return jnp.broadcast_to(constant, (w_BxD.shape[0], *shape))
         as_layers = synthesis.stem == "latent"
         gain = math.sqrt(2.0) / 4

@@ -31,6 +31,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ganformer_jax.nn.initialize import normal
 from ganformer_jax.nn.layers import EPSILON, Dropout, EqualizedDense
 from ganformer_jax.nn.rows import WHOLE, Rows
 
@@ -303,7 +304,7 @@ class BipartiteAttention(nn.Module):
         if shares_BxNxTxF is not None:
             return self._centroids(queries, shares_BxNxTxF)
         shape = (1, self.heads, count, 2 * (queries[0].bias_O.shape[0] // self.heads))
-        return self.param("centroids", nn.initializers.normal(1.0), shape)
+        return self.param("centroids", normal(), shape)
 
     def _update(self, x_BxFxC: Array, y_BxTxD: Array, probabilities_BxNxFxT: Array) -> Array:
         """Return u(X, Y) of (2), (3) or (5)."""

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from ganformer_jax.nn import resample
+from ganformer_jax.nn.initialize import normal
 from ganformer_jax.nn.rows import WHOLE, Rows
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class EqualizedDense(nn.Module):
     def weights(self, width: int) -> tuple[Float[Array, "i o"], Float[Array, " o"]]:
         """Return kernel [I, O] and bias [O], scaled for use."""
         multiplier = self.learning_rate_multiplier
-        kernel_init = nn.initializers.normal(1.0 / multiplier)
+        kernel_init = normal(1.0 / multiplier)
         kernel = self.param("kernel", kernel_init, (width, self.features))
         bias = jnp.zeros((self.features,))
         if self.use_bias:
@@ -120,7 +121,7 @@ class EqualizedConvolution(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
         """Apply the layer in the type of x."""
         shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.normal(1.0), shape)
+        kernel = self.param("kernel", normal(), shape)
         kernel = kernel * (1.0 / math.sqrt(math.prod(shape[:3])))
         x = _resampling_convolve(x, kernel.astype(x.dtype), self.resampling, self.taps)
         if self.use_bias:
@@ -159,7 +160,7 @@ class ModulatedConvolution(nn.Module):
     ) -> Float[Array, "b h2 w2 o"]:
         """Convolve x, modulated by the global latent w."""
         shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.normal(1.0), shape)
+        kernel = self.param("kernel", normal(), shape)
         kernel = kernel * (1.0 / math.sqrt(math.prod(shape[:3])))
         if not self.style:
             return _resampling_convolve(x, kernel.astype(x.dtype), self.resampling, self.taps)
@@ -193,7 +194,7 @@ class Noise(nn.Module):
         fixed_HxW = self.variable(
             "constants",
             "noise",
-            lambda: jax.random.normal(self.make_rng("params"), (height, width)),
+            lambda: normal()(self.make_rng("params"), (height, width)),
         )
         if mode == "none":
             return x

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -33,7 +35,8 @@ class Programs:
         # It runs once, so on a CPU optimizing it takes far longer than it saves.
         cpu = placement.devices[0].platform == "cpu"
         options = {"xla_backend_optimization_level": "0"} if cpu else None
-        self._shapes = jax.eval_shape(trainable.init, jax.random.key(0))
+        with _garbage_kept():
+            self._shapes = jax.eval_shape(trainable.init, jax.random.key(0))
         self._shardings = placement.state_shardings(self._shapes)
         self.init = jax.jit(trainable.init, out_shardings=self._shardings, compiler_options=options)
         self._copy = self._transform(lambda state: jax.tree.map(jnp.copy, state))
@@ -120,4 +123,17 @@ class Programs:
         ins = self._shardings, self.placement.batch
         outs = self._shardings, self.placement.replicated
         jitted = jax.jit(function, in_shardings=ins, out_shardings=outs, donate_argnums=0)
-        return jitted.lower(state, batch)
+        with _garbage_kept():
+            return jitted.lower(state, batch)
+
+
+@contextlib.contextmanager
+def _garbage_kept() -> Iterator[None]:
+    """Collect no garbage: the search of all objects, again and again, is a fifth of a trace."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -95,6 +95,8 @@ def train(
         state = checkpoints.restore(programs.abstract_state(), lambda: programs.init(key))
         resumed = state is not None
         if state is None:
+            if warm_start is None and options.total_kimg > 0:  # so that nothing below fails
+                programs.start()
             state = programs.init(key)
             state = warm_start(state) if warm_start else state
         at = Position.of(state)
@@ -167,8 +169,7 @@ def _train_from(session: _Session, state: State, log: Log) -> tuple[Position, bo
     trainable, placement = programs.trainable, programs.placement
     at, began = Position.of(state), time.perf_counter()
     steps = math.ceil((options.total_kimg * 1000 - at.images) / options.batch_size)
-    if placement.devices[0].platform != "cpu":  # whose cores compile the first samples' program
-        programs.start()
+    programs.start()
     with Stop(say) as stop:
 
         def look(
@@ -177,16 +178,17 @@ def _train_from(session: _Session, state: State, log: Log) -> tuple[Position, bo
             sample = functools.partial(trainable.sample, state)
             return observe(observers, at, state, sample, log, stop)
 
+        late, untrained = [], None
         if at.step == 0:
             look([o for o in session.observers if o.at_once], at, state)
+            late = [o for o in session.observers if not o.at_once and o.every_kimg]
+            untrained = programs.copy(state) if late else None
         batches = _open_batches(session, at.images, stop, log)
         if batches is None:
             say("stopped before the first step")
             return at, False
         left = itertools.islice(batches, steps)
         for number, batch in enumerate(prefetch(left, trainable.batch, placement.batch), 1):
-            late = [o for o in session.observers if not o.at_once] if at.step == 0 else []
-            untrained = programs.copy(state) if late else None
             state, info = programs.step(state, batch, at.step)
             at = Position(at.step + 1, at.images + options.batch_size)
             log.add(info)
@@ -197,6 +199,7 @@ def _train_from(session: _Session, state: State, log: Log) -> tuple[Position, bo
                 say(f"first step done after {duration(time.perf_counter() - began)}")
             if untrained is not None and not stopping:
                 look(late, Position(0, 0), untrained)
+                untrained = None
                 log.restart()
             save, metric = done or stopping or due(options.checkpoint_kimg), None
             if save or due(options.log_kimg) or log.is_full():
@@ -225,7 +228,6 @@ def _open_batches(
     batches, stopped = None, False
     try:
         with stop.interruptible():
-            session.programs.start()
             batches = session.batches(images_seen)
             if waited := session.programs.wait(stop.check_notice):
                 session.say(f"waited {waited:.1f} s for the updates to be compiled")

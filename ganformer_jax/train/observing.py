@@ -48,8 +48,8 @@ class Observer:
         observe: Returns what to log: numbers, and uint8 images [H, W] or [H, W, C], which only the
             first process needs to return. The first number whose name begins with "metric/" decides
             which checkpoint is best: the lowest among those with a number of this name.
-        at_once: Called on the untrained state before any data are read and any update is compiled;
-            by default after the first step, so that a lack of memory shows before.
+        at_once: Called on the untrained state while updates are compiled, before data are read; by
+            default after the first step, so that a lack of memory shows before.
     """
 
     every_kimg: float

@@ -11,6 +11,7 @@ import optax
 
 from ganformer_jax.config import Config
 from ganformer_jax.models import Discriminator, Generator
+from ganformer_jax.nn.initialize import initialize
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, Key
@@ -106,9 +107,8 @@ def create_state(
     z_1xKxD = jnp.zeros((1, generator.num_latents, generator.z_size))
     images_1xHxWxC = jnp.zeros((1, *generator.image_size, generator.image_channels))
     labels_1xY = jnp.zeros((1, generator.label_size)) if generator.label_size else None
-    variables: Any = Generator(generator).init({"params": generator_key}, z_1xKxD, labels_1xY)
-    keys = {"params": discriminator_key}
-    weights = discriminator.init(keys, images_1xHxWxC, labels_1xY)["params"]
+    variables = initialize(Generator(generator), generator_key, z_1xKxD, labels_1xY)
+    weights = initialize(discriminator, discriminator_key, images_1xHxWxC, labels_1xY)["params"]
     return TrainState(
         generator=variables["params"],
         discriminator=weights,

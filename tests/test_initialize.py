@@ -1,0 +1,68 @@
+"""Initial weights: few draws, of the distribution that flax's own would have."""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ganformer_jax.nn.initialize
+from ganformer_jax.models import Discriminator, Generator
+from ganformer_jax.nn.initialize import initialize
+from tests.tiny import tiny_config
+
+CONFIG = tiny_config()
+GENERATOR = Generator(CONFIG.generator)
+DISCRIMINATOR = Discriminator(CONFIG.discriminator, CONFIG.generator.base_grid)
+Z = jnp.zeros((1, CONFIG.generator.num_latents, CONFIG.generator.z_size))
+IMAGES = jnp.zeros((1, *CONFIG.generator.image_size, 3))
+
+
+@pytest.mark.parametrize(("module", "inputs"), [(GENERATOR, Z), (DISCRIMINATOR, IMAGES)])
+def test_arrays_are_distributed_as_flax_draws_them(module, inputs):
+    found = jax.jit(lambda key: initialize(module, key, inputs))(jax.random.key(0))
+    usual = jax.jit(module.init)({"params": jax.random.key(0)}, inputs)
+    chex.assert_trees_all_equal_shapes_and_dtypes(found, dict(usual))
+    drawn = 0
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(usual), strict=True):
+        if np.std(b) and not np.array_equal(a, b):
+            drawn += 1
+            error = 6 * np.std(b) / np.sqrt(a.size)  # six standard deviations of a mean
+            assert abs(np.mean(a) - np.mean(b)) < 2 * error
+            assert abs(np.std(a) - np.std(b)) < 2 * error
+        else:
+            np.testing.assert_array_equal(a, b)
+    assert drawn > 5
+
+
+def test_no_number_is_used_twice():
+    params = initialize(GENERATOR, jax.random.key(1), Z)["params"]
+    leaves = [np.asarray(leaf).ravel() for leaf in jax.tree.leaves(params) if np.std(leaf)]
+    found = np.concatenate([leaf / leaf.max() for leaf in leaves])
+    assert len(found) > 500
+    assert len(np.unique(found)) == len(found) - len(leaves) + 1  # the largest of each is 1
+
+
+def test_normal_numbers_of_a_small_network_are_drawn_once():
+    text = jax.jit(lambda key: initialize(DISCRIMINATOR, key, IMAGES)).lower(jax.random.key(0))
+    assert text.as_text().count("call @_normal(") == 1
+
+
+def test_more_numbers_than_a_block_has(monkeypatch):
+    monkeypatch.setattr(ganformer_jax.nn.initialize, "BLOCK", 100)
+    module = DISCRIMINATOR.clone(rematerialize=True)
+    params = initialize(module, jax.random.key(1), IMAGES)["params"]
+    found = np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(params)])
+    assert len(np.unique(found)) > 500
+    assert 0.9 < np.std(found[found != 0]) < 1.1
+
+
+def test_keys_decide():
+    first, again, other = (
+        jax.tree.leaves(initialize(DISCRIMINATOR, jax.random.key(seed), IMAGES))
+        for seed in (1, 1, 2)
+    )
+    chex.assert_trees_all_equal(first, again)
+    assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
