@@ -9,7 +9,7 @@ segments to objects (H. W. Kuhn, "The Hungarian Method for the Assignment Proble
 from typing import Any
 
 import numpy as np
-import scipy.optimize
+import scipy  # whose parts are loaded when they are used
 from jaxtyping import Int, UInt8
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import scipy.ndimage
+import scipy  # whose parts are loaded when they are used
 from jaxtyping import Array, Float, Int, UInt8
 from tqdm import tqdm
 

@@ -95,7 +95,7 @@ def train(
         state = checkpoints.restore(programs.abstract_state(), lambda: programs.init(key))
         resumed = state is not None
         if state is None:
-            if warm_start is None and options.total_kimg > 0:  # so that nothing below fails
+            if warm_start is None and options.total_kimg > 0:  # a warm start may fail
                 programs.start()
             state = programs.init(key)
             state = warm_start(state) if warm_start else state
@@ -182,7 +182,7 @@ def _train_from(session: _Session, state: State, log: Log) -> tuple[Position, bo
         if at.step == 0:
             look([o for o in session.observers if o.at_once], at, state)
             late = [o for o in session.observers if not o.at_once and o.every_kimg]
-            untrained = programs.copy(state) if late else None
+            untrained = programs.copy(state) if late and not stop.requested() else None
         batches = _open_batches(session, at.images, stop, log)
         if batches is None:
             say("stopped before the first step")
