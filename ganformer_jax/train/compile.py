@@ -129,7 +129,7 @@ class Programs:
 
 @contextlib.contextmanager
 def _garbage_kept() -> Iterator[None]:
-    """Collect no garbage: the search of all objects, again and again, is a fifth of a trace."""
+    """Collect no garbage meanwhile: searching all objects for it takes a fifth of a trace."""
     enabled = gc.isenabled()
     gc.disable()
     try:

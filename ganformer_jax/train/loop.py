@@ -95,7 +95,7 @@ def train(
         state = checkpoints.restore(programs.abstract_state(), lambda: programs.init(key))
         resumed = state is not None
         if state is None:
-            if warm_start is None and options.total_kimg > 0:  # a warm start may fail
+            if warm_start is None and options.total_kimg > 0:  # a failed start would have to wait
                 programs.start()
             state = programs.init(key)
             state = warm_start(state) if warm_start else state
