@@ -1,6 +1,6 @@
 """Compile the programs of a config for a TPU slice, and report what XLA's compiler expects of them.
 
-Command:   python benchmarks/tpu.py [CONFIG] [--slice v5e:2x2] [--programs adversarial r1 sample]
+Command:   python benchmarks/tpu.py [CONFIG] [--slice v5e:2x2] [--programs adversarial r1 samples]
 
 No TPU is needed, but libtpu: pip install "ganformer-jax[tpu]". Nothing runs: cycles are estimates
 of the compiler, not measurements, and they tell forms of a program apart better than its speed. A
@@ -13,33 +13,24 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
-import functools
-import importlib.util
 import json
-import os
 import pathlib
 import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no metadata server to ask
-os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-
-import numpy as np
 from collectives import collectives
-from jax.experimental import topologies
 from tpu_text import Operation, operations, shares
 
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import validate
 from ganformer_jax.config_files import load_config
-from ganformer_jax.errors import UserError, one_line
-from ganformer_jax.sampling import Sampler
-from ganformer_jax.train.compile import Programs
+from ganformer_jax.errors import UserError
+from ganformer_jax.experiment.precompile import lowered_programs
+from ganformer_jax.train.compile import compile_program, memory_of
 from ganformer_jax.train.devices import place_on
-from ganformer_jax.train.updates import gan_trainable
+from ganformer_jax.train.slices import describe_slice
 
 
 class Chip(NamedTuple):
@@ -64,39 +55,26 @@ CHIPS = {
 }
 
 
-def programs_of(config: Config, devices: Any) -> dict[str, Callable[[], Any]]:
-    """Return functions that lower the programs, by name."""
-    placement = place_on(devices, config.train.fsdp)
-    programs = Programs(gan_trainable(config, placement, no_images), placement)
-    state, batch = programs.abstract_state(), programs.abstract_batch()
-    lower: dict[str, Callable[[], Any]] = {
-        update.name: functools.partial(programs.lower, update.function, state, batch)
-        for update in programs.trainable.updates
-    }
-    sampler = Sampler(config.generator, config.train.batch_size, batch_sharding=placement.batch)
-    return lower | {"sample": functools.partial(sampler.lower, state.generator_variables())}
-
-
-def no_images(state: Any, indices: Any) -> np.ndarray:
-    raise AssertionError("nothing runs")
-
-
-def measure(lower: Callable[[], Any], chip: Chip) -> tuple[dict[str, Any], list[Operation]]:
+def measure(
+    name: str, lower: Callable[[], Any], chip: Chip
+) -> tuple[dict[str, Any], list[Operation]]:
     """Compile a program; return its figures, for one chip, and its operations."""
     began = time.perf_counter()
     lowered = lower()
     traced = time.perf_counter()
-    compiled = lowered.compile()
+    compiled = compile_program(name, lowered)
     ended = time.perf_counter()
-    text, memory = compiled.as_text(), compiled.memory_analysis()
+    text, costs = compiled.as_text(), compiled.cost_analysis()
+    assert text is not None and costs is not None, "the TPU's compiler tells both"
+    arguments, temporary = memory_of(compiled)
     found, sent = list(operations(text)), collectives(text)
-    cycles, flops = sum(one.cycles for one in found), compiled.cost_analysis()["flops"]
+    cycles, flops = sum(one.cycles for one in found), costs["flops"]
     return {
         "million cycles": cycles / 1e6,
         "operations": flops,
         "share of the peak in bfloat16": flops / chip.peak / (cycles / chip.clock),
-        "temporary GiB": memory.temp_size_in_bytes / 2**30,
-        "arguments GiB": memory.argument_size_in_bytes / 2**30,
+        "temporary GiB": temporary / 2**30,
+        "arguments GiB": arguments / 2**30,
         "GiB of a chip": chip.memory / 2**30,
         "collectives": dict(collections.Counter(one.kind for one in sent)),
         "bytes sent": sum(one.bytes() for one in sent),
@@ -144,22 +122,12 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def devices_of(slice_name: str) -> Any:
-    """Return the devices of a slice, which need not be there."""
-    if importlib.util.find_spec("libtpu") is None:
-        raise UserError('no libtpu, which compiles: pip install "ganformer-jax[tpu]"')
-    try:
-        return topologies.get_topology_desc(slice_name, platform="tpu").devices
-    except Exception as error:  # jax raises several kinds
-        raise UserError(f"no slice {slice_name}, such as v5e:2x2 ({one_line(error)})") from error
-
-
 def run(options: argparse.Namespace) -> None:
     chip = CHIPS.get(options.slice.partition(":")[0])
     if chip is None:
         raise UserError(f"no chip of {options.slice}: choose from {', '.join(CHIPS)}")
-    config, devices = config_from(options), devices_of(options.slice)
-    programs = programs_of(config, devices)
+    config, devices = config_from(options), describe_slice(options.slice)
+    programs = lowered_programs(config, place_on(devices, config.train.fsdp))
     for name in options.programs or ():
         if name not in programs:
             raise UserError(f"no program {name}: choose from {', '.join(programs)}")
@@ -170,7 +138,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"# {options.config}, {sizes}, {types}, {images:g} images a chip, {options.slice}")
     report = {}
     for name in options.programs or programs:
-        report[name], found = measure(programs[name], chip)
+        report[name], found = measure(name, programs[name], chip)
         print(table(name, report[name], found, options.layers), flush=True)
         if options.json:
             options.json.write_text(json.dumps(report, indent=1))

@@ -1,16 +1,14 @@
 """Programs take the forms of the platform that they are compiled for, on any host."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 from collectives import Collective
+from tpu_process import run_for_a_tpu
 
 from ganformer_jax import (
     Discriminator,
@@ -107,11 +105,11 @@ import dataclasses, json
 import jax
 from jax.experimental import topologies
 from collectives import collectives
+from ganformer_jax.train.slices import describe_slice
 from tiny import tiny_config
 from training import gan_programs
 
-devices = topologies.get_topology_desc("v5e:4x4", platform="tpu").devices
-
+devices = describe_slice("v5e:4x4")
 one = topologies.get_topology_desc("v5e:1x1", "tpu", chips_per_host_bounds=(1, 1, 1)).devices
 
 def lower(update, fsdp, components, devices=devices, batch_size=16):
@@ -154,22 +152,8 @@ print(json.dumps(report))
 """
 
 
-def run_for_a_tpu(code):
-    """Run code after that above; the TPU's compiler needs no TPU but a process of its own."""
-    pytest.importorskip("libtpu")
-    tests = Path(__file__).parent
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
-    environment.pop("XLA_FLAGS", None)  # the TPU's compiler ends at flags that it does not know
-    environment["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # tests run beside each other
-    environment["PYTHONPATH"] = os.pathsep.join([str(tests), str(tests.parent), *sys.path])
-    command = [sys.executable, "-W", "ignore", "-c", STEP_FOR_A_TPU + code]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    return ran.stdout
-
-
 def test_the_training_step_that_tpus_would_run():
-    printed = run_for_a_tpu(PRINT_TEXTS)
+    printed, _ = run_for_a_tpu(STEP_FOR_A_TPU + PRINT_TEXTS)
     lowered, compiled = printed.split("\ncompiled ")
     for step in lowered.split("lowered ")[1:]:
         found = features(step)
@@ -180,14 +164,14 @@ def test_the_training_step_that_tpus_would_run():
 
 
 def test_a_chip_of_a_slice_does_its_share_of_the_work():
-    report = json.loads(run_for_a_tpu(PRINT_OPERATIONS).splitlines()[-1])
+    report = json.loads(run_for_a_tpu(STEP_FOR_A_TPU + PRINT_OPERATIONS)[0])
     for update, (whole, share) in report.items():
         assert whole / 16 <= share < 1.05 * whole / 16, update
 
 
 def test_what_the_chips_of_a_slice_send_each_other():
     """Sixteen chips: the gradients of a network in one sum, and sums of minibatch-stddev groups."""
-    report = json.loads(run_for_a_tpu(PRINT_COLLECTIVES).splitlines()[-1])
+    report = json.loads(run_for_a_tpu(STEP_FOR_A_TPU + PRINT_COLLECTIVES)[0])
     for name, networks, count in (
         ("r1 1", slice(1, 2), 8),
         ("adversarial 1", slice(0, 2), 10),
@@ -207,3 +191,27 @@ def test_what_the_chips_of_a_slice_send_each_other():
             assert not others
         else:  # before the update, and the generator again after it
             assert 0 < sum(one.elements() for one in others) <= 2 * sizes[0] + sizes[1] + 512
+
+
+PRINT_FIGURES = """
+import json
+from tiny import tiny_config
+from tpu import CHIPS, measure
+from ganformer_jax.experiment.precompile import lowered_programs
+from ganformer_jax.train.devices import place_on
+from ganformer_jax.train.slices import describe_slice
+
+programs = lowered_programs(tiny_config(components=2), place_on(describe_slice("v5e:2x2")))
+print(json.dumps({name: measure(name, lower, CHIPS["v5e"])[0] for name, lower in programs.items()}))
+"""
+FIGURES = Path(__file__).parent / "data" / "tpu-figures.json"
+
+
+def test_operations_memory_and_collectives_stay_as_they_are():
+    """What does not depend on the compiler's estimates; a change that is meant changes the file."""
+    found, known = json.loads(run_for_a_tpu(PRINT_FIGURES)[0]), json.loads(FIGURES.read_text())
+    assert found.keys() == known.keys()
+    for name, figures in known.items():
+        assert found[name]["collectives"] == figures["collectives"], name
+        for figure, within in (("operations", 0.03), ("bytes sent", 0.03), ("temporary GiB", 0.2)):
+            assert found[name][figure] == pytest.approx(figures[figure], rel=within), (name, figure)

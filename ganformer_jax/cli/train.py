@@ -15,6 +15,7 @@ from ganformer_jax.cli.streams import lenient_streams
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import validate
 from ganformer_jax.config_files import load_config, to_dict
+from ganformer_jax.errors import UserError
 from ganformer_jax.signals import Stopped
 
 
@@ -34,6 +35,11 @@ class Options:
     run, because it says where to log and nothing of the experiment."""
     dry_run: bool = False
     """Print the resolved config as JSON and exit."""
+    compile_only: bool = False
+    """Compile the programs of the run into the cache and exit, to start sooner
+    later; says what memory they take."""
+    slice: str | None = None
+    """With --compile-only, a TPU slice that need not be here, such as v5e:2x4."""
     hosts: HostOptions = HostOptions()
     experiment: Annotated[Config, tyro.conf.arg(name="")] = Config()
 
@@ -51,6 +57,11 @@ def run(options: Options) -> None:
     if options.dry_run:
         print(json.dumps(to_dict(config), indent=2))
         return
+    if options.slice is not None:
+        if not options.compile_only:
+            raise UserError("--slice only compiles: add --compile-only")
+        compile_for_slice(config, options.slice)
+        return
 
     options.hosts.connect(preemption=True)
     from ganformer_jax.cli.heap import prepare_cpu
@@ -58,8 +69,22 @@ def run(options: Options) -> None:
     from ganformer_jax.train.devices import smallest_batch
 
     prepare_cpu(smallest_batch(config), config.train.devices, config.train.platform)
+    if options.compile_only:
+        from ganformer_jax.experiment.precompile import precompile
+
+        precompile(config)
+        return
     workdir = options.workdir or pathlib.Path("runs") / options.config.stem
     with lenient_streams():
         done = train_experiment(config, workdir, init_from=options.init_from, wandb=options.wandb)
     if not done:
         raise Stopped(agreed=True)
+
+
+def compile_for_slice(config: Config, slice_name: str) -> None:
+    """Compile the programs of a run for a TPU slice that need not be here."""
+    from ganformer_jax.caches import keep_compiled_programs
+    from ganformer_jax.experiment.precompile import precompile
+
+    keep_compiled_programs()
+    precompile(config, slice_name)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -13,11 +15,30 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ganformer_jax.errors import UserError
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.trainable import Batch, Info, State, Trainable, Update, train_step
 
 PAUSE_EVENT = "/ganformer_jax/pause"
 """Event that training records with `jax.monitoring` when no program runs and some were compiled."""
+
+_NEEDED = re.compile(
+    r"\(([\d.]+)([KMGT])\) exceeds available HBM \(([\d.]+)([KMGT])\)"
+    r"|Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm"
+)
+_GIB = {"K": 2.0**-20, "M": 2.0**-10, "G": 1.0, "T": 2.0**10}
+
+
+class TooLarge(UserError):
+    """A program that needs more memory than a device has, as its compiler says.
+
+    Attributes:
+        share: Memory that it needs, as a multiple of the device's.
+    """
+
+    def __init__(self, message: str, share: float):
+        super().__init__(message)
+        self.share = share
 
 
 class Programs:
@@ -68,7 +89,9 @@ class Programs:
         thread = ThreadPoolExecutor(1, "compile")
         for update in reversed(self.trainable.updates):  # first the one that takes longest
             lowered = self.lower(update.function, state, batch)  # settings of jax are per thread
-            self._compiling[update.name] = thread.submit(lowered.compile)
+            self._compiling[update.name] = thread.submit(
+                functools.partial(compile_program, update.name, lowered)
+            )
         thread.shutdown(wait=False)
 
     def wait(self, check: Callable[[], None] = lambda: None) -> float:
@@ -125,6 +148,34 @@ class Programs:
         jitted = jax.jit(function, in_shardings=ins, out_shardings=outs, donate_argnums=0)
         with _garbage_kept():
             return jitted.lower(state, batch)
+
+
+def compile_program(name: str, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """Compile a program, which errors call by this name.
+
+    Raises:
+        TooLarge: If its compiler knows that the memory of a device does not hold it.
+    """
+    try:
+        return lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        needed = _NEEDED.search(str(error))
+        if needed is None:
+            raise
+        used, unit, whole, unit_of_whole = filter(None, needed.groups())
+        used, whole = float(used) * _GIB[unit], float(whole) * _GIB[unit_of_whole]
+        raise TooLarge(
+            f"{name} needs {used:.2f} GiB, and a device has {whole:.2f}: lower train.batch_size, "
+            "raise train.accumulate, or set train.rematerialize",
+            used / whole,
+        ) from error
+
+
+def memory_of(compiled: jax.stages.Compiled) -> tuple[int, int]:
+    """Return the bytes of a device that the arguments and the temporaries of a program take."""
+    memory = compiled.memory_analysis()
+    assert memory is not None, "XLA's backends tell it"
+    return memory.argument_size_in_bytes, memory.temp_size_in_bytes
 
 
 @contextlib.contextmanager
