@@ -90,9 +90,26 @@ class Sampler:
         truncation_psi: float = 1.0,
     ) -> UInt8[np.ndarray, "b h w c"]:
         """Generate images only: as a call, by the same program, but nothing else leaves devices."""
+        return np.concatenate(list(self.stream(variables, seeds, labels, truncation_psi)))
+
+    def stream(
+        self,
+        variables: Mapping[str, Any],
+        seeds: Iterable[int],
+        labels: Iterable[int] | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Iterator[UInt8[np.ndarray, "b h w c"]]:
+        """Yield the images of one batch after the other, while the next is computed.
+
+        The last batch may be smaller. For arguments and errors see the call.
+        """
         drawn = np.asarray(list(seeds), np.uint32)
-        batches = self._batches(variables, drawn, labels, truncation_psi)
-        return np.concatenate([jax.device_get(out[0]) for out in batches])[: drawn.size]
+        batches = self._batches(variables, drawn, labels, truncation_psi, truncation_cutoff)
+        ahead = next(batches)[0]
+        for start in range(0, drawn.size, self.batch_size):
+            images, ahead = ahead, next(batches, (None,))[0]
+            yield jax.device_get(images)[: drawn.size - start]
 
     def lower(self, variables: Mapping[str, Any]) -> jax.stages.Lowered:
         """Trace the program of one batch, to compile it ahead of time.

@@ -16,6 +16,7 @@ from ganformer_jax.cli import main
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate import features, weights
 from ganformer_jax.evaluate.comparison import compare
+from ganformer_jax.evaluate.feasibility import check_measurable
 from ganformer_jax.evaluate.features import FeatureReader, NetworkSettings
 from ganformer_jax.evaluate.image_sets import ImageSet, folder_images
 from ganformer_jax.evaluate.requests import RANDOM, TRAINED, Request, parse_requests
@@ -269,26 +270,49 @@ def test_mistakes_end_in_one_line(folders, quick, capsys, tmp_path, monkeypatch)
         return complaint(capsys, [*folders, *options])
 
     assert "did you mean fid?" in said("--metrics", "fidd")
-    assert "has 4 images; 5 were requested" in said("--metrics", "rkid5")
-    assert "has 4 images; 5 were requested" in said("--metrics", "rkid", "--real-count", "5")
-    assert "lacks rank with 3" in said("--metrics", "rfid3")
+    assert "rkid5 needs 5 images; " in said("--metrics", "rkid5")
+    assert "real has 4 images, not more" in said("--metrics", "rkid", "--real-count", "5")
+    assert "rfid3 needs 2049 images or more, not 3" in said("--metrics", "rfid3")
+    assert "rkid4 needs 2 real images or more" in said("--metrics", "rkid", "--real-count", "1")
     assert "needs a generator" in said("--metrics", "ppl_w_end")
     assert "must be 1 or more" in said("--batch-size", "0")
     assert "must be 1 or more" in said("--real-count", "0")
     assert "below 2^31" in said("--seed", str(2**31))
-    assert "no file" in said("--metrics", "fid", "--inception", str(tmp_path / "none.pth"))
+    few = ["--allow-few", "--metrics", "fid"]
+    assert "no file" in said(*few, "--inception", str(tmp_path / "none.pth"))
     (tmp_path / "bad.pth").write_bytes(b"not weights")
-    bad = said("--metrics", "fid", "--inception", str(tmp_path / "bad.pth"))
+    bad = said(*few, "--inception", str(tmp_path / "bad.pth"))
     assert "no weights can be read from" in bad
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    other = said("--metrics", "fid", "--inception", str(tmp_path / "other.npz"))
+    other = said(*few, "--inception", str(tmp_path / "other.npz"))
     assert "not the weights of FID's Inception" in other
     monkeypatch.setitem(weights.SOURCES, "inception", "http://127.0.0.1:9/weights.pth")
-    offline = said("--metrics", "fid")
+    offline = said(*few)
     assert "cannot download" in offline and "name it with --inception" in offline
     assert "no run in" in complaint(capsys, ["evaluate", "--workdir", str(tmp_path / "none")])
     (tmp_path / "empty").mkdir()
     assert "no images in" in complaint(capsys, [*folders, "--real", str(tmp_path / "empty")])
+
+
+def test_too_few_images_may_be_allowed_and_are_named(folders, quick, capsys):
+    main([*folders, "--metrics", "rfid,rkid", "--allow-few"])
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert line["rfid4"] >= 0 and line["too_few_images"] == ["rfid4"]
+
+
+def test_what_cannot_be_measured_is_refused_before_any_work():
+    requests = parse_requests("rfid2k,fid50k", 1)
+    with pytest.raises(UserError, match="rfid2k needs 2049 images or more, not 2000: take more, a"):
+        check_measurable(requests)
+    with pytest.raises(UserError, match="fid50k needs 50000 images; photos has 500"):
+        check_measurable(requests[1:], 500, 10_000, fake_name="photos")
+    with pytest.raises(UserError, match="fid50k needs 2049 real images or more, not 900"):
+        check_measurable(requests[1:], None, 900)
+    check_measurable(requests, None, 900, allow_few=True)
+    check_measurable(parse_requests("is10,rpr4,rprdc6,rkid2,swd1,ppl_w_end1,seg1", 1), 10, 6)
+    for name in ("is9", "rpr3", "rprdc5", "rkid1"):
+        with pytest.raises(UserError, match=f"{name} needs .* images or more, not"):
+            check_measurable(parse_requests(name, 1))
 
 
 def test_no_run_is_needed_for_a_folder_alone(quick, capsys, tmp_path, monkeypatch):

@@ -47,6 +47,20 @@ def test_run_export_and_snapshot_hold_the_same_generator(capsys, tmp_path, run):
     assert exported.read_bytes() == before
 
 
+def test_an_export_becomes_a_run(capsys, tmp_path, run):
+    exported, workdir = tmp_path / "generator.safetensors", tmp_path / "again"
+    assert call(capsys, "export", "--workdir", str(run), "--out", str(exported))[0] == 0
+    code, said, err = call(capsys, "import", str(exported), "--workdir", str(workdir))
+    assert code == 0, err
+    assert "a generator that `export` wrote" in said and "no discriminator" in said
+    generator, variables = ganformer_jax.load(workdir)
+    other, expected = ganformer_jax.load(run)
+    assert generator == other
+    jax.tree.map(np.testing.assert_array_equal, variables, expected)
+    code, said, _ = call(capsys, "import", str(exported), "--dry-run")
+    assert code == 0 and "average: " in said
+
+
 def test_dry_run_prints_the_contents(capsys, tmp_path):
     workdir = tmp_path / "run"
     path = str(SNAPSHOT)

@@ -64,6 +64,18 @@ def test_a_run_leaves_what_it_should(run):
         assert read(run / "samples" / name).std() > 1
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--train.metrics", "rfid"], "train.metrics: rfid32 needs 2049 images or more, not 32"),
+        (["--train.metrics", "rfid3k"], "rfid3k needs 2049 real images or more, not 64"),
+    ],
+)
+def test_metrics_that_cannot_be_measured_are_refused_at_once(capsys, folder, options, message):
+    said = complaint(capsys, *arguments(folder, *options, run="few"))
+    assert message in said and not (folder / "few").exists()
+
+
 def losses(run):
     lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
     return [line["loss/generator"] for line in lines if "loss/generator" in line]
@@ -90,6 +102,7 @@ def test_init_from(capsys, folder, run):
         capsys, *arguments(folder, *source, "--generator.latent-size", "16", run="other")
     )
     assert f"the weights of {run} do not fit" in said
+    assert "make equal: generator.latent_size is 8 there, 16 here" in said
     code, _, err = call(
         capsys, *arguments(folder, *source, "--train.total-kimg", "0.008", run="from")
     )
@@ -102,25 +115,70 @@ def test_init_from(capsys, folder, run):
 
 
 def test_sampling(capsys, tmp_path, run):
-    options = ["sample", "--workdir", str(run), "--count", "3", "--batch-size", "2"]
-    code, out, err = call(capsys, *options, "--out", str(tmp_path / "a"))
-    assert code == 0, err
-    names = {p.name for p in (tmp_path / "a").iterdir()}
-    assert names == {"000000.png", "000001.png", "000002.png", "grid.png", "attention.png"}
-    assert read(tmp_path / "a" / "000000.png").shape == (32, 32, 3)
+    options = ["sample", "--workdir", str(run), "--batch-size", "2"]
+    folder = tmp_path / "a"
 
-    out = tmp_path / "a" / "000001.png"
-    before = out.stat().st_mtime_ns
-    said = complaint(capsys, *options, "--out", str(tmp_path / "a"))
-    assert "would be replaced" in said and "--overwrite" in said
-    assert out.stat().st_mtime_ns == before
-    code, _, err = call(capsys, *options, "--out", str(tmp_path / "a"), "--overwrite")
-    assert code == 0 and out.stat().st_mtime_ns > before
+    def sample(*more, out=folder):
+        code, said, err = call(capsys, *options, "--out", str(out), *more)
+        assert code == 0, err
+        return said
 
-    code, _, err = call(capsys, *options, "--seed", "1", "--out", str(tmp_path / "b"), "--best")
-    assert code == 0, err
-    one, same = (read(tmp_path / d / "000001.png") for d in "ab")
+    said = sample("--count", "3")
+    assert "3 images in" in said
+    names = [f"{seed:06d}.png" for seed in range(3)]
+    assert {p.name for p in folder.iterdir()} == {*names, "samples.jsonl"}
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "a-grid.png", "a-attention.png"}
+    assert read(folder / "000000.png").shape == (32, 32, 3)
+    records = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    assert [(r["file"], r["seed"]) for r in records] == [(n, i) for i, n in enumerate(names)]
+    assert {(r["truncation_psi"], r["noise"]) for r in records} == {(0.7, "const")}
+
+    (folder / names[2]).unlink()  # as if interrupted
+    before = {name: (folder / name).stat().st_mtime_ns for name in names[:2]}
+    assert "2 of 4 images are in" in sample("--seeds", "0-2,7")
+    assert all((folder / name).stat().st_mtime_ns == time for name, time in before.items())
+    assert (folder / names[2]).exists() and (folder / "000007.png").exists()
+    assert len((folder / "samples.jsonl").read_text().splitlines()) == 4
+
+    other = ["--seeds", "1,9", "--truncation-psi", "1"]
+    said = complaint(capsys, *options, "--out", str(folder), *other)
+    assert "000001.png would be replaced by other images" in said and "--overwrite" in said
+    assert (folder / names[1]).stat().st_mtime_ns == before[names[1]]
+    assert not (folder / "000009.png").exists()
+    sample(*other, "--overwrite")
+    assert (folder / names[1]).stat().st_mtime_ns > before[names[1]]
+    (tmp_path / "b-grid.png").write_text("mine")
+    said = complaint(capsys, *options, "--out", str(tmp_path / "b"))
+    assert "b-grid.png would be replaced" in said and not (tmp_path / "b").exists()
+
+    sample("--count", "3", "--seed", "1", "--best", out=tmp_path / "c")
+    one, same = (read(tmp_path / d / "000002.png") for d in "ac")
     np.testing.assert_array_equal(one, same)  # decided by its seed, not its place in the batch
+
+
+def test_what_sampling_writes_can_be_evaluated(capsys, tmp_path, run):
+    out = tmp_path / "g"
+    code, _, err = call(capsys, "sample", "--workdir", str(run), "--count", "8", "--out", str(out))
+    assert code == 0, err
+    measure = ["evaluate", "--fake", str(out), "--real", str(out), "--metrics", "swd"]
+    code, said, err = call(capsys, *measure)
+    assert code == 0, err
+    distances = [v for k, v in json.loads(said.splitlines()[-1]).items() if k.startswith("swd")]
+    assert set(distances) == {0}
+
+
+def test_exports_are_sampled(capsys, tmp_path, run):
+    export = tmp_path / "e.safetensors"
+    assert call(capsys, "export", "--workdir", str(run), "--out", str(export))[0] == 0
+    code, _, err = call(capsys, "sample", "--workdir", str(export), "--count", "2")
+    assert code == 0, err
+    options = ["sample", "--workdir", str(run), "--count", "2", "--out", str(tmp_path / "of-run")]
+    assert call(capsys, *options)[0] == 0
+    for name in ("000000.png", "000001.png"):
+        one, same = (read(tmp_path / d / name) for d in ("e-generated", "of-run"))
+        np.testing.assert_array_equal(one, same)
+    said = complaint(capsys, "sample", "--workdir", str(export), "--best")
+    assert "has no checkpoints" in said
 
 
 def test_sampling_what_is_not_there(capsys, run):
@@ -179,6 +237,10 @@ def test_classes_have_names_from_the_data_to_the_samples(capsys, tmp_path):
     np.testing.assert_array_equal(named, sample("numbered", "--class", "2"))
     in_turn = sample("in_turn")
     np.testing.assert_array_equal(in_turn[2], named[2])
+    two = sample("two", "--class", "green", "2")
+    np.testing.assert_array_equal(two[1], named[1])
+    records = (tmp_path / "two" / "samples.jsonl").read_text().splitlines()
+    assert [json.loads(line)["class"] for line in records] == ["green", "blue", "green"]
     assert not np.array_equal(in_turn[0], named[0])
     said = complaint(capsys, "sample", "--workdir", str(run), "--class", "gren")
     assert "among 3 classes; did you mean green?" in said

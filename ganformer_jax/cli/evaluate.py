@@ -46,6 +46,8 @@ class Options(RunOptions):
     noise: Literal["const", "random", "none"] = "random"
     """Noise in the synthesis network: const is the same for all images; random is
     decided by an image's seed; none adds no noise."""
+    allow_few: bool = False
+    """Measure fid and rfid of too few images too; the value is mostly bias."""
     batch_size: int = 32
     """Images per batch, over all devices."""
     inception: pathlib.Path | None = None
@@ -108,6 +110,7 @@ def run(options: Options) -> None:
         generator=generator,
         scenes=scenes,
         seed=options.seed,
+        allow_few=options.allow_few,
     )
     _report(evaluate(evaluation), facts, workdir if generator else None)
 

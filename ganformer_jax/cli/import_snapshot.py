@@ -1,4 +1,4 @@
-"""`import`: make a run from a published training snapshot."""
+"""`import`: make a run from a published training snapshot or an export."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ganformer_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Make a run from a training snapshot of the published PyTorch or TensorFlow code."""
+    """Make a run from a published training snapshot, or from an exported generator."""
 
     snapshot: Annotated[str, tyro.conf.Positional] = ""
     """Path or http(s) URL of the snapshot."""
@@ -46,13 +46,15 @@ def run(options: Options) -> None:
 
 
 def _import(path: pathlib.Path, source: str, workdir: pathlib.Path | None) -> None:
+    from ganformer_jax.convert.export import describe_export, exported_weights, is_safetensors
     from ganformer_jax.convert.snapshot import describe, read_snapshot, run_weights
 
-    snapshot = read_snapshot(path)
-    print("\n".join(describe(snapshot)))
+    exported = is_safetensors(path)
+    snapshot = None if exported else read_snapshot(path)
+    print("\n".join(describe(snapshot) if snapshot else describe_export(path)))
     if workdir is None:
         return
-    weights, config = run_weights(snapshot)
+    weights, config = run_weights(snapshot) if snapshot else exported_weights(path)
 
     from ganformer_jax.train.weights import write_run
 

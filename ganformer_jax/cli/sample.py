@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import tyro
 
-from ganformer_jax.classes import classes_in_turn, find_class, load_class_names
-from ganformer_jax.cli.options import HostOptions, RunOptions, refuse_overwriting
+from ganformer_jax.classes import find_class, load_class_names
+from ganformer_jax.cli.options import HostOptions, RunOptions
+from ganformer_jax.cli.ranges import parse_ranges
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError
 
 MAX_CLASS_COLUMNS = 16
 """A grid has one class in each column, up to this number of classes."""
+SEEDS = 2**32
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(RunOptions):
-    """Write images and attention maps from the averaged generator of a run."""
+    """Write images and attention maps from a run, an export or a snapshot.
 
+    Repeated, an interrupted command goes on: images that are there are kept.
+    """
+
+    workdir: pathlib.Path = pathlib.Path("runs/scenes")
+    """Folder of a run, or a file: an export or a published snapshot."""
     out: pathlib.Path | None = None
-    """Folder to write to; by default `generated` in the run's folder."""
+    """Folder to write to; by default `generated` in the run's folder. Beside it
+    are written a grid of the first images and their attention."""
     count: int = 16
     """Number of images to write."""
     seed: int = 0
     """Seed of the first image; the next images have the next seeds."""
+    seeds: str | None = None
+    """Instead of --seed and --count, a list of seeds such as 1,5,10-20."""
     truncation_psi: float = 0.7
     """Truncation psi; below 1 trades variety for quality."""
     truncation_cutoff: int | None = None
@@ -34,74 +45,94 @@ class Options(RunOptions):
     noise: Literal["const", "random", "none"] = "const"
     """Noise in the synthesis network: const is the same for all images; random is
     decided by an image's seed; none adds no noise."""
-    class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
-    """Class of the images, by name (classes.json) or number; by default all
-    classes in turn."""
+    class_names: Annotated[tuple[str, ...], tyro.conf.arg(name="class")] = ()
+    """Class of the images, by name (classes.json) or number; several take turns, by
+    default all classes."""
     attention_rows: int = 8
     """Number of images whose attention is drawn; 0 for none."""
     batch_size: int = 16
-    """Images per batch."""
+    """Images per batch, over all devices."""
     overwrite: bool = False
-    """Replace existing files."""
+    """Replace images that are not those of this command."""
     hosts: HostOptions = HostOptions()
 
 
 def run(options: Options) -> None:
-    """Write `<seed>.png`, `grid.png` and, for a generator with attention, `attention.png`."""
-    if options.count < 1 or options.batch_size < 1:
-        raise UserError("--count and --batch-size must be 1 or more")
-    if options.seed < 0 or options.seed + options.count > 2**32:
-        raise UserError("--seed and the seeds after it must be from 0 to 2^32 - 1")
-    options.check_run()
+    """Write `<seed>.png` and `samples.jsonl` to a folder, and figures beside it."""
+    seeds = _seeds(options)
+    if options.batch_size < 1:
+        raise UserError("--batch-size must be 1 or more")
+    if not options.workdir.is_file():
+        options.check_run()
+    elif options.best or options.step is not None:
+        raise UserError(f"{options.workdir} has no checkpoints: leave out --step and --best")
 
     options.hosts.connect()
-    from ganformer_jax import hosts, visualize
-    from ganformer_jax.load import load_run
+    from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.experiment.samples import SampleSet, write_samples
+    from ganformer_jax.load import load, load_run
     from ganformer_jax.sampling import Sampler
 
-    generator, variables = load_run(options.workdir, options.step, options.best, print)
-    config = generator.config
-    labels = _labels(options, config)
-    folder = options.out or options.workdir / "generated"
-    seeds = range(options.seed, options.seed + options.count)
-    paths = [folder / f"{seed:06d}.png" for seed in seeds]
-    figures = [folder / "grid.png"]
-    attended = options.attention_rows > 0 and bool(config.attended_resolutions)
-    figures += [folder / "attention.png"] if attended else []
-    hosts.first(lambda: refuse_overwriting([*paths, *figures], options.overwrite))
-
-    sampler = Sampler(config, options.batch_size, options.noise, attention=attended)
-    rows = hosts.own_rows(options.count)
-    own_labels = None if labels is None else [labels[row] for row in rows]
-    samples = sampler(
+    placement = local_devices(options.batch_size)
+    if options.workdir.is_file():
+        generator, variables = load(options.workdir)
+    else:
+        generator, variables = load_run(options.workdir, options.step, options.best, print)
+    config, devices = generator.config, len(placement.devices)
+    classes, names = _classes(options, config)
+    labels = [classes[i % len(classes)] for i in range(len(seeds))] if classes else None
+    rows = options.attention_rows if config.attended_resolutions else 0
+    write_samples(
+        SampleSet(
+            seeds,
+            labels,
+            [names[label] for label in labels] if labels else None,
+            options.truncation_psi,
+            options.truncation_cutoff,
+        ),
+        Sampler(
+            config,
+            -(-options.batch_size // devices) * devices,
+            options.noise,
+            attention=rows > 0,
+            batch_sharding=placement.batch,
+        ),
         variables,
-        [seeds[row] for row in rows],
-        own_labels,
-        options.truncation_psi,
-        options.truncation_cutoff,
+        placement,
+        _folder(options),
+        columns=len(classes) if 1 < len(classes) <= MAX_CLASS_COLUMNS else None,
+        attention_rows=rows,
+        overwrite=options.overwrite,
     )
-    for row, image in zip(rows, samples.images, strict=True):
-        visualize.save_png(paths[row], image[..., 0] if image.shape[-1] == 1 else image)
-    samples = hosts.gather_rows(samples, options.count)
-    if not hosts.is_first():
-        return
-    scale = max(1, 64 // config.resolution)
-    in_turn = options.class_name is None and 1 < config.label_size <= MAX_CLASS_COLUMNS
-    columns = config.label_size if in_turn else None
-    visualize.save_png(figures[0], visualize.image_grid(samples.images, columns, scale=scale))
-    if samples.attention:
-        rows = options.attention_rows
-        figure = visualize.attention_figure(samples.images, samples.attention, rows)
-        visualize.save_png(figures[1], figure)
-    print(f"wrote {len(paths)} images and {', '.join(p.name for p in figures)} to {folder}")
 
 
-def _labels(options: Options, config: GeneratorConfig) -> list[int] | None:
-    classes = config.label_size
-    if options.class_name is None:
-        return classes_in_turn(options.count, classes)
-    names = load_class_names(options.workdir, classes) if classes else []
+def _seeds(options: Options) -> Sequence[int]:
+    if options.seeds is not None:
+        if (options.seed, options.count) != (Options.seed, Options.count):
+            raise UserError("--seeds excludes --seed and --count: leave them out")
+        return parse_ranges(options.seeds, "--seeds", SEEDS)
+    if options.count < 1:
+        raise UserError("--count must be 1 or more")
+    if options.seed < 0 or options.seed + options.count > SEEDS:
+        raise UserError("--seed and the seeds after it must be from 0 to 2^32 - 1")
+    return range(options.seed, options.seed + options.count)
+
+
+def _folder(options: Options) -> pathlib.Path:
+    """Return where to write; its figures need a name of its own."""
+    if options.out is not None:
+        return options.out.absolute() if options.out.name in ("", "..") else options.out
+    if options.workdir.is_file():
+        return options.workdir.with_name(f"{options.workdir.stem}-generated")
+    return options.workdir / "generated"
+
+
+def _classes(options: Options, config: GeneratorConfig) -> tuple[list[int], list[str]]:
+    """Return the classes that take turns, and the names of all; none without classes."""
+    count = config.label_size
+    names = load_class_names(options.workdir, count) if count else []
     try:
-        return [find_class(options.class_name, names)] * options.count
+        chosen = [find_class(name, names) for name in options.class_names]
     except UserError as error:
         raise UserError(f"--class: {error}") from error
+    return chosen or list(range(count)), names

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.config import Config, DiscriminatorConfig, GeneratorConfig
 from ganformer_jax.config_files import from_dict, to_dict
 from ganformer_jax.convert.build import build_generator, flatten, unflatten
 from ganformer_jax.errors import UserError, one_line
@@ -57,6 +57,37 @@ def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]
     if {name: leaf.shape for name, leaf in leaves.items()} != expected:
         raise UserError(f"the weights in {path} do not fit its config")
     return generator, unflatten(leaves)
+
+
+def exported_weights(path: str | pathlib.Path) -> tuple[dict[str, Any], Config]:
+    """Return the weights of a checkpoint that an export has, and a config that they fit.
+
+    The averaged generator stands for the trained one as well. There is no discriminator; that of
+    the config is as wide as the generator.
+    """
+    generator, variables = read_generator(path)
+    weights = {
+        "generator": variables["params"],
+        "ema": variables["params"],
+        "constants": variables.get("constants", {}),
+        "w_average": variables["moments"]["w_average"],
+    }
+    synthesis = generator.config.synthesis
+    discriminator = DiscriminatorConfig(
+        channel_base=synthesis.channel_base, channel_max=synthesis.channel_max
+    )
+    return weights, Config(generator.config, discriminator)
+
+
+def describe_export(path: str | pathlib.Path) -> list[str]:
+    """Return lines of text: numbers of parameters, and what is missing."""
+    leaves = flatten(read_generator(path)[1])
+    count = sum(leaf.size for leaf in leaves.values())
+    return [
+        "a generator that `export` wrote",
+        f"average: {len(leaves)} arrays, {count:,} numbers",
+        "no discriminator and no trained generator: a new one, and the average, stand for them",
+    ]
 
 
 def is_safetensors(path: str | pathlib.Path) -> bool:

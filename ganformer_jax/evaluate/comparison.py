@@ -41,11 +41,13 @@ def compare(
     *,
     reference_count: int = 0,
     seed: int = 0,
+    allow_few: bool = False,
 ) -> dict[str, float]:
     """Measure a candidate; metrics of one network share its features.
 
     Names of numbers are the requests', followed by "_<part>" if a metric has several numbers. The
-    count is of reference images for features, the seed of the subsets of kernel distances.
+    count is of reference images for features, the seed of the subsets of kernel distances;
+    `allow_few` accepts Fréchet distances of too few images (`frechet_distance`).
 
     Raises:
         UserError: If a set has too few images for a metric.
@@ -74,7 +76,10 @@ def compare(
         fake_MxD = candidate_features(network)[feature][: request.count]
         if request.kind == "is":
             return dict(zip(("", "_std"), inception_score(fake_MxD), strict=True))
-        return _compare_features(request.kind, reference_features(network)[feature], fake_MxD, seed)
+        real_MxD = reference_features(network)[feature]
+        if request.kind in ("fid", "rfid"):
+            return {"": frechet_distance(real_MxD, fake_MxD, allow_few=allow_few)}
+        return _compare_features(request.kind, real_MxD, fake_MxD, seed)
 
     numbers: dict[str, float] = {}
     for request in requests:
@@ -91,8 +96,6 @@ def _compare_features(
 ) -> Mapping[str, float]:
     """Return the numbers of a metric by the end of their names: "" for a distance."""
     kind = kind.removeprefix("r")
-    if kind == "fid":
-        return {"": frechet_distance(real_MxD, fake_MxD)}
     if kind == "kid":
         rows = min(len(real_MxD), len(fake_MxD), KERNEL_ROWS)
         subsets = {"subsets": KERNEL_SUBSETS, "subset_size": rows, "seed": seed}

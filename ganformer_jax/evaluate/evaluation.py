@@ -12,6 +12,7 @@ from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.comparison import compare, feature_readers
 from ganformer_jax.evaluate.component_metrics import Attention, load_segmenter
+from ganformer_jax.evaluate.feasibility import check_measurable, lacks_rank
 from ganformer_jax.evaluate.features import RESIZING, NetworkSettings
 from ganformer_jax.evaluate.image_sets import ImageSet
 from ganformer_jax.evaluate.path_length import perceptual_path_length
@@ -54,6 +55,7 @@ class Evaluation:
         scenes: Splits of scenes with ground truth to train and to validate the segmentation
             network on; needed for the metrics in `SCENES`.
         seed: Seed of paths and of subsets.
+        allow_few: Accept Fréchet distances of too few images, which the facts then name.
     """
 
     requests: Sequence[Request]
@@ -64,6 +66,7 @@ class Evaluation:
     generator: TrainedGenerator | None = None
     scenes: tuple[DatasetSource, DatasetSource] | None = None
     seed: int = 0
+    allow_few: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,11 +100,28 @@ def evaluate(evaluation: Evaluation) -> Report:
         available = evaluation.reference.count or max(compared)
         reference_count = evaluation.reference_count or min(available, max(compared))
         facts |= {"real": evaluation.reference.name, "real_images": reference_count}
+        if reference_count > available:
+            raise UserError(f"{evaluation.reference.name} has {available} images, not more")
+    check_measurable(
+        of_images,
+        evaluation.candidate.count,
+        reference_count or None,
+        fake_name=evaluation.candidate.name,
+        allow_few=evaluation.allow_few,
+    )
+    few = [request.name for request in of_images if lacks_rank(request, reference_count)]
+    facts |= {"too_few_images": few} if few else {}
     readers = feature_readers(of_images, networks)
     weights = {name: reader.weights_digest for name, reader in readers.items()}
     sets = evaluation.candidate, evaluation.reference
-    options = {"reference_count": reference_count, "seed": evaluation.seed}
-    numbers = compare(of_images, *sets, readers, **options)
+    numbers = compare(
+        of_images,
+        *sets,
+        readers,
+        reference_count=reference_count,
+        seed=evaluation.seed,
+        allow_few=evaluation.allow_few,
+    )
     segmentation = None
     if generator is not None:
         weights["generator"] = variables_digest(generator.variables)

@@ -64,6 +64,11 @@ class ExperimentData:
             raise UserError(f"{given}, but {source.name} has {count} classes: {hint}")
         return source
 
+    def training_images(self) -> int:
+        """Return the number of training images, without rendering scenes."""
+        data = self.config.data
+        return data.train_images if data.name == "scenes" else len(self.open("train"))
+
     def batches(self, images_seen: int) -> Iterator[dict[str, np.ndarray]]:
         """Yield this process's share of the training batches after `images_seen` images."""
         return train_batches(

@@ -13,6 +13,8 @@ import numpy as np
 from ganformer_jax import hosts, visualize
 from ganformer_jax.classes import classes_in_turn
 from ganformer_jax.config import Config
+from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.feasibility import check_measurable
 from ganformer_jax.evaluate.image_sets import dataset_images
 from ganformer_jax.evaluate.training_metrics import TrainingMetrics, parse_training_requests
 from ganformer_jax.experiment.data import ExperimentData
@@ -77,6 +79,11 @@ def make_observers(
     draw = functools.partial(draw_samples, generator, run, figures, say)
     made = [Observer(image_kimg, draw, at_once=True)]
     requests = parse_training_requests(options.metrics, options.metric_images, size)
+    if requests and options.metric_kimg:
+        try:
+            check_measurable(requests, real=data.training_images())
+        except UserError as error:
+            raise UserError(f"train.metrics: {error}") from error
     if requests:
 
         @functools.cache

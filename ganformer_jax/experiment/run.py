@@ -64,7 +64,7 @@ def train_experiment(
         if any(path.name.isdigit() for path in (run / "checkpoints").glob("*")):
             say("--init-from has no effect: the run resumes")
         else:
-            start = warm_start(init_from, say)
+            start = warm_start(init_from, say, config)
 
     def batches(images_seen: int) -> Iterator[dict[str, np.ndarray]]:
         if config.generator.label_size and hosts.is_first():

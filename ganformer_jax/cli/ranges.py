@@ -1,0 +1,35 @@
+"""Lists of numbers as users write them: `1,5,10-20`."""
+
+from __future__ import annotations
+
+import re
+
+from ganformer_jax.errors import UserError
+
+_PART = re.compile(r"(\d+)(?:-(\d+))?")
+
+
+def parse_ranges(text: str, option: str, below: int) -> list[int]:
+    """Return the numbers of a list such as `1,5,10-20`, each once, in the order given.
+
+    Args:
+        text: Numbers from 0 and ranges, which include both ends, separated by commas.
+        option: Name of the option, for messages.
+        below: What all numbers are below.
+
+    Raises:
+        UserError: If it is no such list, or a number is too large.
+    """
+    numbers: dict[int, None] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        found = _PART.fullmatch(part)
+        if found is None:
+            raise UserError(f"{option}: {part} is no number and no range; write 1,5,10-20")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first or last >= below:
+            what = "ends before it begins" if last < first else f"is not below {below}"
+            raise UserError(f"{option}: {part} {what}")
+        numbers |= dict.fromkeys(range(first, last + 1))
+    if not numbers:
+        raise UserError(f"{option} is empty; write 1,5,10-20")
+    return list(numbers)

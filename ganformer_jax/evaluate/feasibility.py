@@ -1,0 +1,60 @@
+"""Refusal of what cannot be measured, by the numbers of images, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.requests import Request
+from ganformer_jax.metrics.inception_features import WIDTHS
+
+RANK = WIDTHS["2048"] + 1
+"""Images from which the covariance of a Fréchet distance can have full rank."""
+_LEAST = {"kid": 2, "is": 10, "pr": 4, "prdc": 6}
+
+
+def check_measurable(
+    requests: Iterable[Request],
+    fake: int | None = None,
+    real: int | None = None,
+    *,
+    fake_name: str = "the folder",
+    allow_few: bool = False,
+) -> None:
+    """Raise `UserError` if there are too few images for a metric of images.
+
+    Args:
+        requests: Metrics.
+        fake: Number of images to evaluate; None if there is no end of them.
+        real: Number of reference images that are compared; None if as many as evaluated.
+        fake_name: Where the images are, for messages.
+        allow_few: Accept Fréchet distances whose covariances lack rank.
+    """
+    for request in requests:
+        if request.feature is None:
+            continue
+        if fake is not None and request.count > fake:
+            raise UserError(f"{request.name} needs {request.count} images; {fake_name} has {fake}")
+        compared = request.needs_reference and real is not None
+        images = min(request.count, real) if compared and real is not None else request.count
+        least = _least(request, allow_few)
+        if images < least:
+            kind = request.kind.removeprefix("r")
+            few = "; `evaluate --allow-few` measures it, mostly bias" if kind == "fid" else ""
+            which = "real images" if compared and images < request.count else "images"
+            raise UserError(
+                f"{request.name} needs {least} {which} or more, not {images}: take more, as in "
+                f"{request.kind}{max(-(-least // 1000), 1)}k, or another metric{few}"
+            )
+
+
+def lacks_rank(request: Request, real: int) -> bool:
+    """Return whether it is a Fréchet distance of too few images for covariances of full rank."""
+    return request.kind in ("fid", "rfid") and min(request.count, real) < RANK
+
+
+def _least(request: Request, allow_few: bool) -> int:
+    kind = request.kind.removeprefix("r")
+    if kind == "fid":
+        return 2 if allow_few else RANK
+    return _LEAST[kind]

@@ -1,0 +1,127 @@
+"""Generated images in a folder, with a record of each: what is there is not made again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from tqdm import tqdm
+
+from ganformer_jax.errors import UserError, os_reason
+from ganformer_jax.files import write_atomically
+from ganformer_jax.train.checksums import checksums
+from ganformer_jax.visualize import save_png
+
+RECORDS_FILE = "samples.jsonl"
+"""One JSON object a line for each image: file, seed, class, truncation, noise, weights."""
+WRITERS = 4
+"""Images that are compressed and written at once."""
+
+Record = Mapping[str, Any]
+
+
+def make_records(
+    seeds: Sequence[int], classes: Sequence[str] | None, facts: Mapping[str, Any]
+) -> list[Record]:
+    """Return the record of each image: its file, its seed, its class if any, and facts of all."""
+    records: list[dict[str, Any]] = [{"file": f"{seed:06d}.png", "seed": seed} for seed in seeds]
+    if classes is not None:
+        for record, name in zip(records, classes, strict=True):
+            record["class"] = name
+    return [{**record, **facts} for record in records]
+
+
+def weights_digest(variables: Any) -> str:
+    """Return a checksum of a generator's variables, 16 hexadecimal digits."""
+    text = json.dumps(checksums(variables), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def prepare_folder(folder: pathlib.Path, records: Sequence[Record], overwrite: bool) -> None:
+    """Write the records of images that are about to be made, beside those that are there.
+
+    With `overwrite`, files that are not the images of these records are deleted first.
+
+    Raises:
+        UserError: If there are such files, without `overwrite`; or the folder cannot be written.
+    """
+    known = {record["file"]: record for record in read_records(folder)}
+    there = _files(folder)
+    others = [r["file"] for r in records if r["file"] in there and known.get(r["file"]) != r]
+    if others and not overwrite:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise UserError(
+            f"{folder / others[0]}{more} would be replaced by other images; choose another --out, "
+            "or --overwrite"
+        )
+    try:
+        for name in others:
+            (folder / name).unlink()
+    except OSError as error:
+        raise UserError(f"cannot replace images in {folder}: {os_reason(error)}") from error
+    kept = {name: record for name, record in known.items() if name in there}
+    merged = kept | {record["file"]: record for record in records}
+    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in merged.values())
+    write_atomically(folder / RECORDS_FILE, lines)
+
+
+def read_records(folder: pathlib.Path) -> list[Record]:
+    """Return the records in a folder; none where there are none.
+
+    Raises:
+        UserError: If the file is damaged or cannot be read.
+    """
+    path = folder / RECORDS_FILE
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        records = [json.loads(line) for line in lines]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {os_reason(error)}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: move it away ({error})") from error
+    if not all(isinstance(record, dict) and "file" in record for record in records):
+        raise UserError(f"{path} is damaged: move it away")
+    return records
+
+
+def missing_places(folder: pathlib.Path, records: Sequence[Record]) -> list[int]:
+    """Return the places of the records whose image is not in the folder."""
+    there = _files(folder)
+    return [place for place, record in enumerate(records) if record["file"] not in there]
+
+
+def write_images(
+    paths: Sequence[pathlib.Path],
+    batches: Iterable[UInt8[np.ndarray, "b h w c"]],
+    progress: bool = True,
+) -> None:
+    """Write images to these paths as their batches arrive, several at once."""
+    with (
+        ThreadPoolExecutor(WRITERS, "write") as pool,
+        tqdm(total=len(paths), unit=" images", desc="sampling", disable=not progress) as bar,
+    ):
+        done = 0
+        for images in batches:
+            batch = paths[done : done + len(images)]
+            for _ in pool.map(_write, batch, images):
+                bar.update()
+            done += len(images)
+
+
+def _write(path: pathlib.Path, image: UInt8[np.ndarray, "h w c"]) -> None:
+    save_png(path, image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def _files(folder: pathlib.Path) -> set[str]:
+    try:
+        return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    except OSError as error:
+        raise UserError(f"cannot read {folder}: {os_reason(error)}") from error

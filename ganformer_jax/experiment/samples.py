@@ -1,0 +1,137 @@
+"""Images of a generator written to a folder, each with a record: what is there is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from ganformer_jax import hosts, visualize
+from ganformer_jax.errors import UserError
+from ganformer_jax.experiment.sample_files import (
+    RECORDS_FILE,
+    make_records,
+    missing_places,
+    prepare_folder,
+    weights_digest,
+    write_images,
+)
+from ganformer_jax.sampling import Sampler
+from ganformer_jax.train.devices import Placement
+
+GRID = 64
+"""Images in the grid, at most: the first ones."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleSet:
+    """Which images to make.
+
+    Attributes:
+        seeds: Seed of each image.
+        labels: Class number of each image; None without classes.
+        class_names: Class of each image for its record; None without classes.
+        truncation_psi: Truncation psi.
+        truncation_cutoff: Number of layers to truncate, from the first; None for all.
+    """
+
+    seeds: Sequence[int]
+    labels: Sequence[int] | None = None
+    class_names: Sequence[str] | None = None
+    truncation_psi: float = 1.0
+    truncation_cutoff: int | None = None
+
+    def arguments(self, places: Sequence[int]) -> tuple[Any, ...]:
+        """Return what a sampler takes after the variables, for the images at these places."""
+        labels = None if self.labels is None else [self.labels[place] for place in places]
+        seeds = [self.seeds[place] for place in places]
+        return seeds, labels, self.truncation_psi, self.truncation_cutoff
+
+
+def write_samples(
+    wanted: SampleSet,
+    sampler: Sampler,
+    variables: Mapping[str, Any],
+    placement: Placement,
+    folder: pathlib.Path,
+    *,
+    columns: int | None = None,
+    attention_rows: int = 0,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Write `<seed>.png` for each seed, `samples.jsonl`, and figures beside the folder.
+
+    Images are written as they are made, so memory does not grow with their number; those that an
+    earlier call with the same settings and weights has made are kept. Processes divide the rest.
+
+    Args:
+        wanted: The images.
+        sampler: Its batch is divided over the placement.
+        variables: Of the generator.
+        placement: Devices of this process.
+        folder: Where to write; figures are `<folder>-grid.png` and `<folder>-attention.png`.
+        columns: Columns of the grid.
+        attention_rows: Images whose attention is drawn; 0 draws none.
+        overwrite: Replace what is not an image of this set.
+        say: Receives lines for the user.
+
+    Raises:
+        UserError: If something would be replaced, or cannot be written.
+    """
+    facts = {
+        "truncation_psi": wanted.truncation_psi,
+        "truncation_cutoff": wanted.truncation_cutoff,
+        "noise": sampler.noise,
+        "weights": weights_digest(variables),
+    }
+    records = make_records(wanted.seeds, wanted.class_names, facts)
+    names = ["grid", "attention"] if attention_rows else ["grid"]
+    figures = [folder.with_name(f"{folder.name}-{name}.png") for name in names]
+
+    def prepare() -> None:
+        if not (overwrite or (folder / RECORDS_FILE).exists()):
+            check_free(figures)
+        prepare_folder(folder, records, overwrite)
+
+    hosts.first(prepare)
+    hosts.check_shared(folder)
+    missing = missing_places(folder, records)
+    hosts.all_of(True)  # from here on the folder changes
+    say = say if hosts.is_first() else lambda line: None
+    if len(missing) < len(records):
+        say(f"{len(records) - len(missing)} of {len(records)} images are in {folder} already")
+    variables = jax.device_put(variables, placement.replicated)
+    if missing:
+        own = [missing[row] for row in hosts.own_rows(len(missing))]
+        paths = [folder / records[place]["file"] for place in own]
+        write_images(paths, sampler.stream(variables, *wanted.arguments(own)), hosts.is_first())
+    hosts.all_of(True)
+    if not hosts.is_first():
+        return
+    shown = [_read(folder / record["file"]) for record in records[:GRID]]
+    scale = max(1, 64 // sampler.config.resolution)
+    visualize.save_png(figures[0], visualize.image_grid(np.stack(shown), columns, scale=scale))
+    if attention_rows:
+        samples = sampler(variables, *wanted.arguments(range(len(records))[:attention_rows]))
+        figure = visualize.attention_figure(samples.images, samples.attention, attention_rows)
+        visualize.save_png(figures[1], figure)
+    say(f"{len(records)} images in {folder}, figures: {', '.join(map(str, figures))}")
+
+
+def check_free(paths: Sequence[pathlib.Path]) -> None:
+    """Raise `UserError` if a file that is not known to be a figure of samples would be replaced."""
+    existing = [path for path in paths if path.exists()]
+    if existing:
+        raise UserError(f"{existing[0]} would be replaced; choose another --out, or --overwrite")
+
+
+def _read(path: pathlib.Path) -> np.ndarray:
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels

@@ -1,0 +1,30 @@
+"""Lists of numbers on the command line."""
+
+import pytest
+
+from ganformer_jax.cli.ranges import parse_ranges
+from ganformer_jax.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("7", [7]), ("1,5,10-12", [1, 5, 10, 11, 12]), (" 3 , 1-3,", [3, 1, 2]), ("99", [99])],
+)
+def test_lists_and_ranges(text, numbers):
+    assert parse_ranges(text, "--seeds", 100) == numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "--seeds is empty"),
+        ("1;2", "1;2 is no number"),
+        ("-3", "-3 is no number"),
+        ("5-2", "5-2 ends before"),
+        ("99-100", "99-100 is not below 100"),
+        ("0-99999999999999", "is not below"),
+    ],
+)
+def test_what_is_no_list(text, message):
+    with pytest.raises(UserError, match=message):
+        parse_ranges(text, "--seeds", 100)
