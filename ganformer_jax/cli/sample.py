@@ -24,7 +24,7 @@ SEEDS = 2**32
 class Options(RunOptions):
     """Write images and attention maps from a run, an export or a snapshot.
 
-    Repeated, an interrupted command goes on: images that are there are kept.
+    Repeat an interrupted command to go on: it keeps the images that exist.
     """
 
     workdir: pathlib.Path = pathlib.Path("runs/scenes")
