@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import mmap
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ganformer_jax.errors import UserError, os_reason
 
+try:
+    import fcntl
+except ImportError:  # outside POSIX
+    fcntl = None
+
+_POSIX = os.name == "posix"
+# What file systems answer that cannot wait for the disk, such as some of those in user space.
+_CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 TEMPORARY = ".writing"
 """Suffix of an incomplete file, which may be deleted when no process writes it."""
 
@@ -63,22 +71,43 @@ def map_file(path: str | os.PathLike[str]) -> memoryview:
 
 
 def sync(path: str | os.PathLike[str]) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Wait until a file, or the names in a folder, are on the disk, where the system can tell."""
+    if _POSIX:
+        handle = os.open(path, os.O_RDONLY)
+    elif os.path.isdir(path):
+        return
+    else:
+        handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
     finally:
         os.close(handle)
 
 
 @contextlib.contextmanager
-def exclusive_lock(folder: pathlib.Path, purpose: str) -> Iterator[None]:
+def exclusive_lock(
+    folder: pathlib.Path, purpose: str, say: Callable[[str], None]
+) -> Iterator[None]:
     """Lock an existing folder against other processes; the lock ends with the process.
 
+    Where there are no locks, as on some mounted disks and outside POSIX, `say` receives a warning,
+    and nothing is locked.
+
+    Args:
+        folder: What to lock.
+        purpose: What a process does with the folder, for messages: "preparing".
+        say: Receives the warning.
+
     Raises:
-        UserError: If another process holds the lock, or the file system has no locks. `purpose`
-            says for the message what a process does with the folder: "preparing".
+        UserError: If another process holds the lock.
     """
+    if fcntl is None:
+        say(f"warning: no locks on this system; nothing keeps another command from {purpose} it")
+        yield
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -86,7 +115,10 @@ def exclusive_lock(folder: pathlib.Path, purpose: str) -> Iterator[None]:
         except BlockingIOError as error:
             raise UserError(f"another process is {purpose} {folder}: wait until it ends") from error
         except OSError as error:
-            raise UserError(f"cannot lock {folder}: {os_reason(error)}") from error
+            say(
+                f"warning: cannot lock {folder} ({os_reason(error)}); nothing keeps others "
+                f"from {purpose} it"
+            )
         yield
     finally:
         os.close(handle)

@@ -74,7 +74,7 @@ def prepare(
     plan = make_plan(spec, labels, source.description, fingerprint)
     dataset_dir = pathlib.Path(data_dir) / spec.name
     make_dataset_dir(dataset_dir, source)
-    with exclusive_lock(dataset_dir, "preparing"):
+    with exclusive_lock(dataset_dir, "preparing", say):
         report = read_finished(dataset_dir, plan)
         is_new = report is None
         if report is None:

@@ -7,7 +7,6 @@ import importlib.metadata
 import importlib.util
 import math
 import os
-import resource
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -193,9 +192,16 @@ def largest_divisor(number: int, limit: int) -> int:
 
 
 def memory_gib(device: Device) -> float:
-    """Return the most memory in use so far, in GiB: the device's if known, else the process's."""
+    """Return the most memory in use so far, in GiB: the device's if known, else the process's.
+
+    It is 0 outside POSIX, where nothing tells that of the process.
+    """
     stats: Mapping[str, Any] | None = device.memory_stats()
     if stats and "peak_bytes_in_use" in stats:
         return stats["peak_bytes_in_use"] / 2**30
+    try:
+        import resource
+    except ImportError:
+        return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20

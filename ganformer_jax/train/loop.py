@@ -276,20 +276,11 @@ def _open_checkpoints(
         run.mkdir(parents=True, exist_ok=True)
         hosts.check_shared(run)
         if hosts.is_first():
-            _lock(run, say, stack)
+            stack.enter_context(exclusive_lock(run, "training in", say))
         checkpoints = Checkpoints(run, options.checkpoints_kept, say, version=version, added=added)
         return stack.enter_context(checkpoints)
     except OSError as error:
         raise UserError(f"cannot write to {run}: {os_reason(error)}") from error
-
-
-def _lock(run: pathlib.Path, say: Callable[[str], None], stack: contextlib.ExitStack) -> None:
-    try:
-        stack.enter_context(exclusive_lock(run, "training in"))
-    except UserError as error:
-        if isinstance(error.__cause__, BlockingIOError):
-            raise
-        say(f"warning: {error}; nothing keeps another command from training it too")
 
 
 def _due(kimg: float, images: int, batch_size: int) -> bool:
