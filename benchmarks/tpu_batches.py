@@ -13,17 +13,18 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import re
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from tpu import CHIPS, Chip, config_from, measure
-
 from ganformer_jax.errors import UserError
-from ganformer_jax.experiment.precompile import lowered_programs
-from ganformer_jax.train.compile import TooLarge
-from ganformer_jax.train.devices import place_on
 from ganformer_jax.train.slices import describe_slice
+
+TPU = pathlib.Path(__file__).with_name("tpu.py")
+NEEDED = re.compile(r"needs ([\d.]+) GiB, and a device has ([\d.]+)")
 
 COLUMNS = "slice, pixels, images a chip, share of the peak, million cycles an image, temporary GiB"
 COLUMNS += ", MB reduced"
@@ -69,23 +70,37 @@ def largest(attempt: Try, start: int) -> tuple[int, dict[str, Any]]:
     return fits, figures
 
 
-def attempt_on(options: argparse.Namespace, slice_name: str, resolution: int, chip: Chip) -> Try:
-    """Return what compiles the adversarial update for a slice."""
-    devices = describe_slice(slice_name)
+def attempt_on(options: argparse.Namespace, slice_name: str, resolution: int) -> Try:
+    """Return what compiles the adversarial update for a slice, in processes of its own.
+
+    Compilers for TPUs end their process where they find themselves at fault.
+    """
+    command = [sys.executable, str(TPU), options.config, "--slice", slice_name]
+    command += ["--programs", "adversarial", "--resolution", str(resolution)]
+    for name in ("dtype", "fsdp"):
+        if getattr(options, name) is not None:
+            command += [f"--{name}", str(getattr(options, name))]
+    chips = len(describe_slice(slice_name))
 
     def attempt(images: int) -> tuple[dict[str, Any] | None, float]:
-        options.resolution, options.batch = resolution, images * len(devices)
-        config = config_from(options)
-        lower = lowered_programs(config, place_on(devices, config.train.fsdp))["adversarial"]
         print(f"{slice_name}, {resolution}, {images} images a chip", file=sys.stderr, flush=True)
-        try:
-            figures, _ = measure("adversarial", lower, chip)
-        except TooLarge as error:
-            print(f"  {error}", file=sys.stderr, flush=True)
-            return None, error.share
-        used = figures["temporary GiB"] + figures["arguments GiB"]
-        print(f"  fits: {used:.2f} GiB", file=sys.stderr, flush=True)
-        return figures, used / figures["GiB of a chip"]
+        with tempfile.TemporaryDirectory() as folder:
+            report = pathlib.Path(folder) / "report.json"
+            more = ["--batch", str(images * chips), "--json", str(report)]
+            ran = subprocess.run([*command, *more], capture_output=True, text=True, check=False)
+            figures = json.loads(report.read_text())["adversarial"] if report.exists() else None
+        if figures is not None:
+            used = figures["temporary GiB"] + figures["arguments GiB"]
+            print(f"  fits: {used:.2f} GiB", file=sys.stderr, flush=True)
+            return figures, used / figures["GiB of a chip"]
+        needed = NEEDED.search(ran.stderr)
+        if needed:
+            print(f"  does not fit: {needed[1]} GiB", file=sys.stderr, flush=True)
+            return None, float(needed[1]) / float(needed[2])
+        if ran.returncode >= 0:
+            raise UserError(ran.stderr.strip().splitlines()[-1].removeprefix("error: "))
+        print(f"  the compiler ended by signal {-ran.returncode}", file=sys.stderr, flush=True)
+        return None, 2.0
 
     return attempt
 
@@ -103,10 +118,8 @@ def run(options: argparse.Namespace) -> None:
     print("|".join(["", *COLUMNS.split(","), ""]), "|" + " --- |" * 7, sep="\n", flush=True)
     for slice_name in options.slices:
         kind = slice_name.partition(":")[0]
-        if kind not in CHIPS:
-            raise UserError(f"no chip of {slice_name}: choose from {', '.join(CHIPS)}")
         for resolution in options.resolutions:
-            attempt = attempt_on(options, slice_name, resolution, CHIPS[kind])
+            attempt = attempt_on(options, slice_name, resolution)
             images = known.get((kind, resolution))
             if images is None:
                 images, figures = largest(attempt, options.start)
