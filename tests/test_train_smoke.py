@@ -13,6 +13,7 @@ from small_scenes import small_chunks
 
 from ganformer_jax.cli import main
 from ganformer_jax.data.png import encode_stored
+from ganformer_jax.evaluate import weights
 
 TINY = """
 --generator.components 2 --generator.latent-size 8 --generator.base-grid 16 16
@@ -74,6 +75,13 @@ def test_a_run_leaves_what_it_should(run):
 def test_metrics_that_cannot_be_measured_are_refused_at_once(capsys, folder, options, message):
     said = complaint(capsys, *arguments(folder, *options, run="few"))
     assert message in said and not (folder / "few").exists()
+
+
+def test_weights_that_cannot_be_loaded_are_refused_at_once(capsys, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(weights.SOURCES, "inception", "http://127.0.0.1:9/weights.pth")
+    said = complaint(capsys, *arguments(folder, "--train.metrics", "kid", run="offline"))
+    assert "cannot download" in said and not (folder / "offline").exists()
 
 
 def losses(run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,9 @@ from ganformer_jax.classes import classes_in_turn
 from ganformer_jax.config import Config
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.feasibility import check_measurable
+from ganformer_jax.evaluate.features import NetworkSettings
 from ganformer_jax.evaluate.image_sets import dataset_images
+from ganformer_jax.evaluate.requests import TRAINED, Request
 from ganformer_jax.evaluate.training_metrics import TrainingMetrics, parse_training_requests
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.evaluation import metric_networks
@@ -80,21 +83,36 @@ def make_observers(
     made = [Observer(image_kimg, draw, at_once=True)]
     requests = parse_training_requests(options.metrics, options.metric_images, size)
     if requests and options.metric_kimg:
-        try:
-            check_measurable(requests, real=data.training_images())
-        except UserError as error:
-            raise UserError(f"train.metrics: {error}") from error
-    if requests:
+        networks = _networks_for(requests, data, generator)
 
         @functools.cache
-        def metrics() -> TrainingMetrics:  # reads data and weights, so not before it is needed
-            networks = metric_networks(generator.placement, generator.sampler.batch_size)
+        def metrics() -> TrainingMetrics:  # reads data, so not before it is needed
             images = dataset_images(data.open("train"))
             return TrainingMetrics(requests, images, data.held_out, networks)
 
         made.append(Observer(options.metric_kimg, lambda now: metrics()(checked(now))))
     made.append(Observer(image_kimg, functools.partial(draw_curve, run, curve)))
     return made
+
+
+def _networks_for(
+    requests: Sequence[Request], data: ExperimentData, generator: LatestGenerator
+) -> NetworkSettings:
+    """Return settings of the networks behind metrics, whose weights are here.
+
+    Raises:
+        UserError: If there are too few images, or weights cannot be loaded: not after the updates
+            have been compiled.
+    """
+    try:
+        check_measurable(requests, real=data.training_images())
+    except UserError as error:
+        raise UserError(f"train.metrics: {error}") from error
+    networks = metric_networks(generator.placement, generator.sampler.batch_size)
+    networks = dataclasses.replace(networks, load_weights=functools.cache(networks.load_weights))
+    if any(request.network == TRAINED for request in requests):
+        networks.load_weights(TRAINED)
+    return networks
 
 
 def checked(now: Snapshot) -> Callable[[Sequence[int]], np.ndarray]:
