@@ -40,9 +40,10 @@ class Options:
     """Turn images into a dataset to train on, or resume where the command stopped."""
 
     source: Annotated[str, tyro.conf.Positional] = ""
-    """A folder; a zip or tar; npy, npz or HDF5; an LMDB; StyleGAN TFRecords; a
-    dataset of TensorFlow Datasets (TFDS) by folder or name (tfds:NAME if a file
-    has that name); or a dataset of the paper: clevr, ffhq, bedrooms, cityscapes."""
+    """A folder; a zip or tar, also of tars; npy, npz or HDF5; an LMDB; StyleGAN
+    TFRecords; WebDataset shards; Parquet; CIFAR; MNIST's IDX files; a dataset of
+    TensorFlow Datasets (TFDS) by folder or name (tfds:NAME if a file has that
+    name); or a dataset of the paper: clevr, ffhq, bedrooms, cityscapes."""
     name: str | None = None
     """Dataset name: lowercase letters, digits and underscores."""
     data_dir: pathlib.Path = pathlib.Path("data")
@@ -73,11 +74,13 @@ class Options:
     """Storage of the images; raw is PNG without compression, larger and faster to
     read."""
     array: str | None = None
-    """Name of the array of images in an npz or HDF5 file."""
+    """Name of the array of images in an npz or HDF5 file, or of the column in
+    Parquet."""
     value_range: tuple[float, float] | None = None
     """Values of black and white, for arrays of other types than uint8 and uint16."""
     split: str = "train"
-    """Split of a TFDS dataset."""
+    """Split of a TFDS dataset, of CIFAR, or of a folder whose files have one in
+    their names; train+test for both."""
     tfds_dir: pathlib.Path | None = None
     """Folder of TFDS datasets; by default that of TFDS."""
     downloads: pathlib.Path = pathlib.Path("data/downloads")
@@ -145,18 +148,16 @@ def dataset_spec(options: Options, source: Source) -> DatasetSpec:
 
 def _refuse_without_effect(options: Options, source: Source) -> None:
     """Refuse options that have no effect on this kind of source."""
-    from ganformer_jax.data.sources.arrays import ArraySource
-    from ganformer_jax.data.sources.prepared import TfdsSource
-
-    of_arrays, of_tfds = isinstance(source, ArraySource), isinstance(source, TfdsSource)
     given = {
-        "--array": options.array is not None and not of_arrays,
-        "--value-range": options.value_range is not None and not (of_arrays or of_tfds),
-        "--split": options.split != "train" and not of_tfds,
-        "--tfds-dir": options.tfds_dir is not None and not of_tfds,
+        "array": options.array is not None,
+        "value_range": options.value_range is not None,
+        "split": options.split != "train",
+        "tfds_dir": options.tfds_dir is not None,
     }
-    for name in (name for name, useless in given.items() if useless):
-        raise UserError(f"{name} has no effect on a {source.description.split()[0]}: leave it out")
+    for name in (name for name, is_given in given.items() if is_given):
+        if name not in source.options:
+            option, kind = name.replace("_", "-"), source.description.split()[0]
+            raise UserError(f"--{option} has no effect on a {kind}: leave it out")
 
 
 def _draw(prepared: PreparedDataset, spec: DatasetSpec) -> pathlib.Path:

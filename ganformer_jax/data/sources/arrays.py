@@ -50,6 +50,8 @@ class ArraySource(Source):
         UserError: If the file cannot be read, or it is not clear which array is meant.
     """
 
+    options = frozenset({"array", "value_range"})
+
     def __init__(self, path: str | os.PathLike[str], array: str | None = None):
         self._path = Path(path)
         self._file = array_files.open_array_file(self._path)
