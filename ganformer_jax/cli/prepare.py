@@ -24,13 +24,14 @@ from ganformer_jax.data.spec import (
     usual_resolution,
 )
 from ganformer_jax.errors import UserError
-from ganformer_jax.pixels import from_uint8, to_uint8
+from ganformer_jax.pixels import channel_words, from_uint8, to_uint8
 
 if TYPE_CHECKING:
     from ganformer_jax.data.prepare import PreparedDataset
     from ganformer_jax.data.sources.source import Source
 
 SHEET = "contact-sheet.png"
+_COLORS = {1: "gray", 3: "color", 4: "color and opacity"}
 SHEET_PIXELS = 32 * 256 * 256
 """Pixels of the contact sheet: 32 images of up to 256x256, fewer of larger ones."""
 
@@ -59,8 +60,9 @@ class Options:
     paper's datasets."""
     filter: Literal["lanczos", "box", "bicubic", "bilinear"] = "lanczos"
     """Resampling filter. FID depends on it."""
-    channels: Literal[1, 3, 4] = 3
-    """Color channels: 1 (gray), 3 (color) or 4 (color and opacity)."""
+    channels: int | None = None
+    """Color channels: 1 (gray), 3 (color) or 4 (color and opacity). By default 3;
+    arrays of 2, or of 5 to 32, keep theirs."""
     labels: str = "auto"
     """Classes: auto (from the source, or its dataset.json), none, folders (names
     of subfolders), or a .csv or .json file of file names and classes."""
@@ -136,9 +138,10 @@ def dataset_spec(options: Options, source: Source) -> DatasetSpec:
         resolution = 256 if entry else usual_resolution(source, ratio, options.value_range)
     height, width = image_size(resolution, 1.0 if fit == "pad" else ratio or 1.0)
     padded = ratio if fit == "pad" else None
+    channels = (source.channels or 3) if options.channels is None else options.channels
     return DatasetSpec(
         options.name or options.source,
-        Geometry(height, width, options.channels, options.filter, fit, padded),
+        Geometry(height, width, channels, options.filter, fit, padded),
         options.storage,
         options.held_out,
         options.max_images,
@@ -188,7 +191,7 @@ def _report_lines(
         f"{prepared.folder} {done}: {report['splits']['train']} images to train on"
         + (f", {held} held out" if held else ""),
         f"  from {report['source']}, {geometry.width} wide and {geometry.height} high, "
-        f"{ {1: 'gray', 3: 'color', 4: 'color and opacity'}[geometry.channels] }, "
+        f"{_COLORS.get(geometry.channels, f'{geometry.channels} channels')}, "
         f"{geometry.filter} filter, {report['megabytes']:.1f} MB",
         *_counts("stored as", report["stored_kinds"]),
         *_counts("sizes (width x height)", report["stored_sizes"]),
@@ -205,6 +208,8 @@ def _report_lines(
         lines.append(f"  labels that name no image: {report['labels_of_no_picture']}")
     if report["left_out"]:
         lines.append(f"  left out by --max-images: {report['left_out']}")
+    if words := channel_words(geometry.channels):
+        lines.append(f"  {words}")
     if geometry.channels == 3 and _all_gray(report["stored_kinds"]):
         lines.append("  all images are gray: consider --channels 1")
     return [
