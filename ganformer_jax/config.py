@@ -8,7 +8,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from ganformer_jax.config_ranges import OneOf, Range, at_least
+from ganformer_jax.config_ranges import Range, at_least
+
+MAX_IMAGE_CHANNELS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,8 +120,9 @@ class GeneratorConfig:
     the longer side is `resolution`, it becomes the image: 4, 8 and 64
     give images 32 high and 64 wide. Options that name a resolution mean
     the longer side."""
-    image_channels: Annotated[int, OneOf((1, 3, 4))] = 3
-    """Color channels: 1 (gray), 3 (color) or 4 (color and opacity)."""
+    image_channels: Annotated[int, Range(1, MAX_IMAGE_CHANNELS)] = 3
+    """Image channels: 1 (gray), 3 (color), 4 (color and opacity), or another number
+    of an array."""
     components: Annotated[int, at_least(0)] = 16
     """Latent components that attend to the image; 0 for a StyleGAN2 or plain GAN."""
     latent_size: Annotated[int, at_least(1)] = 512

@@ -1,4 +1,4 @@
-"""Ranges and choices that stand on the fields of a config, and the walk that checks them.
+"""Ranges that stand on the fields of a config, and the walk that checks them.
 
 `heads: Annotated[int, at_least(1)] = 1` says that heads are 1 or more.
 """
@@ -34,25 +34,12 @@ class Range:
         return f"from {self.low} to {self.high}"
 
 
-@dataclasses.dataclass(frozen=True)
-class OneOf:
-    """A few numbers."""
-
-    choices: tuple[int, ...]
-
-    def __contains__(self, value: float) -> bool:
-        return value in self.choices
-
-    def __str__(self) -> str:
-        return f"{', '.join(map(str, self.choices[:-1]))} or {self.choices[-1]}"
-
-
 def at_least(low: float) -> Range:
     """Return the range of `low` or more."""
     return Range(low)
 
 
-def check_range(name: str, value: Any, allowed: Range | OneOf) -> None:
+def check_range(name: str, value: Any, allowed: Range) -> None:
     """Check one value; None passes, and each number of a tuple must pass.
 
     Raises:

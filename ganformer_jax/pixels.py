@@ -32,17 +32,31 @@ def on_white(images: UInt8[np.ndarray, "*shape 4"]) -> UInt8[np.ndarray, "*shape
 
 
 def as_rgb(images_BxHxWxC: UInt8[np.ndarray, "b h w c"]) -> UInt8[np.ndarray, "b h w 3"]:
-    """Repeat a single channel three times, and lay images with opacity on white.
+    """Show any number of channels in color.
+
+    One channel is repeated, and color with opacity (4) laid on white. Two are red and green, and of
+    five or more the first three are red, green and blue; `channel_words` says so.
 
     Raises:
-        ValueError: Unless images are uint8 with 1, 3 or 4 channels.
+        ValueError: Unless images are uint8 [B, H, W, C], C of 1 or more.
     """
     images = np.asarray(images_BxHxWxC)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
+    if images.dtype != np.uint8 or images.ndim != 4 or not images.shape[-1]:
         raise ValueError(
-            "images must be uint8 [B, H, W, 1, 3 or 4], "
-            f"got {images.dtype} {list(images.shape)}; see to_uint8"
+            f"images must be uint8 [B, H, W, C], got {images.dtype} {list(images.shape)}; see "
+            "to_uint8"
         )
-    if images.shape[-1] == 4:
-        return on_white(images)
-    return np.broadcast_to(images, (*images.shape[:3], 3))
+    channels = images.shape[-1]
+    if channels == 1:
+        return np.broadcast_to(images, (*images.shape[:3], 3))
+    if channels == 2:
+        return np.concatenate([images, np.zeros_like(images[..., :1])], axis=-1)
+    return on_white(images) if channels == 4 else images[..., :3]
+
+
+def channel_words(channels: int) -> str | None:
+    """Say which channels figures and metrics in color use; None where that is clear."""
+    if channels in (1, 3, 4):
+        return None
+    shown = "them as red and green" if channels == 2 else "the first three as red, green and blue"
+    return f"images have {channels} channels: figures, and metrics of color images, use {shown}"

@@ -170,8 +170,8 @@ def test_differences_are_dotted():
             "generator.mapping.learning_rate_multiplier is 0.0; it should be above 0",
         ),
         (
-            {"generator": {"image_channels": 2}},
-            "generator.image_channels is 2; it should be 1, 3 or 4",
+            {"generator": {"image_channels": 33}},
+            "generator.image_channels is 33; it should be from 1 to 32",
         ),
         (
             {"generator": {"base_grid": [4, 17]}},

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 LEVELS = [
     {"caches", "classes", "config", "config_checks", "config_files", "config_ranges", "signals"}
     | {"download", "errors", "files", "hosts"},
-    {"nn", "losses", "pixels"},
+    {"nn", "losses", "pickles", "pixels"},
     {"models", "scenes", "data", "metrics"},
     {"train", "sampling", "visualize", "evaluate", "convert"},
     {"load", "experiment"},

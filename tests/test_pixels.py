@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganformer_jax.pixels import as_rgb, from_uint8, to_uint8
+from ganformer_jax.pixels import as_rgb, channel_words, from_uint8, to_uint8
 
 
 def test_numpy_and_jax_convert_alike():
@@ -25,6 +25,11 @@ def test_any_channels_become_color():
     np.testing.assert_array_equal(as_rgb(gray), gray.repeat(3, -1))
     clear = np.array([0, 100, 200, 51], np.uint8).reshape(1, 1, 1, 4)
     assert as_rgb(clear).ravel().tolist() == [204, 224, 244]
-    for images in (gray[0], gray.astype(np.float32), gray.repeat(2, -1)):
+    many = np.arange(6, dtype=np.uint8).reshape(1, 1, 1, 6)
+    assert as_rgb(many).ravel().tolist() == [0, 1, 2]
+    assert as_rgb(many[..., :2]).ravel().tolist() == [0, 1, 0]
+    assert [channel_words(n) is None for n in range(1, 6)] == [True, False, True, True, False]
+    assert "2 channels" in str(channel_words(2)) and "red and green" in str(channel_words(2))
+    for images in (gray[0], gray.astype(np.float32), gray[..., :0]):
         with pytest.raises(ValueError, match="images must be uint8"):
             as_rgb(images)

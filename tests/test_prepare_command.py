@@ -121,6 +121,8 @@ def test_gray_images_are_pointed_out(tmp_path, capsys):
         (["here", "--name", "X"], "lowercase letters"),
         (["here", "--name", "x", "--ratio", "0"], "--ratio is height / width"),
         (["here", "--name", "x", "--resolution", "100"], "--resolution 100"),
+        (["here", "--name", "x", "--channels", "2"], "--channels 2: use 1, 3 or 4"),
+        (["here", "--name", "x", "--channels", "0"], "channels must be from 1 to 32"),
         (["here", "--name", "x", "--held-out", "-1"], "--held-out must be"),
         (["here", "--name", "x", "--threads", "0"], "--threads"),
         (["here", "--name", "x", "--labels", "folders"], "no subfolders"),
@@ -141,7 +143,7 @@ def test_mistakes_end_in_one_line(tmp_path, capsys, arguments, words):
 
 
 def test_choices_are_checked(capsys):
-    assert "--channels" in complaint(capsys, "prepare", "x", "--channels", "2", code=2)
+    assert "--storage" in complaint(capsys, "prepare", "x", "--storage", "jpg", code=2)
 
 
 def geometry_of(source, **options):

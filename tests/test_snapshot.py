@@ -16,10 +16,10 @@ import pytest
 from reference import DATA, relative_error
 
 from ganformer_jax.convert import snapshot as snapshots
-from ganformer_jax.convert.limits import Budget
 from ganformer_jax.convert.snapshot import read_snapshot
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import stack_attention
+from ganformer_jax.pickles.limits import Budget
 
 PYTORCH, TENSORFLOW = DATA / "official-snapshot.pkl", DATA / "official-tf-snapshot.pkl"
 

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from ganformer_jax.convert.limits import Budget, PickleError
-from ganformer_jax.convert.numpy_pickles import Ndarray, numpy_constructors
-from ganformer_jax.convert.unpickle import unpickle
+from ganformer_jax.pickles.limits import Budget, PickleError
+from ganformer_jax.pickles.numpy_pickles import Ndarray, numpy_constructors
+from ganformer_jax.pickles.unpickle import unpickle
 
 
 def read(data, **limit):
@@ -104,7 +104,7 @@ def test_other_functions_are_named_in_the_error_and_not_called(name, protocol, t
         ("collections", "\u041erderedDict"),  # a Cyrillic O
         ("", "numpy.dtype"),
         ("builtins", "set.__class__"),
-        ("ganformer_jax.convert.unpickle", "Global"),
+        ("ganformer_jax.pickles.unpickle", "Global"),
     ],
 )
 def test_names_similar_to_allowed_ones_are_refused(module, name):

@@ -24,13 +24,14 @@ from ganformer_jax.data.spec import (
     usual_resolution,
 )
 from ganformer_jax.errors import UserError
-from ganformer_jax.pixels import from_uint8, to_uint8
+from ganformer_jax.pixels import channel_words, from_uint8, to_uint8
 
 if TYPE_CHECKING:
     from ganformer_jax.data.prepare import PreparedDataset
     from ganformer_jax.data.sources.source import Source
 
 SHEET = "contact-sheet.png"
+_COLORS = {1: "gray", 3: "color", 4: "color and opacity"}
 SHEET_PIXELS = 32 * 256 * 256
 """Pixels of the contact sheet: 32 images of up to 256x256, fewer of larger ones."""
 
@@ -40,9 +41,10 @@ class Options:
     """Turn images into a dataset to train on, or resume where the command stopped."""
 
     source: Annotated[str, tyro.conf.Positional] = ""
-    """A folder; a zip or tar; npy, npz or HDF5; an LMDB; StyleGAN TFRecords; a
-    dataset of TensorFlow Datasets (TFDS) by folder or name (tfds:NAME if a file
-    has that name); or a dataset of the paper: clevr, ffhq, bedrooms, cityscapes."""
+    """A folder; a zip or tar, also of tars; npy, npz or HDF5; an LMDB; StyleGAN
+    TFRecords; WebDataset shards; Parquet; CIFAR; MNIST's IDX files; a dataset of
+    TensorFlow Datasets (TFDS) by folder or name (tfds:NAME if a file has that
+    name); or a dataset of the paper: clevr, ffhq, bedrooms, cityscapes."""
     name: str | None = None
     """Dataset name: lowercase letters, digits and underscores."""
     data_dir: pathlib.Path = pathlib.Path("data")
@@ -58,8 +60,9 @@ class Options:
     paper's datasets."""
     filter: Literal["lanczos", "box", "bicubic", "bilinear"] = "lanczos"
     """Resampling filter. FID depends on it."""
-    channels: Literal[1, 3, 4] = 3
-    """Color channels: 1 (gray), 3 (color) or 4 (color and opacity)."""
+    channels: int | None = None
+    """Color channels: 1 (gray), 3 (color) or 4 (color and opacity). By default 3;
+    arrays of 2, or of 5 to 32, keep theirs."""
     labels: str = "auto"
     """Classes: auto (from the source, or its dataset.json), none, folders (names
     of subfolders), or a .csv or .json file of file names and classes."""
@@ -73,11 +76,13 @@ class Options:
     """Storage of the images; raw is PNG without compression, larger and faster to
     read."""
     array: str | None = None
-    """Name of the array of images in an npz or HDF5 file."""
+    """Name of the array of images in an npz or HDF5 file, or of the column in
+    Parquet."""
     value_range: tuple[float, float] | None = None
     """Values of black and white, for arrays of other types than uint8 and uint16."""
     split: str = "train"
-    """Split of a TFDS dataset."""
+    """Split of a TFDS dataset, of CIFAR, or of a folder whose files have one in
+    their names; train+test for both."""
     tfds_dir: pathlib.Path | None = None
     """Folder of TFDS datasets; by default that of TFDS."""
     downloads: pathlib.Path = pathlib.Path("data/downloads")
@@ -133,9 +138,10 @@ def dataset_spec(options: Options, source: Source) -> DatasetSpec:
         resolution = 256 if entry else usual_resolution(source, ratio, options.value_range)
     height, width = image_size(resolution, 1.0 if fit == "pad" else ratio or 1.0)
     padded = ratio if fit == "pad" else None
+    channels = (source.channels or 3) if options.channels is None else options.channels
     return DatasetSpec(
         options.name or options.source,
-        Geometry(height, width, options.channels, options.filter, fit, padded),
+        Geometry(height, width, channels, options.filter, fit, padded),
         options.storage,
         options.held_out,
         options.max_images,
@@ -145,18 +151,16 @@ def dataset_spec(options: Options, source: Source) -> DatasetSpec:
 
 def _refuse_without_effect(options: Options, source: Source) -> None:
     """Refuse options that have no effect on this kind of source."""
-    from ganformer_jax.data.sources.arrays import ArraySource
-    from ganformer_jax.data.sources.prepared import TfdsSource
-
-    of_arrays, of_tfds = isinstance(source, ArraySource), isinstance(source, TfdsSource)
     given = {
-        "--array": options.array is not None and not of_arrays,
-        "--value-range": options.value_range is not None and not (of_arrays or of_tfds),
-        "--split": options.split != "train" and not of_tfds,
-        "--tfds-dir": options.tfds_dir is not None and not of_tfds,
+        "array": options.array is not None,
+        "value_range": options.value_range is not None,
+        "split": options.split != "train",
+        "tfds_dir": options.tfds_dir is not None,
     }
-    for name in (name for name, useless in given.items() if useless):
-        raise UserError(f"{name} has no effect on a {source.description.split()[0]}: leave it out")
+    for name in (name for name, is_given in given.items() if is_given):
+        if name not in source.options:
+            option, kind = name.replace("_", "-"), source.description.split()[0]
+            raise UserError(f"--{option} has no effect on a {kind}: leave it out")
 
 
 def _draw(prepared: PreparedDataset, spec: DatasetSpec) -> pathlib.Path:
@@ -187,7 +191,7 @@ def _report_lines(
         f"{prepared.folder} {done}: {report['splits']['train']} images to train on"
         + (f", {held} held out" if held else ""),
         f"  from {report['source']}, {geometry.width} wide and {geometry.height} high, "
-        f"{ {1: 'gray', 3: 'color', 4: 'color and opacity'}[geometry.channels] }, "
+        f"{_COLORS.get(geometry.channels, f'{geometry.channels} channels')}, "
         f"{geometry.filter} filter, {report['megabytes']:.1f} MB",
         *_counts("stored as", report["stored_kinds"]),
         *_counts("sizes (width x height)", report["stored_sizes"]),
@@ -204,6 +208,8 @@ def _report_lines(
         lines.append(f"  labels that name no image: {report['labels_of_no_picture']}")
     if report["left_out"]:
         lines.append(f"  left out by --max-images: {report['left_out']}")
+    if words := channel_words(geometry.channels):
+        lines.append(f"  {words}")
     if geometry.channels == 3 and _all_gray(report["stored_kinds"]):
         lines.append("  all images are gray: consider --channels 1")
     return [

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig
+from ganformer_jax.config import MAX_IMAGE_CHANNELS, DiscriminatorConfig, GeneratorConfig
 from ganformer_jax.config_files import from_dict, to_dict
 from ganformer_jax.config_ranges import Range, check_range
 from ganformer_jax.convert.arguments import ConversionError
@@ -93,7 +93,7 @@ def _check_images(resolution: int, channels: int, classes: int, longer: int = 4)
     if resolution % longer or doubled & (doubled - 1):
         wanted = "a power of two" if longer == 4 else f"{longer} times a power of two"
         raise UserError(f"resolution is {resolution}; it should be {wanted}")
-    check_range("image channels", channels, Range(1, 16))
+    check_range("image channels", channels, Range(1, MAX_IMAGE_CHANNELS))
     check_range("classes", classes, Range(0, 1 << 20))
 
 

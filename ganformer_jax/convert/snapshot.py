@@ -17,7 +17,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ganformer_jax.config import Config, DataConfig
-from ganformer_jax.convert.limits import (
+from ganformer_jax.convert.pytorch import load_discriminator, load_generator
+from ganformer_jax.convert.rules import PYTORCH, TENSORFLOW
+from ganformer_jax.convert.tensorflow import load_tf_discriminator, load_tf_generator
+from ganformer_jax.convert.torch_pickles import Tensor, torch_constructors
+from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.files import map_file
+from ganformer_jax.models import Discriminator, Generator
+from ganformer_jax.pickles.limits import (
     MAX_INTEGER,
     MAX_TEXT,
     Budget,
@@ -27,15 +34,8 @@ from ganformer_jax.convert.limits import (
     plain_key,
     unique_arrays,
 )
-from ganformer_jax.convert.numpy_pickles import Ndarray, empty_dict, numpy_constructors
-from ganformer_jax.convert.pytorch import load_discriminator, load_generator
-from ganformer_jax.convert.rules import PYTORCH, TENSORFLOW
-from ganformer_jax.convert.tensorflow import load_tf_discriminator, load_tf_generator
-from ganformer_jax.convert.torch_pickles import Tensor, torch_constructors
-from ganformer_jax.convert.unpickle import Stateful, unpickle
-from ganformer_jax.errors import UserError, one_line
-from ganformer_jax.files import map_file
-from ganformer_jax.models import Discriminator, Generator
+from ganformer_jax.pickles.numpy_pickles import Ndarray, empty_dict, numpy_constructors
+from ganformer_jax.pickles.unpickle import Stateful, unpickle
 
 T = TypeVar("T")
 

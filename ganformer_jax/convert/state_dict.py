@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from ganformer_jax.convert.export import is_safetensors
-from ganformer_jax.convert.limits import Budget, PickleError, named_items, unique_arrays
 from ganformer_jax.convert.torch_pickles import (
     STORAGE_TYPES,
     Storage,
@@ -20,9 +19,10 @@ from ganformer_jax.convert.torch_pickles import (
     storage_reader,
     torch_constructors,
 )
-from ganformer_jax.convert.unpickle import Constructors, Stateful, unpickle
 from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.files import map_file
+from ganformer_jax.pickles.limits import Budget, PickleError, named_items, unique_arrays
+from ganformer_jax.pickles.unpickle import Constructors, Stateful, unpickle
 
 ZIP_MAGIC = b"PK\x03\x04"
 

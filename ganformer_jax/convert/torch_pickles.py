@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ganformer_jax.convert.limits import Budget, PickleError
-from ganformer_jax.convert.numpy_pickles import MAX_DIMENSIONS, count_elements
-from ganformer_jax.convert.unpickle import Constructors, unpickle
+from ganformer_jax.pickles.limits import Budget, PickleError
+from ganformer_jax.pickles.numpy_pickles import MAX_DIMENSIONS, count_elements
+from ganformer_jax.pickles.unpickle import Constructors, unpickle
 
 MAX_STORAGE_KEY = 64  # characters
 # The first values of a stream that torch.save wrote before PyTorch 1.6.

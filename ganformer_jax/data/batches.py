@@ -7,6 +7,7 @@ and perhaps a class ``label``. TensorFlow itself is never needed.
 import functools
 import io
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class DatasetSource:
         records: Serialized examples, by index.
         features: TFDS features of an example.
         size: Height and width of every image in pixels.
-        channels: 1 for gray, 3 for color, 4 for color and opacity.
+        channels: 1 for gray, 3 for color, 4 for color and opacity; other numbers for arrays.
         label_count: Number of classes; 0 where there is no ``label``.
         class_names: Names of the classes, in their order; empty where there are none.
         fingerprint: Checksum of a dataset that `prepare` made; "" for others.
@@ -97,7 +98,7 @@ def open_dataset(
         data_dir: Folder of prepared datasets.
         size: Height and width of the images in pixels; those of scenes are the same.
         split: As TFDS names it, slices such as ``"train[:90%]"`` included.
-        channels: 1, 3 or 4.
+        channels: Number of channels of the images.
 
     Raises:
         UserError: If the dataset or split is absent or empty, is not stored as ArrayRecord, has
@@ -109,8 +110,8 @@ def open_dataset(
     records = open_split(builder, split)
     if not isinstance(features, tfds.features.FeaturesDict) or "image" not in features:
         raise UserError(f"{name} has no 'image' feature, so it cannot be trained on")
-    image = features["image"]
-    if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
+    image: Any = features["image"]
+    if not _holds_images(image):
         raise UserError(f"{name}: the 'image' feature must be uint8 images, it is {image}")
     names = _class_names(features)
     fingerprint = str((builder.info.metadata or {}).get("fingerprint", ""))
@@ -196,6 +197,13 @@ def _mirror_half(
     return {**item, "images": mirrored}
 
 
+def _holds_images(feature: Any) -> bool:
+    """Return whether a feature holds uint8 images, or arrays [H, W, C] of channels."""
+    shape: Any = feature.shape
+    is_array = type(feature) is tfds.features.Tensor and len(shape) == 3
+    return feature.np_dtype == np.uint8 and (is_array or isinstance(feature, tfds.features.Image))
+
+
 def _class_names(features: tfds.features.FeaturesDict) -> tuple[str, ...]:
     label = features["label"] if "label" in features else None
     if not isinstance(label, tfds.features.ClassLabel) or not label.num_classes:
@@ -207,7 +215,10 @@ def _decode(features: Any, record: bytes) -> dict[str, Any]:
     """Parse these features only; images become uint8 [H, W, C], lists become arrays."""
     images = [key for key, value in features.items() if isinstance(value, tfds.features.Image)]
     skip = {key: tfds.decode.SkipDecoding() for key in images}
-    example: Any = features.deserialize_example_np(record, decoders=skip)
+    try:
+        example: Any = features.deserialize_example_np(record, decoders=skip)
+    except (ValueError, zlib.error) as error:  # of images stored as arrays
+        raise _damaged(error) from error
     for key in images:
         example[key] = _decode_image(example[key], features[key].shape[-1])
     return _as_arrays(example)
@@ -222,10 +233,12 @@ def _decode_image(encoded: bytes, channels: int | None) -> UInt8[np.ndarray, "h 
             mode = MODES.get(channels or 0, image.mode)
             pixels = np.asarray(image if image.mode == mode else image.convert(mode))
     except (OSError, SyntaxError) as error:
-        raise UserError(
-            f"a stored image is damaged ({one_line(error)}): prepare the dataset again"
-        ) from error
+        raise _damaged(error) from error
     return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _damaged(error: Exception) -> UserError:
+    return UserError(f"a stored image is damaged ({one_line(error)}): prepare the dataset again")
 
 
 def _as_arrays(tree: Any) -> Any:

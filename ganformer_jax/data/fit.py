@@ -25,7 +25,8 @@ class Geometry:
     Attributes:
         height: In pixels.
         width: In pixels.
-        channels: 1 gray, 3 color, 4 color and opacity.
+        channels: 1 gray, 3 color, 4 color and opacity; 2, and 5 or more, are channels of arrays
+            without such a meaning.
         filter: Resampling filter, antialiased, as Pillow implements it.
         fit: "crop" cuts out the largest centered rectangle of this shape; "pad" crops to `ratio`
             and pads the result to a black square, as the published code prepares CLEVR.

@@ -25,7 +25,7 @@ from ganformer_jax.data.dataset_dir import (
 )
 from ganformer_jax.data.shards import ExampleEncoder, divide, write_shards
 from ganformer_jax.data.sources.source import Labels, Source, check_class_names, no_images
-from ganformer_jax.data.spec import DatasetSpec, check_spec, make_plan
+from ganformer_jax.data.spec import DatasetSpec, check_channels, check_spec, make_plan
 from ganformer_jax.errors import UserError
 from ganformer_jax.files import exclusive_lock
 
@@ -66,6 +66,7 @@ def prepare(
             nothing can be read, or the disk is full.
     """
     check_spec(spec)
+    check_channels(spec.geometry.channels, source)
     check_class_names(labels.names if labels else ())
     if not len(source):
         raise no_images(source)

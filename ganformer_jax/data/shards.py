@@ -27,8 +27,9 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.proto import tf_example_pb2
 from tqdm.auto import tqdm
 
-from ganformer_jax.data.decode import decode, no_warnings
-from ganformer_jax.data.fit import fit
+from ganformer_jax.data.decode import no_warnings
+from ganformer_jax.data.fit import MODES
+from ganformer_jax.data.fit_entry import fit_entry
 from ganformer_jax.data.png import encode_compressed, encode_stored
 from ganformer_jax.data.sources.source import Labels, Source, Unreadable
 from ganformer_jax.data.spec import DatasetSpec
@@ -62,8 +63,13 @@ class ExampleEncoder:
         """Features of an example, as TFDS describes them."""
         geometry = self.spec.geometry
         shape = geometry.height, geometry.width, geometry.channels
+        if geometry.channels in MODES:
+            image: Any = tfds.features.Image(shape=shape, encoding_format="png")
+        else:
+            encoding = "bytes" if self.spec.storage == "raw" else "zlib"
+            image = tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding=encoding)
         features: dict[str, Any] = {
-            "image": tfds.features.Image(shape=shape, encoding_format="png"),
+            "image": image,
             "name": tfds.features.Text(doc="where the image was in its source"),
         }
         if self.labels is not None:
@@ -76,22 +82,23 @@ class ExampleEncoder:
         if self.labels is not None and label == -1:
             raise Unreadable(f"no class in {self.labels.origin}")
         stored = self.source.read(index) if stored is None else stored
-        decoded = decode(stored, self.spec.value_range)
-        image, geometry, notes = decoded.image, self.spec.geometry, list(decoded.notes)
-        if image.mode == "RGBA" and geometry.channels != 4:
-            notes.append("transparency laid on white")
-        if geometry.enlarges(image.size):
-            notes.append("enlarged")
-        encode = encode_stored if self.spec.storage == "raw" else encode_compressed
+        fitted = fit_entry(stored, self.spec.geometry, self.spec.value_range)
         name = self.source.names[index].encode("utf-8", "replace").decode()
-        example: dict[str, Any] = {"image": encode(fit(image, geometry)), "name": name}
+        example: dict[str, Any] = {"image": self._stored_image(fitted.pixels_HxWxC), "name": name}
         if label is not None:
             example["label"] = label
-        size = f"{image.width}x{image.height}"
-        return Example(self._serialize(example), size, decoded.kind, notes)
+        width, height = fitted.size
+        return Example(self._serialize(example), f"{width}x{height}", fitted.kind, fitted.notes)
+
+    def _stored_image(self, pixels_HxWxC: np.ndarray) -> bytes | np.ndarray:
+        """Encode as PNG what a PNG can hold; TFDS compresses the rest."""
+        if self.spec.geometry.channels not in MODES:
+            return pixels_HxWxC
+        encode = encode_stored if self.spec.storage == "raw" else encode_compressed
+        return encode(pixels_HxWxC)
 
     def _serialize(self, example: dict[str, Any]) -> bytes:
-        serialized = self.features.serialize_example(self.features.encode_example(example))
+        serialized = self.features.serialize_example(example)
         # The order of features in it changes from process to process unless asked not to.
         message: Any = tf_example_pb2  # its classes are made when it is imported
         return message.Example.FromString(serialized).SerializeToString(deterministic=True)

@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 import PIL
 
-from ganformer_jax.data.decode import decode, no_warnings
+from ganformer_jax.config import MAX_IMAGE_CHANNELS
+from ganformer_jax.data.decode import no_warnings
 from ganformer_jax.data.fit import FILTERS, MODES, Geometry, cropped_size
+from ganformer_jax.data.fit_entry import stored_size
 from ganformer_jax.data.sources.source import Labels, Source, Unreadable, checksum, no_images
 from ganformer_jax.errors import UserError
 
@@ -29,7 +31,8 @@ class DatasetSpec:
     """What a prepared dataset should be.
 
     `storage` is "png", compressed; or "raw", PNG without compression, larger, and several times as
-    fast to read.
+    fast to read. What a PNG cannot hold, 2 channels and 5 or more, is stored as an array,
+    compressed or not.
     """
 
     name: str  # also of its folder: lowercase letters, digits and underscores
@@ -47,8 +50,11 @@ def check_spec(spec: DatasetSpec) -> None:
         raise UserError(
             f"--name {spec.name}: use lowercase letters, digits and underscores, a letter first"
         )
-    if geometry.channels not in MODES or geometry.filter not in FILTERS:
-        raise UserError(f"channels must be 1, 3 or 4 and the filter one of {', '.join(FILTERS)}")
+    if not 1 <= geometry.channels <= MAX_IMAGE_CHANNELS or geometry.filter not in FILTERS:
+        raise UserError(
+            f"channels must be from 1 to {MAX_IMAGE_CHANNELS} and the filter one of "
+            f"{', '.join(FILTERS)}"
+        )
     if spec.name in RESERVED:
         raise UserError(f"--name {spec.name} is reserved: choose another name")
     if spec.held_out < 0 or (spec.max_images is not None and spec.max_images < 1):
@@ -57,6 +63,19 @@ def check_spec(spec: DatasetSpec) -> None:
     if not -math.inf < low < high < math.inf:
         raise UserError("--value-range must be two numbers, the smaller first")
     check_ratio(geometry.ratio)
+
+
+def check_channels(channels: int, source: Source) -> None:
+    """Check that a source has these channels; raise UserError if it has not.
+
+    Images become gray, color, or color with opacity (1, 3, 4). Arrays of 2, 5 or more channels keep
+    theirs; those of 2 may also be gray and opacity.
+    """
+    own = source.channels
+    if own is None and channels not in MODES:
+        raise UserError(f"--channels {channels}: use 1, 3 or 4; only arrays have other numbers")
+    if own is not None and channels != own and (own != 2 or channels not in MODES):
+        raise UserError(f"--channels {channels}: the images have {own}, leave the option out")
 
 
 def check_ratio(ratio: float | None) -> None:
@@ -127,7 +146,7 @@ def _some_sizes(
             if looked >= len(spread) and sizes:
                 break
             try:
-                sizes.append(decode(source.read(index), value_range).image.size)
+                sizes.append(stored_size(source.read(index), value_range))
             except Unreadable as reason:
                 reasons.add(str(reason))
     return sizes, reasons

@@ -115,11 +115,17 @@ def _distances(
 def images_for_lpips(
     generator: Generator, variables: Mapping[str, Any], w_BxKxD: Float[Array, "b k d"]
 ) -> Float[Array, "b h w 3"]:
-    """Synthesize images in color with constant noise, of at most `LARGEST` pixels per side."""
+    """Synthesize images in color with constant noise, of at most `LARGEST` pixels per side.
+
+    Of several channels the first three are used; a third one that is missing is black.
+    """
     w_BxKxLxD = broadcast_layers(w_BxKxD, generator.num_layers)
     synthesized = generator.apply(variables, w_BxKxLxD, noise="const", method="synthesize")
     assert isinstance(synthesized, tuple)
-    images = jnp.broadcast_to(synthesized[0], (*synthesized[0].shape[:3], 3))
+    images = synthesized[0]
+    if images.shape[-1] == 2:
+        images = jnp.pad(images, [(0, 0)] * 3 + [(0, 1)], constant_values=-1.0)
+    images = jnp.broadcast_to(images[..., :3], (*images.shape[:3], 3))
     batch, height, width, channels = images.shape
     factor = 1 << (math.ceil(max(height, width) / LARGEST) - 1).bit_length()
     blocks = images.reshape(batch, height // factor, factor, width // factor, factor, channels)

@@ -13,6 +13,7 @@ from ganformer_jax.config import Config
 from ganformer_jax.config_checks import validate
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.observers import LatestGenerator, make_observers
+from ganformer_jax.pixels import channel_words
 from ganformer_jax.train.devices import find_devices, place_on
 from ganformer_jax.train.loop import train
 from ganformer_jax.train.progress import beside_bars
@@ -52,6 +53,8 @@ def train_experiment(
     data = ExperimentData(config)
     if config.data.name != "scenes":  # which are rendered once the run's folder is known to be good
         data.open("train")
+    if words := channel_words(config.generator.image_channels):
+        say(words)
     devices = find_devices(config.train.platform, config.train.devices)
     placement = place_on(devices, config.train.fsdp)
     generator = LatestGenerator(config, placement)

@@ -85,7 +85,7 @@ def attention_overlay(
     """Blend the colors of the components with the image in gray.
 
     Args:
-        image_HxWxC: uint8 image of one, three or four channels.
+        image_HxWxC: uint8 image of any number of channels.
         attention_KxHxW: Attention to each component, at any resolution.
         strength: Weight of the colors, 0 to 1; the image has the rest.
         hard: Give each pixel the color of one component instead of a mixture.
@@ -119,7 +119,7 @@ def attention_grid(
     to, not how much more than another.
 
     Args:
-        images_BxHxWxC: uint8 images of one, three or four channels.
+        images_BxHxWxC: uint8 images of any number of channels.
         attention_BxKxHxW: Result of `reduce_attention`, of the aspect ratio of the images.
         cell: Smallest width of a cell in pixels; images are enlarged by a whole factor.
         padding: Pixels between cells.

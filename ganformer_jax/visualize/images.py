@@ -46,7 +46,7 @@ def image_grid(
     """Lay images out row by row.
 
     Args:
-        images_BxHxWxC: uint8 images of one, three or four channels.
+        images_BxHxWxC: uint8 images of any number of channels.
         columns: Images in a row; by default such that the grid is about square.
         padding: Pixels between images and around them.
         scale: Factor by which each image is enlarged, pixel by pixel.
@@ -93,7 +93,7 @@ def segments_grid(
     """Draw one row for each image: the image, then each of its segmentations under its name.
 
     Args:
-        images_BxHxWxC: uint8 images of one, three or four channels.
+        images_BxHxWxC: uint8 images of any number of channels.
         segments: Segment of each pixel, from 0 up, by the name of the segmentation. Equal colors
             in different columns mean nothing.
         cell: Smallest width of a cell in pixels; images are enlarged by a whole factor.
@@ -121,10 +121,13 @@ def save_png(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w *c"]) -
 
     Args:
         path: The file; it is replaced if it exists.
-        image: uint8 [H, W] or [H, W, 3 or 4].
+        image: uint8 [H, W] or [H, W, C]; 2 channels, and 5 or more, are drawn as `as_rgb` says.
 
     Raises:
         UserError: If the file cannot be written.
     """
+    image = np.asarray(image)
+    if image.ndim == 3 and image.shape[-1] not in (3, 4):
+        image = image[..., 0] if image.shape[-1] == 1 else as_rgb(image[None])[0]
     with atomic_path(path) as temporary:
-        Image.fromarray(np.asarray(image)).save(temporary, format="png")
+        Image.fromarray(image).save(temporary, format="png")

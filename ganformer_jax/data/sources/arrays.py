@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ganformer_jax.config import MAX_IMAGE_CHANNELS
 from ganformer_jax.data.sources import array_files
 from ganformer_jax.data.sources.array_files import ArrayFacts, ArrayFile
 from ganformer_jax.data.sources.source import (
@@ -28,15 +29,21 @@ from ganformer_jax.errors import UserError, one_line
 LABEL_NAMES = ("label", "labels", "y", "target", "targets")
 CLASS_NAMES = ("class_names", "target_names")
 CHANNELS = (1, 3, 4)
-_SHAPE_ADVICE = "reshape it to numbers of [M, H, W], [M, H, W, C] or [M, C, H, W], C = 1, 3 or 4"
+_SHAPE_ADVICE = (
+    "reshape it to numbers of [M, H, W], [M, H, W, C] or [M, C, H, W], C at most "
+    f"{MAX_IMAGE_CHANNELS}"
+)
 
 
 class ArraySource(Source):
-    """The images of one array, [M, H, W], [M, H, W, C] or [M, C, H, W], with 1, 3 or 4 channels.
+    """The images of one array, [M, H, W], [M, H, W, C] or [M, C, H, W].
 
-    Channels are axis 1 if it has 1, 3 or 4 entries and the last axis has not; otherwise they are
-    last. Of several data* arrays in an HDF5 file (one a resolution, as StyleGAN's tools write) the
-    one of the largest resolution is taken.
+    Channels are the last axis if it has 1, 3 or 4 entries, else axis 1 if it has; else the last
+    axis or axis 1, whichever is the shortest of an image, of at most 32 entries. Arrays of 1, 3 or
+    4 channels come before others.
+
+    Of several data* arrays in an HDF5 file (one a resolution, as StyleGAN's tools write) the one of
+    the largest resolution is taken.
 
     Classes come from an array called label, labels, y, target or targets (or y_train for
     x_train), one in the same group of an HDF5 file first, else from the file <name>-labels.npy
@@ -50,6 +57,8 @@ class ArraySource(Source):
         UserError: If the file cannot be read, or it is not clear which array is meant.
     """
 
+    options = frozenset({"array", "value_range"})
+
     def __init__(self, path: str | os.PathLike[str], array: str | None = None):
         self._path = Path(path)
         self._file = array_files.open_array_file(self._path)
@@ -59,6 +68,8 @@ class ArraySource(Source):
             self._shape, self._dtype = facts.shape, facts.dtype
             self._pixels: Any = self._file.open(self._name)
             self.names = numbered(self._shape[0])
+            self._channel_axis, count = _channel_axis(self._shape), _channel_count(self._shape)
+            self.channels = None if count in CHANNELS else count
             self.labels = self._find_labels()
         except BaseException:
             self._file.close()
@@ -75,7 +86,8 @@ class ArraySource(Source):
             pixels = np.array(self._pixels[index])
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise Unreadable(f"damaged: {one_line(error)}") from error
-        return np.ascontiguousarray(pixels.transpose(1, 2, 0)) if self._channels_first else pixels
+        is_first = self._channel_axis == 1
+        return np.ascontiguousarray(pixels.transpose(1, 2, 0)) if is_first else pixels
 
     def fingerprint(self) -> str:
         """Return a checksum of the array and of the size and time of its file and labels."""
@@ -87,10 +99,6 @@ class ArraySource(Source):
         """Close the file."""
         self._pixels = None
         self._file.close()
-
-    @property
-    def _channels_first(self) -> bool:
-        return len(self._shape) == 4 and self._shape[3] not in CHANNELS
 
     @property
     def _labels_beside(self) -> Path:
@@ -157,14 +165,34 @@ def _holds_images(facts: ArrayFacts) -> bool:
         return False
     if len(shape) == 3:
         return shape[2] not in CHANNELS
-    return len(shape) == 4 and (shape[3] in CHANNELS or shape[1] in CHANNELS)
+    return _channel_axis(shape) is not None
+
+
+def _channel_count(shape: tuple[int, ...]) -> int:
+    axis = _channel_axis(shape)
+    return 1 if axis is None else shape[axis]
+
+
+def _channel_axis(shape: tuple[int, ...]) -> int | None:
+    """Return the axis of channels of an array of four axes; None if it has none."""
+    if len(shape) != 4:
+        return None
+    _, first, middle, last = shape
+    if last in CHANNELS or first in CHANNELS:
+        return 3 if last in CHANNELS else 1
+    for axis, channels, sides in ((3, last, (first, middle)), (1, first, (middle, last))):
+        if channels <= MAX_IMAGE_CHANNELS and channels < min(sides):
+            return axis
+    return None
 
 
 def _chosen(file: ArrayFile, array: str | None) -> str:
     """Return the name of the array that holds the images."""
     if array is not None:
         return _named(file, array)
-    candidates = [name for name, facts in file.arrays.items() if _holds_images(facts)]
+    shapes = {name: f.shape for name, f in file.arrays.items() if _holds_images(f)}
+    usual = [name for name, shape in shapes.items() if _channel_count(shape) in CHANNELS]
+    candidates = usual or list(shapes)
     if len(candidates) > 1 and file.path.suffix.lower() in array_files.HDF5_SUFFIXES:
         candidates = _largest(file, candidates)
     if len(candidates) == 1:

@@ -11,13 +11,20 @@ from ganformer_jax.data.sources.archives import TarSource, ZipSource
 from ganformer_jax.data.sources.arrays import ArraySource
 from ganformer_jax.data.sources.databases import LmdbSource
 from ganformer_jax.data.sources.folder import FolderSource
+from ganformer_jax.data.sources.layouts import (
+    TARS,
+    holds_images,
+    open_file,
+    open_folder,
+    open_folder_of_shards,
+    open_pattern,
+)
 from ganformer_jax.data.sources.prepared import TfdsSource
 from ganformer_jax.data.sources.records import TfrecordSource
 from ganformer_jax.data.sources.source import Source
 from ganformer_jax.errors import UserError
 
 ARRAYS = (".npy", ".npz", ".h5", ".hdf5")
-TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 DATABASES = (".mdb", ".lmdb")
 TFDS_PREFIX = "tfds:"
 _TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.-]+)*(:[\w.]+)?")
@@ -33,11 +40,13 @@ def open_source(
     """Open images, whatever they are stored in.
 
     Args:
-        where: A folder, an archive, an array file, an LMDB database, StyleGAN TFRecords, a
-            dataset prepared by TFDS, or the name of one ("mnist", or "tfds:mnist" where there is a
-            folder of that name).
-        array: Name of the array of images in an npz or HDF5 file.
-        split: Split of a TFDS dataset.
+        where: A folder, an archive, an array file, an LMDB database, StyleGAN TFRecords, the files
+            of CIFAR or MNIST, WebDataset shards or Parquet files (a folder of them, or a pattern
+            such as "x-{000..009}.tar"), a dataset prepared by TFDS, or the name of one ("mnist",
+            or "tfds:mnist" where there is a folder of that name).
+        array: Name of the array of images in an npz or HDF5 file, or of the column in Parquet.
+        split: Split of a TFDS dataset, of CIFAR, or of a folder whose files have one in their
+            names.
         data_dir: Folder of TFDS datasets; by default that of TFDS.
 
     Raises:
@@ -49,11 +58,14 @@ def open_source(
             raise UserError(f"{where}: name a dataset of TFDS, such as tfds:mnist")
         return TfdsSource(where.removeprefix(TFDS_PREFIX), data_dir, split)
     if path.is_dir():
-        return _open_folder(path, data_dir, split)
+        return _open_folder(path, array, data_dir, split)
     name = path.name.lower()
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is not a regular file")
     if path.exists():
+        known = open_file(path, array, split)
+        if known:
+            return known
         if name.endswith(".zip"):
             return ZipSource(path)
         if name.endswith(TARS):
@@ -64,8 +76,11 @@ def open_source(
             return LmdbSource(path)
         if ".tfrecord" in name:
             return TfrecordSource(path)
-        kinds = ", ".join((".zip", *TARS, *ARRAYS, *DATABASES, ".tfrecords"))
+        kinds = ", ".join((".zip", *TARS, *ARRAYS, *DATABASES, ".parquet", ".tfrecords"))
         raise UserError(f"{path} is not a source of images: file names may end in {kinds}")
+    matching = open_pattern(where, array)
+    if matching:
+        return matching
     if _TFDS_NAME.fullmatch(where):
         try:
             return TfdsSource(where, data_dir, split)
@@ -74,11 +89,19 @@ def open_source(
     raise UserError(f"there is no {where}: name a folder, a file, or a dataset of TFDS")
 
 
-def _open_folder(path: pathlib.Path, data_dir: str | os.PathLike[str] | None, split: str) -> Source:
+def _open_folder(
+    path: pathlib.Path, array: str | None, data_dir: str | os.PathLike[str] | None, split: str
+) -> Source:
     if (path / "dataset_info.json").is_file() or any(path.glob(VERSIONS)):
         return TfdsSource(path, data_dir, split)
     if (path / "data.mdb").is_file():
         return LmdbSource(path)
     if any(path.glob("*-r[0-9][0-9].tfrecord*")):
         return TfrecordSource(path)
-    return FolderSource(path)
+    known = open_folder(path, split)
+    if known:
+        return known
+    images = FolderSource(path)
+    if holds_images(images):
+        return images
+    return open_folder_of_shards(path, array, split) or images

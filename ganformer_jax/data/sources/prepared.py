@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from ganformer_jax.data.find import RAW, find_version, no_split, open_builder
+from ganformer_jax.data.fit import MODES
 from ganformer_jax.data.sources.frames import FramedRecords, index_frames
 from ganformer_jax.data.sources.source import (
     MAX_BYTES,
@@ -41,6 +42,8 @@ class TfdsSource(Source):
         UserError: If the dataset or split is absent or empty, or has no images.
     """
 
+    options = frozenset({"value_range", "split", "tfds_dir"})
+
     def __init__(
         self,
         dataset: str | os.PathLike[str],
@@ -62,6 +65,9 @@ class TfdsSource(Source):
             raise UserError(
                 f"{self._name} cannot be read, prepare it again: {one_line(error)}"
             ) from error
+        shape = self._features["image"].shape
+        is_array = type(self._features["image"]) is tfds.features.Tensor and len(shape) == 3
+        self.channels = shape[-1] if is_array and shape[-1] not in MODES else None
         self.names = numbered(len(self._records))
         if not self.names:
             raise UserError(f"{self._name} is empty; choose another split or prepare it again")

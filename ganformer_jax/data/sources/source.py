@@ -51,6 +51,9 @@ class Source(abc.ABC):
         labels: Classes that the source itself stores for its entries; None if it has none.
         label_error: Why what looks like its classes cannot be used; None if nothing is wrong.
         paths: Files and folders that it is read from.
+        channels: Number of channels if all entries are arrays of 2, 5 or more; None otherwise.
+        options: Options of `prepare` that choose among its contents or read them, of array,
+            value_range, split and tfds_dir: others have no effect on it.
     """
 
     description: str
@@ -60,6 +63,8 @@ class Source(abc.ABC):
     labels: Labels | None = None
     label_error: str | None = None
     paths: Sequence[pathlib.Path] = ()
+    channels: int | None = None
+    options: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.names)

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ganformer_jax.convert.limits import Budget, PickleError, plain_key, printable
+from ganformer_jax.pickles.limits import Budget, PickleError, plain_key, printable
 
 Name = tuple[str, str]  # a module and a name in it, as the pickle spells them
 Constructors = Mapping[Name, Callable[..., Any]]

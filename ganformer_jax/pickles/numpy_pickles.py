@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ganformer_jax.convert.limits import Budget, plain_key
-from ganformer_jax.convert.unpickle import Constructors, Stateful
+from ganformer_jax.pickles.limits import Budget, plain_key
+from ganformer_jax.pickles.unpickle import Constructors, Stateful
 
 MAX_DIMENSIONS = 8
 MAX_ELEMENTS = 1 << 48

@@ -1,0 +1,74 @@
+"""An entry as its source stores it, to pixels of the size and channels of a dataset.
+
+Images of 1, 3 and 4 channels are gray, color, and color with opacity. Arrays of 2, 5 and more keep
+their channels, each of which is converted as a gray image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ganformer_jax.data.decode import DecodedImage, decode
+from ganformer_jax.data.fit import MODES, Geometry, fit
+from ganformer_jax.data.sources.source import Unreadable
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedImage:
+    """Pixels of one size and number of channels, and facts about the image, for the report."""
+
+    pixels_HxWxC: UInt8[np.ndarray, "h w c"]
+    size: tuple[int, int]  # stored width and height
+    kind: str  # stored format and mode
+    notes: tuple[str, ...] = ()  # changes made to it
+
+
+def fit_entry(
+    stored: bytes | np.ndarray, geometry: Geometry, value_range: tuple[float, float] | None = None
+) -> FittedImage:
+    """Convert an encoded image or pixels, [H, W] or [H, W, C].
+
+    Raises:
+        Unreadable: If it is not a whole image, or has not the channels of a dataset of 2, 5 or
+            more.
+    """
+    if geometry.channels in MODES:
+        return _fit_image(decode(stored, value_range), geometry)
+    return _fit_channels(stored, geometry, value_range)
+
+
+def stored_size(
+    stored: bytes | np.ndarray, value_range: tuple[float, float] | None = None
+) -> tuple[int, int]:
+    """Return width and height of an entry, upright; raise Unreadable."""
+    if isinstance(stored, np.ndarray) and stored.ndim == 3:
+        stored = stored[..., 0]
+    return decode(stored, value_range).image.size
+
+
+def _fit_image(decoded: DecodedImage, geometry: Geometry) -> FittedImage:
+    image, notes = decoded.image, list(decoded.notes)
+    if image.mode == "RGBA" and geometry.channels != 4:
+        notes.append("transparency laid on white")
+    if geometry.enlarges(image.size):
+        notes.append("enlarged")
+    return FittedImage(fit(image, geometry), image.size, decoded.kind, tuple(notes))
+
+
+def _fit_channels(
+    stored: bytes | np.ndarray, geometry: Geometry, value_range: tuple[float, float] | None
+) -> FittedImage:
+    wanted = geometry.channels
+    if isinstance(stored, bytes) or stored.ndim != 3 or stored.shape[-1] != wanted:
+        raise Unreadable(f"not an array of {wanted} channels")
+    gray = dataclasses.replace(geometry, channels=1)
+    channels = [
+        _fit_image(decode(stored[..., channel], value_range), gray) for channel in range(wanted)
+    ]
+    pixels = np.concatenate([fitted.pixels_HxWxC for fitted in channels], axis=-1)
+    return dataclasses.replace(
+        channels[0], pixels_HxWxC=pixels, kind=f"{channels[0].kind} of {wanted} channels"
+    )

@@ -1,0 +1,323 @@
+"""Images in Parquet files, as Hugging Face's datasets are stored."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ganformer_jax.data.sources.source import (
+    MAX_BYTES,
+    Labels,
+    Source,
+    Unreadable,
+    checksum,
+    file_facts,
+    import_format,
+    interrupted,
+    labels_from,
+    listed,
+)
+from ganformer_jax.data.sources.splits import common_folder
+from ganformer_jax.errors import UserError, one_line
+
+ROWS_AT_ONCE = 8  # encoded images in memory
+MAX_LABEL_BYTES = 1 << 28  # of the column of classes in one file
+MAX_METADATA = 1 << 24
+_IMAGE_NAMES = ("image", "img", "images", "jpg", "png")
+_LABEL_NAMES = ("label", "labels", "fine_label", "class", "target", "y")
+_METADATA_KEY = b"huggingface"
+
+
+@dataclasses.dataclass
+class _File:
+    """An open file and where its row groups begin."""
+
+    path: Path
+    parquet: Any
+    starts: np.ndarray  # int64 [row groups + 1]
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+
+class ParquetSource(Source):
+    """The encoded images of one column: bytes, or a struct with a field `bytes`.
+
+    Files are read in order, a few rows at a time. The column is the one that Hugging Face's
+    metadata calls an image, else one called image or img. Classes come from a ClassLabel of the
+    metadata or a column called label, labels or fine_label.
+
+    Args:
+        paths: The files, in their order, all with the same columns.
+        description: What they are, for people.
+        column: Name of the column of images; needed only where several hold images.
+        has_splits: Whether the files were chosen by `--split`.
+        skipped: (name, reason) of files that are not read.
+
+    Raises:
+        UserError: If pyarrow is not installed, a file is damaged, or no column holds images.
+    """
+
+    sequential = True
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        description: str,
+        column: str | None = None,
+        has_splits: bool = False,
+        skipped: Sequence[tuple[str, str]] = (),
+    ):
+        root, self._paths = common_folder(paths), list(paths)
+        import_format("pyarrow", f"reading {paths[0].name}")
+        self._files: list[_File] = []
+        try:
+            self._files += map(_open, self._paths)
+            schema = self._files[0].parquet.schema_arrow
+            features = _features(schema)
+            self._column = _image_column(schema, features, column, paths[0])
+            _check_columns(self._files, self._column)
+            self.labels, self.label_error = _find_labels(self._files, features)
+        except BaseException:
+            self.close()
+            raise
+        self._starts = np.cumsum([0, *map(len, self._files)])
+        inside = [Path(os.path.abspath(path)).relative_to(root).as_posix() for path in paths]
+        self.names = tuple(
+            f"{name}@{row:08d}"
+            for name, file in zip(inside, self._files, strict=True)
+            for row in range(len(file))
+        )
+        self._lock, self._cursor = threading.Lock(), _Cursor()
+        self.options = frozenset({"array", "split"} if has_splits else {"array"})
+        self.skipped, self.paths = list(skipped), tuple(paths)
+        self.description = f"Parquet {description}, column {self._column}"
+
+    def read(self, index: int) -> bytes:
+        """Read an encoded image; raise Unreadable."""
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        with self._lock:
+            file, row = self._files[number], index - int(self._starts[number])
+            value = self._cursor.value(file, self._column, row)
+            return _image_bytes(value)
+
+    def fingerprint(self) -> str:
+        """Return a checksum of names, sizes and times of the files, and of the column."""
+        facts = [(path.name, file_facts(path)) for path in self._paths]
+        return checksum(["parquet", self._column, *facts])
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files:
+            file.parquet.close()
+
+
+class _Cursor:
+    """The rows of one row group that are in memory, and the reader of those after them."""
+
+    def __init__(self) -> None:
+        self._at: tuple[Path, int] | None = None  # file and row group
+        self._batches: Iterator[Any] = iter(())
+        self._batch: Any = None
+        self._start = self._stop = 0  # rows of the file that are in memory
+        self._damage: dict[tuple[Path, int], tuple[int, str]] = {}  # first row lost, and why
+
+    def value(self, file: _File, column: str, row: int) -> Any:
+        """Return an Arrow scalar: of a struct its field `bytes` alone."""
+        group = int(np.searchsorted(file.starts, row, side="right")) - 1
+        at = file.path, group
+        first_lost, reason = self._damage.get(at, (len(file), ""))
+        if row >= first_lost:
+            raise Unreadable(reason)
+        if at != self._at or row < self._start:
+            self._at, self._start = at, int(file.starts[group])
+            self._stop = self._start
+            field = _stored_field(file.parquet.schema_arrow, column)
+            self._batches = file.parquet.iter_batches(
+                ROWS_AT_ONCE, row_groups=[group], columns=[field], use_threads=False
+            )
+        try:
+            while row >= self._stop:
+                self._batch = next(self._batches).column(0)
+                self._start, self._stop = self._stop, self._stop + len(self._batch)
+        except StopIteration as error:
+            raise self._lost(at, "the file has fewer rows than it claims") from error
+        except Exception as error:  # of many types, of pyarrow
+            if isinstance(error, OSError) and error.errno is not None:
+                raise interrupted(file.path, error) from error
+            raise self._lost(at, f"damaged: {one_line(error, 100)}") from error
+        return self._batch[row - self._start]
+
+    def _lost(self, at: tuple[Path, int], reason: str) -> Unreadable:
+        self._damage[at], self._at = (self._stop, reason), None
+        return Unreadable(reason)
+
+
+def _open(path: Path) -> _File:
+    parquet = import_format("pyarrow.parquet", f"reading {path.name}")
+    try:
+        opened = parquet.ParquetFile(path, memory_map=True, pre_buffer=False)
+        metadata = opened.metadata
+        counts = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    except Exception as error:  # of many types, of pyarrow
+        raise UserError(
+            f"{path} cannot be read, it may be damaged or no Parquet file: {one_line(error, 100)}"
+        ) from error
+    if min(counts, default=0) < 0 or sum(counts) > path.stat().st_size:
+        opened.close()
+        raise UserError(f"{path} is damaged: it claims more rows than it has bytes")
+    return _File(path, opened, np.cumsum([0, *counts]))
+
+
+def _features(schema: Any) -> Mapping[str, Any]:
+    """Return what Hugging Face's metadata says of the columns; empty if there is none."""
+    stored = (schema.metadata or {}).get(_METADATA_KEY, b"")
+    try:
+        features = json.loads(stored[:MAX_METADATA])["info"]["features"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def _kind(features: Mapping[str, Any], name: str) -> str:
+    feature = features.get(name)
+    return str(feature.get("_type", "")) if isinstance(feature, dict) else ""
+
+
+def _stored_field(schema: Any, column: str) -> str:
+    """Return the column to read: of a struct the field `bytes`."""
+    import pyarrow
+
+    is_struct = pyarrow.types.is_struct(schema.field(column).type)
+    return f"{column}.bytes" if is_struct else column
+
+
+def _is_bytes(kind: Any) -> bool:
+    import pyarrow
+
+    if pyarrow.types.is_struct(kind):
+        return any(field.name == "bytes" and _is_bytes(field.type) for field in kind)
+    return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
+
+
+def _candidates(schema: Any, features: Mapping[str, Any]) -> list[str]:
+    """Return the columns that look like images, the best reason first."""
+    stored = [field.name for field in schema if _is_bytes(field.type)]
+    called_so = [name for name in stored if _kind(features, name) == "Image"]
+    return called_so or [name for name in _IMAGE_NAMES if name in stored]
+
+
+def _image_column(schema: Any, features: Mapping[str, Any], column: str | None, path: Path) -> str:
+    columns = [f"{field.name}: {str(field.type)[:40]}" for field in schema]
+    if column is not None:
+        known = column in schema.names and _is_bytes(schema.field(column).type)
+        if known:
+            return column
+        raise UserError(
+            f"{path} has no column {column!r} of encoded images; choose --array NAME of: "
+            f"{listed(columns)}"
+        )
+    found = _candidates(schema, features)
+    if not found:
+        raise UserError(
+            f"no column of {path} is known to hold images: name one with --array NAME, of: "
+            f"{listed(columns)}"
+        )
+    if len(found) > 1 and "image" not in found:
+        raise UserError(
+            f"{path} has several columns of images; choose one with --array NAME of: "
+            f"{listed(found)}"
+        )
+    return "image" if "image" in found else found[0]
+
+
+def _check_columns(files: Sequence[_File], column: str) -> None:
+    for file in files:
+        schema = file.parquet.schema_arrow
+        if column not in schema.names or not _is_bytes(schema.field(column).type):
+            raise UserError(f"{file.path} has no column {column!r} of images, as {files[0].path}")
+
+
+def _image_bytes(value: Any) -> bytes:
+    """Return the bytes of a scalar, or raise Unreadable if there are none."""
+    if value.is_valid and hasattr(value, "keys"):  # of a struct
+        value = value["bytes"]
+    if not value.is_valid:
+        raise Unreadable("no image in the row")
+    contents = value.as_buffer()
+    if contents.size > MAX_BYTES:
+        raise Unreadable(f"larger than {MAX_BYTES >> 20} MiB")
+    return contents.to_pybytes()
+
+
+def _find_labels(
+    files: Sequence[_File], features: Mapping[str, Any]
+) -> tuple[Labels | None, str | None]:
+    """Return classes, and why what looks like them cannot be used."""
+    columns = files[0].parquet.schema_arrow.names
+    named = [name for name in columns if _kind(features, name) == "ClassLabel"]
+    column = next((name for name in _LABEL_NAMES if name in (named or columns)), None)
+    if column is None and len(named) == 1:
+        column = named[0]
+    if column is None:
+        return None, None
+    try:
+        values = [_label_values(file, column) for file in files]
+    except UserError as error:
+        return None, str(error)
+    words = {array.dtype.kind for array in values} - set("iu")
+    joined = np.concatenate(values)
+    if words:
+        return _from_words(joined, column)
+    names = features[column].get("names") if column in named else None
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    labels = labels_from(joined, len(joined), f"column {column}", names if is_list else None)
+    return labels, None if labels else f"column {column} holds numbers that are not classes"
+
+
+def _label_values(file: _File, column: str) -> np.ndarray:
+    """Read a column of integers, -1 where there is none, or of texts, "" where there is none."""
+    import pyarrow
+
+    schema, metadata = file.parquet.schema_arrow, file.parquet.metadata
+    kind = schema.field(column).type if column in schema.names else None
+    is_text = kind is not None and (
+        pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
+    )
+    if kind is None or not (pyarrow.types.is_integer(kind) or is_text):
+        raise UserError(f"column {column} of {file.path} is {kind}, not a class for every image")
+    size = sum(
+        chunk.total_uncompressed_size
+        for group in range(metadata.num_row_groups)
+        for chunk in map(metadata.row_group(group).column, range(metadata.num_columns))
+        if chunk.path_in_schema == column
+    )
+    if size > MAX_LABEL_BYTES:
+        raise UserError(f"column {column} of {file.path} is too large for classes")
+    try:
+        values = file.parquet.read(columns=[column], use_threads=False).column(0)
+        if is_text:
+            return np.array([value or "" for value in values.to_pylist()], dtype=object)
+        return values.cast(pyarrow.int64()).fill_null(-1).to_numpy()
+    except Exception as error:  # of many types, of pyarrow
+        raise UserError(
+            f"column {column} of {file.path} cannot be read: {one_line(error, 100)}"
+        ) from error
+
+
+def _from_words(values: np.ndarray, column: str) -> tuple[Labels | None, str | None]:
+    if not all(isinstance(value, str) for value in values):
+        return None, f"column {column} holds numbers in some files and words in others"
+    names = sorted(set(values) - {""})
+    order = {name: number for number, name in enumerate(names)}
+    classes = np.array([order.get(value, -1) for value in values], np.int64)
+    if not names or len(names) > len(values) // 2 + 1:
+        return None, f"column {column} holds a word for every image rather than classes"
+    return Labels(tuple(names), classes, f"column {column}"), None

@@ -1,0 +1,1 @@
+"""Pickles and what they hold, read without running anything that they name."""
