@@ -28,6 +28,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from tqdm.auto import tqdm
 
 from ganformer_jax.data.decode import decode, no_warnings
+from ganformer_jax.data.depth import joined_range
 from ganformer_jax.data.fit import fit
 from ganformer_jax.data.png import encode_compressed, encode_stored
 from ganformer_jax.data.sources.source import Labels, Source, Unreadable
@@ -47,6 +48,7 @@ class Example(NamedTuple):
     size: str  # stored "width x height"
     kind: str  # stored format and mode
     notes: Sequence[str]  # changes made to it
+    deep_range: tuple[int, int] | None  # smallest and largest value, if stored in 16 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +90,7 @@ class ExampleEncoder:
         if label is not None:
             example["label"] = label
         size = f"{image.width}x{image.height}"
-        return Example(self._serialize(example), size, decoded.kind, notes)
+        return Example(self._serialize(example), size, decoded.kind, notes, decoded.deep_range)
 
     def _serialize(self, example: dict[str, Any]) -> bytes:
         serialized = self.features.serialize_example(self.features.encode_example(example))
@@ -115,6 +117,7 @@ class Tally:
     kinds: Counter[str] = dataclasses.field(default_factory=Counter)
     notes: Counter[str] = dataclasses.field(default_factory=Counter)
     classes: Counter[str] = dataclasses.field(default_factory=Counter)
+    deep_range: tuple[int, int] | None = None  # of the values of images stored in 16 bits
     bytes: int = 0  # of the examples
     digest: str = ""  # sha256 of the examples of one shard, or of the digests of several
 
@@ -131,6 +134,7 @@ class Tally:
             total.skipped += tally.skipped
             for name in _COUNTERS:
                 getattr(total, name).update(getattr(tally, name))
+            total.deep_range = joined_range(total.deep_range, tally.deep_range)
             total.bytes += tally.bytes
             digest.update(tally.digest.encode())
         total.digest = digest.hexdigest()
@@ -194,7 +198,9 @@ def _read_manifest(path: pathlib.Path) -> Tally | None:
         values = json.loads(pathlib.Path(f"{path}.json").read_text())
         counters = {name: Counter(values[name]) for name in _COUNTERS}
         skipped = [(name, reason) for name, reason in values["skipped"]]
-        tally = Tally(skipped, **counters, bytes=values["bytes"], digest=values["digest"])
+        deep = values.get("deep_range")  # which earlier versions did not write
+        facts = {"bytes": values["bytes"], "digest": values["digest"]}
+        tally = Tally(skipped, **counters, deep_range=deep and (deep[0], deep[1]), **facts)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return tally if path.exists() else None
@@ -252,6 +258,7 @@ def _write_shard(
                 tally.sizes[example.size] += 1
                 tally.kinds[example.kind] += 1
                 tally.notes.update(example.notes)
+                tally.deep_range = joined_range(tally.deep_range, example.deep_range)
                 tally.bytes += len(example.serialized)
                 if encoder.labels is not None:
                     tally.classes[str(int(encoder.labels.classes[index]))] += 1
