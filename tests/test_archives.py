@@ -83,9 +83,9 @@ def test_links_out_of_a_folder_are_not_followed(tmp_path):
     assert list(source.names) == ["a.png", "in.png"]
     assert dict(source.skipped) == {
         "dead.png": "cannot be read: No such file or directory",
-        "dir": "link to a folder",
-        "loop": "link to a folder",
-        "out.png": "link out of the folder",
+        "dir": "link to a folder (--follow-links reads it)",
+        "loop": "link to a folder (--follow-links reads it)",
+        "out.png": "link out of the folder (--follow-links reads it)",
         "pipe.png": "not a regular file",
     }
 

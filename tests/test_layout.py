@@ -17,6 +17,7 @@ LEVELS = [
     {"train", "sampling", "visualize", "evaluate", "convert"},
     {"load", "experiment"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}
 

@@ -129,7 +129,7 @@ def test_gray_images_are_pointed_out(tmp_path, capsys):
         (["here", "--name", "x", "--labels", "no.csv"], "no file no.csv"),
         (["here", "--name", "x", "--array", "y"], "--array has no effect on a folder"),
         (["here", "--name", "x", "--split", "test"], "--split has no effect"),
-        (["here", "--name", "x", "--value-range", "0", "1"], "--value-range has no effect"),
+        (["array.npy", "--name", "x", "--follow-links"], "--follow-links has no effect on a"),
         (["tfds:", "--name", "x"], "tfds:mnist"),
         (["here/words.md", "--name", "x"], "is not a source of images"),
         (["array.npy", "--name", "x"], "--value-range"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +23,7 @@ ROWS = 8  # images in segmentation.png
 
 @dataclasses.dataclass(frozen=True)
 class Options(RunOptions):
-    """Measure the images of a run, or of a folder, against a dataset or another folder."""
+    """Measure the images of a run, or stored ones, against a dataset or other stored ones."""
 
     metrics: str = "swd2k,rkid2k,rpr2k"
     """Metrics, separated by commas: fid, kid, is, pr, prdc; rfid, rkid, rpr and
@@ -29,12 +31,19 @@ class Options(RunOptions):
     ppl_z_full; seg and dci, for scenes only. Each may end in a number of images:
     fid50k."""
     fake: pathlib.Path | None = None
-    """Folder of images to evaluate instead of a run."""
+    """Images of one size to evaluate instead of a run: anything that `prepare` reads,
+    such as a folder, a zip or an npz file."""
     real: pathlib.Path | None = None
-    """Folder of reference images or of a prepared dataset; by default the run's
+    """Reference images of one size, or a prepared dataset; by default the run's
     dataset."""
     split: str = "train"
-    """Split of the reference dataset."""
+    """Split of datasets."""
+    array: str | None = None
+    """Name of the array of images in npz and HDF5 files."""
+    value_range: tuple[float, float] | None = None
+    """Values of black and white, as in `prepare`."""
+    follow_links: bool = False
+    """Read what links in folders lead to, wherever it is."""
     real_count: int | None = None
     """Number of reference images; by default as many as generated ones, or all if
     there are fewer."""
@@ -69,20 +78,27 @@ def run(options: Options) -> None:
     if not 0 <= options.seed < 2**31:
         raise UserError("--seed must be 0 or more, and below 2^31")
 
+    low, high = options.value_range or (0.0, 1.0)
+    if not -math.inf < low < high < math.inf:
+        raise UserError("--value-range must be two numbers, the smaller first")
+
     options.hosts.connect()
+    from ganformer_jax import hosts
     from ganformer_jax.cli.heap import local_devices
     from ganformer_jax.evaluate.evaluation import Evaluation, evaluate
-    from ganformer_jax.evaluate.image_sets import folder_images
     from ganformer_jax.experiment.data import open_run
     from ganformer_jax.experiment.evaluation import (
+        Reading,
         generated_images,
         metric_networks,
         reference_images,
+        stored_images,
     )
     from ganformer_jax.load import load_run
 
     workdir, split = options.workdir, options.split
-    candidate = None if options.fake is None else folder_images(options.fake)
+    reading = Reading(split, options.array, options.value_range, options.follow_links)
+    candidate = None if options.fake is None else stored_images(options.fake, reading)
     requests = parse_requests(options.metrics, candidate.count or 0 if candidate else STANDARD)
     if candidate and (unfit := [r.name for r in requests if r.needs_generator]):
         raise UserError(f"{unfit[0]} needs a generator: leave out --fake")
@@ -101,11 +117,15 @@ def run(options: Options) -> None:
         )
         if any(request.kind in SCENES for request in requests):
             scenes = open_run(workdir, "train"), open_run(workdir, "test")
+    reference = reference_images(workdir, options.real, reading) if needs_reference else None
+    for images in (candidate, reference):
+        if images is not None and images.warning and hosts.is_first():
+            print(f"warning: {images.name}: {images.warning}", file=sys.stderr)
     evaluation = Evaluation(
         requests,
         candidate,
         networks,
-        reference=reference_images(workdir, options.real, split) if needs_reference else None,
+        reference=reference,
         reference_count=options.real_count,
         generator=generator,
         scenes=scenes,

@@ -7,12 +7,14 @@ import os
 import pathlib
 import shlex
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from ganformer_jax.cli.options import program
 from ganformer_jax.data.catalog import find_entry, open_entry
+from ganformer_jax.data.decode import SCALED
+from ganformer_jax.data.depth import narrow_range_warning
 from ganformer_jax.data.fit import Geometry
 from ganformer_jax.data.labeling import find_labels
 from ganformer_jax.data.spec import (
@@ -79,7 +81,11 @@ class Options:
     """Name of the array of images in an npz or HDF5 file, or of the column in
     Parquet."""
     value_range: tuple[float, float] | None = None
-    """Values of black and white, for arrays of other types than uint8 and uint16."""
+    """Values of black and white: needed for 32-bit and floating-point images and
+    arrays, and where 16-bit ones use fewer bits, such as 0 4095. Images of 8 bits
+    keep their values unless the second is at most 255."""
+    follow_links: bool = False
+    """Read what links in a folder lead to, wherever it is."""
     split: str = "train"
     """Split of a TFDS dataset, of CIFAR, or of a folder whose files have one in
     their names; train+test for both."""
@@ -121,7 +127,11 @@ def open_images(options: Options) -> Source:
     if entry:
         return open_entry(entry, options.downloads)
     return open_source(
-        options.source, array=options.array, split=options.split, data_dir=options.tfds_dir
+        options.source,
+        array=options.array,
+        split=options.split,
+        data_dir=options.tfds_dir,
+        follow_links=options.follow_links,
     )
 
 
@@ -153,7 +163,7 @@ def _refuse_without_effect(options: Options, source: Source) -> None:
     """Refuse options that have no effect on this kind of source."""
     given = {
         "array": options.array is not None,
-        "value_range": options.value_range is not None,
+        "follow_links": options.follow_links,
         "split": options.split != "train",
         "tfds_dir": options.tfds_dir is not None,
     }
@@ -210,6 +220,7 @@ def _report_lines(
         lines.append(f"  left out by --max-images: {report['left_out']}")
     if words := channel_words(geometry.channels):
         lines.append(f"  {words}")
+    lines += _range_warnings(report, spec)
     if geometry.channels == 3 and _all_gray(report["stored_kinds"]):
         lines.append("  all images are gray: consider --channels 1")
     return [
@@ -218,6 +229,17 @@ def _report_lines(
         "to train on it:",
         _train_command(spec, prepared, options),
     ]
+
+
+def _range_warnings(report: Mapping[str, Any], spec: DatasetSpec) -> list[str]:
+    """Return what is odd about the range of values, as stored or as --value-range gives it."""
+    of_arrays = any(kind.endswith(" array") for kind in report["stored_kinds"])
+    if spec.value_range is None:
+        warning = narrow_range_warning(report.get("range_of_16_bits"))
+        return [f"  warning: {warning} (with another --name)"] if warning else []
+    if of_arrays or SCALED in report["notes"]:
+        return []
+    return ["  warning: --value-range changed no image, as all have 8 bits or fewer: leave it out"]
 
 
 def _counts(title: str, counts: Mapping[str, int], most: int = 6) -> list[str]:

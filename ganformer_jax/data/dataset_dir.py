@@ -128,6 +128,7 @@ def _report(encoder: ExampleEncoder, total: Tally, splits: Mapping[str, int]) ->
         "stored_sizes": dict(total.sizes.most_common()),
         "stored_kinds": dict(total.kinds.most_common()),
         "notes": dict(total.notes.most_common()),
+        "range_of_16_bits": total.deep_range,
         "classes": {name: total.classes.get(str(i), 0) for i, name in enumerate(names)},
         "labels_of_no_picture": labels.unused if labels else 0,
         "megabytes": round(total.bytes / 1e6, 3),

@@ -17,6 +17,7 @@ from ganformer_jax.errors import one_line
 # Formats that run programs or load other files (EPS, ...) are not decoded.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 MAX_PIXELS = 1 << 27  # of the largest image that is decoded, 134 million (0.5 GB)
+SCALED = "values scaled by --value-range"
 _ORIENTATION = 0x0112  # tag of EXIF
 _PHOTOMETRIC = 0x0106  # tag of TIFF: 0 where white is zero
 
@@ -28,6 +29,7 @@ class DecodedImage:
     image: Image.Image
     kind: str  # stored format and mode, for the report: "PNG I;16"
     notes: tuple[str, ...] = ()  # changes that the report mentions
+    deep_range: tuple[int, int] | None = None  # smallest and largest value, if stored in 16 bits
 
 
 def decode(
@@ -35,19 +37,43 @@ def decode(
 ) -> DecodedImage:
     """Decode an encoded image, or convert pixels.
 
-    16 bits become 8 by their high byte; palettes and CMYK become RGB; EXIF orientation is applied.
+    16 bits become 8 by their high byte, unless `value_range` says which values are black and
+    white; palettes and CMYK become RGB; EXIF orientation is applied.
 
     Args:
         stored: An encoded image; or pixels [H, W] or [H, W, C], C of 1, 2 (gray and opacity), 3
             or 4: uint8, uint16, bool, or numbers in `value_range`.
-        value_range: Numbers that become 0 and 255, for pixels of other types.
+        value_range: Numbers that become 0 and 255. It applies to all pixels of arrays, and to gray
+            and color values of encoded images unless they have 8 bits and cannot hold the second.
 
     Raises:
         Unreadable: If it is not a whole image; the message says why.
     """
     if isinstance(stored, bytes):
-        return _decode_bytes(stored)
+        return _decode_bytes(stored, value_range)
     return _convert_pixels(stored, value_range)
+
+
+def stored_size(stored: bytes | np.ndarray) -> tuple[int, int] | None:
+    """Return width and height of an image, upright, by its shape or its first bytes.
+
+    Args:
+        stored: As in `decode`, or only the first bytes of an encoded image.
+
+    Returns:
+        None if these bytes do not tell.
+    """
+    if isinstance(stored, np.ndarray):
+        return (stored.shape[1], stored.shape[0]) if stored.ndim in (2, 3) else None
+    Image.init()
+    try:
+        with Image.open(io.BytesIO(stored), formats=FORMATS) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+            is_upright = image.format == "TIFF" or not turned  # Pillow knows it of TIFF
+            width, height = image.size
+            return (width, height) if is_upright else (height, width)
+    except Exception:  # Pillow's readers raise errors of many types
+        return None
 
 
 @contextlib.contextmanager
@@ -58,12 +84,12 @@ def no_warnings() -> Iterator[None]:
         yield
 
 
-def _decode_bytes(stored: bytes) -> DecodedImage:
+def _decode_bytes(stored: bytes, value_range: tuple[float, float] | None) -> DecodedImage:
     Image.init()  # Pillow loads some formats late, and does not know their names before
     try:
         with Image.open(io.BytesIO(stored), formats=FORMATS) as image:
             _check_size(*image.size)
-            return _upright(image)
+            return _upright(image, value_range)
     except UnidentifiedImageError as error:
         raise Unreadable("not an image" if stored else "empty file") from error
     except Image.DecompressionBombError as error:
@@ -74,37 +100,99 @@ def _decode_bytes(stored: bytes) -> DecodedImage:
         raise Unreadable(f"damaged: {one_line(error, 100)}") from error
 
 
-def _upright(image: Image.Image) -> DecodedImage:
+def _upright(image: Image.Image, value_range: tuple[float, float] | None) -> DecodedImage:
     kind, notes = f"{image.format} {image.mode}", []
     if getattr(image, "n_frames", 1) > 1:
         notes.append("first of several frames")
+    is_deep_color = _is_deep_color(image)
+    if is_deep_color and value_range is not None:
+        raise Unreadable(
+            "16-bit color, to which --value-range cannot be applied: save it with 8 bits or as gray"
+        )
     before = image.getexif().get(_ORIENTATION, 1)  # Pillow rotates TIFF itself when it loads
     image.load()
     if {before, image.getexif().get(_ORIENTATION, 1)} - {0, 1}:
         notes.append("rotated to EXIF orientation")
     inverted = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0 and image.mode.startswith("I;16")
-    upright = _eight_bits(ImageOps.exif_transpose(image), image.format)
+    upright = ImageOps.exif_transpose(image)
+    upright, deep_range, scaled = _converted(upright, image.format, is_deep_color, value_range)
+    if scaled:
+        notes.append(SCALED)
     upright = ImageOps.invert(upright) if inverted else upright  # Pillow inverts other modes itself
-    return DecodedImage(upright, kind, tuple(notes))
+    return DecodedImage(upright, kind, tuple(notes), deep_range)
 
 
-def _eight_bits(image: Image.Image, form: str | None) -> Image.Image:
-    """Convert an image to mode L, RGB or RGBA."""
+def _converted(
+    image: Image.Image,
+    form: str | None,
+    is_deep_color: bool,
+    value_range: tuple[float, float] | None,
+) -> tuple[Image.Image, tuple[int, int] | None, bool]:
+    """Return an image of mode L, RGB or RGBA, its range if of 16 bits, and if it was scaled."""
+    deep_range = None
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.asarray(image)
+        if _has_16_bits(image, form):
+            deep_range = int(values.min()), int(values.max())
+        return _from_values(image, values, form, value_range), deep_range, value_range is not None
+    scaled, image = _can_scale(image, value_range), _eight_bits(image)
+    if is_deep_color:  # Pillow reads the high bytes
+        values = np.asarray(image)[..., :3]
+        deep_range = int(values.min()) << 8, int(values.max()) << 8 | 255
+    return _scaled(image, value_range) if scaled else image, deep_range, scaled
+
+
+def _is_deep_color(image: Image.Image) -> bool:
+    """Return whether an image, not loaded yet, has color channels of 16 bits."""
+    tiles = getattr(image, "tile", ())
+    return image.mode.startswith(("RGB", "CMYK")) and any(";16" in str(tile[-1]) for tile in tiles)
+
+
+def _has_16_bits(image: Image.Image, form: str | None) -> bool:
+    return image.mode.startswith("I;16") or (image.mode == "I" and form == "PPM")
+
+
+def _from_values(
+    image: Image.Image,
+    values: np.ndarray,
+    form: str | None,
+    value_range: tuple[float, float] | None,
+) -> Image.Image:
+    """Convert a gray image of 16 or 32 bits, or of floating-point numbers, to mode L or RGBA."""
+    if value_range is None and not _has_16_bits(image, form):
+        kind = "32-bit integer" if image.mode == "I" else "floating-point"
+        raise Unreadable(f"{kind} pixels: say what is black and white with --value-range")
+    deep = values if value_range is not None else values.astype(np.uint16)
+    gray = Image.fromarray(_scaled_to_uint8(deep, value_range))
     key = image.info.get("transparency")
-    if image.mode.startswith("I;16") or (image.mode == "I" and form == "PPM"):
-        deep = np.asarray(image).astype(np.uint16)
-        gray = Image.fromarray((deep >> 8).astype(np.uint8))
-        if key is None:
-            return gray
-        opacity = Image.fromarray(np.where(deep == key, 0, 255).astype(np.uint8))
-        return Image.merge("LA", (gray, opacity)).convert("RGBA")
-    if image.mode in ("I", "F"):
-        raise Unreadable(f"{'32-bit integer' if image.mode == 'I' else 'floating-point'} pixels")
-    if key is not None or image.mode in ("LA", "La", "PA", "RGBa"):
+    if key is None:
+        return gray
+    opacity = Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))
+    return Image.merge("LA", (gray, opacity)).convert("RGBA")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Convert an image of 8 or fewer bits a channel to mode L, RGB or RGBA."""
+    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBa"):
         return image.convert("RGBA")
     if image.mode in ("L", "RGB", "RGBA"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _can_scale(image: Image.Image, value_range: tuple[float, float] | None) -> bool:
+    """Return whether a range applies to the values of an image of 8 or fewer bits a channel."""
+    values_of_color = image.mode in ("L", "LA", "RGB", "RGBA")
+    return value_range is not None and value_range[1] <= 255 and values_of_color
+
+
+def _scaled(image: Image.Image, value_range: tuple[float, float] | None) -> Image.Image:
+    """Scale the values of an image of mode L, RGB or RGBA; opacity stays."""
+    values = np.asarray(image)
+    scaled = _scaled_to_uint8(values, value_range)
+    if image.mode == "RGBA":
+        scaled[..., 3] = values[..., 3]
+    return Image.fromarray(scaled)
 
 
 def _convert_pixels(pixels: np.ndarray, value_range: tuple[float, float] | None) -> DecodedImage:
@@ -115,9 +203,13 @@ def _convert_pixels(pixels: np.ndarray, value_range: tuple[float, float] | None)
         raise Unreadable(f"an array of shape {'x'.join(map(str, pixels.shape))} is not an image")
     _check_size(*pixels.shape[:2])
     values = np.ascontiguousarray(_scaled_to_uint8(pixels, value_range))
+    deep = pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2
+    deep_range = (int(pixels.min()), int(pixels.max())) if deep else None
     if values.shape[-1] == 2:
-        return DecodedImage(Image.fromarray(values, "LA").convert("RGBA"), kind)
-    return DecodedImage(Image.fromarray(values[..., 0] if values.shape[-1] == 1 else values), kind)
+        image = Image.fromarray(values, "LA").convert("RGBA")
+    else:
+        image = Image.fromarray(values[..., 0] if values.shape[-1] == 1 else values)
+    return DecodedImage(image, kind, deep_range=deep_range)
 
 
 def _scaled_to_uint8(pixels: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:

@@ -7,11 +7,13 @@ their channels, each of which is converted as a gray image.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 from jaxtyping import UInt8
 
 from ganformer_jax.data.decode import DecodedImage, decode
+from ganformer_jax.data.depth import joined_range
 from ganformer_jax.data.fit import MODES, Geometry, fit
 from ganformer_jax.data.sources.source import Unreadable
 
@@ -24,6 +26,7 @@ class FittedImage:
     size: tuple[int, int]  # stored width and height
     kind: str  # stored format and mode
     notes: tuple[str, ...] = ()  # changes made to it
+    deep_range: tuple[int, int] | None = None  # smallest and largest value, if stored in 16 bits
 
 
 def fit_entry(
@@ -55,7 +58,8 @@ def _fit_image(decoded: DecodedImage, geometry: Geometry) -> FittedImage:
         notes.append("transparency laid on white")
     if geometry.enlarges(image.size):
         notes.append("enlarged")
-    return FittedImage(fit(image, geometry), image.size, decoded.kind, tuple(notes))
+    pixels_HxWxC, kind = fit(image, geometry), decoded.kind
+    return FittedImage(pixels_HxWxC, image.size, kind, tuple(notes), decoded.deep_range)
 
 
 def _fit_channels(
@@ -69,6 +73,10 @@ def _fit_channels(
         _fit_image(decode(stored[..., channel], value_range), gray) for channel in range(wanted)
     ]
     pixels = np.concatenate([fitted.pixels_HxWxC for fitted in channels], axis=-1)
+    ranges = [fitted.deep_range for fitted in channels]
     return dataclasses.replace(
-        channels[0], pixels_HxWxC=pixels, kind=f"{channels[0].kind} of {wanted} channels"
+        channels[0],
+        pixels_HxWxC=pixels,
+        kind=f"{channels[0].kind} of {wanted} channels",
+        deep_range=functools.reduce(joined_range, ranges),
     )

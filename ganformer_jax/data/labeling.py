@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ganformer_jax.data.sources.source import MAX_CLASSES, Labels, Source
+from ganformer_jax.data.sources.source import MAX_CLASSES, Labels, Source, classes_of_numbers
 from ganformer_jax.errors import UserError
 
 STYLEGAN_FILE = "dataset.json"
+_NO_CLASS = -1
 
 
 def find_labels(source: Source, choice: str) -> Labels | None:
@@ -144,18 +145,42 @@ def _of_table(source: Source, table: Mapping[str, Any] | None, where: str) -> La
             f"{where} labels none of the images: it should name them as they are in "
             f"{source.description}, such as {next(iter(source.names), 'none')}"
         )
-    for label in labels:
-        if not isinstance(label, str | int | None) or isinstance(label, bool):
-            raise UserError(f"{where} has the label {str(label)[:50]}: only classes can be learned")
-    used = {label for label in labels if label is not None}
-    if all(isinstance(label, int) for label in used):  # StyleGAN's: numbers from 0 up
-        if min(used) < 0 or max(used) >= MAX_CLASSES:
-            raise UserError(f"{where} has classes outside 0..{MAX_CLASSES - 1}")
-        classes = range(max(used) + 1)
-    else:
-        classes = sorted(used, key=_sort_key)
     unused = len(set(table) - set(names))
-    return dataclasses.replace(_numbered(labels, classes, where), unused=unused)
+    return dataclasses.replace(_of_values(labels, where), unused=unused)
+
+
+def _of_values(labels: Sequence[Any], where: str) -> Labels:
+    """Return the classes of entries from names, numbers or one-hot vectors; None is no class."""
+    found = [label for label in labels if label is not None]
+    kinds = {type(label) for label in found}
+    if kinds <= {int, str} and str in kinds:
+        return _numbered(labels, sorted(set(found), key=_sort_key), where)
+    if kinds == {int}:  # as StyleGAN has them
+        if min(found) < 0 or max(found) >= MAX_CLASSES:
+            raise UserError(f"{where} has classes outside 0..{MAX_CLASSES - 1}")
+        return _numbered(labels, classes_of_numbers(np.array(found)), where)
+    if kinds == {list} and len({len(label) for label in found}) == 1 and found[0]:
+        numbers = [_NO_CLASS if label is None else _hot(label) for label in labels]
+        if None not in numbers:
+            numbers = [None if number == _NO_CLASS else number for number in numbers]
+            return _numbered(numbers, range(len(found[0])), where)
+    odd = next((label for label in found if not _is_class(label)), found[-1])
+    raise UserError(
+        f"{where} has the label {str(odd)[:50]}: only classes can be learned, one number, one name "
+        "or one vector with a single 1 for each image, alike for all images"
+    )
+
+
+def _hot(vector: Sequence[Any]) -> int | None:
+    """Return the place of the single 1 in a vector of zeros, -1 if there is none; else None."""
+    if not all(type(value) in (int, float) and value in (0, 1) for value in vector):
+        return None
+    ones = [place for place, value in enumerate(vector) if value == 1]
+    return None if len(ones) > 1 else ones[0] if ones else _NO_CLASS
+
+
+def _is_class(label: Any) -> bool:
+    return type(label) in (int, str) or (type(label) is list and _hot(label) is not None)
 
 
 def _sort_key(label: Any) -> tuple[int, int, str]:

@@ -28,6 +28,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from tqdm.auto import tqdm
 
 from ganformer_jax.data.decode import no_warnings
+from ganformer_jax.data.depth import joined_range
 from ganformer_jax.data.fit import MODES
 from ganformer_jax.data.fit_entry import fit_entry
 from ganformer_jax.data.png import encode_compressed, encode_stored
@@ -48,6 +49,7 @@ class Example(NamedTuple):
     size: str  # stored "width x height"
     kind: str  # stored format and mode
     notes: Sequence[str]  # changes made to it
+    deep_range: tuple[int, int] | None  # smallest and largest value, if stored in 16 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +90,8 @@ class ExampleEncoder:
         if label is not None:
             example["label"] = label
         width, height = fitted.size
-        return Example(self._serialize(example), f"{width}x{height}", fitted.kind, fitted.notes)
+        size = f"{width}x{height}"
+        return Example(self._serialize(example), size, fitted.kind, fitted.notes, fitted.deep_range)
 
     def _stored_image(self, pixels_HxWxC: np.ndarray) -> bytes | np.ndarray:
         """Encode as PNG what a PNG can hold; TFDS compresses the rest."""
@@ -122,6 +125,7 @@ class Tally:
     kinds: Counter[str] = dataclasses.field(default_factory=Counter)
     notes: Counter[str] = dataclasses.field(default_factory=Counter)
     classes: Counter[str] = dataclasses.field(default_factory=Counter)
+    deep_range: tuple[int, int] | None = None  # of the values of images stored in 16 bits
     bytes: int = 0  # of the examples
     digest: str = ""  # sha256 of the examples of one shard, or of the digests of several
 
@@ -138,6 +142,7 @@ class Tally:
             total.skipped += tally.skipped
             for name in _COUNTERS:
                 getattr(total, name).update(getattr(tally, name))
+            total.deep_range = joined_range(total.deep_range, tally.deep_range)
             total.bytes += tally.bytes
             digest.update(tally.digest.encode())
         total.digest = digest.hexdigest()
@@ -201,7 +206,9 @@ def _read_manifest(path: pathlib.Path) -> Tally | None:
         values = json.loads(pathlib.Path(f"{path}.json").read_text())
         counters = {name: Counter(values[name]) for name in _COUNTERS}
         skipped = [(name, reason) for name, reason in values["skipped"]]
-        tally = Tally(skipped, **counters, bytes=values["bytes"], digest=values["digest"])
+        deep = values.get("deep_range")  # which earlier versions did not write
+        facts = {"bytes": values["bytes"], "digest": values["digest"]}
+        tally = Tally(skipped, **counters, deep_range=deep and (deep[0], deep[1]), **facts)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return tally if path.exists() else None
@@ -259,6 +266,7 @@ def _write_shard(
                 tally.sizes[example.size] += 1
                 tally.kinds[example.kind] += 1
                 tally.notes.update(example.notes)
+                tally.deep_range = joined_range(tally.deep_range, example.deep_range)
                 tally.bytes += len(example.serialized)
                 if encoder.labels is not None:
                     tally.classes[str(int(encoder.labels.classes[index]))] += 1

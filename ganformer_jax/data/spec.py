@@ -40,7 +40,7 @@ class DatasetSpec:
     storage: Literal["png", "raw"] = "png"
     held_out: int = 0  # entries for the split `test`, drawn at random with a fixed seed
     max_images: int | None = None  # entries to use, drawn likewise
-    value_range: tuple[float, float] | None = None  # black and white, if not of 8 or 16 bits
+    value_range: tuple[float, float] | None = None  # black and white
 
 
 def check_spec(spec: DatasetSpec) -> None:

@@ -1,4 +1,4 @@
-"""Sets of images that metrics compare: those of a folder, of a dataset, or of a generator."""
+"""Sets of images that metrics compare: those of a source, of a dataset, or of a generator."""
 
 import dataclasses
 import hashlib
@@ -9,12 +9,14 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ganformer_jax.data.batches import DatasetSource
-from ganformer_jax.data.folder_images import FolderImages
+from ganformer_jax.data.source_images import SourceImages
+from ganformer_jax.data.sources.folder import FolderSource
+from ganformer_jax.data.sources.source import Source
 from ganformer_jax.pixels import as_rgb
 
 Sample = Callable[[Sequence[int]], UInt8[np.ndarray, "m h w c"]]
 """Images by index, of 1, 3 or 4 channels."""
-_FOLDER_DECODING = b"2"  # version of how images of folders are decoded; part of their checksum
+_DECODING = b"2"  # version of how images of sources are decoded; part of their checksum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +28,14 @@ class ImageSet:
         count: Number of images; None if unlimited.
         sample: Function from indices to images of one size.
         content: Bytes that determine image i, for checksums; None for generated images.
+        warning: What is odd about the images; None if nothing is.
     """
 
     name: str
     count: int | None
     sample: Sample
     content: Callable[[int], bytes] | None = None
+    warning: str | None = None
 
     def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "m h w 3"]:
         """Return images in color."""
@@ -53,12 +57,25 @@ def folder_images(path: pathlib.Path) -> ImageSet:
     Raises:
         UserError: If there is no such folder, or no image in it.
     """
-    folder = FolderImages(path)
+    return source_images(FolderSource(path))
+
+
+def source_images(source: Source, value_range: tuple[float, float] | None = None) -> ImageSet:
+    """Return the images of a source, in its order.
+
+    Args:
+        source: The source.
+        value_range: Values of black and white, as `decode` takes them.
+
+    Raises:
+        UserError: If no image is in it, or one cannot be used.
+    """
+    images = SourceImages(source, value_range)
 
     def content(index: int) -> bytes:
-        return _FOLDER_DECODING + folder.content(index)
+        return _DECODING + images.content(index)
 
-    return ImageSet(folder.name, folder.count, folder.read, content)
+    return ImageSet(images.name, images.count, images.read, content, images.range_warning())
 
 
 def dataset_images(source: DatasetSource) -> ImageSet:

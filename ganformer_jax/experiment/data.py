@@ -13,7 +13,7 @@ from ganformer_jax import hosts
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import load_config
 from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
-from ganformer_jax.data.find import find_version
+from ganformer_jax.data.find import find_version, open_builder
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.image_sets import sample_labels
 
@@ -112,13 +112,22 @@ def open_run(run: pathlib.Path, split: str) -> DatasetSource:
     return ExperimentData(load_config(run / "config.json")).open(split)
 
 
+def has_one_size(folder: pathlib.Path) -> bool:
+    """Return whether a dataset that TFDS prepared says that its images have one size."""
+    return all(_image_shape(find_version(folder)))
+
+
 def open_folder(folder: pathlib.Path, split: str) -> DatasetSource:
     """Open a split of a prepared dataset, of images of one size, by its folder alone."""
-    import tensorflow_datasets as tfds
-
     folder = find_version(folder)
-    features: Any = tfds.builder_from_directory(folder).info.features
-    shape = features["image"].shape if features and "image" in features else None
-    if not shape or not all(shape):
+    shape = _image_shape(folder)
+    if not all(shape):
         raise UserError(f"{folder} does not say how large its images are")
     return open_dataset(folder, folder, size=shape[:2], split=split, channels=shape[-1])
+
+
+def _image_shape(folder: pathlib.Path) -> tuple[Any, ...]:
+    """Return height, width and channels of a dataset's images, None for what varies."""
+    features: Any = open_builder(folder).info.features
+    shape = features["image"].shape if features and "image" in features else None
+    return shape if shape and len(shape) == 3 else (None, None, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -13,11 +14,12 @@ import jax
 from ganformer_jax.caches import caches
 from ganformer_jax.convert.state_dict import read_state_dict
 from ganformer_jax.data.find import is_prepared
+from ganformer_jax.data.sources.open import open_source
 from ganformer_jax.evaluate.evaluation import TrainedGenerator
 from ganformer_jax.evaluate.features import NetworkSettings
-from ganformer_jax.evaluate.image_sets import ImageSet, dataset_images, folder_images, sample_labels
+from ganformer_jax.evaluate.image_sets import ImageSet, dataset_images, sample_labels, source_images
 from ganformer_jax.evaluate.weights import load_weights
-from ganformer_jax.experiment.data import open_folder, open_run
+from ganformer_jax.experiment.data import has_one_size, open_folder, open_run
 from ganformer_jax.models import Generator
 from ganformer_jax.sampling import Sampler
 from ganformer_jax.train.devices import Placement
@@ -37,13 +39,47 @@ def metric_networks(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How stored images are read, as `open_source` and `decode` take it.
+
+    Attributes:
+        split: Split of a dataset.
+        array: Name of the array of images in an npz or HDF5 file.
+        value_range: Values of black and white.
+        follow_links: Whether links in a folder are followed.
+    """
+
+    split: str = "train"
+    array: str | None = None
+    value_range: tuple[float, float] | None = None
+    follow_links: bool = False
+
+
+def stored_images(where: pathlib.Path, reading: Reading = Reading()) -> ImageSet:
+    """Open images of one size: a prepared dataset, or anything that `prepare` reads.
+
+    Raises:
+        UserError: If there is no such thing, or no image in it.
+    """
+    if is_prepared(where) and has_one_size(where):
+        return dataset_images(open_folder(where, reading.split))
+    source = open_source(
+        os.fspath(where),
+        array=reading.array,
+        split=reading.split,
+        follow_links=reading.follow_links,
+    )
+    return source_images(source, reading.value_range)
+
+
 def reference_images(
-    run: pathlib.Path, real: pathlib.Path | None = None, split: str = "train"
+    run: pathlib.Path, real: pathlib.Path | None = None, reading: Reading = Reading()
 ) -> ImageSet:
-    """Open the real images: of a folder, of a prepared dataset, or of the run's dataset."""
+    """Open the real images: those of a source, or of the run's dataset."""
     if real is None:
-        return dataset_images(open_run(run, split))
-    return dataset_images(open_folder(real, split)) if is_prepared(real) else folder_images(real)
+        return dataset_images(open_run(run, reading.split))
+    return stored_images(real, reading)
 
 
 def generated_images(

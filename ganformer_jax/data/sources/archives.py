@@ -29,6 +29,7 @@ from ganformer_jax.data.sources.source import (
 )
 from ganformer_jax.errors import UserError
 
+REPLACED = "the archive has a later file of this name"
 MAX_COMPANION = 1 << 30  # dataset.json of millions of images
 _DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, struct.error, ValueError)
 
@@ -36,6 +37,7 @@ _DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, struct.error, ValueEr
 class _ArchiveSource(Source):
     """What zip and tar archives share."""
 
+    of_files = True
     _file: Any
     _members: Sequence[Any]  # the images
     _by_name: dict[str, Any]  # all files
@@ -98,12 +100,16 @@ class ZipSource(_ArchiveSource):
         self._by_name = {member.filename.replace("\\", "/"): member for member in members}
         self.names = [member.filename for member in self._members]
 
-    def _read(self, member: zipfile.ZipInfo, limit: int) -> bytes:
+    def start(self, index: int, size: int) -> bytes:
+        """Read the first `size` bytes of a member; raise Unreadable."""
+        return self._read(self._members[index], MAX_BYTES, size)
+
+    def _read(self, member: zipfile.ZipInfo, limit: int, size: int | None = None) -> bytes:
         if member.flag_bits & 1:
             raise Unreadable("encrypted")
         _check_size(member.file_size, limit)
         with self._damage_reported(), self._file.open(member) as file:
-            contents = file.read(limit + 1)  # whatever size it claims to have
+            contents = file.read(size or limit + 1)  # whatever size it claims to have
         _check_size(len(contents), limit)
         return contents
 
@@ -166,7 +172,7 @@ def _choose(
         name = name_of(member)
         reason = refusal(name.removeprefix("./")) or reason_of(member)
         if not reason and last[name] != i:
-            reason = "the archive has a later file of this name"
+            reason = REPLACED
         if reason:
             skipped.append((name, reason))
         else:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ganformer_jax.data.sources.source import MAX_CLASSES, import_format
+from ganformer_jax.data.sources.source import MAX_CLASSES, import_format, is_hidden
 from ganformer_jax.errors import UserError, one_line
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
@@ -108,7 +108,7 @@ class _NpzFile(ArrayFile):
         try:
             self._zip = zipfile.ZipFile(path)
             for member in self._zip.infolist():
-                if member.filename.endswith(".npy"):
+                if member.filename.endswith(".npy") and not is_hidden(member.filename):
                     self._read_header(member)
         except _DAMAGED as error:
             raise _damaged(path, error) from error

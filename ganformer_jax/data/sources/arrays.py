@@ -57,7 +57,7 @@ class ArraySource(Source):
         UserError: If the file cannot be read, or it is not clear which array is meant.
     """
 
-    options = frozenset({"array", "value_range"})
+    options = frozenset({"array"})
 
     def __init__(self, path: str | os.PathLike[str], array: str | None = None):
         self._path = Path(path)

@@ -21,7 +21,7 @@ from ganformer_jax.data.sources.layouts import (
 )
 from ganformer_jax.data.sources.prepared import TfdsSource
 from ganformer_jax.data.sources.records import TfrecordSource
-from ganformer_jax.data.sources.source import Source
+from ganformer_jax.data.sources.source import Source, is_hidden
 from ganformer_jax.errors import UserError
 
 ARRAYS = (".npy", ".npz", ".h5", ".hdf5")
@@ -36,6 +36,7 @@ def open_source(
     array: str | None = None,
     split: str = "train",
     data_dir: str | os.PathLike[str] | None = None,
+    follow_links: bool = False,
 ) -> Source:
     """Open images, whatever they are stored in.
 
@@ -48,6 +49,7 @@ def open_source(
         split: Split of a TFDS dataset, of CIFAR, or of a folder whose files have one in their
             names.
         data_dir: Folder of TFDS datasets; by default that of TFDS.
+        follow_links: Read what links in a folder lead to, wherever it is.
 
     Raises:
         UserError: If there is no such thing, or it cannot be read.
@@ -58,7 +60,7 @@ def open_source(
             raise UserError(f"{where}: name a dataset of TFDS, such as tfds:mnist")
         return TfdsSource(where.removeprefix(TFDS_PREFIX), data_dir, split)
     if path.is_dir():
-        return _open_folder(path, array, data_dir, split)
+        return _open_folder(path, array, data_dir, split, follow_links)
     name = path.name.lower()
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is not a regular file")
@@ -90,18 +92,22 @@ def open_source(
 
 
 def _open_folder(
-    path: pathlib.Path, array: str | None, data_dir: str | os.PathLike[str] | None, split: str
+    path: pathlib.Path,
+    array: str | None,
+    data_dir: str | os.PathLike[str] | None,
+    split: str,
+    follow_links: bool,
 ) -> Source:
     if (path / "dataset_info.json").is_file() or any(path.glob(VERSIONS)):
         return TfdsSource(path, data_dir, split)
     if (path / "data.mdb").is_file():
         return LmdbSource(path)
-    if any(path.glob("*-r[0-9][0-9].tfrecord*")):
+    if any(not is_hidden(found.name) for found in path.glob("*-r[0-9][0-9].tfrecord*")):
         return TfrecordSource(path)
     known = open_folder(path, split)
     if known:
         return known
-    images = FolderSource(path)
+    images = FolderSource(path, follow_links)
     if holds_images(images):
         return images
     return open_folder_of_shards(path, array, split) or images

@@ -42,7 +42,7 @@ class TfdsSource(Source):
         UserError: If the dataset or split is absent or empty, or has no images.
     """
 
-    options = frozenset({"value_range", "split", "tfds_dir"})
+    options = frozenset({"split", "tfds_dir"})
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ from ganformer_jax.data.sources.source import (
     Unreadable,
     checksum,
     file_facts,
+    is_hidden,
     labels_from,
     listed,
 )
@@ -169,7 +170,7 @@ def _find_shards(path: Path) -> list[_Shard]:
 
 def _shard(path: Path) -> _Shard | None:
     match = _SHARD.fullmatch(path.name)
-    if not match:
+    if not match or is_hidden(path.name):
         return None
     number, count = int(match["number"] or 1), int(match["count"] or 1)
     known = 1 <= number <= count

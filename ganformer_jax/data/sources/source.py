@@ -19,6 +19,13 @@ from ganformer_jax.errors import UserError, os_reason
 
 MAX_BYTES = 1 << 28  # of an encoded image, 256 MiB: more is a mistake, or an attack
 MAX_CLASSES = 1 << 16  # larger numbers are not classes but something else
+HIDDEN = "hidden file"
+# Folders and files that systems and programs leave beside images, in lowercase; names that begin
+# with a dot are hidden too.
+_FOREIGN = frozenset(
+    ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "lost+found")
+    + ("@eadir", "#recycle", "$recycle.bin", "system volume information")
+)
 # Of files that are decoded; a file without a suffix may be an image.
 SUFFIXES = frozenset(
     ".png .jpg .jpeg .jpe .jfif .webp .tif .tiff .bmp .gif .ppm .pgm .pbm .pnm".split() + [""]
@@ -47,18 +54,20 @@ class Source(abc.ABC):
         names: Unique names of the entries, in an order that only the source's contents decide; in
             folders and archives the path below the root, with forward slashes.
         skipped: (name, reason) of what is in the source but known not to be an image.
+        of_files: Whether entries are files, whose names tell which of them should be images.
         sequential: Whether reading in order is much faster than any other way.
         labels: Classes that the source itself stores for its entries; None if it has none.
         label_error: Why what looks like its classes cannot be used; None if nothing is wrong.
         paths: Files and folders that it is read from.
         channels: Number of channels if all entries are arrays of 2, 5 or more; None otherwise.
-        options: Options of `prepare` that choose among its contents or read them, of array,
-            value_range, split and tfds_dir: others have no effect on it.
+        options: Options of `prepare` that choose among its contents, of array, follow_links, split
+            and tfds_dir: others have no effect on it.
     """
 
     description: str
     names: Sequence[str]
     skipped: Sequence[tuple[str, str]] = ()
+    of_files: bool = False
     sequential: bool = False
     labels: Labels | None = None
     label_error: str | None = None
@@ -81,6 +90,15 @@ class Source(abc.ABC):
             UserError: If the source itself is in trouble, such as a disk that is gone.
         """
 
+    def start(self, index: int, size: int) -> bytes | np.ndarray:
+        """Read the first `size` bytes of an entry, or more: enough for the header of an image.
+
+        Raises:
+            Unreadable: As `read` does.
+            UserError: As `read` does.
+        """
+        return self.read(index)
+
     @abc.abstractmethod
     def fingerprint(self) -> str:
         """Return a checksum of names, sizes and times: it changes when the entries change."""
@@ -99,13 +117,19 @@ class Source(abc.ABC):
         self.close()
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a path below the root is hidden, or of a system: .x, Thumbs.db, __MACOSX."""
+    parts = name.replace("\\", "/").removeprefix("./").split("/")
+    return any(part.startswith(".") or part.lower() in _FOREIGN for part in parts if part != ".")
+
+
 def refusal(name: str) -> str | None:
     """Return why an entry is not an image, by its path below the root; None if it may be one."""
     path = pathlib.PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or path.parts[:1] and path.parts[0].endswith(":"):
         return "its name leads out of the archive"
-    if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
-        return "hidden file"
+    if is_hidden(name):
+        return HIDDEN
     suffix = path.suffix.lower()
     return None if suffix in SUFFIXES else f"not an image ({suffix})"
 
@@ -181,7 +205,8 @@ def labels_from(
     """Read classes from an array [count] or [count, 1] of integers or words, or one-hot rows.
 
     A row of zeros and the number -1 mean that there is no class. Class i is called names[i] if
-    there are enough names, all different, otherwise str(i).
+    there are enough names, all different. Otherwise columns are called by their numbers, and
+    numbers are classes as `classes_of_numbers` has it.
 
     Returns:
         None if the array is something else: other shapes, fractions, several classes at once,
@@ -198,12 +223,25 @@ def labels_from(
         classes, number = _from_numbers(values.reshape(count)), 0
     if classes is None:
         return None
-    number = max(number, int(classes.max(initial=-1)) + 1)
-    if not 0 < number <= MAX_CLASSES:
+    needed = max(number, int(classes.max(initial=-1)) + 1)
+    if not 0 < needed <= MAX_CLASSES:
         return None
-    if names is None or len(names) < number or len(set(names)) < len(names):
-        names = [str(index) for index in range(number)]
-    return Labels(tuple(names), classes, origin)
+    if names is not None and len(names) >= needed and len(set(names)) == len(names):
+        return Labels(tuple(names), classes, origin)
+    used = range(number) if number else classes_of_numbers(classes[classes >= 0])
+    places = np.searchsorted(np.asarray(used), classes)
+    return Labels(tuple(map(str, used)), np.where(classes < 0, -1, places), origin)
+
+
+def classes_of_numbers(numbers: np.ndarray) -> Sequence[int]:
+    """Return the numbers of classes, in order, from those of images, int [entries], 0 or more.
+
+    Numbers from 0 up count classes: one that no image has is a class without images, as long as
+    at least half of them have images. Of other numbers, such as years, each is a class.
+    """
+    used = np.unique(numbers).tolist()
+    counts_up = used[0] == 0 and used[-1] < 2 * len(used)
+    return range(used[-1] + 1) if counts_up else used
 
 
 def _from_words(values: np.ndarray, origin: str) -> Labels | None:

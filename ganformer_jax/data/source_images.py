@@ -1,0 +1,159 @@
+"""The images of any source, decoded to one size: what metrics compare."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import os
+import pathlib
+import weakref
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ganformer_jax.data.decode import decode, no_warnings, stored_size
+from ganformer_jax.data.depth import joined_range, narrow_range_warning
+from ganformer_jax.data.fit import with_channels
+from ganformer_jax.data.sources.archives import REPLACED
+from ganformer_jax.data.sources.folder import HARMLESS, LINKED_FOLDER, FolderSource
+from ganformer_jax.data.sources.source import Source, Unreadable, is_hidden, listed, refusal
+from ganformer_jax.errors import UserError
+
+MOST_SIZES = 10_000  # images whose sizes are looked at when they differ
+SAMPLE = 16  # images whose values are looked at before
+HEADER_BYTES = 1 << 18  # of an encoded image; its size stands there
+
+
+class SourceImages:
+    """Images of a source, in its order, in color.
+
+    Entries are chosen and decoded as `prepare` does (sources/ and decode.py): hidden files are left
+    out, EXIF orientation is applied, and opacity is laid on white.
+
+    Args:
+        source: The source; it is closed with the last reference to the images.
+        value_range: Numbers that become 0 and 255, as in `decode`.
+
+    Raises:
+        UserError: If no image is in it, or one cannot be used.
+
+    Attributes:
+        name: Path of a folder; otherwise kind and path of the source.
+        names: Names of the images in the source.
+    """
+
+    def __init__(self, source: Source, value_range: tuple[float, float] | None = None):
+        self._source, self._value_range = source, value_range
+        weakref.finalize(self, source.close)
+        self.name = str(source.root) if isinstance(source, FolderSource) else source.description
+        for name, reason in source.skipped:
+            if _should_be_used(name, reason):
+                raise UserError(
+                    f"{self._place(name)} cannot be used ({reason}): replace or remove it"
+                )
+        self._indices = [i for i in range(len(source)) if self._is_image(i)]
+        self.names = [source.names[i] for i in self._indices]
+        if not self.names:
+            formats = ": looked for .png, .jpg, .webp and other formats" if source.of_files else ""
+            raise UserError(f"no images in {self.name}{formats}")
+
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        return len(self.names)
+
+    def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "m h w 3"]:
+        """Decode images; raise UserError if one is damaged, or of another size than the first."""
+        images = [self._decode(index) for index in indices]
+        if any(image.shape != self._first_shape for image in images):
+            raise self._sizes_differ(indices, [image.shape[1::-1] for image in images])
+        return np.stack(images)
+
+    def range_warning(self) -> str | None:
+        """Return a warning if images of 16 bits, in a sample, use few of the values."""
+        if self._value_range is not None:
+            return None
+        step = 1 if self._source.sequential else max(1, self.count // SAMPLE)
+        found = None
+        for index in range(0, self.count, step)[:SAMPLE]:
+            with contextlib.suppress(Unreadable), no_warnings():
+                stored = self._source.read(self._indices[index])
+                found = joined_range(found, decode(stored).deep_range)
+        return narrow_range_warning(found)
+
+    def content(self, index: int) -> bytes:
+        """Return what decides an image, for checksums; raise UserError if it cannot be read."""
+        with self._reported(index):
+            stored = self._source.read(self._indices[index])
+        range_bytes = b"" if self._value_range is None else repr(self._value_range).encode()
+        if isinstance(stored, bytes):
+            return range_bytes + stored
+        return range_bytes + f"{stored.dtype.str}{stored.shape}".encode() + stored.tobytes()
+
+    @functools.cached_property
+    def _first_shape(self) -> tuple[int, ...]:
+        return self._decode(0).shape
+
+    def _size(self, index: int) -> tuple[int, int]:
+        """Return width and height of an image, upright, by its header if that is enough."""
+        with self._reported(index), no_warnings():
+            start = self._source.start(self._indices[index], HEADER_BYTES)
+            size = stored_size(start)
+        return self._decode(index).shape[1::-1] if size is None else size
+
+    def _decode(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        with self._reported(index), no_warnings():
+            image = decode(self._source.read(self._indices[index]), self._value_range).image
+        return np.asarray(with_channels(image, 3))
+
+    def _sizes_differ(self, indices: Sequence[int], sizes: Sequence[tuple[int, int]]) -> UserError:
+        """Return the error of images of several sizes, with the number of images of each."""
+        known = dict(zip(indices, sizes, strict=True))
+        for index in range(min(self.count, MOST_SIZES)):
+            if index not in known:
+                with contextlib.suppress(UserError):
+                    known[index] = self._size(index)
+        counts = collections.Counter(known.values()).most_common()
+        first = {size: index for index, size in sorted(known.items(), reverse=True)}
+        found = [
+            f"{count} of {width}x{height} such as {self._place(self.names[first[width, height]])}"
+            for (width, height), count in counts
+        ]
+        looked = f" (of {len(known)} looked at)" if len(known) < self.count else ""
+        return UserError(
+            f"images of {self.name} differ in size: {listed(found, 4)}{looked}; resize all to one "
+            "size first, or name a dataset that `prepare` made, as the filter decides the result"
+        )
+
+    def _place(self, name: str) -> str:
+        if isinstance(self._source, FolderSource):
+            return os.fspath(self._source.root / name)
+        return f"{name} in {self.name}"
+
+    @contextlib.contextmanager
+    def _reported(self, index: int) -> Iterator[None]:
+        try:
+            yield
+        except Unreadable as error:
+            place = self._place(self.names[index])
+            raise UserError(f"{place} cannot be used: {error}") from error
+
+    def _is_image(self, index: int) -> bool:
+        """Tell by the suffix whether a file should be an image; without one, by the contents."""
+        if not self._source.of_files or pathlib.PurePath(self._source.names[index]).suffix:
+            return True
+        try:
+            decode(self._source.read(index), self._value_range)
+        except Unreadable:
+            return False
+        return True
+
+
+def _should_be_used(name: str, reason: str) -> bool:
+    """Return whether something that was skipped might be images that the result would lack."""
+    if is_hidden(name) or reason in (refusal(name), REPLACED, *HARMLESS):
+        return False
+    is_folder = reason.startswith((LINKED_FOLDER, "cannot be listed"))
+    return is_folder or bool(pathlib.PurePath(name).suffix)
