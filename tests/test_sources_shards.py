@@ -177,14 +177,14 @@ def test_which_file_of_a_sample_is_used(tmp_path, opened):
     }
     (tmp_path / "x.tar").write_bytes(tar_bytes(members))
     source = opened(tmp_path / "x.tar")
-    assert source.names == ["x/d/a.png", "x/b.seg.png", "x/f.png"] and levels(source) == [2, 5, 9]
+    assert source.names == ["d/a.png", "b.seg.png", "f.png"] and levels(source) == [2, 5, 9]
     assert classes(source) == ["4", None, None]
     assert dict(source.skipped) == {
-        "x/d/a.mask.png": "another image of the sample",
-        "x/d/a.jpg": "another image of the sample",
-        "x/c": "no image in the sample",
-        "x/d/.hidden.png": "hidden file",
-        "x/../e.png": "its name leads out of the archive",
+        "d/a.mask.png": "another image of the sample",
+        "d/a.jpg": "another image of the sample",
+        "c": "no image in the sample",
+        "d/.hidden.png": "hidden file",
+        "../e.png": "its name leads out of the archive",
     }
 
 
@@ -197,6 +197,17 @@ def test_patterns(tmp_path, opened):
     assert "there is no" in complaint(folder / "pets-{000001..000005}.tar")
     assert "should go up" in complaint(folder / "pets-{9..1}.tar")
     assert "names more than" in complaint(folder / "{1..9999}{1..9999}{1..9999}.tar")
+
+
+def test_relative_paths_and_equal_stems(tmp_path, opened, monkeypatch):
+    folder = write_webdataset(tmp_path / "x")
+    (tmp_path / "y").mkdir()
+    monkeypatch.chdir(tmp_path / "y")
+    assert opened("../x").names == opened(folder).names
+    packed = gzip.compress((folder / "pets-000000.tar").read_bytes())
+    (folder / "pets-000000.tar.gz").write_bytes(packed)
+    source = opened("../x")
+    assert len(set(source.names)) == len(source) == 9
 
 
 def test_splits_in_the_names_of_shards(tmp_path, opened):

@@ -60,7 +60,7 @@ def test_grid_is_about_square_and_enlarges_whole_pixels():
     [
         np.zeros((2, 4, 4, 3), np.float32),
         np.zeros((4, 4, 3), np.uint8),
-        np.zeros((2, 4, 4, 2), np.uint8),
+        np.zeros((2, 4, 4, 0), np.uint8),
         np.zeros((0, 4, 4, 3), np.uint8),
     ],
 )

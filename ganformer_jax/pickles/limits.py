@@ -37,7 +37,7 @@ class Budget:
         """Subtract instructions, or refuse the file if too few are left."""
         self.left -= instructions
         if self.left < 0:
-            raise PickleError("the file needs more work than any snapshot should")
+            raise PickleError("the file needs more work than its size explains")
 
     def copy(self, size: int) -> None:
         """Subtract the instructions that copying `size` bytes takes."""

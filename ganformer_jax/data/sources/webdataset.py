@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import dataclasses
+import os
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -56,6 +57,8 @@ class _Index:
 class WebDatasetSource(Source):
     """The image of every sample, with the class in its .cls file, of shards in order.
 
+    Images are called as in the archive, below the name of the shard if there are several.
+
     The key of a sample is the path of its files up to the first dot of the name. Of several images
     one whose suffix is its whole extension (a.jpg rather than a.mask.png) is taken, the first in
     the archive. Classes are numbers or words; numbers get their names from classnames.txt, a name
@@ -80,6 +83,7 @@ class WebDatasetSource(Source):
     ):
         self._paths = list(paths)
         self._root = common_folder(self._paths)
+        self._prefixes = _prefixes(self._paths, self._root)
         index = _Index(skipped=list(skipped))
         for number in range(len(self._paths)):
             self._add_shard(index, number)
@@ -106,8 +110,7 @@ class WebDatasetSource(Source):
 
     def _add_shard(self, index: _Index, number: int) -> None:
         path = self._paths[number]
-        inside = Path(path.parent.absolute(), path.name).relative_to(self._root)
-        stem = inside.as_posix().partition(".tar")[0]
+        prefix = self._prefixes[number]
         file, is_compressed = open_tar(path)
         self.sequential = self.sequential or is_compressed
         samples: dict[str, _Sample] = {}
@@ -118,16 +121,16 @@ class WebDatasetSource(Source):
                     last = member.name
                     skipped = _add_member(samples, file, member)
                     if skipped:
-                        index.skipped.append((f"{stem}/{skipped[0]}", skipped[1]))
+                        index.skipped.append((f"{prefix}{skipped[0]}", skipped[1]))
         except TarDamage as damage:
-            index.skipped.append((f"{stem}/after {last}", str(damage)))
+            index.skipped.append((f"{prefix}after {last}", str(damage)))
         except OSError as error:
             raise UserError(f"cannot read {path}: {os_reason(error)}") from error
         for key, sample in samples.items():
             if sample.size < 0:
-                index.skipped.append((f"{stem}/{key}", "no image in the sample"))
+                index.skipped.append((f"{prefix}{key}", "no image in the sample"))
                 continue
-            index.names.append(f"{stem}/{key}.{sample.suffix}")
+            index.names.append(f"{prefix}{key}.{sample.suffix}")
             index.shards.append(number)
             index.offsets.append(sample.offset)
             index.sizes.append(sample.size)
@@ -159,6 +162,16 @@ class WebDatasetSource(Source):
                 lines = path.read_text("utf-8", "replace").split("\n")
                 return [line.strip() for line in lines if line.strip()]
         return None
+
+
+def _prefixes(paths: Sequence[Path], root: Path) -> list[str]:
+    """Return what precedes the names of images of each shard: nothing if there is only one."""
+    if len(paths) == 1:
+        return [""]
+    names = [Path(os.path.abspath(path)).relative_to(root).as_posix() for path in paths]
+    stems = [name.partition(".tar")[0] for name in names]
+    unique = stems if len(set(stems)) == len(stems) else names
+    return [f"{name}/" for name in unique]
 
 
 def has_classes(path: Path) -> bool:
