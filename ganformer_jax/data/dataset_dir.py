@@ -102,6 +102,8 @@ def write_description(
         raise UserError("none of the images that --held-out drew can be read: hold out more")
     splits = {split: total_of_split.images for split, total_of_split in totals.items()}
     report = _report(encoder, total, splits) | {"plan": plan}
+    if total.deep_range is not None:
+        report["range_of_16_bits"] = total.deep_range
     _write_info(encoder, tallies, folder, report)
     table = io.StringIO()
     skipped = [*encoder.source.skipped, *total.skipped]
@@ -128,7 +130,6 @@ def _report(encoder: ExampleEncoder, total: Tally, splits: Mapping[str, int]) ->
         "stored_sizes": dict(total.sizes.most_common()),
         "stored_kinds": dict(total.kinds.most_common()),
         "notes": dict(total.notes.most_common()),
-        "range_of_16_bits": total.deep_range,
         "classes": {name: total.classes.get(str(i), 0) for i, name in enumerate(names)},
         "labels_of_no_picture": labels.unused if labels else 0,
         "megabytes": round(total.bytes / 1e6, 3),

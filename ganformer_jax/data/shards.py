@@ -191,7 +191,8 @@ def write_shards(
             for shard in missing:
                 path, outcomes = folder / shard.name, itertools.islice(examples, len(shard.entries))
                 tally = _write_shard(encoder, shard, path, outcomes, bar.update)
-                write_atomically(f"{path}.json", json.dumps(vars(tally)))
+                known = {name: value for name, value in vars(tally).items() if value is not None}
+                write_atomically(f"{path}.json", json.dumps(known))
                 tallies[shard.name] = tally
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -206,7 +207,7 @@ def _read_manifest(path: pathlib.Path) -> Tally | None:
         values = json.loads(pathlib.Path(f"{path}.json").read_text())
         counters = {name: Counter(values[name]) for name in _COUNTERS}
         skipped = [(name, reason) for name, reason in values["skipped"]]
-        deep = values.get("deep_range")  # which earlier versions did not write
+        deep = values.get("deep_range")  # there if images have 16 bits; not in earlier versions
         facts = {"bytes": values["bytes"], "digest": values["digest"]}
         tally = Tally(skipped, **counters, deep_range=deep and (deep[0], deep[1]), **facts)
     except (OSError, ValueError, KeyError, TypeError):
