@@ -136,4 +136,5 @@ def _image_shape(folder: pathlib.Path) -> tuple[Any, ...]:
 
     features: Any = open_builder(folder).info.features
     image = features["image"] if features and "image" in features else None
-    return image.shape if isinstance(image, tfds.features.Image) else (None, None, None)
+    shape: Any = getattr(image, "shape", None)
+    return shape if isinstance(image, tfds.features.Image) else (None, None, None)
