@@ -13,12 +13,13 @@ from PIL import Image
 from tiny import tiny_generator
 
 from ganformer_jax.cli import main
+from ganformer_jax.data.sources.folder import FolderSource
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate import features, weights
 from ganformer_jax.evaluate.comparison import compare
 from ganformer_jax.evaluate.feasibility import check_measurable
 from ganformer_jax.evaluate.features import FeatureReader, NetworkSettings
-from ganformer_jax.evaluate.image_sets import ImageSet, folder_images
+from ganformer_jax.evaluate.image_sets import ImageSet, source_images
 from ganformer_jax.evaluate.requests import RANDOM, TRAINED, Request, parse_requests
 from ganformer_jax.evaluate.training_metrics import TrainingMetrics, parse_training_requests
 from ganformer_jax.evaluate.weights import load_weights
@@ -32,6 +33,10 @@ def write_folder(path, count, side=16, seed=0):
         pixels = rng.integers(0, 256, (side, side, 3), np.uint8)
         Image.fromarray(pixels).save(path / f"{i:03d}.png")
     return path
+
+
+def folder_images(path):
+    return source_images(FolderSource(path))
 
 
 def random_images(indices):

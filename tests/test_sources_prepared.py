@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from images import png
 from tfrecords import complaint, frame, write_dataset
 
 from ganformer_jax.data.sources.frames import index_frames
 from ganformer_jax.data.sources.prepared import TfdsSource
 from ganformer_jax.data.sources.source import Unreadable
+from ganformer_jax.experiment.evaluation import Reading, stored_images
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -221,3 +223,20 @@ def test_tensorflow_is_never_imported(folders, tmp_path):
         timeout=120,
     )
     assert result.returncode == 0, result.stderr
+
+
+class Photos(Encoded):
+    """Images of a size that the dataset does not say."""
+
+    def _generate_examples(self):
+        for index in range(10):
+            yield index, {"image": png(index), "label": index % 3, "caption": "a"}
+
+
+def test_datasets_of_any_kind_are_evaluated(tmp_path):
+    tensors = stored_images(prepared(Pixels, tmp_path / "tensors"))
+    assert sorted(tensors.read(range(3))[:, 0, 0, 0]) == [0, 1, 2]
+    folder = prepared(Photos, tmp_path / "photos")
+    for path in (folder, as_tfrecord(folder, tmp_path / "copy/photos/1.0.0")):
+        found = stored_images(path, Reading(split="test"))
+        assert found.count == 10 and sorted(found.read(range(10))[:, 0, 0, 0]) == [*range(10)]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import pathlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,7 +9,6 @@ from jaxtyping import UInt8
 
 from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.data.source_images import SourceImages
-from ganformer_jax.data.sources.folder import FolderSource
 from ganformer_jax.data.sources.source import Source
 from ganformer_jax.pixels import as_rgb
 
@@ -49,15 +47,6 @@ class ImageSet:
         for index in range(count):
             total.update(hashlib.sha256(self.content(index)).digest())
         return total.hexdigest()
-
-
-def folder_images(path: pathlib.Path) -> ImageSet:
-    """Return the images in a folder and its subfolders, in the order of their paths.
-
-    Raises:
-        UserError: If there is no such folder, or no image in it.
-    """
-    return source_images(FolderSource(path))
 
 
 def source_images(source: Source, value_range: tuple[float, float] | None = None) -> ImageSet:

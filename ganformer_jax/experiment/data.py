@@ -112,9 +112,18 @@ def open_run(run: pathlib.Path, split: str) -> DatasetSource:
     return ExperimentData(load_config(run / "config.json")).open(split)
 
 
-def has_one_size(folder: pathlib.Path) -> bool:
-    """Return whether a dataset that TFDS prepared says that its images have one size."""
-    return all(_image_shape(find_version(folder)))
+def opens_as_dataset(folder: pathlib.Path) -> bool:
+    """Return whether `open_folder` reads a dataset that TFDS prepared.
+
+    It reads ArrayRecords of encoded images of one size, which the dataset says; other datasets are
+    sources that `prepare` reads.
+    """
+    import tensorflow_datasets as tfds
+
+    folder = find_version(folder)
+    builder: Any = open_builder(folder)
+    is_indexed = builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD
+    return is_indexed and all(_image_shape(folder))
 
 
 def open_folder(folder: pathlib.Path, split: str) -> DatasetSource:
@@ -128,6 +137,9 @@ def open_folder(folder: pathlib.Path, split: str) -> DatasetSource:
 
 def _image_shape(folder: pathlib.Path) -> tuple[Any, ...]:
     """Return height, width and channels of a dataset's images, None for what varies."""
+    import tensorflow_datasets as tfds
+
     features: Any = open_builder(folder).info.features
-    shape = features["image"].shape if features and "image" in features else None
-    return shape if shape and len(shape) == 3 else (None, None, None)
+    image = features["image"] if features and "image" in features else None
+    shape: Any = getattr(image, "shape", None)
+    return shape if isinstance(image, tfds.features.Image) else (None, None, None)

@@ -19,7 +19,7 @@ from ganformer_jax.evaluate.evaluation import TrainedGenerator
 from ganformer_jax.evaluate.features import NetworkSettings
 from ganformer_jax.evaluate.image_sets import ImageSet, dataset_images, sample_labels, source_images
 from ganformer_jax.evaluate.weights import load_weights
-from ganformer_jax.experiment.data import has_one_size, open_folder, open_run
+from ganformer_jax.experiment.data import open_folder, open_run, opens_as_dataset
 from ganformer_jax.models import Generator
 from ganformer_jax.sampling import Sampler
 from ganformer_jax.train.devices import Placement
@@ -62,7 +62,7 @@ def stored_images(where: pathlib.Path, reading: Reading = Reading()) -> ImageSet
     Raises:
         UserError: If there is no such thing, or no image in it.
     """
-    if is_prepared(where) and has_one_size(where):
+    if is_prepared(where) and opens_as_dataset(where):
         return dataset_images(open_folder(where, reading.split))
     source = open_source(
         os.fspath(where),
