@@ -191,6 +191,10 @@ def test_from_arrays_to_samples_metrics_and_weights(tmp_path, monkeypatch, capsy
     assert code == 0, err
     with Image.open(tmp_path / "runs/many/generated/000000.png") as image:
         assert image.mode == "RGB" and image.size == (16, 16)
+        shown = np.asarray(image)
+    stored = np.load(tmp_path / "runs/many/generated/000000.npy")
+    assert stored.shape == (16, 16, channels) and stored.dtype == np.uint8
+    np.testing.assert_array_equal(stored[..., :2], shown[..., :2])
     code, out, err = call(capsys, "evaluate", "--workdir", "runs/many", "--metrics", "swd8")
     assert code == 0, err
     code, _, err = call(capsys, "export", "--workdir", "runs/many")

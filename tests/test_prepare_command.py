@@ -64,6 +64,12 @@ def test_from_files_to_samples_of_a_class(tmp_path, capsys):
     assert size_of(tmp_path / "runs/pets/generated/000000.png") == (16, 8)
     assert "did you mean cat?" in complaint(capsys, "sample", *run, "--class", "cta")
 
+    (tmp_path / "data/pets").rename(tmp_path / "moved")
+    evaluate = ["evaluate", "--workdir", "runs/pets", "--metrics", "rkid4", "--batch-size", "4"]
+    assert "name its folder with --real" in complaint(capsys, *evaluate)
+    code, out, err = call(capsys, *evaluate, "--real", "moved")
+    assert code == 0 and "rkid4" in out, err  # and with the classes of the moved dataset
+
 
 def size_of(path):
     with Image.open(path) as image:

@@ -90,11 +90,13 @@ def run(options: Options) -> None:
     from ganformer_jax.experiment.evaluation import (
         Reading,
         generated_images,
+        labeled_dataset,
         metric_networks,
         reference_images,
         stored_images,
     )
     from ganformer_jax.load import load_run
+    from ganformer_jax.pixels import channel_words
 
     workdir, split = options.workdir, options.split
     reading = Reading(split, options.array, options.value_range, options.follow_links)
@@ -111,10 +113,19 @@ def run(options: Options) -> None:
     generator, scenes, facts = None, None, {}
     if candidate is None:
         facts = {"truncation_psi": options.truncation_psi, "noise": options.noise}
-        loaded = load_run(workdir, options.step, options.best, print)
+        network, variables = load_run(workdir, options.step, options.best, print)
+        classes = network.config.label_size
         candidate, generator = generated_images(
-            workdir, *loaded, networks, seed=options.seed, split=split, **facts
+            workdir,
+            network,
+            variables,
+            networks,
+            seed=options.seed,
+            dataset=labeled_dataset(workdir, options.real, split, classes),
+            **facts,
         )
+        if hosts.is_first() and (words := channel_words(network.config.image_channels)):
+            print(words)
         if any(request.kind in SCENES for request in requests):
             scenes = open_run(workdir, "train"), open_run(workdir, "test")
     reference = reference_images(workdir, options.real, reading) if needs_reference else None

@@ -13,8 +13,10 @@ import jax
 
 from ganformer_jax.caches import caches
 from ganformer_jax.convert.state_dict import read_state_dict
+from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.data.find import is_prepared
 from ganformer_jax.data.sources.open import open_source
+from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.evaluation import TrainedGenerator
 from ganformer_jax.evaluate.features import NetworkSettings
 from ganformer_jax.evaluate.image_sets import ImageSet, dataset_images, sample_labels, source_images
@@ -78,8 +80,33 @@ def reference_images(
 ) -> ImageSet:
     """Open the real images: those of a source, or of the run's dataset."""
     if real is None:
-        return dataset_images(open_run(run, reading.split))
+        return dataset_images(_dataset_of(run, reading.split))
     return stored_images(real, reading)
+
+
+def labeled_dataset(
+    run: pathlib.Path, real: pathlib.Path | None, split: str, classes: int
+) -> DatasetSource | None:
+    """Return the dataset whose classes generated images take; None without classes.
+
+    That of the run, unless `real` is a prepared dataset of as many classes, such as the same one at
+    another place.
+    """
+    if not classes:
+        return None
+    if real is not None and is_prepared(real) and opens_as_dataset(real):
+        dataset = open_folder(real, split)
+        if dataset.label_count == classes:
+            return dataset
+    return _dataset_of(run, split)
+
+
+def _dataset_of(run: pathlib.Path, split: str) -> DatasetSource:
+    try:
+        return open_run(run, split)
+    except UserError as error:
+        hint = "if it was moved, name its folder with --real"
+        raise UserError(f"the dataset of {run}: {error}; {hint}") from error
 
 
 def generated_images(
@@ -91,13 +118,15 @@ def generated_images(
     noise: Literal["const", "random", "none"] = "random",
     truncation_psi: float = 1.0,
     seed: int = 0,
-    split: str = "train",
+    dataset: DatasetSource | None = None,
 ) -> tuple[ImageSet, TrainedGenerator]:
-    """Return the images of a run's generator, and the generator; image i has seed `seed` + i."""
+    """Return the images of a run's generator, and the generator; image i has seed `seed` + i.
+
+    Images of a conditional generator have the classes of those of a dataset.
+    """
     assert networks.sharding is not None, "metric_networks"
     everywhere = jax.sharding.NamedSharding(networks.sharding.mesh, jax.sharding.PartitionSpec())
     variables = jax.device_put(variables, everywhere)
-    dataset = open_run(run, split) if network.config.label_size else None
     sampler = Sampler(
         network.config, networks.batch_size, noise=noise, batch_sharding=networks.sharding
     )

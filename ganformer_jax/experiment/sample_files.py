@@ -14,7 +14,8 @@ from jaxtyping import UInt8
 from tqdm import tqdm
 
 from ganformer_jax.errors import UserError, os_reason
-from ganformer_jax.files import write_atomically
+from ganformer_jax.files import atomic_path, write_atomically
+from ganformer_jax.pixels import channel_words
 from ganformer_jax.train.checksums import checksums
 from ganformer_jax.visualize import save_png
 
@@ -103,7 +104,11 @@ def write_images(
     batches: Iterable[UInt8[np.ndarray, "b h w c"]],
     progress: bool = True,
 ) -> None:
-    """Write images to these paths as their batches arrive, several at once."""
+    """Write images to these paths as their batches arrive, several at once.
+
+    Images that a PNG cannot hold, of 2 channels or of 5 and more, are written as .npy beside it
+    too, uint8 [H, W, C].
+    """
     with (
         ThreadPoolExecutor(WRITERS, "write") as pool,
         tqdm(total=len(paths), unit=" images", desc="sampling", disable=not progress) as bar,
@@ -117,7 +122,10 @@ def write_images(
 
 
 def _write(path: pathlib.Path, image: UInt8[np.ndarray, "h w c"]) -> None:
-    save_png(path, image[..., 0] if image.shape[-1] == 1 else image)
+    if channel_words(image.shape[-1]):  # a PNG shows three of the channels
+        with atomic_path(path.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
+            np.save(file, image)
+    save_png(path, image)
 
 
 def _files(folder: pathlib.Path) -> set[str]:

@@ -21,6 +21,7 @@ from ganformer_jax.experiment.sample_files import (
     weights_digest,
     write_images,
 )
+from ganformer_jax.pixels import channel_words
 from ganformer_jax.sampling import Sampler
 from ganformer_jax.train.devices import Placement
 
@@ -104,6 +105,8 @@ def write_samples(
     missing = missing_places(folder, records)
     hosts.all_of(True)  # from here on the folder changes
     say = say if hosts.is_first() else lambda line: None
+    if words := channel_words(sampler.config.image_channels):
+        say(f"{words}; all channels are in the .npy files")
     if len(missing) < len(records):
         say(f"{len(records) - len(missing)} of {len(records)} images are in {folder} already")
     variables = jax.device_put(variables, placement.replicated)
