@@ -283,7 +283,7 @@ def test_stack_attention_repeats_pixels():
         (change(TINY, components=48), "generator.components is 48, .* 24; use 48"),
         (change(TINY, latent_size=0), "generator.latent_size is 0"),
         (change(TINY, label_size=-1), "generator.label_size is -1"),
-        (change(TINY, image_channels=2), "generator.image_channels is 2"),
+        (change(TINY, image_channels=33), "generator.image_channels is 33"),
         (change(TINY, component_dropout=1.0), "generator.component_dropout is 1.0"),
         (change(TINY, attention={"heads": 0}), "generator.attention.heads is 0"),
         (change(TINY, attention={"dropout": 1.0}), "attention.dropout is 1.0; .*, below 1"),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import abc
-import bz2
 import contextlib
-import gzip
 import lzma
 import os
 import pathlib
@@ -27,7 +25,8 @@ from ganformer_jax.data.sources.source import (
     interrupted,
     refusal,
 )
-from ganformer_jax.errors import UserError
+from ganformer_jax.data.sources.tar_scan import TarDamage, open_tar, scan
+from ganformer_jax.errors import UserError, os_reason
 
 REPLACED = "the archive has a later file of this name"
 MAX_COMPANION = 1 << 30  # dataset.json of millions of images
@@ -124,9 +123,7 @@ class TarSource(_ArchiveSource):
     def __init__(self, path: str | os.PathLike[str]):
         super().__init__(path, "tar")
         members, damage = self._list()
-        opener = _opener(self.path)
-        self.sequential = opener is not open
-        self._lock, self._file = threading.Lock(), opener(self.path, "rb")
+        self._lock, (self._file, self.sequential) = threading.Lock(), open_tar(self.path)
         self._by_name = {member.name: member for member in members if member.isfile()}
         entries = [member for member in members if not member.isdir()]
         self._members, skipped = _choose(entries, lambda m: m.name, _tar_reason)
@@ -136,16 +133,17 @@ class TarSource(_ArchiveSource):
     def _list(self) -> tuple[list[tarfile.TarInfo], list[tuple[str, str]]]:
         """Return the members, and (name, reason) where the archive does not end as it should."""
         members: list[tarfile.TarInfo] = []
+        file, _ = open_tar(self.path)
         try:
-            with tarfile.open(self.path) as archive:
-                while member := archive.next():
+            with file:
+                for member in scan(file):
                     members.append(member)
-                damage = _odd_end(archive)
-        except (tarfile.TarError, *_DAMAGED) as error:
+        except (TarDamage, OSError) as error:
             if not members:
                 raise UserError(f"{self.path} is damaged, or not a tar archive") from error
-            damage = "the archive is damaged from here on"
-        return members, [(f"after {members[-1].name}", damage)] if damage and members else []
+            damage = str(error) if isinstance(error, TarDamage) else os_reason(error)
+            return members, [(f"after {members[-1].name}", damage)]
+        return members, []
 
     def _read(self, member: tarfile.TarInfo, limit: int) -> bytes:
         _check_size(member.size, limit)
@@ -180,21 +178,6 @@ def _choose(
     return chosen, skipped
 
 
-def _odd_end(archive: tarfile.TarFile) -> str | None:
-    """Return why an archive may hold more than tarfile, which ignores the rest, has listed."""
-    file: Any = archive.fileobj
-    file.seek(archive.offset)
-    mark = file.read(tarfile.BLOCKSIZE)
-    if not mark:
-        return "the archive ends without an end mark: it may be cut short"
-    if mark.strip(b"\0"):
-        return "the archive is damaged from here on"
-    while rest := file.read(1 << 20):
-        if rest.strip(b"\0"):
-            return "what follows the end mark of the archive is not read"
-    return None
-
-
 def _zip_reason(member: zipfile.ZipInfo) -> str | None:
     return "a link" if stat.S_ISLNK(member.external_attr >> 16) else None
 
@@ -203,13 +186,3 @@ def _tar_reason(member: tarfile.TarInfo) -> str | None:
     if member.issym() or member.islnk():
         return "a link"
     return None if member.isfile() and not member.issparse() else "not a regular file"
-
-
-def _opener(path: pathlib.Path) -> Callable[..., Any]:
-    """Return the function that opens a tar archive decompressed, by its first bytes."""
-    with path.open("rb") as file:
-        start = file.read(6)
-    for magic, opener in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open)):
-        if start.startswith(magic):
-            return opener
-    return open
