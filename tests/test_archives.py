@@ -135,6 +135,18 @@ def test_names_that_lead_out_of_an_archive(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["x.tar", "x.zip"]
 
 
+def test_a_zip_whose_list_is_damaged_says_what_is_lost(tmp_path):
+    path = make_zip(tmp_path / "x.zip", {"a.png": png(1), "b.png": png(2), "c.png": png(3)})
+    contents = bytearray(path.read_bytes())
+    second = contents.index(b"PK\1\2", contents.index(b"PK\1\2") + 1)
+    comment = second + 32  # the length of its comment, which then hides the third
+    contents[comment : comment + 2] = (46 + 5).to_bytes(2, "little")
+    path.write_bytes(contents)
+    with ZipSource(path) as source:
+        assert list(source.names) == ["a.png", "b.png"]
+        assert source.skipped == [("the list of files", "damaged: 1 of 3 files are lost")]
+
+
 def test_a_link_in_a_zip(tmp_path):
     link = zipfile.ZipInfo("link.png")
     link.external_attr = 0o120777 << 16

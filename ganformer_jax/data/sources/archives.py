@@ -30,6 +30,8 @@ from ganformer_jax.errors import UserError, os_reason
 
 REPLACED = "the archive has a later file of this name"
 MAX_COMPANION = 1 << 30  # dataset.json of millions of images
+_ZIP_END, _ZIP64 = b"PK\5\6", 0xFFFF  # its record, and a count that stands elsewhere
+_ZIP_TAIL = 22 + 0xFFFF  # the longest record with a comment
 _DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, struct.error, ValueError)
 
 
@@ -95,6 +97,7 @@ class ZipSource(_ArchiveSource):
         members = [m for m in self._file.infolist() if not m.is_dir()]
         members = [m for m in members if m.filename.startswith(under)]
         chosen, self.skipped = _choose(members, lambda m: m.filename, _zip_reason)
+        self.skipped += _missing(self.path, len(self._file.infolist()))
         self._members = sorted(chosen, key=lambda member: member.filename)
         self._by_name = {member.filename.replace("\\", "/"): member for member in members}
         self.names = [member.filename for member in self._members]
@@ -176,6 +179,19 @@ def _choose(
         else:
             chosen.append(member)
     return chosen, skipped
+
+
+def _missing(path: pathlib.Path, found: int) -> list[tuple[str, str]]:
+    """Return (name, reason) if a zip archive says that it has more files than its list names."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _ZIP_TAIL))
+        tail = file.read()
+    at = tail.rfind(_ZIP_END)
+    counts = struct.unpack_from("<H", tail, at + 10) if 0 <= at <= len(tail) - 12 else (found,)
+    if counts[0] == _ZIP64 or counts[0] <= found:
+        return []
+    return [("the list of files", f"damaged: {counts[0] - found} of {counts[0]} files are lost")]
 
 
 def _zip_reason(member: zipfile.ZipInfo) -> str | None:

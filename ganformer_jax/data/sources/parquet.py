@@ -85,9 +85,13 @@ class ParquetSource(Source):
             self._column = _image_column(schema, features, column, paths[0])
             _check_columns(self._files, self._column)
             self.labels, self.label_error = _find_labels(self._files, features)
-        except BaseException:
+        except BaseException as error:
             self.close()
-            raise
+            if isinstance(error, UserError) or not isinstance(error, Exception):
+                raise
+            # Of many types: pyarrow reads some of the metadata only when it is asked for.
+            what = f"{description} is damaged, fetch it again: {one_line(error, 100)}"
+            raise UserError(what) from error
         self._starts = np.cumsum([0, *map(len, self._files)])
         inside = [Path(os.path.abspath(path)).relative_to(root).as_posix() for path in paths]
         self.names = tuple(
