@@ -18,8 +18,8 @@ def test_lists_and_ranges(text, numbers):
     ("text", "message"),
     [
         ("", "--seeds is empty"),
-        ("1;2", "1;2 is no number"),
-        ("-3", "-3 is no number"),
+        ("1;2", "1;2 is not a number"),
+        ("-3", "-3 is not a number"),
         ("5-2", "5-2 ends before"),
         ("99-100", "99-100 is not below 100"),
         ("0-99999999999999", "is not below"),

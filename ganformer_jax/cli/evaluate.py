@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -78,13 +77,10 @@ def run(options: Options) -> None:
     if not 0 <= options.seed < 2**31:
         raise UserError("--seed must be 0 or more, and below 2^31")
 
-    low, high = options.value_range or (0.0, 1.0)
-    if not -math.inf < low < high < math.inf:
-        raise UserError("--value-range must be two numbers, the smaller first")
-
     options.hosts.connect()
     from ganformer_jax import hosts
     from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.data.spec import check_value_range
     from ganformer_jax.evaluate.evaluation import Evaluation, evaluate
     from ganformer_jax.experiment.data import open_run
     from ganformer_jax.experiment.evaluation import (
@@ -99,6 +95,7 @@ def run(options: Options) -> None:
     from ganformer_jax.pixels import channel_words
 
     workdir, split = options.workdir, options.split
+    check_value_range(options.value_range)
     reading = Reading(split, options.array, options.value_range, options.follow_links)
     candidate = None if options.fake is None else stored_images(options.fake, reading)
     requests = parse_requests(options.metrics, candidate.count or 0 if candidate else STANDARD)

@@ -18,13 +18,13 @@ def parse_ranges(text: str, option: str, below: int) -> list[int]:
         below: What all numbers are below.
 
     Raises:
-        UserError: If it is no such list, or a number is too large.
+        UserError: If the text is not such a list, or a number is too large.
     """
     numbers: dict[int, None] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         found = _PART.fullmatch(part)
         if found is None:
-            raise UserError(f"{option}: {part} is no number and no range; write 1,5,10-20")
+            raise UserError(f"{option}: {part} is not a number or a range; write 1,5,10-20")
         first, last = int(found[1]), int(found[2] or found[1])
         if last < first or last >= below:
             what = "ends before it begins" if last < first else f"is not below {below}"

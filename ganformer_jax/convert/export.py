@@ -62,8 +62,8 @@ def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]
 def exported_weights(path: str | pathlib.Path) -> tuple[dict[str, Any], Config]:
     """Return the weights of a checkpoint that an export has, and a config that they fit.
 
-    The averaged generator stands for the trained one as well. There is no discriminator; that of
-    the config is as wide as the generator.
+    The averaged generator is used as the trained one too. There is no discriminator; the config
+    describes one as wide as the generator.
     """
     generator, variables = read_generator(path)
     weights = {
@@ -86,7 +86,7 @@ def describe_export(path: str | pathlib.Path) -> list[str]:
     return [
         "a generator that `export` wrote",
         f"average: {len(leaves)} arrays, {count:,} numbers",
-        "no discriminator and no trained generator: a new one, and the average, stand for them",
+        "no discriminator and no trained generator: a new one and the average are used",
     ]
 
 

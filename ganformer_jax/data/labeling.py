@@ -150,7 +150,7 @@ def _of_table(source: Source, table: Mapping[str, Any] | None, where: str) -> La
 
 
 def _of_values(labels: Sequence[Any], where: str) -> Labels:
-    """Return the classes of entries from names, numbers or one-hot vectors; None is no class."""
+    """Return the classes of entries, from names, numbers or one-hot vectors; None for none."""
     found = [label for label in labels if label is not None]
     kinds = {type(label) for label in found}
     if kinds <= {int, str} and str in kinds:

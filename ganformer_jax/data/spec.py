@@ -59,10 +59,15 @@ def check_spec(spec: DatasetSpec) -> None:
         raise UserError(f"--name {spec.name} is reserved: choose another name")
     if spec.held_out < 0 or (spec.max_images is not None and spec.max_images < 1):
         raise UserError("--held-out must be 0 or more and --max-images 1 or more")
-    low, high = spec.value_range or (0.0, 1.0)
+    check_value_range(spec.value_range)
+    check_ratio(geometry.ratio)
+
+
+def check_value_range(value_range: tuple[float, float] | None) -> None:
+    """Check the values of black and white; raise UserError if they make no sense."""
+    low, high = value_range or (0.0, 1.0)
     if not -math.inf < low < high < math.inf:
         raise UserError("--value-range must be two numbers, the smaller first")
-    check_ratio(geometry.ratio)
 
 
 def check_channels(channels: int, source: Source) -> None:

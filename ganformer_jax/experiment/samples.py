@@ -115,16 +115,24 @@ def write_samples(
         paths = [folder / records[place]["file"] for place in own]
         write_images(paths, sampler.stream(variables, *wanted.arguments(own)), hosts.is_first())
     hosts.all_of(True)
-    if not hosts.is_first():
-        return
-    shown = [_read(folder / record["file"]) for record in records[:GRID]]
-    scale = max(1, 64 // sampler.config.resolution)
-    visualize.save_png(figures[0], visualize.image_grid(np.stack(shown), columns, scale=scale))
-    if attention_rows:
-        samples = sampler(variables, *wanted.arguments(range(len(records))[:attention_rows]))
-        figure = visualize.attention_figure(samples.images, samples.attention, attention_rows)
-        visualize.save_png(figures[1], figure)
+    if hosts.is_first():
+        shown = [folder / record["file"] for record in records[:GRID]]
+        _draw_grid(figures[0], shown, columns, sampler.config.resolution)
+        if attention_rows:
+            first = range(len(records))[:attention_rows]
+            samples = sampler(variables, *wanted.arguments(first))
+            figure = visualize.attention_figure(samples.images, samples.attention, attention_rows)
+            visualize.save_png(figures[1], figure)
     say(f"{len(records)} images in {folder}, figures: {', '.join(map(str, figures))}")
+
+
+def _draw_grid(
+    path: pathlib.Path, images: Sequence[pathlib.Path], columns: int | None, resolution: int
+) -> None:
+    """Draw images that were written, small ones enlarged."""
+    shown = np.stack([_read(image) for image in images])
+    scale = max(1, 64 // resolution)
+    visualize.save_png(path, visualize.image_grid(shown, columns, scale=scale))
 
 
 def check_free(paths: Sequence[pathlib.Path]) -> None:
