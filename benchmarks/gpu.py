@@ -6,8 +6,8 @@ Command:   python benchmarks/gpu.py                      # writes gpu.json and g
 Needs jax, flax, optax and chex only, and no network. In this order, until the time is over:
 
 1. every form that accelerators have of their own against that of the CPU (`gpu_checks.py`);
-2. images per second in training and sampling, by resolution, kind, precision and batch, while the
-   next programs compile on other cores;
+2. images per second in training and sampling, by resolution, kind, precision and batch, each in a
+   process of its own (`gpu_case.py`);
 3. the kernels that take longest in training (`gpu_profile.py`);
 4. with --published CHECKOUT, and PyTorch and nvcc, the published code in turn (`published.py`).
 
@@ -17,8 +17,8 @@ What was not reached, or did not fit, is listed. Both files are written after ea
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
-import functools
 import json
 import os
 import pathlib
@@ -26,37 +26,27 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as Late
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # a checkout that is not installed
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # other processes need memory too
 
 import cases
 import gpu_checks
-import gpu_profile
 import jax
-import numpy as np
+from gpu_case import PRECISIONS
 
-from ganformer_jax.errors import one_line
-from ganformer_jax.sampling import ALL_LAYERS, Sampler
-from ganformer_jax.train.compile import Programs
-from ganformer_jax.train.devices import find_devices, memory_gib, place_on
-from ganformer_jax.train.prefetch import place_batch
-from ganformer_jax.train.updates import gan_trainable
+from ganformer_jax.gpu import prepare_gpu
 
-PRECISIONS: dict[str, tuple[Literal["float32", "bfloat16"], Literal["default", "highest"]]] = {
-    "bfloat16": ("bfloat16", "default"),
-    "TF32": ("float32", "default"),
-    "float32": ("float32", "highest"),
-}
-"""Type of activations and `train.matmul_precision`; without TF32 the last two are the same."""
 LARGE = {64: (32, 128, 512), 128: (16, 64, 256), 256: (8, 32, 128)}
 SMALL = {32: (4, 8)}
 """Batches by resolution."""
-PROFILE_SECONDS, PUBLISHED_SECONDS = 25, 90
+PUBLISHED_SECONDS = 90
 
 
 class Plan(NamedTuple):
@@ -69,96 +59,18 @@ class Plan(NamedTuple):
         return f"{self.case}, {self.precision}"
 
 
-class Ready(NamedTuple):
-    """Programs of a plan, compiled."""
-
-    programs: Programs
-    init: Any
-    updates: dict[str, Any]
-    sample: Any
-    batch: Any
-    seconds: float
-
-
 def plans(small: bool) -> list[Plan]:
     """Return what to time, the most important first: small batches of all kinds, then larger."""
     sizes = SMALL if small else LARGE
     base, most = (1024, 32) if small else (32_768, 512)
-    made = []
-    for number in range(max(map(len, sizes.values()))):
-        for kind in "duplex", "stylegan2":
-            for precision in PRECISIONS:
-                for size, batches in reversed(sizes.items()):
-                    if number < len(batches):
-                        case = cases.Case(size, base, most, batches[number], 16, kind=kind)
-                        made.append(Plan(case, precision))
-    return made
-
-
-def prepare(plan: Plan) -> Ready:
-    """Compile all programs of a plan."""
-    began = time.perf_counter()
-    dtype, precision = PRECISIONS[plan.precision]
-    config = cases.config_of(plan.case, dtype)
-    train = dataclasses.replace(config.train, matmul_precision=precision)
-    config = dataclasses.replace(config, train=train)
-    placement = place_on(find_devices())
-    programs = Programs(gan_trainable(config, placement, no_images), placement)
-    state, batch = programs.abstract_state(), programs.abstract_batch()
-    updates = {
-        update.name: programs.lower(update.function, state, batch).compile()
-        for update in programs.trainable.updates
-    }
-    sampler = Sampler(config.generator, plan.case.batch, batch_sharding=placement.batch)
-    sample = sampler.lower(state.generator_variables()).compile()
-    size = (plan.case.batch, plan.case.resolution, plan.case.resolution, 3)
-    images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
-    placed = place_batch({"images": images}, ["images"], placement.batch)
-    init = programs.init.lower(jax.random.key(0)).compile()
-    return Ready(programs, init, updates, sample, placed, time.perf_counter() - began)
-
-
-def no_images(state: Any, indices: Sequence[int]) -> np.ndarray:
-    raise AssertionError("images are drawn by a program of their own")
-
-
-class Trial:
-    """A state that the programs of a plan train."""
-
-    def __init__(self, plan: Plan, ready: Ready):
-        self.plan, self.ready = plan, ready
-        self.state = ready.init(jax.random.key(0))
-        seeds = np.arange(plan.case.batch, dtype=np.uint32)
-        inputs = seeds, np.zeros(plan.case.batch, np.int32)
-        placed = jax.device_put(inputs, ready.programs.placement.batch)
-        self.inputs = *placed, np.float32(0.7), np.int32(ALL_LAYERS)
-
-    def update(self, name: str) -> None:
-        self.state, _ = jax.block_until_ready(
-            self.ready.updates[name](self.state, self.ready.batch)
-        )
-
-    def sample(self) -> None:
-        jax.block_until_ready(self.ready.sample(self.state.generator_variables(), *self.inputs))
-
-    def phases(self) -> dict[str, Callable[[], None]]:
-        updates = {name: functools.partial(self.update, name) for name in self.ready.updates}
-        return {**updates, "sample": self.sample}
-
-    def measure(self, seconds: float) -> dict[str, Any]:
-        """Return the figures of this plan."""
-        spent = cases.median_milliseconds(self.phases(), cases.EVERY, seconds)
-        interval = cases.config_of(self.plan.case).loss.r1_interval
-        batch, training = self.plan.case.batch, spent["adversarial"] + spent["r1"] / interval
-        operations = self.ready.updates["adversarial"].cost_analysis()["flops"]
-        return {
-            "train_images_per_second": round(batch / training * 1e3, 2),
-            "sample_images_per_second": round(batch / spent["sample"] * 1e3, 2),
-            "teraflop_per_second": round(operations / spent["adversarial"] / 1e9, 2),
-            "milliseconds": {name: round(value, 3) for name, value in spent.items()},
-            "seconds_to_compile": round(self.ready.seconds, 1),
-            "memory_gib": round(memory_gib(self.ready.programs.placement.devices[0]), 2),
-        }
+    return [
+        Plan(cases.Case(size, base, most, batches[number], 16, kind=kind), precision)
+        for number in range(max(map(len, sizes.values())))
+        for kind in ("duplex", "stylegan2")
+        for precision in PRECISIONS
+        for size, batches in reversed(sizes.items())
+        if number < len(batches)
+    ]
 
 
 class Report:
@@ -202,7 +114,7 @@ def markdown(found: dict[str, Any]) -> str:
         "checks": ("Forms of accelerators against those of the CPU", "largest relative error"),
         "timed": (
             "Speed",
-            "medians; operations of the adversarial update by XLA",
+            "medians",
         ),
         "kernels": ("Kernels that take longest in an adversarial update", "share of the time"),
         "published": ("The published code", "images per second"),
@@ -221,31 +133,82 @@ def markdown(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def time_all(report: Report, made: list[Plan], until: float, seconds: float) -> None:
-    """Time the plans in order, while the next ones compile; profile the first."""
-    pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2), "compile")
-    on_cpu = jax.default_backend() == "cpu"  # where compilation would disturb what is timed
-    ahead = {} if on_cpu else {plan: pool.submit(prepare, plan) for plan in made}
-    for number, plan in enumerate(made):
-        try:
-            trial = Trial(plan, in_time(ahead.get(plan) or pool.submit(prepare, plan), until))
-            report.add("timed", {"case": plan.words()} | trial.measure(seconds))
-            if number == 0:
-                for row in gpu_profile.kernels(functools.partial(trial.update, "adversarial")):
-                    report.add("kernels", row)
-        except (Late, TimeoutError):
-            report.add("left_out", f"{plan.words()}: no time left")
-        except Exception as error:  # such as out of memory, of which jax has several kinds
-            report.add("left_out", f"{plan.words()}: {one_line(error)}")
-        trial = None  # its memory is needed by the next
-    pool.shutdown(wait=False, cancel_futures=True)
+class Process:
+    """A process of `gpu_case.py`: it compiles at once, and measures when it is told to."""
+
+    def __init__(self, plan: Plan, seconds: float, profile: bool, folder: pathlib.Path):
+        script = pathlib.Path(__file__).with_name("gpu_case.py")
+        command = [sys.executable, str(script), *plan.case.flags(), "--precision", plan.precision]
+        command += ["--seconds", str(seconds), *(["--profile"] if profile else [])]
+        name = "-".join((plan.precision, *map(str, dataclasses.astuple(plan.case))))
+        self.plan, self.errors = plan, folder / f"{name}.log"
+        with self.errors.open("w") as errors:
+            self.running = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+            )
+
+    def line(self) -> str:
+        """Return what the process says next; nothing if it has ended."""
+        assert self.running.stdout is not None
+        return self.running.stdout.readline()
+
+    def measure(self) -> dict[str, Any] | None:
+        """Let the process measure; None if it cannot."""
+        assert self.running.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            print("go", file=self.running.stdin, flush=True)
+        line = self.line()
+        self.running.wait()
+        return json.loads(line) if line else None
+
+    def last_error(self) -> str:
+        lines = self.errors.read_text().strip().splitlines()
+        return lines[-1][:300] if lines else f"exit code {self.running.returncode}"
 
 
-def in_time(ready: Future[Ready], until: float) -> Ready:
-    return ready.result(timeout=max(0.0, until - time.monotonic()))
+def time_all(report: Report, made: Sequence[Plan], until: float, seconds: float) -> None:
+    """Compile some plans side by side, then time one after the other.
+
+    Compiling for a GPU runs kernels on it, to choose the fastest: that would disturb the timing,
+    and programs that compile side by side wait for each other.
+    """
+    count = max(1, (os.cpu_count() or 1) // 4)
+    for first in range(0, len(made), count):
+        with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(count) as pool:
+
+            def start(number: int, folder: str = folder) -> Process | None:
+                left = until - time.monotonic()
+                if left < 0:
+                    return None
+                process = Process(made[number], seconds, number == 0, pathlib.Path(folder))
+                end = threading.Timer(left, process.running.kill)
+                end.daemon = True
+                end.start()
+                process.line()  # ready
+                return process
+
+            numbers = range(first, min(first + count, len(made)))
+            for number, process in zip(numbers, list(pool.map(start, numbers)), strict=True):
+                words = made[number].words()
+                found = process and process.measure()
+                if found:
+                    report.add("timed", {"case": words} | found["timed"])
+                    for row in found["kernels"]:
+                        report.add("kernels", row)
+                elif process is None or time.monotonic() > until:
+                    report.add("left_out", f"{words}: no time left")
+                else:
+                    report.add("left_out", f"{words}: {process.last_error()}")
 
 
-def time_published(report: Report, checkout: pathlib.Path, made: list[Plan], until: float) -> None:
+def time_published(
+    report: Report, checkout: pathlib.Path, made: Sequence[Plan], until: float
+) -> None:
     """Time the published networks in float32 at the batches that were timed here."""
     script = pathlib.Path(__file__).with_name("published.py")
     for plan in made:
@@ -279,19 +242,20 @@ def main() -> None:
     parser.add_argument("--published", type=pathlib.Path, help="folder of the published code")
     options = parser.parse_args()
     began, made = time.monotonic(), plans(options.small)
+    prepare_gpu()
     until = began + options.minutes * 60
     report = Report(options.out)
     for row in gpu_checks.all_checks():
         report.add("checks", row)
     own = until - PUBLISHED_SECONDS if options.published else until
-    time_all(report, made, own - PROFILE_SECONDS, options.seconds)
+    time_all(report, made, own, options.seconds)
     if options.published:
         time_published(report, options.published, made, until)
     print(f"wrote {options.out / 'gpu.md'} after {time.monotonic() - began:.0f} s", flush=True)
     failed = [row["form"] for row in report.found["checks"] if not row["passed"]]
     if failed:
         print(f"error: wrong on this device: {', '.join(failed)}", file=sys.stderr, flush=True)
-    os._exit(bool(failed))  # programs that still compile are not waited for
+    raise SystemExit(bool(failed))
 
 
 if __name__ == "__main__":

@@ -72,6 +72,22 @@ def networks_of(case: cases.Case, dnnlib, networks) -> tuple:
     return generator, discriminator
 
 
+def register_kernels() -> None:
+    """Make CUDA kernels importable by name once they are built, as the published code expects.
+
+    PyTorch does so no longer.
+    """
+    from torch.utils import cpp_extension  # pyright: ignore[reportMissingImports]
+
+    build = cpp_extension.load
+
+    def load(name: str, **settings):
+        sys.modules[name] = build(name=name, **settings)
+        return sys.modules[name]
+
+    cpp_extension.load = load
+
+
 class Trial:
     """Published networks with their losses and optimizers."""
 
@@ -81,6 +97,9 @@ class Trial:
         warnings.simplefilter("ignore")
         import dnnlib  # pyright: ignore[reportMissingImports]
         import torch  # pyright: ignore[reportMissingImports]
+
+        if device != "cpu":
+            register_kernels()
         from training import loss, networks  # pyright: ignore[reportMissingImports]
 
         self.torch, self.case, self.device = torch, case, device

@@ -17,6 +17,9 @@ from ganformer_jax.config import Config
 from ganformer_jax.nn.attention import BipartiteAttention, KMeans
 
 UPDATES = ("adversarial", "r1")
+pytestmark = pytest.mark.skipif(
+    jax.default_backend() != "cpu", reason="XLA counts the operations of programs for CPUs only"
+)
 
 
 @functools.cache

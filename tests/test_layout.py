@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
 LEVELS = [
     {"caches", "classes", "config", "config_checks", "config_files", "config_ranges", "signals"}
-    | {"download", "errors", "files", "hosts"},
+    | {"download", "errors", "files", "gpu", "hosts"},
     {"nn", "losses", "pickles", "pixels"},
     {"models", "scenes", "data", "metrics"},
     {"train", "sampling", "visualize", "evaluate", "convert"},

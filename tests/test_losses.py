@@ -58,6 +58,13 @@ def test_discriminators_part_real_from_fake(name):
     assert (real < 0).all() and (fake > 0).all()
 
 
+@pytest.fixture(autouse=True)
+def exact_products():
+    """Of float32, which some devices round to fewer digits."""
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
 @pytest.mark.parametrize("name", ["non_saturating", "logistic"])
 def test_extreme_logits_stay_finite(name):
     logits = jnp.asarray([[1e4], [-1e4]])

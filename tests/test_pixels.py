@@ -15,7 +15,8 @@ def test_numpy_and_jax_convert_alike():
     levels = np.arange(256, dtype=np.uint8)
     for array in (levels, jnp.asarray(levels)):
         floats = from_uint8(array)
-        assert floats.dtype == np.float32 and floats.min() == -1 and floats.max() == 1
+        assert floats.dtype == np.float32 and floats.min() == -1
+        assert abs(floats.max() - 1) < 2e-7  # GPUs multiply by the reciprocal
         np.testing.assert_array_equal(to_uint8(floats), levels)
         assert isinstance(floats, type(array)) and to_uint8(floats).dtype == np.uint8
 

@@ -80,9 +80,8 @@ def traced():
     return function.trace(*arguments)
 
 
-@pytest.mark.parametrize("platform", ["tpu", "cuda"])
-def test_a_program_for_an_accelerator_has_plain_convolutions_only(traced, platform):
-    lowered = traced.lower(lowering_platforms=(platform,))
+def test_a_program_for_a_tpu_has_plain_convolutions_only(traced):
+    lowered = traced.lower(lowering_platforms=("tpu",))
     text = lowered.as_text()
     found = features(text)
     assert "plain_filter" in lowered.as_text(debug_info=True), "named for benchmarks/tpu.py"
@@ -90,6 +89,16 @@ def test_a_program_for_an_accelerator_has_plain_convolutions_only(traced, platfo
     assert found["dilated or strided convolutions"] >= 10
     assert found["products of images"] == 0
     assert not CPU_FORMS.findall(text)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "rocm"])
+def test_a_program_for_a_gpu_filters_by_shifted_additions(traced, platform):
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    found = features(text)
+    assert found["depthwise convolutions"] == 0, "cuDNN is slow at them"
+    assert found["dilated or strided convolutions"] >= 10
+    assert found["products of images"] == 0
+    assert set(CPU_FORMS.findall(text)) == {"_filter_axis"}
 
 
 def test_a_program_for_a_cpu_has_the_forms_of_cpus_only(traced):

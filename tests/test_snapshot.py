@@ -297,3 +297,13 @@ def test_many_mutants(tmp_path, report_line):
     outcomes = check_mutants(tmp_path, range(1000, 5000), 20)
     report_line(f"4,000 mutated snapshots: {outcomes}")
     assert min(outcomes.values()) > 300
+
+
+def test_weights_stay_when_their_file_changes(tmp_path):
+    path = tmp_path / "snapshot.pkl"
+    path.write_bytes(PYTORCH.read_bytes())
+    _, variables = read_snapshot(path).generator()
+    before = jax.tree.map(np.array, variables)
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+    jax.tree.map(np.testing.assert_array_equal, variables, before)

@@ -19,6 +19,7 @@ from ganformer_jax import hosts
 from ganformer_jax.cli import evaluate, export, import_snapshot, prepare, sample, train
 from ganformer_jax.cli.options import UsageError, parse, program
 from ganformer_jax.errors import UserError, one_line, os_reason
+from ganformer_jax.gpu import prepare_gpu
 from ganformer_jax.signals import Stopped, interruptibly, stop_on_signals
 
 COMMANDS = {
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     _quiet_libraries()
+    prepare_gpu()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # file names may be of any alphabet

@@ -140,7 +140,7 @@ def fill(
         if not paths and not any(pattern.fullmatch(name) for pattern in ignored):
             unknown.append(name)
         for path, layout in paths:
-            leaf = np.asarray(layout(np.asarray(value, np.float32)))
+            leaf = np.asarray(layout(np.array(value, np.float32)))  # of its own: files may change
             if leaf.shape == shapes[path]:
                 filled[path] = leaf
             else:

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from jaxtyping import Array
 
     Form = Callable[..., Array]
+    Forms = tuple[Form, Form, Form]
+    """For CPUs, GPUs and all other platforms."""
 
 
-def by_platform(cpu: Form, default: Form, *arrays: Array, **static: Any) -> Array:
+def by_platform(
+    cpu: Form, default: Form, *arrays: Array, gpu: Form | None = None, **static: Any
+) -> Array:
     """Compute one function in the form that suits the platform.
 
     The choice is made when a program is lowered, for the platform that it is lowered for, which
@@ -25,15 +29,17 @@ def by_platform(cpu: Form, default: Form, *arrays: Array, **static: Any) -> Arra
     Args:
         cpu: Form for CPUs.
         default: Form for all other platforms, of the same result.
-        *arrays: Arguments of both forms, which must be linear in each of them. The gradients are
+        gpu: Form for GPUs, of the same result; by default `default`.
+        *arrays: Arguments of all forms, which must be linear in each of them. The gradients are
             then linear in the same way, and each platform uses those of its own form, to any order.
-        **static: Further arguments of both forms, hashable.
+        **static: Further arguments of all forms, hashable.
 
     Returns:
         The result of the chosen form.
     """
     settings = tuple(static.items())
-    return _apply(_with_settings(cpu, settings), _with_settings(default, settings), *arrays)
+    forms = tuple(_with_settings(form, settings) for form in (cpu, gpu or default, default))
+    return _apply(forms, *arrays)
 
 
 @functools.cache  # jax would trace another wrapper of the same form again
@@ -42,22 +48,23 @@ def _with_settings(form: Form, settings: tuple[tuple[str, Any], ...]) -> Form:
     return jax.named_scope(form.__name__)(functools.partial(form, **dict(settings)))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-@functools.partial(jax.jit, static_argnums=(0, 1))  # traced once for each shape
-def _apply(cpu: Form, default: Form, *arrays: Array) -> Array:
-    return lax.platform_dependent(*arrays, cpu=cpu, default=default)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+@functools.partial(jax.jit, static_argnums=0)  # traced once for each shape
+def _apply(forms: Forms, *arrays: Array) -> Array:
+    cpu, gpu, default = forms
+    return lax.platform_dependent(*arrays, cpu=cpu, cuda=gpu, rocm=gpu, default=default)
 
 
-def _forward(cpu: Form, default: Form, *arrays: Array) -> tuple[Array, tuple[Array, ...]]:
-    return _apply(cpu, default, *arrays), arrays
+def _forward(forms: Forms, *arrays: Array) -> tuple[Array, tuple[Array, ...]]:
+    return _apply(forms, *arrays), arrays
 
 
-def _backward(cpu: Form, default: Form, arrays: tuple[Array, ...], cotangent: Array):
+def _backward(forms: Forms, arrays: tuple[Array, ...], cotangent: Array):
     gradients = []
     for index, array in enumerate(arrays):
         others = arrays[:index] + arrays[index + 1 :]
-        forms = (_transpose(form, index, array.shape, array.dtype) for form in (cpu, default))
-        gradients.append(_apply(*forms, *others, cotangent))
+        transposed = tuple(_transpose(form, index, array.shape, array.dtype) for form in forms)
+        gradients.append(_apply(transposed, *others, cotangent))
     return tuple(gradients)
 
 

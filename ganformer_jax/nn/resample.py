@@ -81,7 +81,8 @@ def _filter(
     """Filter with taps that sum to `gain` along either axis."""
     total = float(sum(taps))
     scaled = tuple(float(tap) * gain / total for tap in taps)
-    return by_platform(cpu.shifted_filter, plain_filter, x, taps=scaled, pad=pad, up=up, down=down)
+    static = {"taps": scaled, "pad": pad, "up": up, "down": down}
+    return by_platform(cpu.shifted_filter, plain_filter, x, gpu=cpu.shifted_filter, **static)
 
 
 def convolve(x_BxHxWxC: Image, kernel_HxWxIxO: Kernel) -> Float[Array, "b h w o"]:
