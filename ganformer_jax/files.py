@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all, and locks of folders."""
+"""Files that are written completely or not at all, folders that are moved, and locks of folders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import mmap
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from ganformer_jax.errors import UserError, os_reason
 
@@ -20,6 +20,10 @@ except ImportError:  # outside POSIX
 _POSIX = os.name == "posix"
 # What file systems answer that cannot wait for the disk, such as some of those in user space.
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+# What file systems answer that cannot rename a folder, such as mounted buckets.
+_CANNOT_RENAME = {errno.EMFILE, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+_CANNOT_RENAME |= {errno.EPERM, errno.EXDEV}
+_MOVING = ".moving"
 TEMPORARY = ".writing"
 """Suffix of an incomplete file, which may be deleted when no process writes it."""
 
@@ -68,6 +72,66 @@ def map_file(path: str | os.PathLike[str]) -> memoryview:
         raise UserError(f"cannot read {path}: {os_reason(error)}") from error
     except ValueError as error:  # no empty maps
         raise UserError(f"{path} is empty") from error
+
+
+def move_folder(source: pathlib.Path, target: pathlib.Path, last: Collection[str] = ()) -> None:
+    """Rename a folder or, where the disk cannot rename folders, move its files one by one.
+
+    Call it again to finish a move that was cut off (`is_moving`).
+
+    Args:
+        source: The folder.
+        target: Its new place, which must not exist, or be empty.
+        last: Names of files to move after all others, such as the one that readers look for first.
+
+    Raises:
+        OSError: If that fails.
+    """
+    if not is_moving(source):
+        try:
+            os.rename(source, target)
+            return
+        except OSError as error:
+            if not cannot_rename(error):
+                raise
+        (source / _MOVING).touch()
+    _move_files(source, target, last)
+    (source / _MOVING).unlink()
+    source.rmdir()
+
+
+def renames_folders(folder: pathlib.Path) -> bool:
+    """Return whether the disk of an existing folder can rename folders."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".renaming.") as name:
+        source, target = pathlib.Path(name, "a"), pathlib.Path(name, "b")
+        source.mkdir()
+        try:
+            os.rename(source, target)
+        except OSError as error:
+            if not cannot_rename(error):
+                raise
+            return False
+    return True
+
+
+def cannot_rename(error: OSError) -> bool:
+    """Return whether an error may be that of a disk that cannot rename folders."""
+    return error.errno in _CANNOT_RENAME
+
+
+def is_moving(folder: pathlib.Path) -> bool:
+    """Return whether a move of this folder by `move_folder` was begun and not finished."""
+    return (folder / _MOVING).exists()
+
+
+def _move_files(source: pathlib.Path, target: pathlib.Path, last: Collection[str]) -> None:
+    target.mkdir(exist_ok=True)
+    for path in sorted(source.iterdir(), key=lambda path: path.name in last):
+        if path.is_dir():
+            _move_files(path, target / path.name, last)
+            path.rmdir()
+        elif path.name != _MOVING:
+            os.replace(path, target / path.name)
 
 
 def sync(path: str | os.PathLike[str]) -> None:

@@ -24,9 +24,10 @@ from etils import epath
 from ganformer_jax.data.shards import ExampleEncoder, Tally
 from ganformer_jax.data.sources.source import Source, checksum, no_images
 from ganformer_jax.errors import UserError, os_reason
-from ganformer_jax.files import TEMPORARY, sync, write_atomically
+from ganformer_jax.files import TEMPORARY, is_moving, move_folder, sync, write_atomically
 
-VERSION = "1.0.0"
+VERSION, UNFINISHED = "1.0.0", "unfinished"
+DESCRIPTION = "dataset_info.json"  # without which TFDS sees no dataset
 REPORT = "report.json"
 PLAN = "prepare-plan.json"
 SKIPPED = "skipped.csv"
@@ -67,7 +68,7 @@ def read_finished(dataset_dir: pathlib.Path, plan: dict[str, Any]) -> dict[str, 
 
 def open_work_dir(dataset_dir: pathlib.Path, plan: dict[str, Any]) -> pathlib.Path:
     """Return the folder to work in: what an earlier call with this plan left, or a new one."""
-    work_dir = dataset_dir / "unfinished"
+    work_dir = dataset_dir / UNFINISHED
     if not os.path.lexists(work_dir):
         work_dir.mkdir()
     if work_dir.is_dir() and not work_dir.is_symlink():
@@ -186,8 +187,14 @@ def publish(work_dir: pathlib.Path, dataset_dir: pathlib.Path, report: dict[str,
         raise RuntimeError(f"TFDS reads {counts} images of {names}, not what was written")
     for path in (*work_dir.iterdir(), work_dir):
         sync(path)
-    os.replace(work_dir, dataset_dir / VERSION)
+    move_folder(work_dir, dataset_dir / VERSION, last=[DESCRIPTION])
     sync(dataset_dir)
+
+
+def finish_publishing(dataset_dir: pathlib.Path) -> None:
+    """Finish what `publish` was kept from, on a disk that cannot rename folders."""
+    if is_moving(dataset_dir / UNFINISHED):
+        move_folder(dataset_dir / UNFINISHED, dataset_dir / VERSION, last=[DESCRIPTION])
 
 
 def remove_work_files(dataset_dir: pathlib.Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ganformer_jax.data.dataset_dir import (
     VERSION,
+    finish_publishing,
     make_dataset_dir,
     open_work_dir,
     publish,
@@ -76,6 +77,7 @@ def prepare(
     dataset_dir = pathlib.Path(data_dir) / spec.name
     make_dataset_dir(dataset_dir, source)
     with exclusive_lock(dataset_dir, "preparing", say):
+        finish_publishing(dataset_dir)
         report = read_finished(dataset_dir, plan)
         is_new = report is None
         if report is None:

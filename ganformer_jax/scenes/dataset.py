@@ -9,6 +9,7 @@ import contextlib
 import io
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ganformer_jax.errors import UserError
+from ganformer_jax.files import renames_folders
 from ganformer_jax.scenes.layout import HELD_OUT_START, OBJECT_ATTRIBUTES
 from ganformer_jax.scenes.rendering import Batch, render_batch
 
@@ -29,6 +31,7 @@ STORED_COLOR = "colour"  # name of the feature "color" in stored datasets
 CHUNK_PIXELS = 2**16  # pixels rendered at once: large enough to fill the cores, small in memory
 MIN_RESOLUTION = 32
 _WRITER_FAILED = "Failed to finalize writing"
+_DESCRIPTION = "dataset_info.json"  # without which TFDS sees no dataset
 
 
 @dataclass(kw_only=True)
@@ -149,7 +152,11 @@ def prepare_scenes(
             builder = Scenes(data_dir=os.fspath(data_dir), config=config)
             if not builder.is_prepared():
                 _check_space(data_dir, resolution, count + held_out)
-                builder.download_and_prepare(file_format="array_record")
+                if renames_folders(Path(data_dir)):
+                    builder.download_and_prepare(file_format="array_record")
+                else:
+                    _render_elsewhere(builder)
+                    builder = Scenes(data_dir=os.fspath(data_dir), config=config)
     except (OSError, RuntimeError) as error:
         # The ArrayRecord writer raises RuntimeError if the disk is full; other ones are bugs.
         if not isinstance(error, OSError) and _WRITER_FAILED not in str(error):
@@ -160,6 +167,16 @@ def prepare_scenes(
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0].split(";")[0]
         raise UserError(f"cannot write scenes to {os.fspath(data_dir)}: {reason}") from error
     return builder
+
+
+def _render_elsewhere(builder: Scenes) -> None:
+    """Render on the disk of temporary files and copy, as TFDS renames the folder that it fills."""
+    with tempfile.TemporaryDirectory() as folder:
+        local = Scenes(data_dir=folder, config=builder.builder_config)
+        local.download_and_prepare(file_format="array_record")
+        rest = shutil.ignore_patterns(_DESCRIPTION)
+        shutil.copytree(local.data_path, builder.data_path, ignore=rest, dirs_exist_ok=True)
+        shutil.copy(local.data_path / _DESCRIPTION, builder.data_path)
 
 
 @contextlib.contextmanager

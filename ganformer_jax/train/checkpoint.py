@@ -24,8 +24,10 @@ from ganformer_jax import hosts
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import from_dict
 from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.files import move_folder
 from ganformer_jax.train.array_writing import handlers
 from ganformer_jax.train.best import Best, KeepBest, Manager, encode, find_best
+from ganformer_jax.train.checkpoint_moving import MovedFolder, finish_moves
 from ganformer_jax.train.checkpoint_reading import (
     Damage,
     agreed,
@@ -64,6 +66,8 @@ class Checkpoints:
         self.run, self.warn = pathlib.Path(run), warn
         self.version, self.added = version, dict(added or {})
         self._folder = (self.run / FOLDER).absolute()
+        if not read_only:
+            hosts.first(lambda: finish_moves(self._folder))
         self._manager = Manager(
             self._folder,
             handler_registry=handlers(),
@@ -73,6 +77,7 @@ class Checkpoints:
                 create=not read_only,
                 cleanup_tmp_directories=not read_only,  # of processes killed in a save
                 read_only=read_only,
+                temporary_path_class=MovedFolder,
             ),
             warn=warn,
         )
@@ -186,7 +191,7 @@ class Checkpoints:
         for old in self._folder.glob("damaged-*"):
             shutil.rmtree(old)  # or damage after damage would fill the disk
         for step in steps:
-            self._of(step).rename(self._folder / f"damaged-{step}")
+            move_folder(self._of(step), self._folder / f"damaged-{step}")
 
     def wait(self) -> None:
         """Wait until everything is on disk, or raise `UserError`."""
