@@ -1,6 +1,23 @@
-"""`python -m ganformer_jax`: the command line, where its script is not on the path."""
+"""The command line as a script, and as `python -m ganformer_jax`."""
 
-from ganformer_jax.cli import main
+import sys
+
+
+def main() -> None:
+    """Run the command of the process's arguments; say so if a package that it needs is missing."""
+    try:
+        from ganformer_jax.cli import main as run_command  # needs more than jax and flax
+
+        run_command()
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", __package__):
+            raise
+        sys.exit(
+            f"error: no module {package}: commands need all dependencies of ganformer-jax, which "
+            "`pip install` adds without --no-deps"
+        )
+
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from processes import ENVIRONMENT, HERE
+from processes import ENVIRONMENT, HERE, TINY_OPTIONS
 
 from ganformer_jax import files
 from ganformer_jax.errors import UserError
@@ -19,7 +19,7 @@ import sys
 class Hide:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {hidden!r}:
-            raise ImportError(f"no module {{name}} here")
+            raise ModuleNotFoundError(f"no module {{name}} here", name=name)
 
 for name in [name for name in sys.modules if name.partition(".")[0] in {hidden!r}]:
     del sys.modules[name]
@@ -58,6 +58,25 @@ def test_modules_of_posix_are_imported_where_they_may_be_missing():
         [sys.executable, "-c", source], env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("package", ["tyro", "grain", "scipy"])
+def test_a_missing_package_is_named_in_one_line(package, tmp_path):
+    code = HIDE.format(hidden={package}).replace(
+        "from ganformer_jax.cli import", "from ganformer_jax.__main__ import"
+    )
+    code = code.replace("main(sys.argv[1:])", "main()")
+    dry = ["train", *TINY_OPTIONS, "--generator.resolution", "32"]
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *dry],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert ran.returncode == 1 and "Traceback" not in ran.stderr
+    assert ran.stderr.splitlines()[-1].startswith(f"error: no module {package}: ")
 
 
 def no_locks(*arguments):
