@@ -34,6 +34,7 @@ from ganformer_jax.data.spec import DatasetSpec
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.image_sets import sample_labels
 from ganformer_jax.experiment.chosen_labels import choose_labels
+from ganformer_jax.experiment.evaluation import labeled_dataset
 from ganformer_jax.models import Discriminator
 
 NAMES = ["smile", "hat", "age"]
@@ -220,6 +221,25 @@ def test_a_feature_that_another_program_calls_condition_is_ignored(dataset):
     metadata.write_text(json.dumps({**stored, "condition_names": NAMES[:2]}))
     with pytest.raises(UserError, match="no condition of 2 numbers: prepare it again"):
         open_dataset(dataset.folder, dataset.folder, size=(8, 8))
+
+
+def test_another_dataset_gives_conditions_if_it_has_them(dataset, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+
+    def found():
+        return labeled_dataset(run, dataset.folder, "train", 3)
+
+    assert found().condition_names == tuple(NAMES)  # imported weights do not say which they take
+    save_condition_names(NAMES, run)
+    assert found().condition_names == tuple(NAMES)
+    save_condition_names(NAMES[::-1], run)
+    with pytest.raises(UserError, match="name its folder with --real"):
+        found()
+    (run / "conditions.json").unlink()
+    save_class_names(NAMES, run)
+    with pytest.raises(UserError, match="name its folder with --real"):
+        found()
 
 
 # Training

@@ -104,7 +104,7 @@ def _drawn_conditions(
 def _conditions(vectors: Sequence[Any], names: Sequence[str]) -> ChosenLabels:
     labels = np.asarray(vectors, np.float32)
     facts = [{"condition": _record(names, vector)} for vector in labels]
-    return ChosenLabels(labels, facts)
+    return ChosenLabels(list(labels), facts)
 
 
 def _record(names: Sequence[str], vector: np.ndarray) -> dict[str, float]:

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from ganformer_jax.caches import caches
+from ganformer_jax.classes import CLASSES_FILE
 from ganformer_jax.conditions import load_condition_names
 from ganformer_jax.convert.state_dict import read_state_dict
 from ganformer_jax.data.batches import DatasetSource
@@ -98,10 +99,18 @@ def labeled_dataset(
         return None
     if real is not None and is_prepared(real) and opens_as_dataset(real):
         dataset = open_folder(real, split)
-        of_conditions = load_condition_names(run, classes) is not None
-        if dataset.label_count == classes and bool(dataset.condition_names) == of_conditions:
+        if _has_labels_of(dataset, run, classes):
             return dataset
     return _dataset_of(run, split)
+
+
+def _has_labels_of(dataset: DatasetSource, run: pathlib.Path, count: int) -> bool:
+    """Return whether a dataset has labels as a run was trained on, as far as the run says."""
+    names = load_condition_names(run, count)
+    if names is not None:
+        return list(dataset.condition_names) == names
+    may_be_conditions = not (run / CLASSES_FILE).exists()  # not said of weights that were imported
+    return dataset.label_count == count and (may_be_conditions or not dataset.condition_names)
 
 
 def _dataset_of(run: pathlib.Path, split: str) -> DatasetSource:
