@@ -47,7 +47,7 @@ class Options(RunOptions):
     condition: str | None = None
     """Condition of the images of a run that was trained on conditions: numbers such as
     0.5,1,0, or name=1,other=0.5 (conditions.json), the others 0; by default those of
-    images of the dataset. Write --condition=-1,0 if it begins with a minus."""
+    images of the dataset."""
     attention_rows: int = 8
     """Number of images whose attention is drawn; 0 for none."""
     batch_size: int = 16

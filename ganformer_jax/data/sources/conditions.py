@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -115,7 +116,7 @@ def check_condition_names(names: Any, count: int, where: str) -> tuple[str, ...]
                 "commas and equals signs"
             )
     stripped = tuple(name.strip() for name in names)
-    twice = next((name for name in stripped if stripped.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(f"{where}: two conditions have the same name, {twice}")
+    twice = [name for name, times in collections.Counter(stripped).items() if times > 1]
+    if twice:
+        raise UserError(f"{where}: two conditions have the same name, {twice[0]}")
     return stripped
