@@ -85,7 +85,7 @@ class Trial:
         self.case, self.ready = case, ready
         self.state = ready.init(jax.random.key(0))
         seeds = np.arange(case.batch, dtype=np.uint32)
-        inputs = seeds, np.zeros(case.batch, np.int32)
+        inputs = seeds, np.zeros((case.batch, 0), np.float32)
         placed = jax.device_put(inputs, ready.programs.placement.batch)
         self.inputs = *placed, np.float32(0.7), np.int32(ALL_LAYERS)
 

@@ -14,8 +14,7 @@ CLASSES_FILE = "classes.json"
 
 def save_class_names(names: Sequence[str], run: pathlib.Path) -> None:
     """Write the names of the classes, in order of class number, to a run's folder."""
-    text = json.dumps(list(names), indent=2, ensure_ascii=False)
-    write_atomically(run / CLASSES_FILE, text + "\n")
+    write_names(run / CLASSES_FILE, names)
 
 
 def load_class_names(run: pathlib.Path, count: int) -> list[str]:
@@ -23,6 +22,20 @@ def load_class_names(run: pathlib.Path, count: int) -> list[str]:
     path = run / CLASSES_FILE
     if not path.exists():
         return [str(number) for number in range(count)]
+    return read_names(path, count, "classes")
+
+
+def write_names(path: pathlib.Path, names: Sequence[str]) -> None:
+    """Write a list of names as JSON, replacing the file."""
+    write_atomically(path, json.dumps(list(names), indent=2, ensure_ascii=False) + "\n")
+
+
+def read_names(path: pathlib.Path, count: int, what: str) -> list[str]:
+    """Read what `write_names` wrote.
+
+    Raises:
+        UserError: If the file is damaged, or does not hold `count` names; `what` says of what.
+    """
     try:
         names = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -30,7 +43,7 @@ def load_class_names(run: pathlib.Path, count: int) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f"{path} is not a list of names")
     if len(names) != count:
-        raise UserError(f"{path} names {len(names)} classes, but the generator has {count}")
+        raise UserError(f"{path} names {len(names)} {what}, but the generator has {count}")
     return names
 
 

@@ -131,7 +131,7 @@ class GeneratorConfig:
     intermediate_size: Annotated[int | None, at_least(1)] = None
     """Total width of w over the components; by default latent_size."""
     label_size: Annotated[int, at_least(0)] = 0
-    """Classes of a conditional generator; 0 for none."""
+    """Classes of a conditional generator, or numbers of its condition; 0 for none."""
     component_dropout: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Probability that a component is hidden from attention during training."""
     latent_positions: bool = True
@@ -214,6 +214,9 @@ class DiscriminatorConfig:
     """Images per group of the minibatch standard deviation."""
     minibatch_stddev_channels: Annotated[int, at_least(0)] = 1
     """Channels that the minibatch standard deviation adds; 0 for none."""
+    label_logit: Literal["class", "projection"] = "class"
+    """Logit of a labeled image: that of its class, or one without the label plus a
+    product of features and label (projection), which conditions need."""
     resample_filter: tuple[int, ...] = (1, 3, 3, 1)
     """Low-pass filter of downsampling."""
     dtype: Literal["float32", "bfloat16"] = "float32"

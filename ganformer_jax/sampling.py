@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ALL_LAYERS = 2**30
 """As many layers to truncate as no generator has."""
+ImageLabels = Iterable[int] | Iterable[Sequence[float]]
+"""Class numbers [M]; or conditions, float32 [M, label_size], of which an array is one too."""
 
 
 class Samples(NamedTuple):
@@ -60,7 +62,7 @@ class Sampler:
         self,
         variables: Mapping[str, Any],
         seeds: Iterable[int],
-        labels: Iterable[int] | None = None,
+        labels: ImageLabels | None = None,
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Samples:
@@ -69,13 +71,15 @@ class Sampler:
         Args:
             variables: Variables of the generator: "params", "constants" and "moments".
             seeds: Integers from 0 to 2^32 - 1.
-            labels: Class of each image, if the generator is conditional.
+            labels: If the generator is conditional, the class of each image, or its condition: as
+                many finite numbers as the generator's `label_size`.
             truncation_psi: Truncation psi; below 1 trades variety for quality, 0 gives the mean
                 image.
             truncation_cutoff: Number of layers to truncate, from the first; by default all.
 
         Raises:
-            ValueError: If there are no seeds, or labels are missing, superfluous or out of range.
+            ValueError: If there are no seeds, or labels are missing, superfluous, of another shape
+                or out of range.
         """
         drawn = np.asarray(list(seeds), np.uint32)
         batches = self._batches(variables, drawn, labels, truncation_psi, truncation_cutoff)
@@ -86,7 +90,7 @@ class Sampler:
         self,
         variables: Mapping[str, Any],
         seeds: Iterable[int],
-        labels: Iterable[int] | None = None,
+        labels: ImageLabels | None = None,
         truncation_psi: float = 1.0,
     ) -> UInt8[np.ndarray, "b h w c"]:
         """Generate images only: as a call, by the same program, but nothing else leaves devices."""
@@ -96,7 +100,7 @@ class Sampler:
         self,
         variables: Mapping[str, Any],
         seeds: Iterable[int],
-        labels: Iterable[int] | None = None,
+        labels: ImageLabels | None = None,
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Iterator[UInt8[np.ndarray, "b h w c"]]:
@@ -114,48 +118,67 @@ class Sampler:
     def lower(self, variables: Mapping[str, Any]) -> jax.stages.Lowered:
         """Trace the program of one batch, to compile it ahead of time.
 
-        Compiled, it takes the variables, seeds (uint32 [B]), classes (int32 [B]; 0 without
-        classes), truncation psi (float32) and the number of layers to truncate (int32, `ALL_LAYERS`
-        for all), and returns the fields of `Samples`, on the devices.
+        Compiled, it takes the variables, seeds (uint32 [B]), labels (float32 [B, label_size]:
+        one-hot classes or conditions), truncation psi (float32) and the number of layers to
+        truncate (int32, `ALL_LAYERS` for all), and returns the fields of `Samples`, on the devices.
 
         Args:
             variables: Of the generator, or their shapes, dtypes and shardings.
         """
-        seeds_B, classes_B = (
-            jax.ShapeDtypeStruct((self.batch_size,), dtype, sharding=self.batch_sharding)
-            for dtype in (np.uint32, np.int32)
+        shapes = ((), np.uint32), ((self.config.label_size,), np.float32)
+        seeds_B, labels_BxY = (
+            jax.ShapeDtypeStruct((self.batch_size, *shape), dtype, sharding=self.batch_sharding)
+            for shape, dtype in shapes
         )
         psi, cutoff = (jax.ShapeDtypeStruct((), dtype) for dtype in (np.float32, np.int32))
-        return _generate.lower(self, variables, seeds_B, classes_B, psi, cutoff)
+        return _generate.lower(self, variables, seeds_B, labels_BxY, psi, cutoff)
 
     def _batches(
         self,
         variables: Mapping[str, Any],
         drawn: np.ndarray,
-        labels: Iterable[int] | None,
+        labels: ImageLabels | None,
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Iterator[tuple[Any, Any, Any]]:
         """Yield what `_generate` returns for each batch; the last batch is padded."""
-        classes_M = self._classes(labels, drawn.size)
+        given = self._check_labels(labels, drawn.size)
         cutoff = jnp.int32(ALL_LAYERS if truncation_cutoff is None else truncation_cutoff)
         psi = jnp.float32(truncation_psi)
         for start in range(0, drawn.size, self.batch_size):
             taken = np.arange(start, start + self.batch_size) % drawn.size
-            inputs = drawn[taken], classes_M[taken]
-            seeds_B, classes_B = jax.device_put(inputs, self.batch_sharding)
-            yield _generate(self, variables, seeds_B, classes_B, psi, cutoff)
+            inputs = drawn[taken], self._vectors(given[taken])
+            seeds_B, labels_BxY = jax.device_put(inputs, self.batch_sharding)
+            yield _generate(self, variables, seeds_B, labels_BxY, psi, cutoff)
 
-    def _classes(self, labels: Iterable[int] | None, count: int) -> np.ndarray:
+    def _check_labels(self, labels: ImageLabels | None, count: int) -> np.ndarray:
+        """Return class numbers, int32 [M], or conditions, float32 [M, label_size]."""
         if count == 0:
             raise ValueError("no seeds")
-        classes = self.config.label_size
-        if (labels is None) != (classes == 0):
-            raise ValueError(f"the generator has {classes} classes, but labels are {labels}")
-        chosen = np.zeros(count, np.int32) if labels is None else np.asarray(list(labels), np.int32)
-        if chosen.size != count or chosen.min() < 0 or chosen.max() >= max(classes, 1):
-            raise ValueError(f"labels must be {count} numbers from 0 to {classes - 1}")
-        return chosen
+        size = self.config.label_size
+        if (labels is None) != (size == 0):
+            has = f"the generator has {size} classes or numbers of a condition"
+            raise ValueError(f"{has}, but labels are {labels}")
+        if labels is None:
+            return np.zeros((count, 0), np.float32)
+        given = np.asarray(list(labels))
+        if given.ndim == 2:
+            conditions = given.astype(np.float32)
+            if conditions.shape != (count, size) or not np.isfinite(conditions).all():
+                raise ValueError(f"conditions must be {count} rows of {size} finite numbers")
+            return conditions
+        whole = given.shape == (count,) and given.dtype.kind in "iu"
+        if not whole or given.min() < 0 or given.max() >= size:
+            raise ValueError(f"labels must be {count} whole numbers from 0 to {size - 1}")
+        return given.astype(np.int32)
+
+    def _vectors(self, given: np.ndarray) -> Float[np.ndarray, "b y"]:
+        """Return what the networks take for these labels: classes one-hot."""
+        if given.ndim == 2:
+            return given
+        one_hot = np.zeros((len(given), self.config.label_size), np.float32)
+        one_hot[np.arange(len(given)), given] = 1
+        return one_hot
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -164,7 +187,7 @@ def _generate(
     sampler: Sampler,
     variables: Mapping[str, Any],
     seeds_B: Int[Array, " b"],
-    classes_B: Int[Array, " b"],
+    labels_BxY: Float[Array, "b y"],
     psi: Float[Array, ""],
     cutoff: Int[Array, ""],
 ) -> tuple[Any, Any, Any]:
@@ -178,7 +201,7 @@ def _generate(
     images_BxHxWxC, out = Generator(config).apply(
         variables,
         jax.vmap(draw_z)(seeds_B),
-        jax.nn.one_hot(classes_B, config.label_size) if config.label_size else None,
+        labels_BxY if config.label_size else None,
         truncation_psi=psi,
         truncation_cutoff=cutoff,
         noise=sampler.noise,

@@ -133,7 +133,7 @@ def test_a_json_file_with_names(tmp_path):
         ("l.csv", "other.png,1\n", "labels none of the images: .*a.png"),
         ("l.json", "[1]", "as StyleGAN writes them"),
         ("l.json", "{", "as StyleGAN writes them"),
-        ("l.json", '{"labels": [["a.png", [0.1, 0.2]]]}', "only classes"),
+        ("l.json", '{"labels": [["a.png", 0.5]]}', "only classes"),
         ("l.json", '{"labels": [["a.png", -1]]}', "outside 0"),
         ("l.json", '{"labels": [["a.png", true]]}', "only classes"),
         ("l.csv", "a.png,1\n./a.png,2\n", "gives ./a.png two classes, 1 and 2"),

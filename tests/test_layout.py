@@ -10,8 +10,8 @@ PACKAGE = "ganformer_jax"
 ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
 LEVELS = [
-    {"caches", "classes", "config", "config_checks", "config_files", "config_ranges", "signals"}
-    | {"download", "errors", "files", "gpu", "hosts"},
+    {"caches", "classes", "conditions", "config", "config_checks", "config_files"}
+    | {"config_ranges", "download", "errors", "files", "gpu", "hosts", "signals"},
     {"nn", "losses", "pickles", "pixels"},
     {"models", "scenes", "data", "metrics"},
     {"train", "sampling", "visualize", "evaluate", "convert"},

@@ -143,7 +143,7 @@ def test_sample_grids_that_cannot_be_written_reach_the_log(tmp_path, monkeypatch
     generator = types.SimpleNamespace(sampler=sampler, variables=lambda state: {})
     for step, disk.full in ((1, False), (2, True), (3, True), (4, False)):
         now = Snapshot(step, step, None, lambda indices: images_32x8x8x3, lambda: None)
-        found = draw_samples(generator, tmp_path, attempt, said.append, now)
+        found = draw_samples(generator, lambda count: None, tmp_path, attempt, said.append, now)
         assert set(found) == {"images/samples", "images/attention"}
     names = sorted(path.name for path in (tmp_path / "samples").iterdir())
     assert names == [f"0000000{step}{n}.png" for step in (1, 4) for n in ("-attention", "")]

@@ -1,13 +1,16 @@
 """LPIPS against PyTorch's numbers, interpolation, and path lengths that are known."""
 
+import dataclasses
 import math
 import zlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import tiny_generator
+from tiny import random_variables, tiny_generator
 
+from ganformer_jax import Generator
 from ganformer_jax.evaluate import path_length
 from ganformer_jax.evaluate.path_length import (
     STEP,
@@ -126,6 +129,32 @@ def test_paths_are_decided_by_their_numbers(monkeypatch):
     assert found != length("w", batch_size=3, sampling="full", seed=1)
     assert found == pytest.approx(length("w", batch_size=4, sampling="full"), rel=1e-3)
     length("z", batch_size=3, sampling="end")
+
+
+def test_conditions_of_paths_are_those_given(monkeypatch):
+    narrow = tuple((8,) * len(widths) for widths in lpips_module.STAGES)
+    monkeypatch.setattr(lpips_module, "STAGES", narrow)
+    monkeypatch.setattr(path_length, "STEP", 0.01)
+    config = dataclasses.replace(tiny_generator(16)[0].config, label_size=2)
+    network, asked = Generator(config), []
+    inputs = (
+        np.zeros((1, config.num_latents, config.z_size), np.float32),
+        np.eye(1, 2, dtype=np.float32),
+    )
+    variables = random_variables(lambda: network.init(jax.random.key(0), *inputs, noise="const"))
+    of_lpips = lpips_variables(random_weights())
+
+    def length(scale):
+        def conditions(paths):
+            asked.extend(paths)
+            return np.array([[scale, path] for path in paths], np.float32)
+
+        options = {"count": 6, "batch_size": 4, "conditions": conditions}
+        return perceptual_path_length(network, variables, of_lpips, **options)
+
+    found = length(1.0)
+    assert asked == [0, 1, 2, 3, 4, 5, 4, 5]  # one size of batches, so some come twice
+    assert found > 0 and length(1.0) == found != length(-1.0)
 
 
 def test_invalid_options():

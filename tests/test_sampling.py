@@ -53,7 +53,16 @@ def test_noise_depends_on_the_seed(variables):
 
 @pytest.mark.parametrize(
     ("seeds", "labels", "complaint"),
-    [([], [], "no seeds"), ([1], None, "3 classes"), ([1], [3], "from 0 to 2"), ([1], [0, 1], "1")],
+    [
+        ([], [], "no seeds"),
+        ([1], None, "3 classes"),
+        ([1], [3], "from 0 to 2"),
+        ([1], [0, 1], "1"),
+        ([1], [0.5], "1 whole numbers"),
+        ([1], [[0.5, 1]], "1 rows of 3 finite"),
+        ([1, 2], [[0.5, 1, 2]], "2 rows of 3 finite"),
+        ([1], [[0.5, 1, np.nan]], "1 rows of 3 finite"),
+    ],
 )
 def test_invalid_seeds_and_labels_are_refused(variables, seeds, labels, complaint):
     with pytest.raises(ValueError, match=complaint):
@@ -64,6 +73,16 @@ def test_a_program_made_ahead_of_time_draws_the_same(variables):
     sampler = Sampler(GENERATOR, len(SEEDS))
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
     compiled = sampler.lower(shapes).compile()
-    arguments = np.asarray(SEEDS, np.uint32), np.asarray(LABELS, np.int32)
+    arguments = np.asarray(SEEDS, np.uint32), np.eye(3, dtype=np.float32)[LABELS]
     images = compiled(variables, *arguments, np.float32(1.0), np.int32(ALL_LAYERS))[0]
     np.testing.assert_array_equal(images, sampler.images(variables, SEEDS, LABELS))
+
+
+def test_a_one_hot_condition_draws_the_image_of_its_class(variables):
+    sampler = Sampler(GENERATOR, 5)
+    images = sampler.images(variables, SEEDS, LABELS)
+    one_hot = np.eye(3, dtype=np.float32)[LABELS]
+    for conditions in (one_hot, one_hot.tolist(), list(one_hot)):
+        np.testing.assert_array_equal(sampler.images(variables, SEEDS, conditions), images)
+    between = sampler.images(variables, SEEDS, [[0.5, 0.5, -1.0]] * 5)
+    assert all((between[i] != images[i]).any() for i in range(5))

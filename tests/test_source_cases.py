@@ -265,8 +265,6 @@ def test_one_hot_vectors_are_classes(tmp_path):
 @pytest.mark.parametrize(
     "labels",
     [
-        [[1, 1, 0], [0, 0, 1]],
-        [[0.2, 0.8], [1, 0]],
         [0.5, 1.5],
         [[1, 0], [0, 0, 1]],
         [[1, 0], 1],
@@ -276,7 +274,7 @@ def test_one_hot_vectors_are_classes(tmp_path):
     ],
 )
 def test_other_labels_are_refused_in_one_line(tmp_path, labels):
-    with pytest.raises(UserError, match="only classes can be learned, one number") as raised:
+    with pytest.raises(UserError, match="only classes and|of 2 and of 3|list of finite") as raised:
         classes(tmp_path, labels)
     assert "\n" not in str(raised.value)
 

@@ -66,8 +66,9 @@ class Options:
     """Color channels: 1 (gray), 3 (color) or 4 (color and opacity). By default 3;
     arrays of 2, or of 5 to 32, keep theirs."""
     labels: str = "auto"
-    """Classes: auto (from the source, or its dataset.json), none, folders (names
-    of subfolders), or a .csv or .json file of file names and classes."""
+    """Classes or conditions: auto (from the source, or its dataset.json), none,
+    folders (names of subfolders as classes), or a .csv or .json file of file names
+    and classes, or, in .json, lists of numbers."""
     held_out: int = 0
     """Number of images to hold out for evaluation (the `test` split), drawn at
     random before unreadable ones are skipped."""
@@ -208,7 +209,9 @@ def _report_lines(
         *_counts("changed", report["notes"]),
         *_counts("classes", report["classes"], most=20),
     ]
-    if not report["classes"]:
+    if conditions := report.get("conditions"):
+        lines += _ranges(conditions)
+    elif not report["classes"]:
         lines.append("  no classes" + (" were found" if options.labels == "auto" else ""))
     skipped = sum(report["skipped"].values())
     if skipped:
@@ -252,6 +255,14 @@ def _counts(title: str, counts: Mapping[str, int], most: int = 6) -> list[str]:
     return [f"  {title}:", *shown]
 
 
+def _ranges(conditions: Mapping[str, tuple[float, float]], most: int = 20) -> list[str]:
+    first = list(conditions.items())[:most]
+    shown = [f"{low:9.4g} to {high:<9.4g}  {name}" for name, (low, high) in first]
+    if len(conditions) > most:
+        shown.append(f"{'':22}  and {len(conditions) - most} more")
+    return ["  conditions, smallest to largest value:", *shown]
+
+
 def _all_gray(kinds: Mapping[str, int]) -> bool:
     return all(kind.split()[-1] in ("L", "1", "I;16", "I;16B", "I;16L") for kind in kinds)
 
@@ -269,4 +280,7 @@ def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Option
         words += ["--generator.image-channels", str(geometry.channels)]
     if prepared.report["classes"]:
         words += ["--generator.label-size", str(len(prepared.report["classes"]))]
+    if conditions := prepared.report.get("conditions"):
+        words += ["--generator.label-size", str(len(conditions))]
+        words += ["--discriminator.label-logit", "projection"]
     return f"  {program()} {shlex.join(words)}"

@@ -9,14 +9,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ganformer_jax.classes import find_class, load_class_names
 from ganformer_jax.cli.options import HostOptions, RunOptions
 from ganformer_jax.cli.ranges import parse_ranges
-from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError
 
-MAX_CLASS_COLUMNS = 16
-"""A grid has one class in each column, up to this number of classes."""
 SEEDS = 2**32
 
 
@@ -48,6 +44,10 @@ class Options(RunOptions):
     class_names: Annotated[tuple[str, ...], tyro.conf.arg(name="class")] = ()
     """Class of the images, by name (classes.json) or number; several take turns, by
     default all classes."""
+    condition: str | None = None
+    """Condition of the images of a run that was trained on conditions: numbers such as
+    0.5,1,0, or name=1,other=0.5 (conditions.json), the others 0; by default those of
+    images of the dataset."""
     attention_rows: int = 8
     """Number of images whose attention is drawn; 0 for none."""
     batch_size: int = 16
@@ -69,6 +69,7 @@ def run(options: Options) -> None:
 
     options.hosts.connect()
     from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.experiment.chosen_labels import choose_labels
     from ganformer_jax.experiment.samples import SampleSet, write_samples
     from ganformer_jax.load import load, load_run
     from ganformer_jax.sampling import Sampler
@@ -79,14 +80,15 @@ def run(options: Options) -> None:
     else:
         generator, variables = load_run(options.workdir, options.step, options.best, print)
     config, devices = generator.config, len(placement.devices)
-    classes, names = _classes(options, config)
-    labels = [classes[i % len(classes)] for i in range(len(seeds))] if classes else None
+    chosen = choose_labels(
+        options.workdir, config.label_size, seeds, options.class_names, options.condition
+    )
     rows = options.attention_rows if config.attended_resolutions else 0
     write_samples(
         SampleSet(
             seeds,
-            labels,
-            [names[label] for label in labels] if labels else None,
+            chosen.labels,
+            chosen.facts,
             options.truncation_psi,
             options.truncation_cutoff,
         ),
@@ -100,7 +102,7 @@ def run(options: Options) -> None:
         variables,
         placement,
         _folder(options),
-        columns=len(classes) if 1 < len(classes) <= MAX_CLASS_COLUMNS else None,
+        columns=chosen.columns,
         attention_rows=rows,
         overwrite=options.overwrite,
     )
@@ -125,14 +127,3 @@ def _folder(options: Options) -> pathlib.Path:
     if options.workdir.is_file():
         return options.workdir.with_name(f"{options.workdir.stem}-generated")
     return options.workdir / "generated"
-
-
-def _classes(options: Options, config: GeneratorConfig) -> tuple[list[int], list[str]]:
-    """Return the classes that take turns, and the names of all; none without classes."""
-    count = config.label_size
-    names = load_class_names(options.workdir, count) if count else []
-    try:
-        chosen = [find_class(name, names) for name in options.class_names]
-    except UserError as error:
-        raise UserError(f"--class: {error}") from error
-    return chosen or list(range(count)), names

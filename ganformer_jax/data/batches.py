@@ -1,7 +1,7 @@
 """Prepared datasets, and batches of their images, made with Grain.
 
 A dataset is a folder that TensorFlow Datasets prepared as ArrayRecord, with an ``image`` feature
-and perhaps a class ``label``. TensorFlow itself is never needed.
+and perhaps a class ``label`` or a ``condition``. TensorFlow itself is never needed.
 """
 
 import functools
@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 from PIL import Image
 
-from ganformer_jax.data.find import Records, find_builder, open_split
+from ganformer_jax.data.find import Records, condition_names, find_builder, open_split
 from ganformer_jax.data.fit import MODES
 from ganformer_jax.data.png import decode_stored
 from ganformer_jax.errors import UserError, one_line
@@ -35,9 +35,11 @@ class DatasetSource:
         features: TFDS features of an example.
         size: Height and width of every image in pixels.
         channels: 1 for gray, 3 for color, 4 for color and opacity; other numbers for arrays.
-        label_count: Number of classes; 0 where there is no ``label``.
+        label_count: Number of classes, or of the numbers of a condition; 0 where there is neither.
         class_names: Names of the classes, in their order; empty where there are none.
         fingerprint: Checksum of a dataset that `prepare` made; "" for others.
+        condition_names: Names of the numbers of a condition, in their order; empty where images
+            have no ``condition``.
     """
 
     name: str
@@ -48,12 +50,18 @@ class DatasetSource:
     label_count: int
     class_names: tuple[str, ...] = ()
     fingerprint: str = ""
+    condition_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        """Return ``images``, uint8 [H, W, C], and ``labels``, float32 [label_count], one-hot."""
+        """Return an image and its label.
+
+        Returns:
+            ``images``, uint8 [H, W, C], and ``labels``, float32 [label_count], one-hot or the
+            condition.
+        """
         example = _decode(self._trained_on, self.records[index])
         shape, wanted = example["image"].shape, (*self.size, self.channels)
         if shape != wanted:
@@ -61,23 +69,32 @@ class DatasetSource:
                 f"{self.name} holds images of shape {'x'.join(map(str, shape))}, not "
                 f"{'x'.join(map(str, wanted))}; prepare it again or change the resolution"
             )
-        labels = np.zeros(self.label_count, np.float32)
-        if self.label_count:
-            labels[example["label"]] = 1.0
+        if self.condition_names:
+            labels = np.asarray(example["condition"], np.float32)
+        else:
+            labels = np.zeros(self.label_count, np.float32)
+            if self.label_count:
+                labels[example["label"]] = 1.0
         return {"images": example["image"], "labels": labels}
 
-    def label(self, index: int) -> int:
-        """Return the class of image ``index``, without decoding it."""
-        features = tfds.features.FeaturesDict({"label": self.features["label"]})
-        return int(_decode(features, self.records[index])["label"])
+    def label(self, index: int) -> int | np.ndarray:
+        """Return the class of image ``index``, or its condition, without decoding it."""
+        name = self._label_feature
+        features = tfds.features.FeaturesDict({name: self.features[name]})
+        stored = _decode(features, self.records[index])[name]
+        return np.asarray(stored, np.float32) if self.condition_names else int(stored)
 
     def record(self, index: int) -> dict[str, Any]:
         """Return all that is stored of example ``index``: for scenes also masks and attributes."""
         return _decode(self.features, self.records[index])
 
+    @property
+    def _label_feature(self) -> str:
+        return "condition" if self.condition_names else "label"
+
     @functools.cached_property
     def _trained_on(self) -> tfds.features.FeaturesDict:
-        wanted = ("image", "label") if self.label_count else ("image",)
+        wanted = ("image", self._label_feature) if self.label_count else ("image",)
         return tfds.features.FeaturesDict({name: self.features[name] for name in wanted})
 
 
@@ -113,9 +130,13 @@ def open_dataset(
     image: Any = features["image"]
     if not _holds_images(image):
         raise UserError(f"{name}: the 'image' feature must be uint8 images, it is {image}")
-    names = _class_names(features)
+    conditions = condition_names(builder)
+    classes = () if conditions else _class_names(features)
     fingerprint = str((builder.info.metadata or {}).get("fingerprint", ""))
-    source = DatasetSource(name, records, features, size, channels, len(names), names, fingerprint)
+    count = len(classes or conditions)
+    source = DatasetSource(
+        name, records, features, size, channels, count, classes, fingerprint, conditions
+    )
     _ = source[0]  # the declared shape may be unknown, so look at an image
     return source
 
@@ -149,7 +170,7 @@ def train_batches(
 
     Yields:
         ``images``: uint8 [batch_size / host_count, H, W, C]; ``labels``: float32
-        [batch_size / host_count, label_count], one-hot, of zero width without classes.
+        [batch_size / host_count, label_count], one-hot or conditions, of zero width without them.
 
     Raises:
         UserError: If ``host_count`` does not divide ``batch_size``.

@@ -21,7 +21,9 @@ from typing import Any
 import tensorflow_datasets as tfds
 from etils import epath
 
+from ganformer_jax.data.find import CONDITION_NAMES
 from ganformer_jax.data.shards import ExampleEncoder, Tally
+from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.source import Source, checksum, no_images
 from ganformer_jax.errors import UserError, os_reason
 from ganformer_jax.files import TEMPORARY, is_moving, move_folder, sync, write_atomically
@@ -118,7 +120,10 @@ def _report(encoder: ExampleEncoder, total: Tally, splits: Mapping[str, int]) ->
     source, labels, geometry = encoder.source, encoder.labels, encoder.spec.geometry
     entries = len(source) + len(source.skipped)
     reasons = Counter(reason for _, reason in (*source.skipped, *total.skipped))
-    names = labels.names if labels else ()
+    names = () if labels is None or isinstance(labels, Conditions) else labels.names
+    conditions = {}
+    if isinstance(labels, Conditions):
+        conditions = {"conditions": labels.ranges()}
     return {
         "name": encoder.spec.name,
         "source": source.description.encode("utf-8", "replace").decode(),
@@ -132,6 +137,7 @@ def _report(encoder: ExampleEncoder, total: Tally, splits: Mapping[str, int]) ->
         "stored_kinds": dict(total.kinds.most_common()),
         "notes": dict(total.notes.most_common()),
         "classes": {name: total.classes.get(str(i), 0) for i, name in enumerate(names)},
+        **conditions,
         "labels_of_no_picture": labels.unused if labels else 0,
         "megabytes": round(total.bytes / 1e6, 3),
         "fingerprint": checksum([dataclasses.astuple(geometry), total.digest]),
@@ -152,13 +158,15 @@ def _write_info(
     identity = DatasetIdentity(
         name=name, version=tfds.core.Version(VERSION), data_dir=str(folder), module_name=""
     )
-    geometry = dataclasses.asdict(encoder.spec.geometry)
+    facts = dataclasses.asdict(encoder.spec.geometry) | {"fingerprint": report["fingerprint"]}
+    if "conditions" in report:
+        facts[CONDITION_NAMES] = list(report["conditions"])
     info = tfds.core.DatasetInfo(
         builder=identity,  # pyright: ignore[reportArgumentType] - as TFDS's own folder_dataset does
         description=f"{report['splits']['train']} images of {report['source']}",
         features=encoder.features,
         disable_shuffling=True,  # records lie in the order of the source
-        metadata=tfds.core.MetadataDict(geometry | {"fingerprint": report["fingerprint"]}),
+        metadata=tfds.core.MetadataDict(facts),
     )
     info.set_file_format("array_record")
     template = tfds.core.ShardedFileTemplate(
@@ -183,7 +191,10 @@ def publish(work_dir: pathlib.Path, dataset_dir: pathlib.Path, report: dict[str,
     info: Any = tfds.builder_from_directory(work_dir).info
     counts = {split: info.splits[split].num_examples for split in info.splits}
     names = [name.strip() for name in info.features["label"].names] if report["classes"] else []
-    if counts != report["splits"] or names != [name.strip() for name in report["classes"]]:
+    conditions = list((info.metadata or {}).get(CONDITION_NAMES, ()))
+    as_reported = [name.strip() for name in report["classes"]], list(report.get("conditions", ()))
+    if counts != report["splits"] or (names, conditions) != as_reported:
+        names = names or conditions
         raise RuntimeError(f"TFDS reads {counts} images of {names}, not what was written")
     for path in (*work_dir.iterdir(), work_dir):
         sync(path)

@@ -13,6 +13,7 @@ from ganformer_jax.errors import UserError, one_line
 
 BUCKET = "gs://"
 RAW = tfds.decode.DeserializeMethod.RAW_BYTES
+CONDITION_NAMES = "condition_names"  # in a dataset's metadata: what the numbers are called
 VERSIONS = "[0-9]*.*.*/dataset_info.json"  # pattern of a dataset's versions, in its folder
 
 
@@ -102,6 +103,24 @@ def _find_scenes(data_dir: Path, size: tuple[int, int]) -> Path:
         choices = ", ".join(map(str, folders))
         raise UserError(f"several sets of scenes fit; give one of these as the dataset: {choices}")
     return folders[0]
+
+
+def condition_names(builder: Any) -> tuple[str, ...]:
+    """Return the names of the numbers of a dataset's conditions; none if it has no conditions.
+
+    Only `prepare` writes them: a feature that another program calls `condition` is something else.
+
+    Raises:
+        UserError: If the stored conditions do not fit their names.
+    """
+    names = tuple(map(str, (builder.info.metadata or {}).get(CONDITION_NAMES) or ()))
+    features = builder.info.features
+    shape = features["condition"].shape if names and "condition" in features else None
+    if names and shape != (len(names),):
+        raise UserError(
+            f"{builder.name} has no condition of {len(names)} numbers: prepare it again"
+        )
+    return names
 
 
 class Records:

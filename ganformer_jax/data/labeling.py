@@ -1,4 +1,4 @@
-"""Classes of images: what the source has, names of subfolders, StyleGAN's dataset.json, CSV."""
+"""Classes and conditions: what the source has, subfolders, StyleGAN's dataset.json, CSV."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ganformer_jax.data.sources.conditions import Conditions, conditions_of_lists
 from ganformer_jax.data.sources.source import MAX_CLASSES, Labels, Source, classes_of_numbers
 from ganformer_jax.errors import UserError
 
@@ -20,8 +21,15 @@ STYLEGAN_FILE = "dataset.json"
 _NO_CLASS = -1
 
 
-def find_labels(source: Source, choice: str) -> Labels | None:
-    """Find the class of every entry.
+class _Table(NamedTuple):
+    """Labels by the names of images."""
+
+    labels: Mapping[str, Any]
+    condition_names: Any = None  # what dataset.json has under this key: the labels are conditions
+
+
+def find_labels(source: Source, choice: str) -> Labels | Conditions | None:
+    """Find the class, or the condition, of every entry.
 
     Args:
         source: Source of the images.
@@ -29,7 +37,8 @@ def find_labels(source: Source, choice: str) -> Labels | None:
             for the names of the folders that images lie in; or the path of a .json or .csv file.
 
     Returns:
-        Labels, -1 for entries without one; None if there are no classes.
+        Labels, -1 for entries without one; or conditions, of which a .json file or the source may
+        have vectors; None if there are neither.
 
     Raises:
         UserError: If the choice makes no sense, or the file cannot be read or names no image.
@@ -56,7 +65,7 @@ def find_labels(source: Source, choice: str) -> Labels | None:
     return _of_table(source, read(path.read_bytes(), choice), choice)
 
 
-def _of_companion(source: Source) -> Labels | None:
+def _of_companion(source: Source) -> Labels | Conditions | None:
     """Read StyleGAN's file, at the top or in the one folder that holds all images."""
     above = _common(_folders(source))
     for folder in (above, *above.parents):
@@ -65,7 +74,8 @@ def _of_companion(source: Source) -> Labels | None:
         if contents is not None:
             table = _read_json(contents, path)
             if table is not None:
-                table = {(folder / name).as_posix(): label for name, label in table.items()}
+                labels = {(folder / name).as_posix(): label for name, label in table.labels.items()}
+                table = table._replace(labels=labels)
             return _of_table(source, table, path)
     return None
 
@@ -92,34 +102,39 @@ def _common(folders: Sequence[pathlib.PurePosixPath]) -> pathlib.PurePosixPath:
     return pathlib.PurePosixPath(*prefix)
 
 
-def _read_json(contents: bytes, where: str) -> Mapping[str, Any] | None:
+def _read_json(contents: bytes, where: str) -> _Table | None:
     """Read {"labels": [["path", class], ...]} of StyleGAN; None if labels are null or empty."""
     try:
-        rows = json.loads(contents)["labels"]
-        return None if rows in (None, []) else _table([(str(n), label) for n, label in rows], where)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        values = json.loads(contents)
+        rows, names = values["labels"], values.get("condition_names")
+        if rows in (None, []):
+            return None
+        return _Table(_by_name([(str(n), label) for n, label in rows], where), names)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f'{where} has no labels as StyleGAN writes them: {{"labels": [["file", class], ...]}}'
         ) from error
 
 
-def _read_csv(contents: bytes, where: str) -> Mapping[str, Any]:
+def _read_csv(contents: bytes, where: str) -> _Table:
     try:
         rows = [row for row in csv.reader(io.StringIO(contents.decode("utf-8-sig"))) if row]
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{where} is not a CSV file in UTF-8: {error}") from error
     if not rows or any(len(row) != 2 for row in rows):
         raise UserError(f"{where} should have two columns, file and class, in every row")
-    return _table([(name, label.strip()) for name, label in rows], where)
+    return _Table(_by_name([(name, label.strip()) for name, label in rows], where))
 
 
-def _table(rows: Sequence[tuple[str, Any]], where: str) -> Mapping[str, Any]:
+def _by_name(rows: Sequence[tuple[str, Any]], where: str) -> Mapping[str, Any]:
     """Return labels by normalized name."""
     table: dict[str, Any] = {}
     for name, label in rows:
         first = table.setdefault(_normalized(name), label)
         if first != label:
-            raise UserError(f"{where} gives {name} two classes, {first} and {label}")
+            raise UserError(
+                f"{where} gives {name} two classes, {_short(first)} and {_short(label)}"
+            )
     return table
 
 
@@ -132,21 +147,35 @@ def _without_zeros(name: str) -> str:
     return name.lstrip("0") or "0" if name.isdecimal() else name
 
 
-def _of_table(source: Source, table: Mapping[str, Any] | None, where: str) -> Labels | None:
+def _of_table(source: Source, table: _Table | None, where: str) -> Labels | Conditions | None:
     if table is None:
         return None
+    by_name = table.labels
     names = [_normalized(name) for name in source.names]
     if all(name.isdecimal() for name in names):  # of arrays: 7 and 0007 are the same image
         names = [_without_zeros(name) for name in names]
-        table = _table([(_without_zeros(name), label) for name, label in table.items()], where)
-    labels = [None if table.get(name) == "" else table.get(name) for name in names]
+        rows = [(_without_zeros(name), label) for name, label in by_name.items()]
+        by_name = _by_name(rows, where)
+    labels = [None if by_name.get(name) == "" else by_name.get(name) for name in names]
     if all(label is None for label in labels):
         raise UserError(
             f"{where} labels none of the images: it should name them as they are in "
             f"{source.description}, such as {next(iter(source.names), 'none')}"
         )
-    unused = len(set(table) - set(names))
+    unused = len(set(by_name) - set(names))
+    if table.condition_names is not None or _are_vectors(labels):
+        conditions = conditions_of_lists(labels, table.condition_names, where)
+        return dataclasses.replace(conditions, unused=unused)
     return dataclasses.replace(_of_values(labels, where), unused=unused)
+
+
+def _are_vectors(labels: Sequence[Any]) -> bool:
+    """Return whether all labels are lists, some of them without a single 1 among zeros."""
+    found = [label for label in labels if label is not None]
+    if not all(type(label) is list for label in found):
+        return False
+    lengths = {len(label) for label in found}
+    return len(lengths) > 1 or 0 in lengths or not all(map(_is_class, found))
 
 
 def _of_values(labels: Sequence[Any], where: str) -> Labels:
@@ -159,15 +188,14 @@ def _of_values(labels: Sequence[Any], where: str) -> Labels:
         if min(found) < 0 or max(found) >= MAX_CLASSES:
             raise UserError(f"{where} has classes outside 0..{MAX_CLASSES - 1}")
         return _numbered(labels, classes_of_numbers(np.array(found)), where)
-    if kinds == {list} and len({len(label) for label in found}) == 1 and found[0]:
-        numbers = [_NO_CLASS if label is None else _hot(label) for label in labels]
-        if None not in numbers:
-            numbers = [None if number == _NO_CLASS else number for number in numbers]
-            return _numbered(numbers, range(len(found[0])), where)
+    if kinds == {list}:  # otherwise they are conditions
+        numbers = [None if label is None else _hot(label) for label in labels]
+        numbers = [None if number == _NO_CLASS else number for number in numbers]
+        return _numbered(numbers, range(len(found[0])), where)
     odd = next((label for label in found if not _is_class(label)), found[-1])
     raise UserError(
-        f"{where} has the label {str(odd)[:50]}: only classes can be learned, one number, one name "
-        "or one vector with a single 1 for each image, alike for all images"
+        f"{where} has the label {_short(odd)}: only classes and conditions can be learned, one "
+        "number, one name or one list of numbers for each image, alike for all images"
     )
 
 
@@ -181,6 +209,10 @@ def _hot(vector: Sequence[Any]) -> int | None:
 
 def _is_class(label: Any) -> bool:
     return type(label) in (int, str) or (type(label) is list and _hot(label) is not None)
+
+
+def _short(label: Any) -> str:
+    return str(label)[:50]
 
 
 def _sort_key(label: Any) -> tuple[int, int, str]:

@@ -25,6 +25,7 @@ from ganformer_jax.data.dataset_dir import (
     write_description,
 )
 from ganformer_jax.data.shards import ExampleEncoder, divide, write_shards
+from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.source import Labels, Source, check_class_names, no_images
 from ganformer_jax.data.spec import DatasetSpec, check_channels, check_spec, make_plan
 from ganformer_jax.errors import UserError
@@ -45,7 +46,7 @@ def prepare(
     spec: DatasetSpec,
     data_dir: str | os.PathLike[str],
     *,
-    labels: Labels | None = None,
+    labels: Labels | Conditions | None = None,
     threads: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> PreparedDataset:
@@ -58,7 +59,7 @@ def prepare(
         source: Source of the images.
         spec: What the dataset should be.
         data_dir: Folder of prepared datasets; made if absent.
-        labels: Classes of the entries.
+        labels: Classes or conditions of the entries.
         threads: Number of threads that decode and encode; by default one per core.
         say: Receives lines for the user.
 
@@ -68,7 +69,7 @@ def prepare(
     """
     check_spec(spec)
     check_channels(spec.geometry.channels, source)
-    check_class_names(labels.names if labels else ())
+    check_class_names(labels.names if isinstance(labels, Labels) else ())
     if not len(source):
         raise no_images(source)
     shards = divide(len(source), spec)

@@ -32,6 +32,7 @@ from ganformer_jax.data.depth import joined_range
 from ganformer_jax.data.fit import MODES
 from ganformer_jax.data.fit_entry import fit_entry
 from ganformer_jax.data.png import encode_compressed, encode_stored
+from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.source import Labels, Source, Unreadable
 from ganformer_jax.data.spec import DatasetSpec
 from ganformer_jax.errors import UserError
@@ -57,7 +58,7 @@ class ExampleEncoder:
     """Makes the examples of a dataset. Threads may use it at once."""
 
     source: Source
-    labels: Labels | None
+    labels: Labels | Conditions | None
     spec: DatasetSpec
 
     @functools.cached_property
@@ -74,24 +75,37 @@ class ExampleEncoder:
             "image": image,
             "name": tfds.features.Text(doc="where the image was in its source"),
         }
-        if self.labels is not None:
+        if isinstance(self.labels, Labels):
             features["label"] = tfds.features.ClassLabel(names=self.labels.names)
+        elif self.labels is not None:
+            shape = (len(self.labels.names),)
+            features["condition"] = tfds.features.Tensor(shape=shape, dtype=np.float32)
         return tfds.features.FeaturesDict(features)
 
     def encode(self, index: int, stored: bytes | np.ndarray | None = None) -> Example:
         """Make the example of an entry, which may be read already; raise Unreadable."""
-        label = None if self.labels is None else int(self.labels.classes[index])
-        if self.labels is not None and label == -1:
-            raise Unreadable(f"no class in {self.labels.origin}")
+        label = self._label(index)
         stored = self.source.read(index) if stored is None else stored
         fitted = fit_entry(stored, self.spec.geometry, self.spec.value_range)
         name = self.source.names[index].encode("utf-8", "replace").decode()
-        example: dict[str, Any] = {"image": self._stored_image(fitted.pixels_HxWxC), "name": name}
-        if label is not None:
-            example["label"] = label
+        example = {"image": self._stored_image(fitted.pixels_HxWxC), "name": name, **label}
         width, height = fitted.size
         size = f"{width}x{height}"
         return Example(self._serialize(example), size, fitted.kind, fitted.notes, fitted.deep_range)
+
+    def _label(self, index: int) -> dict[str, Any]:
+        """Return the features that label an entry; raise Unreadable if it has no label."""
+        if self.labels is None:
+            return {}
+        if isinstance(self.labels, Conditions):
+            condition = self.labels.at(index)
+            if condition is None:
+                raise Unreadable(f"no condition in {self.labels.origin}")
+            return {"condition": condition}
+        number = int(self.labels.classes[index])
+        if number == -1:
+            raise Unreadable(f"no class in {self.labels.origin}")
+        return {"label": number}
 
     def _stored_image(self, pixels_HxWxC: np.ndarray) -> bytes | np.ndarray:
         """Encode as PNG what a PNG can hold; TFDS compresses the rest."""
@@ -269,7 +283,7 @@ def _write_shard(
                 tally.notes.update(example.notes)
                 tally.deep_range = joined_range(tally.deep_range, example.deep_range)
                 tally.bytes += len(example.serialized)
-                if encoder.labels is not None:
+                if isinstance(encoder.labels, Labels):
                     tally.classes[str(int(encoder.labels.classes[index]))] += 1
             advance(1)
         with _full_disk_reported(path):

@@ -16,6 +16,7 @@ from ganformer_jax.config import MAX_IMAGE_CHANNELS
 from ganformer_jax.data.decode import no_warnings
 from ganformer_jax.data.fit import FILTERS, MODES, Geometry, cropped_size
 from ganformer_jax.data.fit_entry import stored_size
+from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.source import Labels, Source, Unreadable, checksum, no_images
 from ganformer_jax.errors import UserError
 
@@ -90,17 +91,19 @@ def check_ratio(ratio: float | None) -> None:
 
 
 def make_plan(
-    spec: DatasetSpec, labels: Labels | None, description: str, fingerprint: str
+    spec: DatasetSpec, labels: Labels | Conditions | None, description: str, fingerprint: str
 ) -> dict[str, Any]:
     """Return everything that decides a dataset, as JSON: two equal plans make equal datasets."""
+    kind = "conditions" if isinstance(labels, Conditions) else "classes"
+    numbers = labels and (labels.vectors if isinstance(labels, Conditions) else labels.classes)
     plan = {
         "format": FORMAT,
         "pillow": PIL.__version__,  # another version may round otherwise when it resizes
         "source": description.encode("utf-8", "replace").decode(),
         **dataclasses.asdict(spec.geometry),
         **{k: v for k, v in vars(spec).items() if k not in ("name", "geometry")},
-        "labels": labels and {"classes": list(labels.names), "origin": labels.origin},
-        "entries": checksum([fingerprint, labels and labels.classes.tobytes()]),
+        "labels": labels and {kind: list(labels.names), "origin": labels.origin},
+        "entries": checksum([fingerprint, None if numbers is None else numbers.tobytes()]),
     }
     return json.loads(json.dumps(plan))
 

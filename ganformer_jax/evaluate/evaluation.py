@@ -33,11 +33,13 @@ class TrainedGenerator:
         network: The module.
         variables: What `network.apply` takes, on the devices that evaluate it.
         components: Function from indices, and whether to return attention, to `Components`.
+        conditions: Function from indices to conditions, for a generator trained on them.
     """
 
     network: Generator
     variables: Mapping[str, Any]
     components: Callable[[Sequence[int], bool], Components]
+    conditions: Callable[[Sequence[int]], Float[np.ndarray, "m y"]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +161,7 @@ def _path_lengths(
                 batch_size=networks.batch_size,
                 seed=evaluation.seed,
                 sharding=networks.sharding,
+                conditions=generator.conditions,
             )
         except ValueError as error:
             raise UserError(f"{request.name}: {error}") from error

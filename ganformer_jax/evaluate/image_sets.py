@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -77,7 +78,11 @@ def dataset_images(source: DatasetSource) -> ImageSet:
     )
 
 
-def sample_labels(source: DatasetSource, seeds: Sequence[int]) -> list[int]:
-    """Return classes for generated images: those of real images, in a fixed random order."""
+def sample_labels(source: DatasetSource, seeds: Sequence[int]) -> list[Any]:
+    """Return labels for generated images: those of real images, in a fixed random order.
+
+    Returns:
+        Class numbers; or conditions, each float32 [Y].
+    """
     order = np.random.default_rng(0).permutation(len(source))
     return [source.label(int(order[seed % len(order)])) for seed in seeds]

@@ -8,7 +8,7 @@ paths only (t = 0) or anywhere on them are options of the published code and of 
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -38,6 +38,7 @@ def perceptual_path_length(
     batch_size: int = 16,
     seed: int = 0,
     sharding: jax.sharding.Sharding | None = None,
+    conditions: Callable[[Sequence[int]], Float[np.ndarray, "b y"]] | None = None,
 ) -> float:
     """Return the mean squared perceptual speed on paths between latents (arXiv 1812.04948, 4.1).
 
@@ -51,6 +52,8 @@ def perceptual_path_length(
         batch_size: Paths per batch.
         seed: Seed of the paths.
         sharding: Sharding of a batch over devices, which must be those of the variables.
+        conditions: Function from numbers of paths to their conditions; by default a conditional
+            generator gets classes, each as likely as the others.
 
     Raises:
         ValueError: If an option is unknown, or images are too small for LPIPS.
@@ -65,9 +68,11 @@ def perceptual_path_length(
         for start in range(0, len(own), batch_size):
             rows = own[start : start + batch_size]
             paths = np.resize(np.asarray(rows, np.uint32), batch_size)  # one size, one program
-            paths_B = jax.device_put(paths, sharding)
+            labels = None if conditions is None else conditions(paths.tolist())
+            paths_B, labels_BxY = jax.device_put((paths, labels), sharding)
             networks = variables, lpips_variables
-            distances_B = _distances(generator, space, sampling, *networks, key, paths_B)
+            inputs = key, paths_B, labels_BxY
+            distances_B = _distances(generator, space, sampling, *networks, *inputs)
             distances.append(np.asarray(distances_B)[: len(rows)])
             bar.update(len(rows))
     return path_length_of(hosts.gather_rows(np.concatenate(distances), count))
@@ -83,22 +88,22 @@ def _distances(
     lpips_variables: Mapping[str, Any],
     key: jax.Array,
     paths_B: jax.Array,
+    labels_BxY: jax.Array | None,
 ) -> Float[Array, " b"]:
     """Return LPIPS between the two ends of one step on each path."""
     config = generator.config
     shape = (2, config.num_latents, config.z_size)
     keys_Bx3 = jax.vmap(lambda path: jax.random.split(jax.random.fold_in(key, path), 3))(paths_B)
     z_Bx2xKxD = jax.vmap(lambda keys: jax.random.normal(keys[0], shape))(keys_Bx3)
-    labels = None
-    if config.label_size:
+    if config.label_size and labels_BxY is None:
         classes = jax.vmap(lambda keys: jax.random.randint(keys[1], (), 0, config.label_size))
-        labels = jax.nn.one_hot(classes(keys_Bx3), config.label_size)
+        labels_BxY = jax.nn.one_hot(classes(keys_Bx3), config.label_size)
     t_Bx1x1 = jnp.zeros((len(paths_B), 1, 1))
     if sampling == "full":
         t_Bx1x1 = jax.vmap(lambda keys: jax.random.uniform(keys[2], (1, 1)))(keys_Bx3)
 
     def mapped(z_BxKxD: jax.Array) -> jax.Array:
-        w_BxKxD = generator.apply(variables, z_BxKxD, labels, method="map")
+        w_BxKxD = generator.apply(variables, z_BxKxD, labels_BxY, method="map")
         assert isinstance(w_BxKxD, jax.Array)
         return w_BxKxD
 

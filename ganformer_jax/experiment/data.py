@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ganformer_jax import hosts
+from ganformer_jax.classes import classes_in_turn
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import load_config
 from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
@@ -61,8 +62,17 @@ class ExperimentData:
         if generator.label_size not in (0, source.label_count):
             count, given = source.label_count, f"generator.label_size is {generator.label_size}"
             hint = f"set --generator.label-size {count}"
-            raise UserError(f"{given}, but {source.name} has {count} classes: {hint}")
+            has = f"conditions of {count} numbers" if source.condition_names else f"{count} classes"
+            raise UserError(f"{given}, but {source.name} has {has}: {hint}")
+        if generator.label_size and source.condition_names:
+            self._check_label_logit(source)
         return source
+
+    def _check_label_logit(self, source: DatasetSource) -> None:
+        """Raise UserError if a condition of zeros would hide an image from the discriminator."""
+        if self.config.discriminator.label_logit != "projection":
+            hint = "set --discriminator.label-logit projection"
+            raise UserError(f"{source.name} has conditions, not classes: {hint}")
 
     def training_images(self) -> int:
         """Return the number of training images, without rendering scenes."""
@@ -89,11 +99,21 @@ class ExperimentData:
         fingerprint = self.open("train").fingerprint
         return {"data.name": fingerprint} if fingerprint else {}
 
-    def labels(self, indices: Sequence[int]) -> list[int] | None:
-        """Return classes for generated images: those of real ones, in an order that is fixed."""
+    def labels(self, indices: Sequence[int]) -> list[Any] | None:
+        """Return classes, or conditions, for generated images: those of real ones, in fixed order.
+
+        None if the generator takes neither.
+        """
         if not self.config.generator.label_size:
             return None
         return sample_labels(self.open("train"), indices)
+
+    def grid_labels(self, count: int) -> list[Any] | None:
+        """Return labels for a grid of samples: the classes in turn, or conditions of images."""
+        size = self.config.generator.label_size
+        if size and self.open("train").condition_names:
+            return self.labels(range(count))
+        return classes_in_turn(count, size)
 
     def held_out(self, count: int) -> np.ndarray:
         """Return `count` images to compare with: of the test split, else of the training split."""

@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
+import numpy as np
 
 from ganformer_jax.caches import caches
+from ganformer_jax.classes import CLASSES_FILE
+from ganformer_jax.conditions import load_condition_names
 from ganformer_jax.convert.state_dict import read_state_dict
 from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.data.find import is_prepared
@@ -87,18 +90,27 @@ def reference_images(
 def labeled_dataset(
     run: pathlib.Path, real: pathlib.Path | None, split: str, classes: int
 ) -> DatasetSource | None:
-    """Return the dataset whose classes generated images take; None without classes.
+    """Return the dataset whose labels generated images take; None without labels.
 
-    That of the run, unless `real` is a prepared dataset of as many classes, such as the same one at
-    another place.
+    That of the run, unless `real` is a prepared dataset of as many classes, or of as many numbers
+    in its conditions, such as the same one at another place.
     """
     if not classes:
         return None
     if real is not None and is_prepared(real) and opens_as_dataset(real):
         dataset = open_folder(real, split)
-        if dataset.label_count == classes:
+        if _has_labels_of(dataset, run, classes):
             return dataset
     return _dataset_of(run, split)
+
+
+def _has_labels_of(dataset: DatasetSource, run: pathlib.Path, count: int) -> bool:
+    """Return whether a dataset has labels as a run was trained on, as far as the run says."""
+    names = load_condition_names(run, count)
+    if names is not None:
+        return list(dataset.condition_names) == names
+    may_be_conditions = not (run / CLASSES_FILE).exists()  # not said of weights that were imported
+    return dataset.label_count == count and (may_be_conditions or not dataset.condition_names)
 
 
 def _dataset_of(run: pathlib.Path, split: str) -> DatasetSource:
@@ -122,7 +134,7 @@ def generated_images(
 ) -> tuple[ImageSet, TrainedGenerator]:
     """Return the images of a run's generator, and the generator; image i has seed `seed` + i.
 
-    Images of a conditional generator have the classes of those of a dataset.
+    Images of a conditional generator have the classes or conditions of those of a dataset.
     """
     assert networks.sharding is not None, "metric_networks"
     everywhere = jax.sharding.NamedSharding(networks.sharding.mesh, jax.sharding.PartitionSpec())
@@ -139,5 +151,12 @@ def generated_images(
     def components(indices: Sequence[int], attention: bool) -> tuple[Any, ...]:
         return dataclasses.replace(sampler, attention=attention)(*arguments(indices))
 
+    conditions = None
+    if dataset is not None and dataset.condition_names:
+        conditions = functools.partial(_conditions, dataset)
     images = ImageSet(f"images of {run}", None, lambda indices: sampler.images(*arguments(indices)))
-    return images, TrainedGenerator(network, variables, components)
+    return images, TrainedGenerator(network, variables, components, conditions)
+
+
+def _conditions(dataset: DatasetSource, indices: Sequence[int]) -> np.ndarray:
+    return np.stack(sample_labels(dataset, indices))

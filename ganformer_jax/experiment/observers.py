@@ -12,7 +12,6 @@ import jax
 import numpy as np
 
 from ganformer_jax import hosts, visualize
-from ganformer_jax.classes import classes_in_turn
 from ganformer_jax.config import Config
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.feasibility import check_measurable
@@ -79,7 +78,7 @@ def make_observers(
     options = config.train
     image_kimg, size = options.image_kimg, config.generator.image_size
     figures, curve = BestEffort(say), BestEffort(say)
-    draw = functools.partial(draw_samples, generator, run, figures, say)
+    draw = functools.partial(draw_samples, generator, data.grid_labels, run, figures, say)
     made = [Observer(image_kimg, draw, at_once=True)]
     requests = parse_training_requests(options.metrics, options.metric_images, size)
     if requests and options.metric_kimg:
@@ -127,18 +126,21 @@ def checked(now: Snapshot) -> Callable[[Sequence[int]], np.ndarray]:
 
 def draw_samples(
     generator: LatestGenerator,
+    labels_for: Callable[[int], Sequence[Any] | None],
     run: pathlib.Path,
     attempt: BestEffort,
     say: Callable[[str], None],
     now: Snapshot,
 ) -> Mapping[str, np.ndarray]:
-    """Write a grid of samples, and their attention, to `<run>/samples`; return both for the log."""
+    """Write a grid of samples, and their attention, to `<run>/samples`; return both for the log.
+
+    `labels_for` returns the labels of a number of images, None for an unconditional generator.
+    """
     sampler, variables = generator.sampler, generator.variables(now.state)
     if not hosts.is_first():
         return {}
     config = sampler.config
-    labels = classes_in_turn(GRID, config.label_size)
-    samples = sampler(variables, range(GRID), labels)
+    samples = sampler(variables, range(GRID), labels_for(GRID))
     scale = max(1, 64 // config.resolution)
     grid = visualize.image_grid(samples.images, GRID_COLUMNS, scale=scale)
     drawn = {"images/samples": ("", grid)}

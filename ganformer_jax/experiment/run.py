@@ -9,6 +9,7 @@ import numpy as np
 
 from ganformer_jax import hosts
 from ganformer_jax.classes import save_class_names
+from ganformer_jax.conditions import save_condition_names
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import validate
 from ganformer_jax.experiment.data import ExperimentData
@@ -71,7 +72,11 @@ def train_experiment(
 
     def batches(images_seen: int) -> Iterator[dict[str, np.ndarray]]:
         if config.generator.label_size and hosts.is_first():
-            save_class_names(data.open("train").class_names, run)
+            source = data.open("train")
+            if source.condition_names:
+                save_condition_names(source.condition_names, run)
+            else:
+                save_class_names(source.class_names, run)
         return data.batches(images_seen)
 
     return train(

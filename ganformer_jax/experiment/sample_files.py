@@ -20,7 +20,8 @@ from ganformer_jax.train.checksums import checksums
 from ganformer_jax.visualize import save_png
 
 RECORDS_FILE = "samples.jsonl"
-"""One JSON object a line for each image: file, seed, class, truncation, noise, weights."""
+"""One JSON object a line for each image: file, seed, class or condition, truncation, noise,
+weights."""
 WRITERS = 4
 """Images that are compressed and written at once."""
 
@@ -28,13 +29,12 @@ Record = Mapping[str, Any]
 
 
 def make_records(
-    seeds: Sequence[int], classes: Sequence[str] | None, facts: Mapping[str, Any]
+    seeds: Sequence[int], own: Sequence[Mapping[str, Any]] | None, facts: Mapping[str, Any]
 ) -> list[Record]:
-    """Return the record of each image: its file, its seed, its class if any, and facts of all."""
+    """Return the record of each image: its file, its seed, facts of its own, and facts of all."""
     records: list[dict[str, Any]] = [{"file": f"{seed:06d}.png", "seed": seed} for seed in seeds]
-    if classes is not None:
-        for record, name in zip(records, classes, strict=True):
-            record["class"] = name
+    if own is not None:
+        records = [{**record, **more} for record, more in zip(records, own, strict=True)]
     return [{**record, **facts} for record in records]
 
 

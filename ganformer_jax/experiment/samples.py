@@ -35,15 +35,15 @@ class SampleSet:
 
     Attributes:
         seeds: Seed of each image.
-        labels: Class number of each image; None without classes.
-        class_names: Class of each image for its record; None without classes.
+        labels: Class number or condition of each image; None without labels.
+        facts: What the record of each image says of it alone; None for nothing.
         truncation_psi: Truncation psi.
         truncation_cutoff: Number of layers to truncate, from the first; None for all.
     """
 
     seeds: Sequence[int]
-    labels: Sequence[int] | None = None
-    class_names: Sequence[str] | None = None
+    labels: Sequence[Any] | None = None
+    facts: Sequence[Mapping[str, Any]] | None = None
     truncation_psi: float = 1.0
     truncation_cutoff: int | None = None
 
@@ -91,7 +91,7 @@ def write_samples(
         "noise": sampler.noise,
         "weights": weights_digest(variables),
     }
-    records = make_records(wanted.seeds, wanted.class_names, facts)
+    records = make_records(wanted.seeds, wanted.facts, facts)
     names = ["grid", "attention"] if attention_rows else ["grid"]
     figures = [folder.with_name(f"{folder.name}-{name}.png") for name in names]
 

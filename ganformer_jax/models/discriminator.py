@@ -80,8 +80,10 @@ class Discriminator(nn.Module):
 
         Args:
             images_BxHxWxC: Images in [-1, 1], of the shape of the base grid, doubled.
-            labels_BxY: One-hot labels; the logit is then that of the class (Mescheder et al. 2018,
-                arXiv 1801.04406). None, or no classes, for an unconditional discriminator.
+            labels_BxY: One-hot labels or conditions. The logit is then that of the class (Mescheder
+                et al. 2018, arXiv 1801.04406); with `label_logit` "projection" one that does not
+                depend on the label is added (Miyato and Koyama 2018, arXiv 1802.05637, equation 3).
+                None, or no classes, for an unconditional discriminator.
 
         Returns:
             Logits, float32; and a dict with `features`, the base grid before the last layers.
@@ -132,4 +134,7 @@ class Discriminator(nn.Module):
         if labels_BxY is None or not labels_BxY.shape[-1]:
             return EqualizedDense(1, name="output")(x)
         logits_BxY = EqualizedDense(labels_BxY.shape[-1], name="output")(x)
-        return jnp.sum(logits_BxY * labels_BxY, 1, keepdims=True)
+        logits_Bx1 = jnp.sum(logits_BxY * labels_BxY, 1, keepdims=True)
+        if config.label_logit == "projection":
+            logits_Bx1 += EqualizedDense(1, name="unconditional")(x)
+        return logits_Bx1

@@ -69,7 +69,7 @@ class Generator(nn.Module):
 
         Args:
             z_BxKxD: Normally distributed latents: the components and, last, the global one.
-            labels_BxY: One-hot labels of a conditional generator.
+            labels_BxY: One-hot labels, or conditions, of a conditional generator.
             truncation_psi: Below 1 trades variety for quality.
             truncation_cutoff: Truncate only the first layers.
             noise: "random", "const" or "none".
@@ -132,7 +132,7 @@ class Generator(nn.Module):
 
         Args:
             z_BxKxD: Normally distributed latents: the components and, last, the global one.
-            labels_BxY: One-hot labels of a conditional generator.
+            labels_BxY: One-hot labels, or conditions, of a conditional generator.
             component_mask_BxK: From `component_mask`; None if all components are visible.
             train: Apply attention dropout.
             rows: Which images of the batch that dropout is drawn for these are.

@@ -104,7 +104,7 @@ class MappingNetwork(nn.Module):
 
         Args:
             z_BxKxD: Normally distributed latents.
-            labels_BxY: One-hot labels, used where `config.label_size` is above 0.
+            labels_BxY: One-hot labels or conditions, used where `config.label_size` is above 0.
             position_KxD: Trained positions of the components.
             mask_BxK: 0 hides a component from the others' attention.
             train: Apply attention dropout.

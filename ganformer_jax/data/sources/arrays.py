@@ -12,6 +12,7 @@ import numpy as np
 from ganformer_jax.config import MAX_IMAGE_CHANNELS
 from ganformer_jax.data.sources import array_files
 from ganformer_jax.data.sources.array_files import ArrayFacts, ArrayFile
+from ganformer_jax.data.sources.conditions import Conditions, conditions_from
 from ganformer_jax.data.sources.source import (
     MAX_BYTES,
     MAX_CLASSES,
@@ -104,7 +105,7 @@ class ArraySource(Source):
     def _labels_beside(self) -> Path:
         return self._path.with_name(self._path.stem + "-labels.npy")
 
-    def _find_labels(self) -> Labels | None:
+    def _find_labels(self) -> Labels | Conditions | None:
         count, base = self._shape[0], _base(self._name).lower()
         partner = ("y" + base[1:],) if base.startswith("x") else ()
         for name in self._matching((*LABEL_NAMES, *partner)):
@@ -117,12 +118,14 @@ class ArraySource(Source):
         beside = self._labels_beside
         if not beside.is_file():
             return None
-        labels = labels_from(np.asarray(array_files.load_npy(beside)), count, beside.name)
+        values = np.asarray(array_files.load_npy(beside))
+        labels = labels_from(values, count, beside.name)
+        labels = labels or conditions_from(values, count, beside.name)
         if labels is None:
             self.label_error = f"{beside} {_no_classes(count)}"
         return labels
 
-    def _labels_in(self, name: str) -> Labels | None:
+    def _labels_in(self, name: str) -> Labels | Conditions | None:
         count = self._shape[0]
         shape = self._file.arrays[name].shape if name in self._file.arrays else ()
         if shape[:1] != (count,) or math.prod(shape[1:]) > MAX_CLASSES:
@@ -130,7 +133,9 @@ class ArraySource(Source):
         values = np.asarray(self._file.open(name)[()])
         if values.dtype.kind == "O":
             values = np.array(self._file.strings(name) or [])
-        return labels_from(values, count, f"array {name}", self._class_names())
+        origin, names = f"array {name}", self._class_names()
+        labels = labels_from(values, count, origin, names)
+        return labels or conditions_from(values, count, origin, names)
 
     def _class_names(self) -> list[str] | None:
         readable = [n for n in self._matching(CLASS_NAMES)[:1] if n in self._file.arrays]
@@ -147,7 +152,7 @@ class ArraySource(Source):
 
 def _no_classes(count: int) -> str:
     each = f"a class for each of the {count} images"
-    return f"does not hold {each}, as integers, words or one-hot rows"
+    return f"does not hold {each}, as integers, words, one-hot rows or rows of finite numbers"
 
 
 def _base(name: str) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ganformer_jax.data.find import RAW, find_version, no_split, open_builder
+from ganformer_jax.data.find import RAW, condition_names, find_version, no_split, open_builder
 from ganformer_jax.data.fit import MODES
+from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.frames import FramedRecords, index_frames
 from ganformer_jax.data.sources.source import (
     MAX_BYTES,
@@ -53,6 +54,7 @@ class TfdsSource(Source):
         builder = _find_builder(os.fspath(dataset), data_dir)
         self._name = f"{builder.name} ({split})"
         self._features = _image_features(self._name, builder.info.features)
+        self._condition_names = condition_names(builder)
         try:
             instructions = list(builder.info.splits[split].file_instructions)
         except Exception as error:  # of several kinds, by what is wrong with the name
@@ -83,8 +85,16 @@ class TfdsSource(Source):
         return image
 
     @functools.cached_property
-    def labels(self) -> Labels | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Classes by the feature `label`, -1 for damaged entries; read on first use."""
+    def labels(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> Labels | Conditions | None:
+        """Conditions, or classes by the feature `label`; read on first use.
+
+        Damaged entries have none.
+        """
+        if self._condition_names:
+            vectors = np.stack([self._condition(index) for index in range(len(self))])
+            return Conditions(self._condition_names, vectors, "the condition feature")
         if not isinstance(self._features.get("label"), tfds.features.ClassLabel):
             return None
         classes = np.array([self._class(index) for index in range(len(self))], np.int64)
@@ -101,6 +111,12 @@ class TfdsSource(Source):
             return int(self._decode("label", index))
         except Unreadable:
             return -1
+
+    def _condition(self, index: int) -> np.ndarray:
+        try:
+            return np.asarray(self._decode("condition", index), np.float32)
+        except Unreadable:
+            return np.full(len(self._condition_names), np.nan, np.float32)
 
     def _decode(self, name: str, index: int) -> Any:
         """Parse one feature of an example; images stay encoded."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from ganformer_jax.data.sources.conditions import Conditions, conditions_from
 from ganformer_jax.data.sources.frames import FramedRecords, Frames, index_frames
 from ganformer_jax.data.sources.source import (
     MAX_BYTES,
@@ -109,7 +110,7 @@ class TfrecordSource(Source):
         shard = self._shards[0]
         return shard.path.with_name(f"{shard.prefix}-rxx.labels")
 
-    def _find_labels(self) -> Labels | None:
+    def _find_labels(self) -> Labels | Conditions | None:
         path = self._labels_path
         if not path.is_file():
             return None
@@ -120,13 +121,18 @@ class TfrecordSource(Source):
             return None
         pairs = zip(self._shards, self._frames, strict=True)
         rows = np.concatenate([np.arange(len(f)) * s.count + s.number - 1 for s, f in pairs])
-        labels = labels_from(values, len(values), path.name) if values.ndim else None
+        labels = None
+        if values.ndim:
+            labels = labels_from(values, len(values), path.name)
+            labels = labels or conditions_from(values, len(values), path.name)
         if labels is None or rows.max() >= len(values):
             self.label_error = (
-                f"{path} is not a list of one-hot rows for {rows.max() + 1} images, it is "
-                f"{values.dtype} {list(values.shape)}"
+                f"{path} is not a list of one-hot rows or conditions for {rows.max() + 1} images, "
+                f"it is {values.dtype} {list(values.shape)}"
             )
             return None
+        if isinstance(labels, Conditions):
+            return dataclasses.replace(labels, vectors=labels.vectors[rows])
         return dataclasses.replace(labels, classes=labels.classes[rows])
 
 

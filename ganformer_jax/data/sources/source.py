@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.errors import UserError, os_reason
 
 MAX_BYTES = 1 << 28  # of an encoded image, 256 MiB: more is a mistake, or an attack
@@ -56,7 +57,8 @@ class Source(abc.ABC):
         skipped: (name, reason) of what is in the source but known not to be an image.
         of_files: Whether entries are files, whose names tell which of them should be images.
         sequential: Whether reading in order is much faster than any other way.
-        labels: Classes that the source itself stores for its entries; None if it has none.
+        labels: Classes or conditions that the source itself stores for its entries; None if it has
+            none.
         label_error: Why what looks like its classes cannot be used; None if nothing is wrong.
         paths: Files and folders that it is read from.
         channels: Number of channels if all entries are arrays of 2, 5 or more; None otherwise.
@@ -69,7 +71,7 @@ class Source(abc.ABC):
     skipped: Sequence[tuple[str, str]] = ()
     of_files: bool = False
     sequential: bool = False
-    labels: Labels | None = None
+    labels: Labels | Conditions | None = None
     label_error: str | None = None
     paths: Sequence[pathlib.Path] = ()
     channels: int | None = None

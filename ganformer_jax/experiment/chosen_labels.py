@@ -1,0 +1,127 @@
+"""The classes or conditions that generated images get, as a user chooses them."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ganformer_jax.classes import CLASSES_FILE, find_class, load_class_names
+from ganformer_jax.conditions import expected, load_condition_names, parse_condition
+from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.image_sets import sample_labels
+from ganformer_jax.experiment.data import open_run
+
+MAX_CLASS_COLUMNS = 16
+"""A grid has one class in each column, up to this number of classes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ChosenLabels:
+    """Labels of images.
+
+    Attributes:
+        labels: Class number or condition of each image; None without labels.
+        facts: What the record of each image says of its label.
+        columns: Columns of a grid in which each holds one class; None if any number will do.
+    """
+
+    labels: Sequence[Any] | None
+    facts: Sequence[Mapping[str, Any]]
+    columns: int | None = None
+
+
+def choose_labels(
+    workdir: pathlib.Path,
+    size: int,
+    seeds: Sequence[int],
+    classes: Sequence[str] = (),
+    condition: str | None = None,
+) -> ChosenLabels:
+    """Return the labels of images of these seeds.
+
+    Args:
+        workdir: Folder of a run; or a file, an export or a snapshot, which does not say whether its
+            generator was trained on classes or conditions: both can be given.
+        size: The generator's `label_size`.
+        seeds: Seed of each image.
+        classes: Names or numbers of classes, which take turns; by default all.
+        condition: Condition of all images, as `parse_condition` reads it; by default those of the
+            images that the run was trained on.
+
+    Raises:
+        UserError: If the generator takes no such labels, or the dataset is not available.
+    """
+    names = load_condition_names(workdir, size) if size else None
+    if classes and condition is not None:
+        raise UserError("--class and --condition exclude each other: leave one out")
+    if names is not None and classes:
+        raise UserError(
+            f"--class: {workdir} was trained on conditions, use --condition; {expected(names)}"
+        )
+    if condition is not None:
+        return _one_condition(workdir, size, names, condition, len(seeds))
+    if names is not None:
+        return _drawn_conditions(workdir, names, seeds)
+    return _classes_in_turn(workdir, size, classes, len(seeds))
+
+
+def _one_condition(
+    workdir: pathlib.Path, size: int, names: Sequence[str] | None, condition: str, count: int
+) -> ChosenLabels:
+    if not size:
+        raise UserError("--condition: the generator was trained without conditions")
+    if (workdir / CLASSES_FILE).exists():
+        raise UserError(f"--condition: {workdir} was trained on classes, use --class")
+    known = names or [str(number) for number in range(size)]
+    try:
+        numbers = parse_condition(condition, known)
+    except UserError as error:
+        raise UserError(f"--condition {condition}: {error}") from error
+    return _conditions([numbers] * count, known)
+
+
+def _drawn_conditions(
+    run: pathlib.Path, names: Sequence[str], seeds: Sequence[int]
+) -> ChosenLabels:
+    try:
+        source = open_run(run, "train")
+    except UserError as error:
+        raise UserError(
+            f"give --condition, as the dataset of {run} is not available ({error}); "
+            f"{expected(names)}"
+        ) from error
+    if list(source.condition_names) != list(names):
+        raise UserError(
+            f"give --condition, as {source.name} has other conditions than {run}; {expected(names)}"
+        )
+    return _conditions(sample_labels(source, seeds), names)
+
+
+def _conditions(vectors: Sequence[Any], names: Sequence[str]) -> ChosenLabels:
+    labels = np.asarray(vectors, np.float32)
+    facts = [{"condition": _record(names, vector)} for vector in labels]
+    return ChosenLabels(list(labels), facts)
+
+
+def _record(names: Sequence[str], vector: np.ndarray) -> dict[str, float]:
+    """Return the numbers by name, as short as float32 allows: 0.1, not 0.10000000149."""
+    return {name: float(str(number)) for name, number in zip(names, vector, strict=True)}
+
+
+def _classes_in_turn(
+    workdir: pathlib.Path, size: int, classes: Sequence[str], count: int
+) -> ChosenLabels:
+    names = load_class_names(workdir, size) if size else []
+    try:
+        chosen = [find_class(name, names) for name in classes] or list(range(size))
+    except UserError as error:
+        raise UserError(f"--class: {error}") from error
+    if not chosen:
+        return ChosenLabels(None, [{}] * count)
+    labels = [chosen[place % len(chosen)] for place in range(count)]
+    columns = len(chosen) if 1 < len(chosen) <= MAX_CLASS_COLUMNS else None
+    return ChosenLabels(labels, [{"class": names[label]} for label in labels], columns)
