@@ -129,3 +129,18 @@ def test_batches_and_sizes_that_do_not_fit_are_refused_at_once(capsys, tmp_path,
     run = tmp_path / "run"
     said = complaint(capsys, "train", "--workdir", str(run), *options.split())
     assert message in said and not run.exists()
+
+
+@pytest.mark.parametrize("option", ["--fake", "--real"])
+def test_a_run_is_no_folder_of_images(capsys, tmp_path, option):
+    write_images(tmp_path / "images", 2)
+    write_images(tmp_path / "run" / "samples", 2)
+    (tmp_path / "run" / "checkpoints").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    folders = {"--fake": tmp_path / "images", "--real": tmp_path / "images"}
+    folders[option] = tmp_path / "run"
+    words = [str(word) for pair in folders.items() for word in pair]
+    said = complaint(capsys, "evaluate", *words, "--metrics", "swd")
+    assert "is a run" in said and "--workdir" in said
+    prepare = "prepare", str(tmp_path / "run"), "--name", "pets"
+    assert "is a run" in complaint(capsys, *prepare)

@@ -98,6 +98,11 @@ def _open_folder(
     split: str,
     follow_links: bool,
 ) -> Source:
+    if (path / "config.json").is_file() and (path / "checkpoints").is_dir():
+        raise UserError(
+            f"{path} is a run, whose images are figures: commands that use its generator take it "
+            "as --workdir, and its dataset has a folder of its own"
+        )
     if (path / "dataset_info.json").is_file() or any(path.glob(VERSIONS)):
         return TfdsSource(path, data_dir, split)
     if (path / "data.mdb").is_file():
