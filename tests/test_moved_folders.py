@@ -119,7 +119,9 @@ def checkpoint(run, state, number):
 
 def restored(run, programs):
     with Checkpoints(run, warn=lambda line: None) as checkpoints:
-        return checkpoints.restore(programs.abstract_state()), checkpoints.steps()
+        state = checkpoints.restore(programs.abstract_state())
+        assert state is not None
+        return state, checkpoints.steps()
 
 
 def test_checkpoints_are_written_and_restored(tmp_path, bucket, programs):
