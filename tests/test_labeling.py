@@ -137,6 +137,7 @@ def test_a_json_file_with_names(tmp_path):
         ("l.json", '{"labels": [["a.png", -1]]}', "outside 0"),
         ("l.json", '{"labels": [["a.png", true]]}', "only classes"),
         ("l.csv", "a.png,1\n./a.png,2\n", "gives ./a.png two classes, 1 and 2"),
+        ("l.json", '{"labels": [["a.png", 0], ["a.png", 2]]}', "a.png two classes, 0 and 2"),
         ("l.json", '{"labels": [["a.png", 99999999]]}', "outside 0"),
         ("l.txt", "", "use auto, none, folders"),
         (None, "", "no file"),
