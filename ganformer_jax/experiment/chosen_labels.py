@@ -12,8 +12,6 @@ import numpy as np
 from ganformer_jax.classes import CLASSES_FILE, find_class, load_class_names
 from ganformer_jax.conditions import expected, load_condition_names, parse_condition
 from ganformer_jax.errors import UserError
-from ganformer_jax.evaluate.image_sets import sample_labels
-from ganformer_jax.experiment.data import open_run
 
 MAX_CLASS_COLUMNS = 16
 """A grid has one class in each column, up to this number of classes."""
@@ -87,6 +85,9 @@ def _one_condition(
 def _drawn_conditions(
     run: pathlib.Path, names: Sequence[str], seeds: Sequence[int]
 ) -> ChosenLabels:
+    from ganformer_jax.evaluate.image_sets import sample_labels  # which read datasets
+    from ganformer_jax.experiment.data import open_run
+
     try:
         source = open_run(run, "train")
     except UserError as error:
