@@ -102,7 +102,7 @@ def assert_equal_to_second_derivatives(form, other, *arrays):
 
 
 def by_platform(cpu_form, plain_form):
-    return functools.partial(resample.by_platform, cpu_form, plain_form)
+    return functools.partial(resample.by_platform, plain_form, cpu=cpu_form)
 
 
 KERNEL_FORMS = {

@@ -1,4 +1,4 @@
-"""Forms of the FIR filter and of the convolutions that only help CPUs.
+"""Forms of the FIR filter and of convolutions for CPUs; GPUs use that of the filter too.
 
 Each gives the same result as the plain form in `resample`; `platforms.by_platform` chooses.
 

@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from jaxtyping import Array
 
     Form = Callable[..., Array]
-    Forms = tuple[Form, Form, Form]
-    """For CPUs, GPUs and all other platforms."""
+    Own = tuple[tuple[str, Form], ...]
+    """Platforms and the forms of their own."""
 
 
 def by_platform(
-    cpu: Form, default: Form, *arrays: Array, gpu: Form | None = None, **static: Any
+    default: Form,
+    *arrays: Array,
+    cpu: Form | None = None,
+    tpu: Form | None = None,
+    **static: Any,
 ) -> Array:
     """Compute one function in the form that suits the platform.
 
@@ -27,19 +31,20 @@ def by_platform(
     may be another than that of this process.
 
     Args:
-        cpu: Form for CPUs.
-        default: Form for all other platforms, of the same result.
-        gpu: Form for GPUs, of the same result; by default `default`.
+        default: Form for platforms without one of their own, such as GPUs.
         *arrays: Arguments of all forms, which must be linear in each of them. The gradients are
             then linear in the same way, and each platform uses those of its own form, to any order.
+        cpu: Form of CPUs, of the same result.
+        tpu: Form of TPUs, of the same result.
         **static: Further arguments of all forms, hashable.
 
     Returns:
         The result of the chosen form.
     """
     settings = tuple(static.items())
-    forms = tuple(_with_settings(form, settings) for form in (cpu, gpu or default, default))
-    return _apply(forms, *arrays)
+    own = {"cpu": cpu, "tpu": tpu}
+    forms = ((name, _with_settings(form, settings)) for name, form in own.items() if form)
+    return _apply(_with_settings(default, settings), tuple(forms), *arrays)
 
 
 @functools.cache  # jax would trace another wrapper of the same form again
@@ -48,23 +53,23 @@ def _with_settings(form: Form, settings: tuple[tuple[str, Any], ...]) -> Form:
     return jax.named_scope(form.__name__)(functools.partial(form, **dict(settings)))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-@functools.partial(jax.jit, static_argnums=0)  # traced once for each shape
-def _apply(forms: Forms, *arrays: Array) -> Array:
-    cpu, gpu, default = forms
-    return lax.platform_dependent(*arrays, cpu=cpu, cuda=gpu, rocm=gpu, default=default)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1))  # traced once for each shape
+def _apply(default: Form, own: Own, *arrays: Array) -> Array:
+    return lax.platform_dependent(*arrays, default=default, **dict(own))
 
 
-def _forward(forms: Forms, *arrays: Array) -> tuple[Array, tuple[Array, ...]]:
-    return _apply(forms, *arrays), arrays
+def _forward(default: Form, own: Own, *arrays: Array) -> tuple[Array, tuple[Array, ...]]:
+    return _apply(default, own, *arrays), arrays
 
 
-def _backward(forms: Forms, arrays: tuple[Array, ...], cotangent: Array):
+def _backward(default: Form, own: Own, arrays: tuple[Array, ...], cotangent: Array):
     gradients = []
     for index, array in enumerate(arrays):
         others = arrays[:index] + arrays[index + 1 :]
-        transposed = tuple(_transpose(form, index, array.shape, array.dtype) for form in forms)
-        gradients.append(_apply(transposed, *others, cotangent))
+        facts = index, array.shape, array.dtype
+        transposed = tuple((name, _transpose(form, *facts)) for name, form in own)
+        gradients.append(_apply(_transpose(default, *facts), transposed, *others, cotangent))
     return tuple(gradients)
 
 

@@ -3,8 +3,8 @@
 The filters follow StyleGAN2 (arXiv 1912.04958, appendix B, after Zhang 2019, arXiv 1904.11486):
 a short separable low-pass filter removes what a change of resolution would alias.
 
-The plain forms here are XLA convolutions, which accelerators have in hardware. Those of CPUs are in
-`cpu`; docs/performance.md has their times.
+The plain forms here are XLA convolutions. TPUs have all of them in hardware; GPUs filter as CPUs do
+(docs/notes/gpu.md). The forms of CPUs are in `cpu`; docs/performance.md has their times.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ def _filter(
     total = float(sum(taps))
     scaled = tuple(float(tap) * gain / total for tap in taps)
     static = {"taps": scaled, "pad": pad, "up": up, "down": down}
-    return by_platform(cpu.shifted_filter, plain_filter, x, gpu=cpu.shifted_filter, **static)
+    return by_platform(cpu.shifted_filter, x, tpu=plain_filter, **static)
 
 
 def convolve(x_BxHxWxC: Image, kernel_HxWxIxO: Kernel) -> Float[Array, "b h w o"]:
     """Convolve, keeping the resolution (cross-correlation, as everywhere in this field)."""
     if cpu.suits_winograd(x_BxHxWxC, kernel_HxWxIxO):
-        return by_platform(cpu.winograd_convolve, plain_convolve, x_BxHxWxC, kernel_HxWxIxO)
+        return by_platform(plain_convolve, x_BxHxWxC, kernel_HxWxIxO, cpu=cpu.winograd_convolve)
     return plain_convolve(x_BxHxWxC, kernel_HxWxIxO)
 
 
@@ -116,7 +116,7 @@ def upsample_convolve(
         return upsample(convolve(x_BxHxWxC, kernel_HxWxIxO), taps)
     kernel_IxHxWxO = jnp.moveaxis(kernel_HxWxIxO, 2, 0)
     spread = by_platform(
-        cpu.transposed_convolve, plain_transposed_convolve, x_BxHxWxC, kernel_IxHxWxO
+        plain_transposed_convolve, x_BxHxWxC, kernel_IxHxWxO, cpu=cpu.transposed_convolve
     )
     reach, center = len(taps) - 2, size // 2
     before, after = (reach + 3) // 2 + center - (size - 1), reach // 2 + center - (size - 2)
@@ -135,4 +135,4 @@ def convolve_downsample(
         return convolve(downsample(x_BxHxWxC, taps), kernel_HxWxIxO)
     reach, center = len(taps) - 2, size // 2
     filtered = _filter(x_BxHxWxC, taps, 1.0, ((reach + 1) // 2 + center, reach // 2 + center))
-    return by_platform(cpu.strided_convolve, plain_strided_convolve, filtered, kernel_HxWxIxO)
+    return by_platform(plain_strided_convolve, filtered, kernel_HxWxIxO, cpu=cpu.strided_convolve)
