@@ -134,7 +134,7 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 class Process:
-    """A process of `gpu_case.py`: it compiles at once, and measures when it is told to."""
+    """A process of `gpu_case.py`, which compiles when it is started and measures on request."""
 
     def __init__(self, plan: Plan, seconds: float, profile: bool, folder: pathlib.Path):
         script = pathlib.Path(__file__).with_name("gpu_case.py")

@@ -18,11 +18,11 @@ except ImportError:  # outside POSIX
     fcntl = None
 
 _POSIX = os.name == "posix"
+_UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 # What file systems answer that cannot wait for the disk, such as some of those in user space.
-_CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+_CANNOT_SYNC = {errno.EINVAL, *_UNSUPPORTED}
 # What file systems answer that cannot rename a folder, such as mounted buckets.
-_CANNOT_RENAME = {errno.EMFILE, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-_CANNOT_RENAME |= {errno.EPERM, errno.EXDEV}
+_CANNOT_RENAME = {errno.EMFILE, errno.EPERM, errno.EXDEV, *_UNSUPPORTED}
 _MOVING = ".moving"
 TEMPORARY = ".writing"
 """Suffix of an incomplete file, which may be deleted when no process writes it."""

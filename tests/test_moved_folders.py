@@ -29,7 +29,7 @@ class CutOff(Exception):
 
 @pytest.fixture
 def bucket(monkeypatch):
-    """Make renaming folders fail; set `left` to be killed after so many files moved to `under`."""
+    """Make renaming folders fail; after `left` files moved to `under`, if set, the move is cut."""
     whole, disk = os.rename, type("Disk", (), {"left": None, "moved": 0, "under": ""})()
 
     def rename(source, target, **settings):

@@ -72,7 +72,7 @@ def conditions_of_lists(labels: Sequence[Any], names: Any, where: str) -> Condit
         where: Name of the file, for messages.
 
     Raises:
-        UserError: If lengths differ, or something is no finite number or no name.
+        UserError: If lengths differ, a value is not a finite number, or a name cannot be used.
     """
     found = [label for label in labels if label is not None]
     odd = next((label for label in found if not _is_condition(label)), None)
@@ -101,8 +101,8 @@ def check_condition_names(names: Any, count: int, where: str) -> tuple[str, ...]
     """Return the names of the numbers of a condition; "0", "1", ... if there are none.
 
     Raises:
-        UserError: If there are fewer or more than `count`, two are the same, or one is no name
-            that `sample --condition NAME=1,OTHER=0.5` could give.
+        UserError: If there are fewer or more than `count`, two are the same, or `sample --condition
+            NAME=1,OTHER=0.5` could not give one.
     """
     if names is None:
         return tuple(map(str, range(count)))
