@@ -32,6 +32,14 @@ TINY_OPTIONS = """
 """Of `train`: scenes, and networks that compile in seconds."""
 
 
+def run_code(code: str, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    """Run Python code in a process of its own, with `arguments` in `sys.argv`."""
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(
+        command, env=ENVIRONMENT, capture_output=True, text=True, check=False, cwd=cwd
+    )
+
+
 def start(count: int, *command: str, slurm: bool = False) -> list[subprocess.Popen]:
     """Start processes that find each other by jax's variables, or by those of SLURM."""
     with socket.socket() as free:

@@ -2,15 +2,13 @@
 
 import errno
 import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from images import make_folder, png
-from processes import ENVIRONMENT, TINY_OPTIONS
+from processes import TINY_OPTIONS, run_code
 from training import EXPERIMENT, gan_programs
 
 from ganformer_jax.config_files import to_dict
@@ -180,14 +178,7 @@ main(sys.argv[1:])
 
 
 def on_a_mounted_disk(*arguments, cwd):
-    ran = subprocess.run(
-        [sys.executable, "-c", MOUNTED, *arguments],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-    )
+    ran = run_code(MOUNTED, *arguments, cwd=cwd)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 

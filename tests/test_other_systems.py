@@ -2,11 +2,9 @@
 
 import errno
 import os
-import subprocess
-import sys
 
 import pytest
-from processes import ENVIRONMENT, HERE, TINY_OPTIONS
+from processes import HERE, TINY_OPTIONS, run_code
 
 from ganformer_jax import files
 from ganformer_jax.errors import UserError
@@ -31,14 +29,7 @@ POSIX_ONLY = {"fcntl", "resource", "pwd", "grp", "termios"}
 
 
 def run_without(hidden, *arguments):
-    code = HIDE.format(hidden=hidden)
-    ran = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = run_code(HIDE.format(hidden=hidden), *arguments)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
@@ -54,9 +45,7 @@ def test_sampling_and_export_need_no_posix_and_no_data_pipeline(tmp_path):
 def test_modules_of_posix_are_imported_where_they_may_be_missing():
     code = "import ganformer_jax.experiment.run, ganformer_jax.data.prepare, ganformer_jax.scenes"
     source = HIDE.format(hidden=POSIX_ONLY).partition("from ganformer_jax.cli")[0] + code
-    ran = subprocess.run(
-        [sys.executable, "-c", source], env=ENVIRONMENT, capture_output=True, text=True, check=False
-    )
+    ran = run_code(source)
     assert ran.returncode == 0, ran.stderr
 
 
@@ -66,15 +55,8 @@ def test_a_missing_package_is_named_in_one_line(package, tmp_path):
         "from ganformer_jax.cli import", "from ganformer_jax.__main__ import"
     )
     code = code.replace("main(sys.argv[1:])", "main()")
-    dry = ["train", *TINY_OPTIONS, "--generator.resolution", "32"]
-    ran = subprocess.run(
-        [sys.executable, "-c", code, *dry],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
+    train = ["train", *TINY_OPTIONS, "--generator.resolution", "32"]
+    ran = run_code(code, *train, cwd=tmp_path)
     assert ran.returncode == 1 and "Traceback" not in ran.stderr
     assert ran.stderr.splitlines()[-1].startswith(f"error: no module {package}: ")
 

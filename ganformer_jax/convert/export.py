@@ -62,8 +62,8 @@ def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]
 def exported_weights(path: str | pathlib.Path) -> tuple[dict[str, Any], Config]:
     """Return the weights of a checkpoint that an export has, and a config that they fit.
 
-    The averaged generator is used as the trained one too. There is no discriminator; the config
-    describes one as wide as the generator.
+    An export has the averaged generator only, which stands for the trained one too, and no
+    discriminator; the config describes one as wide as the generator.
     """
     generator, variables = read_generator(path)
     weights = {
