@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 LEVELS = [
     {"caches", "classes", "conditions", "config", "config_checks", "config_files"}
     | {"config_ranges", "download", "errors", "files", "gpu", "hosts", "signals"},
-    {"nn", "losses", "pickles", "pixels"},
+    {"augment", "nn", "losses", "pickles", "pixels"},
     {"models", "scenes", "data", "metrics"},
     {"train", "sampling", "visualize", "evaluate", "convert"},
     {"load", "experiment"},
@@ -22,7 +22,17 @@ LEVELS = [
 LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}
 
 # The package's own __init__ gathers the functional API; it stands outside the levels.
-API_MAY_IMPORT = {"config", "errors", "nn", "models", "losses", "train", "convert", "load"}
+API_MAY_IMPORT = {
+    "augment",
+    "config",
+    "errors",
+    "nn",
+    "models",
+    "losses",
+    "train",
+    "convert",
+    "load",
+}
 
 
 def module_name(path: Path) -> str:
