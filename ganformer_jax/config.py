@@ -211,12 +211,12 @@ class GeneratorConfig:
 class LabelMappingConfig:
     """Network from a label to the vector that a `label_logit` of "embedding" compares with."""
 
-    num_layers: Annotated[int, at_least(0)] = 7
-    """Hidden layers before the output layer."""
+    num_layers: Annotated[int, at_least(0)] = 8
+    """Dense layers from the label embedding to the vector; 0 takes the embedding itself."""
     width: Annotated[int | None, at_least(1)] = None
     """Width of the vector; by default the channels at the base grid."""
     hidden_width: Annotated[int | None, at_least(1)] = None
-    """Width of the hidden layers; by default that of the vector."""
+    """Width of the layers before the last; by default that of the vector."""
     embedding_width: Annotated[int | None, at_least(1)] = None
     """Width of the label embedding; by default that of the vector."""
     learning_rate_multiplier: Annotated[float, Range(0, above=True)] = 0.01

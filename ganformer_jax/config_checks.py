@@ -65,6 +65,10 @@ def _check_label_mapping(config: DiscriminatorConfig) -> None:
             f"{config.label_logit}, which has no such network; set discriminator.label_logit to "
             "embedding, or leave the options of discriminator.label_mapping out"
         )
+    mapping, name = config.label_mapping, "discriminator.label_mapping"
+    for option, needed in (("embedding_width", 1), ("hidden_width", 2)):
+        if getattr(mapping, option) and mapping.num_layers < needed:
+            raise UserError(f"{name}.{option} needs {name}.num_layers of {needed} or more")
 
 
 def _shape(grid: tuple[int, int]) -> str:

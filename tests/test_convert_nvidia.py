@@ -4,8 +4,9 @@
 from running stylegan2-ada-pytorch (commit d72cc7d) and, for `stylegan3` and `averages`, stylegan3,
 on a CPU in float32 with constant noise: small networks, every array but the filters perturbed, D on
 the images clipped to [-1, 1]. Activations exceed `conv_clamp` in all that have one; biases of
-`stylegan3` are in the hundreds, for its default of 256. The snapshot of averages has stylegan3's
-generator and an augmentation pipe, the source text that such a file embeds left empty.
+`stylegan3` are in the hundreds, for its default of 256. `resnet_skip` has gradients too: of the
+mean softplus(-D(G(z))), and of the mean of 5 times the squared norm of dD/dimage. The snapshot of
+averages has the generator of `stylegan3` and an augmentation pipe, and no embedded source text.
 """
 
 import functools
@@ -18,7 +19,7 @@ import jax.test_util
 import numpy as np
 import pytest
 from command_line import call
-from reference import DATA, Vector, relative_error
+from reference import DATA, Vector, gradient_errors, relative_error
 
 import ganformer_jax
 from ganformer_jax import convert
@@ -99,6 +100,43 @@ def test_outputs_are_the_published_ones(name, report_line):
     generator, discriminator = networks[0].config, networks[2].config
     assert generator == from_dict(GeneratorConfig, to_dict(generator))
     validate_networks(generator, discriminator)
+
+
+def test_gradients_through_the_clamp_are_the_published_ones(report_line):
+    """Of the generator loss, and of the mean of 5 times R1's penalty: a second derivative."""
+    vector, version = published("nvidia_resnet_skip")
+    generator, variables = load_generator(vector, version)
+    discriminator, discriminator_variables = load_discriminator(vector, version)
+    images, z = jnp.clip(vector.images("out/img"), -1, 1), jnp.asarray(vector["in/z"])[:, None]
+
+    def generator_loss(params):
+        fake, _ = generator.apply({**variables, "params": params}, z, noise="const")
+        return jnp.mean(jax.nn.softplus(-discriminator.apply(discriminator_variables, fake)[0]))
+
+    def penalty(params):
+        def total(images):
+            return discriminator.apply({"params": params}, images)[0].sum()
+
+        return 5 * jnp.square(jax.grad(total)(images)).sum((1, 2, 3)).mean()
+
+    def theirs(load, network, prefix):
+        own = vector.under(f"{network}/") | vector.under(prefix)
+        kind = {"G": "generator", "D": "discriminator"}[network]
+        return load(own, vector.meta[kind], version)[1]["params"]
+
+    pairs = {
+        "generator loss": (
+            jax.jit(jax.grad(generator_loss))(variables["params"]),
+            theirs(convert.load_nvidia_generator, "G", "gradG/"),
+        ),
+        "R1": (
+            jax.jit(jax.grad(penalty))(discriminator_variables["params"]),
+            theirs(convert.load_nvidia_discriminator, "D", "gradR1/"),
+        ),
+    }
+    found = {name: gradient_errors(*pair)[:2] for name, pair in pairs.items()}
+    report_line(f"gradients: {found}")
+    assert all(whole < 1e-4 and leaf < 1e-3 for whole, leaf in found.values())
 
 
 def test_the_reference_as_arrays_and_as_a_snapshot(report_line):
@@ -187,7 +225,7 @@ def test_the_label_embedding_trains(labels):
         "numbers": rng.standard_normal((4, 3)),
     }[labels].astype(np.float32)
     images = rng.uniform(-1, 1, (4, 8, 8, 3)).astype(np.float32)
-    mapping = LabelMappingConfig(num_layers=2, width=6, hidden_width=5, embedding_width=7)
+    mapping = LabelMappingConfig(num_layers=3, width=6, hidden_width=5, embedding_width=7)
     config = DiscriminatorConfig("resnet", 32, 4, label_logit="embedding", label_mapping=mapping)
     network = Discriminator(config)
     variables = network.init(jax.random.key(0), images, values)
@@ -209,6 +247,18 @@ def test_the_label_embedding_trains(labels):
     logits = network.apply(variables, images, values)[0]
     others = network.apply(variables, images, values[::-1])[0]
     assert logits.shape == (4, 1) and np.abs(logits - others).max() > 1e-3
+
+
+def test_a_label_mapping_without_layers_is_the_scaled_embedding():
+    mapping = LabelMappingConfig(num_layers=0)
+    config = DiscriminatorConfig("resnet", 32, 4, label_logit="embedding", label_mapping=mapping)
+    network, images, labels = Discriminator(config), jnp.ones((3, 8, 8, 3)), jnp.eye(3)
+    variables = network.init(jax.random.key(0), images, labels)
+    assert "label_mapping" not in variables["params"]
+    logits = network.apply(variables, images, labels)[0]
+    scaled = network.apply(variables, images, 5 * labels)[0]  # no bias yet, so only the direction
+    np.testing.assert_allclose(logits, scaled, rtol=1e-5)
+    assert np.ptp(logits) > 0
 
 
 def test_the_label_mapping_is_initialized_as_published():
@@ -238,6 +288,11 @@ def test_options_of_the_label_mapping_and_of_widths_are_refused_where_nothing_re
     with pytest.raises(UserError, match="last_hidden_width needs generator.mapping.num_layers"):
         config = GeneratorConfig(components=4, mapping=mapping)
         validate_networks(config, DiscriminatorConfig())
+    for name, layers in (("embedding_width", 0), ("hidden_width", 1)):
+        options = LabelMappingConfig(num_layers=layers, **{name: 5})
+        config = DiscriminatorConfig(label_logit="embedding", label_mapping=options)
+        with pytest.raises(UserError, match=f"label_mapping.{name} needs .* of {layers + 1} or"):
+            validate_networks(generator.config, config)
     with pytest.raises(UserError, match=r"clamp is 0.0; it should be above 0"):
         validate_networks(generator.config, DiscriminatorConfig(clamp=0.0))
 
@@ -295,6 +350,8 @@ def test_arguments_of_the_discriminator_are_refused_too():
         load_discriminator(vector, version, sparkle=1)
     with pytest.raises(ConversionError, match="discriminator block argument activation='relu'"):
         load_discriminator(vector, version, block_kwargs={"activation": "relu"})
+    with pytest.raises(ConversionError, match="label mapping argument embed_features=5 is not"):
+        load_discriminator(vector, version, mapping_kwargs={"num_layers": 0, "embed_features": 5})
     with pytest.raises(ConversionError, match="label mapping has unknown arguments: w_avg_beta"):
         load_discriminator(vector, version, mapping_kwargs={"w_avg_beta": 0.9})
 

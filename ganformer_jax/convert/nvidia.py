@@ -68,7 +68,7 @@ def load_nvidia_generator(
     config, defaults = generator.config, {}
     if _without_mean(top):
         defaults["moments/w_average"] = np.zeros(config.w_size, np.float32)
-    rules = _generator_rules(config.mapping.num_layers)
+    rules = _generator_rules(config.mapping.num_layers + 1)
     return generator, fill(state_dict, rules, PYTORCH, [FILTERS], template, defaults)
 
 
@@ -144,9 +144,9 @@ def _generator_config(top: Arguments, version: str) -> GeneratorConfig:
 
 def _mapping_config(mapping: Arguments, width: int, labels: int) -> MappingConfig:
     mapping.ignore("w_avg_beta")
-    num_layers, hidden, embedding, multiplier = _mapping_layers(mapping, width)
+    layers, hidden, embedding, multiplier = _mapping_layers(mapping, width, at_least=1)
     return MappingConfig(
-        num_layers=num_layers,
+        num_layers=layers - 1,  # the last is our output layer
         residual=False,
         width=hidden,
         last_hidden_width=hidden,
@@ -157,24 +157,29 @@ def _mapping_config(mapping: Arguments, width: int, labels: int) -> MappingConfi
 
 
 def _mapping_layers(
-    mapping: Arguments, width: int
+    mapping: Arguments, width: int, at_least: int
 ) -> tuple[int, int | None, int | None, int | float]:
-    """Return the number and width of hidden layers, the embedding's width and the multiplier.
+    """Return the number of layers, the widths of hidden ones and embedding, and the multiplier.
 
-    The widths are None where they are that of the output.
+    The widths are None where they are that of the output, or nothing reads them.
     """
     mapping.require(activation="lrelu")
     layers = mapping.get(8, "num_layers")
-    if type(layers) is not int or layers < 1:
+    if type(layers) is not int or layers < at_least:
         raise ConversionError(
-            f"mapping network argument num_layers={layers!r} is not supported, only 1 or more"
+            f"{mapping.network} argument num_layers={layers!r} is not supported, only {at_least} "
+            "or more"
         )
     hidden = mapping.get(None, "layer_features")
-    hidden = None if layers == 1 or hidden == width else hidden
+    hidden = None if layers < 2 or hidden == width else hidden
     embedding = mapping.get(None, "embed_features")
-    if embedding == 0:
-        raise ConversionError("mapping network argument embed_features=0 is not supported")
-    return layers - 1, hidden, embedding, mapping.get(0.01, "lr_multiplier")
+    embedding = None if embedding == width else embedding
+    if embedding == 0 or embedding and not layers:
+        raise ConversionError(
+            f"{mapping.network} argument embed_features={embedding!r} is not supported with "
+            f"num_layers={layers} and an output of {width}"
+        )
+    return layers, hidden, embedding, mapping.get(0.01, "lr_multiplier")
 
 
 def _without_mean(top: Arguments) -> bool:
@@ -183,7 +188,7 @@ def _without_mean(top: Arguments) -> bool:
 
 
 def _taps(arguments: Arguments) -> tuple[int, ...]:
-    """Return the low-pass filter, in our order: the published code turns it around."""
+    """Return the low-pass filter, flipped as the published code uses it."""
     taps = arguments.get((1, 3, 3, 1), "resample_filter")
     return (1,) if taps is None else tuple(taps)[::-1]
 
@@ -224,9 +229,9 @@ def _discriminator_config(
 
 def _label_mapping(mapping: Arguments, width: int | None, channels: int) -> LabelMappingConfig:
     full = channels if width is None else width
-    num_layers, hidden, embedding, multiplier = _mapping_layers(mapping, full)
+    layers, hidden, embedding, multiplier = _mapping_layers(mapping, full, at_least=0)
     return LabelMappingConfig(
-        num_layers=num_layers,
+        num_layers=layers,
         width=width,
         hidden_width=hidden,
         embedding_width=embedding,
@@ -254,21 +259,21 @@ def _modulated(name: str, path: str) -> list[Rule]:
     return [weight, *_layer(rf"{name}\.affine", f"{path}/style", transpose)]
 
 
-def _mapping_rules(network: str, branch: str, hidden_layers: int) -> list[Rule]:
+def _mapping_rules(network: str, branch: str, layers: int) -> list[Rule]:
     """Return the rules of a mapping network, whose last published layer is our output layer."""
     return [
         *_layer(r"mapping\.embed", f"{network}label_embedding", transpose),
         *_layer(r"mapping\.fc(\d+)", rf"{branch}/layer_\1", transpose),
-        *_layer(rf"mapping\.fc{hidden_layers}", f"{branch}/output", transpose),
+        *_layer(rf"mapping\.fc{layers - 1}", f"{branch}/output", transpose),
     ]
 
 
-def _generator_rules(hidden_layers: int) -> list[Rule]:
+def _generator_rules(mapping_layers: int) -> list[Rule]:
     block, ours = r"synthesis\.b(\d+)", r"synthesis/block_\1"
     layer, inner = rf"{block}\.conv([01])", rf"{ours}/layer_\2"
     return [
         _array(r"mapping\.w_avg", "moments/w_average"),
-        *_mapping_rules("mapping/", "mapping/global", hidden_layers),
+        *_mapping_rules("mapping/", "mapping/global", mapping_layers),
         _array(r"synthesis\.b4\.const", "synthesis/stem/constant", chw_to_hwc),
         *_modulated(layer, f"{inner}/convolution"),
         _array(rf"{layer}\.bias", f"{inner}/bias"),
@@ -280,7 +285,7 @@ def _generator_rules(hidden_layers: int) -> list[Rule]:
     ]
 
 
-def _discriminator_rules(hidden_layers: int) -> list[Rule]:
+def _discriminator_rules(mapping_layers: int) -> list[Rule]:
     return [
         *_layer(r"b(\d+)\.fromrgb", r"from_image_\1"),
         *_layer(r"b(\d+)\.conv([01])", r"block_\1/convolution_\2"),
@@ -288,7 +293,7 @@ def _discriminator_rules(hidden_layers: int) -> list[Rule]:
         *_layer(r"b4\.conv", "convolution"),
         *_layer(r"b4\.fc", "dense", lambda weight: rows_chw_to_hwc(weight.T)),
         *_layer(r"b4\.out", "output", transpose),
-        *_mapping_rules("", "label_mapping", hidden_layers),
+        *_mapping_rules("", "label_mapping", mapping_layers),
     ]
 
 

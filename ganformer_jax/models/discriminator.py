@@ -168,12 +168,14 @@ class Discriminator(nn.Module):
         options = self.config.label_mapping
         width = options.width or channels
         embed = EqualizedDense(options.embedding_width or width, name="label_embedding")
+        embedding = normalize(embed(labels_BxY.astype(jnp.float32)))
+        if not options.num_layers:
+            return embedding
         mapping = MappingConfig(
-            num_layers=options.num_layers,
+            num_layers=options.num_layers - 1,  # the last is the output layer
             residual=False,
             width=options.hidden_width,
             last_hidden_width=options.hidden_width,
             learning_rate_multiplier=options.learning_rate_multiplier,
         )
-        branch = MappingBranch(mapping, width, name="label_mapping")
-        return branch(normalize(embed(labels_BxY.astype(jnp.float32))))
+        return MappingBranch(mapping, width, name="label_mapping")(embedding)
