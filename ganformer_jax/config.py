@@ -68,8 +68,8 @@ class MappingConfig:
     """Width of the hidden layers; by default that of one latent component.
     Residual layers need that width."""
     last_hidden_width: Annotated[int | None, at_least(1)] = None
-    """Width of the last hidden layer; by default that of w. Residual layers need
-    that width."""
+    """Width of the last hidden layer; by default that of w.
+    Residual layers need that width."""
     shared_width: Annotated[int, at_least(0)] = 0
     """Width of layers that map all components together, concatenated; 0 for none."""
     label_width: Annotated[int | None, at_least(1)] = None
@@ -212,7 +212,8 @@ class LabelMappingConfig:
     """Network from a label to the vector that a `label_logit` of "embedding" compares with."""
 
     num_layers: Annotated[int, at_least(0)] = 8
-    """Dense layers from the label embedding to the vector; 0 takes the embedding itself."""
+    """Dense layers from the label embedding to the vector; 0 takes the
+    embedding itself."""
     width: Annotated[int | None, at_least(1)] = None
     """Width of the vector; by default the channels at the base grid."""
     hidden_width: Annotated[int | None, at_least(1)] = None
@@ -247,9 +248,9 @@ class DiscriminatorConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of activations; parameters and logits stay float32."""
     clamp: Annotated[float | None, Range(0, above=True)] = None
-    """Largest magnitude of what a convolution with an activation returns (times
-    sqrt(1/2) where a residual path is added); None for no limit. With the
-    skip architecture, features of the smallest image have none."""
+    """Largest magnitude of what a convolution with an activation returns
+    (times sqrt(1/2) where a residual path is added); None for no limit.
+    With the skip architecture, features of the smallest image have none."""
     label_mapping: LabelMappingConfig = LabelMappingConfig()
 
     def channels_at(self, resolution: int) -> int:
