@@ -67,6 +67,9 @@ class MappingConfig:
     width: Annotated[int | None, at_least(1)] = None
     """Width of the hidden layers; by default that of one latent component.
     Residual layers need that width."""
+    last_hidden_width: Annotated[int | None, at_least(1)] = None
+    """Width of the last hidden layer; by default that of w.
+    Residual layers need that width."""
     shared_width: Annotated[int, at_least(0)] = 0
     """Width of layers that map all components together, concatenated; 0 for none."""
     label_width: Annotated[int | None, at_least(1)] = None
@@ -102,6 +105,10 @@ class SynthesisConfig:
     """One more modulated 3x3 convolution before the output image."""
     resample_filter: tuple[int, ...] = (1, 3, 3, 1)
     """Low-pass filter of up- and downsampling."""
+    clamp: Annotated[float | None, Range(0, above=True)] = None
+    """Largest magnitude of what a layer with an activation returns (times
+    sqrt(1/2) where a residual path is added), and of each RGB layer's
+    colors; None for no limit."""
 
     def channels_at(self, resolution: int) -> int:
         """Return the number of channels at a resolution."""
@@ -201,6 +208,23 @@ class GeneratorConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class LabelMappingConfig:
+    """Network from a label to the vector that a `label_logit` of "embedding" compares with."""
+
+    num_layers: Annotated[int, at_least(0)] = 8
+    """Dense layers from the label embedding to the vector; 0 takes the
+    embedding itself."""
+    width: Annotated[int | None, at_least(1)] = None
+    """Width of the vector; by default the channels at the base grid."""
+    hidden_width: Annotated[int | None, at_least(1)] = None
+    """Width of the layers before the last; by default that of the vector."""
+    embedding_width: Annotated[int | None, at_least(1)] = None
+    """Width of the label embedding; by default that of the vector."""
+    learning_rate_multiplier: Annotated[float, Range(0, above=True)] = 0.01
+    """Learning rate of these layers relative to the rest of the discriminator."""
+
+
+@dataclasses.dataclass(frozen=True)
 class DiscriminatorConfig:
     """Discriminator; images and labels decide its resolution, colors and classes."""
 
@@ -214,13 +238,20 @@ class DiscriminatorConfig:
     """Images per group of the minibatch standard deviation."""
     minibatch_stddev_channels: Annotated[int, at_least(0)] = 1
     """Channels that the minibatch standard deviation adds; 0 for none."""
-    label_logit: Literal["class", "projection"] = "class"
-    """Logit of a labeled image: that of its class, or one without the label plus a
-    product of features and label (projection), which conditions need."""
+    label_logit: Literal["class", "projection", "embedding"] = "class"
+    """Logit of a labeled image: that of its class; one without the label plus a
+    product of features and label (projection); or the product of features
+    and a vector that a network maps the label to (embedding, as in
+    StyleGAN2-ADA). Conditions need one of the last two."""
     resample_filter: tuple[int, ...] = (1, 3, 3, 1)
     """Low-pass filter of downsampling."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of activations; parameters and logits stay float32."""
+    clamp: Annotated[float | None, Range(0, above=True)] = None
+    """Largest magnitude of what a convolution with an activation returns
+    (times sqrt(1/2) where a residual path is added); None for no limit.
+    With the skip architecture, features of the smallest image have none."""
+    label_mapping: LabelMappingConfig = LabelMappingConfig()
 
     def channels_at(self, resolution: int) -> int:
         """Return the number of channels at a resolution."""

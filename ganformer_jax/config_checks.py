@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from ganformer_jax.config import Config, DiscriminatorConfig, GeneratorConfig, SynthesisConfig
+from ganformer_jax.config import (
+    Config,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LabelMappingConfig,
+    SynthesisConfig,
+)
 from ganformer_jax.config_ranges import check_ranges
 from ganformer_jax.errors import UserError
 
@@ -22,6 +28,7 @@ def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorCo
     check_ranges(generator, "generator")
     check_ranges(discriminator, "discriminator")
     _check_without_effect(generator)
+    _check_label_mapping(discriminator)
     _check_resolution(generator.resolution, generator.base_grid)
     _check_latents(generator)
     if generator.components:
@@ -35,15 +42,33 @@ def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorCo
 def _check_without_effect(config: GeneratorConfig) -> None:
     """Refuse options that another option overrules."""
     mapping, attention = config.mapping, config.attention
-    if mapping.width and (mapping.residual or mapping.shared_width):
-        other = "shared_width" if mapping.shared_width else "residual"
-        raise UserError(
-            f"generator.mapping.width is {mapping.width}, but generator.mapping.{other} sets the "
-            "width of the layers; leave one of them out"
-        )
+    for name in ("width", "last_hidden_width"):
+        width = getattr(mapping, name)
+        if width and (mapping.residual or mapping.shared_width):
+            other = "shared_width" if mapping.shared_width else "residual"
+            raise UserError(
+                f"generator.mapping.{name} is {width}, but generator.mapping.{other} sets the "
+                "width of the layers; leave one of them out"
+            )
+    if mapping.last_hidden_width and not mapping.num_layers:
+        name = "generator.mapping.last_hidden_width"
+        raise UserError(f"{name} needs generator.mapping.num_layers of 1 or more")
     if attention.kmeans_carried and not attention.kmeans_iterations:
         name = "generator.attention.kmeans"
         raise UserError(f"{name}_carried needs {name}_iterations of 1 or more")
+
+
+def _check_label_mapping(config: DiscriminatorConfig) -> None:
+    if config.label_logit != "embedding" and config.label_mapping != LabelMappingConfig():
+        raise UserError(
+            f"discriminator.label_mapping is set, but discriminator.label_logit is "
+            f"{config.label_logit}, which has no such network; set discriminator.label_logit to "
+            "embedding, or leave the options of discriminator.label_mapping out"
+        )
+    mapping, name = config.label_mapping, "discriminator.label_mapping"
+    for option, needed in (("embedding_width", 1), ("hidden_width", 2)):
+        if getattr(mapping, option) and mapping.num_layers < needed:
+            raise UserError(f"{name}.{option} needs {name}.num_layers of {needed} or more")
 
 
 def _shape(grid: tuple[int, int]) -> str:

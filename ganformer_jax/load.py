@@ -20,8 +20,8 @@ def load(path: str | os.PathLike[str]) -> tuple[Generator, dict[str, Any]]:
 
     Args:
         path: The folder of a run (loads its newest checkpoint; needs orbax-checkpoint), a file
-            that `export` wrote (needs safetensors), or a training snapshot of the published
-            PyTorch or TensorFlow code (needs neither framework).
+            that `export` wrote (needs safetensors), or a training snapshot of GANformer's or
+            NVIDIA's StyleGAN2 code (needs neither PyTorch nor TensorFlow).
 
     Returns:
         The module and its variables: `generator.apply(variables, z_BxKxD, ...)`.

@@ -47,7 +47,8 @@ def run(options: Options) -> None:
 
 def _import(path: pathlib.Path, source: str, workdir: pathlib.Path | None) -> None:
     from ganformer_jax.convert.export import describe_export, exported_weights, is_safetensors
-    from ganformer_jax.convert.snapshot import describe, read_snapshot, run_weights
+    from ganformer_jax.convert.snapshot import read_snapshot
+    from ganformer_jax.convert.snapshot_contents import describe, run_weights
 
     exported = is_safetensors(path)
     snapshot = None if exported else read_snapshot(path)

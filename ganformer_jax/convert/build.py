@@ -34,8 +34,19 @@ GENERATOR_RANGES = {
     "positions.directions": Range(1, 64),
     "positions.size": Range(1, 1 << 16),
     "mapping.num_layers": Range(0, 128),
+    "mapping.width": Range(1, 1 << 20),
+    "mapping.last_hidden_width": Range(1, 1 << 20),
     "mapping.shared_width": Range(0, 1 << 20),
     "mapping.label_width": Range(1, 1 << 20),
+    "synthesis.clamp": Range(0, above=True),
+}
+DISCRIMINATOR_RANGES = {
+    "minibatch_stddev_channels": Range(0, 64),
+    "clamp": Range(0, above=True),
+    "label_mapping.num_layers": Range(0, 128),
+    "label_mapping.width": Range(1, 1 << 20),
+    "label_mapping.hidden_width": Range(1, 1 << 20),
+    "label_mapping.embedding_width": Range(1, 1 << 20),
 }
 
 
@@ -46,8 +57,7 @@ def build_generator(config: GeneratorConfig) -> tuple[Generator, Any]:
         UserError: If a value is not of its field's type, or a size is too large to build.
     """
     config = from_dict(GeneratorConfig, to_dict(config))
-    for name, allowed in GENERATOR_RANGES.items():
-        check_range(f"generator.{name}", operator.attrgetter(name)(config), allowed)
+    _check_ranges("generator", config, GENERATOR_RANGES)
     longer = max(config.base_grid)
     _check_images(config.resolution, config.image_channels, config.label_size, longer)
     _check_filter("generator.synthesis.resample_filter", config.synthesis.resample_filter)
@@ -73,8 +83,7 @@ def build_discriminator(
     """
     _check_images(size, channels, classes)
     config = from_dict(DiscriminatorConfig, to_dict(config))
-    stddev_channels = config.minibatch_stddev_channels
-    check_range("discriminator.minibatch_stddev_channels", stddev_channels, Range(0, 64))
+    _check_ranges("discriminator", config, DISCRIMINATOR_RANGES)
     _check_filter("discriminator.resample_filter", config.resample_filter)
     discriminator = Discriminator(config)
 
@@ -82,6 +91,11 @@ def build_discriminator(
         return discriminator.init(jax.random.key(0), images_BxHxWxC, labels_BxY)
 
     return discriminator, _shapes(initialize, (1, size, size, channels), (1, classes))
+
+
+def _check_ranges(network: str, config: Any, ranges: Mapping[str, Range]) -> None:
+    for name, allowed in ranges.items():
+        check_range(f"{network}.{name}", operator.attrgetter(name)(config), allowed)
 
 
 def _check_images(resolution: int, channels: int, classes: int, longer: int = 4) -> None:

@@ -1,14 +1,15 @@
 """Reads training snapshots of the published PyTorch and TensorFlow code without either framework.
 
-A PyTorch snapshot is a dict of the networks `G`, `D` and `Gs` (the averaged generator) as nested
-modules, each with the source text of its class, which is ignored. A TensorFlow snapshot is the
-tuple (G, D, Gs) of networks with their arguments, variables and components. The file's content
-decides which of the two it is.
+A PyTorch snapshot is a dict of the networks `G`, `D` and `Gs` or `G_ema` (the averaged generator)
+as nested modules, each with the source text of its class, which is ignored; they are GANformer's or
+NVIDIA's. A TensorFlow snapshot is the tuple (G, D, Gs) of networks with their arguments, variables
+and components. The file's content decides what it is.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import re
 from collections.abc import Callable, Iterator
@@ -16,7 +17,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ganformer_jax.config import Config, DataConfig
+from ganformer_jax.convert.nvidia import (
+    load_nvidia_discriminator,
+    load_nvidia_generator,
+    refuse_alias_free,
+)
 from ganformer_jax.convert.pytorch import load_discriminator, load_generator
 from ganformer_jax.convert.rules import PYTORCH, TENSORFLOW
 from ganformer_jax.convert.tensorflow import load_tf_discriminator, load_tf_generator
@@ -40,6 +45,7 @@ from ganformer_jax.pickles.unpickle import Stateful, unpickle
 T = TypeVar("T")
 
 ROLES = ("generator", "discriminator", "average")
+DATASET_NAMES = ("dataset_args", "training_set_kwargs")
 MAX_DEPTH = 32
 
 
@@ -49,19 +55,24 @@ class Network:
 
     arguments: dict[str, Any]
     arrays: dict[str, np.ndarray]
+    version: str | None = None  # "stylegan2-ada" or "stylegan3", if it is one of NVIDIA's
 
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """Networks of a training snapshot by role: "generator", "discriminator" and "average"."""
+    """Networks of a training snapshot by role: "average", and "generator" and "discriminator"."""
 
     framework: str  # "PyTorch" or "TensorFlow"
-    networks: dict[str, Network]
+    networks: dict[str, Network]  # those of role "average" only, if the file has no others
     dataset: dict[str, Any]  # arguments of the training dataset, if the file has them
+    ignored: tuple[str, ...] = ()  # names of what else the file has
 
     def generator(self, role: str = "average") -> tuple[Generator, dict[str, Any]]:
         """Return our module and its variables for the role "average" or "generator"."""
         network = self.networks[role]
+        if network.version:
+            load = functools.partial(load_nvidia_generator, version=network.version)
+            return _convert(load, network)
         if self.framework == PYTORCH:
             return _convert(load_generator, network)
         generator, variables = _convert(load_tf_generator, network)
@@ -73,43 +84,12 @@ class Snapshot:
 
     def discriminator(self) -> tuple[Discriminator, dict[str, Any]]:
         """Return our module and its variables for the discriminator."""
+        network = self.networks["discriminator"]
+        if network.version:
+            load = functools.partial(load_nvidia_discriminator, version=network.version)
+            return _convert(load, network)
         load = load_discriminator if self.framework == PYTORCH else load_tf_discriminator
-        return _convert(load, self.networks["discriminator"])
-
-
-def run_weights(snapshot: Snapshot) -> tuple[dict[str, Any], Config]:
-    """Return the weights of a checkpoint and the config that they fit."""
-    average, average_variables = snapshot.generator("average")
-    trained, trained_variables = snapshot.generator("generator")
-    if trained.config != average.config:
-        raise UserError("the trained and the averaged generator have different settings")
-    discriminator, discriminator_variables = snapshot.discriminator()
-    weights = {
-        "generator": trained_variables["params"],
-        "ema": average_variables["params"],
-        "constants": average_variables.get("constants", {}),
-        "w_average": average_variables["moments"]["w_average"],
-        "discriminator": discriminator_variables["params"],
-    }
-    data = DataConfig(mirror=bool(snapshot.dataset.get("mirror_augment", False)))
-    return weights, Config(average.config, discriminator.config, data)
-
-
-def describe(snapshot: Snapshot) -> list[str]:
-    """Return lines of text: networks, numbers of parameters and settings."""
-    lines = [f"a training snapshot of the published {snapshot.framework} code"]
-    for role, network in snapshot.networks.items():
-        count = sum(array.size for array in network.arrays.values())
-        lines.append(f"{role}: {len(network.arrays)} arrays, {count:,} numbers")
-        if role != "average" or network.arguments != snapshot.networks["generator"].arguments:
-            lines += _settings(network.arguments)
-    if snapshot.dataset:
-        lines += ["dataset:", *_settings(snapshot.dataset)]
-    return lines
-
-
-def _settings(values: dict[str, Any]) -> list[str]:
-    return [f"  {name} = {value!a}" for name, value in values.items()]
+        return _convert(load, network)
 
 
 def _convert(load: Callable[..., T], network: Network) -> T:
@@ -200,17 +180,44 @@ def _pytorch(networks_by_name: dict[Any, Any], budget: Budget) -> Snapshot:
     average = "Gs" if "Gs" in networks_by_name else "G_ema"
     names = ("G", "D", average)
     missing = [name for name in names if not isinstance(networks_by_name.get(name), Module)]
-    if missing:
+    absent = [name for name in missing if networks_by_name.get(name) is None]
+    if average in missing or average == "Gs" and missing or absent != missing:
         raise PickleError(f"it has no network {' and no '.join(missing)}")
-    networks = {}
-    for role, name in zip(ROLES, names, strict=True):
-        module = networks_by_name[name]
-        if module.state.get("_init_args"):
-            raise PickleError(f"{name} has constructor arguments without names")
-        arguments = plain_arguments(module.state.get("_init_kwargs"), name, budget, MAX_INTEGER)
-        networks[role] = Network(arguments, unique_arrays(_arrays(module, "", 0, budget), budget))
-    dataset = networks_by_name.get("dataset_args") or networks_by_name.get("training_set_kwargs")
-    return Snapshot(PYTORCH, networks, plain_arguments(dataset or {}, "the dataset", budget))
+    networks = {
+        role: _network(networks_by_name[name], name, budget)
+        for role, name in zip(ROLES, names, strict=True)
+        if name not in missing
+    }
+    dataset = next((networks_by_name[n] for n in DATASET_NAMES if networks_by_name.get(n)), {})
+    items = named_items(networks_by_name, "", budget)
+    known = (*names, *DATASET_NAMES)
+    ignored = tuple(name for name, value in items if name not in known and value is not None)
+    return Snapshot(PYTORCH, networks, plain_arguments(dataset, "the dataset", budget), ignored)
+
+
+def _network(module: Module, name: str, budget: Budget) -> Network:
+    if module.state.get("_init_args"):
+        raise PickleError(f"{name} has constructor arguments without names")
+    arguments = plain_arguments(module.state.get("_init_kwargs"), name, budget, MAX_INTEGER)
+    arrays = unique_arrays(_arrays(module, "", 0, budget), budget)
+    refuse_alias_free(arrays)
+    version = None
+    if any(array.endswith(".resample_filter") for array in arrays):  # GANformer: resample_kernel
+        # Of both codes only stylegan3 stores the widths of dense layers as attributes.
+        layer = _inner(module, "mapping", "fc0") or _inner(module, "b4", "fc")
+        version = "stylegan3" if layer and "in_features" in layer.state else "stylegan2-ada"
+    return Network(arguments, arrays, version)
+
+
+def _inner(module: Module, *names: str) -> Module | None:
+    """Return the module of these names inside a module, if there is one."""
+    inner: Any = module
+    for name in names:
+        modules = inner.state.get("_modules")
+        inner = modules.get(name) if isinstance(modules, dict) else None
+        if not isinstance(inner, Module):
+            return None
+    return inner
 
 
 def _arrays(

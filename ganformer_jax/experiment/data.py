@@ -70,7 +70,7 @@ class ExperimentData:
 
     def _check_label_logit(self, source: DatasetSource) -> None:
         """Raise UserError if a condition of zeros would hide an image from the discriminator."""
-        if self.config.discriminator.label_logit != "projection":
+        if self.config.discriminator.label_logit == "class":
             hint = "set --discriminator.label-logit projection"
             raise UserError(f"{source.name} has conditions, not classes: {hint}")
 

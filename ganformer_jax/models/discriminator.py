@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ganformer_jax.config import DiscriminatorConfig
+from ganformer_jax.config import DiscriminatorConfig, MappingConfig
+from ganformer_jax.models.mapping import MappingBranch
 from ganformer_jax.models.synthesis import RESIDUAL_GAIN
 from ganformer_jax.nn import resample
-from ganformer_jax.nn.layers import EqualizedConvolution, EqualizedDense, minibatch_stddev
+from ganformer_jax.nn.layers import (
+    EqualizedConvolution,
+    EqualizedDense,
+    minibatch_stddev,
+    normalize,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -31,8 +37,10 @@ class DiscriminatorBlock(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
         """Return features at half the resolution."""
         residual, taps = self.config.architecture == "resnet", self.config.resample_filter
-        gain = RESIDUAL_GAIN if residual else 1.0
-        y = EqualizedConvolution(self.channels_in, 3, activation=True, name="convolution_0")(x)
+        gain, clamp = RESIDUAL_GAIN if residual else 1.0, self.config.clamp
+        y = EqualizedConvolution(
+            self.channels_in, 3, activation=True, clamp=clamp, name="convolution_0"
+        )(x)
         y = EqualizedConvolution(
             self.channels_out,
             3,
@@ -40,6 +48,7 @@ class DiscriminatorBlock(nn.Module):
             activation=True,
             gain=gain,
             taps=taps,
+            clamp=clamp,
             name="convolution_1",
         )(y)
         if not residual:
@@ -82,7 +91,9 @@ class Discriminator(nn.Module):
             images_BxHxWxC: Images in [-1, 1], of the shape of the base grid, doubled.
             labels_BxY: One-hot labels or conditions. The logit is then that of the class (Mescheder
                 et al. 2018, arXiv 1801.04406); with `label_logit` "projection" one that does not
-                depend on the label is added (Miyato and Koyama 2018, arXiv 1802.05637, equation 3).
+                depend on the label is added (Miyato and Koyama 2018, arXiv 1802.05637, equation 3);
+                with "embedding" it is the product of features and a vector that a mapping network
+                makes of the label (Karras et al. 2020, arXiv 2006.06676).
                 None, or no classes, for an unconditional discriminator.
 
         Returns:
@@ -118,7 +129,12 @@ class Discriminator(nn.Module):
     def _read_image(self, image: Array, x: Array | None, resolution: int) -> Array:
         """Return features of the image at this resolution, added to x if there is one."""
         layer = EqualizedConvolution(
-            self.config.channels_at(resolution), 1, activation=True, name=f"from_image_{resolution}"
+            self.config.channels_at(resolution),
+            1,
+            activation=True,
+            # That of the base grid has no limit in the published code.
+            clamp=self.config.clamp if resolution > max(self.base_grid) else None,
+            name=f"from_image_{resolution}",
         )
         y = layer(image.astype(self.config.dtype))
         return y if x is None else x + y
@@ -128,13 +144,38 @@ class Discriminator(nn.Module):
         config, channels = self.config, x.shape[-1]
         if config.minibatch_stddev_channels:
             x = minibatch_stddev(x, config.minibatch_stddev_group, config.minibatch_stddev_channels)
-        x = EqualizedConvolution(channels, 3, activation=True, name="convolution")(x)
+        last = EqualizedConvolution(
+            channels, 3, activation=True, clamp=config.clamp, name="convolution"
+        )
+        x = last(x)
         x = x.reshape(x.shape[0], math.prod(x.shape[1:])).astype(jnp.float32)
         x = EqualizedDense(channels, activation=True, name="dense")(x)
         if labels_BxY is None or not labels_BxY.shape[-1]:
             return EqualizedDense(1, name="output")(x)
+        if config.label_logit == "embedding":
+            vector_BxD = self._map_labels(labels_BxY, channels)
+            width = vector_BxD.shape[-1]
+            products_BxD = EqualizedDense(width, name="output")(x) * vector_BxD
+            return jnp.sum(products_BxD, 1, keepdims=True) / math.sqrt(width)
         logits_BxY = EqualizedDense(labels_BxY.shape[-1], name="output")(x)
         logits_Bx1 = jnp.sum(logits_BxY * labels_BxY, 1, keepdims=True)
         if config.label_logit == "projection":
             logits_Bx1 += EqualizedDense(1, name="unconditional")(x)
         return logits_Bx1
+
+    def _map_labels(self, labels_BxY: Array, channels: int) -> Float[Array, "b d"]:
+        """Return the vector that each image's features are compared with."""
+        options = self.config.label_mapping
+        width = options.width or channels
+        embed = EqualizedDense(options.embedding_width or width, name="label_embedding")
+        embedding = normalize(embed(labels_BxY.astype(jnp.float32)))
+        if not options.num_layers:
+            return embedding
+        mapping = MappingConfig(
+            num_layers=options.num_layers - 1,  # the last is the output layer
+            residual=False,
+            width=options.hidden_width,
+            last_hidden_width=options.hidden_width,
+            learning_rate_multiplier=options.learning_rate_multiplier,
+        )
+        return MappingBranch(mapping, width, name="label_mapping")(embedding)

@@ -41,7 +41,7 @@ class MappingBranch(nn.Module):
 
     Attributes:
         config: Depth, kind and width of the layers.
-        width: Width of the output; hidden layers have `config.width` or this.
+        width: Width of the output, and of hidden layers whose width the config leaves open.
         attention: Attention among components before every hidden layer, or None.
     """
 
@@ -61,6 +61,7 @@ class MappingBranch(nn.Module):
         """Map the last axis."""
         multiplier = self.config.learning_rate_multiplier
         hidden = self.config.width or self.width
+        last_hidden = self.config.last_hidden_width or self.width
 
         def dense(features: int, name: str) -> EqualizedDense:
             return EqualizedDense(
@@ -80,7 +81,7 @@ class MappingBranch(nn.Module):
                 x = ResidualLayer(multiplier, name=f"layer_{index}")(x, skip)
             else:
                 last = index == self.config.num_layers - 1
-                x = dense(self.width if last else hidden, f"layer_{index}")(x)
+                x = dense(last_hidden if last else hidden, f"layer_{index}")(x)
         return dense(self.width, "output")(x)
 
 

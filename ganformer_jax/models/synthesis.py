@@ -24,6 +24,7 @@ from ganformer_jax.nn.layers import (
     Noise,
     add_float32,
     leaky_relu,
+    limit,
 )
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class SynthesisLayer(nn.Module):
             x = Noise(name="noise")(x, context.noise, context.noise_seeds_B, context.rows)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         x = leaky_relu(add_float32(x, bias[None, None, None]), self.gain)
-        return x, state
+        return x if synthesis.clamp is None else limit(x, synthesis.clamp * self.gain), state
 
 
 class Stem(nn.Module):
@@ -121,7 +122,8 @@ class ToImage(nn.Module):
             colors, 1, style=self.config.synthesis.style, demodulate=False, name="convolution"
         )
         bias = self.param("bias", nn.initializers.zeros, (colors,))
-        return convolution(x, w_BxD).astype(jnp.float32) + bias[None, None, None]
+        image = convolution(x, w_BxD).astype(jnp.float32) + bias[None, None, None]
+        return limit(image, self.config.synthesis.clamp)
 
 
 class SynthesisBlock(nn.Module):

@@ -31,6 +31,11 @@ def leaky_relu(x: Float[Array, "*batch"], gain: float = 1.0) -> Float[Array, "*b
     return nn.leaky_relu(x, 0.2) * jnp.asarray(math.sqrt(2.0) * gain, x.dtype)
 
 
+def limit(x: Float[Array, "*batch"], largest: float | None) -> Float[Array, "*batch"]:
+    """Clip x to magnitudes of at most `largest`; None for no limit."""
+    return x if largest is None else jnp.clip(x, -largest, largest)
+
+
 def normalize(x: Float[Array, "*batch"], axes: int | Sequence[int] = -1) -> Float[Array, "*batch"]:
     """Scale to a mean square of 1 over `axes`."""
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axes, keepdims=True) + EPSILON)
@@ -107,6 +112,7 @@ class EqualizedConvolution(nn.Module):
         activation: Apply `leaky_relu`.
         gain: Gain after the activation.
         taps: Low-pass filter of the resampling.
+        clamp: Largest magnitude of the result, before `gain`; None for no limit.
     """
 
     features: int
@@ -116,6 +122,7 @@ class EqualizedConvolution(nn.Module):
     activation: bool = False
     gain: float = 1.0
     taps: Sequence[int] = (1, 3, 3, 1)
+    clamp: float | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
@@ -128,8 +135,10 @@ class EqualizedConvolution(nn.Module):
             bias_C = self.param("bias", nn.initializers.zeros, (self.features,))
             x = add_float32(x, bias_C[None, None, None])
         if self.activation:
-            return leaky_relu(x, self.gain)
-        return x * jnp.asarray(self.gain, x.dtype) if self.gain != 1.0 else x
+            x = leaky_relu(x, self.gain)
+        elif self.gain != 1.0:
+            x = x * jnp.asarray(self.gain, x.dtype)
+        return x if self.clamp is None else limit(x, self.clamp * self.gain)
 
 
 class ModulatedConvolution(nn.Module):

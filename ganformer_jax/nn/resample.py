@@ -79,6 +79,8 @@ def _filter(
     x: Image, taps: Taps, gain: float, pad: tuple[int, int], up: int = 1, down: int = 1
 ) -> Image:
     """Filter with taps that sum to `gain` along either axis."""
+    if len(taps) == 1:  # doubling leaves a single tap no input pixel at every other output pixel
+        taps, pad = (0, *taps, 0), (pad[0] + 1, pad[1] + 1)
     total = float(sum(taps))
     scaled = tuple(float(tap) * gain / total for tap in taps)
     static = {"taps": scaled, "pad": pad, "up": up, "down": down}

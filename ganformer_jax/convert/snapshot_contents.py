@@ -1,0 +1,75 @@
+"""Contents of a published training snapshot, as lines of text and as those of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ganformer_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig
+from ganformer_jax.convert.snapshot import Snapshot
+from ganformer_jax.errors import UserError
+
+VERSION_NAMES = {"stylegan2-ada": "stylegan2-ada-pytorch", "stylegan3": "stylegan3 (StyleGAN2)"}
+
+
+def run_weights(snapshot: Snapshot) -> tuple[dict[str, Any], Config]:
+    """Return the weights of a checkpoint and the config that they fit.
+
+    The averaged generator stands for a trained one that the file lacks. Weights of a discriminator
+    that it lacks are left out; the config describes one that fits the generator.
+    """
+    average, average_variables = snapshot.generator("average")
+    trained, trained_variables = average, average_variables
+    if "generator" in snapshot.networks:
+        trained, trained_variables = snapshot.generator("generator")
+    if trained.config != average.config:
+        raise UserError("the trained and the averaged generator have different settings")
+    weights = {
+        "generator": trained_variables["params"],
+        "ema": average_variables["params"],
+        "constants": average_variables.get("constants", {}),
+        "w_average": average_variables["moments"]["w_average"],
+    }
+    if "discriminator" in snapshot.networks:
+        discriminator, discriminator_variables = snapshot.discriminator()
+        config = discriminator.config
+        weights["discriminator"] = discriminator_variables["params"]
+    else:
+        config = _new_discriminator(average.config, bool(snapshot.networks["average"].version))
+    mirrored = any(snapshot.dataset.get(name) for name in ("mirror_augment", "xflip"))
+    return weights, Config(average.config, config, DataConfig(mirror=mirrored))
+
+
+def _new_discriminator(generator: GeneratorConfig, nvidia: bool) -> DiscriminatorConfig:
+    """Return a discriminator as wide as the generator, otherwise with the published defaults."""
+    synthesis = generator.synthesis
+    return DiscriminatorConfig(
+        channel_base=synthesis.channel_base,
+        channel_max=synthesis.channel_max,
+        label_logit="embedding" if nvidia and generator.label_size else "class",
+        resample_filter=synthesis.resample_filter,
+        clamp=synthesis.clamp,
+    )
+
+
+def describe(snapshot: Snapshot) -> list[str]:
+    """Return lines of text: networks, numbers of parameters and settings."""
+    version = snapshot.networks["average"].version
+    code = VERSION_NAMES[version] if version else f"the published {snapshot.framework} code"
+    lines = [f"a training snapshot of {code}"]
+    for role, network in snapshot.networks.items():
+        count = sum(array.size for array in network.arrays.values())
+        lines.append(f"{role}: {len(network.arrays)} arrays, {count:,} numbers")
+        trained = snapshot.networks.get("generator")
+        if role != "average" or trained is None or network.arguments != trained.arguments:
+            lines += _settings(network.arguments)
+    if "discriminator" not in snapshot.networks:
+        lines.append("no discriminator: a run that is made of it starts with a new one")
+    if snapshot.dataset:
+        lines += ["dataset:", *_settings(snapshot.dataset)]
+    if snapshot.ignored:
+        lines.append(f"ignored: {', '.join(snapshot.ignored)}")
+    return lines
+
+
+def _settings(values: dict[str, Any]) -> list[str]:
+    return [f"  {name} = {value!a}" for name, value in values.items()]
