@@ -16,6 +16,7 @@ LARGEST_GRID = 8
 """Longer side of the grid of means that is compared."""
 
 
+@jax.named_scope("diversity")
 def image_moments(real_BxHxWxC: Images, fake_BxHxWxC: Images) -> tuple[jax.Array, jax.Array]:
     """Return means over a batch from which `diversity` follows, of real and generated images.
 
