@@ -19,8 +19,8 @@ LOGITS_APART = 20.0
 below 1e-4 of their largest, so D hardly changes, and the gradients that G receives are unstable
 (Arjovsky and Bottou 2017, arXiv 1701.04862, theorems 2.4 and 2.6)."""
 DIVERSITY = 0.1
-"""Variance of generated images over a batch relative to that of real ones. A collapse to one image
-gives 0; networks that work are near 1 once they train."""
+"""Variance of generated images over a batch relative to that of real ones. One image for all
+latents gives 0, and M unlike images give about 1 - 1 / M, so this is a collapse to almost one."""
 LASTING_KIMG = 20.0
 """How long any of these must last, which is more than the start of training, when D wins easily."""
 NORM_RATIO = 100.0
@@ -111,7 +111,7 @@ _APART = (
 )
 _COLLAPSED = (
     f"{{name}} of generated images has been below {DIVERSITY:g} of that of real ones for "
-    "{lasted:.0f} kimg: the generator has collapsed to a few images; return to an earlier "
+    "{lasted:.0f} kimg: the generator has collapsed to almost one image; return to an earlier "
     "checkpoint with more R1 and R2 (loss.r1_gamma, loss.r2_gamma), relativistic losses "
     "(loss.generator, loss.discriminator), or a lower optimizer.learning_rate"
 )
