@@ -53,6 +53,8 @@ def gan_updates(
 ) -> tuple[Update, ...]:
     """Return the updates of a training step in order: both regularizers, then the networks.
 
+    Penalties of the discriminator with an interval of 1 are part of the last update.
+
     A batch has `images`, uint8 [B, H, W, C], and, for a conditional generator, `labels`, one-hot
     float32 [B, Y]. Each update returns the new state and float32 scalars by name.
 
@@ -64,11 +66,11 @@ def gan_updates(
             beta2.
     """
     networks, loss = Networks(config, parallel or DataParallel(), optimizers), config.loss
-    updates, penalized = [], 1.0 if loss.lazy_penalty_interval else 0.0
+    updates = []
     # The adversarial update comes last: it counts the step, from which all random keys derive.
     for name, function, weight, interval in (
         ("path_length", path_length_update, loss.path_length_weight, loss.path_length_interval),
-        ("r1", r1_update, penalized, loss.lazy_penalty_interval),
+        ("r1", r1_update, loss.penalizes_discriminator, loss.lazy_penalty_interval),
         ("adversarial", adversarial_update, 1.0, 1),
     ):
         if weight and interval:
