@@ -38,12 +38,12 @@ from ganformer_jax.train.devices import (
 )
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.prefetch import place_batch
+from ganformer_jax.train.regularization import path_length_update
 from ganformer_jax.train.updates import (
     average_update,
     discriminator_update,
     gan_trainable,
     generator_update,
-    path_length_update,
 )
 
 

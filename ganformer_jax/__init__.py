@@ -18,12 +18,20 @@ from ganformer_jax.config import (
     MappingConfig,
     OptimizerConfig,
     PositionConfig,
+    ScheduleConfig,
     SynthesisConfig,
     TrainConfig,
 )
 from ganformer_jax.errors import UserError
 from ganformer_jax.load import load
-from ganformer_jax.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, path_length, r1_penalty
+from ganformer_jax.losses import (
+    DISCRIMINATOR_LOSSES,
+    GENERATOR_LOSSES,
+    PAIRED_GENERATOR_LOSSES,
+    gradient_penalty,
+    path_length,
+    r1_penalty,
+)
 from ganformer_jax.models import (
     Discriminator,
     Generator,
@@ -48,6 +56,7 @@ __version__ = "0.2.0"
 __all__ = [
     "DISCRIMINATOR_LOSSES",
     "GENERATOR_LOSSES",
+    "PAIRED_GENERATOR_LOSSES",
     "AttentionConfig",
     "BipartiteAttention",
     "ComponentUpdate",
@@ -65,6 +74,7 @@ __all__ = [
     "OptimizerConfig",
     "Optimizers",
     "PositionConfig",
+    "ScheduleConfig",
     "SynthesisConfig",
     "TrainConfig",
     "TrainState",
@@ -75,6 +85,7 @@ __all__ = [
     "create_state",
     "due_updates",
     "gan_updates",
+    "gradient_penalty",
     "load",
     "make_optimizers",
     "mix_components",

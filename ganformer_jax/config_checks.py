@@ -7,20 +7,24 @@ from ganformer_jax.config import (
     DiscriminatorConfig,
     GeneratorConfig,
     LabelMappingConfig,
+    LossConfig,
+    ScheduleConfig,
     SynthesisConfig,
 )
-from ganformer_jax.config_ranges import check_ranges
+from ganformer_jax.config_ranges import Range, check_range, check_ranges
 from ganformer_jax.errors import UserError
 
 
 def validate(config: Config) -> None:
-    """Check every range of an experiment, and how the options of its networks fit together.
+    """Check every range of an experiment, and how its options fit together.
 
     Raises:
         UserError: If an option has to be set differently; the message names it.
     """
     check_ranges(config)
     validate_networks(config.generator, config.discriminator)
+    _check_losses(config.loss)
+    _check_schedules(config)
 
 
 def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorConfig) -> None:
@@ -154,6 +158,55 @@ def _check_minibatch_stddev(config: DiscriminatorConfig, base_grid: tuple[int, i
         raise UserError(
             f"discriminator.minibatch_stddev_channels is {added}, which does not divide the "
             f"{channels} channels at {_shape(base_grid)}"
+        )
+
+
+def _check_losses(loss: LossConfig) -> None:
+    """Refuse losses of two networks that do not belong together, and penalties that are off."""
+    for name in ("relativistic", "least_squares"):
+        if (loss.generator == name) != (loss.discriminator == name):
+            raise UserError(
+                f"loss.generator is {loss.generator} and loss.discriminator {loss.discriminator}; "
+                f"{name} needs both: set both to {name}"
+            )
+    for name in ("r2_gamma", "gradient_penalty_weight"):
+        if getattr(loss, name) and not loss.r1_interval:
+            raise UserError(
+                f"loss.{name} is {getattr(loss, name)}, but loss.r1_interval 0 turns it off; "
+                "set the interval to 1 or more"
+            )
+
+
+def _check_schedules(config: Config) -> None:
+    """Check every schedule, and the values that it starts and ends with."""
+    optimizer, loss = config.optimizer, config.loss
+    rate, gamma = optimizer.learning_rate_schedule, loss.r1_gamma_schedule
+    _check_schedule("optimizer.learning_rate_schedule", rate)
+    _check_schedule("optimizer.beta2_schedule", optimizer.beta2_schedule)
+    _check_schedule("optimizer.ema_kimg_schedule", optimizer.ema_kimg_schedule)
+    _check_schedule("loss.r1_gamma_schedule", gamma)
+    check_range("optimizer.beta2_schedule.final", optimizer.beta2_schedule.final, Range(0, 1))
+    # Other options keep their ratio to these.
+    for name, schedule, initial in (
+        ("optimizer.learning_rate", rate, optimizer.learning_rate),
+        ("loss.r1_gamma", gamma, loss.r1_gamma),
+    ):
+        if schedule != ScheduleConfig() and not initial:
+            raise UserError(f"{name} is 0; {name}_schedule needs one above 0")
+
+
+def _check_schedule(name: str, schedule: ScheduleConfig) -> None:
+    """Check that the fields of a schedule fit together."""
+    for field in ("final", "kimg"):
+        given = getattr(schedule, field) is not None
+        if given and schedule.kind == "constant":
+            raise UserError(f"{name}.{field} has no effect: set {name}.kind to linear or cosine")
+        if not given and schedule.kind != "constant":
+            raise UserError(f"{name}.kind {schedule.kind} needs {name}.{field}")
+    if schedule.kimg is not None and schedule.kimg <= schedule.warmup_kimg:
+        raise UserError(
+            f"{name}.kimg is {schedule.kimg}; it should be above {name}.warmup_kimg, "
+            f"{schedule.warmup_kimg}"
         )
 
 

@@ -66,6 +66,21 @@ def wgan_generator(fake_Bx1: Logits) -> PerImage:
     return -_logits(fake_Bx1)
 
 
+def least_squares_generator(fake_Bx1: Logits) -> PerImage:
+    """Return (D(fake) - 1)^2 / 2: Mao et al. 2017 (arXiv 1611.04076), eq. 9."""
+    return jnp.square(_logits(fake_Bx1) - 1) / 2
+
+
+def relativistic_generator(real_Bx1: Logits, fake_Bx1: Logits) -> PerImage:
+    """Return -log sigmoid(D(fake) - D(real)) of pairs, images at the same place of their batches.
+
+    Jolicoeur-Martineau 2018 (arXiv 1807.00734), in the form of Huang et al. 2024 (R3GAN, arXiv
+    2501.05441), eq. 2.
+    """
+    real_B, fake_B = _pair(real_Bx1, fake_Bx1)
+    return jax.nn.softplus(real_B - fake_B)
+
+
 def logistic_discriminator(real_Bx1: Logits, fake_Bx1: Logits) -> PerImage:
     """Return -log sigmoid(D(real)) - log(1 - sigmoid(D(fake))): arXiv 1406.2661, eq. 1."""
     real_B, fake_B = _pair(real_Bx1, fake_Bx1)
@@ -88,28 +103,73 @@ def wgan_discriminator(real_Bx1: Logits, fake_Bx1: Logits, epsilon: float = 0.00
     return fake_B - real_B + epsilon * jnp.square(real_B)
 
 
+def least_squares_discriminator(real_Bx1: Logits, fake_Bx1: Logits) -> PerImage:
+    """Return (D(real) - 1)^2 / 2 + D(fake)^2 / 2: Mao et al. 2017 (arXiv 1611.04076), eq. 9."""
+    real_B, fake_B = _pair(real_Bx1, fake_Bx1)
+    return (jnp.square(real_B - 1) + jnp.square(fake_B)) / 2
+
+
+def relativistic_discriminator(real_Bx1: Logits, fake_Bx1: Logits) -> PerImage:
+    """Return -log sigmoid(D(real) - D(fake)) of pairs; see `relativistic_generator`."""
+    real_B, fake_B = _pair(real_Bx1, fake_Bx1)
+    return jax.nn.softplus(fake_B - real_B)
+
+
 GENERATOR_LOSSES: dict[str, Callable[..., PerImage]] = {
     "non_saturating": non_saturating_generator,
     "logistic": logistic_generator,
     "hinge": hinge_generator,
     "wgan": wgan_generator,
+    "least_squares": least_squares_generator,
 }
+"""Functions of the logits of generated images."""
+PAIRED_GENERATOR_LOSSES: dict[str, Callable[..., PerImage]] = {
+    "relativistic": relativistic_generator
+}
+"""Functions of the logits of real and of generated images."""
 DISCRIMINATOR_LOSSES: dict[str, Callable[..., PerImage]] = {
     "logistic": logistic_discriminator,
     "hinge": hinge_discriminator,
     "wgan": wgan_discriminator,
+    "least_squares": least_squares_discriminator,
+    "relativistic": relativistic_discriminator,
 }
+"""Functions of the logits of real and of generated images."""
+DECISION_LOGITS = {"logistic": 0.0, "hinge": 0.0, "least_squares": 0.5}
+"""The logit between real and generated images, by the discriminator's loss. Other losses compare
+logits with each other only."""
+
+
+def generator_loss(
+    name: str, fake_Bx1: Logits, real_logits: Callable[[], Logits] | None = None
+) -> PerImage:
+    """Return the generator's loss by its name, as in `LossConfig.generator`.
+
+    Args:
+        name: A key of `GENERATOR_LOSSES` or of `PAIRED_GENERATOR_LOSSES`.
+        fake_Bx1: Logits of generated images.
+        real_logits: Computes logits of real images; called only for a paired loss.
+
+    Raises:
+        ValueError: A paired loss without `real_logits`.
+    """
+    if name not in PAIRED_GENERATOR_LOSSES:
+        return GENERATOR_LOSSES[name](fake_Bx1)
+    if real_logits is None:
+        raise ValueError(f"the {name} loss needs logits of real images")
+    return PAIRED_GENERATOR_LOSSES[name](real_logits(), fake_Bx1)
 
 
 def r1_penalty(discriminate: Callable[[Images], Logits], images_BxHxWxC: Images) -> PerImage:
-    """Return the squared norm of the gradient of D at real images, which gamma / 2 weighs.
+    """Return the squared norm of the gradient of D at images, which gamma / 2 weighs.
 
-    Mescheder et al. 2018 (arXiv 1801.04406), eq. 9. Where the discriminator mixes the images of
-    a batch (minibatch standard deviation), this is the gradient of the sum of their logits.
+    R1 at real images, R2 at generated ones: Mescheder et al. 2018 (arXiv 1801.04406), eq. 9 and
+    10. Where the discriminator mixes the images of a batch (minibatch standard deviation), this is
+    the gradient of the sum of their logits.
 
     Args:
         discriminate: Images to logits [B, 1].
-        images_BxHxWxC: Real images, floating point.
+        images_BxHxWxC: Real or generated images, floating point.
 
     Returns:
         Float32 [B], non-negative.
@@ -118,6 +178,43 @@ def r1_penalty(discriminate: Callable[[Images], Logits], images_BxHxWxC: Images)
         ValueError: Images or logits of another rank.
         TypeError: Images or logits that are not floating point.
     """
+    return _squared_slopes(discriminate, images_BxHxWxC)
+
+
+def gradient_penalty(
+    discriminate: Callable[[Images], Logits],
+    real_BxHxWxC: Images,
+    fake_BxHxWxC: Images,
+    share_Bx1x1x1: Images,
+) -> PerImage:
+    """Return (|gradient of D| - 1)^2 at points between real and generated images.
+
+    The penalty of WGAN-GP: Gulrajani et al. 2017 (arXiv 1704.00028), eq. 3, which they weigh by 10.
+
+    Args:
+        discriminate: Images to logits [B, 1].
+        real_BxHxWxC: Real images, floating point.
+        fake_BxHxWxC: Generated images of the same shape.
+        share_Bx1x1x1: How much of a point is the real image, uniform on [0, 1).
+
+    Returns:
+        Float32 [B], non-negative.
+
+    Raises:
+        ValueError: Images or logits of another rank, or images of two shapes.
+        TypeError: Images or logits that are not floating point.
+    """
+    _require(share_Bx1x1x1, "shares", 4)
+    if real_BxHxWxC.shape != fake_BxHxWxC.shape:
+        raise ValueError(f"real images {real_BxHxWxC.shape}, generated {fake_BxHxWxC.shape}")
+    between_BxHxWxC = fake_BxHxWxC + share_Bx1x1x1 * (real_BxHxWxC - fake_BxHxWxC)
+    squared_B = _squared_slopes(discriminate, between_BxHxWxC)
+    # The norm has no gradient at 0, where this one is 0.
+    return jnp.square(jnp.sqrt(jnp.maximum(squared_B, 1e-20)) - 1)
+
+
+def _squared_slopes(discriminate: Callable[[Images], Logits], images_BxHxWxC: Images) -> PerImage:
+    """Return the squared norm of the gradient of each image's logit."""
     _require(images_BxHxWxC, "images", 4)
     gradient_BxHxWxC = jax.grad(lambda images: _logits(discriminate(images)).sum())(images_BxHxWxC)
     return jnp.square(gradient_BxHxWxC.astype(jnp.float32)).sum((1, 2, 3))

@@ -7,6 +7,7 @@ from ganformer_jax.train.alarms import Alarms
 
 WELL = {"overfitting/r_t": 0.5, "logits/real": 1.0, "logits/fake": -1.0}
 WELL |= {"gradient_norm/generator": 0.5, "gradient_norm/discriminator": 0.2}
+WELL |= {"diversity/generated": 0.8}
 
 
 def said(reports, every=1.0, alarms=None):
@@ -20,6 +21,7 @@ def said(reports, every=1.0, alarms=None):
 
 HIGH = {"overfitting/r_t": 0.9}
 APART = {"logits/real": 15.0, "logits/fake": -6.0}
+COLLAPSED = {"diversity/generated": 0.02}
 EXPLODED = {"gradient_norm/generator": 60.0}
 
 
@@ -36,6 +38,13 @@ def test_logits_far_apart_are_said_after_20_kimg():
     assert line.startswith("warning: logits of real and generated images have been over 20 apart")
 
 
+def test_generated_images_that_are_alike_are_said_after_20_kimg():
+    ((kimg, line),) = said([{}] * 5 + [COLLAPSED] * 40)
+    assert kimg == 25.0
+    assert line.startswith("warning: diversity of generated images has been below 0.1 of that")
+    assert "loss.r2_gamma" in line and "\n" not in line
+
+
 def test_a_gradient_that_explodes_is_said_at_once():
     ((kimg, line),) = said([{}] * 30 + [EXPLODED] + [{}] * 10)
     assert kimg == 30.0
@@ -47,6 +56,8 @@ def test_a_gradient_that_explodes_is_said_at_once():
     [
         [HIGH] * 20 + [{}] + [HIGH] * 20,  # not lasting
         [APART] * 20 + [{}] + [APART] * 20,
+        [COLLAPSED] * 20 + [{}] + [COLLAPSED] * 20,
+        [{"diversity/generated": 0.1}] * 60,
         [EXPLODED] * 10,  # nothing to compare with
         [{}] * 10 + [EXPLODED],
         [{"gradient_norm/generator": 0.01 * 1.1**n} for n in range(60)],  # grows, but slowly

@@ -1,11 +1,14 @@
 """Losses against closed forms, values worked out by hand, and finite gradients."""
 
+import typing
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ganformer_jax import losses
+from ganformer_jax.config import LossConfig
 
 REAL = jnp.asarray([[2.0], [-0.5]])
 FAKE = jnp.asarray([[-3.0], [0.25]])
@@ -22,6 +25,7 @@ def softplus(x):
         ("logistic", -softplus([-3.0, 0.25])),
         ("hinge", [3.0, -0.25]),
         ("wgan", [3.0, -0.25]),
+        ("least_squares", [0.5 * 4.0**2, 0.5 * 0.75**2]),
     ],
 )
 def test_generator_losses(name, expected):
@@ -34,10 +38,42 @@ def test_generator_losses(name, expected):
         ("logistic", softplus([-2.0, 0.5]) + softplus([-3.0, 0.25])),
         ("hinge", [0.0 + 0.0, 1.5 + 1.25]),
         ("wgan", [-3.0 - 2.0 + 0.001 * 4.0, 0.25 + 0.5 + 0.001 * 0.25]),
+        ("least_squares", [0.5 * 1.0 + 0.5 * 9.0, 0.5 * 2.25 + 0.5 * 0.0625]),
+        ("relativistic", softplus([-3.0 - 2.0, 0.25 + 0.5])),
     ],
 )
 def test_discriminator_losses(name, expected):
     np.testing.assert_allclose(losses.DISCRIMINATOR_LOSSES[name](REAL, FAKE), expected, rtol=1e-6)
+
+
+def test_a_relativistic_generator_compares_pairs():
+    loss = losses.PAIRED_GENERATOR_LOSSES["relativistic"]
+    np.testing.assert_allclose(loss(REAL, FAKE), softplus([2.0 + 3.0, -0.5 - 0.25]), rtol=1e-6)
+    real, fake = jax.grad(lambda r, f: loss(r, f).sum(), (0, 1))(REAL, FAKE)
+    np.testing.assert_allclose(fake, -real, rtol=1e-6)
+    np.testing.assert_allclose(fake[:, 0], -1 / (1 + np.exp([-5.0, 0.75])), rtol=1e-5)
+    other = loss(REAL[::-1], FAKE)
+    np.testing.assert_allclose(other, softplus([-0.5 + 3.0, 2.0 - 0.25]), rtol=1e-6)
+
+
+def test_logits_of_real_images_are_computed_only_for_pairs():
+    def computed():
+        raise AssertionError("not needed")
+
+    for name in losses.GENERATOR_LOSSES:
+        expected = losses.GENERATOR_LOSSES[name](FAKE)
+        np.testing.assert_array_equal(losses.generator_loss(name, FAKE, computed), expected)
+    paired = losses.generator_loss("relativistic", FAKE, lambda: REAL)
+    np.testing.assert_array_equal(paired, losses.relativistic_generator(REAL, FAKE))
+    with pytest.raises(ValueError, match="relativistic loss needs logits of real images"):
+        losses.generator_loss("relativistic", FAKE)
+
+
+def test_config_and_functions_have_the_same_names():
+    options = typing.get_type_hints(LossConfig)
+    generators = {*losses.GENERATOR_LOSSES, *losses.PAIRED_GENERATOR_LOSSES}
+    assert set(typing.get_args(options["generator"])) == generators
+    assert set(typing.get_args(options["discriminator"])) == set(losses.DISCRIMINATOR_LOSSES)
 
 
 def test_wgan_epsilon_weighs_real_logits():
@@ -54,7 +90,9 @@ def test_generators_are_drawn_to_high_logits(name):
 @pytest.mark.parametrize("name", losses.DISCRIMINATOR_LOSSES)
 def test_discriminators_part_real_from_fake(name):
     loss = losses.DISCRIMINATOR_LOSSES[name]
-    real, fake = jax.grad(lambda r, f: loss(r, f).sum(), (0, 1))(0.1 * REAL, 0.1 * FAKE)
+    middle = losses.DECISION_LOGITS.get(name, 0.0)
+    gradient = jax.grad(lambda r, f: loss(r, f).sum(), (0, 1))
+    real, fake = gradient(0.1 * REAL + middle, 0.1 * FAKE + middle)
     assert (real < 0).all() and (fake > 0).all()
 
 
@@ -95,6 +133,62 @@ def test_r1_is_per_image():
     images = jax.random.normal(jax.random.key(1), (3, 4, 4, 1))
     penalty = losses.r1_penalty(lambda x: 0.5 * jnp.square(x).sum((1, 2, 3))[:, None], images)
     np.testing.assert_allclose(penalty, jnp.square(images).sum((1, 2, 3)), rtol=1e-5)
+
+
+def quadratic(weights, matrix):
+    """A discriminator of 2x2 images x, w x + x A x, and its gradient by hand, in float64."""
+    symmetric = matrix + matrix.T
+
+    def discriminate(x):
+        flat = x.reshape(len(x), -1)
+        return (flat @ weights + jnp.einsum("bi,ij,bj->b", flat, matrix, flat))[:, None]
+
+    return discriminate, lambda x: weights + x.reshape(len(x), -1) @ symmetric
+
+
+def test_penalties_of_a_quadratic_critic():
+    """Values in numpy float64, and gradients by finite differences of those."""
+    random = np.random.default_rng(3)
+    weights, matrix = random.normal(size=4), random.normal(size=(4, 4))
+    real, fake = random.normal(size=(2, 5, 2, 2, 1))
+    share = random.uniform(size=(5, 1, 1, 1))
+
+    def penalized(weights):
+        discriminate, _ = quadratic(weights, jnp.float32(matrix))
+        images = (jnp.float32(real), jnp.float32(fake))
+        between = losses.gradient_penalty(discriminate, *images, jnp.float32(share))
+        return losses.r1_penalty(discriminate, images[1]), between
+
+    def expected(weights):
+        _, slope = quadratic(weights, matrix)
+        norm = np.sqrt(np.square(slope(share * real + (1 - share) * fake)).sum(1))
+        return np.square(slope(fake)).sum(1), np.square(norm - 1)
+
+    for found, wanted in zip(penalized(jnp.float32(weights)), expected(weights), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=2e-5)
+    for number in range(2):
+        gradient = jax.grad(lambda w, n=number: penalized(w)[n].sum())(jnp.float32(weights))
+        steps = 1e-6 * np.eye(4)
+        slopes = [
+            (expected(weights + d)[number].sum() - expected(weights - d)[number].sum()) / 2e-6
+            for d in steps
+        ]
+        np.testing.assert_allclose(gradient, slopes, rtol=1e-4)
+
+
+def test_the_gradient_penalty_of_a_constant_critic_is_finite():
+    image = jnp.zeros((2, 4, 4, 3))
+
+    def penalty(slope):
+        share = jnp.zeros((2, 1, 1, 1))
+        return losses.gradient_penalty(
+            lambda x: slope * x.sum((1, 2, 3))[:, None], image, image, share
+        )
+
+    np.testing.assert_allclose(penalty(0.0), 1.0, rtol=1e-6)
+    assert jax.grad(lambda slope: penalty(slope).sum())(0.0) == 0
+    with pytest.raises(ValueError, match="real images .* generated"):
+        losses.gradient_penalty(lambda x: FAKE, image, image[:1], jnp.zeros((2, 1, 1, 1)))
 
 
 def test_path_length_of_a_linear_synthesis():

@@ -18,8 +18,11 @@ LOGITS_APART = 20.0
 """Distance of the mean real and generated logit. At 10 and -10 the logistic loss of D has gradients
 below 1e-4 of their largest, so D hardly changes, and the gradients that G receives are unstable
 (Arjovsky and Bottou 2017, arXiv 1701.04862, theorems 2.4 and 2.6)."""
+DIVERSITY = 0.1
+"""Variance of generated images over a batch relative to that of real ones. One image for all
+latents gives 0, and M unlike images give about 1 - 1 / M, so this is a collapse to almost one."""
 LASTING_KIMG = 20.0
-"""How long either must last, which is more than the start of training, when D wins easily."""
+"""How long any of these must last, which is more than the start of training, when D wins easily."""
 NORM_RATIO = 100.0
 """Gradient norm relative to the median of the last reports. Adam's steps do not grow with it, but
 it stays far below 100 in a training that works."""
@@ -75,6 +78,9 @@ class Alarms:
             yield "r_t", r_t, r_t > R_T, LASTING_KIMG, _REMEMBERS
             apart = values["logits/real"] - values["logits/fake"]
             yield "logits", apart, apart > LOGITS_APART, LASTING_KIMG, _APART
+        diversity = values.get("diversity/generated")
+        if diversity is not None:
+            yield "diversity", diversity, diversity < DIVERSITY, LASTING_KIMG, _COLLAPSED
         for name, value in values.items():
             if name.startswith("gradient_norm/"):
                 norms = self._norms[name]
@@ -101,9 +107,15 @@ _REMEMBERS = (
 _APART = (
     f"{{name}} of real and generated images have been over {LOGITS_APART:g} apart for "
     "{lasted:.0f} kimg: the generator learns little from such a discriminator; use more R1 "
-    "(loss.r1_gamma) or a lower optimizer.learning_rate"
+    "(loss.r1_gamma), R2 too (loss.r2_gamma), or a lower optimizer.discriminator_learning_rate"
+)
+_COLLAPSED = (
+    f"{{name}} of generated images has been below {DIVERSITY:g} of that of real ones for "
+    "{lasted:.0f} kimg: the generator has collapsed to almost one image; return to an earlier "
+    "checkpoint with more R1 and R2 (loss.r1_gamma, loss.r2_gamma), relativistic losses "
+    "(loss.generator, loss.discriminator), or a lower optimizer.learning_rate"
 )
 _EXPLODES = (
     f"{{name}} is {{value:.3g}}, over {NORM_RATIO:g} times its median: if losses grow too, use a "
-    "lower optimizer.learning_rate, or float32 where it is bfloat16"
+    "lower optimizer.learning_rate, optimizer.gradient_clip, or float32 where it is bfloat16"
 )

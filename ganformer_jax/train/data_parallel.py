@@ -56,6 +56,10 @@ class DataParallel:
         """Draw normal values for the whole batch and return this device's share."""
         return self.share(jax.random.normal(key, shape))
 
+    def uniform(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "b ..."]:
+        """Draw values of [0, 1) for the whole batch and return this device's share."""
+        return self.share(jax.random.uniform(key, shape))
+
     def first(self, batch: Array, count: int) -> Array:
         """Return this device's share of the first `count` items of the whole batch."""
         if self.axis_name is None:

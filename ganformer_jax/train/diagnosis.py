@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from ganformer_jax import losses
 from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train.networks import Networks
+from ganformer_jax.train.regularization import penalties
 from ganformer_jax.train.state import TrainState, Tree
 from ganformer_jax.train.trainable import Batch
 
@@ -44,7 +45,7 @@ def first_non_finite(networks: Networks, state: TrainState, batch: Batch) -> str
             if not finite:
                 return f"output of {network}/{name}"
     for network, loss, *arguments in (
-        ("discriminator", _discriminator_loss, images_BxHxWxC, batch),
+        ("discriminator", _discriminator_loss, state, images_BxHxWxC, batch),
         ("generator", _generator_loss, state, batch),
     ):
         gradient = jax.jit(jax.grad(functools.partial(loss, networks)))
@@ -68,12 +69,17 @@ def _logits(networks: Networks, params: Tree, images_BxHxWxC: jax.Array, batch: 
 
 def _generator_loss(networks: Networks, params: Tree, state: TrainState, batch: Batch) -> jax.Array:
     images_BxHxWxC = _fakes(networks, params, state, batch)
-    logits_Bx1 = _logits(networks, state.discriminator, images_BxHxWxC, batch)
-    return losses.GENERATOR_LOSSES[networks.config.loss.generator](logits_Bx1).mean()
+    logits = functools.partial(_logits, networks, state.discriminator, batch=batch)
+    loss_B = losses.generator_loss(
+        networks.config.loss.generator,
+        logits(images_BxHxWxC),
+        lambda: logits(from_uint8(batch["images"])),
+    )
+    return loss_B.mean()
 
 
 def _discriminator_loss(
-    networks: Networks, params: Tree, fakes_BxHxWxC: jax.Array, batch: Batch
+    networks: Networks, params: Tree, state: TrainState, fakes_BxHxWxC: jax.Array, batch: Batch
 ) -> jax.Array:
     """Return a number to which all that the discriminator's updates compute contributes."""
     reals_BxHxWxC = from_uint8(batch["images"])
@@ -81,8 +87,9 @@ def _discriminator_loss(
     def logits(images_BxHxWxC: jax.Array) -> jax.Array:
         return _logits(networks, params, images_BxHxWxC, batch)
 
-    penalty_B = losses.r1_penalty(logits, reals_BxHxWxC)
-    return (logits(fakes_BxHxWxC) + logits(reals_BxHxWxC) + penalty_B.mean()).mean()
+    keys, count = networks.keys(state, "discriminator"), len(reals_BxHxWxC) * networks.rows.parts
+    named = penalties(networks, state, keys, count, logits, reals_BxHxWxC, lambda: fakes_BxHxWxC)
+    return (logits(fakes_BxHxWxC) + logits(reals_BxHxWxC)).mean() + sum(named.values())
 
 
 def _watched(function: Callable[..., Any], *arguments: Any) -> tuple[list[str], Any]:

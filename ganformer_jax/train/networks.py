@@ -19,6 +19,7 @@ from ganformer_jax.models import (
 from ganformer_jax.nn.rows import WHOLE, Rows
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.state import Optimizers, TrainState, Tree
+from ganformer_jax.train.trainable import Batch
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, Key
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 
 # The key of a draw is fold_in(fold_in(state.key, step), row * KEYS_PER_ROW + column). This is not
 # the order of updates. Only append: in another order every run would draw other values.
-KEY_ROWS = ("generator", "path_length", "discriminator")
+KEY_ROWS = ("generator", "path_length", "discriminator", "regularization")
 KEY_NAMES = ("z", "noise", "dropout", "components", "pixels", "style_z", "style_cutoff")
-KEY_NAMES += ("component_z", "component_cutoff")
+KEY_NAMES += ("component_z", "component_cutoff", "interpolation")
 KEYS_PER_ROW = 32
 assert len(KEY_NAMES) <= KEYS_PER_ROW
 
@@ -41,7 +42,7 @@ class Networks:
     Attributes:
         config: The experiment.
         parallel: How devices share a batch.
-        optimizers: By default those of `make_optimizers(config)`.
+        optimizers: By default those of `make_optimizers`, with the schedules of the config.
         rows: Which images of each batch to compute, by default all. Counts and shapes that methods
             take are of the whole batch; arrays that they take and return, of these images.
     """
@@ -62,8 +63,18 @@ class Networks:
 
     def normal(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "b ..."]:
         """Draw normal values for a batch of this shape."""
-        drawn = self.parallel.normal(key, shape)
+        return self._taken(self.parallel.normal(key, shape))
+
+    def uniform(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "b ..."]:
+        """Draw values of [0, 1) for a batch of this shape."""
+        return self._taken(self.parallel.uniform(key, shape))
+
+    def _taken(self, drawn: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
         return drawn if self.rows.parts == 1 else self.parallel.divide(self.rows.take(drawn))
+
+    def count(self, batch: Batch) -> int:
+        """Return the number of images of a batch, over all devices."""
+        return len(batch["images"]) * self.parallel.axis_size()
 
     def sample_w(
         self,

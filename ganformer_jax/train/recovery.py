@@ -16,7 +16,10 @@ from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.prefetch import prefetch
 from ganformer_jax.train.trainable import Position, State
 
-HINT = "lower optimizer.learning_rate, raise loss.r1_gamma, or use float32"
+HINT = (
+    "lower optimizer.learning_rate, raise loss.r1_gamma or loss.r2_gamma, set "
+    "optimizer.gradient_clip, or use float32"
+)
 
 
 class NonFinite(Exception):

@@ -12,6 +12,7 @@ import optax
 from ganformer_jax.config import Config
 from ganformer_jax.models import Discriminator, Generator
 from ganformer_jax.nn.initialize import initialize
+from ganformer_jax.train import schedules
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, Key
@@ -62,27 +63,38 @@ class Optimizers(NamedTuple):
     discriminator: optax.GradientTransformation
 
 
-def make_optimizers(config: Config) -> Optimizers:
+def make_optimizers(config: Config, images_seen: Int[Array, ""] | None = None) -> Optimizers:
     """Make Adam for both networks, corrected for lazy regularization.
 
     A network regularized every k steps takes k + 1 updates in k steps, so its learning rate is
     multiplied by c = k / (k + 1) and its decays are raised to c: Karras et al. 2020 (arXiv
-    1912.04958), appendix B. Without regularization there is nothing to correct.
+    1912.04958), appendix B. Without regularization, or with penalties in the discriminator's loss
+    of every step (`r1_interval` 1), there is nothing to correct.
+
+    Args:
+        config: The experiment.
+        images_seen: Real images seen, which may be traced, for the schedules of the learning rate
+            and of beta2; by default these have the option's own value. The structure of the
+            optimizers' states is the same.
     """
     loss, options = config.loss, config.optimizer
+    initial, schedule = options.learning_rate, options.learning_rate_schedule
+    beta2 = schedules.value(options.beta2_schedule, options.beta2, images_seen)
 
-    def adam(weight: float, interval: int) -> optax.GradientTransformation:
-        ratio = interval / (interval + 1) if weight and interval else 1.0
+    def adam(rate: float, interval: int) -> optax.GradientTransformation:
+        ratio = interval / (interval + 1) if interval else 1.0
+        own = schedules.scaled(schedule, initial, rate)
         return optax.adam(
-            options.learning_rate * ratio,
+            schedules.value(own, rate, images_seen) * ratio,
             b1=options.beta1**ratio,
-            b2=options.beta2**ratio,
+            b2=beta2**ratio,
             eps=options.epsilon,
         )
 
+    own_rate = options.discriminator_learning_rate
     return Optimizers(
-        adam(loss.path_length_weight, loss.path_length_interval),
-        adam(loss.r1_gamma, loss.r1_interval),
+        adam(initial, loss.path_length_interval if loss.path_length_weight else 0),
+        adam(initial if own_rate is None else own_rate, loss.lazy_penalty_interval),
     )
 
 

@@ -1,8 +1,8 @@
 """A GAN as the training loop trains it: its updates, as pure functions, and their order.
 
 An update takes the networks, the state and a batch, and returns the new state and scalars to log.
-A regularizer is an update of its own, once in an interval of steps and stronger by that interval
-(lazy regularization, Karras et al. 2020, arXiv 1912.04958, appendix B).
+A regularizer (`regularization.py`) is an update of its own, once in an interval of steps and
+stronger by that interval; with an interval of 1 the discriminator's are part of its loss.
 
 The same functions run under `jax.jit` over a mesh and, through `pmap.py`, under `jax.pmap`.
 """
@@ -17,18 +17,21 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
 
 from ganformer_jax import losses
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import check_batch
 from ganformer_jax.pixels import from_uint8
+from ganformer_jax.train import schedules
 from ganformer_jax.train.accumulate import accumulate, parts_of
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.diagnosis import first_non_finite
+from ganformer_jax.train.diversity import diversity, image_moments
 from ganformer_jax.train.networks import Networks
+from ganformer_jax.train.optimizer_step import optimizer_step
+from ganformer_jax.train.regularization import path_length_update, penalties, r1_update
 from ganformer_jax.train.state import (
     ADDED_LEAVES,
     STATE_VERSION,
@@ -36,7 +39,6 @@ from ganformer_jax.train.state import (
     TrainState,
     Tree,
     create_state,
-    make_optimizers,
 )
 from ganformer_jax.train.trainable import Batch, Info, Trainable, Update
 
@@ -51,21 +53,24 @@ def gan_updates(
 ) -> tuple[Update, ...]:
     """Return the updates of a training step in order: both regularizers, then the networks.
 
+    Penalties of the discriminator with an interval of 1 are part of the last update.
+
     A batch has `images`, uint8 [B, H, W, C], and, for a conditional generator, `labels`, one-hot
     float32 [B, Y]. Each update returns the new state and float32 scalars by name.
 
     Args:
         config: The experiment.
         parallel: How devices share a batch; by default there is one device.
-        optimizers: By default those of `make_optimizers(config)`; the state must come from the
-            same ones.
+        optimizers: By default those of `make_optimizers`, with the schedules of the config; the
+            state must come from the same ones. Others have no schedules of the learning rate and
+            beta2.
     """
     networks, loss = Networks(config, parallel or DataParallel(), optimizers), config.loss
     updates = []
     # The adversarial update comes last: it counts the step, from which all random keys derive.
     for name, function, weight, interval in (
         ("path_length", path_length_update, loss.path_length_weight, loss.path_length_interval),
-        ("r1", r1_update, loss.r1_gamma, loss.r1_interval),
+        ("r1", r1_update, loss.penalizes_discriminator, loss.lazy_penalty_interval),
         ("adversarial", adversarial_update, 1.0, 1),
     ):
         if weight and interval:
@@ -152,9 +157,11 @@ def batch_shapes(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
 
 def adversarial_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Update the generator, the discriminator and the averages: what every step has."""
+    seen = state.images_seen
     state, info = generator_update(networks, state, batch)
     state, more = discriminator_update(networks, state, batch)
-    return average_update(networks, state, _count(networks, batch)), info | more
+    info |= more | schedules.current_values(networks.config, seen, networks.optimizers is None)
+    return average_update(networks, state, networks.count(batch)), info
 
 
 def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
@@ -163,16 +170,19 @@ def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Res
     By default with the non-saturating loss (Goodfellow et al. 2014, arXiv 1406.2661, section 3).
     """
     config, mean = networks.config, networks.parallel.mean
-    count, keys = _count(networks, batch), networks.keys(state, "generator")
+    count, keys = networks.count(batch), networks.keys(state, "generator")
 
     def gradients_of(part: Networks, reals: Batch) -> tuple[Any, Tree]:
         labels = reals.get("labels")
+
+        def real_logits() -> jax.Array:
+            return part.discriminate(state.discriminator, from_uint8(reals["images"]), labels)
 
         def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             w_BxKxLxD, w_mean_D = part.sample_w(params, state, keys, labels, count)
             images_BxHxWxC = part.synthesize(params, state, keys, w_BxKxLxD)
             logits_Bx1 = part.discriminate(state.discriminator, images_BxHxWxC, labels)
-            loss_B = losses.GENERATOR_LOSSES[config.loss.generator](logits_Bx1)
+            loss_B = losses.generator_loss(config.loss.generator, logits_Bx1, real_logits)
             return loss_B.mean(), (logits_Bx1, w_mean_D)
 
         return jax.value_and_grad(loss_of, has_aux=True)(state.generator)
@@ -180,7 +190,7 @@ def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Res
     (loss, (logits_Bx1, w_mean_D)), gradients = accumulate(
         networks, state.generator, batch, gradients_of
     )
-    state, norm = _apply(networks, state, "generator", gradients)
+    state, norm = optimizer_step(networks, state, "generator", gradients)
     beta = config.optimizer.w_average_beta
     w_mean_D = lax.stop_gradient(mean(w_mean_D))
     state = state.replace(w_average=w_mean_D + beta * (state.w_average - w_mean_D))
@@ -188,109 +198,55 @@ def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Res
     return state, mean(info) | {"gradient_norm/generator": norm}
 
 
-def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
-    """Penalize deviations of path lengths from their mean (arXiv 1912.04958, section 3.2)."""
-    options, mean = networks.config.loss, networks.parallel.mean
-    count = _count(networks, batch) // options.path_length_batch_shrink
-    shape = (count, *batch["images"].shape[1:])
-    whole = batch.get("labels")
-    few = {} if whole is None else {"labels": networks.parallel.first(whole, count)}
-
-    def follow(length: jax.Array) -> jax.Array:
-        average = state.path_length_mean
-        average += options.path_length_decay * (mean(length) - average)
-        return lax.stop_gradient(average)
-
-    def mean_length(part: Networks, few: Batch) -> tuple[jax.Array, tuple[()]]:
-        lengths_of = _path_lengths(part, state, few.get("labels"), shape)
-        return lengths_of(state.generator).mean(), ()
-
-    # The penalty of every image contains the mean length of the whole batch.
-    parts = networks.config.train.accumulate
-    known = follow(accumulate(networks, (), few, mean_length)[0]) if parts > 1 else None
-
-    def gradients_of(part: Networks, few: Batch) -> tuple[Any, Tree]:
-        lengths_of = _path_lengths(part, state, few.get("labels"), shape)
-
-        def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-            lengths_B = lengths_of(params)
-            average = follow(lengths_B.mean()) if known is None else known
-            loss = options.path_length_weight * jnp.square(lengths_B - average).mean()
-            return options.path_length_interval * loss, (loss, average)
-
-        return jax.value_and_grad(loss_of, has_aux=True)(state.generator)
-
-    (_, (loss, average)), gradients = accumulate(networks, state.generator, few, gradients_of)
-    state, norm = _apply(networks, state, "generator", gradients)
-    info = {"loss/path_length": mean(loss), "path_length/mean": average}
-    info["gradient_norm/path_length"] = norm
-    return state.replace(path_length_mean=average), info
-
-
-def _path_lengths(
-    networks: Networks,
-    state: TrainState,
-    labels_BxY: Float[Array, "b y"] | None,
-    shape: tuple[int, ...],
-) -> Callable[[Tree], Float[Array, " b"]]:
-    """Draw latents and image directions; return path lengths by the generator's parameters."""
-    keys = networks.keys(state, "path_length")
-    pixels_BxHxWxC = networks.normal(keys["pixels"], shape)
-
-    def lengths_of(params: Tree) -> Float[Array, " b"]:
-        w_BxKxLxD, _ = networks.sample_w(params, state, keys, labels_BxY, shape[0])
-        synthesize = functools.partial(networks.synthesize, params, state, keys)
-        return losses.path_length(synthesize, w_BxKxLxD, pixels_BxHxWxC)
-
-    return lengths_of
-
-
 def discriminator_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
-    """Tell real images from generated ones, by default with the logistic loss (arXiv 1406.2661)."""
-    loss_name = networks.config.loss.discriminator
-    settings = {"epsilon": networks.config.loss.wgan_epsilon} if loss_name == "wgan" else {}
+    """Tell real images from generated ones, by default with the logistic loss (arXiv 1406.2661).
 
-    count, keys = _count(networks, batch), networks.keys(state, "discriminator")
+    With `loss.r1_interval` 1, the discriminator's penalties are added to the loss.
+    """
+    count, keys = networks.count(batch), networks.keys(state, "discriminator")
+    penalized = networks.config.loss.penalizes_discriminator
+    joined = penalized and not networks.config.loss.lazy_penalty_interval
 
     def gradients_of(part: Networks, reals: Batch) -> tuple[Any, Tree]:
         labels, reals_BxHxWxC = reals.get("labels"), from_uint8(reals["images"])
         w_BxKxLxD, _ = part.sample_w(state.generator, state, keys, labels, count)
         fakes_BxHxWxC = part.synthesize(state.generator, state, keys, w_BxKxLxD)
+        moments = image_moments(reals_BxHxWxC, fakes_BxHxWxC)
 
-        def loss_of(params: Tree) -> tuple[jax.Array, Info]:
+        def loss_of(params: Tree) -> tuple[jax.Array, Any]:
             real_Bx1 = part.discriminate(params, reals_BxHxWxC, labels)
             fake_Bx1 = part.discriminate(params, fakes_BxHxWxC, labels)
-            loss_B = losses.DISCRIMINATOR_LOSSES[loss_name](real_Bx1, fake_Bx1, **settings)
-            info = {"logits/real": real_Bx1.mean(), "logits/fake": fake_Bx1.mean()}
-            if loss_name != "wgan":  # whose logits have no zero between real and generated
-                info["overfitting/r_t"] = jnp.sign(real_Bx1).mean()  # arXiv 2006.06676, equation 1
-            return loss_B.mean(), info
-
-        return jax.value_and_grad(loss_of, has_aux=True)(state.discriminator)
-
-    (loss, info), gradients = accumulate(networks, state.discriminator, batch, gradients_of)
-    state, norm = _apply(networks, state, "discriminator", gradients)
-    info = networks.parallel.mean({"loss/discriminator": loss} | info)
-    return state, info | {"gradient_norm/discriminator": norm}
-
-
-def r1_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
-    """Apply the R1 penalty at real images (Mescheder et al. 2018, arXiv 1801.04406)."""
-    options = networks.config.loss
-
-    def gradients_of(part: Networks, reals: Batch) -> tuple[Any, Tree]:
-        labels, reals_BxHxWxC = reals.get("labels"), from_uint8(reals["images"])
-
-        def loss_of(params: Tree) -> tuple[jax.Array, jax.Array]:
+            loss, info = _discriminator_loss(part, real_Bx1, fake_Bx1)
+            if not joined:
+                return loss, (info, moments)
             discriminate = functools.partial(part.discriminate, params, labels_BxY=labels)
-            loss = options.r1_gamma / 2 * losses.r1_penalty(discriminate, reals_BxHxWxC).mean()
-            return options.r1_interval * loss, loss
+            named = penalties(
+                part, state, keys, count, discriminate, reals_BxHxWxC, lambda: fakes_BxHxWxC
+            )
+            return loss + sum(named.values()), (info | named, moments)
 
         return jax.value_and_grad(loss_of, has_aux=True)(state.discriminator)
 
-    (_, loss), gradients = accumulate(networks, state.discriminator, batch, gradients_of)
-    state, norm = _apply(networks, state, "discriminator", gradients)
-    return state, {"loss/r1": networks.parallel.mean(loss), "gradient_norm/r1": norm}
+    (_, (info, moments)), gradients = accumulate(networks, state.discriminator, batch, gradients_of)
+    state, norm = optimizer_step(networks, state, "discriminator", gradients)
+    info, moments = networks.parallel.mean((info, moments))
+    info |= {"gradient_norm/discriminator": norm, "diversity/generated": diversity(*moments)}
+    return state, info
+
+
+def _discriminator_loss(
+    networks: Networks, real_Bx1: Float[Array, "b 1"], fake_Bx1: Float[Array, "b 1"]
+) -> tuple[Float[Array, ""], Info]:
+    """Return the mean adversarial loss, and it and its logits to log."""
+    name = networks.config.loss.discriminator
+    settings = {"epsilon": networks.config.loss.wgan_epsilon} if name == "wgan" else {}
+    loss = losses.DISCRIMINATOR_LOSSES[name](real_Bx1, fake_Bx1, **settings).mean()
+    info = {"loss/discriminator": loss}
+    info |= {"logits/real": real_Bx1.mean(), "logits/fake": fake_Bx1.mean()}
+    if name in losses.DECISION_LOGITS:
+        above_Bx1 = jnp.sign(real_Bx1 - losses.DECISION_LOGITS[name])
+        info["overfitting/r_t"] = above_Bx1.mean()  # arXiv 2006.06676, equation 1
+    return loss, info
 
 
 def average_update(networks: Networks, state: TrainState, count: int) -> TrainState:
@@ -299,7 +255,8 @@ def average_update(networks: Networks, state: TrainState, count: int) -> TrainSt
     The half-life is in images, and shorter at first, so that the first weights are soon forgotten.
     """
     options = networks.config.optimizer
-    half_life = jnp.asarray(options.ema_kimg * 1000)
+    kimg = schedules.value(options.ema_kimg_schedule, options.ema_kimg, state.images_seen)
+    half_life = jnp.asarray(kimg * 1000)
     if options.ema_rampup is not None:
         half_life = jnp.minimum(half_life, state.images_seen * options.ema_rampup)
     beta = 0.5 ** (count / jnp.maximum(half_life, 1e-8))
@@ -308,21 +265,3 @@ def average_update(networks: Networks, state: TrainState, count: int) -> TrainSt
         step=state.step + 1,
         images_seen=state.images_seen + count,
     )
-
-
-def _count(networks: Networks, batch: Batch) -> int:
-    """Return the number of images of a batch, over all devices."""
-    return len(batch["images"]) * networks.parallel.axis_size()
-
-
-def _apply(
-    networks: Networks, state: TrainState, network: str, gradients: Tree
-) -> tuple[TrainState, Float[Array, ""]]:
-    """Average gradients over devices, apply one network's optimizer, return their norm too."""
-    gradients = networks.parallel.mean(gradients)
-    params, memory = getattr(state, network), getattr(state, f"{network}_optimizer")
-    optimizer = getattr(networks.optimizers or make_optimizers(networks.config), network)
-    updates, memory = optimizer.update(gradients, memory, params)
-    params = optax.apply_updates(params, updates)
-    state = state.replace(**{network: params, f"{network}_optimizer": memory})
-    return state, optax.tree.norm(gradients)

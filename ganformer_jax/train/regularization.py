@@ -1,0 +1,152 @@
+"""Regularizers of both networks: path lengths, and penalties on the discriminator's gradients.
+
+Each is an update of its own, once in an interval of steps and stronger by that interval (lazy
+regularization, Karras et al. 2020, arXiv 1912.04958, appendix B). With an interval of 1 the
+penalties are part of the discriminator's loss instead: see `discriminator_update`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ganformer_jax import losses
+from ganformer_jax.pixels import from_uint8
+from ganformer_jax.train import schedules
+from ganformer_jax.train.accumulate import accumulate
+from ganformer_jax.train.networks import Networks
+from ganformer_jax.train.optimizer_step import optimizer_step
+from ganformer_jax.train.state import TrainState, Tree
+from ganformer_jax.train.trainable import Batch, Info
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Key
+
+    Images = Float[Array, "b h w c"]
+
+Result = tuple[TrainState, Info]
+
+
+def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
+    """Penalize deviations of path lengths from their mean (arXiv 1912.04958, section 3.2)."""
+    options, mean = networks.config.loss, networks.parallel.mean
+    count = networks.count(batch) // options.path_length_batch_shrink
+    shape = (count, *batch["images"].shape[1:])
+    whole = batch.get("labels")
+    few = {} if whole is None else {"labels": networks.parallel.first(whole, count)}
+
+    def follow(length: jax.Array) -> jax.Array:
+        average = state.path_length_mean
+        average += options.path_length_decay * (mean(length) - average)
+        return lax.stop_gradient(average)
+
+    def mean_length(part: Networks, few: Batch) -> tuple[jax.Array, tuple[()]]:
+        lengths_of = _path_lengths(part, state, few.get("labels"), shape)
+        return lengths_of(state.generator).mean(), ()
+
+    # The penalty of every image contains the mean length of the whole batch.
+    parts = networks.config.train.accumulate
+    known = follow(accumulate(networks, (), few, mean_length)[0]) if parts > 1 else None
+
+    def gradients_of(part: Networks, few: Batch) -> tuple[Any, Tree]:
+        lengths_of = _path_lengths(part, state, few.get("labels"), shape)
+
+        def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            lengths_B = lengths_of(params)
+            average = follow(lengths_B.mean()) if known is None else known
+            loss = options.path_length_weight * jnp.square(lengths_B - average).mean()
+            return options.path_length_interval * loss, (loss, average)
+
+        return jax.value_and_grad(loss_of, has_aux=True)(state.generator)
+
+    (_, (loss, average)), gradients = accumulate(networks, state.generator, few, gradients_of)
+    state, norm = optimizer_step(networks, state, "generator", gradients)
+    info = {"loss/path_length": mean(loss), "path_length/mean": average}
+    info["gradient_norm/path_length"] = norm
+    return state.replace(path_length_mean=average), info
+
+
+def _path_lengths(
+    networks: Networks,
+    state: TrainState,
+    labels_BxY: Float[Array, "b y"] | None,
+    shape: tuple[int, ...],
+) -> Callable[[Tree], Float[Array, " b"]]:
+    """Draw latents and image directions; return path lengths by the generator's parameters."""
+    keys = networks.keys(state, "path_length")
+    pixels_BxHxWxC = networks.normal(keys["pixels"], shape)
+
+    def lengths_of(params: Tree) -> Float[Array, " b"]:
+        w_BxKxLxD, _ = networks.sample_w(params, state, keys, labels_BxY, shape[0])
+        synthesize = functools.partial(networks.synthesize, params, state, keys)
+        return losses.path_length(synthesize, w_BxKxLxD, pixels_BxHxWxC)
+
+    return lengths_of
+
+
+def r1_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
+    """Apply the discriminator's penalties that have a weight: R1 and, if asked for, others."""
+    options = networks.config.loss
+    count, keys = networks.count(batch), networks.keys(state, "regularization")
+
+    def gradients_of(part: Networks, reals: Batch) -> tuple[Any, Tree]:
+        labels, reals_BxHxWxC = reals.get("labels"), from_uint8(reals["images"])
+
+        def fakes() -> Images:
+            w_BxKxLxD, _ = part.sample_w(state.generator, state, keys, labels, count)
+            return part.synthesize(state.generator, state, keys, w_BxKxLxD)
+
+        def loss_of(params: Tree) -> tuple[jax.Array, Info]:
+            discriminate = functools.partial(part.discriminate, params, labels_BxY=labels)
+            named = penalties(part, state, keys, count, discriminate, reals_BxHxWxC, fakes)
+            return options.r1_interval * sum(named.values(), jnp.zeros(())), named
+
+        return jax.value_and_grad(loss_of, has_aux=True)(state.discriminator)
+
+    (_, named), gradients = accumulate(networks, state.discriminator, batch, gradients_of)
+    state, norm = optimizer_step(networks, state, "discriminator", gradients)
+    return state, networks.parallel.mean(named) | {"gradient_norm/r1": norm}
+
+
+def penalties(
+    networks: Networks,
+    state: TrainState,
+    keys: dict[str, Key[Array, ""]],
+    count: int,
+    discriminate: Callable[[Images], Float[Array, "b 1"]],
+    real_BxHxWxC: Images,
+    fakes: Callable[[], Images],
+) -> Info:
+    """Return the mean penalties of the discriminator that have a weight, weighed.
+
+    Args:
+        networks: Of a part of a batch.
+        state: Says how far the schedule of R1 is.
+        keys: Of the update.
+        count: Images of the whole batch.
+        discriminate: Images to logits, by the parameters to penalize.
+        real_BxHxWxC: Real images of this part.
+        fakes: Returns as many generated ones; called only if a penalty needs them.
+    """
+    options, named = networks.config.loss, {}
+    r1, schedule, seen = options.r1_gamma, options.r1_gamma_schedule, state.images_seen
+    fake_BxHxWxC = fakes() if options.r2_gamma or options.gradient_penalty_weight else None
+    if r1:
+        gamma = schedules.value(schedule, r1, seen)
+        named["loss/r1"] = gamma / 2 * losses.r1_penalty(discriminate, real_BxHxWxC).mean()
+    if options.r2_gamma:
+        assert fake_BxHxWxC is not None
+        own = schedules.scaled(schedule, r1, options.r2_gamma)
+        gamma = schedules.value(own, options.r2_gamma, seen)
+        named["loss/r2"] = gamma / 2 * losses.r1_penalty(discriminate, fake_BxHxWxC).mean()
+    if options.gradient_penalty_weight:
+        assert fake_BxHxWxC is not None
+        share_Bx1x1x1 = networks.uniform(keys["interpolation"], (count, 1, 1, 1))
+        penalty_B = losses.gradient_penalty(discriminate, real_BxHxWxC, fake_BxHxWxC, share_Bx1x1x1)
+        named["loss/gradient_penalty"] = options.gradient_penalty_weight * penalty_B.mean()
+    return named

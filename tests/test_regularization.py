@@ -1,0 +1,278 @@
+"""Penalties of the discriminator, losses of pairs, clipping: each update against its definition."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import flax.jax_utils
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from eight_devices import on_eight_devices
+from test_updates import shares, without_device_draws
+from tiny import BATCH, conditional, labeled_batch, random_batch, tiny_config
+from training import SGD_RATE, assert_close, gan_programs, on_host, run_steps, sgd
+
+from ganformer_jax.models import Discriminator
+from ganformer_jax.train import updates
+from ganformer_jax.train.diagnosis import first_non_finite
+from ganformer_jax.train.diversity import diversity, image_moments
+from ganformer_jax.train.networks import Networks
+from ganformer_jax.train.pmap import pmap_updates
+from ganformer_jax.train.state import create_state
+from ganformer_jax.train.trainable import train_step
+from ganformer_jax.train.updates import gan_updates
+
+WEIGHTS = {"r1_gamma": 2.0, "r2_gamma": 3.0, "gradient_penalty_weight": 5.0}
+PAIRED = {"generator": "relativistic", "discriminator": "relativistic"}
+JOINED = tiny_config(0, r1_interval=1, **WEIGHTS, **PAIRED)
+LAZY = tiny_config(0, r1_interval=4, **WEIGHTS, **PAIRED)
+
+
+def first_state(config, seed=1):
+    return jax.jit(lambda key: create_state(config, key, sgd()))(jax.random.key(seed))
+
+
+@functools.cache
+def applied(name, config):
+    """State before and after an update with SGD, and what it reports."""
+    before = first_state(config)
+    update = functools.partial(getattr(updates, name), Networks(config, optimizers=sgd()))
+    return before, *jax.jit(update)(before, random_batch(0))
+
+
+def expected_update(config, row):
+    """Loss of the discriminator with and without penalties, written out, with their gradients."""
+    state, networks = first_state(config), Networks(config)
+    keys = networks.keys(state, row)
+    real = jnp.asarray(random_batch(0)["images"], jnp.float32) / 127.5 - 1
+    share = jax.random.uniform(keys["interpolation"], (BATCH, 1, 1, 1))
+
+    def logits(params, images):
+        return Discriminator(config.discriminator).apply({"params": params}, images, None)[0]
+
+    def squared_slopes(params, images):
+        slope = jax.grad(lambda x: logits(params, x).sum())(images)
+        return (slope**2).sum((1, 2, 3))
+
+    def values(params):
+        w, _ = networks.sample_w(state.generator, state, keys, None, BATCH)
+        fake = networks.synthesize(state.generator, state, keys, w)
+        between = share * real + (1 - share) * fake
+        pairs = logits(params, real) - logits(params, fake)
+        return {
+            "loss/discriminator": jnp.log1p(jnp.exp(-pairs)).mean(),
+            "loss/r1": WEIGHTS["r1_gamma"] / 2 * squared_slopes(params, real).mean(),
+            "loss/r2": WEIGHTS["r2_gamma"] / 2 * squared_slopes(params, fake).mean(),
+            "loss/gradient_penalty": WEIGHTS["gradient_penalty_weight"]
+            * ((jnp.sqrt(squared_slopes(params, between)) - 1) ** 2).mean(),
+        }
+
+    found = jax.jit(values)(state.discriminator)
+    gradients = jax.jit(jax.jacrev(values))(state.discriminator)
+    return found, gradients
+
+
+def test_penalties_of_every_step_are_part_of_the_loss():
+    """One gradient of the sum, one optimizer step, and no other update."""
+    before, after, info = applied("discriminator_update", JOINED)
+    found, gradients = expected_update(JOINED, "discriminator")
+    for name, value in found.items():
+        np.testing.assert_allclose(info[name], value, rtol=1e-4)
+    total = jax.tree.map(lambda *parts: sum(parts), *gradients.values())
+    moved = jax.tree.map(lambda p, g: p - SGD_RATE * g, before.discriminator, total)
+    assert_close(after.discriminator, moved)
+    assert [update.name for update in gan_updates(JOINED)] == ["adversarial"]
+
+
+def test_lazy_penalties_have_an_update_of_their_own():
+    """At images that it generates by itself, stronger by its interval."""
+    before, after, info = applied("r1_update", LAZY)
+    found, gradients = expected_update(LAZY, "regularization")
+    names = [name for name in found if name != "loss/discriminator"]
+    assert set(info) == {*names, "gradient_norm/r1"}
+    for name in names:
+        np.testing.assert_allclose(info[name], found[name], rtol=1e-4)
+    total = jax.tree.map(lambda *parts: 4 * sum(parts), *(gradients[name] for name in names))
+    moved = jax.tree.map(lambda p, g: p - SGD_RATE * g, before.discriminator, total)
+    assert_close(after.discriminator, moved)
+    other, _ = expected_update(LAZY, "discriminator")
+    assert abs(other["loss/r2"] / found["loss/r2"] - 1) > 1e-3  # other images
+    assert [(u.name, u.interval) for u in gan_updates(LAZY)] == [("r1", 4), ("adversarial", 1)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "interval"),
+    [
+        ({"r1_gamma": 0.0}, None),
+        ({"r1_gamma": 0.0, "r2_gamma": 1.0}, 16),
+        ({"r1_gamma": 0.0, "gradient_penalty_weight": 1.0}, 16),
+        ({"r1_interval": 0}, None),
+        ({"r1_interval": 1}, None),
+        ({"r1_interval": 2}, 2),
+    ],
+)
+def test_when_penalties_are_due(changes, interval):
+    found = {update.name: update.interval for update in gan_updates(tiny_config(0, **changes))}
+    assert found.get("r1") == interval
+
+
+def test_a_relativistic_generator_sees_the_real_images_of_its_batch():
+    before, _, info = applied("generator_update", JOINED)
+    networks = Networks(JOINED)
+    keys = networks.keys(before, "generator")
+    w, _ = networks.sample_w(before.generator, before, keys, None, BATCH)
+    fake = networks.synthesize(before.generator, before, keys, w)
+    real = jnp.asarray(random_batch(0)["images"], jnp.float32) / 127.5 - 1
+    logits = [
+        np.float64(networks.discriminate(before.discriminator, x, None)) for x in (real, fake)
+    ]
+    expected = np.log1p(np.exp(logits[0] - logits[1])).mean()
+    np.testing.assert_allclose(info["loss/generator"], expected, rtol=1e-4)
+
+
+def with_train(config, **values):
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, **values))
+
+
+def test_parts_of_a_batch_have_the_penalties_of_the_whole():
+    """Two steps, with the update of lazy penalties in the first."""
+    config = conditional(LAZY)
+    batches = [labeled_batch(0), labeled_batch(1)]
+    one, two = (
+        run_steps(gan_programs(with_train(config, accumulate=parts), optimizers=sgd()), batches)
+        for parts in (1, 2)
+    )
+    assert {"loss/r1", "loss/r2", "loss/gradient_penalty", "diversity/generated"} <= set(one[1][0])
+    assert_close(one, two, rtol=1e-4, atol=2e-6)
+
+
+def compare_devices():
+    """One step with joined penalties: on one device, on eight in two parts, and under pmap."""
+    config = without_device_draws(conditional(JOINED))
+    one, eight = (
+        run_steps(gan_programs(asked, jax.devices()[:count], sgd()), [labeled_batch(0)])
+        for asked, count in ((config, 1), (with_train(config, accumulate=2), 8))
+    )
+    assert_close(one, eight)
+    state = flax.jax_utils.replicate(first_state(config, 0), jax.devices())
+    mapped = on_host(train_step(pmap_updates(config, sgd()), state, shares(labeled_batch(0), 8), 0))
+    state, info = jax.tree.map(lambda leaf: leaf[0], mapped)
+    assert_close(one, (state, [info]))
+
+
+def test_devices():
+    on_eight_devices("import conftest, test_regularization; test_regularization.compare_devices()")
+
+
+def norm_of(tree: Any) -> float:
+    return float(np.sqrt(sum(np.square(leaf).sum() for leaf in jax.tree.leaves(tree))))
+
+
+@pytest.mark.parametrize("share", [0.5, 2.0])
+def test_gradients_are_clipped_to_a_norm(share):
+    """SGD moves by rate * gradient; the norm of the log is that before clipping."""
+    before, after, info = applied("discriminator_update", JOINED)
+    norm = float(info["gradient_norm/discriminator"])
+    options = dataclasses.replace(JOINED.optimizer, gradient_clip=share * norm)
+    _, clipped, clipped_info = applied(
+        "discriminator_update", dataclasses.replace(JOINED, optimizer=options)
+    )
+    np.testing.assert_allclose(clipped_info["gradient_norm/discriminator"], norm, rtol=1e-5)
+    step, whole = (
+        jax.tree.map(lambda a, b: np.asarray(a) - b, x.discriminator, before.discriminator)
+        for x in (clipped, after)
+    )
+    np.testing.assert_allclose(norm_of(step), SGD_RATE * norm * min(share, 1), rtol=1e-3)
+    assert_close(step, jax.tree.map(lambda leaf: leaf * min(share, 1), whole), atol=1e-6)
+
+
+def test_clipping_hides_nothing_that_is_not_finite():
+    config = dataclasses.replace(
+        JOINED, optimizer=dataclasses.replace(JOINED.optimizer, gradient_clip=1.0)
+    )
+    state = first_state(config)
+    networks = Networks(config, optimizers=sgd())
+    for wrong in (jnp.inf, jnp.nan):
+        gradients = jax.tree.map(jnp.ones_like, state.discriminator)
+        gradients["output"]["bias"] = gradients["output"]["bias"] * wrong
+        after, norm = updates.optimizer_step(networks, state, "discriminator", gradients)
+        assert not np.isfinite(norm)
+        assert not np.isfinite(after.discriminator["output"]["bias"]).all()
+
+
+def test_losses_whose_logits_have_no_zero_report_no_r_t():
+    _, _, info = applied("discriminator_update", JOINED)
+    assert "overfitting/r_t" not in info and "diversity/generated" in info
+
+
+def test_r_t_of_least_squares_is_relative_to_a_half():
+    config = tiny_config(0, generator="least_squares", discriminator="least_squares", r1_gamma=0.0)
+    before = first_state(config)
+    last = before.discriminator["output"]
+    update = jax.jit(
+        functools.partial(updates.discriminator_update, Networks(config, optimizers=sgd()))
+    )
+    found = []
+    for logit in (0.4, 0.6):
+        constant = {
+            "kernel": jnp.zeros_like(last["kernel"]),
+            "bias": jnp.full_like(last["bias"], logit),
+        }
+        state = before.replace(discriminator=before.discriminator | {"output": constant})
+        found.append(float(update(state, random_batch(0))[1]["overfitting/r_t"]))
+    assert found == [-1.0, 1.0]
+
+
+# Diversity
+
+
+def variance_ratio(real, fake):
+    """In float64: variance over the batch of means over squares."""
+
+    def variance(images):
+        count, height, width, channels = images.shape
+        factor = max(1, max(height, width) // 8)
+        shape = count, height // factor, factor, width // factor, factor, channels
+        return np.float64(images).reshape(shape).mean((2, 4)).var(0).mean()
+
+    return variance(fake) / variance(real)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (32, 32), (16, 32), (4, 8)])
+def test_diversity_is_a_ratio_of_variances(size):
+    random = np.random.default_rng(0)
+    real, fake = random.uniform(-1, 1, (2, 16, *size, 3)).astype(np.float32)
+    fake = 0.5 * fake + 0.4
+    found = diversity(*image_moments(real, fake))
+    np.testing.assert_allclose(found, variance_ratio(real, fake), rtol=1e-4)
+    parts = [image_moments(real[i::4], fake[i::4]) for i in range(4)]
+    together = jax.tree.map(lambda *means: jnp.stack(means).mean(0), *parts)
+    np.testing.assert_allclose(diversity(*together), found, rtol=1e-4)
+
+
+def test_diversity_of_one_image_is_0_and_of_real_ones_1():
+    real = np.random.default_rng(0).uniform(-1, 1, (16, 16, 16, 3)).astype(np.float32)
+    same = np.broadcast_to(real[:1], real.shape)
+    assert 0 <= diversity(*image_moments(real, same)) < 1e-4
+    np.testing.assert_allclose(diversity(*image_moments(real, real[::-1])), 1, rtol=1e-5)
+    assert np.isfinite(diversity(*image_moments(same, real)))
+    odd = real[:, :15]  # which no halving divides
+    np.testing.assert_allclose(diversity(*image_moments(odd, odd)), 1, rtol=1e-5)
+
+
+def test_an_update_reports_the_diversity_of_its_images():
+    state, _, info = applied("discriminator_update", JOINED)
+    networks = Networks(JOINED)
+    keys = networks.keys(state, "discriminator")
+    w, _ = networks.sample_w(state.generator, state, keys, None, BATCH)
+    fake = networks.synthesize(state.generator, state, keys, w)
+    real = random_batch(0)["images"] / 127.5 - 1
+    expected = variance_ratio(real, np.asarray(fake))
+    np.testing.assert_allclose(info["diversity/generated"], expected, rtol=1e-3)
+
+
+def test_diagnosis_knows_losses_of_pairs_and_penalties():
+    batch = {"images": jnp.asarray(random_batch(0)["images"])}
+    assert first_non_finite(Networks(JOINED), first_state(JOINED), batch) == ""
