@@ -9,7 +9,13 @@ import dataclasses
 from typing import Annotated, Literal
 
 from ganformer_jax.config_ranges import Range, at_least
-from ganformer_jax.config_training import DataConfig, LossConfig, OptimizerConfig, TrainConfig
+from ganformer_jax.config_training import (
+    AugmentConfig,
+    DataConfig,
+    LossConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 from ganformer_jax.config_training import ScheduleConfig as ScheduleConfig
 
 MAX_IMAGE_CHANNELS = 32
@@ -268,5 +274,6 @@ class Config:
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     data: DataConfig = DataConfig()
     loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()

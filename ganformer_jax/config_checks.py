@@ -25,6 +25,7 @@ def validate(config: Config) -> None:
     validate_networks(config.generator, config.discriminator)
     _check_losses(config.loss)
     _check_schedules(config)
+    _check_augmentation(config)
 
 
 def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorConfig) -> None:
@@ -193,6 +194,29 @@ def _check_schedules(config: Config) -> None:
     ):
         if schedule != ScheduleConfig() and not initial:
             raise UserError(f"{name} is 0; {name}_schedule needs one above 0")
+
+
+def _check_augmentation(config: Config) -> None:
+    """Refuse options of augmentation that have no effect, or that need another loss."""
+    options, schedule = config.augment, config.augment.p_schedule
+    _check_schedule("augment.p_schedule", schedule)
+    check_range("augment.p_schedule.final", schedule.final, Range(0, 1))
+    changes = schedule != ScheduleConfig()
+    if not options.transforms:
+        if options.p or changes:
+            raise UserError("augment.p has no effect: set augment.transforms, such as bgc")
+        return
+    if options.mode == "adaptive":
+        if changes:
+            raise UserError("augment.p_schedule has no effect: set augment.mode to fixed")
+        loss = config.loss.discriminator
+        if loss in ("wgan", "relativistic"):
+            raise UserError(
+                f"augment.mode is adaptive, but loss.discriminator {loss} has no r_t to adapt to: "
+                "set augment.mode to fixed, and augment.p"
+            )
+    elif not options.p and not schedule.final:
+        raise UserError("augment.transforms has no effect: set augment.p, or mode to adaptive")
 
 
 def _check_schedule(name: str, schedule: ScheduleConfig) -> None:

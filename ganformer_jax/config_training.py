@@ -46,6 +46,57 @@ class ScheduleConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """Augmentation of all images that the discriminator sees, real and generated."""
+
+    transforms: tuple[
+        Literal[
+            "bg",
+            "bgc",
+            "bgcf",
+            "bgcfn",
+            "bgcfnc",
+            "blit",
+            "geom",
+            "color",
+            "filter",
+            "noise",
+            "cutout",
+            "xflip",
+            "rotate90",
+            "xint",
+            "scale",
+            "rotate",
+            "aniso",
+            "xfrac",
+            "brightness",
+            "contrast",
+            "lumaflip",
+            "hue",
+            "saturation",
+            "imgfilter",
+        ],
+        ...,
+    ] = ()
+    """Transformations of adaptive discriminator augmentation (arXiv
+    2006.06676): sets, of which bgc is usual, and single ones."""
+    mode: Literal["adaptive", "fixed"] = "adaptive"
+    """Probability of a transformation: adapted to overfitting, or `p`."""
+    p: Annotated[float, Range(0, 1)] = 0.0
+    """Probability, or the one that an adaptive one starts from."""
+    p_schedule: ScheduleConfig = ScheduleConfig()
+    """Change of a fixed `p` in training."""
+    target: Annotated[float, Range(-1, 1)] = 0.6
+    """Value of r_t, the measure of overfitting, that an adaptive p keeps."""
+    kimg: Annotated[float, Range(0, above=True)] = 500.0
+    """Thousands of images in which an adaptive p can rise from 0 to 1."""
+    interval: Annotated[int, at_least(1)] = 4
+    """Steps from one change of an adaptive p to the next."""
+    diff_augment: tuple[Literal["color", "translation", "cutout"], ...] = ()
+    """Policies of DiffAugment (arXiv 2006.10738), applied to every image."""
+
+
+@dataclasses.dataclass(frozen=True)
 class LossConfig:
     """Adversarial losses and regularization."""
 

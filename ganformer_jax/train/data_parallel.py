@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from ganformer_jax.train.devices import FSDP_AXIS
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, Key
+    from jaxtyping import Array, Key
 
 
 Batched = TypeVar("Batched")
@@ -51,14 +51,6 @@ class DataParallel:
             return batch
         size = batch.shape[0] // self.axis_size()
         return lax.dynamic_slice_in_dim(batch, lax.axis_index(self.axis_name) * size, size)
-
-    def normal(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "b ..."]:
-        """Draw normal values for the whole batch and return this device's share."""
-        return self.share(jax.random.normal(key, shape))
-
-    def uniform(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "b ..."]:
-        """Draw values of [0, 1) for the whole batch and return this device's share."""
-        return self.share(jax.random.uniform(key, shape))
 
     def first(self, batch: Array, count: int) -> Array:
         """Return this device's share of the first `count` items of the whole batch."""

@@ -38,7 +38,7 @@ def first_non_finite(networks: Networks, state: TrainState, batch: Batch) -> str
     images_BxHxWxC = jax.jit(fakes)(state.generator, state, batch)
     for network, function, *arguments in (
         ("generator", fakes, state.generator, state, batch),
-        ("discriminator", logits, state.discriminator, images_BxHxWxC, batch),
+        ("discriminator", logits, state.discriminator, state, images_BxHxWxC, batch),
     ):
         names, flags = _watched(function, *arguments)
         for name, finite in zip(names, flags, strict=True):
@@ -58,18 +58,26 @@ def first_non_finite(networks: Networks, state: TrainState, batch: Batch) -> str
 
 def _fakes(networks: Networks, params: Tree, state: TrainState, batch: Batch) -> jax.Array:
     """Generate images as the discriminator's update does."""
-    keys, count = networks.keys(state, "discriminator"), len(batch["images"]) * networks.rows.parts
+    keys, count = networks.keys(state, "discriminator"), _count(networks, batch)
     w_BxKxLxD, _ = networks.sample_w(params, state, keys, batch.get("labels"), count)
     return networks.synthesize(params, state, keys, w_BxKxLxD)
 
 
-def _logits(networks: Networks, params: Tree, images_BxHxWxC: jax.Array, batch: Batch) -> jax.Array:
-    return networks.discriminate(params, images_BxHxWxC, batch.get("labels"))
+def _count(networks: Networks, batch: Batch) -> int:
+    return len(batch["images"]) * networks.rows.parts
+
+
+def _logits(
+    networks: Networks, params: Tree, state: TrainState, images_BxHxWxC: jax.Array, batch: Batch
+) -> jax.Array:
+    key, labels_BxY = networks.keys(state, "discriminator")["augment_fake"], batch.get("labels")
+    count = _count(networks, batch)
+    return networks.discriminate(params, state, key, images_BxHxWxC, labels_BxY, count)
 
 
 def _generator_loss(networks: Networks, params: Tree, state: TrainState, batch: Batch) -> jax.Array:
     images_BxHxWxC = _fakes(networks, params, state, batch)
-    logits = functools.partial(_logits, networks, state.discriminator, batch=batch)
+    logits = functools.partial(_logits, networks, state.discriminator, state, batch=batch)
     loss_B = losses.generator_loss(
         networks.config.loss.generator,
         logits(images_BxHxWxC),
@@ -84,12 +92,14 @@ def _discriminator_loss(
     """Return a number to which all that the discriminator's updates compute contributes."""
     reals_BxHxWxC = from_uint8(batch["images"])
 
-    def logits(images_BxHxWxC: jax.Array) -> jax.Array:
-        return _logits(networks, params, images_BxHxWxC, batch)
-
-    keys, count = networks.keys(state, "discriminator"), len(reals_BxHxWxC) * networks.rows.parts
+    keys, count = networks.keys(state, "discriminator"), _count(networks, batch)
+    logits = functools.partial(
+        networks.discriminate, params, state, labels_BxY=batch.get("labels"), count=count
+    )
     named = penalties(networks, state, keys, count, logits, reals_BxHxWxC, lambda: fakes_BxHxWxC)
-    return (logits(fakes_BxHxWxC) + logits(reals_BxHxWxC)).mean() + sum(named.values())
+    both_Bx1 = logits(keys["augment_fake"], fakes_BxHxWxC)
+    both_Bx1 += logits(keys["augment_real"], reals_BxHxWxC)
+    return both_Bx1.mean() + sum(named.values())
 
 
 def _watched(function: Callable[..., Any], *arguments: Any) -> tuple[list[str], Any]:

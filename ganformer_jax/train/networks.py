@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from ganformer_jax.augment import (
+    augment_with,
+    diff_augment_with,
+    draw,
+    draw_choices,
+    expand,
+)
 from ganformer_jax.config import Config
 from ganformer_jax.models import (
     Discriminator,
@@ -17,6 +24,7 @@ from ganformer_jax.models import (
     mix_layers,
 )
 from ganformer_jax.nn.rows import WHOLE, Rows
+from ganformer_jax.train.augmentation import probability
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.state import Optimizers, TrainState, Tree
 from ganformer_jax.train.trainable import Batch
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
 # the order of updates. Only append: in another order every run would draw other values.
 KEY_ROWS = ("generator", "path_length", "discriminator", "regularization")
 KEY_NAMES = ("z", "noise", "dropout", "components", "pixels", "style_z", "style_cutoff")
-KEY_NAMES += ("component_z", "component_cutoff", "interpolation")
+KEY_NAMES += ("component_z", "component_cutoff", "interpolation", "augment_real", "augment_fake")
 KEYS_PER_ROW = 32
 assert len(KEY_NAMES) <= KEYS_PER_ROW
 
@@ -63,14 +71,18 @@ class Networks:
 
     def normal(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "b ..."]:
         """Draw normal values for a batch of this shape."""
-        return self._taken(self.parallel.normal(key, shape))
+        return self._taken(jax.random.normal(key, shape))
 
     def uniform(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "b ..."]:
         """Draw values of [0, 1) for a batch of this shape."""
-        return self._taken(self.parallel.uniform(key, shape))
+        return self._taken(jax.random.uniform(key, shape))
 
-    def _taken(self, drawn: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
-        return drawn if self.rows.parts == 1 else self.parallel.divide(self.rows.take(drawn))
+    def _taken(self, drawn: Any) -> Any:
+        """Return the rows of these images from arrays, or a tree of them, of the whole batch."""
+        shared = jax.tree.map(self.parallel.share, drawn)
+        if self.rows.parts == 1:
+            return shared
+        return self.parallel.divide(jax.tree.map(self.rows.take, shared))
 
     def count(self, batch: Batch) -> int:
         """Return the number of images of a batch, over all devices."""
@@ -130,13 +142,46 @@ class Networks:
         )
         return self.parallel.divide(images_BxHxWxC)
 
+    def augment(
+        self,
+        state: TrainState,
+        key: Key[Array, ""],
+        images_BxHxWxC: Float[Array, "b h w c"],
+        count: int,
+    ) -> Float[Array, "b h w c"]:
+        """Augment images, of a batch of `count`, as the discriminator is to see them."""
+        options = self.config.augment
+        key, other = jax.random.split(key)
+        if options.transforms:
+            transforms, shape = expand(options.transforms), (count, *images_BxHxWxC.shape[1:])
+            draws = self._taken(draw(key, shape, transforms))
+            p = probability(self.config, state)
+            images_BxHxWxC = augment_with(images_BxHxWxC, draws, p, transforms)
+        if options.diff_augment:
+            choices = self._taken(draw_choices(other, count))
+            images_BxHxWxC = diff_augment_with(images_BxHxWxC, choices, options.diff_augment)
+        return images_BxHxWxC
+
     def discriminate(
         self,
         params: Tree,
+        state: TrainState,
+        key: Key[Array, ""],
         images_BxHxWxC: Float[Array, "b h w c"],
         labels_BxY: Float[Array, "b y"] | None,
+        count: int,
     ) -> Float[Array, "b 1"]:
-        """Return the discriminator's logits, high for real images."""
+        """Return the discriminator's logits, high for real images, which it sees augmented.
+
+        Args:
+            params: Of the discriminator.
+            state: Has the probability of augmentation.
+            key: Of augmentation.
+            images_BxHxWxC: Images as they are.
+            labels_BxY: Their labels.
+            count: Images of the whole batch.
+        """
+        images_BxHxWxC = self.augment(state, key, images_BxHxWxC, count)
         config, rematerialize = self.config, self.config.train.rematerialize
         discriminator = Discriminator(
             config.discriminator, config.generator.base_grid, rematerialize

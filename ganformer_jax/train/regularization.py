@@ -102,7 +102,9 @@ def r1_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
             return part.synthesize(state.generator, state, keys, w_BxKxLxD)
 
         def loss_of(params: Tree) -> tuple[jax.Array, Info]:
-            discriminate = functools.partial(part.discriminate, params, labels_BxY=labels)
+            discriminate = functools.partial(
+                part.discriminate, params, state, labels_BxY=labels, count=count
+            )
             named = penalties(part, state, keys, count, discriminate, reals_BxHxWxC, fakes)
             return options.r1_interval * sum(named.values(), jnp.zeros(())), named
 
@@ -118,7 +120,7 @@ def penalties(
     state: TrainState,
     keys: dict[str, Key[Array, ""]],
     count: int,
-    discriminate: Callable[[Images], Float[Array, "b 1"]],
+    discriminate: Callable[[Key[Array, ""], Images], Float[Array, "b 1"]],
     real_BxHxWxC: Images,
     fakes: Callable[[], Images],
 ) -> Info:
@@ -129,24 +131,27 @@ def penalties(
         state: Says how far the schedule of R1 is.
         keys: Of the update.
         count: Images of the whole batch.
-        discriminate: Images to logits, by the parameters to penalize.
+        discriminate: The key of an augmentation and images to logits, by the parameters to
+            penalize.
         real_BxHxWxC: Real images of this part.
         fakes: Returns as many generated ones; called only if a penalty needs them.
     """
     options, named = networks.config.loss, {}
     r1, schedule, seen = options.r1_gamma, options.r1_gamma_schedule, state.images_seen
+    at_real = functools.partial(discriminate, keys["augment_real"])
+    at_fake = functools.partial(discriminate, keys["augment_fake"])
     fake_BxHxWxC = fakes() if options.r2_gamma or options.gradient_penalty_weight else None
     if r1:
         gamma = schedules.value(schedule, r1, seen)
-        named["loss/r1"] = gamma / 2 * losses.r1_penalty(discriminate, real_BxHxWxC).mean()
+        named["loss/r1"] = gamma / 2 * losses.r1_penalty(at_real, real_BxHxWxC).mean()
     if options.r2_gamma:
         assert fake_BxHxWxC is not None
         own = schedules.scaled(schedule, r1, options.r2_gamma)
         gamma = schedules.value(own, options.r2_gamma, seen)
-        named["loss/r2"] = gamma / 2 * losses.r1_penalty(discriminate, fake_BxHxWxC).mean()
+        named["loss/r2"] = gamma / 2 * losses.r1_penalty(at_fake, fake_BxHxWxC).mean()
     if options.gradient_penalty_weight:
         assert fake_BxHxWxC is not None
         share_Bx1x1x1 = networks.uniform(keys["interpolation"], (count, 1, 1, 1))
-        penalty_B = losses.gradient_penalty(discriminate, real_BxHxWxC, fake_BxHxWxC, share_Bx1x1x1)
+        penalty_B = losses.gradient_penalty(at_real, real_BxHxWxC, fake_BxHxWxC, share_Bx1x1x1)
         named["loss/gradient_penalty"] = options.gradient_penalty_weight * penalty_B.mean()
     return named

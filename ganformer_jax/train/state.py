@@ -13,13 +13,14 @@ from ganformer_jax.config import Config
 from ganformer_jax.models import Discriminator, Generator
 from ganformer_jax.nn.initialize import initialize
 from ganformer_jax.train import schedules
+from ganformer_jax.train.augmentation import AugmentState, initial_augment_state
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, Key
 
 Tree = Any
-STATE_VERSION = 1
-ADDED_LEAVES: dict[str, int] = {}
+STATE_VERSION = 2
+ADDED_LEAVES = {"augment.": 2}
 """Leaves that a later version of `TrainState` added, by the start of their dotted path, and that
 version. Older checkpoints get the values of `create_state`: say so where a leaf is declared."""
 WEIGHTS = ("generator", "discriminator", "ema", "constants", "w_average")
@@ -49,6 +50,9 @@ class TrainState(flax.struct.PyTreeNode):
     """Real images shown to the discriminator."""
     key: Key[Array, ""]
     """Never changes; each step folds its number into it."""
+    augment: AugmentState
+    """Of adaptive augmentation. Since version 2 of the state; checkpoints without it start from
+    `augment.p`."""
 
     def generator_variables(self, average: bool = True) -> dict[str, Tree]:
         """Return what `Generator.apply` takes, of the averaged or of the trained generator."""
@@ -133,4 +137,5 @@ def create_state(
         step=jnp.zeros((), jnp.int32),
         images_seen=jnp.zeros((), jnp.int32),
         key=state_key,
+        augment=initial_augment_state(config),
     )

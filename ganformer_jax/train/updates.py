@@ -25,6 +25,7 @@ from ganformer_jax.config_checks import check_batch
 from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train import schedules
 from ganformer_jax.train.accumulate import accumulate, parts_of
+from ganformer_jax.train.augmentation import adapt, probability
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.diagnosis import first_non_finite
@@ -160,6 +161,9 @@ def adversarial_update(networks: Networks, state: TrainState, batch: Batch) -> R
     seen = state.images_seen
     state, info = generator_update(networks, state, batch)
     state, more = discriminator_update(networks, state, batch)
+    if networks.config.augment.transforms:
+        info["augment/p"] = jnp.asarray(probability(networks.config, state))
+    state = adapt(networks.config, state, more, networks.count(batch))
     info |= more | schedules.current_values(networks.config, seen, networks.optimizers is None)
     return average_update(networks, state, networks.count(batch)), info
 
@@ -175,13 +179,16 @@ def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Res
     def gradients_of(part: Networks, reals: Batch) -> tuple[Any, Tree]:
         labels = reals.get("labels")
 
+        def logits(key: Any, images_BxHxWxC: jax.Array) -> jax.Array:
+            return part.discriminate(state.discriminator, state, key, images_BxHxWxC, labels, count)
+
         def real_logits() -> jax.Array:
-            return part.discriminate(state.discriminator, from_uint8(reals["images"]), labels)
+            return logits(keys["augment_real"], from_uint8(reals["images"]))
 
         def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             w_BxKxLxD, w_mean_D = part.sample_w(params, state, keys, labels, count)
             images_BxHxWxC = part.synthesize(params, state, keys, w_BxKxLxD)
-            logits_Bx1 = part.discriminate(state.discriminator, images_BxHxWxC, labels)
+            logits_Bx1 = logits(keys["augment_fake"], images_BxHxWxC)
             loss_B = losses.generator_loss(config.loss.generator, logits_Bx1, real_logits)
             return loss_B.mean(), (logits_Bx1, w_mean_D)
 
@@ -214,12 +221,14 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
         moments = image_moments(reals_BxHxWxC, fakes_BxHxWxC)
 
         def loss_of(params: Tree) -> tuple[jax.Array, Any]:
-            real_Bx1 = part.discriminate(params, reals_BxHxWxC, labels)
-            fake_Bx1 = part.discriminate(params, fakes_BxHxWxC, labels)
+            discriminate = functools.partial(
+                part.discriminate, params, state, labels_BxY=labels, count=count
+            )
+            real_Bx1 = discriminate(keys["augment_real"], reals_BxHxWxC)
+            fake_Bx1 = discriminate(keys["augment_fake"], fakes_BxHxWxC)
             loss, info = _discriminator_loss(part, real_Bx1, fake_Bx1)
             if not joined:
                 return loss, (info, moments)
-            discriminate = functools.partial(part.discriminate, params, labels_BxY=labels)
             named = penalties(
                 part, state, keys, count, discriminate, reals_BxHxWxC, lambda: fakes_BxHxWxC
             )

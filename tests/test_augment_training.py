@@ -1,0 +1,239 @@
+"""Augmentation in training: what sees it, how its probability adapts, devices, resuming."""
+
+import dataclasses
+import functools
+import typing
+
+import flax.jax_utils
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from eight_devices import on_eight_devices
+from test_updates import shares, without_device_draws
+from tiny import BATCH, conditional, labeled_batch, random_batch, tiny_config
+from training import assert_close, gan_programs, on_host, run_steps, sgd, train_gan
+
+from ganformer_jax import augment, losses
+from ganformer_jax.config import AugmentConfig, Config
+from ganformer_jax.config_checks import validate
+from ganformer_jax.config_files import from_dict
+from ganformer_jax.errors import UserError
+from ganformer_jax.models import Discriminator
+from ganformer_jax.pixels import from_uint8
+from ganformer_jax.train import updates
+from ganformer_jax.train.augmentation import adapt, probability
+from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.networks import Networks
+from ganformer_jax.train.pmap import pmap_updates
+from ganformer_jax.train.state import create_state
+from ganformer_jax.train.trainable import train_step
+
+PENALTIES = {"r1_gamma": 2.0, "r2_gamma": 3.0, "gradient_penalty_weight": 5.0}
+
+
+def augmented(config=None, **values) -> Config:
+    values = {"transforms": ("bgcfnc",), "mode": "fixed", "p": 0.7} | values
+    return dataclasses.replace(config or tiny_config(0), augment=AugmentConfig(**values))
+
+
+ADAPTIVE = augmented(mode="adaptive", p=0.5, kimg=1.0, interval=2)
+BOTH = augmented(diff_augment=("color", "translation", "cutout"))
+
+
+@functools.cache
+def first_state(config):
+    return jax.jit(lambda key: create_state(config, key, sgd()))(jax.random.key(1))
+
+
+def test_options_name_all_transformations():
+    hint = typing.get_type_hints(AugmentConfig)["transforms"]
+    choices = typing.get_args(typing.get_args(hint)[0])
+    assert set(choices) == {*augment.PRESETS, *augment.TRANSFORMS}
+    hint = typing.get_type_hints(AugmentConfig)["diff_augment"]
+    assert typing.get_args(typing.get_args(hint)[0]) == augment.POLICIES
+
+
+@pytest.mark.parametrize("name", ["generator_update", "discriminator_update"])
+def test_the_discriminator_sees_augmented_images(name):
+    """Of every kind, with numbers of their own; written out from the functional API."""
+    state, networks = first_state(BOTH), Networks(BOTH, optimizers=sgd())
+    keys = networks.keys(state, name.removesuffix("_update"))
+    w, _ = networks.sample_w(state.generator, state, keys, None, BATCH)
+    fakes = networks.synthesize(state.generator, state, keys, w)
+    reals = from_uint8(jnp.asarray(random_batch(0)["images"]))
+
+    def logits(images, key):
+        one, other = jax.random.split(keys[key])
+        images = augment.augment(images, one, 0.7, augment.expand(["bgcfnc"]))
+        images = augment.diff_augment(images, other, augment.POLICIES)
+        return Discriminator(BOTH.discriminator).apply({"params": state.discriminator}, images)[0]
+
+    update = jax.jit(functools.partial(getattr(updates, name), networks))
+    _, info = update(state, random_batch(0))
+    fake = logits(fakes, "augment_fake")
+    if name == "generator_update":
+        expected = {"loss/generator": losses.non_saturating_generator(fake)}
+    else:
+        real = logits(reals, "augment_real")
+        expected = {"logits/real": real, "logits/fake": fake}
+        expected["loss/discriminator"] = losses.logistic_discriminator(real, fake)
+    for key, values in expected.items():
+        assert float(info[key]) == pytest.approx(float(values.mean()), rel=1e-4), key
+
+
+def test_penalties_are_on_gradients_at_images_before_augmentation():
+    """A factor of 0 on every color leaves the discriminator nothing to follow."""
+    config = augmented(tiny_config(0, r1_interval=1, r1_gamma=2.0), transforms=("contrast",))
+    networks = Networks(config, optimizers=sgd())
+    state = first_state(config)
+    _, info = jax.jit(functools.partial(updates.discriminator_update, networks))(
+        state, random_batch(0)
+    )
+    key = networks.keys(state, "discriminator")["augment_real"]
+    reals = from_uint8(jnp.asarray(random_batch(0)["images"]))
+
+    def logits(images):
+        images = augment.augment(images, jax.random.split(key)[0], 0.7, {"contrast": 1.0})
+        return Discriminator(config.discriminator).apply({"params": state.discriminator}, images)[0]
+
+    expected = losses.r1_penalty(logits, reals).mean()
+    assert float(info["loss/r1"]) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_probability_follows_overfitting():
+    """Up by `count * interval / (1000 * kimg)` where the mean r_t is above the target."""
+    config = augmented(mode="adaptive", target=0.5, kimg=1.0, interval=2)
+    state = first_state(config)
+    assert float(state.augment.p) == np.float32(0.7)
+    seen = []
+    for r_t in (0.9, 0.3, 0.5, 0.4, 1.0, 0.0, *[1.0] * 22, *[-1.0] * 80):
+        state = adapt(config, state, {"overfitting/r_t": jnp.float32(r_t)}, 20)
+        state = state.replace(step=state.step + 1)
+        seen.append(float(state.augment.p))
+    change = 20 * 2 / 1000
+    assert seen[:5] == pytest.approx([0.7, 0.7 + change, 0.7 + change, 0.7, 0.7], abs=1e-6)
+    assert seen[5] == pytest.approx(0.7, abs=1e-6)  # the mean is the target
+    assert max(seen) == 1.0
+    assert seen[27] == 1.0
+    assert seen[29] == pytest.approx(1 - change, abs=1e-6)
+    assert seen[-1] == 0.0
+
+
+def test_steps_adapt_it():
+    """A discriminator that is sure of all images raises p, and without overfitting it falls."""
+    for target, expected in ((-1.0, 0.5 + 0.032), (1.0, 0.5 - 0.032)):
+        config = dataclasses.replace(
+            ADAPTIVE, augment=dataclasses.replace(ADAPTIVE.augment, target=target)
+        )
+        state, infos = run_steps(
+            gan_programs(config, optimizers=sgd()), [random_batch(i) for i in range(2)]
+        )
+        assert [float(info["augment/p"]) for info in infos] == [0.5, 0.5]
+        assert float(state.augment.p) == pytest.approx(expected, abs=1e-6)
+        assert float(state.augment.r_t_sum) == 0
+
+
+def test_a_fixed_probability_has_a_schedule():
+    schedule = {"kind": "linear", "final": 0.4, "kimg": 1.0}
+    options = {"mode": "fixed", "transforms": ["bgc"], "p_schedule": schedule}
+    config = from_dict(Config, {"augment": options})
+    validate(config)
+    for images, expected in ((0, 0.0), (500, 0.2), (2000, 0.4)):
+        state = first_state(BOTH).replace(images_seen=jnp.int32(images))
+        assert float(probability(config, state)) == pytest.approx(expected)
+
+
+def with_train(config, **values):
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, **values))
+
+
+LAZY = augmented(
+    tiny_config(0, r1_interval=4, **PENALTIES),
+    mode="adaptive",
+    p=0.7,
+    diff_augment=("color", "translation", "cutout"),
+    interval=1,
+)
+
+
+def test_parts_of_a_batch_are_augmented_as_the_whole():
+    config = conditional(LAZY)
+    batches = [labeled_batch(0), labeled_batch(1)]
+    one, two = (
+        run_steps(gan_programs(with_train(config, accumulate=parts), optimizers=sgd()), batches)
+        for parts in (1, 2)
+    )
+    assert_close(one, two, rtol=1e-4, atol=1e-5)
+
+
+def compare_devices():
+    """A step with lazy penalties: on one device, on eight in two parts, and under pmap."""
+    config = without_device_draws(conditional(LAZY))
+    one, eight = (
+        run_steps(gan_programs(asked, jax.devices()[:count], sgd()), [labeled_batch(0)])
+        for asked, count in ((config, 1), (with_train(config, accumulate=2), 8))
+    )
+    assert_close(one, eight)
+    state = jax.jit(lambda key: create_state(config, key, sgd()))(jax.random.key(0))
+    state = flax.jax_utils.replicate(state, jax.devices())
+    mapped = on_host(train_step(pmap_updates(config, sgd()), state, shares(labeled_batch(0), 8), 0))
+    state, info = jax.tree.map(lambda leaf: leaf[0], mapped)
+    assert_close(one, (state, [info]))
+
+
+def test_devices():
+    on_eight_devices(
+        "import conftest, test_augment_training; test_augment_training.compare_devices()"
+    )
+
+
+def test_a_run_that_resumes_continues_to_adapt(tmp_path):
+    """As one that was not interrupted, to the bit, with a sum of r_t that waits for its turn."""
+    config = with_train(
+        dataclasses.replace(ADAPTIVE, augment=dataclasses.replace(ADAPTIVE.augment, interval=3)),
+        log_kimg=0.0,
+    )
+    states = []
+    for name, stops in (("two", (0.032, 0.08)), ("one", (0.08,))):
+        for kimg in stops:
+            assert train_gan(with_train(config, total_kimg=kimg), tmp_path / name)
+        abstract = gan_programs(config).abstract_state()
+        with Checkpoints(tmp_path / name, read_only=True, version=2) as checkpoints:
+            assert checkpoints.steps()[-1] == 5
+            states.append(on_host(checkpoints.restore(abstract)))
+    assert float(states[0].augment.p) != 0.5
+    for one, other in zip(*map(jax.tree.leaves, states), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"augment": {"transforms": ["bgd"]}}, "augment.transforms must be one of .*did you mean"),
+        ({"augment": {"p": 0.5}}, "augment.p has no effect: set augment.transforms"),
+        (
+            {"augment": {"transforms": ["bgc"], "mode": "fixed"}},
+            "augment.transforms has no effect: set augment.p, or mode to adaptive",
+        ),
+        (
+            {
+                "augment": {"transforms": ["bgc"]},
+                "loss": {"generator": "relativistic", "discriminator": "relativistic"},
+            },
+            "augment.mode is adaptive, but loss.discriminator relativistic has no r_t",
+        ),
+        (
+            {
+                "augment": {
+                    "transforms": ["bgc"],
+                    "p_schedule": {"kind": "linear", "final": 0.5, "kimg": 1.0},
+                }
+            },
+            "augment.p_schedule has no effect: set augment.mode to fixed",
+        ),
+    ],
+)
+def test_what_does_not_fit_together(values, message):
+    with pytest.raises(UserError, match=message):
+        validate(from_dict(Config, values))
