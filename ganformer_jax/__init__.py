@@ -1,14 +1,15 @@
 """GANformer, generative adversarial transformers, in JAX and Flax.
 
-The functional API: networks and their configs, losses, the updates of a training step,
+The functional API: networks and their configs, losses, augmentation, the updates of a training step,
 `load` for trained generators, and `convert`, through which published weights come in. It needs jax,
 flax and what these two bring.
 Data, metrics, figures and the command line are imported by name.
 """
 
-from ganformer_jax import convert
+from ganformer_jax import augment, convert
 from ganformer_jax.config import (
     AttentionConfig,
+    AugmentConfig,
     Config,
     DataConfig,
     DiscriminatorConfig,
@@ -58,6 +59,7 @@ __all__ = [
     "GENERATOR_LOSSES",
     "PAIRED_GENERATOR_LOSSES",
     "AttentionConfig",
+    "AugmentConfig",
     "BipartiteAttention",
     "ComponentUpdate",
     "Config",
@@ -80,6 +82,7 @@ __all__ = [
     "TrainState",
     "Update",
     "UserError",
+    "augment",
     "broadcast_layers",
     "convert",
     "create_state",

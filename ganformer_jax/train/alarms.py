@@ -102,7 +102,8 @@ class Alarms:
 
 _REMEMBERS = (
     f"{{name}} has been above {R_T} for {{lasted:.0f}} kimg: the discriminator remembers its "
-    "images; use more of them, data.mirror, or more R1 (loss.r1_gamma)"
+    "images; use more of them, augmentation (augment.transforms bgc), data.mirror, or more R1 "
+    "(loss.r1_gamma)"
 )
 _APART = (
     f"{{name}} of real and generated images have been over {LOGITS_APART:g} apart for "
