@@ -1,6 +1,6 @@
 """GANformer, generative adversarial transformers, in JAX and Flax.
 
-The functional API: networks and their configs, losses, augmentation, the updates of a training step,
+The functional API: networks and their configs, losses, augmentation, updates of a training step,
 `load` for trained generators, and `convert`, through which published weights come in. It needs jax,
 flax and what these two bring.
 Data, metrics, figures and the command line are imported by name.

@@ -37,7 +37,7 @@ def augmented(config=None, **values) -> Config:
     return dataclasses.replace(config or tiny_config(0), augment=AugmentConfig(**values))
 
 
-ADAPTIVE = augmented(mode="adaptive", p=0.5, kimg=1.0, interval=2)
+ADAPTIVE = augmented(transforms=("contrast",), mode="adaptive", p=0.5, kimg=1.0, interval=2)
 BOTH = augmented(diff_augment=("color", "translation", "cutout"))
 
 
@@ -150,6 +150,7 @@ def with_train(config, **values):
 
 LAZY = augmented(
     tiny_config(0, r1_interval=4, **PENALTIES),
+    transforms=("scale", "noise"),  # one that moves pixels, and one with numbers for each
     mode="adaptive",
     p=0.7,
     diff_augment=("color", "translation", "cutout"),

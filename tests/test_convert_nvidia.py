@@ -102,6 +102,16 @@ def test_outputs_are_the_published_ones(name, report_line):
     validate_networks(generator, discriminator)
 
 
+def test_arrays_tell_whose_network_it_is():
+    vector, _ = published("nvidia_conditional")
+    networks = load_generator(vector, "stylegan2-ada"), load_discriminator(vector, "stylegan2-ada")
+    for kind, (module, variables) in zip(("generator", "discriminator"), networks, strict=True):
+        load = getattr(convert, f"load_{kind}")
+        found, loaded = load(vector.under(f"{kind[0].upper()}/"), vector.meta[kind])
+        assert found == module
+        jax.tree.map(np.testing.assert_array_equal, loaded, variables)
+
+
 def test_gradients_through_the_clamp_are_the_published_ones(report_line):
     """Of the generator loss, and of the mean of 5 times R1's penalty: a second derivative."""
     vector, version = published("nvidia_resnet_skip")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,11 @@ def load_nvidia_discriminator(
     _check_filters(state_dict, READ_FILTERS.format(layer="conv1"), config.resample_filter[::-1])
     rules = _discriminator_rules(config.label_mapping.num_layers)
     return discriminator, fill(state_dict, rules, PYTORCH, [FILTERS], template)
+
+
+def is_nvidia(names: Iterable[str]) -> bool:
+    """Return whether arrays are of NVIDIA's code: GANformer has `resample_kernel` instead."""
+    return any(name.endswith("resample_filter") for name in names)
 
 
 def refuse_alias_free(names: Mapping[str, Any]) -> None:

@@ -17,6 +17,11 @@ from ganformer_jax.convert.arguments import (
     synthesis_config,
 )
 from ganformer_jax.convert.build import Leaves, build_discriminator, build_generator, fill
+from ganformer_jax.convert.nvidia import (
+    is_nvidia,
+    load_nvidia_discriminator,
+    load_nvidia_generator,
+)
 from ganformer_jax.convert.rules import DISCRIMINATOR, GENERATOR, PYTORCH
 from ganformer_jax.models import Discriminator, Generator
 from ganformer_jax.nn.positions import grid_directions
@@ -29,10 +34,10 @@ TRAINING_ARGUMENTS = ("class_name", "reg_interval", "opt_args")
 def load_generator(
     state_dict: Mapping[str, Any], init_kwargs: Mapping[str, Any]
 ) -> tuple[Generator, dict[str, Any]]:
-    """Load a published generator.
+    """Load a published generator: GANformer's, or NVIDIA's with the defaults of stylegan2-ada.
 
     Args:
-        state_dict: Arrays of parameters and buffers by published name.
+        state_dict: Arrays of parameters and buffers by published name, which tell the two apart.
         init_kwargs: Arguments of the published constructor, plain values and dicts.
 
     Returns:
@@ -41,6 +46,8 @@ def load_generator(
     Raises:
         ConversionError: If names, shapes or arguments have no counterpart.
     """
+    if is_nvidia(state_dict):
+        return load_nvidia_generator(state_dict, init_kwargs)
     generator, template = build_generator(_generator_config(init_kwargs))
     config = generator.config
     _check_filters(state_dict, config.synthesis.resample_filter)
@@ -57,6 +64,8 @@ def load_discriminator(
 
     Arguments, results and errors are those of `load_generator`.
     """
+    if is_nvidia(state_dict):
+        return load_nvidia_discriminator(state_dict, init_kwargs)
     arguments = Arguments(init_kwargs, "discriminator")
     discriminator, template = build_discriminator(*_discriminator_config(arguments))
     _check_filters(state_dict, discriminator.config.resample_filter)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ganformer_jax.convert.nvidia import (
+    is_nvidia,
     load_nvidia_discriminator,
     load_nvidia_generator,
     refuse_alias_free,
@@ -202,7 +203,7 @@ def _network(module: Module, name: str, budget: Budget) -> Network:
     arrays = unique_arrays(_arrays(module, "", 0, budget), budget)
     refuse_alias_free(arrays)
     version = None
-    if any(array.endswith(".resample_filter") for array in arrays):  # GANformer: resample_kernel
+    if is_nvidia(arrays):
         # Of both codes only stylegan3 stores the widths of dense layers as attributes.
         layer = _inner(module, "mapping", "fc0") or _inner(module, "b4", "fc")
         version = "stylegan3" if layer and "in_features" in layer.state else "stylegan2-ada"
