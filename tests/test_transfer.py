@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from eight_devices import on_eight_devices
 from tiny import conditional, random_variables, tiny_config
 from training import assert_close
 
@@ -384,3 +385,24 @@ def test_networks_without_much_in_common_are_refused():
         start_from(weights_of(random_state(there, 1)), there, here, "x")
     assert "generator.latent_size is 8 there, 16 here" in str(e.value)
     assert "\n" not in str(e.value)
+
+
+SHARDED = """
+import jax, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ganformer_jax.train.transfer.start import place
+
+sharding = NamedSharding(Mesh(jax.devices(), "x"), PartitionSpec("x"))
+leaf = jax.device_put(np.zeros((16, 3), np.float32), sharding)
+value = np.random.default_rng(0).standard_normal((16, 3))
+for rows in (16, 5):
+    placed = place(leaf, value[:rows])
+    assert placed.sharding == sharding and placed.dtype == leaf.dtype
+    np.testing.assert_array_equal(placed[:rows], value[:rows].astype(np.float32))
+    assert not np.any(placed[rows:])
+print(len(placed.addressable_shards))
+"""
+
+
+def test_values_are_placed_where_the_state_is():
+    assert on_eight_devices(SHARDED) == "8\n"
