@@ -26,6 +26,7 @@ def validate(config: Config) -> None:
     _check_losses(config.loss)
     _check_schedules(config)
     _check_augmentation(config)
+    _check_frozen(config)
 
 
 def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorConfig) -> None:
@@ -231,6 +232,16 @@ def _check_schedule(name: str, schedule: ScheduleConfig) -> None:
         raise UserError(
             f"{name}.kimg is {schedule.kimg}; it should be above {name}.warmup_kimg, "
             f"{schedule.warmup_kimg}"
+        )
+
+
+def _check_frozen(config: Config) -> None:
+    """Refuse to freeze more blocks than the discriminator has."""
+    blocks, frozen = len(config.generator.resolutions) - 1, config.train.freeze_discriminator
+    if frozen > blocks:
+        raise UserError(
+            f"train.freeze_discriminator is {frozen}; the discriminator has {blocks} blocks at "
+            f"{_shape(config.generator.image_size)}"
         )
 
 

@@ -208,6 +208,9 @@ class TrainConfig:
     rematerialize: bool = False
     """Compute activations of each block again for the gradients instead of
     keeping them, which saves memory and costs about one more forward pass."""
+    freeze_discriminator: Annotated[int, at_least(0)] = 0
+    """Blocks of the discriminator, from the image on, that are not trained, with
+    their layers that read the image (Freeze-D, for transfer)."""
     matmul_precision: Literal["default", "high", "highest"] = "default"
     """Precision of float32 matrix products and convolutions: default is the
     fastest that the hardware has, such as TF32 on GPUs; highest is float32."""

@@ -39,7 +39,7 @@ from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import place_on
 from ganformer_jax.train.observing import Observer
 from ganformer_jax.train.state import WEIGHTS
-from ganformer_jax.train.weights import warm_start, with_weights
+from ganformer_jax.train.weights import with_weights, write_run
 
 
 @pytest.fixture(scope="module")
@@ -311,16 +311,12 @@ def test_weights_of_another_run_start_a_new_one(tmp_path, programs, state):
     ],
 )
 def test_weights_that_do_not_fit_are_refused(tmp_path, state, path, value, message):
-    save(tmp_path / "source", state, [None])
     values = to_dict(EXPERIMENT)
     values[path[0]][path[1]] = value
-    with pytest.raises(UserError, match=f"weights of .* do not fit: .* {message}"):
-        train_gan(
-            from_dict(type(EXPERIMENT), values),
-            tmp_path / "new",
-            warm_start=warm_start(tmp_path / "source"),
-        )
-    assert not list((tmp_path / "new" / "checkpoints").iterdir())
+    weights = {name: getattr(state, name) for name in WEIGHTS}
+    with pytest.raises(UserError, match=f"weights of there do not fit: .* {message}"):
+        write_run(tmp_path / "new", from_dict(type(EXPERIMENT), values), weights, "there")
+    assert not (tmp_path / "new").exists()
 
 
 def test_saving_does_not_hold_up_training(tmp_path, state):

@@ -61,7 +61,7 @@ def test_command_lines_that_cannot_be_understood(capsys, arguments, message):
         (["--train.batch-size", "6"], "train.batch_size 6"),
         (["--train.batch-size", "0"], "train.batch_size is 0; it should be 1 or more"),
         (["--train.devices", "1000"], "train.devices is 1000"),
-        (["--init-from", "/nowhere/at/all"], "no run in /nowhere/at/all"),
+        (["--init-from", "/nowhere/at/all"], "no run and no file /nowhere/at/all"),
         (["--optimizer.learning-rate", "-1"], "optimizer.learning_rate"),
         (["--loss.style-mixing", "1.5"], "loss.style_mixing"),
         (["--train.platform", "gpu"], "no gpu found: jax runs on cpu here"),

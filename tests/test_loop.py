@@ -278,6 +278,19 @@ def test_another_start_is_where_a_new_run_starts(tmp_path):
     np.testing.assert_allclose(usual.mean - zero.mean, 7 * (1 - decay), rtol=1e-5)
 
 
+def test_a_run_without_checkpoints_recovers_to_where_it_started(tmp_path):
+    config = with_train(recoveries=1, log_kimg=0.016)
+    starts = []
+
+    def start(state):
+        starts.append(int(state.step))
+        return state.replace(mean=state.mean * 0)
+
+    failing = failing_mean(2, only_key=jax.random.key(config.train.seed))
+    assert train_mean(tmp_path, config, trainable=failing, warm_start=start)
+    assert starts == [0, 0]
+
+
 def test_a_complete_run_compiles_nothing(tmp_path, monkeypatch):
     """Compilation cannot be interrupted: the process would wait for it."""
     config = with_train(total_kimg=0.016)

@@ -11,6 +11,7 @@ from event_files import images
 from PIL import Image
 from small_scenes import small_chunks
 
+from ganformer_jax import load
 from ganformer_jax.cli import main
 from ganformer_jax.data.png import encode_stored
 from ganformer_jax.evaluate import weights
@@ -105,21 +106,37 @@ def test_another_config_in_the_same_folder_is_refused(capsys, folder, run):
 
 
 def test_init_from(capsys, folder, run):
-    source = ["--init-from", str(run)]
-    said = complaint(
-        capsys, *arguments(folder, *source, "--generator.latent-size", "16", run="other")
-    )
-    assert f"the weights of {run} do not fit" in said
-    assert "make equal: generator.latent_size is 8 there, 16 here" in said
-    code, _, err = call(
-        capsys, *arguments(folder, *source, "--train.total-kimg", "0.008", run="from")
-    )
+    source = ["--init-from", str(run), "--train.total-kimg", "0.008"]
+    code, out, err = call(capsys, *arguments(folder, *source, run="from"))
     assert code == 0, err
-    code, out, err = call(
-        capsys, *arguments(folder, *source, "--train.total-kimg", "0.008", run="from")
-    )
+    said = [line for line in out.splitlines() if "weights" in line or "taken" in line]
+    assert said == [f"starting from the weights of {run}"]
+    code, out, err = call(capsys, *arguments(folder, *source, run="from"))
     assert code == 0, err
     assert "resuming" in out and "--init-from has no effect" in out
+
+
+def test_init_from_networks_of_another_size(capsys, folder, run):
+    source, other = ["--init-from", str(run)], ["--generator.synthesis.channel-max", "2"]
+    other += ["--generator.latent-size", "16"]
+    said = complaint(capsys, *arguments(folder, *source, *other, run="other"))
+    assert f"the generators of {run} and of this config have too little in common" in said
+    assert "generator.latent_size is 8 there, 16 here" in said
+    assert not (folder / "other").exists()
+    more = "--generator.components 4 --generator.latent-size 16 --train.total-kimg 0.008".split()
+    freeze = ["--train.freeze-discriminator", "1"]
+    code, out, err = call(capsys, *arguments(folder, *source, *more, *freeze, run="more"))
+    assert code == 0, err
+    assert "  adapted: 2 components; 2 more are new (2)" in out
+    lines = (folder / "more" / "transfer.txt").read_text().splitlines()
+    assert lines[0] == f"weights of {run}"
+    name = "ema.synthesis.block_16.layer_1.attention.top_down.centroids"
+    assert f"adapted   {name}: 2 components; 2 more are new" in lines
+    before, after = (load(path)[1]["params"]["synthesis"] for path in (run, folder / "more"))
+    change = after["stem"]["constant"] - before["stem"]["constant"]
+    assert 0 < np.abs(change).max() < 0.1
+    said = complaint(capsys, *arguments(folder, *more, run="more"))
+    assert "train.freeze_discriminator was 1, now 0" in said
 
 
 def test_sampling(capsys, tmp_path, run):

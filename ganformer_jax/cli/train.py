@@ -28,8 +28,10 @@ class Options:
     of a run's config.json. It sets the defaults of the options below."""
     workdir: pathlib.Path | None = None
     """Folder of the run; by default runs/ and the name of the config."""
-    init_from: pathlib.Path | None = None
-    """Folder of another run, whose weights a new run starts from."""
+    init_from: str | None = None
+    """Weights that a new run starts from: folder of a run, or path or http(s) URL
+    of an export or a published snapshot. Classes, image channels, resolution
+    and components may differ."""
     wandb: str | None = None
     """Project of Weights and Biases to log to as well. It is not stored in the
     run, because it says where to log and nothing of the experiment."""

@@ -13,6 +13,7 @@ from ganformer_jax.conditions import save_condition_names
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import validate
 from ganformer_jax.experiment.data import ExperimentData
+from ganformer_jax.experiment.initial_weights import warm_start
 from ganformer_jax.experiment.observers import LatestGenerator, make_observers
 from ganformer_jax.pixels import channel_words
 from ganformer_jax.train.devices import find_devices, place_on
@@ -21,14 +22,13 @@ from ganformer_jax.train.progress import beside_bars
 from ganformer_jax.train.state import TrainState
 from ganformer_jax.train.updates import gan_trainable
 from ganformer_jax.train.wandb_log import check_wandb
-from ganformer_jax.train.weights import warm_start
 
 
 def train_experiment(
     config: Config,
     run: pathlib.Path,
     *,
-    init_from: pathlib.Path | None = None,
+    init_from: str | None = None,
     wandb: str | None = None,
     say: Callable[[str], None] = print,
 ) -> bool:
@@ -37,7 +37,8 @@ def train_experiment(
     Args:
         config: The experiment.
         run: Folder of the run.
-        init_from: Folder of another run, whose weights a new run starts from.
+        init_from: What a new run starts from: folder of another run, or path or URL of an export
+            or a published snapshot.
         wandb: Project of Weights and Biases to log to as well.
         say: Receives lines for the user.
 
@@ -68,7 +69,7 @@ def train_experiment(
         if any(path.name.isdigit() for path in (run / "checkpoints").glob("*")):
             say("--init-from has no effect: the run resumes")
         else:
-            start = warm_start(init_from, say, config)
+            start = warm_start(init_from, config, run, say)
 
     def batches(images_seen: int) -> Iterator[dict[str, np.ndarray]]:
         if config.generator.label_size and hosts.is_first():

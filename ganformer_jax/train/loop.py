@@ -86,6 +86,7 @@ def train(
         UserError: If the folder cannot be written or holds another run, or losses stay not finite.
     """
     run, options, identities = pathlib.Path(run), config.train, dict(identities or {})
+    start = warm_start or (lambda state: state)
     say = beside_bars(say) if hosts.is_first() else lambda line: None
     key, programs = jax.random.key(options.seed), Programs(trainable, placement)
     with contextlib.ExitStack() as stack:
@@ -97,8 +98,7 @@ def train(
         if state is None:
             if warm_start is None and options.total_kimg > 0:  # a failed start would have to wait
                 programs.start()
-            state = programs.init(key)
-            state = warm_start(state) if warm_start else state
+            state = start(programs.init(key))
         at = Position.of(state)
         _store_config(run, config)
         verb = f"resuming {run} at {at.kimg:.1f} kimg" if resumed else f"training in {run}"
@@ -111,7 +111,8 @@ def train(
             return True
         history = History(run, {"devices": on, "identities": identities}, say)
         history.add("resumed" if resumed else "started", at.step, at.images, changes=changes)
-        session = _Session(run, config, programs, checkpoints, batches, observers, history, say)
+        data = batches, observers
+        session = _Session(run, config, programs, checkpoints, start, *data, history, say)
         return _train_and_recover(session, state, _open_wandb(wandb, run, config, say, stack))
 
 
@@ -123,6 +124,7 @@ class _Session:
     config: Any
     programs: Programs
     checkpoints: Checkpoints
+    start: Callable[[State], State]
     batches: Batches
     observers: Sequence[Observer]
     history: History
@@ -130,7 +132,7 @@ class _Session:
 
     def init(self) -> State:
         """Make the first state of the run."""
-        return self.programs.init(jax.random.key(self.config.train.seed))
+        return self.start(self.programs.init(jax.random.key(self.config.train.seed)))
 
 
 def _train_and_recover(session: _Session, state: State, writers: Sequence[Writer]) -> bool:

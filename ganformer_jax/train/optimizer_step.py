@@ -1,18 +1,42 @@
-"""The step that an update ends with: one network's gradients through its optimizer."""
+"""The step that an update ends with: one network's gradients through its optimizer.
+
+Frozen layers of the discriminator (Freeze-D, Mo et al. 2020, arXiv 2002.10964) get gradients of
+zero, which XLA then does not compute, and no updates: an optimizer may make some of zero gradients,
+by weight decay or, with an epsilon of 0, by 0 / 0. States have the same structure with and without.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from ganformer_jax.config import Config
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.state import TrainState, Tree, make_optimizers
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
+
+
+def frozen_layers(config: Config) -> tuple[str, ...]:
+    """Return the names of the discriminator's layers that are not trained."""
+    count = config.train.freeze_discriminator
+    sizes = config.generator.resolutions[::-1][:count]
+    return tuple(f"{layer}_{size}" for size in sizes for layer in ("from_image", "block"))
+
+
+def _without(frozen: Sequence[str], tree: Tree) -> Tree:
+    """Return a network's gradients or updates with zeros for frozen layers."""
+    if not frozen:
+        return tree
+    return {
+        name: jax.tree.map(jnp.zeros_like, layer) if name in frozen else layer
+        for name, layer in tree.items()
+    }
 
 
 def optimizer_step(
@@ -29,7 +53,8 @@ def optimizer_step(
     Returns:
         The new state, and the norm of the gradients before clipping.
     """
-    gradients = networks.parallel.mean(gradients)
+    frozen = frozen_layers(networks.config) if network == "discriminator" else ()
+    gradients = networks.parallel.mean(_without(frozen, gradients))
     params, memory = getattr(state, network), getattr(state, f"{network}_optimizer")
     norm, limit = optax.tree.norm(gradients), networks.config.optimizer.gradient_clip
     if limit is not None:  # a norm that is not finite makes every gradient so
@@ -37,5 +62,5 @@ def optimizer_step(
         gradients = jax.tree.map(lambda gradient: gradient * factor, gradients)
     optimizers = networks.optimizers or make_optimizers(networks.config, state.images_seen)
     updates, memory = getattr(optimizers, network).update(gradients, memory, params)
-    params = optax.apply_updates(params, updates)
+    params = optax.apply_updates(params, _without(frozen, updates))
     return state.replace(**{network: params, f"{network}_optimizer": memory}), norm

@@ -1,0 +1,81 @@
+"""Weights that a new run starts from, whatever holds them: a run, an export or a snapshot."""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+from ganformer_jax import hosts
+from ganformer_jax.config import Config
+from ganformer_jax.convert.export import exported_weights, is_safetensors
+from ganformer_jax.convert.snapshot import read_snapshot
+from ganformer_jax.convert.snapshot_contents import run_weights
+from ganformer_jax.download import fetch, is_url
+from ganformer_jax.errors import UserError, os_reason
+from ganformer_jax.files import write_atomically
+from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.state import TrainState
+from ganformer_jax.train.transfer.report import REPORT_FILE, full_list, summary
+from ganformer_jax.train.transfer.start import start_from
+
+
+def warm_start(
+    source: str, config: Config, run: pathlib.Path, say: Callable[[str], None] = print
+) -> Callable[[TrainState], TrainState]:
+    """Read weights; return a function that puts them into a state, and writes what they became.
+
+    Args:
+        source: Folder of a run, or path or http(s) URL of an export or a published snapshot.
+        config: Of the new run, which may have other classes, channels, resolution and components.
+        run: Folder of the new run, for `transfer.txt`.
+        say: Receives lines for the user.
+
+    Raises:
+        UserError: If there are no such weights, or they have too little in common with the config.
+    """
+    weights, there = read_weights(source, say)
+    transfer = start_from(weights, there, config, source)
+    if transfer.complete:
+        say(f"starting from the weights of {source}")
+    else:
+        say(f"starting from the weights of {source}; {run / REPORT_FILE} lists all arrays")
+        for line in summary(transfer.report):
+            say(line)
+
+    def start(state: TrainState) -> TrainState:
+        if hosts.is_first():
+            write_atomically(run / REPORT_FILE, full_list(transfer.report, source))
+        return transfer.put(state)
+
+    return start
+
+
+def read_weights(source: str, warn: Callable[[str], None] = print) -> tuple[dict[str, Any], Config]:
+    """Read the weights of a run, an export or a published snapshot, and a config that they fit.
+
+    Of a run, those of the newest undamaged checkpoint. A file without a discriminator gives none;
+    the averaged generator stands for a trained one that is absent.
+
+    Raises:
+        UserError: If there is no such run or file, or it cannot be read.
+    """
+    if is_url(source):
+        with tempfile.TemporaryDirectory() as folder:
+            return _read_file(fetch(source, pathlib.Path(folder)))
+    path = pathlib.Path(source)
+    if path.is_dir():
+        with Checkpoints(path, warn=warn, read_only=True) as checkpoints:
+            return checkpoints.weights()
+    if not path.is_file():
+        raise UserError(f"no run and no file {path}")
+    return _read_file(path)
+
+
+def _read_file(path: pathlib.Path) -> tuple[dict[str, Any], Config]:
+    try:
+        exported = is_safetensors(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {os_reason(error)}") from error
+    return exported_weights(path) if exported else run_weights(read_snapshot(path))

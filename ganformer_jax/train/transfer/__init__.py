@@ -1,0 +1,1 @@
+"""Starts of runs from the weights of networks of other classes, channels or sizes."""
