@@ -26,7 +26,7 @@ from ganformer_jax.train.augmentation import adapt, probability
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.pmap import pmap_updates
-from ganformer_jax.train.state import create_state
+from ganformer_jax.train.state import STATE_VERSION, create_state
 from ganformer_jax.train.trainable import train_step
 
 PENALTIES = {"r1_gamma": 2.0, "r2_gamma": 3.0, "gradient_penalty_weight": 5.0}
@@ -200,7 +200,7 @@ def test_a_run_that_resumes_continues_to_adapt(tmp_path):
         for kimg in stops:
             assert train_gan(with_train(config, total_kimg=kimg), tmp_path / name)
         abstract = gan_programs(config).abstract_state()
-        with Checkpoints(tmp_path / name, read_only=True, version=2) as checkpoints:
+        with Checkpoints(tmp_path / name, read_only=True, version=STATE_VERSION) as checkpoints:
             assert checkpoints.steps()[-1] == 5
             states.append(on_host(checkpoints.restore(abstract)))
     assert float(states[0].augment.p) != 0.5

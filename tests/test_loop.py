@@ -41,7 +41,8 @@ from ganformer_jax.train.trainable import Update
 
 def final_state(run, programs=None):
     programs = programs or mean_programs()
-    with Checkpoints(run, read_only=True) as checkpoints:
+    version = programs.trainable.state_version
+    with Checkpoints(run, read_only=True, version=version) as checkpoints:
         state = checkpoints.restore(programs.abstract_state())
     assert state is not None
     return on_host(state)

@@ -18,7 +18,7 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.train import schedules, updates
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.networks import Networks
-from ganformer_jax.train.state import create_state, make_optimizers
+from ganformer_jax.train.state import STATE_VERSION, create_state, make_optimizers
 
 CONSTANT = ScheduleConfig()
 LINEAR = ScheduleConfig("linear", final=0.25, kimg=10.0)
@@ -207,7 +207,7 @@ def test_a_run_that_resumes_continues_its_schedules(tmp_path):
             ema_kimg_schedule=kept("linear", 0.01, 0.1),
         )
         assert train_gan(config, folder)
-        with Checkpoints(folder, read_only=True) as checkpoints:
+        with Checkpoints(folder, read_only=True, version=STATE_VERSION) as checkpoints:
             return config, checkpoints.steps()[-1]
 
     _, first = train_to(0.032, tmp_path / "two")
@@ -217,7 +217,7 @@ def test_a_run_that_resumes_continues_its_schedules(tmp_path):
         config, step = train_to(0.08, tmp_path / name)
         assert step == 5
         abstract = gan_programs(config).abstract_state()
-        with Checkpoints(tmp_path / name, read_only=True) as checkpoints:
+        with Checkpoints(tmp_path / name, read_only=True, version=STATE_VERSION) as checkpoints:
             states.append(on_host(checkpoints.restore(abstract)))
     for one, other in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_array_equal(one, other)
