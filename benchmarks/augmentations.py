@@ -9,6 +9,7 @@ import argparse
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.augment import augment, diff_augment, expand
@@ -30,12 +31,12 @@ def main() -> None:
     height, width = options.size
     source = open_dataset(options.data, "data", size=(height, width))
     found = [source[index]["images"] for index in range(options.columns)]
-    images = from_uint8(np.stack(found))
+    images = jnp.asarray(from_uint8(np.stack(found)))
     rows = [images]
     for name in SETS:
         rows.append(augment(images, jax.random.key(1), options.p, expand([name])))
     rows.append(diff_augment(images, jax.random.key(1), ("color", "translation", "cutout")))
-    grid = image_grid(np.asarray(to_uint8(np.concatenate(rows))), options.columns, scale=2)
+    grid = image_grid(np.asarray(to_uint8(jnp.concatenate(rows))), options.columns, scale=2)
     save_png(options.out, grid)
     print(f"{options.out}: as they are, {', '.join(SETS)}, DiffAugment, row by row")
 

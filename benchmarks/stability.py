@@ -54,11 +54,12 @@ BATCH, SIDE, INTERVAL = 16, 16, 16
 
 def config_of(loss: str, gamma: float) -> Config:
     """Return a GANformer of some ten thousand parameters."""
-    weights = {"r1_gamma": gamma}
+    options: dict[str, Any] = {"generator": GENERATOR_LOSS.get(loss, loss), "discriminator": loss}
+    options["r1_gamma"] = gamma
     if loss == "wgan":
-        weights = {"r1_gamma": 0.0, "gradient_penalty_weight": gamma}
+        options |= {"r1_gamma": 0.0, "gradient_penalty_weight": gamma}
     if loss == "relativistic":
-        weights["r2_gamma"] = gamma
+        options["r2_gamma"] = gamma
     return Config(
         generator=GeneratorConfig(
             resolution=SIDE,
@@ -67,14 +68,13 @@ def config_of(loss: str, gamma: float) -> Config:
             attention_resolutions=(4, 16),
             synthesis=SynthesisConfig(channel_base=512, channel_max=32),
         ),
-        discriminator=DiscriminatorConfig(channel_base=512, channel_max=32),
-        loss=LossConfig(
-            generator=GENERATOR_LOSS.get(loss, loss),  # type: ignore[arg-type]
-            discriminator=loss,  # type: ignore[arg-type]
-            style_mixing=0.0,
-            r1_interval=INTERVAL,
-            **weights,
+        discriminator=DiscriminatorConfig(
+            channel_base=512,
+            channel_max=32,
+            # WGAN-GP's penalty is on single images, which minibatch-stddev mixes.
+            minibatch_stddev_channels=0 if loss == "wgan" else 1,
         ),
+        loss=dataclasses.replace(LossConfig(style_mixing=0.0, r1_interval=INTERVAL), **options),
         train=TrainConfig(batch_size=BATCH),
     )
 
