@@ -65,9 +65,9 @@ def _where_from(chances: Chances, count: int, height: int, width: int) -> Affine
 
 
 def _turns(chances: Chances) -> tuple[Float[Array, "b 2 2"], ...]:
-    """Choose the rotations before and after stretching; none if there is no rotation.
+    """Choose the rotations before and after stretching; without `rotate`, return no matrices.
 
-    Each has such a probability that one of them has that of the transformation.
+    The probability that at least one of the two is applied is that of the transformation.
     """
     if not chances.has("rotate"):
         return ()

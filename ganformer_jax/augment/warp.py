@@ -1,7 +1,7 @@
 """Affine maps of images, at twice the resolution, between filters of a wavelet transform.
 
-On TPUs, changes of resolution are matrix products; a filter of so few channels is not, and takes 20
-times as long (docs/notes/tpu.md).
+Changes of resolution are matrix products: on TPUs, filters of images with few channels take about
+20 times as long (docs/notes/tpu.md).
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _take_patches(
 def _take_pairs(
     x_BxHxWxC: Float[Array, "b h w c"], row_BxHxW: Int[Array, "b h2 w2"], column_BxHxW: Array
 ) -> Float[Array, "b h2 w2 2 2 c"]:
-    """Return the same from a table of neighbors: TPUs take rows of numbers, not patches."""
+    """Return the same as `_take_patches`, in the form that suits TPUs: rows of a table of pairs."""
     pairs = jnp.concatenate([x_BxHxWxC, jnp.roll(x_BxHxWxC, -1, 2)], -1)
     take = jax.vmap(lambda table, row, column: table[row, column])
     rows = [take(pairs, row_BxHxW + step, column_BxHxW) for step in (0, 1)]

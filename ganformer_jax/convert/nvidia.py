@@ -222,7 +222,7 @@ def _discriminator_config(
         clamp=get(_default_clamp(version), "conv_clamp"),
         label_logit="embedding" if classes else "class",
     )
-    if classes:  # without them there is no such network
+    if classes:  # an unconditional discriminator has no mapping network
         labels = _label_mapping(mapping, width, config.channels_at(4))
         config = dataclasses.replace(config, label_mapping=labels)
         mapping.finish()

@@ -59,7 +59,7 @@ def read_weights(source: str, warn: Callable[[str], None] = print) -> tuple[dict
     the averaged generator stands for a trained one that is absent.
 
     Raises:
-        UserError: If there is no such run or file, or it cannot be read.
+        UserError: If the run or file does not exist, or cannot be read.
     """
     if is_url(source):
         with tempfile.TemporaryDirectory() as folder:
