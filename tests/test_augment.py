@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from derivatives import check_second_derivatives
 from reference import DATA
 
 from ganformer_jax.augment import (
@@ -175,18 +176,9 @@ def test_gradients_are_those_of_an_affine_map():
 def test_second_derivatives_are_those_of_differences():
     x, direction = some_images(2, 8, 8), some_images(2, 8, 8, seed=1)
     transforms = expand(["bgcf"])
-
-    @jax.jit
-    def penalty(images):  # the R1 penalty of a small discriminator
-        def logits(images):
-            return jnp.sin(3 * augment(images, jax.random.key(7), 0.9, transforms)).sum()
-
-        return jnp.square(jax.grad(logits)(images)).sum()
-
-    step = 1e-2
-    numeric = (penalty(x + step * direction) - penalty(x - step * direction)) / (2 * step)
-    exact = jnp.vdot(jax.jit(jax.grad(penalty))(x), direction)
-    assert float(exact) == pytest.approx(float(numeric), rel=2e-2)
+    check_second_derivatives(
+        lambda images: augment(images, jax.random.key(7), 0.9, transforms), x, direction
+    )
 
 
 def test_forms_of_the_interpolation_are_equal():

@@ -4,15 +4,14 @@ import dataclasses
 import functools
 import typing
 
-import flax.jax_utils
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from eight_devices import on_eight_devices
-from test_updates import shares, without_device_draws
-from tiny import BATCH, conditional, labeled_batch, random_batch, tiny_config
-from training import assert_close, gan_programs, on_host, run_steps, sgd, train_gan
+from sharing import changed_train, compare_parts
+from tiny import BATCH, random_batch, tiny_config
+from training import gan_programs, on_host, run_steps, sgd, train_gan
 
 from ganformer_jax import augment, losses
 from ganformer_jax.config import AugmentConfig, Config
@@ -25,9 +24,7 @@ from ganformer_jax.train import updates
 from ganformer_jax.train.augmentation import adapt, probability
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.networks import Networks
-from ganformer_jax.train.pmap import pmap_updates
 from ganformer_jax.train.state import STATE_VERSION, create_state
-from ganformer_jax.train.trainable import train_step
 
 PENALTIES = {"r1_gamma": 2.0, "r2_gamma": 3.0, "gradient_penalty_weight": 5.0}
 
@@ -144,10 +141,6 @@ def test_a_fixed_probability_has_a_schedule():
         assert float(probability(config, state)) == pytest.approx(expected)
 
 
-def with_train(config, **values):
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, **values))
-
-
 LAZY = augmented(
     tiny_config(0, r1_interval=4, **PENALTIES),
     transforms=("scale", "noise"),  # one that moves pixels, and one with numbers for each
@@ -159,46 +152,24 @@ LAZY = augmented(
 
 
 def test_parts_of_a_batch_are_augmented_as_the_whole():
-    config = conditional(LAZY)
-    batches = [labeled_batch(0), labeled_batch(1)]
-    one, two = (
-        run_steps(gan_programs(with_train(config, accumulate=parts), optimizers=sgd()), batches)
-        for parts in (1, 2)
-    )
-    assert_close(one, two, rtol=1e-4, atol=1e-5)
-
-
-def compare_devices():
-    """A step with lazy penalties: on one device, on eight in two parts, and under pmap."""
-    config = without_device_draws(conditional(LAZY))
-    one, eight = (
-        run_steps(gan_programs(asked, jax.devices()[:count], sgd()), [labeled_batch(0)])
-        for asked, count in ((config, 1), (with_train(config, accumulate=2), 8))
-    )
-    assert_close(one, eight)
-    state = jax.jit(lambda key: create_state(config, key, sgd()))(jax.random.key(0))
-    state = flax.jax_utils.replicate(state, jax.devices())
-    mapped = on_host(train_step(pmap_updates(config, sgd()), state, shares(labeled_batch(0), 8), 0))
-    state, info = jax.tree.map(lambda leaf: leaf[0], mapped)
-    assert_close(one, (state, [info]))
+    compare_parts(LAZY, atol=1e-5)
 
 
 def test_devices():
-    on_eight_devices(
-        "import conftest, test_augment_training; test_augment_training.compare_devices()"
-    )
+    program = "import conftest, sharing, test_augment_training as test; "
+    on_eight_devices(program + "sharing.compare_devices(test.LAZY)")
 
 
 def test_a_run_that_resumes_continues_to_adapt(tmp_path):
     """As one that was not interrupted, to the bit, with a sum of r_t that waits for its turn."""
-    config = with_train(
+    config = changed_train(
         dataclasses.replace(ADAPTIVE, augment=dataclasses.replace(ADAPTIVE.augment, interval=3)),
         log_kimg=0.0,
     )
     states = []
     for name, stops in (("two", (0.032, 0.08)), ("one", (0.08,))):
         for kimg in stops:
-            assert train_gan(with_train(config, total_kimg=kimg), tmp_path / name)
+            assert train_gan(changed_train(config, total_kimg=kimg), tmp_path / name)
         abstract = gan_programs(config).abstract_state()
         with Checkpoints(tmp_path / name, read_only=True, version=STATE_VERSION) as checkpoints:
             assert checkpoints.steps()[-1] == 5

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from derivatives import check_second_derivatives
 
 from ganformer_jax.augment import POLICIES, diff_augment, diff_augment_with, draw_choices
 
@@ -80,19 +81,11 @@ def test_opacity_has_no_color_and_dtype_is_kept():
 
 
 def test_second_derivatives():
-    x, direction = some_images(), some_images()[::-1]
-
-    @jax.jit
-    def penalty(images):
-        def logits(images):
-            return jnp.sin(3 * diff_augment_with(images, CHOICES, POLICIES)).sum()
-
-        return jnp.square(jax.grad(logits)(images)).sum()
-
-    step = 1e-2
-    numeric = (penalty(x + step * direction) - penalty(x - step * direction)) / (2 * step)
-    exact = jnp.vdot(jax.jit(jax.grad(penalty))(x), direction)
-    assert float(exact) == pytest.approx(float(numeric), rel=2e-2)
+    check_second_derivatives(
+        lambda images: diff_augment_with(images, CHOICES, POLICIES),
+        some_images(),
+        some_images()[::-1],
+    )
 
 
 def test_errors():

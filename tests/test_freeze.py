@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import optax
 import pytest
-from test_transfer import architecture
 from tiny import random_batch
 from training import assert_close, gan_programs, run_steps, sgd
+from transfers import architecture
 
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import validate

@@ -4,24 +4,21 @@ import dataclasses
 import functools
 from typing import Any
 
-import flax.jax_utils
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from eight_devices import on_eight_devices
-from test_updates import shares, without_device_draws
-from tiny import BATCH, conditional, labeled_batch, random_batch, tiny_config
-from training import SGD_RATE, assert_close, gan_programs, on_host, run_steps, sgd
+from sharing import compare_parts
+from tiny import BATCH, random_batch, tiny_config
+from training import SGD_RATE, assert_close, sgd
 
 from ganformer_jax.models import Discriminator
 from ganformer_jax.train import updates
 from ganformer_jax.train.diagnosis import first_non_finite
 from ganformer_jax.train.diversity import diversity, image_moments
 from ganformer_jax.train.networks import Networks
-from ganformer_jax.train.pmap import pmap_updates
 from ganformer_jax.train.state import create_state
-from ganformer_jax.train.trainable import train_step
 from ganformer_jax.train.updates import gan_updates
 
 WEIGHTS = {"r1_gamma": 2.0, "r2_gamma": 3.0, "gradient_penalty_weight": 5.0}
@@ -132,38 +129,15 @@ def test_a_relativistic_generator_sees_the_real_images_of_its_batch():
     np.testing.assert_allclose(info["loss/generator"], expected, rtol=1e-4)
 
 
-def with_train(config, **values):
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, **values))
-
-
 def test_parts_of_a_batch_have_the_penalties_of_the_whole():
     """Two steps, with the update of lazy penalties in the first."""
-    config = conditional(LAZY)
-    batches = [labeled_batch(0), labeled_batch(1)]
-    one, two = (
-        run_steps(gan_programs(with_train(config, accumulate=parts), optimizers=sgd()), batches)
-        for parts in (1, 2)
-    )
-    assert {"loss/r1", "loss/r2", "loss/gradient_penalty", "diversity/generated"} <= set(one[1][0])
-    assert_close(one, two, rtol=1e-4, atol=2e-6)
-
-
-def compare_devices():
-    """One step with joined penalties: on one device, on eight in two parts, and under pmap."""
-    config = without_device_draws(conditional(JOINED))
-    one, eight = (
-        run_steps(gan_programs(asked, jax.devices()[:count], sgd()), [labeled_batch(0)])
-        for asked, count in ((config, 1), (with_train(config, accumulate=2), 8))
-    )
-    assert_close(one, eight)
-    state = flax.jax_utils.replicate(first_state(config, 0), jax.devices())
-    mapped = on_host(train_step(pmap_updates(config, sgd()), state, shares(labeled_batch(0), 8), 0))
-    state, info = jax.tree.map(lambda leaf: leaf[0], mapped)
-    assert_close(one, (state, [info]))
+    infos = compare_parts(LAZY, atol=2e-6)
+    assert {"loss/r1", "loss/r2", "loss/gradient_penalty", "diversity/generated"} <= set(infos[0])
 
 
 def test_devices():
-    on_eight_devices("import conftest, test_regularization; test_regularization.compare_devices()")
+    program = "import conftest, sharing, test_regularization as test; "
+    on_eight_devices(program + "sharing.compare_devices(test.JOINED)")
 
 
 def norm_of(tree: Any) -> float:

@@ -1,7 +1,6 @@
 """Starts from the weights of other networks: what each rule keeps, and that nothing is lost."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from eight_devices import on_eight_devices
-from tiny import conditional, random_variables, tiny_config
+from tiny import conditional, tiny_config
 from training import assert_close
+from transfers import architecture, changed, classes, random_state
 
 from ganformer_jax import Discriminator, Generator
 from ganformer_jax.config import Config, MappingConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.train.checksums import by_path
-from ganformer_jax.train.state import WEIGHTS, TrainState, create_state
+from ganformer_jax.train.state import WEIGHTS, TrainState
 from ganformer_jax.train.transfer.report import full_list, summary
 from ganformer_jax.train.transfer.start import adapt, start_from
 
@@ -24,40 +24,10 @@ PLAIN = MappingConfig(num_layers=2, residual=False, self_attention=False, width=
 RESIDUAL = MappingConfig(num_layers=1, self_attention=False)
 
 
-def changed(config: Config, discriminator: Mapping[str, Any] | None = None, **generator: Any):
-    """The config with other values of the generator and of the discriminator."""
-    return dataclasses.replace(
-        config,
-        generator=dataclasses.replace(config.generator, **generator),
-        discriminator=dataclasses.replace(config.discriminator, **(discriminator or {})),
-    )
-
-
 def with_mapping(mapping: MappingConfig, components: int = 0, **generator: Any) -> Config:
     """A tiny experiment whose mapping network has as large weights as other layers."""
     mapping = dataclasses.replace(mapping, learning_rate_multiplier=1.0)
     return changed(tiny_config(components), mapping=mapping, **generator)
-
-
-def classes(config: Config, count: int, logit: str = "class") -> Config:
-    return changed(config, {"label_logit": logit}, label_size=count)
-
-
-def architecture(name: str, **generator: Any) -> Config:
-    config = tiny_config(0)
-    synthesis = dataclasses.replace(config.generator.synthesis, architecture=name)
-    return changed(config, {"architecture": name}, synthesis=synthesis, **generator)
-
-
-def random_state(config: Config, seed: int) -> TrainState:
-    """A state of random weights, without what is not weights."""
-
-    def weights() -> dict[str, Any]:
-        state = create_state(config, jax.random.key(0))
-        return {name: getattr(state, name) for name in WEIGHTS}
-
-    none = dict.fromkeys(field.name for field in dataclasses.fields(TrainState))
-    return TrainState(**none | random_variables(weights, seed))
 
 
 def weights_of(state: TrainState) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from command_line import call, complaint
 from reference import DATA
 from small_scenes import small_chunks
-from test_transfer import changed, classes, random_state
+from transfers import changed, classes, random_state
 
 import ganformer_jax
 from ganformer_jax.config import Config

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from eight_devices import on_eight_devices
+from sharing import shares, without_device_draws
 from tiny import BATCH, FULL, conditional, labeled_batch, random_batch, tiny_config
 from training import SGD_RATE, assert_close, gan_programs, on_host, run_steps, sgd
 
@@ -26,23 +27,7 @@ from ganformer_jax.train.state import create_state, make_optimizers
 from ganformer_jax.train.trainable import due_updates, train_step
 from ganformer_jax.train.updates import batch_shapes, gan_updates
 
-
-def without_device_draws(config):
-    """Turn off what differs from device to device under pmap: noise, dropout, groups."""
-    generator = dataclasses.replace(
-        config.generator,
-        synthesis=dataclasses.replace(config.generator.synthesis, noise=False),
-        attention=dataclasses.replace(config.generator.attention, dropout=0.0),
-    )
-    discriminator = dataclasses.replace(config.discriminator, minibatch_stddev_channels=0)
-    return dataclasses.replace(config, generator=generator, discriminator=discriminator)
-
-
 # Eight devices under pmap, in a process of their own
-
-
-def shares(batch, devices):
-    return {n: a.reshape(devices, len(a) // devices, *a.shape[1:]) for n, a in batch.items()}
 
 
 def first_state(config, seed=0):
