@@ -1,4 +1,4 @@
-"""The command line: `prepare`, `train`, `sample`, `evaluate`, `import` and `export`.
+"""The command line: a module for each command, such as `train`.
 
 Each command is a module with its `Options`, a dataclass, and `run(options)`. An error of the user
 ends in one line on standard error: exit code 2 for a command line that cannot be understood, 1 for
@@ -16,7 +16,15 @@ import traceback
 from collections.abc import Sequence
 
 from ganformer_jax import hosts
-from ganformer_jax.cli import evaluate, export, import_snapshot, prepare, sample, train
+from ganformer_jax.cli import (
+    evaluate,
+    export,
+    import_snapshot,
+    prepare,
+    sample,
+    train,
+    visualize,
+)
 from ganformer_jax.cli.options import UsageError, parse, program
 from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.gpu import prepare_gpu
@@ -26,6 +34,7 @@ COMMANDS = {
     "prepare": prepare,
     "train": train,
     "sample": sample,
+    "visualize": visualize,
     "evaluate": evaluate,
     "import": import_snapshot,
     "export": export,

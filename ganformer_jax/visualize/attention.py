@@ -13,7 +13,7 @@ from ganformer_jax.pixels import as_rgb
 from ganformer_jax.visualize.images import component_palette, image_grid
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, UInt8
+    from jaxtyping import Float, Int, UInt8
 
 
 def reduce_attention(
@@ -55,6 +55,11 @@ def _resize(maps_KxHxW: np.ndarray, size: tuple[int, int], smooth: bool) -> np.n
     return np.stack([np.asarray(one.resize((size[1], size[0]), method)) for one in maps])
 
 
+def attention_segments(attention_KxHxW: Float[np.ndarray, "k h w"]) -> Int[np.ndarray, "h w"]:
+    """Return the component of the largest stretched attention at each pixel, from 0."""
+    return _stretch(np.asarray(attention_KxHxW, np.float32)).argmax(axis=0)
+
+
 def attention_segmentation(
     attention_KxHxW: Float[np.ndarray, "k h w"], *, hard: bool = False
 ) -> UInt8[np.ndarray, "h w 3"]:
@@ -66,10 +71,10 @@ def attention_segmentation(
         attention_KxHxW: Attention to each component.
         hard: Use only the color of the component with the largest stretched attention.
     """
-    weights = _stretch(np.asarray(attention_KxHxW, np.float32)) ** 2 + 1e-3
-    palette = component_palette(len(weights))
+    palette = component_palette(len(attention_KxHxW))
     if hard:
-        return palette[weights.argmax(axis=0)]
+        return palette[attention_segments(attention_KxHxW)]
+    weights = _stretch(np.asarray(attention_KxHxW, np.float32)) ** 2 + 1e-3
     weights /= weights.sum(axis=0, keepdims=True)
     return np.round(np.tensordot(weights, palette, axes=(0, 0))).astype(np.uint8)
 
@@ -149,6 +154,19 @@ def attention_grid(
     return image_grid(np.stack(cells), components + 3, padding=padding, headings=headings)
 
 
+def finest_attention(
+    layers: Sequence[Float[np.ndarray, "b k n h w"]],
+) -> Float[np.ndarray, "b k h w"]:
+    """Average attention over heads and the layers of the highest resolution.
+
+    Args:
+        layers: Attention maps of each layer, as `Samples.attention`; one or more.
+    """
+    finest = max(layer.shape[-2:] for layer in layers)
+    chosen = [layer for layer in layers if layer.shape[-2:] == finest]
+    return reduce_attention(np.stack(chosen, 2))
+
+
 def attention_figure(
     images_BxHxWxC: UInt8[np.ndarray, "b h w c"],
     attention: Sequence[Float[np.ndarray, "b k n h w"]],
@@ -161,11 +179,5 @@ def attention_figure(
         attention: Attention maps of each layer, as `Samples.attention`.
         rows: Number of samples to draw.
     """
-    import jax.numpy as jnp
-
-    from ganformer_jax.models import stack_attention
-
-    finest = max(layer.shape[-2:] for layer in attention)
-    maps = [jnp.asarray(layer[:rows]) for layer in attention if layer.shape[-2:] == finest]
-    stacked = np.asarray(stack_attention(maps, finest))
-    return attention_grid(images_BxHxWxC[:rows], reduce_attention(stacked))
+    maps = finest_attention([layer[:rows] for layer in attention])
+    return attention_grid(images_BxHxWxC[:rows], maps)

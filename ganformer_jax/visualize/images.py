@@ -17,7 +17,7 @@ from ganformer_jax.pixels import as_rgb
 if TYPE_CHECKING:
     from jaxtyping import Int, UInt8
 
-HEADING_HEIGHT = 22  # pixels
+HEADING_HEIGHT, FONT_SIZE = 22, 14  # pixels
 # Okabe and Ito's colors, then Paul Tol's "muted" ones: distinct with any color vision.
 _COMPONENTS = (
     "#E69F00 #56B4E9 #009E73 #F0E442 #0072B2 #D55E00 #CC79A7 "
@@ -42,6 +42,7 @@ def image_grid(
     scale: int = 1,
     background: int = 255,
     headings: Sequence[str] = (),
+    row_headings: Sequence[str] = (),
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Lay images out row by row.
 
@@ -52,6 +53,7 @@ def image_grid(
         scale: Factor by which each image is enlarged, pixel by pixel.
         background: Gray level of the padding and of empty places, 0..255.
         headings: Text above each column.
+        row_headings: Text left of each row.
 
     Raises:
         ValueError: If there are no images, or they have another dtype or shape.
@@ -70,16 +72,54 @@ def image_grid(
         grid[top : top + height, left : left + width] = image
     if headings:
         grid = np.concatenate([_heading_strip(headings, width, padding), grid])
+    if row_headings:
+        above = len(grid) - size[0]
+        grid = np.concatenate([_row_strip(row_headings, height, padding, above), grid], 1)
     return grid
 
 
 def _heading_strip(texts: Sequence[str], width: int, padding: int) -> UInt8[np.ndarray, "h w 3"]:
     strip = Image.new("RGB", (len(texts) * (width + padding) + padding, HEADING_HEIGHT), "white")
     draw = ImageDraw.Draw(strip)
-    font = ImageFont.load_default(size=14)
+    font = ImageFont.load_default(size=FONT_SIZE)
     for i, text in enumerate(texts):
         center = padding + i * (width + padding) + width / 2
         draw.text((center, HEADING_HEIGHT - 4), text, fill="black", font=font, anchor="ms")
+    return np.asarray(strip)
+
+
+def _row_strip(
+    texts: Sequence[str], height: int, padding: int, above: int
+) -> UInt8[np.ndarray, "h w 3"]:
+    font = ImageFont.load_default(size=FONT_SIZE)
+    width = math.ceil(max(font.getlength(text) for text in texts)) + 2 * FONT_SIZE // 2
+    size = width, above + len(texts) * (height + padding) + padding
+    strip = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(strip)
+    for i, text in enumerate(texts):
+        middle = above + padding + i * (height + padding) + height / 2
+        draw.text((width - FONT_SIZE // 2, middle), text, fill="black", font=font, anchor="rm")
+    return np.asarray(strip)
+
+
+def component_legend(components: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw a square in the color of each latent component, and its number, from 1.
+
+    Args:
+        components: Number of components.
+        width: Width of the figure that the legend is for, in pixels; it takes as many lines as it
+            needs.
+    """
+    font, cell = ImageFont.load_default(size=FONT_SIZE), 3 * FONT_SIZE
+    columns = max(1, min(components, (width - FONT_SIZE) // cell))
+    lines = math.ceil(components / columns)
+    strip = Image.new("RGB", (max(width, cell + FONT_SIZE), lines * HEADING_HEIGHT), "white")
+    draw = ImageDraw.Draw(strip)
+    for i, color in enumerate(component_palette(components)):
+        left, top = FONT_SIZE // 2 + i % columns * cell, i // columns * HEADING_HEIGHT
+        box = left, top + 4, left + FONT_SIZE, top + 4 + FONT_SIZE
+        draw.rectangle(box, fill=tuple(map(int, color)), outline="black")
+        draw.text((box[2] + 4, top + 4), str(i + 1), fill="black", font=font)
     return np.asarray(strip)
 
 

@@ -142,43 +142,56 @@ class Sampler:
         truncation_cutoff: int | None = None,
     ) -> Iterator[tuple[Any, Any, Any]]:
         """Yield what `_generate` returns for each batch; the last batch is padded."""
-        given = self._check_labels(labels, drawn.size)
+        given = check_labels(self.config, labels, drawn.size)
         cutoff = jnp.int32(ALL_LAYERS if truncation_cutoff is None else truncation_cutoff)
         psi = jnp.float32(truncation_psi)
         for start in range(0, drawn.size, self.batch_size):
             taken = np.arange(start, start + self.batch_size) % drawn.size
-            inputs = drawn[taken], self._vectors(given[taken])
+            inputs = drawn[taken], label_vectors(self.config, given[taken])
             seeds_B, labels_BxY = jax.device_put(inputs, self.batch_sharding)
             yield _generate(self, variables, seeds_B, labels_BxY, psi, cutoff)
 
-    def _check_labels(self, labels: ImageLabels | None, count: int) -> np.ndarray:
-        """Return class numbers, int32 [M], or conditions, float32 [M, label_size]."""
-        if count == 0:
-            raise ValueError("no seeds")
-        size = self.config.label_size
-        if (labels is None) != (size == 0):
-            has = f"the generator has {size} classes or numbers of a condition"
-            raise ValueError(f"{has}, but labels are {labels}")
-        if labels is None:
-            return np.zeros((count, 0), np.float32)
-        given = np.asarray(list(labels))
-        if given.ndim == 2:
-            conditions = given.astype(np.float32)
-            if conditions.shape != (count, size) or not np.isfinite(conditions).all():
-                raise ValueError(f"conditions must be {count} rows of {size} finite numbers")
-            return conditions
-        whole = given.shape == (count,) and given.dtype.kind in "iu"
-        if not whole or given.min() < 0 or given.max() >= size:
-            raise ValueError(f"labels must be {count} whole numbers from 0 to {size - 1}")
-        return given.astype(np.int32)
 
-    def _vectors(self, given: np.ndarray) -> Float[np.ndarray, "b y"]:
-        """Return what the networks take for these labels: classes one-hot."""
-        if given.ndim == 2:
-            return given
-        one_hot = np.zeros((len(given), self.config.label_size), np.float32)
-        one_hot[np.arange(len(given)), given] = 1
-        return one_hot
+def check_labels(config: GeneratorConfig, labels: ImageLabels | None, count: int) -> np.ndarray:
+    """Return the labels of `count` images, checked: classes, int32 [M], or conditions [M, Y].
+
+    Raises:
+        ValueError: If there are no images, or labels are missing, superfluous, of another shape or
+            out of range.
+    """
+    if count == 0:
+        raise ValueError("no seeds")
+    size = config.label_size
+    if (labels is None) != (size == 0):
+        has = f"the generator has {size} classes or numbers of a condition"
+        raise ValueError(f"{has}, but labels are {labels}")
+    if labels is None:
+        return np.zeros((count, 0), np.float32)
+    given = np.asarray(list(labels))
+    if given.ndim == 2:
+        conditions = given.astype(np.float32)
+        if conditions.shape != (count, size) or not np.isfinite(conditions).all():
+            raise ValueError(f"conditions must be {count} rows of {size} finite numbers")
+        return conditions
+    whole = given.shape == (count,) and given.dtype.kind in "iu"
+    if not whole or given.min() < 0 or given.max() >= size:
+        raise ValueError(f"labels must be {count} whole numbers from 0 to {size - 1}")
+    return given.astype(np.int32)
+
+
+def label_vectors(config: GeneratorConfig, checked: np.ndarray) -> Float[np.ndarray, "b y"]:
+    """Return what the networks take for checked labels: classes one-hot."""
+    if checked.ndim == 2:
+        return checked
+    one_hot = np.zeros((len(checked), config.label_size), np.float32)
+    one_hot[np.arange(len(checked)), checked] = 1
+    return one_hot
+
+
+def draw_z(config: GeneratorConfig, seed: Int[Array, ""]) -> Float[Array, "k d"]:
+    """Return the latents z of a seed: normally distributed, of every component and the image."""
+    z_key = jax.random.split(jax.random.fold_in(jax.random.key(0), seed))[0]
+    return jax.random.normal(z_key, (config.num_latents, config.z_size))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -192,20 +205,14 @@ def _generate(
     cutoff: Int[Array, ""],
 ) -> tuple[Any, Any, Any]:
     config = dataclasses.replace(sampler.config, dtype="float32")
-    key = jax.random.key(0)
-
-    def draw_z(seed: jax.Array) -> Float[Array, "k d"]:
-        z_key = jax.random.split(jax.random.fold_in(key, seed))[0]
-        return jax.random.normal(z_key, (config.num_latents, config.z_size))
-
     images_BxHxWxC, out = Generator(config).apply(
         variables,
-        jax.vmap(draw_z)(seeds_B),
+        jax.vmap(functools.partial(draw_z, config))(seeds_B),
         labels_BxY if config.label_size else None,
         truncation_psi=psi,
         truncation_cutoff=cutoff,
         noise=sampler.noise,
         noise_seeds_B=seeds_B,
-        rngs={"noise": key},
+        rngs={"noise": jax.random.key(0)},
     )
     return to_uint8(images_BxHxWxC), out["w"], out["attention"] if sampler.attention else ()

@@ -1,0 +1,143 @@
+"""Latents in npz files."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.errors import UserError, one_line, os_reason
+from ganformer_jax.files import atomic_path
+from ganformer_jax.models import num_layers
+from ganformer_jax.sampling.latents import ImageLatents
+
+VERSION = 1
+
+
+def save_latents(
+    path: str | os.PathLike[str], latents: ImageLatents, weights: str = "", noise: str = ""
+) -> None:
+    """Write latents to an npz file: `w`, `noise_seeds`, `mask` if there is one, `about` (JSON).
+
+    Args:
+        path: The file; it is replaced if it exists.
+        latents: The latents.
+        weights: Checksum of the generator that they are of.
+        noise: How images are made of them: "const", "random" or "none".
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    facts = list(latents.facts)
+    about = {"version": VERSION, "weights": weights, "noise": noise, "images": facts}
+    arrays: dict[str, Any] = {"w": latents.w_BxKxLxD, "noise_seeds": latents.noise_seeds_B}
+    if latents.mask_BxK is not None:
+        arrays["mask"] = latents.mask_BxK
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, about=np.array(json.dumps(about, ensure_ascii=False)), **arrays)
+
+
+def read_latents(
+    path: str | os.PathLike[str],
+    config: GeneratorConfig,
+    *,
+    weights: str = "",
+    noise: str = "",
+    say: Callable[[str], None] = lambda line: None,
+) -> ImageLatents:
+    """Read an npz file with latents `w`, of `save_latents` or of any other program.
+
+    `w` is [B, K, L, D], or [B, K, D] for the same latents in all layers; `noise_seeds`, `mask` and
+    `about` may be missing.
+
+    Args:
+        path: The file.
+        config: The generator that is to make images of them.
+        weights: Its checksum.
+        noise: How images are to be made.
+        say: Receives a line if images will differ from those that the latents were saved with.
+
+    Raises:
+        UserError: If there is no such file, it is damaged, or its latents are not of this
+            generator's shape.
+    """
+    arrays = _read(path)
+    if "w" not in arrays:
+        has = ", ".join(arrays) or "nothing"
+        raise UserError(f"{path} has no latents: an array w is needed, it has {has}")
+    w, layers = arrays["w"], num_layers(config)
+    if w.ndim == 3:
+        w = np.repeat(w[:, :, None], layers, 2)
+    expected = (config.num_latents, layers, config.w_size)
+    if w.ndim != 4 or w.shape[1:] != expected or not len(w) or w.dtype.kind not in "fiu":
+        raise UserError(
+            f"{path}: this generator's w is [B, {config.num_latents}, {config.w_size}] or "
+            f"[B, {', '.join(map(str, expected))}], not {w.dtype} {list(arrays['w'].shape)}"
+        )
+    if not np.isfinite(w).all():
+        raise UserError(f"{path}: w has values that are not finite")
+    about = _about(path, arrays)
+    for name, own in (("weights", weights), ("noise", noise)):
+        if own and about.get(name, own) not in (own, ""):
+            say(f"{path} was saved with other {name}: images will differ")
+    facts = about.get("images", [])
+    return ImageLatents(
+        w.astype(np.float32),
+        _noise_seeds(path, arrays, len(w)),
+        _mask(path, arrays, (len(w), config.components)),
+        tuple(facts) if len(facts) == len(w) else (),
+    )
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    try:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"w": loaded}
+            return {name: loaded[name] for name in loaded.files}
+    except FileNotFoundError as error:
+        raise UserError(f"no file {path}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {os_reason(error)}") from error
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
+        raise UserError(f"{path} is not an npz file of latents: {one_line(error)}") from error
+
+
+def _about(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    if "about" not in arrays:
+        return {}
+    try:
+        about = json.loads(str(arrays["about"]))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: about is not JSON") from error
+    if not isinstance(about, dict) or not isinstance(about.get("images", []), list):
+        raise UserError(f"{path} is damaged: about is not of latents")
+    if about.get("version", VERSION) != VERSION:
+        raise UserError(f"{path} is of another version of this package: update it")
+    return about
+
+
+def _noise_seeds(
+    path: str | os.PathLike[str], arrays: dict[str, np.ndarray], count: int
+) -> np.ndarray:
+    seeds = arrays.get("noise_seeds", np.arange(count, dtype=np.uint32))
+    if seeds.shape != (count,) or seeds.dtype.kind not in "iu" or (seeds < 0).any():
+        raise UserError(f"{path}: noise_seeds must be {count} whole numbers of 0 or more")
+    return seeds.astype(np.uint32)
+
+
+def _mask(
+    path: str | os.PathLike[str], arrays: dict[str, np.ndarray], shape: tuple[int, int]
+) -> np.ndarray | None:
+    mask = arrays.get("mask")
+    if mask is None:
+        return None
+    if mask.shape != shape or not np.isin(mask, (0, 1)).all():
+        raise UserError(f"{path}: mask must be zeros and ones, {list(shape)}")
+    return mask.astype(np.float32)

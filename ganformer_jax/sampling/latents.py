@@ -1,0 +1,74 @@
+"""What the synthesis network needs to make images again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int, UInt32
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageLatents:
+    """The latents of some images, on the host.
+
+    Attributes:
+        w_BxKxLxD: One latent for each component and, last, the global one, for every layer of the
+            synthesis network; float32, truncated already.
+        noise_seeds_B: Seed of each image's noise, uint32; only random noise reads it.
+        mask_BxK: 0 hides a component from attention, 1 shows it; float32, without the global
+            latent. None if all are visible.
+        facts: What is known of each image besides, such as its seed; of values that JSON has.
+    """
+
+    w_BxKxLxD: Float[np.ndarray, "b k l d"]
+    noise_seeds_B: UInt32[np.ndarray, " b"]
+    mask_BxK: Float[np.ndarray, "b k"] | None = None
+    facts: tuple[Mapping[str, Any], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.w_BxKxLxD)
+
+    @property
+    def components(self) -> int:
+        """Number of latent components, without the global latent."""
+        return self.w_BxKxLxD.shape[1] - 1
+
+    def take(self, rows: Sequence[int] | Int[np.ndarray, " m"]) -> ImageLatents:
+        """Return the latents of these images, which may repeat."""
+        rows = np.asarray(rows, np.int64)
+        return ImageLatents(
+            self.w_BxKxLxD[rows],
+            self.noise_seeds_B[rows],
+            None if self.mask_BxK is None else self.mask_BxK[rows],
+            tuple(self.facts[row] for row in rows) if self.facts else (),
+        )
+
+    def with_w(self, w_BxKxLxD: Float[np.ndarray, "b k l d"]) -> ImageLatents:
+        """Return other latents with the same noise and mask; facts no longer hold.
+
+        A single latent serves all images, and several serve a single image's noise.
+        """
+        count = max(len(self), len(w_BxKxLxD))
+        whole = self.take(np.arange(count) % len(self))
+        w_BxKxLxD = np.broadcast_to(w_BxKxLxD, (count, *w_BxKxLxD.shape[1:]))
+        return dataclasses.replace(whole, w_BxKxLxD=np.asarray(w_BxKxLxD, np.float32), facts=())
+
+    def without(self, component: int) -> ImageLatents:
+        """Hide a component, counted from 0, from the attention of all images; facts stay.
+
+        Raises:
+            ValueError: If there is no such component.
+        """
+        if not 0 <= component < self.components:
+            raise ValueError(f"component must be in 0..{self.components - 1}, got {component}")
+        mask_BxK = self.mask_BxK
+        if mask_BxK is None:
+            mask_BxK = np.ones((len(self), self.components), np.float32)
+        mask_BxK = mask_BxK.copy()
+        mask_BxK[:, component] = 0
+        return dataclasses.replace(self, mask_BxK=mask_BxK)

@@ -1,0 +1,173 @@
+"""Images from latents, and latents from seeds or from z."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.models import Generator, broadcast_layers, truncate
+from ganformer_jax.pixels import to_uint8
+from ganformer_jax.sampling.latents import ImageLatents
+from ganformer_jax.sampling.sampler import (
+    ALL_LAYERS,
+    ImageLabels,
+    check_labels,
+    draw_z,
+    label_vectors,
+)
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Int, UInt8
+
+
+class Synthesized(NamedTuple):
+    """Images of latents, on the host."""
+
+    images: UInt8[np.ndarray, "b h w c"]
+    """Images, uint8 in 0..255."""
+    attention: tuple[Float[np.ndarray, "b k n h w"], ...]
+    """Attention maps of each layer, coarse to fine, each at its resolution; empty unless asked."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Synthesizer:
+    """Makes images of latents; image i depends on latents i alone, not on the others.
+
+    The same latents and weights give the same images on the same machine. Activations are float32,
+    and matrix products have the highest precision, as a `Sampler` has them; its images of a seed
+    are the same but for a few pixels, by one level.
+
+    Attributes:
+        config: Config of the generator.
+        batch_size: Images per batch; the last batch is padded.
+        noise: "random" draws noise by each image's noise seed, "const" is the same for every image.
+        attention: Whether to return attention maps, which take memory.
+        batch_sharding: Sharding of a batch over devices; the variables must be on the same ones.
+    """
+
+    config: GeneratorConfig
+    batch_size: int = 16
+    noise: Literal["random", "const", "none"] = "const"
+    attention: bool = False
+    batch_sharding: jax.sharding.Sharding | None = None
+
+    def z(self, seeds: Iterable[int]) -> Float[np.ndarray, "b k d"]:
+        """Return the z of seeds from 0 to 2^32 - 1: those of a `Sampler`."""
+        drawn = np.asarray(list(seeds), np.uint32)
+        if not drawn.size:
+            raise ValueError("no seeds")
+        batches = [_draw(self, self._placed(drawn[rows])) for rows in self._rows(drawn.size)]
+        return np.concatenate(jax.device_get(batches))[: drawn.size]
+
+    def map(
+        self,
+        variables: Mapping[str, Any],
+        z_BxKxD: Float[np.ndarray, "b k d"],
+        labels: ImageLabels | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Float[np.ndarray, "b k l d"]:
+        """Map z to w, truncated, for every layer; arguments and errors are those of a `Sampler`."""
+        vectors = label_vectors(self.config, check_labels(self.config, labels, len(z_BxKxD)))
+        psi = jnp.float32(truncation_psi)
+        cutoff = jnp.int32(ALL_LAYERS if truncation_cutoff is None else truncation_cutoff)
+        batches = [
+            _map(self, variables, *self._placed((z_BxKxD[rows], vectors[rows])), psi, cutoff)
+            for rows in self._rows(len(z_BxKxD))
+        ]
+        return np.concatenate(jax.device_get(batches))[: len(z_BxKxD)]
+
+    def latents(
+        self,
+        variables: Mapping[str, Any],
+        seeds: Iterable[int],
+        labels: ImageLabels | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> ImageLatents:
+        """Return the latents of seeds; arguments and errors are those of a `Sampler`."""
+        drawn = np.asarray(list(seeds), np.uint32)
+        w_BxKxLxD = self.map(variables, self.z(drawn), labels, truncation_psi, truncation_cutoff)
+        return ImageLatents(w_BxKxLxD, drawn, facts=tuple({"seed": int(seed)} for seed in drawn))
+
+    def __call__(self, variables: Mapping[str, Any], latents: ImageLatents) -> Synthesized:
+        """Make an image of each latent.
+
+        Args:
+            variables: Variables of the generator: "params", "constants" and "moments".
+            latents: Of one or more images.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if not len(latents):
+            raise ValueError("no latents")
+        batches = list(self._batches(variables, latents))
+        return Synthesized(*jax.tree.map(lambda *a: np.concatenate(a)[: len(latents)], *batches))
+
+    def _batches(
+        self, variables: Mapping[str, Any], latents: ImageLatents
+    ) -> Iterator[tuple[Any, Any]]:
+        given = latents.w_BxKxLxD, latents.noise_seeds_B, latents.mask_BxK
+        for rows in self._rows(len(latents)):
+            placed = self._placed(tuple(None if array is None else array[rows] for array in given))
+            yield jax.device_get(_synthesize(self, variables, *placed))
+
+    def _rows(self, count: int) -> Iterator[np.ndarray]:
+        """Yield the rows of each batch; the last is padded with the first rows."""
+        for start in range(0, count, self.batch_size):
+            yield np.arange(start, start + self.batch_size) % count
+
+    def _placed(self, arrays: Any) -> Any:
+        return jax.device_put(arrays, self.batch_sharding)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _draw(synthesizer: Synthesizer, seeds_B: Int[Array, " b"]) -> Float[Array, "b k d"]:
+    return jax.vmap(functools.partial(draw_z, synthesizer.config))(seeds_B)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+@jax.default_matmul_precision("highest")
+def _map(
+    synthesizer: Synthesizer,
+    variables: Mapping[str, Any],
+    z_BxKxD: Float[Array, "b k d"],
+    labels_BxY: Float[Array, "b y"],
+    psi: Float[Array, ""],
+    cutoff: Int[Array, ""],
+) -> Float[Array, "b k l d"]:
+    config = dataclasses.replace(synthesizer.config, dtype="float32")
+    generator = Generator(config)
+    labels = labels_BxY if config.label_size else None
+    w_BxKxD: Any = generator.apply(variables, z_BxKxD, labels, method="map")
+    w_BxKxLxD = broadcast_layers(w_BxKxD, generator.num_layers)
+    return truncate(w_BxKxLxD, variables["moments"]["w_average"], psi, cutoff)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+@jax.default_matmul_precision("highest")
+def _synthesize(
+    synthesizer: Synthesizer,
+    variables: Mapping[str, Any],
+    w_BxKxLxD: Float[Array, "b k l d"],
+    noise_seeds_B: Int[Array, " b"],
+    mask_BxK: Float[Array, "b k"] | None,
+) -> tuple[Any, Any]:
+    images_BxHxWxC, out = Generator(dataclasses.replace(synthesizer.config, dtype="float32")).apply(
+        variables,
+        w_BxKxLxD,
+        noise=synthesizer.noise,
+        noise_seeds_B=noise_seeds_B,
+        component_mask_BxK=mask_BxK,
+        method="synthesize",
+        rngs={"noise": jax.random.key(0)},
+    )
+    return to_uint8(images_BxHxWxC), out["attention"] if synthesizer.attention else ()
