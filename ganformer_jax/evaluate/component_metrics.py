@@ -148,13 +148,18 @@ def attention_segments(
     if not attention:
         raise ValueError("the generator has no attention layers")
     height, components = images_MxHxWx3.shape[1], attention[0].shape[1]
-    segments = {
-        f"layer{i}_{layer.shape[-1]}px": _component_segments(layer, height)
-        for i, layer in enumerate(attention)
-    }
+    segments = layer_segments(attention, height)
     segments["uniform"] = np.zeros(images_MxHxWx3.shape[:3], int)
     segments["color"] = np.stack([color_clusters(image, components) for image in images_MxHxWx3])
     return segments
+
+
+def layer_segments(attention: Attention, height: int) -> dict[str, Int[np.ndarray, "m h w"]]:
+    """Return the strongest component of each pixel for every layer, "layer<i>_<width>px"."""
+    return {
+        f"layer{i}_{layer.shape[-1]}px": _component_segments(layer, height)
+        for i, layer in enumerate(attention)
+    }
 
 
 def segmentation_scores(

@@ -11,12 +11,13 @@ from ganformer_jax import hosts
 from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.comparison import compare, feature_readers
+from ganformer_jax.evaluate.component_edits import MakeImages, edit_locality
 from ganformer_jax.evaluate.component_metrics import Attention, load_segmenter
 from ganformer_jax.evaluate.feasibility import check_measurable, lacks_rank
 from ganformer_jax.evaluate.features import RESIZING, NetworkSettings
 from ganformer_jax.evaluate.image_sets import ImageSet
 from ganformer_jax.evaluate.path_length import perceptual_path_length
-from ganformer_jax.evaluate.requests import PATHS, SCENES, Request
+from ganformer_jax.evaluate.requests import EDITS, PATHS, SCENES, Request
 from ganformer_jax.evaluate.weights import variables_digest
 from ganformer_jax.metrics.lpips import lpips_variables
 from ganformer_jax.models import Generator
@@ -33,12 +34,14 @@ class TrainedGenerator:
         network: The module.
         variables: What `network.apply` takes, on the devices that evaluate it.
         components: Function from indices, and whether to return attention, to `Components`.
+        edited: Function from indices and an edit to images and attention.
         conditions: Function from indices to conditions, for a generator trained on them.
     """
 
     network: Generator
     variables: Mapping[str, Any]
     components: Callable[[Sequence[int], bool], Components]
+    edited: MakeImages
     conditions: Callable[[Sequence[int]], Float[np.ndarray, "m y"]] | None = None
 
 
@@ -129,7 +132,8 @@ def evaluate(evaluation: Evaluation) -> Report:
         weights["generator"] = variables_digest(generator.variables)
         lengths, digests = _path_lengths(evaluation, generator)
         component_numbers, attributes, segmentation = _component_numbers(evaluation, generator)
-        numbers, weights = numbers | lengths | component_numbers, weights | digests
+        numbers |= lengths | component_numbers | _edit_numbers(evaluation, generator)
+        weights |= digests
         facts |= attributes
     facts |= {"resizing": RESIZING, "precision": "float32 features, float64 distances"}
     facts |= {"weights": weights, "seed": evaluation.seed}
@@ -192,3 +196,17 @@ def _component_numbers(
             raise UserError(f"{request.name}: {error}") from error
         numbers |= {f"{request.name}_{name}": value for name, value in scores.items()}
     return numbers, {"attributes": segmenter.reliable_names}, segmentation
+
+
+def _edit_numbers(evaluation: Evaluation, generator: TrainedGenerator) -> dict[str, float]:
+    """Return how local edits of components are, by name; every process measures all."""
+    numbers = {}
+    for request in evaluation.requests:
+        if request.kind not in EDITS:
+            continue
+        try:
+            found = edit_locality(generator.edited, request.count, evaluation.seed)
+        except ValueError as error:
+            raise UserError(f"{request.name}: {error}") from error
+        numbers |= {f"{request.name}_{name}": value for name, value in found.items()}
+    return numbers

@@ -12,7 +12,10 @@ FEATURES = {"fid": "2048", "kid": "2048", "is": "logits_unbiased", "pr": "2048",
 PATHS = ("ppl_z_full", "ppl_z_end", "ppl_w_full", "ppl_w_end")
 SCENES = {"seg": 500, "dci": 2000}
 """Metrics of components on scenes, and their default numbers of images."""
-KINDS = (*FEATURES, *(f"r{kind}" for kind in FEATURES if kind != "is"), "swd", *PATHS, *SCENES)
+EDITS = {"edit": 100}
+"""The metric of edits of components, and its default number of images."""
+OF_GENERATORS = (*PATHS, *SCENES, *EDITS)
+KINDS = (*FEATURES, *(f"r{kind}" for kind in FEATURES if kind != "is"), "swd", *OF_GENERATORS)
 _COUNTED = re.compile(r"(?P<kind>.*?[a-z])_?(?P<count>\d+)(?P<thousand>k?)")
 
 
@@ -50,7 +53,7 @@ class Request:
     @property
     def needs_generator(self) -> bool:
         """Whether images alone are not enough."""
-        return self.kind in (*PATHS, *SCENES)
+        return self.kind in OF_GENERATORS
 
 
 def parse_requests(text: str, default_count: int) -> list[Request]:
@@ -75,7 +78,7 @@ def _parse(name: str, default_count: int) -> Request:
     if kind not in KINDS:
         hint = did_you_mean(kind, KINDS) or f"; choose from {', '.join(KINDS)}"
         raise UserError(f"unknown metric {name}{hint}")
-    count = SCENES.get(kind, default_count)
+    count = (SCENES | EDITS).get(kind, default_count)
     if counted:
         count = int(counted["count"]) * (1000 if counted["thousand"] else 1)
     if count < 1:

@@ -20,13 +20,14 @@ from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.data.find import is_prepared
 from ganformer_jax.data.sources.open import open_source
 from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.component_edits import Edit
 from ganformer_jax.evaluate.evaluation import TrainedGenerator
 from ganformer_jax.evaluate.features import NetworkSettings
 from ganformer_jax.evaluate.image_sets import ImageSet, dataset_images, sample_labels, source_images
 from ganformer_jax.evaluate.weights import load_weights
 from ganformer_jax.experiment.data import open_folder, open_run, opens_as_dataset
 from ganformer_jax.models import Generator
-from ganformer_jax.sampling import Sampler
+from ganformer_jax.sampling import ImageLatents, Sampler, Synthesizer, swap_components
 from ganformer_jax.train.devices import Placement
 
 
@@ -151,11 +152,35 @@ def generated_images(
     def components(indices: Sequence[int], attention: bool) -> tuple[Any, ...]:
         return dataclasses.replace(sampler, attention=attention)(*arguments(indices))
 
+    synthesizer = Synthesizer(
+        network.config, networks.batch_size, noise, True, batch_sharding=networks.sharding
+    )
+
+    def edited(indices: Sequence[int], edit: Edit | None) -> tuple[Any, ...]:
+        return synthesizer(variables, _edit(synthesizer.latents(*arguments(indices)), edit))
+
     conditions = None
     if dataset is not None and dataset.condition_names:
         conditions = functools.partial(_conditions, dataset)
     images = ImageSet(f"images of {run}", None, lambda indices: sampler.images(*arguments(indices)))
-    return images, TrainedGenerator(network, variables, components, conditions)
+    return images, TrainedGenerator(network, variables, components, edited, conditions)
+
+
+def _edit(latents: ImageLatents, edit: Edit | None) -> ImageLatents:
+    """Apply an edit; `swap` takes the latents of the next image, and the last those of the first.
+
+    Raises:
+        ValueError: If there is a single image.
+    """
+    if edit is None:
+        return latents
+    kind, component = edit
+    if kind == "remove":
+        return latents.without(component)
+    if len(latents) < 2:
+        raise ValueError("needs two images or more, which swap components")
+    w_BxKxLxD = latents.w_BxKxLxD
+    return latents.with_w(swap_components(w_BxKxLxD, np.roll(w_BxKxLxD, -1, 0), [component]))
 
 
 def _conditions(dataset: DatasetSource, indices: Sequence[int]) -> np.ndarray:

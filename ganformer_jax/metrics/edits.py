@@ -1,0 +1,70 @@
+"""How local an edit is: change inside a region of an image against change outside it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+
+class EditChanges(NamedTuple):
+    """Mean change of each image, in levels of 0 to 255; NaN where a region is empty or the image.
+
+    Attributes:
+        inside: Within the region.
+        outside: In the rest of the image.
+        random: Within a region of the same shape at a random place.
+    """
+
+    inside: Float[np.ndarray, " m"]
+    outside: Float[np.ndarray, " m"]
+    random: Float[np.ndarray, " m"]
+
+
+def pixel_change(
+    before_MxHxWxC: UInt8[np.ndarray, "m h w c"], after_MxHxWxC: UInt8[np.ndarray, "m h w c"]
+) -> Float[np.ndarray, "m h w"]:
+    """Return the absolute difference of each pixel, averaged over channels.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    if before_MxHxWxC.shape != after_MxHxWxC.shape:
+        shapes = f"{list(before_MxHxWxC.shape)} and {list(after_MxHxWxC.shape)}"
+        raise ValueError(f"images before and after an edit are of shapes {shapes}")
+    return np.abs(before_MxHxWxC.astype(np.float32) - after_MxHxWxC).mean(-1)
+
+
+def edit_changes(
+    change_MxHxW: Float[np.ndarray, "m h w"],
+    regions_MxHxW: Bool[np.ndarray, "m h w"],
+    seed: int = 0,
+) -> EditChanges:
+    """Compare the change of images inside and outside a region of each.
+
+    The random region is the region itself moved by a random number of rows and columns, around the
+    edges of the image: it has the same size and nearly the same outline, and says how much of a
+    difference the image alone makes.
+
+    Args:
+        change_MxHxW: Result of `pixel_change`.
+        regions_MxHxW: Pixels of the region.
+        seed: Seed of the moves; image i moves by a function of it and i.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    if change_MxHxW.shape != regions_MxHxW.shape:
+        shapes = f"{list(change_MxHxW.shape)} and {list(regions_MxHxW.shape)}"
+        raise ValueError(f"changes and regions are of shapes {shapes}")
+    count, height, width = regions_MxHxW.shape
+    found = np.full((3, count), np.nan)
+    for index, (change, region) in enumerate(zip(change_MxHxW, regions_MxHxW, strict=True)):
+        if not region.any() or region.all():
+            continue
+        random = np.random.default_rng((seed, index))
+        shift = int(random.integers(height)), int(random.integers(width))
+        moved = np.roll(region, shift, (0, 1))
+        found[:, index] = change[region].mean(), change[~region].mean(), change[moved].mean()
+    return EditChanges(*found)
