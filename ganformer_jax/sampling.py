@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
-from ganformer_jax.models import Generator
+from ganformer_jax.models.by_seed import generate_by_seed
 from ganformer_jax.pixels import to_uint8
 
 if TYPE_CHECKING:
@@ -191,21 +191,7 @@ def _generate(
     psi: Float[Array, ""],
     cutoff: Int[Array, ""],
 ) -> tuple[Any, Any, Any]:
-    config = dataclasses.replace(sampler.config, dtype="float32")
-    key = jax.random.key(0)
-
-    def draw_z(seed: jax.Array) -> Float[Array, "k d"]:
-        z_key = jax.random.split(jax.random.fold_in(key, seed))[0]
-        return jax.random.normal(z_key, (config.num_latents, config.z_size))
-
-    images_BxHxWxC, out = Generator(config).apply(
-        variables,
-        jax.vmap(draw_z)(seeds_B),
-        labels_BxY if config.label_size else None,
-        truncation_psi=psi,
-        truncation_cutoff=cutoff,
-        noise=sampler.noise,
-        noise_seeds_B=seeds_B,
-        rngs={"noise": key},
+    images_BxHxWxC, out = generate_by_seed(
+        sampler.config, variables, seeds_B, labels_BxY, sampler.noise, psi, cutoff
     )
     return to_uint8(images_BxHxWxC), out["w"], out["attention"] if sampler.attention else ()
