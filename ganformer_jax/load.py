@@ -7,7 +7,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ganformer_jax.convert.export import is_safetensors, read_generator
 from ganformer_jax.convert.snapshot import read_snapshot
@@ -41,6 +41,15 @@ def load(path: str | os.PathLike[str]) -> tuple[Generator, dict[str, Any]]:
     return read_generator(path) if exported else read_snapshot(path).generator()
 
 
+class LoadedCheckpoint(NamedTuple):
+    """The averaged generator of a checkpoint, and how far its training was."""
+
+    generator: Generator
+    variables: dict[str, Any]
+    step: int
+    images_seen: int
+
+
 def load_run(
     run: str | os.PathLike[str],
     step: int | None = None,
@@ -58,8 +67,19 @@ def load_run(
         best: Use the checkpoint with the best metric instead.
         say: Receives the metric and the value that decided.
     """
+    return load_checkpoint(run, step, best, say)[:2]
+
+
+def load_checkpoint(
+    run: str | os.PathLike[str],
+    step: int | None = None,
+    best: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> LoadedCheckpoint:
+    """Load a checkpoint's averaged generator, as `load_run` does, with its step."""
     from ganformer_jax import hosts
     from ganformer_jax.train.checkpoint import Checkpoints
+    from ganformer_jax.train.state import WEIGHTS
 
     with _quiet_absl(), Checkpoints(pathlib.Path(run), read_only=True) as checkpoints:
         if best:
@@ -69,12 +89,14 @@ def load_run(
             if hosts.is_first():
                 say(f"{found} ({run})")
             step = found.step
-        weights, config = checkpoints.weights(step)
-    return Generator(dataclasses.replace(config.generator, dtype="float32")), {
-        "params": weights["ema"],
-        "constants": weights["constants"],
-        "moments": {"w_average": weights["w_average"]},
+        fields, config = checkpoints.weights(step, (*WEIGHTS, "step", "images_seen"))
+    variables = {
+        "params": fields["ema"],
+        "constants": fields["constants"],
+        "moments": {"w_average": fields["w_average"]},
     }
+    generator = Generator(dataclasses.replace(config.generator, dtype="float32"))
+    return LoadedCheckpoint(generator, variables, int(fields["step"]), int(fields["images_seen"]))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -66,14 +67,29 @@ def importable_names(distributions: set[str]) -> set[str]:
     }
 
 
-def run_isolated(code: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a process that can import jax, flax, what they install, and this package."""
-    allowed = importable_names(installed_by("jax", "flax")) | set(sys.stdlib_module_names)
-    allowed |= {"ganformer_jax"}
+def run_isolated(
+    code: str,
+    *arguments: str,
+    requirements: Sequence[str] = ("jax", "flax"),
+    package: bool = True,
+    cwd: Path = REPOSITORY,
+) -> subprocess.CompletedProcess[str]:
+    """Run code in a process that can import what these requirements install, and this package.
+
+    Args:
+        code: Python code.
+        *arguments: In `sys.argv`, after the names of what can be imported.
+        requirements: Distributions that can be imported, with those that they require.
+        package: Whether this package can be imported.
+        cwd: Folder to run in.
+    """
+    allowed = importable_names(installed_by(*requirements)) | set(sys.stdlib_module_names)
+    allowed |= {"ganformer_jax"} if package else set()
+    paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.run(
-        [sys.executable, "-c", HIDE_THE_REST + code, json.dumps(sorted(allowed))],
-        cwd=REPOSITORY,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "JAX_PLATFORMS": "cpu"},
+        [sys.executable, "-c", HIDE_THE_REST + code, json.dumps(sorted(allowed)), *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
         timeout=120,

@@ -23,6 +23,7 @@ from ganformer_jax.convert.nvidia import (
     load_nvidia_generator,
     refuse_alias_free,
 )
+from ganformer_jax.convert.program_file import refuse_programs
 from ganformer_jax.convert.pytorch import load_discriminator, load_generator
 from ganformer_jax.convert.rules import PYTORCH, TENSORFLOW
 from ganformer_jax.convert.tensorflow import load_tf_discriminator, load_tf_generator
@@ -132,6 +133,7 @@ def read_snapshot(path: str | pathlib.Path) -> Snapshot:
     Raises:
         UserError: If the file cannot be read or is not such a snapshot.
     """
+    refuse_programs(path)
     data = map_file(path)
     try:
         return _parse(data)

@@ -72,7 +72,7 @@ def score(projection: Projection, keys_BxNxTxO: Float[Array, "b n t o"]) -> Floa
     # (X W + b) k^T = X (W k^T) + b k^T
     keys_BxNxTxI = jnp.einsum("io,bnto->bnti", kernel_IxO, keys_BxNxTxO)
     offset_BxNxT = jnp.einsum("o,bnto->bnt", bias_O, keys_BxNxTxO)
-    if keys_BxNxTxI.shape[0] > 1:
+    if keys_BxNxTxI.shape[0] != 1:  # so written for a symbolic batch, of which > is undecided
         scores = jnp.einsum("bfi,bnti->bnft", rows_BxFxI, keys_BxNxTxI)
     else:
         scores = jnp.tensordot(rows_BxFxI, keys_BxNxTxI[0], (2, 2)).transpose(0, 2, 1, 3)

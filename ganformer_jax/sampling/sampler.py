@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
-from ganformer_jax.models import Generator
+from ganformer_jax.models.by_seed import generate_by_seed
 from ganformer_jax.pixels import to_uint8
 
 if TYPE_CHECKING:
@@ -188,12 +188,6 @@ def label_vectors(config: GeneratorConfig, checked: np.ndarray) -> Float[np.ndar
     return one_hot
 
 
-def draw_z(config: GeneratorConfig, seed: Int[Array, ""]) -> Float[Array, "k d"]:
-    """Return the latents z of a seed: normally distributed, of every component and the image."""
-    z_key = jax.random.split(jax.random.fold_in(jax.random.key(0), seed))[0]
-    return jax.random.normal(z_key, (config.num_latents, config.z_size))
-
-
 @functools.partial(jax.jit, static_argnums=0)
 @jax.default_matmul_precision("highest")
 def _generate(
@@ -204,15 +198,7 @@ def _generate(
     psi: Float[Array, ""],
     cutoff: Int[Array, ""],
 ) -> tuple[Any, Any, Any]:
-    config = dataclasses.replace(sampler.config, dtype="float32")
-    images_BxHxWxC, out = Generator(config).apply(
-        variables,
-        jax.vmap(functools.partial(draw_z, config))(seeds_B),
-        labels_BxY if config.label_size else None,
-        truncation_psi=psi,
-        truncation_cutoff=cutoff,
-        noise=sampler.noise,
-        noise_seeds_B=seeds_B,
-        rngs={"noise": jax.random.key(0)},
+    images_BxHxWxC, out = generate_by_seed(
+        sampler.config, variables, seeds_B, labels_BxY, sampler.noise, psi, cutoff
     )
     return to_uint8(images_BxHxWxC), out["w"], out["attention"] if sampler.attention else ()

@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
-from ganformer_jax.models import Generator, broadcast_layers, truncate
+from ganformer_jax.models import broadcast_layers, num_layers, truncate
+from ganformer_jax.models.by_seed import apply_sampling, draw_z
 from ganformer_jax.pixels import to_uint8
 from ganformer_jax.sampling.latents import ImageLatents
 from ganformer_jax.sampling.sampler import (
     ALL_LAYERS,
     ImageLabels,
     check_labels,
-    draw_z,
     label_vectors,
 )
 
@@ -131,7 +131,7 @@ class Synthesizer:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _draw(synthesizer: Synthesizer, seeds_B: Int[Array, " b"]) -> Float[Array, "b k d"]:
-    return jax.vmap(functools.partial(draw_z, synthesizer.config))(seeds_B)
+    return draw_z(synthesizer.config, seeds_B)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -144,11 +144,10 @@ def _map(
     psi: Float[Array, ""],
     cutoff: Int[Array, ""],
 ) -> Float[Array, "b k l d"]:
-    config = dataclasses.replace(synthesizer.config, dtype="float32")
-    generator = Generator(config)
+    config = synthesizer.config
     labels = labels_BxY if config.label_size else None
-    w_BxKxD: Any = generator.apply(variables, z_BxKxD, labels, method="map")
-    w_BxKxLxD = broadcast_layers(w_BxKxD, generator.num_layers)
+    w_BxKxD = apply_sampling(config, variables, z_BxKxD, labels, method="map")
+    w_BxKxLxD = broadcast_layers(w_BxKxD, num_layers(config))
     return truncate(w_BxKxLxD, variables["moments"]["w_average"], psi, cutoff)
 
 
@@ -161,13 +160,13 @@ def _synthesize(
     noise_seeds_B: Int[Array, " b"],
     mask_BxK: Float[Array, "b k"] | None,
 ) -> tuple[Any, Any]:
-    images_BxHxWxC, out = Generator(dataclasses.replace(synthesizer.config, dtype="float32")).apply(
+    images_BxHxWxC, out = apply_sampling(
+        synthesizer.config,
         variables,
         w_BxKxLxD,
         noise=synthesizer.noise,
         noise_seeds_B=noise_seeds_B,
         component_mask_BxK=mask_BxK,
         method="synthesize",
-        rngs={"noise": jax.random.key(0)},
     )
     return to_uint8(images_BxHxWxC), out["attention"] if synthesizer.attention else ()

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import pathlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -164,11 +164,14 @@ class Checkpoints:
         """Find the checkpoint with the lowest value of the metric in use, among those kept."""
         return find_best({step: self._manager.metrics(step) for step in self.steps()})
 
-    def weights(self, step: int | None = None) -> tuple[dict[str, Any], Config]:
-        """Read the fields named in `WEIGHTS`, as nested dicts of host arrays, and the config.
+    def weights(
+        self, step: int | None = None, fields: Collection[str] = WEIGHTS
+    ) -> tuple[dict[str, Any], Config]:
+        """Read fields of the state, as nested dicts of host arrays, and the config.
 
         Args:
             step: By default the newest that is not damaged.
+            fields: Names of the fields.
         """
         self.wait()
         steps = hosts.first(self.steps)
@@ -178,7 +181,7 @@ class Checkpoints:
             raise UserError(f"no checkpoint {step} in {self.run}: there are {steps}")
         reason = ""
         for candidate in steps[::-1] if step is None else [step]:
-            found, reason = agreed(functools.partial(self._read_weights, candidate))
+            found, reason = agreed(functools.partial(self._read_weights, candidate, fields))
             if found is not None and not reason:
                 return found
             self.warn(f"warning: checkpoint {candidate} in {self.run} is damaged ({reason})")
@@ -283,7 +286,7 @@ class Checkpoints:
         """Return the version of the state that added a leaf; 0 for leaves of the first."""
         return max((v for start, v in self.added.items() if path.startswith(start)), default=0)
 
-    def _read_weights(self, step: int) -> tuple[dict[str, Any], Config]:
+    def _read_weights(self, step: int, fields: Collection[str]) -> tuple[dict[str, Any], Config]:
         folder: Any = self._of(step) / "state"
         config = from_dict(Config, read_json(self._of(step), "config"))
         with reading(folder), contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
@@ -291,7 +294,7 @@ class Checkpoints:
             wanted = {
                 name: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), field)
                 for name, field in tree.tree.items()
-                if name in WEIGHTS
+                if name in fields
             }
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
             args = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True)

@@ -1,0 +1,180 @@
+"""Files of programs: a NumPy archive of weights, serialized programs and facts about them.
+
+The weights are stored once, beside the programs, which take them as an argument: constants inside
+would be stored with each program and compiled again for each batch size.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.config_files import from_dict, to_dict
+from ganformer_jax.convert.build import flatten
+from ganformer_jax.convert.program_check import check_inputs, expected_images, largest_differences
+from ganformer_jax.convert.programs import (
+    PLATFORMS,
+    PREFIX,
+    Program,
+    deserialize,
+    generator_programs,
+    serialize,
+)
+from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.files import atomic_path
+from ganformer_jax.models import num_layers
+
+FORMAT, VERSION, ABOUT, CHECK = "ganformer_jax programs", 1, "about.json", "check/"
+TOLERANCE = 1
+"""Levels of 255 by which images of a program may differ from those of the generator."""
+
+
+def save_programs(
+    path: str | pathlib.Path,
+    config: GeneratorConfig,
+    variables: Mapping[str, Any],
+    noise: str = "const",
+    facts: Mapping[str, Any] | None = None,
+) -> dict[str, int]:
+    """Write a generator as programs that run without this package, replacing the file.
+
+    The file is a NumPy archive of weights (`weights/...`), of the programs `sample`, `generate` and
+    `synthesize`, which `jax.export` serialized for CPUs, GPUs and TPUs, of images to check them
+    with (`check/...`), and of `about.json`, which describes all that. Before the file gets its
+    name, it is read, and its programs run once on this device.
+
+    Args:
+        path: File to write.
+        config: Of the generator.
+        variables: Of the generator: "params", "constants" and "moments".
+        noise: "const", "random" (by seed) or "none".
+        facts: What else `about.json` is to say, as JSON.
+
+    Returns:
+        For each program, by how many levels of 255 its images differ from the generator's; 0 or 1.
+
+    Raises:
+        UserError: If the images differ more, the file cannot be written, or flatbuffers, which
+            `jax.export` needs, is not installed.
+    """
+    weights = {PREFIX + name: np.asarray(leaf) for name, leaf in flatten(variables).items()}
+    programs = generator_programs(config, noise)
+    serialized = {
+        name: np.frombuffer(serialize(program, weights), np.uint8)
+        for name, program in programs.items()
+    }
+    inputs = check_inputs(config)
+    images = expected_images(config, variables, noise, inputs)
+    check = {CHECK + name: array for name, array in {**inputs, "images": images}.items()}
+    about = _about(config, noise, facts or {}, programs)
+    with atomic_path(path) as temporary:
+        layers = {"layers": np.asarray(num_layers(config), np.int32)}
+        _write(temporary, {**serialized, **layers, **check, **weights}, about)
+        levels = check_programs(temporary)
+        wrong = [f"{name} by {found}" for name, found in levels.items() if found > TOLERANCE]
+        if wrong:
+            raise UserError(
+                f"{path} was not written: on this device its images differ from the generator's, "
+                f"{', '.join(wrong)} of 255 levels; export on another device or with another jax"
+            )
+    return levels
+
+
+def check_programs(path: str | pathlib.Path) -> dict[str, int]:
+    """Run the programs of a file on this device and compare their images with those in the file.
+
+    Returns:
+        For each program, the largest difference in levels of 255. Up to 1 is rounding.
+
+    Raises:
+        UserError: If the file is damaged or contains something else.
+    """
+    about, arrays = read_programs(path)
+    inputs = {
+        name.removeprefix(CHECK): array for name, array in arrays.items() if name.startswith(CHECK)
+    }
+    images = inputs.pop("images")
+    weights = {name: array for name, array in arrays.items() if name.startswith(PREFIX)}
+    programs = {name: jax.jit(deserialize(arrays[name]).call) for name in about["programs"]}
+    config = from_dict(GeneratorConfig, about["generator"])
+    weights = jax.device_put(weights)
+    return largest_differences(config, about["noise"], programs, weights, inputs, images)
+
+
+def read_programs(path: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read what `save_programs` wrote: `about.json`, and arrays by name.
+
+    Raises:
+        UserError: If the file is damaged or contains something else.
+    """
+    if not has_programs(path):
+        raise UserError(f"{path} has no programs that `export --format stablehlo` wrote")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            about = json.loads(archive.zip.read(ABOUT))
+            arrays = {name: archive[name] for name in archive.files if name != ABOUT}
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"cannot read {path}: {one_line(error)}") from error
+    if about.get("version") != VERSION:
+        raise UserError(f"{path} is of version {about.get('version')}, not {VERSION}")
+    return about, arrays
+
+
+def has_programs(path: str | pathlib.Path) -> bool:
+    """Return whether a file is an archive of programs, by its directory and `about.json`."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(ABOUT) as file:
+            return FORMAT.encode() in file.read(100)
+    except (OSError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error):
+        return False
+
+
+def refuse_programs(path: str | pathlib.Path) -> None:
+    """Raise `UserError` if a file contains programs, from which no generator is loaded."""
+    if has_programs(path):
+        raise UserError(
+            f"{path} contains programs for jax.export, written by `export --format stablehlo`, and "
+            "is not loaded as a generator: use the run or its safetensors export"
+        )
+
+
+def _about(
+    config: GeneratorConfig,
+    noise: str,
+    facts: Mapping[str, Any],
+    programs: Mapping[str, Program],
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,  # first, where `has_programs` looks for it
+        "version": VERSION,
+        "ganformer_jax": sys.modules["ganformer_jax"].__version__,
+        "jax": jax.__version__,
+        "platforms": PLATFORMS,
+        **facts,
+        "noise": noise,
+        "programs": {name: program.describe() for name, program in programs.items()},
+        "check": {
+            "program": "sample",
+            "tolerance": TOLERANCE,
+            "device": jax.devices()[0].device_kind,
+        },
+        "generator": to_dict(config),
+    }
+
+
+def _write(path: pathlib.Path, arrays: Mapping[str, np.ndarray], about: Any) -> None:
+    """Write an npz, uncompressed, as weights hardly compress."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(ABOUT), json.dumps(about, indent=1) + "\n")
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
