@@ -1,4 +1,4 @@
-"""The command line: `prepare`, `train`, `sample`, `evaluate`, `import` and `export`.
+"""The command line: `prepare`, `train`, `sample`, `evaluate`, `report`, `import` and `export`.
 
 Each command is a module with its `Options`, a dataclass, and `run(options)`. An error of the user
 ends in one line on standard error: exit code 2 for a command line that cannot be understood, 1 for
@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Sequence
 
 from ganformer_jax import hosts
-from ganformer_jax.cli import evaluate, export, import_snapshot, prepare, sample, train
+from ganformer_jax.cli import evaluate, export, import_snapshot, prepare, report, sample, train
 from ganformer_jax.cli.options import UsageError, parse, program
 from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.gpu import prepare_gpu
@@ -27,6 +27,7 @@ COMMANDS = {
     "train": train,
     "sample": sample,
     "evaluate": evaluate,
+    "report": report,
     "import": import_snapshot,
     "export": export,
 }
@@ -91,7 +92,7 @@ def _run(arguments: list[str]) -> None:
         defaults["train"] = train.defaults(arguments[1:])
     options = parse(defaults, arguments)
     command = COMMANDS[arguments[0]]
-    if command in (sample, evaluate):  # which compile, and leave nothing half done
+    if command in (sample, evaluate, report):  # which compile, and leave nothing half done
         interruptibly(lambda: command.run(options))
     else:
         command.run(options)
