@@ -263,6 +263,15 @@ def test_short_logs_are_kept_whole(tmp_path):
     assert read_log(tmp_path / "none").curves == {}
 
 
+def test_values_of_any_size_are_drawn(tmp_path):
+    extra = "".join(
+        json.dumps({"kimg": 9, "gradient_norm/r1": value, "loss/r1": -value}) + "\n"
+        for value in (5e-324, 1e-9, 1.7e308)
+    )
+    root = page_of(write_run(tmp_path / "a", extra=extra))
+    assert "1.7e+308" in section(root, "curves").words()
+
+
 def test_names_without_end_are_bounded(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps({"kimg": i, f"n{i}": 1}) + "\n" for i in range(500)))
@@ -378,6 +387,9 @@ def test_the_command_reproduces_the_config(tmp_path, capsys):
 def test_options_that_differ_are_marked(tmp_path):
     root = page_of(write_run(tmp_path / "a", config=tiny_config()))
     config = section(root, "config")
+    assert "--init-from" not in root.words()
+    (tmp_path / "a" / "transfer.txt").touch()
+    assert "--init-from" in section(page_of(tmp_path / "a"), "reproduce").words()
     first = next(config.all("table")).words()
     assert "generator.resolution changed 8" in first
     assert "train.seed" not in first and "train.seed" in config.words()
@@ -401,12 +413,13 @@ def test_runs_are_compared(tmp_path, capsys):
     assert bold == ["33.33", "33.33", "0.6", "0.6"]
     assert "generator.components 8 0 8" in section(root, "config").words()
     assert len(list(section(root, "samples").all("img"))) == 2
-    losses = next(f for f in figures_of(root) if len(f["data"]) == 4)
-    assert [trace["name"] for trace in losses["data"]] == [
-        "x/a, generator",
-        "x/a, discriminator",
-        "y/a, generator",
-        "y/a, discriminator",
+    names = [[trace["name"] for trace in figure["data"]] for figure in figures_of(root)]
+    assert names == [["x/a", "y/a"]] * 5
+    titles = [e.text for e in section(root, "curves").all("h3")]
+    assert titles[::2] == [
+        "Metric swd, lower is better",
+        "Adversarial losses: generator",
+        "Images a second",
     ]
 
 

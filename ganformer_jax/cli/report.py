@@ -107,12 +107,14 @@ def _neighbors(options: Options) -> Neighbors | str | None:
     from ganformer_jax.evaluate.requests import RANDOM, TRAINED
     from ganformer_jax.experiment.evaluation import metric_networks
     from ganformer_jax.experiment.neighbors import neighbors_of_run
+    from ganformer_jax.load import load_run
 
     network = RANDOM if options.neighbor_network == "random" else TRAINED
     files = {"inception": options.inception}
     try:
         return neighbors_of_run(
             options.runs[0],
+            load_run,
             metric_networks(local_devices(BATCH), BATCH, files),
             network,
             samples=options.neighbors,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ganformer_jax.config_files import load_config
 from ganformer_jax.errors import UserError
@@ -11,7 +13,7 @@ from ganformer_jax.evaluate.image_sets import ImageSet
 from ganformer_jax.evaluate.neighbors import Neighbors, find_neighbors
 from ganformer_jax.evaluate.requests import RANDOM, TRAINED
 from ganformer_jax.experiment.evaluation import generated_images, labeled_dataset, reference_images
-from ganformer_jax.load import load_run
+from ganformer_jax.models import Generator
 from ganformer_jax.scenes.dataset import scenes_are_prepared
 
 NAMES = {RANDOM: "Inception with random weights", TRAINED: "FID's Inception"}
@@ -22,6 +24,7 @@ NEAREST = 5
 
 def neighbors_of_run(
     run: pathlib.Path,
+    load: Callable[[pathlib.Path], tuple[Generator, Mapping[str, Any]]],
     networks: NetworkSettings,
     network: str,
     *,
@@ -33,6 +36,7 @@ def neighbors_of_run(
 
     Args:
         run: The run's folder.
+        load: Loads the generator of a run and its variables: `load.load_run`.
         networks: Settings of the feature networks.
         network: The one to use: `requests.RANDOM` or `requests.TRAINED`.
         samples: Number of generated images, of seeds 0, 1, ...
@@ -45,7 +49,7 @@ def neighbors_of_run(
     if not any(path.name.isdigit() for path in (run / "checkpoints").glob("*")):
         raise UserError("the run has no checkpoint yet")
     reference = _training_images(run, real)
-    generator, variables = load_run(run)
+    generator, variables = load(run)
     labeled = labeled_dataset(run, real, "train", generator.config.label_size)
     candidate, _ = generated_images(run, generator, variables, networks, dataset=labeled)
     reader = feature_reader(network, networks)

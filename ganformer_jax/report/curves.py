@@ -96,10 +96,16 @@ class _Thinning:
         if bucket != self._bucket:
             self._flush()
             self._bucket, self._low, self._high = bucket, point, point
-        self._low = min(self._low, point, key=_value)
-        self._high = max(self._high, point, key=_value)
-        self.lowest = min(self.lowest, point, key=_value)
-        self.highest = max(self.highest, point, key=_value)
+            self.lowest = min(self.lowest, point, key=_value)
+            self.highest = max(self.highest, point, key=_value)
+        if point.value < self._low.value:
+            self._low = point
+            if point.value < self.lowest.value:
+                self.lowest = point
+        if point.value > self._high.value:
+            self._high = point
+            if point.value > self.highest.value:
+                self.highest = point
         self.last, self.count = point, self.count + 1
 
     def _flush(self) -> None:

@@ -26,8 +26,8 @@ PANELS = {
     "Adversarial losses": ("loss/generator", "loss/discriminator"),
     "Regularizers": ("loss/", "path_length/"),
     "Discriminator logits": ("logits/",),
-    "Overfitting r_t and augmentation p": ("overfitting/", "augment/"),
-    "Diversity of generated images": ("diversity/",),
+    "Overfitting and augmentation": ("overfitting/", "augment/"),
+    "Diversity": ("diversity/",),
     "Gradient norms": ("gradient_norm/",),
     "Scheduled options": ("schedule/",),
     "Images a second": ("images_per_second",),
@@ -36,10 +36,13 @@ PANELS = {
 """Titles of figures, and how the names of their curves begin; the first that fits is taken."""
 HIDDEN = (STEP, "seconds_per_kimg")
 OTHERS = "Other numbers"
-LOGARITHMIC = {"Gradient norms", "Diversity of generated images"}
-"""Figures, besides those of metrics, whose axis is logarithmic if values differ much."""
+LOGARITHMIC = ("gradient_norm/", "diversity/")
+"""Beginnings of names, besides metrics, whose axis is logarithmic if values differ much."""
+MARKED = 25
+"""Points up to which each point is marked."""
 DECADE = 10.0
 TICKS = 7
+LARGEST = 3e38  # of float32, in which values are drawn
 HEIGHT = 300  # pixels
 
 
@@ -71,18 +74,16 @@ class Chart:
 
 
 def charts(runs: Sequence[Run]) -> list[Chart]:
-    """Draw the curves of runs over each other, those of metrics first.
+    """Draw the curves of runs, those of metrics first.
 
-    With several runs, a run has a color, and the curves of a figure differ in their dashes.
+    Several runs are drawn over each other, in one color each, and each curve in a figure of its
+    own; of one run, curves that belong together share a figure.
     """
+    names = dict.fromkeys(name for run in runs for name in run.log.curves if name not in HIDDEN)
     panels: dict[str, list[str]] = {}
-    for name in dict.fromkeys(name for run in runs for name in run.log.curves):
-        if name not in HIDDEN:
-            panels.setdefault(_title(name), []).append(name)
-    order = list(PANELS)
-    metrics = [title for title, names in panels.items() if names[0].startswith(METRIC)]
-    rest = sorted(panels.keys() - {*metrics}, key=[*order, OTHERS].index)
-    return [_chart(title, panels[title], runs) for title in (*metrics, *rest)]
+    for name in sorted(names, key=_place):  # which keeps the order of names of one place
+        panels.setdefault(_title(name, len(runs) > 1), []).append(name)
+    return [_chart(title, inside, runs) for title, inside in panels.items()]
 
 
 @functools.cache
@@ -91,28 +92,45 @@ def packed_plotly() -> str:
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 6, mtime=0)).decode("ascii")
 
 
-def _title(name: str) -> str:
+def _place(name: str) -> int:
+    """Return the place of a curve's figure among the others."""
+    if name.startswith(METRIC):
+        return -1
+    fits = (place for place, starts in enumerate(PANELS.values()) if name.startswith(starts))
+    return next(fits, len(PANELS))
+
+
+def _title(name: str, alone: bool) -> str:
+    """Return the title of a curve's figure, in which it may be the only curve of a run."""
     if name.startswith(METRIC):
         metric = name.removeprefix(METRIC)
-        better = "higher" if higher_is_better(metric) else "lower"
-        return f"Metric {metric_kind(metric)}, {better} is better"
-    return next((title for title, starts in PANELS.items() if name.startswith(starts)), OTHERS)
+        better = "higher" if higher_is_better(name) else "lower"
+        return f"Metric {metric if alone else metric_kind(metric)}, {better} is better"
+    title = [*PANELS, OTHERS][_place(name)]
+    return f"{title}: {_short(name)}" if alone and (name,) not in PANELS.values() else title
+
+
+def _short(name: str) -> str:
+    return name.partition("/")[2] or name
 
 
 def _chart(title: str, names: Sequence[str], runs: Sequence[Run]) -> Chart:
-    figure, rows = go.Figure(), []
-    for place, run in enumerate(runs):
-        for number, name in enumerate(n for n in names if n in run.log.curves):
-            curve = run.log.curves[name]
-            short = name.partition("/")[2] or name
-            label = short if len(runs) == 1 else run.name
-            label += f", {short}" if len(runs) > 1 and len(names) > 1 else ""
-            color, dash = (number, 0) if len(runs) == 1 else (place, names.index(name))
-            figure.add_trace(_trace(curve, label, color, dash))
-            first, lowest, highest = curve.values[0], curve.lowest.value, curve.highest.value
-            rows.append(Row(run.name, short, first, lowest, highest, curve.last.value))
+    """Draw curves of one run, or one curve of several."""
+    found = [(run, n, run.log.curves[n]) for run in runs for n in names if n in run.log.curves]
+    few = all(len(curve.values) <= MARKED for _, _, curve in found)
+    figure = go.Figure()
+    for run, name, curve in found:
+        label, color = (_short(name), names.index(name))
+        if len(runs) > 1:
+            label, color = run.name, runs.index(run)
+        figure.add_trace(_trace(curve, label, color, few))
+    rows = [
+        Row(r.name, _short(n), c.values[0], c.lowest.value, c.highest.value, c.last.value)
+        for r, n, c in found
+    ]
     lowest, highest = min(row.lowest for row in rows), max(row.highest for row in rows)
-    may_be_log = title in LOGARITHMIC or names[0].startswith(METRIC)
+    is_distance = names[0].startswith(METRIC) and not higher_is_better(names[0])
+    may_be_log = is_distance or names[0].startswith(LOGARITHMIC)
     log = may_be_log and lowest > 0 and highest > DECADE * lowest
     figure.update_layout(_layout(_ticks(lowest, highest) if log else None))
     return Chart(title, str(figure.to_json()), rows)
@@ -120,7 +138,9 @@ def _chart(title: str, names: Sequence[str], runs: Sequence[Run]) -> Chart:
 
 def _ticks(lowest: float, highest: float) -> list[float]:
     """Return 1, 2 and 5 times powers of ten for an axis, or fewer of them if it is long."""
-    powers = range(math.floor(math.log10(lowest)), math.ceil(math.log10(highest)) + 1)
+    last = math.ceil(math.log10(min(highest, LARGEST)))
+    powers = range(math.floor(math.log10(lowest)), last + 1)
+    shown: list[float] = []
     for digits, every in (((1, 2, 5), 1), ((1,), 1), ((1,), 3), ((1,), 30)):
         ticks = [digit * 10.0**power for power in powers[::every] for digit in digits]
         shown = [tick for tick in ticks if lowest / 2 <= tick <= highest * 2]
@@ -129,17 +149,16 @@ def _ticks(lowest: float, highest: float) -> list[float]:
     return shown
 
 
-def _trace(curve: Curve, label: str, color: int, dash: int) -> go.Scatter:
-    few = len(curve.values) <= 40
+def _trace(curve: Curve, label: str, color: int, marked: bool) -> go.Scatter:
     return go.Scatter(
         x=curve.kimg.astype(np.float32),
-        y=curve.values.astype(np.float32),
+        y=np.clip(curve.values, -LARGEST, LARGEST).astype(np.float32),
         name=html.escape(label),
-        mode="lines+markers" if few else "lines",
+        mode="lines+markers" if marked else "lines",
         line={
             "color": COLORS[color % len(COLORS)],
-            "width": 2 if few else 1.5,
-            "dash": DASHES[(dash + color // len(COLORS)) % len(DASHES)],
+            "width": 2 if marked else 1.5,
+            "dash": DASHES[color // len(COLORS) % len(DASHES)],
         },
         marker={"size": 6},
     )

@@ -8,6 +8,7 @@ import io
 import pathlib
 import warnings
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from jaxtyping import UInt8
@@ -22,6 +23,8 @@ BUDGET = 6_000_000
 STEPS = (24, 16, 12, 8, 6, 4, 3, 2, 1)
 """Numbers of steps to try, until their figures fit the budget."""
 QUALITY = 85
+WORKERS = 4
+"""Figures that are encoded at once."""
 _SMALL = 64 * 64  # pixels, up to which an image is stored without loss
 
 
@@ -76,10 +79,10 @@ def gallery(run: Run, budget: int = BUDGET) -> Gallery:
     """Encode the figures of a run, at fewer steps until they fit a budget in bytes."""
     steps = sorted({*run.samples, *run.attention})
     encoder = _Encoder({"samples": run.samples, "attention": run.attention})
-    chosen: list[int] = []
-    for count in STEPS:
+    newest, chosen = encoder.size(steps[-1:]), steps[-1:]
+    for count in [count for count in STEPS if count * newest <= budget]:
         chosen = spread(steps, count)
-        if encoder.size(chosen, budget) <= budget:
+        if encoder.size(chosen) <= budget:
             break
     shown = [Shown(step, run.kimg_of(step), *encoder.images(step)) for step in chosen]
     kept = [one for one in shown if one.samples or one.attention]
@@ -121,7 +124,7 @@ def encode_array(image_HxWx3: UInt8[np.ndarray, "h w 3"], side: int) -> Embedded
 
 
 class _Encoder:
-    """Figures that are encoded when first asked for.
+    """Figures that are encoded when their size is first asked for.
 
     Args:
         paths: Files by kind and step.
@@ -136,24 +139,19 @@ class _Encoder:
 
     def images(self, step: int) -> list[Embedded | None]:
         """Return the figures of a step, by kind."""
-        return [self._embed(kind, step) for kind in self._paths]
+        return [self.made.get((kind, step)) for kind in self._paths]
 
-    def size(self, steps: Sequence[int], enough: int) -> int:
-        """Return the bytes of the figures of some steps, or a number above `enough`."""
-        total = 0
-        for step in reversed(steps):
-            total += sum(len(image.uri) * 3 // 4 for image in self.images(step) if image)
-            if total > enough:
-                break
-        return total
+    def size(self, steps: Sequence[int]) -> int:
+        """Return the bytes of the figures of some steps."""
+        wanted = [(kind, step) for kind in self._paths for step in steps]
+        new = [key for key in wanted if key not in self.made and key[1] in self._paths[key[0]]]
+        with ThreadPoolExecutor(WORKERS, "encode") as pool:
+            self.made |= zip(new, pool.map(self._encode, new), strict=True)
+        return sum(len(image.uri) * 3 // 4 for key in wanted if (image := self.made.get(key)))
 
-    def _embed(self, kind: str, step: int) -> Embedded | None:
-        path = self._paths[kind].get(step)
-        if path is None:
-            return None
-        if (kind, step) not in self.made:
-            self.made[kind, step] = encode_file(path, SIDES[kind])
-        return self.made[kind, step]
+    def _encode(self, key: tuple[str, int]) -> Embedded | None:
+        kind, step = key
+        return encode_file(self._paths[kind][step], SIDES[kind])
 
 
 def _encode(image: Image.Image, side: int) -> Embedded:

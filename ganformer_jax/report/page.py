@@ -144,7 +144,7 @@ def _number(value: Any) -> str:
     number = float_or_none(value)
     if number is None:
         return "" if value is None else str(value)
-    return f"{number:,.0f}" if abs(number) >= 10_000 else f"{number:.4g}"
+    return f"{number:,.0f}" if 1e4 <= abs(number) < 1e9 else f"{number:.4g}"
 
 
 def _kimg(value: Any) -> str:

@@ -17,6 +17,7 @@ from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.report.curves import RunLog, read_log
 from ganformer_jax.train.history import events
 from ganformer_jax.train.run_folder import CONFIG_FILE
+from ganformer_jax.train.transfer.report import REPORT_FILE
 
 SAMPLES = re.compile(r"(\d{1,15})(-attention)?\.png")
 LATEST = 200
@@ -38,6 +39,7 @@ class Run:
         samples: Sample grids by step.
         attention: Attention sheets by step.
         parameters: Number of parameters of a network by its name, where that is stored.
+        transferred: Whether the run started from other weights.
     """
 
     folder: pathlib.Path
@@ -50,6 +52,7 @@ class Run:
     samples: Mapping[int, pathlib.Path]
     attention: Mapping[int, pathlib.Path]
     parameters: Mapping[str, int]
+    transferred: bool = False
 
     def option(self, name: str) -> Any:
         """Return an option, or its default where the config does not have it."""
@@ -87,6 +90,7 @@ def read_run(folder: pathlib.Path, name: str | None = None) -> Run:
             samples,
             attention,
             _parameters(folder, options.get("train.fsdp", 1), happened),
+            (folder / REPORT_FILE).is_file(),
         )
     except OSError as error:
         raise UserError(f"cannot read {error.filename or folder}: {os_reason(error)}") from error

@@ -106,7 +106,7 @@ def metric_kind(name: str) -> str:
 
 def higher_is_better(name: str) -> bool:
     """Return whether higher values of a metric are better."""
-    return bool(_HIGHER.search(name))
+    return bool(_HIGHER.search(name.removeprefix(METRIC)))
 
 
 def float_or_none(value: Any) -> float | None:
