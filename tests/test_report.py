@@ -125,7 +125,8 @@ def test_the_state_and_the_facts_of_a_run(tmp_path):
     assert "Best swd 50 at 4.0 kimg" in header and "32 × 32" in header
     assert "Latent components 8" in header and "1m21s" in header
     assert "completed" in page_of(write_run(tmp_path / "b")).words()
-    assert "was killed" in page_of(write_run(tmp_path / "c", end=None)).words()
+    words = page_of(write_run(tmp_path / "c", end=None)).words()
+    assert "was killed. Last line of the log: 2027-01-15 08:04 UTC." in words
 
 
 def test_a_run_that_has_just_started(tmp_path):

@@ -59,6 +59,7 @@ class RunLog:
         not_finite: Number of NaN and infinite values, which are in no curve.
         more_names: Whether there are more names than `MOST_CURVES`.
         kimg: Thousands of images at the last line; None without lines.
+        time: When the last line was written, in seconds since 1970; None if it does not say.
         training_seconds: Time in training steps, without figures and metrics.
     """
 
@@ -68,6 +69,7 @@ class RunLog:
     not_finite: int = 0
     more_names: bool = False
     kimg: float | None = None
+    time: float | None = None
     training_seconds: float = 0.0
 
     @property
@@ -132,7 +134,7 @@ def read_log(path: pathlib.Path) -> RunLog:
     total = sum(1 for _ in _lines(path))
     made: dict[str, _Thinning] = {}
     lines = unreadable = not_finite = 0
-    kimg, seconds, more_names = None, 0.0, False
+    kimg, time, seconds, more_names = None, None, 0.0, False
     for number, line in enumerate(_lines(path)):
         record = _record(line)
         if record is None:
@@ -142,8 +144,9 @@ def read_log(path: pathlib.Path) -> RunLog:
         speed = _number(record.get("seconds_per_kimg"))
         seconds += max(kimg - before, 0) * speed if speed and math.isfinite(speed) else 0
         bucket = min(number * BUCKETS // total, BUCKETS - 1)
+        time = _number(record.pop(TIME, None))
         for name, value in record.items():
-            value = None if name == TIME else _number(value)
+            value = _number(value)
             if value is None:
                 continue
             if not math.isfinite(value):
@@ -154,7 +157,7 @@ def read_log(path: pathlib.Path) -> RunLog:
             else:
                 more_names = True
     curves = {name: thinning.curve() for name, thinning in made.items()}
-    return RunLog(curves, lines, unreadable, not_finite, more_names, kimg, seconds)
+    return RunLog(curves, lines, unreadable, not_finite, more_names, kimg, time, seconds)
 
 
 def _lines(path: pathlib.Path) -> Iterator[bytes]:

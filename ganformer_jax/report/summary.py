@@ -63,9 +63,9 @@ def run_state(run: Run) -> State:
     total = float_or_none(run.option("train.total_kimg")) if run.options else None
     event, where = last.get("event"), f"{kimg:,.1f}"
     where += f" of {total:,.6g} thousand images" if total else " thousand images"
-    newest = run.log.curves and _newest_time(run)
+    newest = utc(run.log.time)
     if event == "completed":
-        return State("completed", f"Completed: {where}.", kimg, total)
+        return State("completed", f"{where}.", kimg, total)
     if event == "stopped":
         return State("stopped", f"Stopped by a signal at {where}; it can resume.", kimg, total)
     if not run.log.lines and not run.samples:
@@ -140,13 +140,6 @@ def _metric(name: str, curve: Curve) -> Metric:
     higher = higher_is_better(name)
     best = curve.highest if higher else curve.lowest
     return Metric(name, higher, None if name.endswith("_std") else best, curve.last, curve.count)
-
-
-def _newest_time(run: Run) -> str:
-    try:
-        return utc((run.folder / "metrics.jsonl").stat().st_mtime)
-    except OSError:
-        return ""
 
 
 def _dataset(run: Run) -> str:
