@@ -16,7 +16,7 @@ LEVELS = [
     {"augment", "nn", "losses", "pickles", "pixels"},
     {"models", "scenes", "data", "metrics"},
     {"train", "sampling", "visualize", "evaluate", "convert"},
-    {"load", "experiment"},
+    {"load", "experiment", "report"},
     {"cli"},
     {"__main__"},
 ]

@@ -21,6 +21,7 @@ from ganformer_jax.cli import (
     export,
     import_snapshot,
     prepare,
+    report,
     sample,
     train,
     visualize,
@@ -36,6 +37,7 @@ COMMANDS = {
     "sample": sample,
     "visualize": visualize,
     "evaluate": evaluate,
+    "report": report,
     "import": import_snapshot,
     "export": export,
 }
@@ -100,7 +102,7 @@ def _run(arguments: list[str]) -> None:
         defaults["train"] = train.defaults(arguments[1:])
     options = parse(defaults, arguments)
     command = COMMANDS[arguments[0]]
-    if command in (sample, evaluate):  # which compile, and leave nothing half done
+    if command in (sample, evaluate, report):  # which compile, and leave nothing half done
         interruptibly(lambda: command.run(options))
     else:
         command.run(options)

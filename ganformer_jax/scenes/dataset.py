@@ -169,6 +169,15 @@ def prepare_scenes(
     return builder
 
 
+def scenes_are_prepared(
+    data_dir: str | os.PathLike, resolution: int, count: int, held_out: int, seed: int = 0
+) -> bool:
+    """Return whether `prepare_scenes` with these arguments would render nothing."""
+    config = ScenesConfig(resolution=resolution, count=count, held_out=held_out, seed=seed)
+    with _quiet():
+        return Scenes(data_dir=os.fspath(data_dir), config=config).is_prepared()
+
+
 def _render_elsewhere(builder: Scenes) -> None:
     """Render on the disk of temporary files and copy, as TFDS renames the folder that it fills."""
     with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,129 @@
+"""`report`: one HTML page about a run, or one that compares several."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from ganformer_jax.cli.options import program, refuse_overwriting
+from ganformer_jax.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from ganformer_jax.evaluate.neighbors import Neighbors
+
+PACKAGES = ("jinja2", "plotly")
+BATCH = 32
+"""Images per batch in feature networks."""
+NAMED = 3
+"""Runs whose names are in the name of a page that compares them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Write one HTML page about a run, or one that compares several runs.
+
+    The page needs no network and no other file. Run the command again for a newer page.
+    """
+
+    runs: Annotated[tuple[pathlib.Path, ...], tyro.conf.Positional] = (pathlib.Path("runs/scenes"),)
+    """Folders of runs; several are compared."""
+    out: pathlib.Path | None = None
+    """File to write; by default report.html in the folder of a run, or
+    report-<names>.html beside the first of several. A page of this command is
+    replaced, other files are not."""
+    neighbors: int = 8
+    """Number of samples of the newest checkpoint to show beside their nearest
+    training images, which takes minutes on a CPU; 0 for none. Not for several
+    runs."""
+    neighbor_images: int = 1000
+    """Number of training images to search for neighbors, the first ones."""
+    neighbor_network: Literal["random", "inception"] = "random"
+    """Network whose features say what is near: Inception with random weights, which
+    needs no download, or FID's."""
+    inception: pathlib.Path | None = None
+    """Weights of FID's Inception; by default the published ones, downloaded once."""
+    real: pathlib.Path | None = None
+    """Training images, if the run's dataset was moved: a prepared dataset, or
+    anything that `prepare` reads."""
+    overwrite: bool = False
+    """Replace a file that is not a page of this command."""
+
+
+def run(options: Options) -> None:
+    """Write the page and print its path."""
+    if options.neighbors < 0 or options.neighbor_images < 2:
+        raise UserError("--neighbors must be 0 or more, and --neighbor-images 2 or more")
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f'report needs {missing[0]}: pip install "ganformer-jax[report]"')
+    from ganformer_jax.files import write_atomically
+    from ganformer_jax.report import MARK, comparison_page, read_run, run_page
+    from ganformer_jax.report.run_files import short_names
+
+    if not options.runs:
+        raise UserError("name the folder of a run")
+    names = short_names(options.runs)
+    runs = [read_run(folder, name) for folder, name in zip(options.runs, names, strict=True)]
+    out = options.out or _default_out(options.runs)
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder: name a file")
+    if not _is_page(out, MARK):
+        refuse_overwriting([out], options.overwrite)
+    if len(runs) > 1:
+        page = comparison_page(runs, program())
+    else:
+        page = run_page(runs[0], _neighbors(options), program())
+    write_atomically(out, page)
+    print(f"report: {out} ({len(page) / 1e6:.1f} MB)")
+
+
+def _default_out(runs: Sequence[pathlib.Path]) -> pathlib.Path:
+    if len(runs) == 1:
+        return runs[0] / "report.html"
+    names = [run.resolve().name for run in runs]
+    more = [f"and-{len(names) - NAMED}-more"] if len(names) > NAMED else []
+    return runs[0].parent / f"report-{'-'.join([*names[:NAMED], *more])}.html"
+
+
+def _is_page(path: pathlib.Path, mark: str) -> bool:
+    """Return whether a file was written by this command."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return mark.encode() in file.read(1000)
+
+
+def _neighbors(options: Options) -> Neighbors | str | None:
+    """Return the neighbors, or why they are missing; a page without them is a page too."""
+    if not options.neighbors:
+        return None
+    from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.evaluate.requests import RANDOM, TRAINED
+    from ganformer_jax.experiment.evaluation import metric_networks
+    from ganformer_jax.experiment.neighbors import neighbors_of_run
+    from ganformer_jax.load import load_run
+
+    network = RANDOM if options.neighbor_network == "random" else TRAINED
+    files = {"inception": options.inception}
+    try:
+        return neighbors_of_run(
+            options.runs[0],
+            load_run,
+            metric_networks(local_devices(BATCH), BATCH, files),
+            network,
+            samples=options.neighbors,
+            searched=options.neighbor_images,
+            real=options.real,
+        )
+    except UserError as error:
+        reason = str(error)
+    except Exception as error:  # of other libraries, as when a device has no memory left
+        reason = one_line(error)
+    print(f"warning: no nearest training images: {reason}", file=sys.stderr)
+    return reason

@@ -1,0 +1,162 @@
+"""Facts, state and metrics of a run in words."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ganformer_jax.evaluate.requests import KINDS
+from ganformer_jax.report.curves import Curve, Point
+from ganformer_jax.report.run_files import Run
+from ganformer_jax.train.progress import duration
+
+METRIC = "metric/"
+_HIGHER = re.compile(r"_(precision|recall|density|coverage)$|^(is|seg|dci)\d*k?(_|$)")
+_KIND = re.compile(rf"({'|'.join(sorted(KINDS, key=len, reverse=True))})(?![a-z])")
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A metric of a run.
+
+    Attributes:
+        name: Such as "swd" or "rpr2k_recall".
+        higher_is_better: Whether it is.
+        best: Its best value; None where there is no best one, as of a standard deviation.
+        last: Its last value.
+        count: Number of times it was measured.
+    """
+
+    name: str
+    higher_is_better: bool
+    best: Point | None
+    last: Point
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """How far a run is.
+
+    Attributes:
+        word: "completed", "stopped" and the like.
+        sentence: The same with what is known, as a sentence.
+        kimg: Thousands of images so far.
+        total: Thousands of images at the end; None if it is not known.
+    """
+
+    word: str
+    sentence: str
+    kimg: float
+    total: float | None
+
+
+def run_state(run: Run) -> State:
+    """Say how far a run is, by its history and its log."""
+    last = run.events[-1] if run.events else {}
+    at = [float_or_none(event.get("kimg")) or 0.0 for event in run.events]
+    kimg = max([*at[-1:], run.log.kimg or 0.0])
+    total = float_or_none(run.option("train.total_kimg")) if run.options else None
+    event, where = last.get("event"), f"{kimg:,.1f}"
+    where += f" of {total:,.6g} thousand images" if total else " thousand images"
+    newest = utc(run.log.time)
+    if event == "completed":
+        return State("completed", f"{where}.", kimg, total)
+    if event == "stopped":
+        return State("stopped", f"Stopped by a signal at {where}; it can resume.", kimg, total)
+    if not run.log.lines and not run.samples:
+        return State("just started", "Just started: nothing is logged yet.", kimg, total)
+    since = f" Last line of the log: {newest}." if newest else ""
+    sentence = f"At {where}. No end is recorded: it is training, or was killed.{since}"
+    return State("no end recorded", sentence, kimg, total)
+
+
+def facts(run: Run) -> dict[str, str]:
+    """Return the key facts of a run by name."""
+    if not run.options:
+        return {}
+    seconds = run.log.training_seconds
+    pairs = {
+        "Dataset": _dataset(run),
+        "Image size": _image_size(run),
+        "Latent components": _components(run),
+        **{f"{n.capitalize()} parameters": f"{count:,}" for n, count in run.parameters.items()},
+        "Batch size": str(run.option("train.batch_size")),
+        "Devices": str(run.events[-1].get("devices", "")) if run.events else "",
+        "Time in training steps": duration(seconds) if seconds else "",
+    }
+    return {name: text for name, text in pairs.items() if text}
+
+
+def metrics(run: Run) -> list[Metric]:
+    """Return the metrics of a run; the first one decides which checkpoint is best."""
+    found = run.log.curves.items()
+    return [_metric(n.removeprefix(METRIC), curve) for n, curve in found if n.startswith(METRIC)]
+
+
+def metric_kind(name: str) -> str:
+    """Return the kind of a metric, "swd" of "swd_32", which decides the figure it is drawn in."""
+    match = _KIND.match(name)
+    return match[1] if match else name
+
+
+def higher_is_better(name: str) -> bool:
+    """Return whether higher values of a metric are better."""
+    return bool(_HIGHER.search(name.removeprefix(METRIC)))
+
+
+def float_or_none(value: Any) -> float | None:
+    """Return a finite number as float; None for all else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def utc(seconds: Any) -> str:
+    """Return a time, in seconds since 1970, as date and minute in UTC; "" if it is none."""
+    value = float_or_none(seconds)
+    try:
+        when = datetime.datetime.fromtimestamp(value, datetime.UTC) if value is not None else None
+    except (ValueError, OverflowError, OSError):
+        return ""
+    return f"{when:%Y-%m-%d %H:%M} UTC" if when else ""
+
+
+def best_of(values: Sequence[float | None], name: str) -> float | None:
+    """Return the best of the values that there are."""
+    present = [value for value in values if value is not None]
+    choose = max if higher_is_better(name) else min
+    return choose(present) if present else None
+
+
+def _metric(name: str, curve: Curve) -> Metric:
+    higher = higher_is_better(name)
+    best = curve.highest if higher else curve.lowest
+    return Metric(name, higher, None if name.endswith("_std") else best, curve.last, curve.count)
+
+
+def _dataset(run: Run) -> str:
+    name, images = str(run.option("data.name")), run.option("data.train_images")
+    return f"{name}, {images:,} images" if name == "scenes" and isinstance(images, int) else name
+
+
+def _image_size(run: Run) -> str:
+    resolution, grid = run.option("generator.resolution"), run.option("generator.base_grid")
+    channels = run.option("generator.image_channels")
+    try:
+        height, width = (resolution * side // max(grid) for side in grid)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return str(resolution)
+    return f"{height} × {width}" + (f", {channels} channels" if channels != 3 else "")
+
+
+def _components(run: Run) -> str:
+    components = run.option("generator.components")
+    return str(components) if components else "none: no attention"
