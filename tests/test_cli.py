@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
         (["trian"], "unknown command trian; did you mean train?"),
         (
             ["xyzzy"],
-            "unknown command xyzzy; the commands are prepare, train, sample, evaluate, report, ",
+            "unknown command xyzzy; the commands are prepare, train, sample, visualize, ",
         ),
         (
             ["train", "--train.batch-siz", "8"],
