@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from tiny import tiny_config
 
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import num_layers
+from ganformer_jax.models.noise_maps import noise_shapes
 from ganformer_jax.sampling import (
     ImageLatents,
     interpolate,
@@ -108,15 +110,22 @@ def test_latents_of_other_images_and_without_a_component():
 # Files
 
 
+def noise(count=3):
+    random = np.random.default_rng(2)
+    shapes = noise_shapes(CONFIG).items()
+    return {n: random.standard_normal((count, *s)).astype(np.float32) for n, s in shapes}
+
+
 @pytest.mark.parametrize("hidden", [False, True])
 def test_latents_come_back(tmp_path, hidden):
-    saved = latents().without(0) if hidden else latents()
+    saved = latents().without(0) if hidden else latents(noise_maps=noise())
     save_latents(tmp_path / "l.npz", saved, "abc", "const")
     lines: list[str] = []
     found = read_latents(tmp_path / "l.npz", CONFIG, weights="abc", noise="const", say=lines.append)
-    for one, other in zip(dataclasses.astuple(saved), dataclasses.astuple(found), strict=True):
+    for field in dataclasses.fields(saved):
+        one, other = getattr(saved, field.name), getattr(found, field.name)
         assert type(one) is type(other)
-        np.testing.assert_array_equal(one, other)
+        jax.tree.map(np.testing.assert_array_equal, one, other)
     assert lines == []
 
 
@@ -160,6 +169,8 @@ W = latents().w_BxKxLxD
         ({"w": W, "noise_seeds": np.arange(3) - 1}, "noise_seeds must be 3 whole numbers"),
         ({"w": W, "mask": np.ones((3, 3))}, r"mask must be zeros and ones, \[3, 2\]"),
         ({"w": W, "mask": np.full((3, 2), 0.5)}, "mask must be zeros and ones"),
+        ({"w": W, "noise/other": np.ones((3, 8, 8))}, "noise/other is not noise of this"),
+        ({"w": W, f"noise/{next(iter(noise()))}": np.ones((2, 4, 4))}, "is not noise of this"),
         ({"w": W, "about": np.array("{")}, "about is not JSON"),
         ({"w": W, "about": np.array("[]")}, "about is not of latents"),
         ({"w": W, "about": np.array('{"version": 2}')}, "another version of this package"),

@@ -8,6 +8,7 @@ import pytest
 from tiny import random_variables, tiny_config
 
 from ganformer_jax import Generator
+from ganformer_jax.models.noise_maps import noise_maps, noise_shapes
 from ganformer_jax.sampling import Sampler, Synthesizer
 
 CONFIG = dataclasses.replace(tiny_config(3).generator, latent_size=12, label_size=3)
@@ -73,3 +74,18 @@ def test_what_cannot_be_mapped(variables):
         synthesizer.latents(variables, [1])
     with pytest.raises(ValueError, match="from 0 to 2"):
         synthesizer.latents(variables, [1], [3])
+
+
+def test_noise_of_single_images(variables):
+    """The fixed noise given for each image makes the same images; other noise others."""
+    synthesizer = Synthesizer(CONFIG, 2)
+    found = synthesizer.latents(variables, SEEDS[:3], LABELS[:3])
+    plain = synthesizer(variables, found).images
+    maps = {name: np.asarray(noise) for name, noise in noise_maps(variables, 3).items()}
+    assert {name: noise.shape[1:] for name, noise in maps.items()} == noise_shapes(CONFIG)
+    same = synthesizer(variables, dataclasses.replace(found, noise_maps=maps)).images
+    np.testing.assert_allclose(same.astype(int), plain, atol=1)
+    other = {name: np.concatenate([-noise[:1], noise[1:]]) for name, noise in maps.items()}
+    changed = synthesizer(variables, dataclasses.replace(found, noise_maps=other)).images
+    assert (changed[0] != plain[0]).any()
+    np.testing.assert_allclose(changed[1:].astype(int), plain[1:], atol=1)

@@ -120,14 +120,18 @@ def _distances(
 def images_for_lpips(
     generator: Generator, variables: Mapping[str, Any], w_BxKxD: Float[Array, "b k d"]
 ) -> Float[Array, "b h w 3"]:
-    """Synthesize images in color with constant noise, of at most `LARGEST` pixels per side.
-
-    Of several channels the first three are used; a third one that is missing is black.
-    """
+    """Synthesize images in color with constant noise, of at most `LARGEST` pixels per side."""
     w_BxKxLxD = broadcast_layers(w_BxKxD, generator.num_layers)
     synthesized = generator.apply(variables, w_BxKxLxD, noise="const", method="synthesize")
     assert isinstance(synthesized, tuple)
-    images = synthesized[0]
+    return fit_lpips(synthesized[0])
+
+
+def fit_lpips(images: Float[Array, "b h w c"]) -> Float[Array, "b h w 3"]:
+    """Return images in color, of at most `LARGEST` pixels per side.
+
+    Of several channels the first three are used; a third one that is missing is black.
+    """
     if images.shape[-1] == 2:
         images = jnp.pad(images, [(0, 0)] * 3 + [(0, 1)], constant_values=-1.0)
     images = jnp.broadcast_to(images[..., :3], (*images.shape[:3], 3))

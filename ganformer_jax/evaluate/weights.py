@@ -44,7 +44,7 @@ def load_weights(
     Raises:
         UserError: If the file is absent and cannot be downloaded, or has other contents.
     """
-    path = (files or {}).get(name) or _published(name)
+    path = (files or {}).get(name) or _published_file(name)
     if not path.is_file():
         raise UserError(f"no file {path} with weights of {name}: check --{name}")
     digest = sha256(path)
@@ -60,10 +60,18 @@ def variables_digest(variables: Mapping[str, Any]) -> str:
     return total.hexdigest()
 
 
-def _published(name: str) -> pathlib.Path:
+def has_weights(name: str, files: Mapping[str, pathlib.Path | None] | None = None) -> bool:
+    """Return whether `load_weights` would download nothing."""
+    return bool((files or {}).get(name)) or _published_path(name).is_file()
+
+
+def _published_path(name: str) -> pathlib.Path:
+    return caches() / "weights" / f"{name}-{SOURCES[name].rpartition('/')[2]}"
+
+
+def _published_file(name: str) -> pathlib.Path:
     """Return the path of the published file, downloaded if it is absent."""
-    url = SOURCES[name]
-    path = caches() / "weights" / f"{name}-{url.rpartition('/')[2]}"
+    url, path = SOURCES[name], _published_path(name)
     if path.is_file():
         return path
     try:

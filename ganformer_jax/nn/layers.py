@@ -195,6 +195,7 @@ class Noise(nn.Module):
     ) -> Float[Array, "b h w c"]:
         """Add noise: "random" (from the "noise" stream), "const" (fixed at init) or "none".
 
+        Fixed noise is [H, W]; [B, H, W] in its place gives each image its own.
         Random noise is drawn for the whole batch, of which x is `rows`, or, given seeds, for each
         image by its own.
         """
@@ -208,7 +209,8 @@ class Noise(nn.Module):
         if mode == "none":
             return x
         if mode == "const":
-            noise = fixed_HxW.value[None, :, :, None]
+            fixed = fixed_HxW.value
+            noise = fixed[..., None] if fixed.ndim == 3 else fixed[None, :, :, None]
         else:
             noise = self._draw((batch, height, width, 1), seeds_B, rows)
         # By channel, so that on TPUs the gradient is summed where those of other layers are: a sum

@@ -14,15 +14,16 @@ from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.files import atomic_path
 from ganformer_jax.models import num_layers
+from ganformer_jax.models.noise_maps import noise_shapes
 from ganformer_jax.sampling.latents import ImageLatents
 
-VERSION = 1
+VERSION, NOISE = 1, "noise/"
 
 
 def save_latents(
     path: str | os.PathLike[str], latents: ImageLatents, weights: str = "", noise: str = ""
 ) -> None:
-    """Write latents to an npz file: `w`, `noise_seeds`, `mask` if there is one, `about` (JSON).
+    """Write latents to an npz file: `w`, `noise_seeds`, `about` (JSON), `mask` and `noise/...`.
 
     Args:
         path: The file; it is replaced if it exists.
@@ -38,6 +39,7 @@ def save_latents(
     arrays: dict[str, Any] = {"w": latents.w_BxKxLxD, "noise_seeds": latents.noise_seeds_B}
     if latents.mask_BxK is not None:
         arrays["mask"] = latents.mask_BxK
+    arrays |= {NOISE + name: noise for name, noise in latents.noise_maps.items()}
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, about=np.array(json.dumps(about, ensure_ascii=False)), **arrays)
 
@@ -52,8 +54,7 @@ def read_latents(
 ) -> ImageLatents:
     """Read an npz file with latents `w`, of `save_latents` or of any other program.
 
-    `w` is [B, K, L, D], or [B, K, D] for the same latents in all layers; `noise_seeds`, `mask` and
-    `about` may be missing.
+    `w` is [B, K, L, D], or [B, K, D] for the same latents in all layers; all else may be missing.
 
     Args:
         path: The file.
@@ -90,6 +91,7 @@ def read_latents(
         w.astype(np.float32),
         _noise_seeds(path, arrays, len(w)),
         _mask(path, arrays, (len(w), config.components)),
+        _noise_maps(path, arrays, config, len(w)),
         tuple(facts) if len(facts) == len(w) else (),
     )
 
@@ -141,3 +143,18 @@ def _mask(
     if mask.shape != shape or not np.isin(mask, (0, 1)).all():
         raise UserError(f"{path}: mask must be zeros and ones, {list(shape)}")
     return mask.astype(np.float32)
+
+
+def _noise_maps(
+    path: str | os.PathLike[str],
+    arrays: dict[str, np.ndarray],
+    config: GeneratorConfig,
+    count: int,
+) -> dict[str, np.ndarray]:
+    found = {k.removeprefix(NOISE): a for k, a in arrays.items() if k.startswith(NOISE)}
+    expected = noise_shapes(config) if found else {}
+    for name, noise in found.items():
+        shape = (count, *expected.get(name, ()))
+        if noise.shape != shape or noise.dtype.kind != "f" or not np.isfinite(noise).all():
+            raise UserError(f"{path}: {NOISE}{name} is not noise of this generator")
+    return {name: noise.astype(np.float32) for name, noise in found.items()}

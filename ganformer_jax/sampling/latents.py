@@ -22,12 +22,15 @@ class ImageLatents:
         noise_seeds_B: Seed of each image's noise, uint32; only random noise reads it.
         mask_BxK: 0 hides a component from attention, 1 shows it; float32, without the global
             latent. None if all are visible.
+        noise_maps: Noise of each image by the place of its layer, as a projection finds it,
+            [B, H, W] each, in place of the generator's fixed noise; empty without.
         facts: What is known of each image besides, such as its seed; of values that JSON has.
     """
 
     w_BxKxLxD: Float[np.ndarray, "b k l d"]
     noise_seeds_B: UInt32[np.ndarray, " b"]
     mask_BxK: Float[np.ndarray, "b k"] | None = None
+    noise_maps: Mapping[str, Float[np.ndarray, "b h w"]] = dataclasses.field(default_factory=dict)
     facts: tuple[Mapping[str, Any], ...] = ()
 
     def __len__(self) -> int:
@@ -45,6 +48,7 @@ class ImageLatents:
             self.w_BxKxLxD[rows],
             self.noise_seeds_B[rows],
             None if self.mask_BxK is None else self.mask_BxK[rows],
+            {name: noise[rows] for name, noise in self.noise_maps.items()},
             tuple(self.facts[row] for row in rows) if self.facts else (),
         )
 

@@ -14,6 +14,7 @@ import numpy as np
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.models import broadcast_layers, num_layers, truncate
 from ganformer_jax.models.by_seed import apply_sampling, draw_z
+from ganformer_jax.models.noise_maps import with_noise_maps
 from ganformer_jax.pixels import to_uint8
 from ganformer_jax.sampling.latents import ImageLatents
 from ganformer_jax.sampling.sampler import (
@@ -115,10 +116,10 @@ class Synthesizer:
     def _batches(
         self, variables: Mapping[str, Any], latents: ImageLatents
     ) -> Iterator[tuple[Any, Any]]:
-        given = latents.w_BxKxLxD, latents.noise_seeds_B, latents.mask_BxK
         for rows in self._rows(len(latents)):
-            placed = self._placed(tuple(None if array is None else array[rows] for array in given))
-            yield jax.device_get(_synthesize(self, variables, *placed))
+            some = latents.take(rows)
+            given = some.w_BxKxLxD, some.noise_seeds_B, some.mask_BxK, some.noise_maps
+            yield jax.device_get(_synthesize(self, variables, *self._placed(given)))
 
     def _rows(self, count: int) -> Iterator[np.ndarray]:
         """Yield the rows of each batch; the last is padded with the first rows."""
@@ -159,7 +160,9 @@ def _synthesize(
     w_BxKxLxD: Float[Array, "b k l d"],
     noise_seeds_B: Int[Array, " b"],
     mask_BxK: Float[Array, "b k"] | None,
+    noise_maps: Mapping[str, Float[Array, "b h w"]],
 ) -> tuple[Any, Any]:
+    variables = with_noise_maps(variables, noise_maps) if noise_maps else variables
     images_BxHxWxC, out = apply_sampling(
         synthesizer.config,
         variables,

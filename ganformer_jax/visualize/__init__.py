@@ -14,7 +14,7 @@ from ganformer_jax.visualize.attention import (
     finest_attention,
     reduce_attention,
 )
-from ganformer_jax.visualize.curves import training_curve
+from ganformer_jax.visualize.curves import projection_curve, training_curve
 from ganformer_jax.visualize.images import (
     component_legend,
     component_palette,
@@ -34,6 +34,7 @@ __all__ = [
     "component_palette",
     "finest_attention",
     "image_grid",
+    "projection_curve",
     "reduce_attention",
     "save_animation",
     "save_png",

@@ -6,12 +6,15 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.visualize.images import save_png
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
 
 _METRICS = "metrics, lower is better"
 # Okabe and Ito's colors that are dark enough for lines on white.
@@ -109,3 +112,34 @@ def training_curve(metrics_jsonl: str | os.PathLike[str], png_path: str | os.Pat
         _draw_panel(axes, title, {key: curves[key] for key in keys})
     canvas.draw()
     save_png(png_path, np.asarray(canvas.buffer_rgba()))
+
+
+def projection_curve(
+    distances_SxB: Float[np.ndarray, "s b"],
+    mean_B: Float[np.ndarray, " b"],
+    nearest_B: Float[np.ndarray, " b"],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw the distance of projected images at each step: a line for each, and their median.
+
+    Args:
+        distances_SxB: Distance of each image at each step.
+        mean_B: Distances of the mean image, whose median is drawn for comparison.
+        nearest_B: Distances of the nearest samples, the same; may be empty.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained", dpi=100)
+    axes = figure.add_subplot()
+    steps = np.arange(1, len(distances_SxB) + 1)
+    axes.plot(steps, distances_SxB, color=_COLORS[0], alpha=0.2, linewidth=0.8)
+    axes.plot(steps, np.median(distances_SxB, 1), color=_COLORS[0], label="projection, median")
+    for label, values, color in (("mean image", mean_B, 1), ("nearest sample", nearest_B, 2)):
+        if len(values):
+            axes.axhline(float(np.median(values)), color=_COLORS[color], label=f"{label}, median")
+    axes.set(xlabel="step", ylabel="distance", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,0 +1,185 @@
+"""`project`: latents whose images are near given ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from ganformer_jax.cli.options import RunOptions, refuse_overwriting
+from ganformer_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from ganformer_jax.config import GeneratorConfig
+    from ganformer_jax.experiment.projection import Distance
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(RunOptions):
+    """Find latents of images, by optimization, in a run, an export or a snapshot.
+
+    `latents.npz` in --out is for `visualize --latents`.
+    """
+
+    images: Annotated[tuple[pathlib.Path, ...], tyro.conf.Positional] = ()
+    """Image files; or a folder, an archive, a dataset or whatever `prepare` reads."""
+    workdir: pathlib.Path = pathlib.Path("runs/scenes")
+    """Folder of a run, or a file: an export or a published snapshot."""
+    out: pathlib.Path | None = None
+    """Folder to write to; by default `projected` in the run's folder."""
+    count: int = 16
+    """Number of images at most, from the first."""
+    split: str = "test"
+    """Split of a dataset."""
+    steps: int = 500
+    """Number of steps."""
+    learning_rate: float = 0.1
+    """Learning rate of Adam, in units of the spread of w."""
+    per_layer: bool = False
+    """Find a latent for each layer (w+): nearer to the image, harder to edit."""
+    optimize_noise: bool = False
+    """Find the noise of each image too."""
+    distance: Literal["auto", "lpips", "laplacian"] = "auto"
+    """What to minimize: LPIPS, or the distance in a Laplacian pyramid. By default
+    LPIPS if its weights are here, and images have 16 pixels or more."""
+    vgg16: pathlib.Path | None = None
+    """Weights of VGG-16 for LPIPS; by default torchvision's, downloaded once."""
+    lpips: pathlib.Path | None = None
+    """Weights of LPIPS for VGG-16; by default the published ones, downloaded once."""
+    samples: int = 1000
+    """Number of samples to compare with; 0 for none."""
+    class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
+    """Name or number of the class of all images."""
+    condition: str | None = None
+    """Condition of all images: comma-separated numbers, or name=number pairs."""
+    batch_size: int = 16
+    """Images to project at once."""
+    overwrite: bool = False
+    """Replace files that exist."""
+
+
+def run(options: Options) -> None:
+    """Write latents, a figure, and distances at each step to a folder."""
+    _check(options)
+    from ganformer_jax.experiment.projection_files import FILES
+
+    folder = _folder(options)
+    refuse_overwriting([folder / name for name in FILES], options.overwrite)
+
+    import jax
+
+    from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.experiment.projection import Projector, project_images
+    from ganformer_jax.experiment.projection_files import write_projection
+    from ganformer_jax.experiment.sample_files import weights_digest
+    from ganformer_jax.experiment.targets import read_targets
+    from ganformer_jax.load import load, load_run
+    from ganformer_jax.projection import ProjectionOptions, latent_statistics
+    from ganformer_jax.sampling import Synthesizer, label_vectors
+
+    devices = local_devices(1)
+    if options.workdir.is_file():
+        generator, variables = load(options.workdir)
+    else:
+        generator, variables = load_run(options.workdir, options.step, options.best, print)
+    config, weights = generator.config, weights_digest(variables)
+    if options.optimize_noise and not config.synthesis.noise:
+        raise UserError("--optimize-noise: this generator has no noise")
+    labels = _labels(options, config)
+    targets = read_targets(options.images, config, options.count, options.split)
+    name, distance = _distance(options, config)
+    print(f"projecting {len(targets.names)} images, distance {name}")
+    variables = jax.device_put(variables, devices.replicated)
+    vector = None if labels is None else label_vectors(config, labels)[0]
+    synthesizer = Synthesizer(config, min(options.batch_size, len(targets.names)))
+    projector = Projector(
+        synthesizer,
+        variables,
+        latent_statistics(config, variables, vector),
+        distance,
+        ProjectionOptions(
+            options.steps, options.learning_rate, options.per_layer, options.optimize_noise
+        ),
+    )
+    samples = None
+    if options.samples:
+        repeated = None if labels is None else labels.repeat(options.samples, 0)
+        samples = synthesizer.latents(variables, range(options.samples), repeated)
+    found = project_images(projector, targets.images, samples)
+    paths = write_projection(found, targets, projector, folder, weights)
+    nearest = f", of the nearest of {options.samples} samples" if options.samples else ""
+    medians = [found.distance_B, found.mean_B, *([found.nearest_B] if options.samples else [])]
+    import numpy as np
+
+    print(
+        f"median distance of projections, of the mean image{nearest}: "
+        + ", ".join(f"{np.median(values):.4f}" for values in medians)
+    )
+    print(f"wrote {', '.join(path.name for path in paths)} to {folder}")
+
+
+def _check(options: Options) -> None:
+    if not options.images:
+        raise UserError("name images: files, a folder or another source")
+    for flag in ("count", "steps", "batch_size"):
+        if getattr(options, flag) < 1:
+            raise UserError(f"--{flag.replace('_', '-')} must be 1 or more")
+    if options.samples < 0:
+        raise UserError("--samples must be 0 or more")
+    if not options.learning_rate > 0:
+        raise UserError("--learning-rate must be above 0")
+    if not options.workdir.is_file():
+        options.check_run()
+    elif options.best or options.step is not None:
+        raise UserError(f"{options.workdir} has no checkpoints: leave out --step and --best")
+
+
+def _labels(options: Options, config: GeneratorConfig) -> Any:
+    """Return the label of all images, one row; None without labels."""
+    import numpy as np
+
+    from ganformer_jax.experiment.chosen_labels import choose_labels
+
+    named = options.class_name is not None or options.condition is not None
+    if config.label_size and not named:
+        raise UserError("this generator has labels: choose one with --class or --condition")
+    classes = () if options.class_name is None else (options.class_name,)
+    chosen = choose_labels(options.workdir, config.label_size, [0], classes, options.condition)
+    return None if chosen.labels is None else np.asarray(chosen.labels)
+
+
+def _distance(options: Options, config: GeneratorConfig) -> tuple[str, Distance]:
+    """Return the distance to minimize, and its name."""
+    import functools
+
+    from ganformer_jax.convert.state_dict import read_state_dict
+    from ganformer_jax.evaluate.weights import has_weights, load_weights
+    from ganformer_jax.experiment.projection import lpips_distance
+    from ganformer_jax.metrics.lpips import SMALLEST
+    from ganformer_jax.projection import laplacian_distance
+
+    files = {"vgg16": options.vgg16, "lpips": options.lpips}
+    fits = min(config.image_size) >= SMALLEST
+    chosen = options.distance
+    if chosen == "lpips" and not fits:
+        raise UserError(f"LPIPS needs images of {SMALLEST} pixels or more: --distance laplacian")
+    if chosen == "auto":
+        here = all(has_weights(name, files) for name in files)
+        chosen = "lpips" if here and fits else "laplacian"
+    if chosen == "laplacian":
+        return "in a Laplacian pyramid", laplacian_distance
+    load = functools.partial(load_weights, read=read_state_dict, files=files)
+    try:
+        return "LPIPS", lpips_distance(load("vgg16")[0] | load("lpips")[0])
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _folder(options: Options) -> pathlib.Path:
+    if options.out is not None:
+        return options.out
+    if options.workdir.is_file():
+        return options.workdir.with_name(f"{options.workdir.stem}-projected")
+    return options.workdir / "projected"

@@ -1,0 +1,189 @@
+"""Projection of images into the latents of a generator, beside samples and the mean image."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from tqdm import tqdm
+
+from ganformer_jax.evaluate.path_length import fit_lpips
+from ganformer_jax.metrics.lpips import lpips, lpips_variables
+from ganformer_jax.models import num_layers
+from ganformer_jax.pixels import from_uint8
+from ganformer_jax.projection import (
+    LatentStatistics,
+    Projection,
+    ProjectionOptions,
+    project,
+)
+from ganformer_jax.sampling import ImageLatents, Synthesizer
+
+Distance = Callable[[Any, Any], jax.Array]
+Images = UInt8[np.ndarray, "b h w c"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Projector:
+    """A generator and how images are compared.
+
+    Attributes:
+        synthesizer: Makes the images that are written, a batch at once; its noise is "const".
+        variables: Of the generator.
+        statistics: Of w, with the label of the images.
+        distance: Of generated images and targets.
+        options: How to search.
+    """
+
+    synthesizer: Synthesizer
+    variables: Mapping[str, Any]
+    statistics: LatentStatistics
+    distance: Distance
+    options: ProjectionOptions
+
+
+class Projected(NamedTuple):
+    """What was found for each image, and what it is compared with.
+
+    Attributes:
+        latents: Latents of the images.
+        images: Images of these latents.
+        distances_SxB: Distance at each step.
+        distance_B: Distance of `images`.
+        mean_image: The image of the mean latents.
+        mean_B: Distance of the mean image.
+        nearest_images: The nearest samples; empty if there were none.
+        nearest_B: Their distances.
+        nearest_seeds_B: Their seeds.
+    """
+
+    latents: ImageLatents
+    images: Images
+    distances_SxB: Float[np.ndarray, "s b"]
+    distance_B: Float[np.ndarray, " b"]
+    mean_image: Images
+    mean_B: Float[np.ndarray, " b"]
+    nearest_images: Images
+    nearest_B: Float[np.ndarray, " b"]
+    nearest_seeds_B: Int[np.ndarray, " b"]
+
+
+def lpips_distance(weights: Mapping[str, Any]) -> Distance:
+    """Return LPIPS as a distance of images of any size and number of channels."""
+    variables = lpips_variables(weights)
+    return lambda one, other: lpips(variables, fit_lpips(one), fit_lpips(other))
+
+
+def project_images(
+    projector: Projector,
+    targets: Images,
+    samples: ImageLatents | None = None,
+    progress: bool = True,
+) -> Projected:
+    """Search the latents of images, a batch after the other.
+
+    Args:
+        projector: The generator.
+        targets: Images of its shape.
+        samples: Latents of samples, among which the nearest to each image is found.
+        progress: Show a bar.
+    """
+    batch, steps = projector.synthesizer.batch_size, projector.options.steps
+    latents, curves = [], []
+    total = -(-len(targets) // batch) * steps
+    with tqdm(total=total, unit=" steps", desc="projecting", disable=not progress) as bar:
+        for start in range(0, len(targets), batch):
+            rows = np.arange(start, start + batch) % len(targets)
+            found, curve = _search(projector, from_uint8(targets[rows]), start, bar)
+            kept = min(batch, len(targets) - start)
+            latents.append(found.take(range(kept)))
+            curves.append(curve[:, :kept])
+    whole = _joined(latents)
+    images = projector.synthesizer(projector.variables, whole).images
+    mean = _mean_image(projector)
+    nearest = _nearest(projector, targets, samples)
+    return Projected(
+        whole,
+        images,
+        np.concatenate(curves, 1),
+        _distances(projector.distance, images, targets, batch),
+        mean,
+        _distances(projector.distance, mean.repeat(len(targets), 0), targets, batch),
+        *nearest,
+    )
+
+
+def _search(
+    projector: Projector, targets: np.ndarray, first: int, bar: tqdm
+) -> tuple[ImageLatents, np.ndarray]:
+    """Return the latents of one batch, and the distances at each step."""
+    synthesizer, curve = projector.synthesizer, []
+    last: Projection | None = None
+    for last in project(
+        synthesizer.config,
+        projector.variables,
+        targets,
+        projector.distance,
+        projector.statistics,
+        projector.options,
+        first,
+    ):
+        curve.append(last.distance_B)
+        bar.update()
+        if last.step % 10 == 0:
+            bar.set_postfix(distance=f"{float(last.distance_B.mean()):.4f}")
+    assert last is not None
+    seeds = np.arange(first, first + len(targets), dtype=np.uint32)
+    maps = jax.device_get(dict(last.noise_maps))
+    return ImageLatents(np.asarray(last.w_BxKxLxD), seeds, noise_maps=maps), np.stack(
+        jax.device_get(curve)
+    )
+
+
+def _joined(parts: list[ImageLatents]) -> ImageLatents:
+    maps = {
+        name: np.concatenate([part.noise_maps[name] for part in parts])
+        for name in parts[0].noise_maps
+    }
+    return ImageLatents(
+        np.concatenate([part.w_BxKxLxD for part in parts]),
+        np.concatenate([part.noise_seeds_B for part in parts]),
+        noise_maps=maps,
+    )
+
+
+def _mean_image(projector: Projector) -> Images:
+    mean_KxD, layers = projector.statistics.mean_KxD, num_layers(projector.synthesizer.config)
+    w_1xKxLxD = np.repeat(mean_KxD[None, :, None], layers, 2)
+    latents = ImageLatents(w_1xKxLxD, np.zeros(1, np.uint32))
+    return projector.synthesizer(projector.variables, latents).images
+
+
+def _distances(distance: Distance, images: Images, targets: Images, batch: int) -> np.ndarray:
+    compare, found = jax.jit(distance), []
+    for start in range(0, len(images), batch):
+        rows = np.arange(start, start + batch) % len(images)
+        found.append(compare(from_uint8(images[rows]), from_uint8(targets[rows])))
+    return np.concatenate(jax.device_get(found))[: len(images)]
+
+
+def _nearest(
+    projector: Projector, targets: Images, samples: ImageLatents | None
+) -> tuple[Images, np.ndarray, np.ndarray]:
+    """Return the nearest samples, their distances and seeds."""
+    if samples is None:
+        return targets[:0], np.zeros(0, np.float32), np.zeros(0, np.int64)
+    batch = projector.synthesizer.batch_size
+    images = projector.synthesizer(projector.variables, samples).images
+    rows, distances = [], []
+    for target in targets:
+        repeated = np.broadcast_to(target, images.shape)
+        distance_M = _distances(projector.distance, images, repeated, batch)
+        rows.append(int(distance_M.argmin()))
+        distances.append(distance_M[rows[-1]])
+    seeds = samples.noise_seeds_B[rows].astype(np.int64)
+    return images[rows], np.asarray(distances), seeds

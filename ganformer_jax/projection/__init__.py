@@ -1,0 +1,17 @@
+"""Latents of given images, found by optimization.
+
+Needs jax, flax, optax and what they bring; the distance is the caller's.
+"""
+
+from ganformer_jax.projection.distances import laplacian_distance
+from ganformer_jax.projection.project import Projection, ProjectionOptions, project
+from ganformer_jax.projection.start import LatentStatistics, latent_statistics
+
+__all__ = [
+    "LatentStatistics",
+    "Projection",
+    "ProjectionOptions",
+    "laplacian_distance",
+    "latent_statistics",
+    "project",
+]

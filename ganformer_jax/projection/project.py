@@ -1,0 +1,169 @@
+"""Projection: latents, and noise if wanted, whose images are near given ones.
+
+The method of StyleGAN2 (arXiv 1912.04958, appendix D), with two differences: all components are
+optimized, each in units of its own spread, since these differ, and any distance may be used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.models import num_layers
+from ganformer_jax.models.by_seed import apply_sampling
+from ganformer_jax.models.noise_maps import noise_maps, with_noise_maps
+from ganformer_jax.projection.noise_prior import correlation, normalized
+from ganformer_jax.projection.start import LatentStatistics
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+    Distance = Callable[[Any, Any], Float[Array, " b"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectionOptions:
+    """How to search.
+
+    Attributes:
+        steps: Number of steps.
+        learning_rate: Of Adam, at its highest.
+        per_layer: Find a latent for each layer (w+) instead of one for all layers.
+        noise: Find noise of each image too; else the fixed noise of the generator is used.
+        exploration: Standard deviation of the noise that is added to w at first, in units of w's
+            own spread; it falls to 0 in the first three quarters of the steps.
+        noise_weight: Weight of the term that keeps noise from becoming an image.
+    """
+
+    steps: int = 500
+    learning_rate: float = 0.1
+    per_layer: bool = False
+    noise: bool = False
+    exploration: float = 0.05
+    noise_weight: float = 1e5
+
+
+class Projection(NamedTuple):
+    """A state of the search.
+
+    Attributes:
+        step: Number of steps done.
+        w_BxKxLxD: Latents for every layer.
+        noise_maps: Noise by the place of its layer, [B, H, W] each; empty unless it is searched.
+        distance_B: Distance of the images of the step before, exploration included.
+    """
+
+    step: int
+    w_BxKxLxD: Float[Array, "b k l d"]
+    noise_maps: Mapping[str, Float[Array, "b h w"]]
+    distance_B: Float[Array, " b"]
+
+
+def project(
+    config: GeneratorConfig,
+    variables: Mapping[str, Any],
+    targets_BxHxWxC: Float[np.ndarray, "b h w c"],
+    distance: Distance,
+    statistics: LatentStatistics,
+    options: ProjectionOptions = ProjectionOptions(),
+    first: int = 0,
+) -> Iterator[Projection]:
+    """Search latents of images, all at once; what is found for one does not depend on the others.
+
+    Args:
+        config: Of the generator.
+        variables: Of the generator.
+        targets_BxHxWxC: Images in [-1, 1], of the generator's shape.
+        distance: Function of generated images and targets, to a distance of each pair.
+        statistics: Where to start, of the label that the images are to have.
+        options: How to search.
+        first: Number of the first image, which decides its exploration.
+
+    Yields:
+        The state after each step.
+    """
+    count, layers = len(targets_BxHxWxC), num_layers(config)
+    shape = (count, config.num_latents, layers if options.per_layer else 1, config.w_size)
+    found: dict[str, Any] = {"units": jnp.zeros(shape)}
+    if options.noise:
+        found["noise"] = noise_maps(variables, count)
+    optimizer = optax.adam(functools.partial(_learning_rate, options))
+    inputs = found, optimizer.init(found), targets_BxHxWxC, jnp.arange(first, first + count)
+    # Where the variables are, as later steps have them: or the second step would compile again.
+    where = jax.tree.leaves(variables)[0].sharding
+    found, moments, targets, numbers_B = jax.device_put(inputs, where)
+    update = _update(config, options, distance, optimizer)
+    for step in range(options.steps):
+        found, moments, distance_B = update(
+            found, moments, variables, targets, statistics, numbers_B, jnp.int32(step)
+        )
+        w_BxKxLxD = _latents(found["units"], statistics, layers)
+        yield Projection(step + 1, w_BxKxLxD, found.get("noise", {}), distance_B)
+
+
+def _update(
+    config: GeneratorConfig,
+    options: ProjectionOptions,
+    distance: Distance,
+    optimizer: optax.GradientTransformation,
+) -> Callable[..., Any]:
+    """Return one step, compiled."""
+
+    @jax.jit
+    @jax.default_matmul_precision("highest")
+    def update(found, moments, variables, targets, statistics, numbers_B, step):
+        def loss(found: dict[str, Any]) -> tuple[Any, Any]:
+            moved = found["units"] + _exploration(options, found["units"].shape, numbers_B, step)
+            w_BxKxLxD = _latents(moved, statistics, num_layers(config))
+            own = with_noise_maps(variables, found["noise"]) if options.noise else variables
+            images, _ = apply_sampling(config, own, w_BxKxLxD, noise="const", method="synthesize")
+            distance_B = distance(images, targets)
+            total_B = distance_B
+            if options.noise:
+                total_B += options.noise_weight * correlation(found["noise"])
+            return total_B.sum(), distance_B  # of a sum, each image has its own gradient
+
+        gradients, distance_B = jax.grad(loss, has_aux=True)(found)
+        changes, moments = optimizer.update(gradients, moments)
+        found = cast(dict[str, Any], optax.apply_updates(found, changes))
+        if options.noise:
+            found = {**found, "noise": normalized(found["noise"])}
+        return found, moments, distance_B
+
+    return update
+
+
+def _latents(units: Any, statistics: LatentStatistics, layers: int) -> Float[Array, "b k l d"]:
+    """Return latents, from multiples of their deviation around the mean."""
+    mean, deviation = statistics.mean_KxD[None, :, None], statistics.deviation_K
+    w = mean + deviation[None, :, None, None] * units
+    return jnp.broadcast_to(w, (*w.shape[:2], layers, w.shape[3]))
+
+
+def _exploration(
+    options: ProjectionOptions, shape: tuple[int, ...], numbers_B: Any, step: Any
+) -> Array:
+    """Return noise for w, that of each image by its number."""
+    strength = jnp.square(jnp.maximum(0.0, 1 - step / (0.75 * options.steps)))
+
+    def draw(number: Any) -> Array:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), number), step)
+        return jax.random.normal(key, shape[1:])
+
+    return options.exploration * strength * jax.vmap(draw)(numbers_B)
+
+
+def _learning_rate(options: ProjectionOptions, step: Any) -> Any:
+    """Rise in the first twentieth of the steps, and fall by half a cosine in the last quarter."""
+    share = step / options.steps
+    fall = 0.5 - 0.5 * jnp.cos(math.pi * jnp.minimum(1.0, (1 - share) / 0.25))
+    return options.learning_rate * fall * jnp.minimum(1.0, (share + 1 / options.steps) / 0.05)

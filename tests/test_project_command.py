@@ -1,0 +1,130 @@
+"""`project`: from images to latents, and from these to the images again."""
+
+import csv
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from command_line import call, complaint
+from PIL import Image
+from tiny import random_variables, tiny_config
+
+from ganformer_jax import Generator
+from ganformer_jax.convert.export import save_generator
+from ganformer_jax.experiment.projection_files import FILES
+
+GANFORMER = dataclasses.replace(tiny_config(2).generator)
+KINDS = {
+    "ganformer": GANFORMER,
+    "classes": dataclasses.replace(GANFORMER, label_size=2),
+    "stylegan2, gray, oblong": dataclasses.replace(
+        tiny_config(0).generator, image_channels=1, base_grid=(2, 4)
+    ),
+}
+QUICK = ("--steps", "5", "--samples", "6", "--batch-size", "2")
+
+
+def export(folder, config):
+    z_1xKxD = np.zeros((1, config.num_latents, config.z_size), np.float32)
+    labels = np.zeros((1, config.label_size), np.float32) if config.label_size else None
+    variables = random_variables(
+        lambda: Generator(config).init(jax.random.key(0), z_1xKxD, labels, noise="const")
+    )
+    save_generator(folder / "generator.safetensors", config, variables)
+    return str(folder / "generator.safetensors")
+
+
+def pictures(folder, count=3):
+    """Of another size than the generator's."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(count):
+        pixels = random.integers(0, 256, (20, 30, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_from_images_to_latents_and_back(tmp_path, capsys, kind):
+    path, config = export(tmp_path, KINDS[kind]), KINDS[kind]
+    folder = pictures(tmp_path / "in")
+    label = ("--class", "1") if config.label_size else ()
+    more = ("--optimize-noise", "--per-layer") if kind == "ganformer" else ()
+    code, out, err = call(capsys, "project", str(folder), "--workdir", path, *QUICK, *label, *more)
+    assert code == 0, err
+    assert "3 images, distance in a Laplacian pyramid" in out and "nearest of 6 samples" in out
+    found = tmp_path / "generator-projected"
+    assert {file.name for file in found.iterdir()} == set(FILES)
+    with (found / "distances.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["step", "0.png", "1.png", "2.png"] and len(rows) == 6
+    records = [json.loads(line) for line in (found / "projected.jsonl").read_text().splitlines()]
+    assert [record["target"] for record in records] == rows[0][1:]
+    for record in records:
+        assert 0 <= record["nearest_seed"] < 6
+        assert 0 < record["distance"] and 0 < record["distance_of_mean_image"]
+    latents, drawn = str(found / "latents.npz"), str(tmp_path / "drawn")
+    code, out, err = call(
+        capsys,
+        "visualize",
+        "--workdir",
+        path,
+        "--latents",
+        latents,
+        "--out",
+        drawn,
+        "--figures",
+        "samples",
+        "--video",
+        "gif",
+    )
+    assert code == 0 and "images will differ" not in out, err
+    with (
+        Image.open(f"{drawn}/samples.png") as sheet,
+        Image.open(found / "projection.png") as figure,
+    ):
+        assert figure.height > sheet.height  # three rows of pairs, and three rows
+
+
+def test_files_are_targets_too_and_bad_ones_are_skipped(tmp_path, capsys):
+    path, folder = export(tmp_path, GANFORMER), pictures(tmp_path / "in")
+    (folder / "bad.png").write_bytes(b"no image")
+    files = [str(folder / name) for name in ("2.png", "bad.png", "0.png")]
+    more = ("--samples", "0", "--steps", "2", "--out", str(tmp_path / "out"))
+    code, out, err = call(capsys, "project", *files, "--workdir", path, *more)
+    assert code == 0, err
+    assert f"skipped {files[1]}" in out
+    lines = (tmp_path / "out" / "projected.jsonl").read_text().splitlines()
+    assert [json.loads(line)["target"] for line in lines] == [files[0], files[2]]
+    assert "distance_of_nearest_sample" not in lines[0]
+    assert "would be replaced" in complaint(capsys, "project", *files, "--workdir", path, *more)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("ganformer", (), "name images"),
+        ("ganformer", ("missing.png",), "missing.png"),
+        ("ganformer", ("IN", "--steps", "0"), "--steps must be 1 or more"),
+        ("ganformer", ("IN", "--samples", "-1"), "--samples must be 0 or more"),
+        ("ganformer", ("IN", "--learning-rate", "0"), "--learning-rate must be above 0"),
+        ("ganformer", ("IN", "--distance", "lpips"), "LPIPS needs images of 16 pixels"),
+        ("ganformer", ("IN", "--class", "1"), "trained without classes"),
+        ("classes", ("IN",), "this generator has labels: choose one with --class"),
+    ],
+)
+def test_what_cannot_be_projected(tmp_path, capsys, kind, options, message):
+    path, folder = export(tmp_path, KINDS[kind]), pictures(tmp_path / "in", 1)
+    given = [str(folder) if option == "IN" else option for option in options]
+    assert message in complaint(capsys, "project", *given, "--workdir", path)
+    assert not (tmp_path / "generator-projected").exists()
+
+
+def test_a_generator_without_noise(tmp_path, capsys):
+    synthesis = dataclasses.replace(GANFORMER.synthesis, noise=False)
+    path = export(tmp_path, dataclasses.replace(GANFORMER, synthesis=synthesis))
+    folder = pictures(tmp_path / "in", 1)
+    said = complaint(capsys, "project", str(folder), "--workdir", path, "--optimize-noise")
+    assert "this generator has no noise" in said
