@@ -155,6 +155,7 @@ def test_parts_of_a_batch_are_augmented_as_the_whole():
     compare_parts(LAZY, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_devices():
     program = "import conftest, sharing, test_augment_training as test; "
     on_eight_devices(program + "sharing.compare_devices(test.LAZY)")

@@ -135,6 +135,7 @@ def test_parts_of_a_batch_have_the_penalties_of_the_whole():
     assert {"loss/r1", "loss/r2", "loss/gradient_penalty", "diversity/generated"} <= set(infos[0])
 
 
+@pytest.mark.slow
 def test_devices():
     program = "import conftest, sharing, test_regularization as test; "
     on_eight_devices(program + "sharing.compare_devices(test.JOINED)")
