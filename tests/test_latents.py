@@ -13,7 +13,6 @@ from ganformer_jax.models.noise_maps import noise_shapes
 from ganformer_jax.sampling import (
     ImageLatents,
     interpolate,
-    path,
     read_latents,
     save_latents,
     spherical,
@@ -66,11 +65,6 @@ def test_vectors_on_one_line_are_interpolated_linearly(factor):
     np.testing.assert_allclose(
         spherical(a, factor * a, 0.25), (0.75 + 0.25 * factor) * a, atol=1e-6
     )
-
-
-def test_a_closed_path_ends_before_its_start():
-    assert list(path(2, 2)) == [(0, 1, 0.0), (0, 1, 0.5), (1, 0, 0.0), (1, 0, 0.5)]
-    assert list(path(2, 2, closed=False)) == [(0, 1, 0.0), (0, 1, 0.5), (1, 1, 0.0)]
 
 
 def test_swaps_take_what_they_name_and_nothing_else():

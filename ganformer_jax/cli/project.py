@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from ganformer_jax.cli.options import RunOptions, refuse_overwriting
+from ganformer_jax.cli.generator_options import GeneratorOptions
+from ganformer_jax.cli.options import refuse_overwriting
 from ganformer_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(RunOptions):
+class Options(GeneratorOptions):
     """Find latents of images, by optimization, in a run, an export or a snapshot.
 
     `latents.npz` in --out is for `visualize --latents`.
@@ -25,8 +26,6 @@ class Options(RunOptions):
 
     images: Annotated[tuple[pathlib.Path, ...], tyro.conf.Positional] = ()
     """Image files; or a folder, an archive, a dataset or whatever `prepare` reads."""
-    workdir: pathlib.Path = pathlib.Path("runs/scenes")
-    """Folder of a run, or a file: an export or a published snapshot."""
     out: pathlib.Path | None = None
     """Folder to write to; by default `projected` in the run's folder."""
     count: int = 16
@@ -65,25 +64,21 @@ def run(options: Options) -> None:
     _check(options)
     from ganformer_jax.experiment.projection_files import FILES
 
-    folder = _folder(options)
+    folder = options.out or options.default_folder("projected")
     refuse_overwriting([folder / name for name in FILES], options.overwrite)
 
     import jax
 
     from ganformer_jax.cli.heap import local_devices
     from ganformer_jax.experiment.projection import Projector, project_images
-    from ganformer_jax.experiment.projection_files import write_projection
+    from ganformer_jax.experiment.projection_files import summary, write_projection
     from ganformer_jax.experiment.sample_files import weights_digest
     from ganformer_jax.experiment.targets import read_targets
-    from ganformer_jax.load import load, load_run
     from ganformer_jax.projection import ProjectionOptions, latent_statistics
     from ganformer_jax.sampling import Synthesizer, label_vectors
 
     devices = local_devices(1)
-    if options.workdir.is_file():
-        generator, variables = load(options.workdir)
-    else:
-        generator, variables = load_run(options.workdir, options.step, options.best, print)
+    generator, variables = options.load_generator()
     config, weights = generator.config, weights_digest(variables)
     if options.optimize_noise and not config.synthesis.noise:
         raise UserError("--optimize-noise: this generator has no noise")
@@ -109,14 +104,7 @@ def run(options: Options) -> None:
         samples = synthesizer.latents(variables, range(options.samples), repeated)
     found = project_images(projector, targets.images, samples)
     paths = write_projection(found, targets, projector, folder, weights)
-    nearest = f", of the nearest of {options.samples} samples" if options.samples else ""
-    medians = [found.distance_B, found.mean_B, *([found.nearest_B] if options.samples else [])]
-    import numpy as np
-
-    print(
-        f"median distance of projections, of the mean image{nearest}: "
-        + ", ".join(f"{np.median(values):.4f}" for values in medians)
-    )
+    print(summary(found))
     print(f"wrote {', '.join(path.name for path in paths)} to {folder}")
 
 
@@ -130,10 +118,7 @@ def _check(options: Options) -> None:
         raise UserError("--samples must be 0 or more")
     if not options.learning_rate > 0:
         raise UserError("--learning-rate must be above 0")
-    if not options.workdir.is_file():
-        options.check_run()
-    elif options.best or options.step is not None:
-        raise UserError(f"{options.workdir} has no checkpoints: leave out --step and --best")
+    options.check_generator()
 
 
 def _labels(options: Options, config: GeneratorConfig) -> Any:
@@ -175,11 +160,3 @@ def _distance(options: Options, config: GeneratorConfig) -> tuple[str, Distance]
         return "LPIPS", lpips_distance(load("vgg16")[0] | load("lpips")[0])
     except ValueError as error:
         raise UserError(str(error)) from error
-
-
-def _folder(options: Options) -> pathlib.Path:
-    if options.out is not None:
-        return options.out
-    if options.workdir.is_file():
-        return options.workdir.with_name(f"{options.workdir.stem}-projected")
-    return options.workdir / "projected"

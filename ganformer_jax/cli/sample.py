@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ganformer_jax.cli.options import HostOptions, RunOptions
+from ganformer_jax.cli.generator_options import GeneratorOptions
+from ganformer_jax.cli.options import HostOptions
 from ganformer_jax.cli.ranges import parse_ranges
 from ganformer_jax.errors import UserError
 
@@ -17,14 +18,12 @@ SEEDS = 2**32
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(RunOptions):
+class Options(GeneratorOptions):
     """Write images and attention maps from a run, an export or a snapshot.
 
     Repeat an interrupted command to go on: it keeps the images that exist.
     """
 
-    workdir: pathlib.Path = pathlib.Path("runs/scenes")
-    """Folder of a run, or a file: an export or a published snapshot."""
     out: pathlib.Path | None = None
     """Folder to write to; by default `generated` in the run's folder. Beside it
     are written a grid of the first images and their attention."""
@@ -62,23 +61,16 @@ def run(options: Options) -> None:
     seeds = _seeds(options)
     if options.batch_size < 1:
         raise UserError("--batch-size must be 1 or more")
-    if not options.workdir.is_file():
-        options.check_run()
-    elif options.best or options.step is not None:
-        raise UserError(f"{options.workdir} has no checkpoints: leave out --step and --best")
+    options.check_generator()
 
     options.hosts.connect()
     from ganformer_jax.cli.heap import local_devices
     from ganformer_jax.experiment.chosen_labels import choose_labels
     from ganformer_jax.experiment.samples import SampleSet, write_samples
-    from ganformer_jax.load import load, load_run
     from ganformer_jax.sampling import Sampler
 
     placement = local_devices(options.batch_size)
-    if options.workdir.is_file():
-        generator, variables = load(options.workdir)
-    else:
-        generator, variables = load_run(options.workdir, options.step, options.best, print)
+    generator, variables = options.load_generator()
     config, devices = generator.config, len(placement.devices)
     chosen = choose_labels(
         options.workdir, config.label_size, seeds, options.class_names, options.condition
@@ -124,6 +116,4 @@ def _folder(options: Options) -> pathlib.Path:
     """Return where to write; its figures need a name of its own."""
     if options.out is not None:
         return options.out.absolute() if options.out.name in ("", "..") else options.out
-    if options.workdir.is_file():
-        return options.workdir.with_name(f"{options.workdir.stem}-generated")
-    return options.workdir / "generated"
+    return options.default_folder("generated")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from ganformer_jax.cli.options import RunOptions
+from ganformer_jax.cli.generator_options import GeneratorOptions
 from ganformer_jax.cli.ranges import parse_ranges
 from ganformer_jax.cli.sample import SEEDS
 from ganformer_jax.errors import UserError
@@ -34,14 +34,12 @@ Figure = Literal[
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(RunOptions):
+class Options(GeneratorOptions):
     """Draw figures and videos of a run, an export or a snapshot.
 
     The latents of the images are written to `latents.npz` beside the figures.
     """
 
-    workdir: pathlib.Path = pathlib.Path("runs/scenes")
-    """Folder of a run, or a file: an export or a published snapshot."""
     out: pathlib.Path | None = None
     """Folder to write to; by default `figures` in the run's folder."""
     figures: tuple[Figure, ...] = ()
@@ -79,7 +77,7 @@ class Options(RunOptions):
 def run(options: Options) -> None:
     """Write figures, videos and latents to a folder."""
     seeds = _check(options)
-    folder = _folder(options)
+    folder = options.out or options.default_folder("figures")
     suffix = _suffix(options.video)
     if not options.overwrite and folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder} has files: choose another --out, or --overwrite")
@@ -102,10 +100,7 @@ def _check(options: Options) -> Sequence[int]:
             raise UserError("--latents excludes --seeds, --class and --condition: leave them out")
         if not options.latents.is_file():
             raise UserError(f"no file {options.latents}")
-    if not options.workdir.is_file():
-        options.check_run()
-    elif options.best or options.step is not None:
-        raise UserError(f"{options.workdir} has no checkpoints: leave out --step and --best")
+    options.check_generator()
     return seeds
 
 
@@ -117,14 +112,10 @@ def _context(options: Options, seeds: Sequence[int]) -> tuple[FigureContext, str
     from ganformer_jax.experiment.chosen_labels import choose_labels
     from ganformer_jax.experiment.figures import FigureContext
     from ganformer_jax.experiment.sample_files import weights_digest
-    from ganformer_jax.load import load, load_run
     from ganformer_jax.sampling import Synthesizer, read_latents
 
     placement = local_devices(options.batch_size)
-    if options.workdir.is_file():
-        generator, variables = load(options.workdir)
-    else:
-        generator, variables = load_run(options.workdir, options.step, options.best, print)
+    generator, variables = options.load_generator()
     config, weights, component = generator.config, weights_digest(variables), options.component
     if component is not None and not 1 <= component <= config.components:
         has = f"1 to {config.components}" if config.components else "none"
@@ -167,11 +158,3 @@ def _suffix(video: str) -> str:
     if f".{video}" not in known:
         raise UserError(INSTALL)
     return f".{video}"
-
-
-def _folder(options: Options) -> pathlib.Path:
-    if options.out is not None:
-        return options.out
-    if options.workdir.is_file():
-        return options.workdir.with_name(f"{options.workdir.stem}-figures")
-    return options.workdir / "figures"

@@ -44,7 +44,7 @@ def neighbors_of_run(
         real: Training images at another place.
 
     Raises:
-        UserError: If there is no checkpoint, or the dataset is not here: scenes are not rendered.
+        UserError: If there is no checkpoint, or no dataset; scenes are not rendered for it.
     """
     if not any(path.name.isdigit() for path in (run / "checkpoints").glob("*")):
         raise UserError("the run has no checkpoint yet")

@@ -65,6 +65,15 @@ def write_projection(
     return paths
 
 
+def summary(found: Projected) -> str:
+    """Return the median distances in a sentence."""
+    medians = {"projections": found.distance_B, "the mean image": found.mean_B}
+    if len(found.nearest_B):
+        medians["the nearest samples"] = found.nearest_B
+    parts = [f"{np.median(values):.4f} of {name}" for name, values in medians.items()]
+    return f"median distance: {', '.join(parts)}"
+
+
 def _records(found: Projected, targets: Targets) -> Iterator[dict[str, Any]]:
     for row, name in enumerate(targets.names):
         record: dict[str, Any] = {"target": name, "distance": float(found.distance_B[row])}

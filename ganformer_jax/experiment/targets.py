@@ -44,7 +44,7 @@ def read_targets(
         say: Receives a line for each image that cannot be read.
 
     Raises:
-        UserError: If there is no image that can be read.
+        UserError: If no image can be read.
     """
     height, width = config.image_size
     geometry = Geometry(height, width, config.image_channels)

@@ -26,7 +26,7 @@ class Metric:
     Attributes:
         name: Such as "swd" or "rpr2k_recall".
         higher_is_better: Whether it is.
-        best: Its best value; None where there is no best one, as of a standard deviation.
+        best: Its best value; None if no value is better than another, as of a standard deviation.
         last: Its last value.
         count: Number of times it was measured.
     """

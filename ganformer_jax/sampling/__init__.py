@@ -5,7 +5,6 @@ Needs jax, flax and what they bring.
 
 from ganformer_jax.sampling.edits import (
     interpolate,
-    path,
     spherical,
     swap_components,
     swap_layers,
@@ -33,7 +32,6 @@ __all__ = [
     "check_labels",
     "interpolate",
     "label_vectors",
-    "path",
     "read_latents",
     "save_latents",
     "spherical",

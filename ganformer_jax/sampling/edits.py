@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,22 +62,6 @@ def spherical(
     of_a = np.where(flat, 1 - t, np.sin((1 - t) * angle) / safe)
     of_b = np.where(flat, t, np.sin(t * angle) / safe)
     return (of_a * a + of_b * b).astype(np.float32)
-
-
-def path(points: int, frames: int, closed: bool = True) -> Iterable[tuple[int, int, float]]:
-    """Yield, for each frame of a video, two neighboring points and the position between them.
-
-    Args:
-        points: Number of points, 1 or more.
-        frames: Frames from one point to the next.
-        closed: Return to the first point; else the last frame is the last point.
-    """
-    ends = points if closed else points - 1
-    for start in range(ends):
-        for frame in range(frames):
-            yield start, (start + 1) % points, frame / frames
-    if not closed:
-        yield points - 1, points - 1, 0.0
 
 
 def swap_components(w: Latents, other: Latents, components: Sequence[int]) -> Latents:

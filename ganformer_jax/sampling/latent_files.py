@@ -64,8 +64,8 @@ def read_latents(
         say: Receives a line if images will differ from those that the latents were saved with.
 
     Raises:
-        UserError: If there is no such file, it is damaged, or its latents are not of this
-            generator's shape.
+        UserError: If the file is missing or damaged, or its latents are not of this generator's
+            shape.
     """
     arrays = _read(path)
     if "w" not in arrays:

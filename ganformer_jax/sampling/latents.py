@@ -66,7 +66,7 @@ class ImageLatents:
         """Hide a component, counted from 0, from the attention of all images; facts stay.
 
         Raises:
-            ValueError: If there is no such component.
+            ValueError: If the number is not that of a component.
         """
         if not 0 <= component < self.components:
             raise ValueError(f"component must be in 0..{self.components - 1}, got {component}")

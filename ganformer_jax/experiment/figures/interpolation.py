@@ -20,7 +20,6 @@ from ganformer_jax.sampling import (
     check_labels,
     interpolate,
     label_vectors,
-    path,
     spherical,
     swap_components,
 )
@@ -106,8 +105,8 @@ def _video(context: FigureContext, name: str, between) -> Video:
 
     def draw() -> Iterator[np.ndarray]:
         batch = context.synthesizer.batch_size
+        t = np.arange(frames) / frames
         for start in range(points):
-            t = np.array([t for at, _, t in path(points, frames) if at == start])
             for first in range(0, frames, batch):
                 part = t[first : first + batch]
                 latents = between(context, start, (start + 1) % points, part)

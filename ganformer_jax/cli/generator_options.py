@@ -1,0 +1,42 @@
+"""Options of commands that use a trained generator, from a run or from a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+from ganformer_jax.cli.options import RunOptions
+from ganformer_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from ganformer_jax.models import Generator
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorOptions(RunOptions):
+    """Options that name a generator."""
+
+    workdir: pathlib.Path = pathlib.Path("runs/scenes")
+    """Folder of a run, or a file: an export or a published snapshot."""
+
+    def check_generator(self) -> None:
+        """Raise `UserError` if there is no such run or file, or options exclude each other."""
+        if not self.workdir.is_file():
+            self.check_run()
+        elif self.best or self.step is not None:
+            raise UserError(f"{self.workdir} has no checkpoints: leave out --step and --best")
+
+    def load_generator(self) -> tuple[Generator, dict[str, Any]]:
+        """Load the averaged generator, as `load` does."""
+        from ganformer_jax.load import load, load_run
+
+        if self.workdir.is_file():
+            return load(self.workdir)
+        return load_run(self.workdir, self.step, self.best, print)
+
+    def default_folder(self, name: str) -> pathlib.Path:
+        """Return where a command writes: a folder in that of the run, or beside the file."""
+        if self.workdir.is_file():
+            return self.workdir.with_name(f"{self.workdir.stem}-{name}")
+        return self.workdir / name
