@@ -16,7 +16,7 @@ LEVELS = [
     {"augment", "nn", "losses", "pickles", "pixels"},
     {"models", "scenes", "data", "metrics"},
     {"train", "sampling", "visualize", "evaluate", "convert", "projection"},
-    {"load", "experiment", "report"},
+    {"load", "experiment", "report", "viewer"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,38 +1,21 @@
 """Reports in a real browser: no error, no request, keys, colors, and small screens."""
 
 import json
-import shutil
-from pathlib import Path
 
 import pytest
+from browsers import CONTRAST, SCHEMES, SIZES, faint, started_browser
 from report_runs import write_run
 
 from ganformer_jax.cli import main
 from ganformer_jax.report.figures import COLORS
 
-INSTALL = "pip install playwright, and install Chromium or run `playwright install chromium`"
-sync_api = pytest.importorskip("playwright.sync_api", reason=f"no browser driver: {INSTALL}")
 pytestmark = pytest.mark.slow
-
-ARGUMENTS = """
---no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
---disable-component-update --disable-sync
-""".split()
-CONTRAST = Path(__file__).with_name("contrast.js").read_text()
-SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 375, "height": 800}}
-SCHEMES = ("light", "dark")
 
 
 @pytest.fixture(scope="module")
 def browser():
-    installed = shutil.which("chromium") or shutil.which("chromium-browser")
-    with sync_api.sync_playwright() as driver:
-        try:
-            started = driver.chromium.launch(executable_path=installed, args=ARGUMENTS)
-        except sync_api.Error as error:
-            pytest.skip(f"no browser starts ({str(error).splitlines()[0]}): {INSTALL}")
-        yield started
-        started.close()
+    with started_browser() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +59,6 @@ def open_page(browser):
     assert not wrong, wrong
 
 
-def contrasts(page):
-    found = page.evaluate(CONTRAST)
-    assert len(found) > 100
-    return found
-
-
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("size", SIZES)
 def test_pages_fit_and_can_be_read(open_page, pages, size, scheme):
@@ -90,8 +67,7 @@ def test_pages_fit_and_can_be_read(open_page, pages, size, scheme):
         assert page.evaluate("document.documentElement.scrollWidth") == SIZES[size]["width"]
         page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
         assert page.evaluate("document.documentElement.scrollWidth") == SIZES[size]["width"]
-        faint = [f for f in contrasts(page) if f[1] < (3 if f[2] else 4.5)]
-        assert not faint, faint[:5]
+        assert not faint(page, 100)[:5]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -103,7 +79,8 @@ def test_curves_are_drawn_in_colors_that_can_be_seen(open_page, pages, scheme):
         f"<p style='color:{color};background:{card};font-size:30px'>x</p>" for color in COLORS
     )
     page.evaluate("(html) => { document.body.innerHTML = html.repeat(20); }", swatches)
-    assert min(contrast for _, contrast, _ in contrasts(page)) >= 3
+    found = page.evaluate(CONTRAST)
+    assert len(found) > 100 and min(contrast for _, contrast, _ in found) >= 3
 
 
 def test_the_colors_of_curves_follow_the_scheme(open_page, pages):
@@ -119,7 +96,7 @@ def test_the_colors_of_curves_follow_the_scheme(open_page, pages):
         "(old) => getComputedStyle(document.querySelector('.plot .xtick text')).fill !== old",
         arg=light,
     )
-    assert not [f for f in contrasts(page) if f[1] < (3 if f[2] else 4.5)]
+    assert not faint(page, 100)[:5]
 
 
 def test_the_slider_moves_by_keys(open_page, pages):

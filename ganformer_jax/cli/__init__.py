@@ -25,6 +25,7 @@ from ganformer_jax.cli import (
     report,
     sample,
     train,
+    view,
     visualize,
 )
 from ganformer_jax.cli.options import UsageError, parse, program
@@ -37,6 +38,7 @@ COMMANDS = {
     "train": train,
     "sample": sample,
     "visualize": visualize,
+    "view": view,
     "project": project,
     "evaluate": evaluate,
     "report": report,
@@ -104,7 +106,7 @@ def _run(arguments: list[str]) -> None:
         defaults["train"] = train.defaults(arguments[1:])
     options = parse(defaults, arguments)
     command = COMMANDS[arguments[0]]
-    if command in (sample, evaluate, report):  # which compile, and leave nothing half done
+    if command in (sample, view, evaluate, report):  # which compile, and leave nothing half done
         interruptibly(lambda: command.run(options))
     else:
         command.run(options)

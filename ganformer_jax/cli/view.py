@@ -1,0 +1,100 @@
+"""`view`: a page, served on this machine, that edits images of a generator."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from typing import TYPE_CHECKING
+
+from ganformer_jax.cli.generator_options import GeneratorOptions
+from ganformer_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from ganformer_jax.viewer import Labels, ViewedGenerator
+
+PACKAGES = ("starlette", "uvicorn")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(GeneratorOptions):
+    """Serve a page that edits images of a run, an export or a snapshot, on this machine.
+
+    The page shows an image and the component that each pixel attends to most; components are
+    swapped, removed and interpolated. Only this machine can open it, with the URL that is printed.
+    """
+
+    port: int = 0
+    """Port of the page; 0 for any that is free."""
+    open: bool = True
+    """Open the page in a browser, if there is a display."""
+    condition: str | None = None
+    """Condition to start with: comma-separated numbers, or name=number pairs; by default that
+    of a training image."""
+
+
+def run(options: Options) -> None:
+    """Compile the generator, print the URL of the page, and serve it until a signal."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f'view needs {missing[0]}: pip install "ganformer-jax[view]"')
+    if not 0 <= options.port < 2**16:
+        raise UserError("--port must be from 0 to 65535")
+    options.check_generator()
+    from ganformer_jax.viewer.app import make_app, new_token
+    from ganformer_jax.viewer.serve import bind, open_browser, serve, url
+
+    with bind(options.port) as taken:
+        viewed = _load(options)
+        print("compiling the generator ...", flush=True)
+        token = new_token()
+        app = make_app(viewed, _name(options), token)
+        viewed.view(viewed.start)
+        address = url(taken, token)
+        print(f"viewer: {address}\nCtrl-C ends it", flush=True)
+        if options.open:
+            open_browser(address)
+        serve(app, taken)
+
+
+def _name(options: Options) -> str:
+    path = options.workdir.resolve()
+    return path.stem if path.is_file() else path.name
+
+
+def _load(options: Options) -> ViewedGenerator:
+    import jax
+
+    from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.experiment.sample_files import weights_digest
+    from ganformer_jax.viewer import ViewedGenerator
+
+    placement = local_devices(1)
+    generator, variables = options.load_generator()
+    weights, labels = weights_digest(variables), _labels(options, generator.config.label_size)
+    variables = jax.device_put(variables, placement.devices[0])
+    return ViewedGenerator(generator.config, variables, labels, weights)
+
+
+def _labels(options: Options, size: int) -> Labels:
+    """Return the labels of the generator: conditions if the run or an option says so."""
+    from ganformer_jax.classes import load_class_names
+    from ganformer_jax.conditions import load_condition_names
+    from ganformer_jax.experiment.chosen_labels import choose_labels
+    from ganformer_jax.viewer import Labels
+
+    run = options.workdir
+    names = load_condition_names(run, size) if size else None
+    if options.condition is None and names is None:
+        if not size:
+            return Labels()
+        return Labels("classes", tuple(load_class_names(run, size)), 0)
+    try:
+        chosen = choose_labels(run, size, [0], condition=options.condition).labels
+    except UserError as error:
+        if options.condition is not None:
+            raise
+        print(f"starting with a condition of zeros: {error}")
+        chosen = None
+    start = [0.0] * size if chosen is None else chosen[0]
+    names = names or [str(number) for number in range(size)]
+    return Labels("conditions", tuple(names), tuple(float(number) for number in start))

@@ -1,0 +1,10 @@
+"""A page, served on this machine, that edits the latents of a generator and shows its images.
+
+`state` and `viewed_generator` need what sampling needs; `app` and `serve` need starlette and
+uvicorn too, the extra `view`.
+"""
+
+from ganformer_jax.viewer.state import Edit, Labels, State, parse_state
+from ganformer_jax.viewer.viewed_generator import View, ViewedGenerator
+
+__all__ = ["Edit", "Labels", "State", "View", "ViewedGenerator", "parse_state"]

@@ -1,0 +1,172 @@
+"""What an image of the viewer is made of, as the page describes it in JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from ganformer_jax.errors import UserError, did_you_mean
+
+MAX_SEED = 2**32 - 1
+MAX_PSI = 2.0
+EditKind = Literal["swap", "remove", "interpolate"]
+Noise = Literal["const", "random", "none"]
+Label = int | tuple[float, ...] | None
+GLOBAL, ALL = "global", "all"
+Target = int | Literal["global", "all"]
+"""What an edit is about: a component, counted from 0, the global latent, or all latents."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """The labels that a generator takes.
+
+    Attributes:
+        kind: Whether it was trained on classes, on conditions, or without labels.
+        names: Of the classes, or of the numbers of a condition.
+        start: Label to start with.
+    """
+
+    kind: Literal["none", "classes", "conditions"] = "none"
+    names: tuple[str, ...] = ()
+    start: Label = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+    """A change of the latents.
+
+    Attributes:
+        component: What is changed.
+        kind: "swap" takes the latents of another seed, "interpolate" moves toward them, "remove"
+            hides a component from attention.
+        seed: The other seed; "remove" does not read it.
+        t: Position of an interpolation, from 0 to 1, the other seed's latents.
+    """
+
+    component: Target
+    kind: EditKind
+    seed: int = 0
+    t: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """All that decides an image, and which attention is shown.
+
+    Attributes:
+        seed: Seed of the unedited image, and of its noise.
+        psi: Truncation psi, for the latents of other seeds too.
+        label: Class number or condition, for the latents of other seeds too; None without labels.
+        noise: Noise in the synthesis network.
+        edits: Changes of the latents, in this order.
+        layer: Attention layer, from 0; None for the average of the finest ones.
+    """
+
+    seed: int = 0
+    psi: float = 0.7
+    label: Label = None
+    noise: Noise = "const"
+    edits: tuple[Edit, ...] = ()
+    layer: int | None = None
+
+
+def parse_state(data: object, labels: Labels, components: int, layers: int) -> State:
+    """Check a description of a state that came from outside; what is missing has its default.
+
+    Args:
+        data: What JSON has: an object with the fields of `State`.
+        labels: Labels of the generator.
+        components: Number of components that images attend to.
+        layers: Number of attention layers.
+
+    Raises:
+        UserError: If there is an unknown field, or a value is not of its type or range.
+    """
+    given = _fields(data, "the state", State)
+    layer = given.get("layer")
+    return State(
+        _whole(given.get("seed", 0), "seed", MAX_SEED),
+        _number(given.get("psi", State.psi), "psi", -MAX_PSI, MAX_PSI),
+        _label(given.get("label"), labels),
+        _choice(given.get("noise", State.noise), "noise", get_args(Noise)),
+        _edits(given.get("edits", []), components),
+        None if layer is None else _whole(layer, "layer", layers - 1),
+    )
+
+
+def _edits(given: object, components: int) -> tuple[Edit, ...]:
+    most = 2 * components + 4  # the page sends two of a component at most
+    if not isinstance(given, list) or len(given) > most:
+        raise UserError(f"edits must be a list of at most {most}")
+    edits = tuple(_edit(one, components) for one in given)
+    removed = {edit.component for edit in edits if edit.kind == "remove"}
+    if removed and len(removed) >= components:
+        raise UserError("edits remove all components: leave one")
+    return edits
+
+
+def _edit(given: object, components: int) -> Edit:
+    fields = _fields(given, "an edit", Edit)
+    kind = _choice(fields.get("kind"), "kind of an edit", get_args(EditKind))
+    component = fields.get("component")
+    if component not in (GLOBAL, ALL):
+        if not components:
+            raise UserError('component must be "global" or "all": images attend to no components')
+        component = _whole(component, 'component ("global" and "all" too)', components - 1)
+    elif kind == "remove":
+        raise UserError("only components can be removed")
+    seed, t = 0, 1.0
+    if kind != "remove":
+        seed = _whole(fields.get("seed"), "seed of an edit", MAX_SEED)
+    if kind == "interpolate":
+        t = _number(fields.get("t"), "t", 0, 1)
+    return Edit(component, kind, seed, t)
+
+
+def _fields(given: object, what: str, kind: type) -> Mapping[str, Any]:
+    if not isinstance(given, dict):
+        raise UserError(f"{what} must be a JSON object")
+    known = [field.name for field in dataclasses.fields(kind)]
+    for name in given:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"; known are {', '.join(known)}"
+            raise UserError(f"{what} has an unknown field {str(name)[:40]!r}{hint}")
+    return given
+
+
+def _label(given: object, labels: Labels) -> Label:
+    if given is None:
+        return labels.start
+    if labels.kind == "none":
+        raise UserError("label: the generator takes none")
+    if labels.kind == "classes":
+        return _whole(given, "label", len(labels.names) - 1)
+    if not isinstance(given, list) or len(given) != len(labels.names):
+        raise UserError(f"label must be a list of {len(labels.names)} numbers")
+    most = float(np.finfo(np.float32).max)
+    return tuple(_number(number, "a number of label", -most, most) for number in given)
+
+
+def _whole(given: object, name: str, most: int) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= most:
+        limits = f"a whole number from 0 to {most}" if most >= 0 else "left out"
+        raise UserError(f"{name} must be {limits}")
+    return given
+
+
+def _number(given: object, name: str, least: float, most: float) -> float:
+    fits = isinstance(given, int | float) and not isinstance(given, bool) and least <= given <= most
+    if not fits or not math.isfinite(given):
+        raise UserError(f"{name} must be a number from {least:g} to {most:g}")
+    return float(given)
+
+
+def _choice(given: object, name: str, known: tuple[Any, ...]) -> Any:
+    if not isinstance(given, str) or given not in known:
+        raise UserError(f"{name} must be one of {', '.join(known)}")
+    return given

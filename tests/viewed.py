@@ -1,0 +1,54 @@
+"""Tiny generators of every kind that the viewer takes."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+from tiny import random_variables, tiny_config
+
+from ganformer_jax import Generator
+from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.viewer import Labels, ViewedGenerator
+
+GANFORMER = dataclasses.replace(
+    tiny_config(3).generator, latent_size=12, attention_resolutions=(4, 8)
+)
+LABELED = dataclasses.replace(GANFORMER, label_size=2)
+KINDS = {
+    "ganformer": GANFORMER,
+    "stylegan2": tiny_config(0).generator,
+    "one component": dataclasses.replace(tiny_config(1).generator, latent_size=4),
+    "unattended": dataclasses.replace(GANFORMER, attention_resolutions=(32, 32)),
+    "classes": LABELED,
+    "conditions": LABELED,
+    "oblong": dataclasses.replace(GANFORMER, base_grid=(2, 4)),
+    "one channel": dataclasses.replace(GANFORMER, image_channels=1),
+    "four channels": dataclasses.replace(GANFORMER, image_channels=4),
+    "five channels": dataclasses.replace(GANFORMER, image_channels=5),
+}
+MAPPING_SCALE = 50
+"""Their learning rate multiplier divides the weights of the mapping network by 100."""
+LABELS = {
+    "classes": Labels("classes", ("cat", "dog"), 0),
+    "conditions": Labels("conditions", ("width", "height"), (0.5, -1.0)),
+}
+
+
+def variables_of(config: GeneratorConfig) -> dict[str, Any]:
+    """Random variables, in which latents and labels decide the image; nothing is compiled."""
+    z_1xKxD = np.zeros((1, config.num_latents, config.z_size), np.float32)
+    labels = np.zeros((1, config.label_size), np.float32) if config.label_size else None
+    init = functools.partial(Generator(config).init, noise="const")
+    variables = random_variables(lambda: init(jax.random.key(0), z_1xKxD, labels))
+    params = variables["params"]
+    mapping = jax.tree.map(lambda leaf: MAPPING_SCALE * leaf, params["mapping"])
+    return variables | {"params": params | {"mapping": mapping}}
+
+
+@functools.cache
+def viewed(kind: str) -> ViewedGenerator:
+    """A generator of a kind; the same one for each test of a process."""
+    config = KINDS[kind]
+    return ViewedGenerator(config, variables_of(config), LABELS.get(kind, Labels()), "0123")
