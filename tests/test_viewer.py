@@ -104,6 +104,7 @@ def test_the_ends_of_an_interpolation(component):
 def test_nothing_attends_to_a_removed_component(layer):
     generator = viewed("ganformer")
     before = generator.view(edited(layer=layer))
+    assert before.segments is not None
     largest = int(np.bincount(before.segments.ravel()).argmax())
     after = generator.view(edited(Edit(largest, "remove"), layer=layer))
     assert largest not in after.segments

@@ -43,7 +43,7 @@ def test_the_command_serves_a_generator(tmp_path, capsys, served, kind, options,
         capsys, "view", "--workdir", export(tmp_path, kind), "--no-open", *options
     )
     assert code == 0, err
-    token = re.search(r"^viewer: http://127\.0\.0\.1:\d+/\?token=([\w-]{32,})$", out, re.M)[1]
+    (token,) = re.findall(r"^viewer: http://127\.0\.0\.1:\d+/\?token=([\w-]{32,})$", out, re.M)
     client = Client(served[0], "http://localhost")
     facts = client.get(f"/generator?token={token}").json()
     assert facts["name"] == "generator" and facts["labels"] == labels
@@ -120,10 +120,12 @@ def test_missing_packages_are_named(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_the_command(tmp_path, number):
     process = start_run_py(1, "view", "--workdir", export(tmp_path), "--no-open")[0]
-    lines = [process.stdout.readline()]
+    out = process.stdout
+    assert out is not None
+    lines = [out.readline()]
     while not lines[-1].startswith("Ctrl-C") and process.poll() is None:
-        lines.append(process.stdout.readline())
+        lines.append(out.readline())
     process.send_signal(number)
-    ((code, out, err),) = finish([process], timeout=30)
-    assert code == 0 and not err, (lines, out, err)
-    assert out.startswith("stopped")
+    ((code, rest, err),) = finish([process], timeout=30)
+    assert code == 0 and not err, (lines, rest, err)
+    assert rest.startswith("stopped")

@@ -6,6 +6,7 @@ import base64
 import importlib.resources
 import io
 import json
+import math
 import pathlib
 import secrets
 import sys
@@ -109,13 +110,16 @@ def _view(viewed: ViewedGenerator, state: State) -> Response:
     began = time.perf_counter()
     view = viewed.view(state)
     segments = view.segments
-    changes = np.where(np.isnan(view.changes), None, view.changes.round(3))
+    changes = [
+        [None if math.isnan(value) else round(value, 3) for value in pair]
+        for pair in view.changes.tolist()
+    ]
     seen = {
         "image": _text(_shown(view.image)),
         "segments": None if segments is None else _text(segments.astype("<u2").tobytes()),
         "size": None if segments is None else segments.shape,
         "change": round(view.change, 3),
-        "changes": changes.tolist(),
+        "changes": changes,
     }
     seen["milliseconds"] = round(1000 * (time.perf_counter() - began), 1)
     return JSONResponse(seen)

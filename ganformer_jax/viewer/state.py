@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -160,10 +159,9 @@ def _whole(given: object, name: str, most: int) -> int:
 
 
 def _number(given: object, name: str, least: float, most: float) -> float:
-    fits = isinstance(given, int | float) and not isinstance(given, bool) and least <= given <= most
-    if not fits or not math.isfinite(given):
-        raise UserError(f"{name} must be a number from {least:g} to {most:g}")
-    return float(given)
+    if isinstance(given, int | float) and not isinstance(given, bool) and least <= given <= most:
+        return float(given)  # and not NaN
+    raise UserError(f"{name} must be a number from {least:g} to {most:g}")
 
 
 def _choice(given: object, name: str, known: tuple[Any, ...]) -> Any:
