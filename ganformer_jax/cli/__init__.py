@@ -17,6 +17,8 @@ from collections.abc import Sequence
 
 from ganformer_jax import hosts
 from ganformer_jax.cli import (
+    directions,
+    edit,
     evaluate,
     export,
     import_snapshot,
@@ -38,6 +40,8 @@ COMMANDS = {
     "sample": sample,
     "visualize": visualize,
     "project": project,
+    "directions": directions,
+    "edit": edit,
     "evaluate": evaluate,
     "report": report,
     "import": import_snapshot,
