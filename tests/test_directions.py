@@ -293,7 +293,7 @@ def test_thirds_of_layers():
 
 def test_files_of_directions(tmp_path):
     vector = np.ones((1, GANFORMER.w_size), np.float32)
-    facts = {"r2": 0.5, "products": {"row": 1.0}}
+    facts = {"property": "row", "per_unit": 0.1, "r2": 0.5, "products": {"row": 1.0}}
     saved = [
         Direction("global 1", GLOBAL, vector, 2.0, "factorization", (0, 2)),
         Direction("component 1 row", "component 1", 2 * vector, 0.5, "regression", facts=facts),
@@ -312,6 +312,11 @@ def test_files_of_directions(tmp_path):
     assert len(lines) == 1 and "other weights" in lines[0]
     with pytest.raises(UserError, match="of another generator"):
         read_directions(path, dataclasses.replace(GANFORMER, latent_size=8))
+    with pytest.raises(UserError, match="it has no component 1"):
+        read_directions(path, dataclasses.replace(PLAIN, latent_size=GANFORMER.w_size))
+    save_directions(path, [dataclasses.replace(saved[1], facts={"r2": 0.5})])
+    with pytest.raises(UserError, match="lacks per_unit, products, property"):
+        read_directions(path, GANFORMER)
     path.write_bytes(b"no zip")
     with pytest.raises(UserError, match="not a file of directions"):
         read_directions(path, GANFORMER)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
-from ganformer_jax.directions.direction import ALL, Direction
+from ganformer_jax.directions.direction import ALL, COMPONENTS, GLOBAL, Direction, component_name
 from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.files import atomic_path
 
@@ -78,6 +78,8 @@ def read_directions(
     except (ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a file of directions: {one_line(error)}") from error
     for direction in found:
+        if direction.latent not in _latents(config):
+            raise UserError(f"{path} is of another generator: it has no {direction.latent}")
         latents = config.num_latents if direction.latent == ALL else 1
         if direction.vector_KxD.shape != (latents, config.w_size):
             raise UserError(f"{path} is of another generator: run `directions` for this one")
@@ -86,8 +88,18 @@ def read_directions(
     return {direction.name: direction for direction in found}
 
 
+def _latents(config: GeneratorConfig) -> set[str]:
+    """Return the latents that directions of a generator are of."""
+    components = {component_name(component) for component in range(config.components)}
+    return {GLOBAL, ALL, *components, *((COMPONENTS,) if components else ())}
+
+
 def _direction(record: dict[str, Any], vector_KxD: np.ndarray) -> Direction:
     layers = record["layers"]
+    if record["latent"] not in (GLOBAL, COMPONENTS, ALL):  # of a component's region
+        missing = {"property", "per_unit", "products", "r2"} - set(record["facts"])
+        if missing:
+            raise ValueError(f"{record['name']} lacks {', '.join(sorted(missing))}")
     return Direction(
         record["name"],
         record["latent"],

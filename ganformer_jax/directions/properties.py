@@ -13,7 +13,7 @@ PLACE = ("row", "column", "area")
 
 
 def property_names(channels: int) -> tuple[str, ...]:
-    """Return the names of the properties of images of so many channels.
+    """Return the names of the properties, which depend on the number of channels.
 
     "row" and "column" of the centroid, in fractions of the height and the width from the top left;
     "area", as a fraction of the image; and the mean color in levels of 0 to 255, "gray" or

@@ -52,7 +52,7 @@ def attention_layers(config: GeneratorConfig) -> int:
 
 
 def check_layer(count: int, layer: int | None) -> None:
-    """Raise `UserError` if there is no such attention layer among so many."""
+    """Raise `UserError` if there is no such attention layer; `count` is their number."""
     if layer is not None and not 0 <= layer < count:
         has = f"the attention layers of this generator are 0 to {count - 1}"
         raise UserError(f"--layer {layer}: {has}")
