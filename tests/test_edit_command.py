@@ -53,7 +53,8 @@ def synthesized(path, latents, attention=False):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_directions_then_edits_of_every_kind_of_generator(tmp_path, capsys, kind):
-    config, path = KINDS[kind], export(tmp_path, KINDS[kind], seed=2)
+    config, seed = KINDS[kind], 2 if kind == "one channel" else 1  # whose images are not all black
+    path = export(tmp_path, config, seed)
     code, out, err = call(capsys, "directions", "--workdir", path, *FEW)
     assert code == 0, err
     assert "no directions by attributes: " in out and "is a file" in out
