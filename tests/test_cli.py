@@ -170,7 +170,8 @@ def option_names(values, prefix="--"):
 def test_help_explains_every_option(capsys):
     code, out, _ = call(capsys, "--help")
     assert code == 0 and call(capsys)[:2] == (0, out)
-    assert all(name in out for name in ("prepare", "train", "sample", "evaluate", "import"))
+    names = ("prepare", "train", "sample", "directions", "edit", "evaluate", "import")
+    assert all(name in out for name in names)
     code, out, _ = call(capsys, "train", "--config", "ffhq", "--help")
     assert code == 0
     options = list(option_names(to_dict(Config())))

@@ -15,7 +15,7 @@ LEVELS = [
     | {"signals"},
     {"augment", "nn", "losses", "pickles", "pixels"},
     {"models", "scenes", "data", "metrics"},
-    {"train", "sampling", "visualize", "evaluate", "convert", "projection"},
+    {"train", "sampling", "visualize", "evaluate", "convert", "projection", "directions"},
     {"load", "experiment", "report", "viewer"},
     {"cli"},
     {"__main__"},

@@ -4,15 +4,13 @@ import csv
 import dataclasses
 import json
 
-import jax
 import numpy as np
 import pytest
 from command_line import call, complaint
+from exports import export
 from PIL import Image
-from tiny import random_variables, tiny_config
+from tiny import tiny_config
 
-from ganformer_jax import Generator
-from ganformer_jax.convert.export import save_generator
 from ganformer_jax.experiment.projection_files import FILES
 
 GANFORMER = dataclasses.replace(tiny_config(2).generator)
@@ -24,16 +22,6 @@ KINDS = {
     ),
 }
 QUICK = ("--steps", "5", "--samples", "6", "--batch-size", "2")
-
-
-def export(folder, config):
-    z_1xKxD = np.zeros((1, config.num_latents, config.z_size), np.float32)
-    labels = np.zeros((1, config.label_size), np.float32) if config.label_size else None
-    variables = random_variables(
-        lambda: Generator(config).init(jax.random.key(0), z_1xKxD, labels, noise="const")
-    )
-    save_generator(folder / "generator.safetensors", config, variables)
-    return str(folder / "generator.safetensors")
 
 
 def pictures(folder, count=3):

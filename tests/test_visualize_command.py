@@ -3,16 +3,14 @@
 import dataclasses
 import json
 
-import jax
+import exports
 import numpy as np
 import pytest
 from command_line import call, complaint
 from PIL import Image
-from tiny import random_variables, tiny_config
+from tiny import tiny_config
 
-from ganformer_jax import Generator
 from ganformer_jax.cli.visualize import Figure
-from ganformer_jax.convert.export import save_generator
 from ganformer_jax.experiment.figures import FIGURES
 
 GANFORMER = dataclasses.replace(tiny_config(3).generator, latent_size=12)
@@ -41,15 +39,7 @@ QUICK = ("--frames", "2", "--batch-size", "4", "--video", "gif")
 
 
 def export(folder, kind):
-    config = KINDS[kind]
-    z_1xKxD = np.zeros((1, config.num_latents, config.z_size), np.float32)
-    labels = np.zeros((1, config.label_size), np.float32) if config.label_size else None
-    variables = random_variables(
-        lambda: Generator(config).init(jax.random.key(0), z_1xKxD, labels, noise="const")
-    )
-    path = folder / "generator.safetensors"
-    save_generator(path, config, variables)
-    return str(path)
+    return exports.export(folder, KINDS[kind])
 
 
 def milliseconds(video):

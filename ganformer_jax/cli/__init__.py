@@ -17,6 +17,8 @@ from collections.abc import Sequence
 
 from ganformer_jax import hosts
 from ganformer_jax.cli import (
+    directions,
+    edit,
     evaluate,
     export,
     import_snapshot,
@@ -40,6 +42,8 @@ COMMANDS = {
     "visualize": visualize,
     "view": view,
     "project": project,
+    "directions": directions,
+    "edit": edit,
     "evaluate": evaluate,
     "report": report,
     "import": import_snapshot,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ganformer_jax.cli.options import RunOptions
 from ganformer_jax.errors import UserError
 
 if TYPE_CHECKING:
     from ganformer_jax.models import Generator
+    from ganformer_jax.sampling import Synthesizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,32 @@ class GeneratorOptions(RunOptions):
         if self.workdir.is_file():
             return load(self.workdir)
         return load_run(self.workdir, self.step, self.best, print)
+
+    def load_synthesizer(
+        self, batch_size: int, noise: Literal["const", "random", "none"]
+    ) -> tuple[Synthesizer, dict[str, Any], str]:
+        """Load the generator on all devices of this host.
+
+        Args:
+            batch_size: Images per batch, rounded up to the devices.
+            noise: Noise of the images.
+
+        Returns:
+            What makes its images, its variables, and their checksum.
+        """
+        import jax
+
+        from ganformer_jax.cli.heap import local_devices
+        from ganformer_jax.experiment.sample_files import weights_digest
+        from ganformer_jax.sampling import Synthesizer
+
+        placement = local_devices(batch_size)
+        generator, variables = self.load_generator()
+        devices = len(placement.devices)
+        rounded = -(-batch_size // devices) * devices
+        synthesizer = Synthesizer(generator.config, rounded, noise, batch_sharding=placement.batch)
+        weights = weights_digest(variables)
+        return synthesizer, jax.device_put(variables, placement.replicated), weights
 
     def default_folder(self, name: str) -> pathlib.Path:
         """Return where a command writes: a folder in that of the run, or beside the file."""

@@ -114,6 +114,12 @@ def refuse_overwriting(paths: Sequence[pathlib.Path], overwrite: bool) -> None:
         raise UserError(f"{existing[0]}{more} would be replaced; {hint}")
 
 
+def refuse_filled(folder: pathlib.Path, overwrite: bool) -> None:
+    """Raise `UserError` if a folder has files, unless `--overwrite` was given."""
+    if not overwrite and folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder} has files: choose another --out, or --overwrite")
+
+
 def _run_tyro(kind: Any, **settings: Any) -> tuple[Any, list[str]]:
     """Return what tyro reads, and the arguments that it does not know."""
     errors = io.StringIO()

@@ -5,6 +5,7 @@ Needs jax, flax and what they bring.
 
 from ganformer_jax.sampling.edits import (
     interpolate,
+    layer_thirds,
     spherical,
     swap_components,
     swap_layers,
@@ -32,6 +33,7 @@ __all__ = [
     "check_labels",
     "interpolate",
     "label_vectors",
+    "layer_thirds",
     "read_latents",
     "save_latents",
     "spherical",

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     Latents = Float[np.ndarray, "*b k l d"]
 
+_THIRDS = ("coarse", "middle", "fine")
+
 
 def interpolate(
     a: Float[np.ndarray, "*shape"],
@@ -79,3 +81,9 @@ def swap_layers(w: Latents, other: Latents, layers: Sequence[int]) -> Latents:
     mixed = np.array(np.broadcast_to(w, np.broadcast_shapes(w.shape, other.shape)))
     mixed[..., list(layers), :] = other[..., list(layers), :]
     return mixed
+
+
+def layer_thirds(layers: int) -> dict[str, list[int]]:
+    """Return layers from 0 as "coarse", "middle" and "fine"; of fewer than three, some are none."""
+    thirds = np.array_split(np.arange(layers), 3)
+    return {name: third.tolist() for name, third in zip(_THIRDS, thirds, strict=True)}

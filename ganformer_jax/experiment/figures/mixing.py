@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ganformer_jax.experiment.figures.cells import CHANGE, change_cell, region_cell
 from ganformer_jax.experiment.figures.context import FigureContext, Still, Unsuitable, lay_out
 from ganformer_jax.pixels import as_rgb
-from ganformer_jax.sampling import swap_components, swap_layers
+from ganformer_jax.sampling import layer_thirds, swap_components, swap_layers
 from ganformer_jax.visualize import attention_segments, finest_attention
 
 SOURCES, ROWS = 6, 3
@@ -18,13 +19,12 @@ def layer_mixing(context: FigureContext) -> Iterator[Still]:
     """Give the first image coarse, middle or fine layers of the others (arXiv 1812.04948, 3.1)."""
     context.need_images(2)
     w_BxKxLxD, made = context.latents.w_BxKxLxD[: 1 + SOURCES], context.made.images
-    thirds = np.array_split(np.arange(w_BxKxLxD.shape[2]), 3)
     rows = [[np.full_like(made[0], 255), *made[1 : 1 + SOURCES]]]
     first, names = context.latents.take([0]), ["from"]
-    for name, layers in zip(("coarse", "middle", "fine"), thirds, strict=True):
-        mixed = swap_layers(w_BxKxLxD[:1], w_BxKxLxD[1:], list(layers))
+    for name, layers in layer_thirds(w_BxKxLxD.shape[2]).items():
+        mixed = swap_layers(w_BxKxLxD[:1], w_BxKxLxD[1:], layers)
         rows.append([made[0], *context.images(first.with_w(mixed))])
-        span = f"{layers[0] + 1}-{layers[-1] + 1}" if len(layers) else "none"
+        span = f"{layers[0] + 1}-{layers[-1] + 1}" if layers else "none"
         names.append(f"{name}: layers {span}")
     yield Still("mixing-layers", lay_out(rows, row_headings=names))
 
@@ -57,22 +57,18 @@ def removal(context: FigureContext) -> Iterator[Still]:
     rows = []
     for row, image in enumerate(made):
         rows.append([image, *(images[row] for images in without)])
-        changes = [np.abs(images[row].astype(int) - image).max(-1) for images in without]
-        black = np.zeros_like(image)
-        drawn = [np.clip(2 * one, 0, 255).astype(np.uint8)[..., None] for one in changes]
-        rows.append([black, *(np.broadcast_to(one, image.shape) for one in drawn)])
+        rows.append(
+            [change_cell(image, image), *(change_cell(image, images[row]) for images in without)]
+        )
     headings = ["image", *(f"without {component + 1}" for component in components)]
-    names = ["", "change x 2"] * len(made)
+    names = ["", CHANGE] * len(made)
     yield Still("removal", lay_out(rows, headings, names))
 
 
 def _regions(context: FigureContext) -> list[np.ndarray]:
-    """Return, for each component, the pixels of the first image that attend most to it.
-
-    They keep their colors; the others are dark.
-    """
+    """Return, for each component, the pixels of the first image that attend most to it."""
     maps = finest_attention(context.made.attention)[0]
     image = as_rgb(context.made.images[:1])[0]
     side = image.shape[0] // maps.shape[-2]
-    segments = attention_segments(maps).repeat(side, 0).repeat(side, 1)[..., None]
-    return [np.where(segments == k, image, 40 + image // 8) for k in range(len(maps))]
+    segments = attention_segments(maps).repeat(side, 0).repeat(side, 1)
+    return [region_cell(image, segments == k) for k in range(len(maps))]

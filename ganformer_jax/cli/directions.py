@@ -1,0 +1,111 @@
+"""`directions`: directions in w and what they change."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from ganformer_jax.cli.generator_options import GeneratorOptions
+from ganformer_jax.cli.options import refuse_filled
+from ganformer_jax.cli.sample import SEEDS
+from ganformer_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from ganformer_jax.evaluate.component_metrics import ValidatedSegmenter
+
+Kind = Literal["factorization", "regions", "attributes"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(GeneratorOptions):
+    """Find directions in w, in a run, an export or a snapshot, and draw what they change.
+
+    `directions.npz` in --out is for `edit`, `directions.jsonl` is the same as a table.
+    """
+
+    out: pathlib.Path | None = None
+    """Folder to write to; by default `directions` in the run's folder."""
+    kinds: tuple[Kind, ...] = ()
+    """How to find directions: by factorization of the weights that read w; by regression
+    of the place, area and color of each component's region; by regression of the
+    attributes of scenes. By default all that suit the generator."""
+    count: int = 1000
+    """Number of images for regression."""
+    seed: int = 0
+    """Seed of the first of them; the next images have the next seeds."""
+    factors: int = 8
+    """Number of directions by factorization for each group."""
+    layer: int | None = None
+    """Attention layer, from 0, the coarsest: the region of a component is where pixels
+    attend to it most in this layer. By default the last."""
+    amounts: tuple[float, ...] = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+    """Columns of the sheets, in standard deviations of w."""
+    truncation_psi: float = 1.0
+    """Truncation psi; below 1 trades variety for quality."""
+    noise: Literal["const", "random", "none"] = "const"
+    """Noise in the synthesis network: const is the same for all images; random is
+    decided by an image's seed; none adds no noise."""
+    class_names: Annotated[tuple[str, ...], tyro.conf.arg(name="class")] = ()
+    """Names or numbers of classes, which take turns; by default all."""
+    condition: str | None = None
+    """Condition of all images: comma-separated numbers, or name=number pairs; by default
+    conditions of training images."""
+    batch_size: int = 16
+    """Images to make at once."""
+    overwrite: bool = False
+    """Replace files that exist."""
+
+
+def run(options: Options) -> None:
+    """Write directions, a table and sheets to a folder."""
+    _check(options)
+    folder = options.out or options.default_folder("directions")
+    refuse_filled(folder, options.overwrite)
+
+    from ganformer_jax.experiment.chosen_labels import choose_labels
+    from ganformer_jax.experiment.direction_files import write_directions
+    from ganformer_jax.experiment.directions import DirectionSearch, find_directions
+    from ganformer_jax.experiment.figures import FigureContext
+
+    synthesizer, variables, weights = options.load_synthesizer(options.batch_size, options.noise)
+    seeds, size = range(options.seed, options.seed + options.count), synthesizer.config.label_size
+    chosen = choose_labels(options.workdir, size, seeds, options.class_names, options.condition)
+    latents = synthesizer.latents(variables, seeds, chosen.labels, options.truncation_psi)
+    context = FigureContext(synthesizer, variables, latents)
+    search = DirectionSearch(context, lambda: _segmenter(options), options.factors, options.layer)
+    groups = find_directions(search, options.kinds)
+    if not groups:
+        raise UserError("no directions were found")
+    write_directions(context, groups, folder, options.amounts, layer=options.layer, weights=weights)
+    count = sum(len(group.directions) for group in groups)
+    print(f"{count} directions in {len(groups)} groups in {folder}")
+
+
+def _check(options: Options) -> None:
+    for flag in ("count", "factors", "batch_size"):
+        if getattr(options, flag) < 1:
+            raise UserError(f"--{flag.replace('_', '-')} must be 1 or more")
+    if options.seed < 0 or options.seed + options.count > SEEDS:
+        raise UserError("--seed and the seeds after it must be from 0 to 2^32 - 1")
+    if not options.amounts:
+        raise UserError("--amounts is empty; write -3 0 3")
+    options.check_generator()
+
+
+def _segmenter(options: Options) -> ValidatedSegmenter:
+    """Return the network that reads scenes, trained once per dataset.
+
+    Raises:
+        UserError: If the run was not trained on scenes.
+    """
+    from ganformer_jax.caches import caches
+    from ganformer_jax.evaluate.component_metrics import load_segmenter
+    from ganformer_jax.experiment.data import open_run
+
+    if options.workdir.is_file():
+        raise UserError(f"{options.workdir} is a file, which has no dataset: use a run of scenes")
+    splits = open_run(options.workdir, "train"), open_run(options.workdir, "test")
+    return load_segmenter(*splits, caches() / "features")

@@ -1,0 +1,224 @@
+"""`edit`: images with a component removed, swapped, moved, recolored, or along a direction."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import re
+from typing import TYPE_CHECKING, Any
+
+from ganformer_jax.cli.image_options import ImageOptions
+from ganformer_jax.cli.options import refuse_filled
+from ganformer_jax.cli.sample import SEEDS
+from ganformer_jax.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from ganformer_jax.directions import Direction
+    from ganformer_jax.experiment.editing import Edit
+    from ganformer_jax.experiment.figures import FigureContext
+
+EDITS = ("remove", "swap", "move", "recolor", "direction")
+GLOBAL = "global"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(ImageOptions):
+    """Edit images of a run, an export or a snapshot, and measure what changes where.
+
+    Give one of --remove, --swap, --move, --recolor and --direction. `latents.npz` in --out is
+    for `visualize --latents`, and for further edits.
+    """
+
+    seeds: str = "0-7"
+    """Seeds of the images, such as 1,5,10-20."""
+    component: str | None = None
+    """Component to edit, from 1; or `global` for the global latent."""
+    remove: bool = False
+    """Hide the component from attention."""
+    swap: int | None = None
+    """Seed of the image whose latent of the component is taken."""
+    move: tuple[float, float] | None = None
+    """Rows and columns to move the component's region by, in fractions of the height
+    and the width; down and right are positive."""
+    recolor: tuple[str, ...] = ()
+    """Color of the component's region: three numbers from 0 to 255, or one like
+    '#ff8000'; of gray images one number."""
+    direction: str | None = None
+    """Name of a direction that `directions` found."""
+    amount: float | None = None
+    """How far to move along --direction, in standard deviations of w."""
+    directions: pathlib.Path | None = None
+    """File of directions; by default `directions/directions.npz` in the run's folder."""
+    limit: float = 3.0
+    """Longest change of w by --move and --recolor, in standard deviations; longer ones
+    are shortened."""
+    layer: int | None = None
+    """Attention layer, from 0, the coarsest: the region of a component is where pixels
+    attend to it most in this layer. By default that of the directions, or the last."""
+    out: pathlib.Path | None = None
+    """Folder to write to; by default `edited` in the run's folder."""
+    overwrite: bool = False
+    """Replace files that exist."""
+
+
+def run(options: Options) -> None:
+    """Write edited images, a sheet, latents and a table to a folder."""
+    kind = _check(options)
+    seeds = options.check_images()
+    folder = options.out or options.default_folder("edited")
+    refuse_filled(folder, options.overwrite)
+
+    from ganformer_jax.experiment.edit_files import apply_edit, summary, write_edit
+
+    context, weights = options.load_images(seeds)
+    component = _component(options, context)
+    edit, layer = _edit(options, kind, context, component, weights)
+    result = apply_edit(context, edit, layer)
+    names = [f"{seed:06d}" for seed in seeds]
+    if options.latents is not None:
+        names = [f"{row:06d}" for row in range(len(context.latents))]
+    files = write_edit(result, names, folder, weights, options.noise)
+    print(summary(result))
+    print(f"{len(files)} files in {folder}")
+
+
+def _check(options: Options) -> str:
+    """Return the kind of the edit, once the options make sense."""
+    given = [kind for kind in EDITS if getattr(options, kind) not in (None, False, ())]
+    if len(given) != 1:
+        names = ", ".join(f"--{kind}" for kind in EDITS)
+        raise UserError(f"give one of {names}" + (", not several" if given else ""))
+    kind = given[0]
+    if (kind == "direction") != (options.amount is not None):
+        raise UserError("--direction NAME and --amount NUMBER need each other")
+    if kind != "direction" and options.component is None:
+        raise UserError(f"--{kind} needs --component: the number of a component")
+    if options.component == GLOBAL and kind in ("remove", "move", "recolor"):
+        raise UserError(
+            f"--{kind}: the global latent has no region; name a component by its number"
+        )
+    if options.swap is not None and not 0 <= options.swap < SEEDS:
+        raise UserError("--swap must be a seed from 0 to 2^32 - 1")
+    if not options.limit > 0:
+        raise UserError("--limit must be above 0")
+    return kind
+
+
+def _component(options: Options, context: FigureContext) -> int | None:
+    """Return the component to edit, from 0; None for another latent, or none that was named.
+
+    Raises:
+        UserError: If there is no such component, or images do not attend to components.
+    """
+    if options.component in (None, GLOBAL):
+        return None
+    if not context.config.attended_resolutions:
+        raise UserError(
+            f"--component {options.component}: this generator has no attention, so images have no "
+            f"regions of components; use --component {GLOBAL}"
+        )
+    text, count = str(options.component), context.config.components
+    if not text.isdecimal() or not 1 <= int(text) <= count:
+        raise UserError(f"--component {text}: name one from 1 to {count}, or {GLOBAL}")
+    return int(text) - 1
+
+
+def _edit(
+    options: Options, kind: str, context: FigureContext, component: int | None, weights: str
+) -> tuple[Edit, int | None]:
+    """Return the edit, and the attention layer of regions."""
+    from ganformer_jax.experiment import editing
+
+    latents, layer = context.latents, options.layer
+    if kind == "remove":
+        assert component is not None
+        return editing.remove(latents, component), layer
+    if options.swap is not None:
+        other = _other(options, context, component, options.swap)
+        return editing.swap(latents, other, component, options.swap), layer
+    known = _directions(options, context, weights)
+    if kind == "direction":
+        direction = _named(options, known)
+        component = _moved_component(options, direction, component)
+        edit = editing.follow(latents, direction, options.amount or 0.0, component)
+        return edit, _layer(options, [direction])
+    assert component is not None
+    own = editing.of_component(known, component)
+    wished = _wished(options, context.config.image_channels)
+    layer = _layer(options, list(own.values()))
+    settings: dict[str, Any] = {"limit": options.limit, "layer": layer}
+    relative = options.move is not None
+    edit = editing.reach(context, component, own, wished, relative=relative, **settings)
+    print(editing.trust(own, list(wished)))
+    return edit, layer
+
+
+def _other(options: Options, context: FigureContext, component: int | None, seed: int) -> Any:
+    """Return the latents that are swapped in, of the same labels as the images."""
+    count, labels = len(context.latents), context.labels
+    if context.config.label_size and labels is None:
+        if component is None:
+            raise UserError("--swap of the global latent needs labels: give --seeds, not --latents")
+        labels = [0] * count  # which components do not depend on
+    truncation = options.truncation_psi, options.truncation_cutoff
+    return context.synthesizer.latents(context.variables, [seed] * count, labels, *truncation)
+
+
+def _directions(options: Options, context: FigureContext, weights: str) -> dict[str, Direction]:
+    from ganformer_jax.directions import read_directions
+    from ganformer_jax.experiment.direction_files import DIRECTIONS_FILE
+
+    path = options.directions or options.default_folder("directions") / DIRECTIONS_FILE
+    return read_directions(path, context.config, weights=weights, say=print)
+
+
+def _named(options: Options, known: dict[str, Direction]) -> Direction:
+    name = str(options.direction)
+    if name not in known:
+        first = ", ".join(list(known)[:3])
+        near = did_you_mean(name, known) or f"; the directions are {first} and so on"
+        raise UserError(f"no direction {name}{near}")
+    return known[name]
+
+
+def _moved_component(options: Options, direction: Direction, component: int | None) -> int | None:
+    """Return the component that a direction moves; None for the global or all latents."""
+    from ganformer_jax.directions import COMPONENTS, component_name
+
+    if direction.latent == COMPONENTS:
+        if component is None:
+            raise UserError(f"--direction {direction.name} needs --component: its number")
+        return component
+    given = GLOBAL if component is None else component_name(component)
+    if options.component is not None and given != direction.latent:
+        raise UserError(f"--direction {direction.name} is of {direction.latent}, not of {given}")
+    number = direction.latent.removeprefix("component ")
+    return int(number) - 1 if number.isdecimal() else None
+
+
+def _layer(options: Options, directions: list[Direction]) -> int | None:
+    if options.layer is not None or not directions:
+        return options.layer
+    return directions[0].facts.get("attention_layer")
+
+
+def _wished(options: Options, channels: int) -> dict[str, float]:
+    """Return the properties of the region that are to change, and by how much or to what."""
+    from ganformer_jax.directions import color_names
+
+    if options.move is not None:
+        return dict(zip(("row", "column"), options.move, strict=True))
+    names, given = color_names(channels), options.recolor
+    if len(given) == 1 and re.fullmatch("#?[0-9a-fA-F]{6}", given[0]) and len(names) == 3:
+        return dict(zip(names, bytes.fromhex(given[0].removeprefix("#")), strict=True))
+    try:
+        values = [float(value) for value in given]
+    except ValueError:
+        values = []
+    if len(values) != len(names) or not all(0 <= value <= 255 for value in values):
+        hint = " or one color like #ff8000" if len(names) == 3 else ""
+        raise UserError(
+            f"--recolor {' '.join(given)}: give {len(names)} numbers from 0 to 255 "
+            f"({', '.join(names)}){hint}"
+        )
+    return dict(zip(names, values, strict=True))

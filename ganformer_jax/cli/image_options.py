@@ -1,0 +1,87 @@
+"""Options of commands about the images of seeds, or of latents in a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from ganformer_jax.cli.generator_options import GeneratorOptions
+from ganformer_jax.cli.ranges import parse_ranges
+from ganformer_jax.cli.sample import SEEDS
+from ganformer_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from ganformer_jax.experiment.figures import FigureContext
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageOptions(GeneratorOptions):
+    """Options that name a generator and images of it."""
+
+    seeds: str = "0-15"
+    """Seeds of the images, such as 1,5,10-20."""
+    latents: pathlib.Path | None = None
+    """Latents of the images instead of --seeds: a `latents.npz`, or an .npz with an
+    array `w` of shape [images, components + 1, size of w]."""
+    truncation_psi: float = 0.7
+    """Truncation psi; below 1 trades variety for quality."""
+    truncation_cutoff: int | None = None
+    """Number of layers to truncate, from the first; by default all."""
+    noise: Literal["const", "random", "none"] = "const"
+    """Noise in the synthesis network: const is the same for all images; random is
+    decided by an image's seed; none adds no noise."""
+    class_names: Annotated[tuple[str, ...], tyro.conf.arg(name="class")] = ()
+    """Names or numbers of classes, which take turns; by default all."""
+    condition: str | None = None
+    """Condition of all images: comma-separated numbers, or name=number pairs; by default
+    conditions of training images."""
+    batch_size: int = 16
+    """Images to make at once."""
+
+    def check_images(self) -> Sequence[int]:
+        """Return the seeds, once the options make sense."""
+        seeds = parse_ranges(self.seeds, "--seeds", SEEDS)
+        if self.batch_size < 1:
+            raise UserError("--batch-size must be 1 or more")
+        if self.latents is not None:
+            if self.seeds != type(self).seeds or self.class_names or self.condition is not None:
+                raise UserError(
+                    "--latents excludes --seeds, --class and --condition: leave them out"
+                )
+            if not self.latents.is_file():
+                raise UserError(f"no file {self.latents}")
+        self.check_generator()
+        return seeds
+
+    def load_images(self, seeds: Sequence[int], **settings: Any) -> tuple[FigureContext, str]:
+        """Load the generator; return it with the images, and the checksum of its weights.
+
+        Args:
+            seeds: Of the images, if there are no latents.
+            **settings: More fields of the context.
+        """
+        from ganformer_jax.experiment.chosen_labels import choose_labels
+        from ganformer_jax.experiment.figures import FigureContext
+        from ganformer_jax.sampling import read_latents
+
+        synthesizer, variables, weights = self.load_synthesizer(self.batch_size, self.noise)
+        config = synthesizer.config
+        if self.latents is not None:
+            latents = read_latents(
+                self.latents, config, weights=weights, noise=self.noise, say=print
+            )
+            return FigureContext(synthesizer, variables, latents, **settings), weights
+        chosen = choose_labels(
+            self.workdir, config.label_size, seeds, self.class_names, self.condition
+        )
+        truncation = self.truncation_psi, self.truncation_cutoff
+        z_BxKxD = synthesizer.z(seeds)
+        latents = synthesizer.latents(variables, seeds, chosen.labels, *truncation)
+        context = FigureContext(
+            synthesizer, variables, latents, z_BxKxD, chosen.labels, *truncation, **settings
+        )
+        return context, weights

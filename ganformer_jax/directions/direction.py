@@ -1,0 +1,82 @@
+"""A direction in w, and latents moved along it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+GLOBAL, COMPONENTS, ALL = "global", "components", "all"
+"""Latents that a direction is of: the global one; every component alike, or one that is chosen; all
+latents together. The fourth is a single component, `component_name`."""
+
+
+def component_name(component: int) -> str:
+    """Return the name of a component, counted from 0, as users count it: "component 1"."""
+    return f"component {component + 1}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Direction:
+    """A direction in w.
+
+    Attributes:
+        name: What users call it by.
+        latent: `GLOBAL`, `COMPONENTS`, `ALL` or a `component_name`.
+        vector_KxD: The direction, float32 of length 1: of one latent, K = 1, or of all.
+        scale: Length of the change of w per unit; a unit is one standard deviation of w.
+        method: What it was found by.
+        layers: First and last layer whose latents change; None for all layers.
+        facts: What is known of it besides, of values that JSON has.
+    """
+
+    name: str
+    latent: str
+    vector_KxD: Float[np.ndarray, "k d"]
+    scale: float
+    method: str
+    layers: tuple[int, int] | None = None
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def step_KxD(self) -> Float[np.ndarray, "k d"]:
+        """The change of w per unit."""
+        return np.float32(self.scale) * self.vector_KxD
+
+    def moved(
+        self,
+        w_BxKxLxD: Float[np.ndarray, "b k l d"],
+        amounts_B: Float[np.ndarray, " b"],
+        component: int | None = None,
+    ) -> Float[np.ndarray, "b k l d"]:
+        """Return latents moved along the direction.
+
+        Args:
+            w_BxKxLxD: Latents; a single one serves several amounts.
+            amounts_B: How far to move each, in standard deviations; 0 changes no bit.
+            component: Which component a direction of `COMPONENTS` moves, from 0; by default all.
+        """
+        change_KxLxD = np.zeros(w_BxKxLxD.shape[1:], np.float32)
+        first, last = self.layers or (0, w_BxKxLxD.shape[2] - 1)
+        places = self._places(component)
+        change_KxLxD[places, first : last + 1] = self.step_KxD[:, None]
+        amounts = np.asarray(amounts_B, np.float32)[:, None, None, None]
+        return w_BxKxLxD + amounts * change_KxLxD
+
+    def _places(self, component: int | None) -> slice:
+        """Return which latents of w move."""
+        if self.latent == ALL:
+            return slice(None)
+        if self.latent == GLOBAL:
+            return slice(-1, None)
+        if self.latent == COMPONENTS and component is None:
+            return slice(0, -1)
+        if self.latent != COMPONENTS:
+            component = int(self.latent.split()[1]) - 1
+        assert component is not None, "a single component"
+        return slice(component, component + 1)

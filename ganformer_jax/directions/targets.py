@@ -1,0 +1,59 @@
+"""Changes of several properties of a component's region at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ganformer_jax.directions.direction import Direction
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+class TargetChange(NamedTuple):
+    """The change of w for a target of each image.
+
+    Attributes:
+        changes_BxD: What to add to the component's w.
+        lengths_B: Length that each change needs, in standard deviations of w.
+        shares_B: Share of it that is made; below 1 where the limit shortens it.
+    """
+
+    changes_BxD: Float[np.ndarray, "b d"]
+    lengths_B: Float[np.ndarray, " b"]
+    shares_B: Float[np.ndarray, " b"]
+
+
+def target_change(
+    directions: Mapping[str, Direction],
+    names: Sequence[str],
+    targets_BxA: Float[np.ndarray, "b a"],
+    limit: float = np.inf,
+) -> TargetChange:
+    """Return the smallest change of a component's w that changes properties of its region so.
+
+    By the linear model all other properties stay.
+
+    Args:
+        directions: Directions of one component, by the property that each is of; their facts have
+            `per_unit`, the change of the property per unit, and `products`, their inner products.
+        names: Properties to change.
+        targets_BxA: Change of each property, for each image.
+        limit: Longest change in standard deviations of w; longer ones are shortened.
+
+    Raises:
+        KeyError: If a property has no direction.
+    """
+    chosen = [directions[name] for name in names]
+    units_A = np.array([direction.facts["per_unit"] for direction in chosen])
+    amounts_BxA = np.asarray(targets_BxA, np.float64) / units_A
+    products = [[direction.facts["products"][name] for name in names] for direction in chosen]
+    squares_B = np.einsum("ba,ac,bc->b", amounts_BxA, np.array(products), amounts_BxA)
+    lengths_B = np.sqrt(np.maximum(squares_B, 0))
+    shares_B = np.minimum(1, limit / np.maximum(lengths_B, np.finfo(float).tiny))
+    steps_AxD = np.concatenate([direction.step_KxD for direction in chosen])
+    changes_BxD = (shares_B[:, None] * amounts_BxA) @ steps_AxD
+    return TargetChange(changes_BxD.astype(np.float32), lengths_B, shares_B)

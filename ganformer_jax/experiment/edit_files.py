@@ -1,0 +1,190 @@
+"""Files of an edit: the images, a sheet, the latents, and what changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ganformer_jax.directions import property_names, region_properties
+from ganformer_jax.experiment.editing import Edit, region_of
+from ganformer_jax.experiment.figures.cells import CHANGE, change_cell, region_cell
+from ganformer_jax.experiment.figures.context import FigureContext, lay_out
+from ganformer_jax.experiment.regions import make_with_attention
+from ganformer_jax.experiment.sample_files import write_images
+from ganformer_jax.files import write_atomically
+from ganformer_jax.metrics.edits import edit_changes, pixel_change
+from ganformer_jax.pixels import as_rgb
+from ganformer_jax.sampling import Synthesized, save_latents
+from ganformer_jax.visualize import save_png
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, UInt8
+
+LATENTS_FILE, SHEET_FILE, TABLE_FILE = "latents.npz", "edits.png", "edits.jsonl"
+SHOWN = 16
+"""Rows of the sheet, at most."""
+
+
+class EditResult(NamedTuple):
+    """Images before and after an edit, and what changed.
+
+    Attributes:
+        edit: The edit.
+        before: Images before it.
+        after: Images after it.
+        regions_BxHxW: The component's region before it; None of an edit of other latents.
+        records: What is known of each image, of values that JSON has.
+    """
+
+    edit: Edit
+    before: Synthesized
+    after: Synthesized
+    regions_BxHxW: Bool[np.ndarray, "b h w"] | None
+    records: list[dict[str, Any]]
+
+
+def apply_edit(context: FigureContext, edit: Edit, layer: int | None = None) -> EditResult:
+    """Make the images of an edit, and measure what changed.
+
+    Args:
+        context: The generator and the images before the edit.
+        edit: The edit.
+        layer: Attention layer of the regions, from 0; by default the last.
+    """
+    before, after = context.made, make_with_attention(context, edit.latents)
+    change_BxHxW = pixel_change(before.images, after.images)
+    known = context.latents.facts or [{}] * len(context.latents)
+    facts = tuple(_with_edit(one, edit.words) for one in known)
+    edit = dataclasses.replace(edit, latents=dataclasses.replace(edit.latents, facts=facts))
+    records = [{**one, **more} for one, more in zip(facts, edit.facts, strict=True)]
+    for record, change_HxW in zip(records, change_BxHxW, strict=True):
+        record["change"] = float(change_HxW.mean())
+    if edit.component is None:
+        return EditResult(edit, before, after, None, records)
+    regions_BxHxW = region_of(before, edit.component, layer)
+    regions_after = region_of(after, edit.component, layer)
+    changes = edit_changes(change_BxHxW, regions_BxHxW)
+    was_BxA = region_properties(before.images, regions_BxHxW)
+    is_BxA = region_properties(after.images, regions_after)
+    names = property_names(context.config.image_channels)
+    for row, record in enumerate(records):
+        record |= {name: _number(values[row]) for name, values in changes._asdict().items()}
+        record["region_before"] = _by_name(names, was_BxA[row])
+        record["region_after"] = _by_name(names, is_BxA[row])
+    return EditResult(edit, before, after, regions_BxHxW, records)
+
+
+def write_edit(
+    result: EditResult,
+    names: Sequence[str],
+    folder: pathlib.Path,
+    weights: str = "",
+    noise: str = "",
+    progress: bool = True,
+) -> list[pathlib.Path]:
+    """Write images, a sheet, latents and records of an edit to a folder.
+
+    Args:
+        result: Result of `apply_edit`.
+        names: Name of each image, without a suffix.
+        folder: Where to write; files of these names are replaced.
+        weights: Checksum of the generator.
+        noise: How images are made.
+        progress: Show the progress of writing images.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: If a file cannot be written.
+    """
+    images = [folder / f"{name}.png" for name in names]
+    write_images(images, [result.after.images], progress)
+    records = [
+        {"file": path.name, **record} for path, record in zip(images, result.records, strict=True)
+    ]
+    paths = [folder / name for name in (LATENTS_FILE, SHEET_FILE, TABLE_FILE)]
+    save_latents(paths[0], result.edit.latents, weights, noise)
+    save_png(paths[1], edit_sheet(result, names))
+    write_atomically(paths[2], "".join(json.dumps(record) + "\n" for record in records))
+    return [*images, *paths]
+
+
+def edit_sheet(result: EditResult, names: Sequence[str]) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw a row for each image: before, the region, after, and the change, with its size."""
+    before, after = as_rgb(result.before.images), as_rgb(result.after.images)
+    rows, row_headings = [], []
+    for row, name in enumerate(names[:SHOWN]):
+        cells = [before[row], after[row], change_cell(before[row], after[row])]
+        if result.regions_BxHxW is not None:
+            cells.insert(1, region_cell(before[row], result.regions_BxHxW[row]))
+        rows.append(cells)
+        row_headings.append(f"{name}  {_sizes(result.records[row])}")
+    headings = ["before", "region", "after", CHANGE]
+    if result.regions_BxHxW is None:
+        headings.remove("region")
+    return lay_out(rows, headings, row_headings)
+
+
+def summary(result: EditResult) -> str:
+    """Return the median changes in a sentence."""
+    records = result.records
+    images = f"{len(records)} images" if len(records) > 1 else "one image"
+    text = f"{result.edit.words}, {images}: median change "
+    text += f"{np.median([record['change'] for record in records]):.2f}"
+    if result.edit.component is None:
+        return text
+    found = {
+        name: [r[name] for r in records if r[name] is not None]
+        for name in ("inside", "outside", "random")
+    }
+    if not found["inside"]:
+        return f"{text}; the component has no region in them, or no other component has"
+    inside, outside, random = (f"{np.median(values):.2f}" for values in found.values())
+    text += f", {inside} inside the region, {outside} outside, {random} in a random region"
+    return text + _reached(records)
+
+
+def _reached(records: Sequence[Mapping[str, Any]]) -> str:
+    """Say how far properties came that an edit was to change."""
+    both = [r for r in records if "target_change" in r and r["region_before"] and r["region_after"]]
+    if not both:
+        return ""
+    parts = []
+    for name in both[0]["target_change"]:
+        made = np.median([r["region_after"][name] - r["region_before"][name] for r in both])
+        parts.append(
+            f"{name} {made:+.3g} of {np.median([r['target_change'][name] for r in both]):+.3g}"
+        )
+    shortened = sum(record["share_made"] < 1 for record in records)
+    more = f"; {shortened} shortened to --limit" if shortened else ""
+    return f"; {', '.join(parts)}{more}"
+
+
+def _with_edit(known: Mapping[str, Any], words: str) -> dict[str, Any]:
+    """Return what is known of an image, with one more edit."""
+    known = known if isinstance(known, dict) else {}  # of a file of another program
+    earlier = known.get("edits")
+    return {**known, "edits": [*(earlier if isinstance(earlier, list) else []), words]}
+
+
+def _sizes(record: Mapping[str, Any]) -> str:
+    if record.get("inside") is None:
+        return f"change {record['change']:.1f}"
+    return f"in {record['inside']:.1f}, out {record['outside']:.1f}"
+
+
+def _by_name(names: Sequence[str], values_A: np.ndarray) -> dict[str, float] | None:
+    """Return properties by name; None without a region."""
+    if np.isnan(values_A).any():
+        return None
+    return dict(zip(names, map(float, values_A), strict=True))
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

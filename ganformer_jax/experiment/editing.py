@@ -1,0 +1,176 @@
+"""Edits of the latents of images: one component, the global latent, or a direction."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ganformer_jax.directions import (
+    Direction,
+    component_name,
+    property_names,
+    region_properties,
+    target_change,
+)
+from ganformer_jax.errors import UserError
+from ganformer_jax.experiment.figures.context import FigureContext
+from ganformer_jax.experiment.regions import component_segments
+from ganformer_jax.sampling import ImageLatents, Synthesized, swap_components
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
+
+
+TRUSTED = 0.1
+"""R2 below which a direction hardly does what its name says."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+    """Edited latents.
+
+    Attributes:
+        latents: One for each image.
+        component: The component that was edited, from 0; None for the global or all latents.
+        words: What was done, for the record.
+        facts: What the record of each image says besides.
+    """
+
+    latents: ImageLatents
+    component: int | None
+    words: str
+    facts: Sequence[Mapping[str, Any]]
+
+
+def remove(latents: ImageLatents, component: int) -> Edit:
+    """Hide a component from the attention of all images.
+
+    Raises:
+        UserError: If there is no other component.
+    """
+    if latents.components < 2:
+        raise UserError("--remove: a single component cannot be hidden")
+    edited = latents.without(component)
+    return Edit(edited, component, f"remove {component_name(component)}", [{}] * len(latents))
+
+
+def swap(latents: ImageLatents, other: ImageLatents, component: int | None, seed: int) -> Edit:
+    """Take the latent of a component, or the global one, of the image of another seed.
+
+    Args:
+        latents: Of the images.
+        other: Of the seed, one for each image, or one for all.
+        component: From 0; None for the global latent.
+        seed: The seed, for the record.
+    """
+    place = -1 if component is None else component
+    w_BxKxLxD = swap_components(latents.w_BxKxLxD, other.w_BxKxLxD, [place])
+    name = "global latent" if component is None else component_name(component)
+    edited = dataclasses.replace(latents, w_BxKxLxD=w_BxKxLxD)
+    return Edit(edited, component, f"swap {name} with seed {seed}", [{}] * len(latents))
+
+
+def follow(
+    latents: ImageLatents, direction: Direction, amount: float, component: int | None = None
+) -> Edit:
+    """Move along a direction, by standard deviations of w.
+
+    Args:
+        latents: Of the images.
+        direction: The direction.
+        amount: How far.
+        component: The component that it moves, from 0; None for the global or all latents.
+    """
+    amounts_B = np.full(len(latents), amount)
+    w_BxKxLxD = direction.moved(latents.w_BxKxLxD, amounts_B, component)
+    edited = dataclasses.replace(latents, w_BxKxLxD=w_BxKxLxD)
+    words = f"{direction.name} {amount:+g}"
+    if component is not None and component_name(component) != direction.latent:
+        words = f"{component_name(component)}: {words}"
+    return Edit(edited, component, words, [{}] * len(latents))
+
+
+def reach(
+    context: FigureContext,
+    component: int,
+    directions: Mapping[str, Direction],
+    wished: Mapping[str, float],
+    *,
+    relative: bool,
+    limit: float,
+    layer: int | None = None,
+) -> Edit:
+    """Change properties of a component's region, as `target_change` does.
+
+    Images where the component has no region stay as they are.
+
+    Args:
+        context: The generator and the images.
+        component: From 0.
+        directions: Of the component, by property.
+        wished: Properties, and how much to add to each or, if not `relative`, its new value.
+        relative: Whether to add.
+        limit: Longest change, in standard deviations of w; longer ones are shortened.
+        layer: Attention layer of the regions, from 0; by default the last.
+
+    Raises:
+        UserError: If a property has no direction.
+    """
+    missing = [name for name in wished if name not in directions]
+    if missing:
+        raise UserError(
+            f"there is no direction of {component_name(component)} {missing[0]}: run `directions` "
+            "with more images, or edit another component"
+        )
+    names, goal_A = list(wished), np.array(list(wished.values()), np.float64)
+    properties_BxA = region_properties(
+        context.made.images, region_of(context.made, component, layer)
+    )
+    columns = [property_names(context.config.image_channels).index(name) for name in names]
+    now_BxA = properties_BxA[:, columns]
+    targets_BxA = np.where(np.isnan(now_BxA), 0, goal_A - (0 if relative else now_BxA))
+    change = target_change(directions, names, targets_BxA, limit)
+    w_BxKxLxD = context.latents.w_BxKxLxD.copy()
+    w_BxKxLxD[:, component] += change.changes_BxD[:, None]
+    edited = dataclasses.replace(context.latents, w_BxKxLxD=w_BxKxLxD)
+    facts = [
+        {
+            "target_change": dict(zip(names, map(float, target_A), strict=True)),
+            "change_of_w": float(length * share),
+            "share_made": float(share),
+        }
+        for target_A, length, share in zip(
+            targets_BxA, change.lengths_B, change.shares_B, strict=True
+        )
+    ]
+    values = " ".join(f"{value:g}" for value in wished.values())
+    verb = "move" if relative else "recolor"
+    return Edit(edited, component, f"{verb} {component_name(component)} {values}", facts)
+
+
+def region_of(
+    made: Synthesized, component: int, layer: int | None = None
+) -> Bool[np.ndarray, "b h w"]:
+    """Return the pixels of each image that attend most to a component."""
+    segments = component_segments(made, layer)
+    assert segments is not None, "edits of components need attention"
+    return segments == component
+
+
+def of_component(directions: Mapping[str, Direction], component: int) -> dict[str, Direction]:
+    """Return the directions of a component's region, by the property that each is of."""
+    name = component_name(component)
+    found = [direction for direction in directions.values() if direction.latent == name]
+    return {direction.facts["property"]: direction for direction in found}
+
+
+def trust(directions: Mapping[str, Direction], names: Sequence[str]) -> str:
+    """Say how well w predicts properties of a component's region."""
+    scores = [directions[name].facts["r2"] for name in names]
+    text = ", ".join(f"{name} {score:.2f}" for name, score in zip(names, scores, strict=True))
+    text = f"R2 of the directions on held-out images: {text}"
+    weak = min(scores) < TRUSTED
+    return f"{text}; below {TRUSTED} expect little of what was asked" if weak else text

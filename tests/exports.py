@@ -1,0 +1,27 @@
+"""Exported generators of random weights, for tests of commands."""
+
+import pathlib
+
+import jax
+import numpy as np
+from tiny import random_variables
+
+from ganformer_jax import Generator
+from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.convert.export import save_generator
+
+
+def export(folder: pathlib.Path, config: GeneratorConfig, seed: int = 1) -> str:
+    """Write a generator to `generator.safetensors` and return the path."""
+    path = folder / "generator.safetensors"
+    save_generator(path, config, variables_of(config, seed))
+    return str(path)
+
+
+def variables_of(config: GeneratorConfig, seed: int = 1):
+    """Random variables of a generator."""
+    z_1xKxD = np.zeros((1, config.num_latents, config.z_size), np.float32)
+    labels = np.zeros((1, config.label_size), np.float32) if config.label_size else None
+    return random_variables(
+        lambda: Generator(config).init(jax.random.key(0), z_1xKxD, labels, noise="const"), seed
+    )
