@@ -25,3 +25,16 @@ def variables_of(config: GeneratorConfig, seed: int = 1):
     return random_variables(
         lambda: Generator(config).init(jax.random.key(0), z_1xKxD, labels, noise="const"), seed
     )
+
+
+def initial_variables(config: GeneratorConfig, seed: int = 3):
+    """Variables as training starts, but for noise, whose strength would be 0."""
+    z_1xKxD = np.zeros((1, config.num_latents, config.z_size), np.float32)
+    labels = np.zeros((1, config.label_size), np.float32) if config.label_size else None
+    streams = {"params": jax.random.key(seed), "noise": jax.random.key(seed + 1)}
+    found = jax.jit(Generator(config).init)(streams, z_1xKxD, labels)
+
+    def strengthen_noise(path, leaf):
+        return leaf + 0.1 if "strength" in jax.tree_util.keystr(path) else leaf
+
+    return jax.tree_util.tree_map_with_path(strengthen_noise, found)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exports import initial_variables
 from tiny import tiny_config
 
 from ganformer_jax import Generator
@@ -25,14 +26,7 @@ ONE_HOT = np.array([0, 1, 0], np.float32)
 
 @pytest.fixture(scope="module")
 def variables():
-    z_1xKxD = np.zeros((1, CONFIG.num_latents, CONFIG.z_size), np.float32)
-    streams = {"params": jax.random.key(3), "noise": jax.random.key(4)}
-    found = jax.jit(Generator(CONFIG).init)(streams, z_1xKxD, ONE_HOT[None])
-
-    def strengthen_noise(path, leaf):  # its strength starts at 0
-        return leaf + 0.1 if "strength" in jax.tree_util.keystr(path) else leaf
-
-    return jax.tree_util.tree_map_with_path(strengthen_noise, found)
+    return initial_variables(CONFIG)
 
 
 # Distances and noise

@@ -56,7 +56,13 @@ def open_browser(address: str) -> None:
 def serve(app: ASGIApp, taken: socket.socket) -> None:
     """Serve until the process ends."""
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, lifespan="off", ws="none", http="h11",
-        server_header=False, timeout_graceful_shutdown=1,
-    )  # fmt: skip
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        http="h11",
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
     uvicorn.Server(config).run(sockets=[taken])

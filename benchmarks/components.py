@@ -1,0 +1,103 @@
+"""Train scenes with other ways for components to act on the image, and see what they come to own.
+
+Command:   python benchmarks/components.py --folder runs/components [--seeds 0] [--kimg 50]
+Cost:      a quarter of an hour a run on two CPU cores
+
+Each run is the config `scenes` with options of `VARIANTS`. Measures the distance, how well the
+components that pixels attend to most separate objects, and how local swaps of a component are. What
+is done already is kept, so the command may be stopped and given again. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+
+NO_STYLE = ["--generator.synthesis.no-style"]
+SIMPLEX = ["--generator.attention.kmeans-iterations", "0"]
+BOTH = ["--generator.attention.integration", "both"]
+APART = ["--generator.mapping.no-self-attention"]
+CARRIED = ["--generator.attention.kmeans-carried"]
+DROPPED = ["--generator.component-dropout", "0.3"]
+VARIANTS = {
+    "scenes": [],
+    "no style": NO_STYLE,
+    "no style, both": NO_STYLE + BOTH,
+    "no style, simplex, both": NO_STYLE + SIMPLEX + BOTH,
+    "no style, both, apart": NO_STYLE + BOTH + APART,
+    "no style, simplex, both, apart": NO_STYLE + SIMPLEX + BOTH + APART,
+    "no style, both, apart, carried": NO_STYLE + BOTH + APART + CARRIED,
+    "no style, simplex, both, apart, dropped": NO_STYLE + SIMPLEX + BOTH + APART + DROPPED,
+    "simplex, both, apart": SIMPLEX + BOTH + APART,
+}
+METRICS = "swd2k,seg500,edit100"
+RUN = [sys.executable, str(pathlib.Path(__file__).resolve().parents[1] / "run.py")]
+
+
+def train_and_measure(run: pathlib.Path, options: Sequence[str]) -> dict[str, float]:
+    """Train a run to its end, and measure it, unless that is done; return the metrics."""
+    measured = run / "measured.json"
+    if not measured.exists():
+        train = [*RUN, "train", "--workdir", str(run), *options]
+        subprocess.run(train, check=True, stdout=sys.stderr)
+        evaluate = [*RUN, "evaluate", "--workdir", str(run), "--metrics", METRICS]
+        evaluate += ["--split", "test"]
+        said = subprocess.run(evaluate, check=True, stdout=subprocess.PIPE, text=True).stdout
+        measured.write_text(said.strip().splitlines()[-1])
+    return json.loads(measured.read_text())
+
+
+def figures(found: dict[str, float]) -> dict[str, float]:
+    """Return the distance, the best attention layer by ARI, and changes by swaps in the last."""
+    ari = {name: value for name, value in found.items() if "_layer" in name and "_ari" in name}
+    best = max(ari, key=lambda name: ari[name])
+    changes = [name for name in found if "_swap_layer" in name]
+    last = changes[-1].rsplit("_", 1)[0]
+    return {
+        "swd": found["swd2k"],
+        "ARI": ari[best],
+        "IoU": found[best.replace("_ari", "_iou")],
+        **{place: found[f"{last}_{place}"] for place in ("inside", "outside", "random")},
+    }
+
+
+def table(runs: dict[str, list[dict[str, float]]]) -> str:
+    """Return mean and range over the seeds of every figure of every variant."""
+    names = list(next(iter(runs.values()))[0])
+    lines = [f"| {' | '.join(['variant', 'runs', *names])} |", "| --- " * (len(names) + 2) + "|"]
+    for variant, found in runs.items():
+        cells = [variant, str(len(found))]
+        for name in names:
+            values = [one[name] for one in found]
+            spread = f" ({min(values):.3g} to {max(values):.3g})" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.3g}{spread}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--folder", type=pathlib.Path, required=True, help="of the runs")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--kimg", type=float, default=50.0)
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS))
+    parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("data"))
+    options = parser.parse_args()
+    runs: dict[str, list[dict[str, float]]] = {}
+    for seed in options.seeds:
+        for variant in options.variants:
+            run = options.folder / f"{variant.replace(', ', '-').replace(' ', '-')}-{seed}"
+            chosen = [*VARIANTS[variant], "--train.seed", str(seed)]
+            chosen += ["--train.total-kimg", str(options.kimg)]
+            chosen += ["--data.directory", str(options.data)]
+            runs.setdefault(variant, []).append(figures(train_and_measure(run, chosen)))
+            print(table(runs), flush=True)
+
+
+if __name__ == "__main__":
+    main()
