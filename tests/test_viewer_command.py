@@ -5,9 +5,11 @@ import re
 import signal
 import socket
 import stat
+import time
 import urllib.parse
 import webbrowser
 
+import processes
 import pytest
 from asgi_client import Client
 from command_line import call, complaint
@@ -127,14 +129,23 @@ def test_missing_packages_are_named(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_the_command(tmp_path, number):
-    process = start_run_py(1, "view", "--workdir", export(tmp_path), "--no-open")[0]
+def test_signals_end_the_command_and_remove_its_file(tmp_path, monkeypatch, number):
+    (tmp_path / "tmp").mkdir()
+    environment = {"DISPLAY": ":0", "BROWSER": "true", "TMPDIR": str(tmp_path / "tmp")}
+    monkeypatch.setattr(processes, "ENVIRONMENT", processes.ENVIRONMENT | environment)
+    process = start_run_py(1, "view", "--workdir", export(tmp_path))[0]
     out = process.stdout
     assert out is not None
     lines = [out.readline()]
     while not lines[-1].startswith("Ctrl-C") and process.poll() is None:
         lines.append(out.readline())
+    files = tmp_path / "tmp"
+    until = time.monotonic() + 10
+    while not list(files.glob("ganformer-view-*/open.html")) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert len(list(files.glob("ganformer-view-*/open.html"))) == 1
     process.send_signal(number)
     ((code, rest, err),) = finish([process], timeout=30)
     assert code == 0 and not err, (lines, rest, err)
     assert rest.startswith("stopped")
+    assert not list(files.glob("ganformer-view-*"))

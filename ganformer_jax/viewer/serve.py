@@ -16,6 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from ganformer_jax.errors import UserError, os_reason
+from ganformer_jax.signals import at_end
 
 HOST = "127.0.0.1"
 REDIRECT = """<!DOCTYPE html>
@@ -69,8 +70,9 @@ def opened_in_browser(address: str) -> Iterator[None]:
     if not has_display():
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="ganformer-view-") as folder:
-        path = pathlib.Path(folder) / "open.html"
+    folder = tempfile.TemporaryDirectory(prefix="ganformer-view-")
+    with at_end(folder.cleanup):
+        path = pathlib.Path(folder.name) / "open.html"
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(REDIRECT.format(address=html.escape(address)))
         webbrowser.open(path.as_uri())
