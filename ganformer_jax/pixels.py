@@ -24,6 +24,18 @@ def from_uint8(images: Images) -> Images:
     return images.astype(np.float32) / 127.5 - 1
 
 
+def enlarge(maps: np.ndarray, height: int, axis: int = -2) -> np.ndarray:
+    """Repeat rows and columns of maps to this height, a multiple of theirs.
+
+    Args:
+        maps: Any number of maps of any type.
+        height: Height of the result.
+        axis: Axis of rows, which that of columns follows.
+    """
+    factor = height // maps.shape[axis]
+    return maps.repeat(factor, axis).repeat(factor, axis + 1)
+
+
 def on_white(images: UInt8[np.ndarray, "*shape 4"]) -> UInt8[np.ndarray, "*shape 3"]:
     """Lay images with opacity on a white ground."""
     opacity = images[..., 3:].astype(np.float32) / 255

@@ -77,6 +77,33 @@ def first_signal(handle: Callable[[str], None]) -> Iterator[None]:
         sys.unraisablehook = usual_hook
 
 
+_cleanups: dict[object, Callable[[], object]] = {}
+
+
+@contextlib.contextmanager
+def at_end(clean: Callable[[], object]) -> Iterator[None]:
+    """Call a function at the end of a block, or in `clean_up` if a signal comes before it.
+
+    A signal ends the process while the block of another thread, that of `interruptibly`, has not
+    ended.
+    """
+    key = object()
+    _cleanups[key] = clean
+    try:
+        yield
+    finally:
+        if _cleanups.pop(key, None) is not None:
+            clean()
+
+
+def clean_up() -> None:
+    """Call the functions of blocks of `at_end` that have not ended, the last one first."""
+    while _cleanups:
+        _, clean = _cleanups.popitem()
+        with contextlib.suppress(OSError):
+            clean()
+
+
 _jobs: queue.SimpleQueue[Callable[[], None]] | None = None
 
 

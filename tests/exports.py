@@ -1,6 +1,7 @@
 """Exported generators of random weights, for tests of commands."""
 
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,15 +12,17 @@ from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.convert.export import save_generator
 
 
-def export(folder: pathlib.Path, config: GeneratorConfig, seed: int = 1) -> str:
+def export(
+    folder: pathlib.Path, config: GeneratorConfig, seed: int = 1, variables: Any = None
+) -> str:
     """Write a generator to `generator.safetensors` and return the path."""
     path = folder / "generator.safetensors"
-    save_generator(path, config, variables_of(config, seed))
+    save_generator(path, config, variables_of(config, seed) if variables is None else variables)
     return str(path)
 
 
 def variables_of(config: GeneratorConfig, seed: int = 1):
-    """Random variables of a generator."""
+    """Random variables of a generator; nothing is compiled."""
     z_1xKxD = np.zeros((1, config.num_latents, config.z_size), np.float32)
     labels = np.zeros((1, config.label_size), np.float32) if config.label_size else None
     return random_variables(

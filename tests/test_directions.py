@@ -93,39 +93,54 @@ def test_readers_of_the_global_latent_are_what_its_layers_get(kind):
         )
 
 
+@pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("kmeans", [0, 1], ids=["simplex", "duplex"])
-@pytest.mark.parametrize("integration", ["add", "both"])
-def test_readers_of_a_component_are_gains_and_biases_of_who_attends_to_it(integration, kmeans):
-    """One component, to which every position attends: its gain and bias by finite differences."""
+@pytest.mark.parametrize("integration", ["add", "mul", "both"])
+def test_readers_of_a_component_are_gains_and_biases_of_who_attends_to_it(
+    integration, kmeans, heads
+):
+    """One component, to which every position attends: its gain and bias by finite differences.
+
+    Of one head after the other, the others without values.
+    """
     attention = AttentionConfig(
-        integration=integration, norm=None, kmeans_iterations=kmeans, dropout=0.0
+        integration=integration, norm=None, kmeans_iterations=kmeans, dropout=0.0, heads=heads
     )
     config = dataclasses.replace(
         tiny_config(1).generator, latent_size=8, attention=attention, latent_positions=False
     )
     variables = variables_of(config)
-    reader = component_readers(config, variables)[0]
+    readers = component_readers(config, variables)
+    assert len(readers) == heads + (not kmeans)
     block = variables["params"]["synthesis"]["block_4"]["layer_1"]["attention"]["top_down"]
-    layer = BipartiteAttention(integration=integration, kmeans=KMeans(kmeans) if kmeans else None)
+    layer = BipartiteAttention(heads, integration, kmeans=KMeans(kmeans) if kmeans else None)
     x = np.ones((1, 3, 4), np.float32)
     positions = np.zeros((3, config.w_size), np.float32)
     w_D, step_D = np.random.default_rng(0).standard_normal((2, config.w_size)).astype(np.float32)
 
-    def control(w, features):
-        updated, *_ = layer.apply({"params": block}, features, w[None, None], positions)
-        return updated[0, 0] - features[0, 0]
+    def changed(params, features):
+        """The change of the first position by a step in w."""
+        ends = [
+            layer.apply({"params": params}, features, w[None, None], positions)[0][0, 0]
+            for w in (w_D, w_D + step_D)
+        ]
+        return ends[1] - ends[0]
 
-    bias = control(w_D + step_D, 0 * x) - control(w_D, 0 * x)
-    found = bias
-    if integration == "both":
-        gain = control(w_D + step_D, x) - control(w_D, x) - bias
-        found = np.concatenate([gain, bias])
-    np.testing.assert_allclose(step_D @ reader.kernel_DxO, found, atol=1e-5)
-    readers = component_readers(config, variables)
-    assert len(readers) == (1 if kmeans else 2)
-    if not kmeans:  # and its key, over the root of the width
+    of_heads = np.split(np.eye(x.shape[-1], dtype=np.float32), heads)
+    for reader, columns in zip(readers[:heads], of_heads, strict=True):
+        own = {name: np.asarray(leaf) * columns.sum(0) for name, leaf in block["values"].items()}
+        bias = changed(block | {"values": own}, 0 * x)
+        gain = changed(block | {"values": own}, x) - bias
+        found = {"add": [bias], "mul": [gain], "both": [gain, bias]}[integration]
+        expected = step_D @ reader.kernel_DxO
+        np.testing.assert_allclose(expected, np.concatenate(found), atol=1e-5)
+        assert np.abs(expected).max() > 0.01
+        unread = {"add": gain, "mul": bias, "both": 0.0}[integration]
+        np.testing.assert_allclose(unread, 0, atol=1e-5)
+    if not kmeans:  # and its key, over the root of a head's width
         kernel = block["keys"]["kernel"] / np.sqrt(config.w_size)  # as it is scaled for use
-        np.testing.assert_allclose(readers[1].kernel_DxO, kernel / 2, rtol=1e-5)
+        kernel = kernel / np.sqrt(x.shape[-1] // heads)
+        np.testing.assert_allclose(readers[heads].kernel_DxO, kernel, rtol=1e-5)
 
 
 def test_heads_and_updated_components():
@@ -144,15 +159,15 @@ def test_factors_are_the_strongest_steps():
     kernel = np.concatenate([reader.kernel_DxO for reader in readers], 1).astype(np.float64)
     size = GANFORMER.w_size
     factors = factorize(readers, size + 5)
-    np.testing.assert_allclose(factors.vectors_SxD @ factors.vectors_SxD.T, np.eye(size), atol=1e-5)
+    np.testing.assert_allclose(factors.vectors_MxD @ factors.vectors_MxD.T, np.eye(size), atol=1e-5)
     steps = np.random.default_rng(0).standard_normal((500, size))
-    for vector_D, strength in zip(factors.vectors_SxD[:5], factors.strengths_S, strict=False):
+    for vector_D, strength in zip(factors.vectors_MxD[:5], factors.strengths_M, strict=False):
         unit = steps / np.linalg.norm(steps, axis=1, keepdims=True)
         assert np.linalg.norm(vector_D @ kernel) == pytest.approx(strength, rel=1e-4, abs=1e-5)
         assert np.linalg.norm(unit @ kernel, axis=1).max() <= strength * (1 + 1e-5) + 1e-5
         assert vector_D[np.abs(vector_D).argmax()] > 0
         steps = steps - np.outer(steps @ vector_D, vector_D)
-    assert (np.diff(factors.strengths_S) <= 0).all() and len(factorize(readers, 2).strengths_S) == 2
+    assert (np.diff(factors.strengths_M) <= 0).all() and len(factorize(readers, 2).strengths_M) == 2
     with pytest.raises(ValueError, match="nothing reads"):
         factorize([], 3)
 
@@ -291,7 +306,11 @@ def test_thirds_of_layers():
     assert layer_thirds(2) == {"coarse": [0], "middle": [1], "fine": []}
 
 
-def test_files_of_directions(tmp_path):
+def raise_memory_error(*args, **options):
+    raise MemoryError
+
+
+def test_files_of_directions(tmp_path, monkeypatch):
     vector = np.ones((1, GANFORMER.w_size), np.float32)
     facts = {"property": "row", "per_unit": 0.1, "r2": 0.5, "products": {"row": 1.0}}
     saved = [
@@ -317,6 +336,23 @@ def test_files_of_directions(tmp_path):
     save_directions(path, [dataclasses.replace(saved[1], facts={"r2": 0.5})])
     with pytest.raises(UserError, match="lacks per_unit, products, property"):
         read_directions(path, GANFORMER)
+    one = saved[0]
+    for damaged, message in [
+        (dataclasses.replace(one, layers=(1,)), "layers of global 1 must be a first and a last"),
+        (dataclasses.replace(one, layers=()), "layers of global 1 must be a first and a last"),
+        (dataclasses.replace(one, scale=np.inf), "global 1 is not finite"),
+        (dataclasses.replace(one, vector_KxD=np.nan * vector), "global 1 is not finite"),
+        (dataclasses.replace(one, latent=["global"]), "not a file of directions"),
+        (dataclasses.replace(one, scale=10**400), "not a file of directions: OverflowError"),
+    ]:
+        save_directions(path, [damaged])
+        with pytest.raises(UserError, match=message):
+            read_directions(path, GANFORMER)
+    save_directions(path, saved)
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "load", raise_memory_error)
+        with pytest.raises(UserError, match="not a file of directions: MemoryError"):
+            read_directions(path, GANFORMER)
     path.write_bytes(b"no zip")
     with pytest.raises(UserError, match="not a file of directions"):
         read_directions(path, GANFORMER)

@@ -78,18 +78,15 @@ def test_directions_then_edits_of_every_kind_of_generator(tmp_path, capsys, kind
     assert all("inside" not in record for record in found)
     if not has_attention:
         return
+    colors = {"gray"} if config.image_channels == 1 else {"red", "green", "blue"}
     component = next(
-        n.split()[1] for n in names if n.startswith("component ") and "red" in n or "gray" in n
+        n.split()[1] for n in names if n.startswith("component ") and n.split()[-1] in colors
     )
     color = {1: ["200"]}.get(config.image_channels, ["#c83264"])
     out = edited(capsys, path, *SEEDS, "--overwrite", "--component", component, "--recolor", *color)
     assert "R2 of the directions on held-out images: " in out
     found = records(tmp_path / "generator-edited")
-    assert (
-        {"gray"}
-        if config.image_channels == 1
-        else {"red", "green", "blue"} == set(found[0]["target_change"])
-    )
+    assert set(found[0]["target_change"]) == colors
     for record in found:
         assert record["change_of_w"] <= 3 + 1e-6
         if record["region_before"]:
@@ -155,6 +152,20 @@ def test_no_pixel_attends_to_a_component_that_was_removed(tmp_path, capsys):
     assert all(record["region_after"] is None for record in records(out))
 
 
+def test_the_last_visible_component_is_not_removed(tmp_path, capsys):
+    """Attention to none of them would be attention to all."""
+    path = export(tmp_path, GANFORMER)
+    out = tmp_path / "a"
+    edited(capsys, path, *SEEDS, "--component", "1", "--remove", "--out", str(out))
+    latents = ("--latents", str(out / "latents.npz"))
+    given = ("edit", "--workdir", path, *QUICK, *latents, "--out", str(tmp_path / "b"))
+    said = complaint(capsys, *given, "--component", "2", "--remove")
+    assert "component 2 is the last visible one in 3 of 3 images" in said
+    assert not (tmp_path / "b").exists()
+    code, _, err = call(capsys, *given, "--component", "1", "--remove")  # it is hidden already
+    assert code == 0, err
+
+
 def test_an_amount_of_zero_changes_no_bit(tmp_path, capsys):
     """And another one changes the latents by the direction, of the chosen component."""
     path = export(tmp_path, GANFORMER)
@@ -197,7 +208,23 @@ ONE = "give one of --remove, --swap, --move, --recolor, --direction"
         ("ganformer", ("--direction", "a", "--amount", "1"), "run `directions` first"),
         ("ganformer", ("--component", "1", "--swap", "-1"), "--swap must be a seed"),
         ("ganformer", ("--component", "1", "--swap", "1", "--limit", "0"), "--limit must be"),
+        ("ganformer", ("--component", "1", "--swap", "1", "--limit", "nan"), "--limit must be"),
+        ("ganformer", ("--direction", "a", "--amount", "nan"), "--amount: give finite numbers"),
+        ("ganformer", ("--direction", "a", "--amount", "-inf"), "--amount: give finite numbers"),
+        ("ganformer", ("--component", "1", "--move", "nan", "0"), "--move: give finite numbers"),
+        ("ganformer", ("--component", "1", "--move", "0", "inf"), "--move: give finite numbers"),
+        ("ganformer", ("--component", "1", "--recolor", "nan", "0", "0"), "numbers from 0 to 255"),
+        ("ganformer", ("--component", "1", "--recolor", "0", "0", "inf"), "numbers from 0 to 255"),
+        ("ganformer", ("--component", "1", "--recolor", "red"), "or one color like #ff8000"),
         ("ganformer", ("--component", "1", "--swap", "1", "--layer", "3"), "layers of this "),
+        ("ganformer", ("--component", "1", "--remove", "--layer", "99"), "--layer 99: the att"),
+        ("ganformer", ("--component", "global", "--swap", "1", "--layer", "-1"), "--layer -1: "),
+        ("ganformer", ("--direction", "a", "--amount", "1", "--layer", "99"), "--layer 99: "),
+        (
+            "stylegan2",
+            ("--component", "global", "--swap", "1", "--layer", "0"),
+            "--layer 0: this generator has no attention",
+        ),
         ("ganformer", ("--component", "1", "--swap", "1", "--latents", "no.npz"), "no file no.npz"),
         ("stylegan2", ("--component", "1", "--remove"), "this generator has no attention"),
         ("one component", ("--component", "1", "--remove"), "a single component cannot be hidden"),
@@ -236,7 +263,8 @@ def test_directions_that_do_not_fit_an_edit(tmp_path, capsys):
         ),
         (("--component", "1", "--move", "0", "0.1"), "no direction of component 1 column"),
         (("--component", "1", "--recolor", "#ff0000"), "give 1 numbers from 0 to 255 (gray)"),
-        (("--component", "1", "--recolor", "256"), "give 1 numbers from 0 to 255 (gray)"),
+        (("--component", "1", "--recolor", "0", "9"), "give 1 numbers from 0 to 255 (gray)"),
+        (("--component", "1", "--recolor", "256"), "give numbers from 0 to 255"),
     ]:
         assert message in complaint(capsys, *given, *options)
 
@@ -245,10 +273,12 @@ def test_directions_that_do_not_fit_an_edit(tmp_path, capsys):
     ("kind", "options", "message"),
     [
         ("stylegan2", ("--kinds", "regions"), "no directions by regions: this generator has no "),
-        ("ganformer", ("--kinds", "regions", "--count", "10"), "it needs 20 images"),
         ("ganformer", ("--kinds", "attributes"), "is a file, which has no dataset"),
         ("ganformer", ("--kinds", "regions", "--layer", "3"), "--layer 3: the attention layers"),
-        ("ganformer", ("--count", "0"), "--count must be 1 or more"),
+        ("ganformer", ("--layer", "99"), "--layer 99: the attention layers"),
+        ("ganformer", ("--kinds", "factorization", "--count", "19"), "--count must be 20 or more"),
+        ("ganformer", ("--amounts", "-1", "nan"), "--amounts: give finite numbers"),
+        ("ganformer", ("--amounts", "inf", "0"), "--amounts: give finite numbers"),
         ("ganformer", ("--seed", "-1"), "--seed and the seeds after it"),
         ("ganformer", ("--factors", "0"), "--factors must be 1 or more"),
     ],
@@ -266,7 +296,7 @@ def test_nothing_is_replaced(tmp_path, capsys):
         folder.mkdir()
         (folder / "mine.txt").write_text("mine")
     swap = ("--component", "global", "--swap", "3", "--seeds", "0")
-    for command, options in (("edit", swap), ("directions", ("--count", "4", "--factors", "1"))):
+    for command, options in (("edit", swap), ("directions", ("--count", "20", "--factors", "1"))):
         given = (command, "--workdir", path, *QUICK, *options)
         assert "has files: choose another --out" in complaint(capsys, *given)
         code, out, err = call(capsys, *given, "--overwrite")

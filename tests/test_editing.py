@@ -9,7 +9,7 @@ from tiny import tiny_config
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.directions import DirectionSearch, find_directions
 from ganformer_jax.experiment.edit_files import apply_edit, summary
-from ganformer_jax.experiment.editing import of_component, reach, trust
+from ganformer_jax.experiment.editing import change_region, describe_fit, of_component
 from ganformer_jax.experiment.figures import FigureContext
 from ganformer_jax.sampling import ImageLatents, Synthesized
 
@@ -79,8 +79,8 @@ def test_properties_that_vary_have_directions(found):
 def test_a_region_is_moved_by_what_was_asked(found):
     directions = {one.name: one for group in found[0] for one in group.directions}
     own, other = of_component(directions, 0), context(12, seed=1)
-    wished = {"row": 8 / SIDE, "column": -4 / SIDE}
-    edit = reach(other, 0, own, wished, relative=True, limit=np.inf)
+    targets = {"row": 8 / SIDE, "column": -4 / SIDE}
+    edit = change_region(other, 0, own, targets, relative=True, limit=np.inf)
     result = apply_edit(other, edit)
     for record in result.records:
         moved = {
@@ -92,13 +92,13 @@ def test_a_region_is_moved_by_what_was_asked(found):
         assert moved["red"] == pytest.approx(0, abs=2.5)
         assert record["inside"] > 20 * record["outside"] or record["inside"] > 20
     assert "row +0.1" in summary(result) and "column -0.06" in summary(result)
-    assert "expect little" not in trust(own, ["row", "column"])
+    assert "expect little" not in describe_fit(own, ["row", "column"])
 
 
 def test_a_region_is_recolored_and_stays_where_it_is(found):
     directions = {one.name: one for group in found[0] for one in group.directions}
     own, other = of_component(directions, 0), context(12, seed=2)
-    edit = reach(other, 0, own, {"red": 130.0}, relative=False, limit=np.inf)
+    edit = change_region(other, 0, own, {"red": 130.0}, relative=False, limit=np.inf)
     result = apply_edit(other, edit)
     for record in result.records:
         before, after = record["region_before"], record["region_after"]
@@ -106,16 +106,22 @@ def test_a_region_is_recolored_and_stays_where_it_is(found):
         assert after["row"] == pytest.approx(before["row"], abs=1.1 / SIDE)
         assert after["column"] == pytest.approx(before["column"], abs=1.1 / SIDE)
     with pytest.raises(UserError, match="no direction of component 1 green"):
-        reach(other, 0, own, {"green": 3.0}, relative=False, limit=1)
+        change_region(other, 0, own, {"green": 3.0}, relative=False, limit=1)
 
 
 def test_long_changes_are_shortened(found):
     directions = {one.name: one for group in found[0] for one in group.directions}
     own, other = of_component(directions, 0), context(3, seed=3)
-    edit = reach(other, 0, own, {"row": 16 / SIDE}, relative=True, limit=2.0)
+    edit = change_region(other, 0, own, {"row": 16 / SIDE}, relative=True, limit=2.0)
     assert [fact["change_of_w"] for fact in edit.facts] == pytest.approx([2.0] * 3)
     assert [fact["share_made"] for fact in edit.facts] == pytest.approx([0.5] * 3, rel=0.1)
     assert "3 shortened to --limit" in summary(apply_edit(other, edit))
+
+
+def test_few_samples_have_no_directions():
+    search = DirectionSearch(context(19), lambda: pytest.fail(), progress=False)
+    with pytest.raises(ValueError, match="20 samples are needed, not 19"):
+        find_directions(search)
 
 
 def test_components_without_a_region_are_left_out():

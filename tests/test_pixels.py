@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganformer_jax.pixels import as_rgb, channel_words, from_uint8, to_uint8
+from ganformer_jax.pixels import as_rgb, channel_words, enlarge, from_uint8, to_uint8
 
 
 def test_numpy_and_jax_convert_alike():
@@ -34,3 +34,11 @@ def test_any_channels_become_color():
     for images in (gray[0], gray.astype(np.float32), gray[..., :0]):
         with pytest.raises(ValueError, match="images must be uint8"):
             as_rgb(images)
+
+
+def test_maps_are_enlarged_to_a_height():
+    maps_BxHxW = np.arange(12).reshape(2, 2, 3)
+    expected = np.kron(maps_BxHxW, np.ones((1, 4, 4), int))
+    np.testing.assert_array_equal(enlarge(maps_BxHxW, 8), expected)
+    colors = np.stack([maps_BxHxW, 2 * maps_BxHxW], -1)
+    np.testing.assert_array_equal(enlarge(colors, 8, 1)[..., 1], 2 * expected)

@@ -10,7 +10,7 @@ import weakref
 
 import pytest
 
-from ganformer_jax.signals import Stopped, stop_on_signals
+from ganformer_jax.signals import Stopped, at_end, clean_up, stop_on_signals
 from ganformer_jax.train.stopping import Stop
 
 
@@ -89,3 +89,15 @@ def test_other_errors_in_finalizers_are_reported_as_ever(monkeypatch):
         Failing()
     assert [str(each.exc_value) for each in seen] == ["in a finalizer"]
     assert sys.unraisablehook == seen.append
+
+
+def test_cleanups_run_once_at_the_end_or_before_it():
+    ran = []
+    with at_end(lambda: ran.append("a")):
+        assert not ran
+    clean_up()
+    assert ran == ["a"]
+    with at_end(lambda: ran.append("b")), at_end(lambda: ran.append("c")):
+        clean_up()  # a signal ends the process while another thread is here
+        assert ran == ["a", "c", "b"]
+    assert ran == ["a", "c", "b"]

@@ -139,6 +139,8 @@ def test_data_needs_the_token(client, method, path):
         ({"Host": "localhost:8765", "Origin": "http://localhost:1234"}, 403),
         ({"Host": "localhost:8765", "Origin": "http://evil.example"}, 403),
         ({"Host": "localhost:8765", "Origin": "null"}, 403),
+        ({"Host": "localhost:8765", "Origin": "http://["}, 403),
+        ({"Host": "localhost:8765", "Origin": "https://localhost:8765"}, 403),
     ],
 )
 def test_names_of_other_machines_and_other_pages_are_refused(client, headers, status):
@@ -193,6 +195,13 @@ def test_an_error_of_a_library_does_not_end_the_server(client, monkeypatch, caps
     assert answer.json() == {"error": "ZeroDivisionError: division by zero"}
     assert capsys.readouterr().err == "error: ZeroDivisionError: division by zero\n"
     assert client.post("/view?token=secret", json={}).status_code == 200
+
+
+def test_what_the_page_knows_of_the_generator_is_computed_once(client, monkeypatch):
+    """Not beside an image that is being made: one at a time."""
+    monkeypatch.setattr(viewed("ganformer"), "view", lambda state: 1 / 0)
+    facts = client.get("/generator?token=secret").json()
+    assert facts["name"] == "a <run>" and facts["components"] == 3
 
 
 def test_saved_files_make_the_image_again(client, tmp_path):

@@ -2,22 +2,28 @@
 
 import re
 import signal
+import webbrowser
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
 from browsers import SCHEMES, SIZES, faint, started_browser
 from processes import finish, start_run_py
-from viewed import KINDS, variables_of, viewed
+from viewed import KINDS, export, viewed
 
-from ganformer_jax.convert.export import save_generator
 from ganformer_jax.sampling import read_latents
+from ganformer_jax.viewer import serve
 
 pytestmark = pytest.mark.slow
 PIXELS = """(id) => {
   const canvas = document.getElementById(id);
   return Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data);
 }"""
+MANY_INPUTS = """(id) => { for (let i = 1; i <= 50; i += 1) {
+  const slider = document.querySelector(id);
+  slider.value = i / 100;
+  slider.dispatchEvent(new Event("input"));
+} }"""
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +39,9 @@ def address(tmp_path_factory):
 
     def serve(kind):
         if kind not in served:
-            path = tmp_path_factory.mktemp("exports") / f"{kind.replace(' ', '-')}.safetensors"
-            save_generator(path, KINDS[kind], variables_of(KINDS[kind]))
+            path = export(tmp_path_factory.mktemp(kind.replace(" ", "-")), kind)
             condition = ("--condition", "0.5,-1") if kind == "conditions" else ()
-            command = ("view", "--workdir", str(path), "--no-open", *condition)
+            command = ("view", "--workdir", path, "--no-open", *condition)
             processes.extend(start_run_py(1, *command))
             for line in processes[-1].stdout:
                 if found := re.match("viewer: (.*)", line):
@@ -233,6 +238,37 @@ def test_seeds_truncation_and_noise(open_page):
         assert page.locator("#seed").input_value() == "4294967295"
 
 
+def test_undo_returns_a_list_of_classes_that_has_the_focus(open_page):
+    page = open_page("classes")
+    first, classes = settled(page), page.get_by_label("Class")
+    classes.focus()
+    classes.select_option("1")
+    assert settled(page) != first
+    assert page.evaluate("document.activeElement.tagName") == "SELECT"
+    page.keyboard.press("Control+z")
+    assert settled(page) == first and classes.input_value() == "0"
+
+
+def test_the_url_changes_once_per_answer_and_may_fail_to(open_page):
+    """Browsers allow a hundred or two in half a minute, and then raise an error."""
+    page = open_page()
+    page.evaluate(
+        """() => {
+          window.written = 0;
+          history.replaceState = () => { window.written += 1; throw new DOMException("limit"); };
+        }"""
+    )
+    sent = []
+    page.on("request", lambda request: request.method == "POST" and sent.append(request))
+    page.evaluate(MANY_INPUTS, "#psi")
+    settled(page)
+    assert 1 <= page.evaluate("window.written") == len(sent) < 10
+    page.evaluate("window.written = 0")
+    page.evaluate(MANY_INPUTS, "#opacity")
+    page.wait_for_timeout(1000)
+    assert page.evaluate("window.written") == 1 and page.locator("#alert").is_hidden()
+
+
 def test_a_drag_sends_one_request_at_a_time_and_ends_with_the_newest(open_page):
     page = open_page()
     sent, most, open_now = [], [], set()
@@ -245,13 +281,7 @@ def test_a_drag_sends_one_request_at_a_time_and_ends_with_the_newest(open_page):
 
     page.on("request", requested)
     page.on("requestfinished", lambda request: open_now.discard(request))
-    page.evaluate(
-        """() => { for (let i = 1; i <= 50; i += 1) {
-          const slider = document.querySelector("#psi");
-          slider.value = i / 100;
-          slider.dispatchEvent(new Event("input"));
-        } }"""
-    )
+    page.evaluate(MANY_INPUTS, "#psi")
     last = settled(page)
     assert max(most) == 1
     assert 1 < len(sent) < 10 and '"psi":0.5' in sent[-1]
@@ -275,6 +305,8 @@ def test_a_reload_keeps_the_state(open_page, kind):
     entry(page, 3).click()
     page.get_by_role("button", name="Remove", exact=True).click()
     image, colors = settled(page), page.evaluate(PIXELS, "map")
+    slide(page, "Overlay", 0.5)
+    page.wait_for_url("**overlay=0.5*")
     kept = fragment(page)
     assert kept["edit"] == ["1~9~0.4", "2~9~0~removed"] and kept["layer"] == ["1"]
     page.reload()
@@ -373,10 +405,19 @@ def test_the_page_fits_and_can_be_read(open_page, kind, size, scheme):
     assert page.evaluate(outside) == []
 
 
+def test_the_file_that_a_browser_opens_leads_to_the_page(browser, address, monkeypatch):
+    page = browser.new_page()
+    monkeypatch.setattr(serve, "has_display", lambda: True)
+    monkeypatch.setattr(webbrowser, "open", page.goto)
+    with serve.opened_in_browser(address("stylegan2")):
+        page.wait_for_url(re.compile(r"http://127\.0\.0\.1:\d+/\?token="))
+        settled(page)
+    page.close()
+
+
 def test_an_end_of_the_server_is_said(browser, tmp_path):
-    path = tmp_path / "generator.safetensors"
-    save_generator(path, KINDS["stylegan2"], variables_of(KINDS["stylegan2"]))
-    (process,) = start_run_py(1, "view", "--workdir", str(path), "--no-open")
+    path = export(tmp_path, "stylegan2")
+    (process,) = start_run_py(1, "view", "--workdir", path, "--no-open")
     assert process.stdout is not None
     url = next(line for line in process.stdout if line.startswith("viewer")).split()[1]
     page = browser.new_page()

@@ -1,32 +1,30 @@
 """The command `view`: its options, what it prints, and its end."""
 
+import pathlib
 import re
 import signal
 import socket
+import stat
+import time
+import urllib.parse
 import webbrowser
 
+import processes
 import pytest
 from asgi_client import Client
 from command_line import call, complaint
 from processes import finish, start_run_py
-from viewed import KINDS, variables_of
+from viewed import export
 
 from ganformer_jax.classes import save_class_names
 from ganformer_jax.cli import view
-from ganformer_jax.convert.export import save_generator
-
-
-def export(folder, kind="ganformer"):
-    path = folder / "generator.safetensors"
-    save_generator(path, KINDS[kind], variables_of(KINDS[kind]))
-    return str(path)
 
 
 @pytest.fixture
 def served(monkeypatch):
     """Applications that the command would serve."""
     apps = []
-    monkeypatch.setattr("ganformer_jax.viewer.serve.serve", lambda app, taken: apps.append(app))
+    monkeypatch.setattr("ganformer_jax.viewer.serve.serve", lambda app, listener: apps.append(app))
     return apps
 
 
@@ -72,17 +70,30 @@ def test_names_of_classes_and_conditions_of_a_run(tmp_path, capsys):
     ("display", "flag", "opened"),
     [(":0", "--open", 1), (":0", "--no-open", 0), ("", "--open", 0)],
 )
-def test_a_browser_is_opened_on_a_display(
+def test_a_browser_is_opened_on_a_display_without_the_token(
     tmp_path, capsys, served, monkeypatch, display, flag, opened
 ):
-    urls = []
-    monkeypatch.setattr(webbrowser, "open", urls.append)
+    """On its command line, which other users see."""
+    opened_files = []
+
+    def open_file(url):
+        path = pathlib.Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
+        modes = [stat.S_IMODE(place.stat().st_mode) for place in (path, path.parent)]
+        opened_files.append((url, path, path.read_text(), modes))
+
+    monkeypatch.setattr(webbrowser, "open", open_file)
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("DISPLAY", display)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     code, out, err = call(capsys, "view", "--workdir", export(tmp_path, "stylegan2"), flag)
     assert code == 0, err
-    assert len(urls) == opened and all(url in out for url in urls)
+    assert len(opened_files) == opened
+    address = re.findall(r"^viewer: (.*)$", out, re.M)[0]
+    for url, path, text, modes in opened_files:
+        assert "token" not in url and address.split("token=")[1] not in url
+        assert f'content="0; url={address}"' in text
+        assert modes == [0o600, 0o700]
+        assert not path.parent.exists()  # the command has ended
 
 
 @pytest.mark.parametrize(
@@ -118,14 +129,23 @@ def test_missing_packages_are_named(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_the_command(tmp_path, number):
-    process = start_run_py(1, "view", "--workdir", export(tmp_path), "--no-open")[0]
+def test_signals_end_the_command_and_remove_its_file(tmp_path, monkeypatch, number):
+    (tmp_path / "tmp").mkdir()
+    environment = {"DISPLAY": ":0", "BROWSER": "true", "TMPDIR": str(tmp_path / "tmp")}
+    monkeypatch.setattr(processes, "ENVIRONMENT", processes.ENVIRONMENT | environment)
+    process = start_run_py(1, "view", "--workdir", export(tmp_path))[0]
     out = process.stdout
     assert out is not None
     lines = [out.readline()]
     while not lines[-1].startswith("Ctrl-C") and process.poll() is None:
         lines.append(out.readline())
+    files = tmp_path / "tmp"
+    until = time.monotonic() + 10
+    while not list(files.glob("ganformer-view-*/open.html")) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert len(list(files.glob("ganformer-view-*/open.html"))) == 1
     process.send_signal(number)
     ((code, rest, err),) = finish([process], timeout=30)
     assert code == 0 and not err, (lines, rest, err)
     assert rest.startswith("stopped")
+    assert not list(files.glob("ganformer-view-*"))

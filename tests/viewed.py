@@ -2,13 +2,13 @@
 
 import dataclasses
 import functools
+import pathlib
 from typing import Any
 
+import exports
 import jax
-import numpy as np
-from tiny import random_variables, tiny_config
+from tiny import tiny_config
 
-from ganformer_jax import Generator
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.viewer import Labels, ViewedGenerator
 
@@ -38,13 +38,15 @@ LABELS = {
 
 def variables_of(config: GeneratorConfig) -> dict[str, Any]:
     """Random variables, in which latents and labels decide the image; nothing is compiled."""
-    z_1xKxD = np.zeros((1, config.num_latents, config.z_size), np.float32)
-    labels = np.zeros((1, config.label_size), np.float32) if config.label_size else None
-    init = functools.partial(Generator(config).init, noise="const")
-    variables = random_variables(lambda: init(jax.random.key(0), z_1xKxD, labels))
+    variables = exports.variables_of(config)
     params = variables["params"]
     mapping = jax.tree.map(lambda leaf: MAPPING_SCALE * leaf, params["mapping"])
     return variables | {"params": params | {"mapping": mapping}}
+
+
+def export(folder: pathlib.Path, kind: str = "ganformer") -> str:
+    """Write a generator of a kind to a file and return the path."""
+    return exports.export(folder, KINDS[kind], variables=variables_of(KINDS[kind]))
 
 
 @functools.cache

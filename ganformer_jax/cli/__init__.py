@@ -33,7 +33,7 @@ from ganformer_jax.cli import (
 from ganformer_jax.cli.options import UsageError, parse, program
 from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.gpu import prepare_gpu
-from ganformer_jax.signals import Stopped, interruptibly, stop_on_signals
+from ganformer_jax.signals import Stopped, clean_up, interruptibly, stop_on_signals
 
 COMMANDS = {
     "prepare": prepare,
@@ -71,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             _run(arguments)
             hosts.finish()
     except Stopped as stop:
+        clean_up()
         with contextlib.suppress(OSError):
             if hosts.is_first():
                 print(f"stopped; to resume: {program()} {shlex.join(arguments)}")

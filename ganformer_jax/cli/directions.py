@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -33,7 +34,7 @@ class Options(GeneratorOptions):
     of the place, area and color of each component's region; by regression of the
     attributes of scenes. By default all that suit the generator."""
     count: int = 1000
-    """Number of images for regression."""
+    """Number of images for regression, and for the standard deviations of w."""
     seed: int = 0
     """Seed of the first of them; the next images have the next seeds."""
     factors: int = 8
@@ -69,8 +70,10 @@ def run(options: Options) -> None:
     from ganformer_jax.experiment.direction_files import write_directions
     from ganformer_jax.experiment.directions import DirectionSearch, find_directions
     from ganformer_jax.experiment.figures import FigureContext
+    from ganformer_jax.experiment.regions import attention_layers, check_layer
 
     synthesizer, variables, weights = options.load_synthesizer(options.batch_size, options.noise)
+    check_layer(attention_layers(synthesizer.config), options.layer)
     seeds, size = range(options.seed, options.seed + options.count), synthesizer.config.label_size
     chosen = choose_labels(options.workdir, size, seeds, options.class_names, options.condition)
     latents = synthesizer.latents(variables, seeds, chosen.labels, options.truncation_psi)
@@ -85,13 +88,17 @@ def run(options: Options) -> None:
 
 
 def _check(options: Options) -> None:
-    for flag in ("count", "factors", "batch_size"):
-        if getattr(options, flag) < 1:
-            raise UserError(f"--{flag.replace('_', '-')} must be 1 or more")
+    from ganformer_jax.metrics.dci import MIN_ROWS
+
+    for flag, least in (("count", MIN_ROWS), ("factors", 1), ("batch_size", 1)):
+        if getattr(options, flag) < least:
+            raise UserError(f"--{flag.replace('_', '-')} must be {least} or more")
     if options.seed < 0 or options.seed + options.count > SEEDS:
         raise UserError("--seed and the seeds after it must be from 0 to 2^32 - 1")
     if not options.amounts:
         raise UserError("--amounts is empty; write -3 0 3")
+    if not all(map(math.isfinite, options.amounts)):
+        raise UserError("--amounts: give finite numbers")
     options.check_generator()
 
 

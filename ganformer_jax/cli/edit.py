@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ganformer_jax.cli.image_options import ImageOptions
@@ -51,7 +53,7 @@ class Options(ImageOptions):
     """File of directions; by default `directions/directions.npz` in the run's folder."""
     limit: float = 3.0
     """Longest change of w by --move and --recolor, in standard deviations; longer ones
-    are shortened."""
+    are shortened. `inf` shortens none."""
     layer: int | None = None
     """Attention layer, from 0, the coarsest: the region of a component is where pixels
     attend to it most in this layer. By default that of the directions, or the last."""
@@ -69,8 +71,10 @@ def run(options: Options) -> None:
     refuse_filled(folder, options.overwrite)
 
     from ganformer_jax.experiment.edit_files import apply_edit, summary, write_edit
+    from ganformer_jax.experiment.regions import attention_layers, check_layer
 
     context, weights = options.load_images(seeds)
+    check_layer(attention_layers(context.config), options.layer)
     component = _component(options, context)
     edit, layer = _edit(options, kind, context, component, weights)
     result = apply_edit(context, edit, layer)
@@ -99,8 +103,14 @@ def _check(options: Options) -> str:
         )
     if options.swap is not None and not 0 <= options.swap < SEEDS:
         raise UserError("--swap must be a seed from 0 to 2^32 - 1")
-    if not options.limit > 0:
-        raise UserError("--limit must be above 0")
+    numbers = {"amount": [options.amount or 0.0], "move": options.move or ()}
+    for flag, values in numbers.items():
+        if not all(map(math.isfinite, values)):
+            raise UserError(f"--{flag}: give finite numbers")
+    if options.recolor:
+        _color(options.recolor)
+    if not options.limit > 0:  # NaN too
+        raise UserError("--limit must be above 0; inf shortens no change")
     return kind
 
 
@@ -140,16 +150,16 @@ def _edit(
     if kind == "direction":
         direction = _named(options, known)
         component = _moved_component(options, direction, component)
-        edit = editing.follow(latents, direction, options.amount or 0.0, component)
+        edit = editing.move_along(latents, direction, options.amount or 0.0, component)
         return edit, _layer(options, [direction])
     assert component is not None
     own = editing.of_component(known, component)
-    wished = _wished(options, context.config.image_channels)
+    targets = _targets(options, context.config.image_channels)
     layer = _layer(options, list(own.values()))
     settings: dict[str, Any] = {"limit": options.limit, "layer": layer}
     relative = options.move is not None
-    edit = editing.reach(context, component, own, wished, relative=relative, **settings)
-    print(editing.trust(own, list(wished)))
+    edit = editing.change_region(context, component, own, targets, relative=relative, **settings)
+    print(editing.describe_fit(own, list(targets)))
     return edit, layer
 
 
@@ -202,23 +212,36 @@ def _layer(options: Options, directions: list[Direction]) -> int | None:
     return directions[0].facts.get("attention_layer")
 
 
-def _wished(options: Options, channels: int) -> dict[str, float]:
+def _targets(options: Options, channels: int) -> dict[str, float]:
     """Return the properties of the region that are to change, and by how much or to what."""
     from ganformer_jax.directions import color_names
 
     if options.move is not None:
         return dict(zip(("row", "column"), options.move, strict=True))
-    names, given = color_names(channels), options.recolor
-    if len(given) == 1 and re.fullmatch("#?[0-9a-fA-F]{6}", given[0]) and len(names) == 3:
-        return dict(zip(names, bytes.fromhex(given[0].removeprefix("#")), strict=True))
-    try:
-        values = [float(value) for value in given]
-    except ValueError:
-        values = []
-    if len(values) != len(names) or not all(0 <= value <= 255 for value in values):
+    names, values = color_names(channels), _color(options.recolor)
+    if len(values) != len(names):
         hint = " or one color like #ff8000" if len(names) == 3 else ""
         raise UserError(
-            f"--recolor {' '.join(given)}: give {len(names)} numbers from 0 to 255 "
+            f"--recolor {' '.join(options.recolor)}: give {len(names)} numbers from 0 to 255 "
             f"({', '.join(names)}){hint}"
         )
     return dict(zip(names, values, strict=True))
+
+
+def _color(given: Sequence[str]) -> list[float]:
+    """Return the numbers of a color, of any number of channels.
+
+    Raises:
+        UserError: If it is not one color like #ff8000, or a number is not from 0 to 255.
+    """
+    if len(given) == 1 and re.fullmatch("#?[0-9a-fA-F]{6}", given[0]):
+        return [float(value) for value in bytes.fromhex(given[0].removeprefix("#"))]
+    try:
+        values = [float(value) for value in given]
+    except ValueError:
+        values = [math.nan]
+    if not all(0 <= value <= 255 for value in values):
+        raise UserError(
+            f"--recolor {' '.join(given)}: give numbers from 0 to 255, or one color like #ff8000"
+        )
+    return values

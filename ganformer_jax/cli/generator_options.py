@@ -10,8 +10,10 @@ from ganformer_jax.cli.options import RunOptions
 from ganformer_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from ganformer_jax.config import GeneratorConfig
     from ganformer_jax.models import Generator
     from ganformer_jax.sampling import Synthesizer
+    from ganformer_jax.train.devices import Placement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,21 @@ class GeneratorOptions(RunOptions):
             return load(self.workdir)
         return load_run(self.workdir, self.step, self.best, print)
 
+    def load_for_devices(
+        self, batch_size: int
+    ) -> tuple[GeneratorConfig, dict[str, Any], str, Placement]:
+        """Load the generator, once the devices of this host are set up for a batch.
+
+        Returns:
+            Its config, its variables, their checksum, and where they and a batch are placed.
+        """
+        from ganformer_jax.cli.heap import local_devices
+        from ganformer_jax.experiment.sample_files import weights_digest
+
+        placement = local_devices(batch_size)
+        generator, variables = self.load_generator()
+        return generator.config, variables, weights_digest(variables), placement
+
     def load_synthesizer(
         self, batch_size: int, noise: Literal["const", "random", "none"]
     ) -> tuple[Synthesizer, dict[str, Any], str]:
@@ -50,16 +67,12 @@ class GeneratorOptions(RunOptions):
         """
         import jax
 
-        from ganformer_jax.cli.heap import local_devices
-        from ganformer_jax.experiment.sample_files import weights_digest
         from ganformer_jax.sampling import Synthesizer
 
-        placement = local_devices(batch_size)
-        generator, variables = self.load_generator()
+        config, variables, weights, placement = self.load_for_devices(batch_size)
         devices = len(placement.devices)
         rounded = -(-batch_size // devices) * devices
-        synthesizer = Synthesizer(generator.config, rounded, noise, batch_sharding=placement.batch)
-        weights = weights_digest(variables)
+        synthesizer = Synthesizer(config, rounded, noise, batch_sharding=placement.batch)
         return synthesizer, jax.device_put(variables, placement.replicated), weights
 
     def default_folder(self, name: str) -> pathlib.Path:

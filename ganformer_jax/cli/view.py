@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 from typing import TYPE_CHECKING
@@ -41,19 +42,17 @@ def run(options: Options) -> None:
         raise UserError("--port must be from 0 to 65535")
     options.check_generator()
     from ganformer_jax.viewer.app import make_app, new_token
-    from ganformer_jax.viewer.serve import bind, open_browser, serve, url
+    from ganformer_jax.viewer.serve import bind, opened_in_browser, serve, url
 
-    with bind(options.port) as taken:
+    with bind(options.port) as listener:
         viewed = _load(options)
         print("compiling the generator ...", flush=True)
         token = new_token()
         app = make_app(viewed, _name(options), token)
-        viewed.view(viewed.start)
-        address = url(taken, token)
+        address = url(listener, token)
         print(f"viewer: {address}\nCtrl-C ends it", flush=True)
-        if options.open:
-            open_browser(address)
-        serve(app, taken)
+        with opened_in_browser(address) if options.open else contextlib.nullcontext():
+            serve(app, listener)
 
 
 def _name(options: Options) -> str:
@@ -64,15 +63,12 @@ def _name(options: Options) -> str:
 def _load(options: Options) -> ViewedGenerator:
     import jax
 
-    from ganformer_jax.cli.heap import local_devices
-    from ganformer_jax.experiment.sample_files import weights_digest
     from ganformer_jax.viewer import ViewedGenerator
 
-    placement = local_devices(1)
-    generator, variables = options.load_generator()
-    weights, labels = weights_digest(variables), _labels(options, generator.config.label_size)
+    config, variables, weights, placement = options.load_for_devices(1)
+    labels = _labels(options, config.label_size)
     variables = jax.device_put(variables, placement.devices[0])
-    return ViewedGenerator(generator.config, variables, labels, weights)
+    return ViewedGenerator(config, variables, labels, weights)
 
 
 def _labels(options: Options, size: int) -> Labels:

@@ -29,7 +29,9 @@ class Direction:
         name: What users call it by.
         latent: `GLOBAL`, `COMPONENTS`, `ALL` or a `component_name`.
         vector_KxD: The direction, float32 of length 1: of one latent, K = 1, or of all.
-        scale: Length of the change of w per unit; a unit is one standard deviation of w.
+        scale: Length of the change of w per unit, one standard deviation of w. By factorization
+            that of w projected on the vector, sqrt(v^T covariance v). By regression a step of
+            Mahalanobis length 1, 1 / sqrt(v^T covariance^-1 v), which is never longer.
         method: What it was found by.
         layers: First and last layer whose latents change; None for all layers.
         facts: What is known of it besides, of values that JSON has.

@@ -45,12 +45,12 @@ class Factors(NamedTuple):
     """Directions, strongest first.
 
     Attributes:
-        vectors_SxD: Unit vectors, orthogonal; of each the largest number is positive.
-        strengths_S: Length of what readers get more for a unit step.
+        vectors_MxD: Unit vectors, orthogonal; of each the largest number is positive.
+        strengths_M: Length of what readers get more for a unit step.
     """
 
-    vectors_SxD: Float[np.ndarray, "s d"]
-    strengths_S: Float[np.ndarray, " s"]
+    vectors_MxD: Float[np.ndarray, "m d"]
+    strengths_M: Float[np.ndarray, " m"]
 
 
 def factorize(readers: Sequence[Reader], count: int) -> Factors:
@@ -67,10 +67,10 @@ def factorize(readers: Sequence[Reader], count: int) -> Factors:
         raise ValueError("nothing reads this latent")
     kernel_DxO = np.concatenate([reader.kernel_DxO for reader in readers], 1).astype(np.float64)
     squares_D, vectors_DxD = np.linalg.eigh(kernel_DxO @ kernel_DxO.T)
-    vectors_SxD = vectors_DxD.T[::-1][:count]
-    largest = np.take_along_axis(vectors_SxD, np.abs(vectors_SxD).argmax(1)[:, None], 1)
+    vectors_MxD = vectors_DxD.T[::-1][:count]
+    largest = np.take_along_axis(vectors_MxD, np.abs(vectors_MxD).argmax(1)[:, None], 1)
     strengths = np.sqrt(np.maximum(squares_D[::-1][:count], 0))
-    return Factors((vectors_SxD * np.sign(largest)).astype(np.float32), strengths)
+    return Factors((vectors_MxD * np.sign(largest)).astype(np.float32), strengths)
 
 
 def global_readers(config: GeneratorConfig, variables: Mapping[str, Any]) -> list[Reader]:

@@ -16,6 +16,7 @@ from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.files import atomic_path
 
 VERSION = 1
+DAMAGED = (ValueError, EOFError, LookupError, TypeError, OverflowError, MemoryError)
 
 
 def direction_record(direction: Direction) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def read_directions(
         raise UserError(f"no file {path}: run `directions` first") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {os_reason(error)}") from error
-    except (ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (*DAMAGED, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a file of directions: {one_line(error)}") from error
     for direction in found:
         if direction.latent not in _latents(config):
@@ -96,13 +97,17 @@ def _latents(config: GeneratorConfig) -> set[str]:
 
 def _direction(record: dict[str, Any], vector_KxD: np.ndarray) -> Direction:
     layers = record["layers"]
+    if layers is not None and len(layers) != 2:
+        raise ValueError(f"layers of {record['name']} must be a first and a last one")
+    if not np.isfinite(vector_KxD).all() or not np.isfinite(float(record["scale"])):
+        raise ValueError(f"{record['name']} is not finite")
     if record["latent"] not in (GLOBAL, COMPONENTS, ALL):  # of a component's region
         missing = {"property", "per_unit", "products", "r2"} - set(record["facts"])
         if missing:
             raise ValueError(f"{record['name']} lacks {', '.join(sorted(missing))}")
     return Direction(
-        record["name"],
-        record["latent"],
+        str(record["name"]),
+        str(record["latent"]),
         vector_KxD.astype(np.float32),
         float(record["scale"]),
         record["method"],

@@ -80,18 +80,18 @@ def smallest_changes(
 ) -> tuple[Float[np.ndarray, "a d"], Float[np.ndarray, "a a2"]]:
     """Return, for each property, the smallest change of w that adds 1 to it and to no other.
 
-    Sizes are in the metric of the covariance S of w, where 1 is one standard deviation: with B the
-    weights, the changes are the columns of S B^T (B S B^T)^-1. A change of several properties is
-    the sum of theirs. Of properties that depend on each other linearly, which nothing can change
-    alone, the nearest change in the sense of least squares is returned.
+    Sizes are Mahalanobis lengths, in the metric of the covariance of w. The changes are the columns
+    of covariance weights^T (weights covariance weights^T)^-1. A change of several properties is the
+    sum of theirs. Of properties that depend on each other linearly, which nothing can change alone,
+    the nearest change in the sense of least squares is returned.
 
     Args:
-        weights_AxD: B.
-        covariance_DxD: S.
+        weights_AxD: Change of each property per change of w.
+        covariance_DxD: Covariance of w.
 
     Returns:
-        The changes, and their inner products in that metric: of targets t, the squared length of
-        the change is t^T P t.
+        The changes, and their inner products in that metric, `products`: of targets t, the squared
+        length of the change is t^T products t.
     """
     spread_DxA = covariance_DxD @ weights_AxD.T
     gram_AxA = weights_AxD @ spread_DxA

@@ -20,6 +20,7 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.features import cached_arrays
 from ganformer_jax.metrics.dci import dci
 from ganformer_jax.metrics.segmentation import color_clusters, foreground_ari, matched_mean_iou
+from ganformer_jax.pixels import enlarge
 from ganformer_jax.scenes.dataset import stored_name
 from ganformer_jax.scenes.layout import (
     IMAGE_ATTRIBUTES,
@@ -155,9 +156,12 @@ def attention_segments(
 
 
 def layer_segments(attention: Attention, height: int) -> dict[str, Int[np.ndarray, "m h w"]]:
-    """Return the strongest component of each pixel for every layer, "layer<i>_<width>px"."""
+    """Return the strongest component of each pixel for every layer, "layer<i>_<width>px".
+
+    Heads are averaged, and pixels are repeated to the height of the image.
+    """
     return {
-        f"layer{i}_{layer.shape[-1]}px": _component_segments(layer, height)
+        f"layer{i}_{layer.shape[-1]}px": enlarge(np.asarray(layer).mean(2).argmax(1), height)
         for i, layer in enumerate(attention)
     }
 
@@ -172,15 +176,6 @@ def segmentation_scores(
     if np.isnan(ari).all():
         raise ValueError("no image has two objects, which foreground ARI needs")
     return {"ari": float(np.nanmean(ari)), "iou": float(np.nanmean(iou))}
-
-
-def _component_segments(
-    attention_MxKxNxHxW: Float[np.ndarray, "m k n h w"], height: int
-) -> Int[np.ndarray, "m h w"]:
-    """Return each pixel's strongest component, with heads averaged and pixels repeated."""
-    strongest = np.asarray(attention_MxKxNxHxW).mean(2).argmax(1)
-    factor = height // strongest.shape[-2]
-    return strongest.repeat(factor, 1).repeat(factor, 2)
 
 
 def _cache_key(train: DatasetSource, count: int) -> str:

@@ -28,8 +28,6 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.component_metrics import ValidatedSegmenter
 from ganformer_jax.experiment.figures.context import FigureContext, Unsuitable
 from ganformer_jax.experiment.regions import (
-    attention_layers,
-    check_layer,
     component_segments,
     make_with_attention,
 )
@@ -98,7 +96,10 @@ def find_directions(
 
     Raises:
         UserError: If a kind that was asked for does not suit the generator.
+        ValueError: If there are fewer than `MIN_ROWS` samples.
     """
+    if len(search.w_MxKxD) < MIN_ROWS:
+        raise ValueError(f"{MIN_ROWS} samples are needed, not {len(search.w_MxKxD)}")
     groups = []
     for kind in kinds or KINDS:
         try:
@@ -138,7 +139,7 @@ def _factored(
     codes_MxD: Float[np.ndarray, "m d"],
     layers: tuple[int, int] | None = None,
 ) -> DirectionGroup:
-    vectors_SxD, strengths = factorize(readers, search.count)
+    vectors_MxD, strengths = factorize(readers, search.count)
     found = [
         Direction(
             f"{name} {number}",
@@ -149,7 +150,7 @@ def _factored(
             layers,
             {"strength": float(strength)},
         )
-        for number, (vector_D, strength) in enumerate(zip(vectors_SxD, strengths, strict=True), 1)
+        for number, (vector_D, strength) in enumerate(zip(vectors_MxD, strengths, strict=True), 1)
     ]
     return DirectionGroup(name, found)
 
@@ -157,8 +158,6 @@ def _factored(
 def _regions(search: DirectionSearch, say: Callable[[str], None]) -> Iterator[DirectionGroup]:
     """Yield directions of each component's region: its place, area and color."""
     search.context.need_attention()
-    check_layer(attention_layers(search.context.config), search.layer)
-    _need_rows(search)
     names = property_names(search.context.config.image_channels)
     properties_MxKxA = _sampled_properties(search)
     for component in range(search.context.config.components):
@@ -210,7 +209,6 @@ def _region_directions(
 
 def _attributes(search: DirectionSearch, say: Callable[[str], None]) -> Iterator[DirectionGroup]:
     """Yield the direction in the whole w of each attribute that the scene reader reads."""
-    _need_rows(search)
     segmenter = search.segmenter()
     made = [as_rgb(images) for images, _ in _samples(search, attention=False)]
     _, attributes_MxA = segmenter.segmenter(np.concatenate(made))
@@ -241,11 +239,6 @@ def _regressed(
     scale = float(np.linalg.norm(step_KxD)) or 1.0
     vector = (step_KxD / scale).astype(np.float32)
     return Direction(name, latent, vector, scale, "regression", facts=facts)
-
-
-def _need_rows(search: DirectionSearch) -> None:
-    if len(search.w_MxKxD) < MIN_ROWS:
-        raise Unsuitable(f"it needs {MIN_ROWS} images: give a larger --count")
 
 
 def _sampled_properties(search: DirectionSearch) -> Float[np.ndarray, "m k a"]:

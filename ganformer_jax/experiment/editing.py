@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ganformer_jax.directions import (
     Direction,
+    TargetChange,
     component_name,
     property_names,
     region_properties,
@@ -21,10 +22,10 @@ from ganformer_jax.experiment.regions import component_segments
 from ganformer_jax.sampling import ImageLatents, Synthesized, swap_components
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool
+    from jaxtyping import Bool, Float
 
 
-TRUSTED = 0.1
+WEAK_R2 = 0.1
 """R2 below which a direction hardly does what its name says."""
 
 
@@ -49,11 +50,18 @@ def remove(latents: ImageLatents, component: int) -> Edit:
     """Hide a component from the attention of all images.
 
     Raises:
-        UserError: If there is no other component.
+        UserError: If an image would have no visible component.
     """
     if latents.components < 2:
         raise UserError("--remove: a single component cannot be hidden")
     edited = latents.without(component)
+    assert edited.mask_BxK is not None, "a component is hidden"
+    count = int((edited.mask_BxK.max(1) == 0).sum())
+    if count:  # attention would be as if all were visible
+        raise UserError(
+            f"--remove: {component_name(component)} is the last visible one in {count} of "
+            f"{len(latents)} images: edit other --latents, or --seeds"
+        )
     return Edit(edited, component, f"remove {component_name(component)}", [{}] * len(latents))
 
 
@@ -73,7 +81,7 @@ def swap(latents: ImageLatents, other: ImageLatents, component: int | None, seed
     return Edit(edited, component, f"swap {name} with seed {seed}", [{}] * len(latents))
 
 
-def follow(
+def move_along(
     latents: ImageLatents, direction: Direction, amount: float, component: int | None = None
 ) -> Edit:
     """Move along a direction, by standard deviations of w.
@@ -93,11 +101,11 @@ def follow(
     return Edit(edited, component, words, [{}] * len(latents))
 
 
-def reach(
+def change_region(
     context: FigureContext,
     component: int,
     directions: Mapping[str, Direction],
-    wished: Mapping[str, float],
+    targets: Mapping[str, float],
     *,
     relative: bool,
     limit: float,
@@ -111,7 +119,7 @@ def reach(
         context: The generator and the images.
         component: From 0.
         directions: Of the component, by property.
-        wished: Properties, and how much to add to each or, if not `relative`, its new value.
+        targets: Properties, and how much to add to each or, if not `relative`, its new value.
         relative: Whether to add.
         limit: Longest change, in standard deviations of w; longer ones are shortened.
         layer: Attention layer of the regions, from 0; by default the last.
@@ -119,36 +127,54 @@ def reach(
     Raises:
         UserError: If a property has no direction.
     """
-    missing = [name for name in wished if name not in directions]
+    _need_directions(directions, component, targets)
+    now_BxA = _properties(context, component, layer, list(targets))
+    goals_A = np.array(list(targets.values()), np.float64)
+    targets_BxA = np.where(np.isnan(now_BxA), 0, goals_A - (0 if relative else now_BxA))
+    change = target_change(directions, list(targets), targets_BxA, limit)
+    w_BxKxLxD = context.latents.w_BxKxLxD.copy()
+    w_BxKxLxD[:, component] += change.changes_BxD[:, None]
+    edited = dataclasses.replace(context.latents, w_BxKxLxD=w_BxKxLxD)
+    values = " ".join(f"{value:g}" for value in targets.values())
+    words = f"{'move' if relative else 'recolor'} {component_name(component)} {values}"
+    return Edit(edited, component, words, _facts(list(targets), targets_BxA, change))
+
+
+def _need_directions(
+    directions: Mapping[str, Direction], component: int, names: Iterable[str]
+) -> None:
+    """Raise `UserError` if a property has no direction."""
+    missing = [name for name in names if name not in directions]
     if missing:
         raise UserError(
             f"there is no direction of {component_name(component)} {missing[0]}: run `directions` "
             "with more images, or edit another component"
         )
-    names, goal_A = list(wished), np.array(list(wished.values()), np.float64)
-    properties_BxA = region_properties(
-        context.made.images, region_of(context.made, component, layer)
-    )
-    columns = [property_names(context.config.image_channels).index(name) for name in names]
-    now_BxA = properties_BxA[:, columns]
-    targets_BxA = np.where(np.isnan(now_BxA), 0, goal_A - (0 if relative else now_BxA))
-    change = target_change(directions, names, targets_BxA, limit)
-    w_BxKxLxD = context.latents.w_BxKxLxD.copy()
-    w_BxKxLxD[:, component] += change.changes_BxD[:, None]
-    edited = dataclasses.replace(context.latents, w_BxKxLxD=w_BxKxLxD)
-    facts = [
+
+
+def _properties(
+    context: FigureContext, component: int, layer: int | None, names: Sequence[str]
+) -> Float[np.ndarray, "b a"]:
+    """Return properties of a component's region in each image; NaN without a region."""
+    regions_BxHxW = region_of(context.made, component, layer)
+    properties_BxA = region_properties(context.made.images, regions_BxHxW)
+    every = property_names(context.config.image_channels)
+    return properties_BxA[:, [every.index(name) for name in names]]
+
+
+def _facts(
+    names: Sequence[str], targets_BxA: Float[np.ndarray, "b a"], change: TargetChange
+) -> list[dict[str, Any]]:
+    """Return what the record of each image says of a change of properties."""
+    rows = zip(targets_BxA.tolist(), change.lengths_B, change.shares_B, strict=True)
+    return [
         {
-            "target_change": dict(zip(names, map(float, target_A), strict=True)),
+            "target_change": dict(zip(names, target_A, strict=True)),
             "change_of_w": float(length * share),
             "share_made": float(share),
         }
-        for target_A, length, share in zip(
-            targets_BxA, change.lengths_B, change.shares_B, strict=True
-        )
+        for target_A, length, share in rows
     ]
-    values = " ".join(f"{value:g}" for value in wished.values())
-    verb = "move" if relative else "recolor"
-    return Edit(edited, component, f"{verb} {component_name(component)} {values}", facts)
 
 
 def region_of(
@@ -167,10 +193,10 @@ def of_component(directions: Mapping[str, Direction], component: int) -> dict[st
     return {direction.facts["property"]: direction for direction in found}
 
 
-def trust(directions: Mapping[str, Direction], names: Sequence[str]) -> str:
+def describe_fit(directions: Mapping[str, Direction], names: Sequence[str]) -> str:
     """Say how well w predicts properties of a component's region."""
     scores = [directions[name].facts["r2"] for name in names]
     text = ", ".join(f"{name} {score:.2f}" for name, score in zip(names, scores, strict=True))
     text = f"R2 of the directions on held-out images: {text}"
-    weak = min(scores) < TRUSTED
-    return f"{text}; below {TRUSTED} expect little of what was asked" if weak else text
+    weak = min(scores) < WEAK_R2
+    return f"{text}; below {WEAK_R2} expect little of what was asked" if weak else text

@@ -17,8 +17,8 @@ from ganformer_jax.experiment.figures.context import lay_out
 from ganformer_jax.experiment.projection import Images, Projected, Projector
 from ganformer_jax.experiment.targets import Targets
 from ganformer_jax.files import write_atomically
-from ganformer_jax.pixels import as_rgb
-from ganformer_jax.sampling import ImageLatents, save_latents, swap_layers
+from ganformer_jax.pixels import as_rgb, enlarge
+from ganformer_jax.sampling import ImageLatents, layer_thirds, save_latents, swap_layers
 from ganformer_jax.visualize import (
     attention_segmentation,
     finest_attention,
@@ -103,8 +103,8 @@ def _components(projector: Projector, latents: ImageLatents) -> np.ndarray:
     synthesizer = dataclasses.replace(projector.synthesizer, attention=True)
     made = synthesizer(projector.variables, latents)
     maps = finest_attention(made.attention)
-    side = made.images.shape[1] // maps.shape[-2]
-    return np.stack([attention_segmentation(one).repeat(side, 0).repeat(side, 1) for one in maps])
+    colors = np.stack([attention_segmentation(one) for one in maps])
+    return enlarge(colors, made.images.shape[1], 1)
 
 
 def _edit(projector: Projector, latents: ImageLatents) -> tuple[str, np.ndarray]:
@@ -115,6 +115,6 @@ def _edit(projector: Projector, latents: ImageLatents) -> tuple[str, np.ndarray]
         mean = projector.statistics.mean_KxD[None, :, None]
         half = dataclasses.replace(latents, w_BxKxLxD=(w_BxKxLxD + mean) / 2)
         return "halfway to mean", make(half).images
-    fine = list(np.array_split(np.arange(w_BxKxLxD.shape[2]), 3)[-1])
+    fine = layer_thirds(w_BxKxLxD.shape[2])["fine"]
     mixed = swap_layers(w_BxKxLxD, np.roll(w_BxKxLxD, -1, 0), fine)
     return "colors of next", make(dataclasses.replace(latents, w_BxKxLxD=mixed)).images

@@ -55,4 +55,4 @@ def check_layer(count: int, layer: int | None) -> None:
     """Raise `UserError` if there is no such attention layer; `count` is their number."""
     if layer is not None and not 0 <= layer < count:
         has = f"the attention layers of this generator are 0 to {count - 1}"
-        raise UserError(f"--layer {layer}: {has}")
+        raise UserError(f"--layer {layer}: {has if count else 'this generator has no attention'}")

@@ -41,7 +41,7 @@ MAX_BODY = 256 * 1024
 
 
 def make_app(viewed: ViewedGenerator, name: str, token: str) -> Starlette:
-    """Return the application.
+    """Return the application, once the generator is compiled and its first image is made.
 
     Args:
         viewed: The generator.
@@ -66,13 +66,12 @@ def make_app(viewed: ViewedGenerator, name: str, token: str) -> Starlette:
 
         return endpoint
 
-    def facts(request: Request) -> Response:
-        return JSONResponse({"name": name, **generator_facts(viewed)})
+    facts = {"name": name, **generator_facts(viewed)}
 
     static = [Route(f"/{file}", _file(file, kind)) for file, kind in STATIC.items()]
     routes = [
         Route("/", _file("viewer.html", "text/html")),
-        Route("/generator", facts),
+        Route("/generator", lambda request: JSONResponse(facts)),
         Route("/view", answer(_view), methods=["POST"]),
         Route("/image.png", answer(_png), methods=["POST"]),
         Route("/latents.npz", answer(_latents), methods=["POST"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -54,7 +54,7 @@ class Guard:
         if len(hosts) != 1 or _without_port(hosts[0]) not in HOSTS:
             return "the viewer answers to 127.0.0.1 and localhost only"
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != hosts[0]:
+        if origin is not None and origin != f"http://{hosts[0]}":
             return "the viewer answers to its own page only"
         if scope["path"] in self._open_paths:
             return None

@@ -89,12 +89,12 @@ def parse_state(data: object, labels: Labels, components: int, layers: int) -> S
     given = _fields(data, "the state", State)
     layer = given.get("layer")
     return State(
-        _whole(given.get("seed", 0), "seed", MAX_SEED),
+        _integer(given.get("seed", 0), "seed", MAX_SEED),
         _number(given.get("psi", State.psi), "psi", -MAX_PSI, MAX_PSI),
         _label(given.get("label"), labels),
         _choice(given.get("noise", State.noise), "noise", get_args(Noise)),
         _edits(given.get("edits", []), components),
-        None if layer is None else _whole(layer, "layer", layers - 1),
+        None if layer is None else _integer(layer, "layer", layers - 1),
     )
 
 
@@ -116,12 +116,12 @@ def _edit(given: object, components: int) -> Edit:
     if component not in (GLOBAL, ALL):
         if not components:
             raise UserError('component must be "global" or "all": images attend to no components')
-        component = _whole(component, 'component ("global" and "all" too)', components - 1)
+        component = _integer(component, 'component ("global" and "all" too)', components - 1)
     elif kind == "remove":
         raise UserError("only components can be removed")
     seed, t = 0, 1.0
     if kind != "remove":
-        seed = _whole(fields.get("seed"), "seed of an edit", MAX_SEED)
+        seed = _integer(fields.get("seed"), "seed of an edit", MAX_SEED)
     if kind == "interpolate":
         t = _number(fields.get("t"), "t", 0, 1)
     return Edit(component, kind, seed, t)
@@ -144,14 +144,14 @@ def _label(given: object, labels: Labels) -> Label:
     if labels.kind == "none":
         raise UserError("label: the generator takes none")
     if labels.kind == "classes":
-        return _whole(given, "label", len(labels.names) - 1)
+        return _integer(given, "label", len(labels.names) - 1)
     if not isinstance(given, list) or len(given) != len(labels.names):
         raise UserError(f"label must be a list of {len(labels.names)} numbers")
     most = float(np.finfo(np.float32).max)
     return tuple(_number(number, "a number of label", -most, most) for number in given)
 
 
-def _whole(given: object, name: str, most: int) -> int:
+def _integer(given: object, name: str, most: int) -> int:
     if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= most:
         limits = f"a whole number from 0 to {most}" if most >= 0 else "left out"
         raise UserError(f"{name} must be {limits}")

@@ -11,6 +11,7 @@ import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.metrics.edits import edit_changes, pixel_change
+from ganformer_jax.pixels import enlarge
 from ganformer_jax.sampling import (
     ImageLatents,
     Synthesized,
@@ -97,7 +98,7 @@ class ViewedGenerator:
         changes = np.full((self.components, 2), np.nan)
         for component in range(self.components):
             assert regions is not None
-            region_HxW = _enlarge(regions == component, change_1xHxW.shape[1:])
+            region_HxW = enlarge(regions == component, change_1xHxW.shape[1])
             found = edit_changes(change_1xHxW, region_HxW[None])
             changes[component] = found.inside[0], found.outside[0]
         return View(made.images[0], segments, float(change_1xHxW.mean()), changes)
@@ -154,8 +155,3 @@ class ViewedGenerator:
 
 def _seeds(seed: int) -> np.ndarray:
     return np.array([seed], np.uint32)
-
-
-def _enlarge(region_HxW: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    factor = size[0] // len(region_HxW)
-    return region_HxW.repeat(factor, 0).repeat(factor, 1)

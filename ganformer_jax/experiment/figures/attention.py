@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ganformer_jax.experiment.figures.context import FigureContext, Still, lay_out
-from ganformer_jax.pixels import as_rgb
+from ganformer_jax.pixels import as_rgb, enlarge
 from ganformer_jax.visualize import (
     attention_figure,
     attention_overlay,
@@ -34,8 +34,7 @@ def segments(context: FigureContext) -> Iterator[Still]:
     maps = finest_attention(context.made.attention)
     rows = []
     for image, found in zip(as_rgb(context.made.images), maps[:ROWS], strict=False):
-        side = image.shape[0] // found.shape[-2]
-        found = found.repeat(side, 1).repeat(side, 2)
+        found = enlarge(found, image.shape[0])
         rows.append([image, attention_segmentation(found, hard=True)])
         rows[-1] += [attention_overlay(image, found, hard=True), attention_overlay(image, found)]
     figure = lay_out(rows, ["image", "segments", "over image", "mixed"])
@@ -46,13 +45,13 @@ def layers(context: FigureContext) -> Iterator[Still]:
     """Draw the components of every layer and head, from coarse to fine."""
     context.need_attention()
     heads = context.config.attention.heads
-    height, width = context.made.images.shape[1:3]
+    height = context.made.images.shape[1]
     headings, columns = ["image"], [as_rgb(context.made.images[:ROWS])]
     for layer in context.made.attention:
         rows, cols = layer.shape[-2:]
         for head in range(heads):
             headings.append(f"{rows}x{cols}" + (f" {head + 1}" if heads > 1 else ""))
-            maps = layer[:ROWS, :, head].repeat(height // rows, 2).repeat(width // cols, 3)
+            maps = enlarge(layer[:ROWS, :, head], height)
             columns.append(np.stack([attention_segmentation(one) for one in maps]))
     figure = lay_out(list(zip(*columns, strict=True)), headings)
     yield Still("attention-layers", _with_legend(figure, context))

@@ -8,7 +8,7 @@ import numpy as np
 
 from ganformer_jax.experiment.figures.cells import CHANGE, change_cell, region_cell
 from ganformer_jax.experiment.figures.context import FigureContext, Still, Unsuitable, lay_out
-from ganformer_jax.pixels import as_rgb
+from ganformer_jax.pixels import as_rgb, enlarge
 from ganformer_jax.sampling import layer_thirds, swap_components, swap_layers
 from ganformer_jax.visualize import attention_segments, finest_attention
 
@@ -69,6 +69,5 @@ def _regions(context: FigureContext) -> list[np.ndarray]:
     """Return, for each component, the pixels of the first image that attend most to it."""
     maps = finest_attention(context.made.attention)[0]
     image = as_rgb(context.made.images[:1])[0]
-    side = image.shape[0] // maps.shape[-2]
-    segments = attention_segments(maps).repeat(side, 0).repeat(side, 1)
+    segments = enlarge(attention_segments(maps), image.shape[0])
     return [region_cell(image, segments == k) for k in range(len(maps))]

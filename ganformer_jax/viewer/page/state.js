@@ -7,6 +7,7 @@ export let facts; // of the generator
 export let state; // of the image: what undo goes back to
 export let look; // of the page: layer, overlay, picked, unedited
 let committed = "";
+let soon; // timer of the fragment
 const earlier = [];
 
 export const clamp = (value, least, most) => Math.min(most, Math.max(least, value));
@@ -40,7 +41,8 @@ export function request() {
   return { seed, psi, label, noise, edits, layer: look.layer };
 }
 
-export function toFragment() {
+export function toFragment() { // rarely: browsers limit how often the URL may change
+  clearTimeout(soon);
   const words = new URLSearchParams({ seed: state.seed, psi: state.psi, noise: state.noise, source: state.source });
   if (state.label !== null) words.set("label", [state.label].flat().join(","));
   for (const [key, edit] of Object.entries(state.edits)) {
@@ -49,7 +51,15 @@ export function toFragment() {
   words.set("overlay", look.overlay);
   words.set("picked", look.picked);
   if (look.layer !== null) words.set("layer", look.layer);
-  history.replaceState(null, "", `#${words}`);
+  try {
+    history.replaceState(null, "", `#${words}`);
+  } catch { // over the limit: the next one will be written
+  }
+}
+
+export function toFragmentSoon() { // what needs no answer
+  clearTimeout(soon);
+  soon = setTimeout(toFragment, 300);
 }
 
 export function fromFragment() {

@@ -2,7 +2,7 @@
 import { buildLabels } from "./labels.js";
 import {
   MAX_SEED, badge, begin, canRemove, canUndo, change, clamp, commit, editOf, facts, fromFragment,
-  isComponent, isEdited, keys, look, nameOf, percent, request, seedOf, state, toFragment, undo,
+  isComponent, isEdited, keys, look, nameOf, percent, request, seedOf, state, toFragment, toFragmentSoon, undo,
 } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
@@ -12,9 +12,10 @@ const RANDOM_SEEDS = 10000;
 
 let shown = null; // the last answer of the server
 
-const post = (path, body) => fetch(path, {
-  method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json", "X-Token": token },
+const ask = (path, options = {}) => fetch(path, { ...options, headers: { ...options.headers, "X-Token": token } }).catch(() => {
+  throw new Error("The viewer does not answer: start the command again, and open its new URL");
 });
+const post = (path, body) => ask(path, { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
 
 // Requests: one at a time, and the newest state wins
 
@@ -25,7 +26,6 @@ let wanted = "";
 async function refresh(words = "") {
   wanted = words;
   showControls();
-  toFragment();
   waiting = true;
   if (busy) return;
   busy = true;
@@ -45,6 +45,7 @@ async function load() {
     const answer = await post("view", request());
     const data = await answer.json().catch(() => ({ error: "open the URL that the command printed" }));
     if (!answer.ok) throw new Error(data.error);
+    toFragment();
     shown = data;
     $("image").src = `data:image/png;base64,${data.image}`;
     await $("image").decode();
@@ -53,7 +54,7 @@ async function load() {
     $("time").textContent = `${Math.round(performance.now() - began)} ms`;
     announce();
   } catch (error) {
-    complain(error instanceof TypeError ? "The viewer does not answer: start the command again, and open its new URL." : `${error.message}.`);
+    complain(`${error.message}.`);
   } finally {
     clearTimeout(slow);
   }
@@ -123,7 +124,7 @@ function componentAt(event) {
 function pick(key) {
   look.picked = key;
   showControls();
-  toFragment();
+  toFragmentSoon();
   if (shown) draw();
 }
 
@@ -151,7 +152,8 @@ function showEntries() {
 
 function showControls() {
   const edit = editOf(look.picked);
-  const set = (id, value) => { if (document.activeElement !== $(id) || $(id).type !== "number") $(id).value = value; };
+  const write = (input, value) => { if (document.activeElement !== input || input.type !== "number") input.value = value; }; // not while it is typed
+  const set = (id, value) => write($(id), value);
   set("seed", state.seed);
   set("psi", state.psi);
   set("noise", state.noise);
@@ -165,7 +167,7 @@ function showControls() {
   $("overlay").style.opacity = look.overlay;
   for (const id of ["t", "opacity"]) $(id).setAttribute("aria-valuetext", $(`${id}-value`).textContent);
   for (const input of $("labels").querySelectorAll("[data-number]")) {
-    if (document.activeElement !== input) input.value = input.tagName === "SELECT" ? state.label : state.label[input.dataset.number];
+    write(input, input.tagName === "SELECT" ? state.label : state.label[input.dataset.number]);
   }
   $("picked-heading").textContent = nameOf(look.picked);
   $("swap").textContent = `Swap with seed ${edit.seed}`;
@@ -262,7 +264,7 @@ function listen() {
   onSlider("t", (t) => { look.unedited = false; change(look.picked, { t }); });
   $("noise").addEventListener("change", () => set(() => { state.noise = $("noise").value; }));
   $("layer").addEventListener("change", () => { look.layer = $("layer").value === "" ? null : Number($("layer").value); refresh(); });
-  $("opacity").addEventListener("input", () => { look.overlay = Number($("opacity").value); showControls(); toFragment(); });
+  $("opacity").addEventListener("input", () => { look.overlay = Number($("opacity").value); showControls(); toFragmentSoon(); });
   $("swap").addEventListener("click", () => set(() => change(look.picked, { t: 1 })));
   $("remove").addEventListener("click", () => set(() => change(look.picked, { removed: !editOf(look.picked).removed })));
   $("restore").addEventListener("click", () => set(() => change(look.picked, { t: 0, removed: false })));
@@ -283,11 +285,11 @@ function listen() {
 
 async function start() {
   try {
-    const answer = await fetch("generator", { headers: { "X-Token": token } });
+    const answer = await ask("generator");
     if (!answer.ok) throw new Error(await answer.text());
     begin(await answer.json());
   } catch (error) {
-    complain(error instanceof TypeError ? "The viewer does not answer: start the command again." : error.message);
+    complain(`${error.message.trim()}.`);
     return;
   }
   build();
