@@ -207,6 +207,21 @@ def test_dry_run_prints_the_resolved_config_and_writes_nothing(capsys, tmp_path,
 
 
 @pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        (command, "--truncation-psi")
+        for command in ("sample", "visualize", "edit", "directions", "evaluate")
+    ]
+    + [("project", "--learning-rate"), ("prepare", "--ratio"), ("edit", "--limit")],
+)
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_numbers_must_be_finite(capsys, command, flag, value):
+    assert complaint(capsys, command, f"{flag}={value}").startswith(
+        f"error: {flag} {value}: give a finite number"
+    )
+
+
+@pytest.mark.parametrize(
     ("error", "code", "message"),
     [
         (KeyboardInterrupt(), 130, "interrupted"),

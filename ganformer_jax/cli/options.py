@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import math
 import pathlib
 import re
 import sys
@@ -91,6 +92,8 @@ def parse(commands: Mapping[str, Any], arguments: Sequence[str]) -> Any:
     for flag, value in _flags(options):
         if isinstance(value, pathlib.Path):
             _check_local(flag, value)
+        if "." not in flag:  # the ranges of a config say more
+            _check_finite(flag, value)
     return options
 
 
@@ -157,6 +160,12 @@ def _check_local(flag: str, path: pathlib.Path) -> None:
         raise UsageError(f"{flag} {path}: name a folder or file of this machine")
     if path.parts[:1] == ("~",):
         raise UsageError(f"{flag} {path}: the shell did not expand ~; use {path.expanduser()}")
+
+
+def _check_finite(flag: str, value: Any) -> None:
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, float) and not math.isfinite(number):
+            raise UserError(f"{flag} {number}: give a finite number")
 
 
 def _flags(options: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
