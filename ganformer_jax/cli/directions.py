@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-import tyro
-
-from ganformer_jax.cli.generator_options import GeneratorOptions
+from ganformer_jax.cli.image_options import SynthesisOptions
 from ganformer_jax.cli.options import refuse_filled
 from ganformer_jax.cli.sample import SEEDS
 from ganformer_jax.errors import UserError
@@ -20,7 +18,7 @@ Kind = Literal["factorization", "regions", "attributes"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(GeneratorOptions):
+class Options(SynthesisOptions):
     """Find directions in w, in a run, an export or a snapshot, and draw what they change.
 
     `directions.npz` in --out is for `edit`, `directions.jsonl` is the same as a table.
@@ -45,16 +43,6 @@ class Options(GeneratorOptions):
     """Columns of the sheets, in standard deviations of w."""
     truncation_psi: float = 1.0
     """Truncation psi; below 1 trades variety for quality."""
-    noise: Literal["const", "random", "none"] = "const"
-    """Noise in the synthesis network: const is the same for all images; random is
-    decided by an image's seed; none adds no noise."""
-    class_names: Annotated[tuple[str, ...], tyro.conf.arg(name="class")] = ()
-    """Names or numbers of classes, which take turns; by default all."""
-    condition: str | None = None
-    """Condition of all images: comma-separated numbers, or name=number pairs; by default
-    conditions of training images."""
-    batch_size: int = 16
-    """Images to make at once."""
     overwrite: bool = False
     """Replace files that exist."""
 

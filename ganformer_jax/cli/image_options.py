@@ -19,7 +19,23 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageOptions(GeneratorOptions):
+class SynthesisOptions(GeneratorOptions):
+    """Options that say how images are made."""
+
+    noise: Literal["const", "random", "none"] = "const"
+    """Noise in the synthesis network: const is the same for all images; random is
+    decided by an image's seed; none adds no noise."""
+    class_names: Annotated[tuple[str, ...], tyro.conf.arg(name="class")] = ()
+    """Names or numbers of classes, which take turns; by default all."""
+    condition: str | None = None
+    """Condition of all images: comma-separated numbers, or name=number pairs; by default
+    conditions of training images."""
+    batch_size: int = 16
+    """Images to make at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageOptions(SynthesisOptions):
     """Options that name a generator and images of it."""
 
     seeds: str = "0-15"
@@ -31,16 +47,6 @@ class ImageOptions(GeneratorOptions):
     """Truncation psi; below 1 trades variety for quality."""
     truncation_cutoff: int | None = None
     """Number of layers to truncate, from the first; by default all."""
-    noise: Literal["const", "random", "none"] = "const"
-    """Noise in the synthesis network: const is the same for all images; random is
-    decided by an image's seed; none adds no noise."""
-    class_names: Annotated[tuple[str, ...], tyro.conf.arg(name="class")] = ()
-    """Names or numbers of classes, which take turns; by default all."""
-    condition: str | None = None
-    """Condition of all images: comma-separated numbers, or name=number pairs; by default
-    conditions of training images."""
-    batch_size: int = 16
-    """Images to make at once."""
 
     def check_images(self) -> Sequence[int]:
         """Return the seeds, once the options make sense."""
