@@ -8,6 +8,7 @@ Data, metrics, figures and the command line are imported by name.
 
 from ganformer_jax import augment, convert
 from ganformer_jax.config import (
+    AggregatorConfig,
     AttentionConfig,
     AugmentConfig,
     Config,
@@ -17,6 +18,7 @@ from ganformer_jax.config import (
     LabelMappingConfig,
     LossConfig,
     MappingConfig,
+    MergeConfig,
     OptimizerConfig,
     PositionConfig,
     ScheduleConfig,
@@ -55,6 +57,7 @@ from ganformer_jax.train.updates import gan_updates
 __version__ = "0.2.0"
 
 __all__ = [
+    "AggregatorConfig",
     "DISCRIMINATOR_LOSSES",
     "GENERATOR_LOSSES",
     "PAIRED_GENERATOR_LOSSES",
@@ -73,6 +76,7 @@ __all__ = [
     "LabelMappingConfig",
     "LossConfig",
     "MappingConfig",
+    "MergeConfig",
     "OptimizerConfig",
     "Optimizers",
     "PositionConfig",

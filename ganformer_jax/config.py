@@ -8,6 +8,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
+from ganformer_jax.config_attention import (
+    AggregatorConfig,
+    AttentionConfig,
+    MergeConfig,
+    PositionConfig,
+)
 from ganformer_jax.config_ranges import Range, at_least
 from ganformer_jax.config_training import (
     AugmentConfig,
@@ -19,49 +25,6 @@ from ganformer_jax.config_training import (
 from ganformer_jax.config_training import ScheduleConfig as ScheduleConfig
 
 MAX_IMAGE_CHANNELS = 32
-
-
-@dataclasses.dataclass(frozen=True)
-class PositionConfig:
-    """Positional encoding of the image grid, which attention reads."""
-
-    kind: Literal["sinus", "linear", "trainable", "trainable2d"] = "sinus"
-    """Fixed sinusoids; a line per direction with trained slopes; a trained
-    vector per row and per column; or a trained vector per cell."""
-    directions: Annotated[int, at_least(1)] = 2
-    """Directions of the sinusoidal and linear encodings, spread evenly over pi."""
-    init: Literal["uniform", "normal"] = "uniform"
-    """Initial distribution of trained encodings: U[0, 1) or N(0, 1)."""
-    size: Annotated[int | None, at_least(1)] = None
-    """Width of the encoding; by default that of one latent component."""
-
-
-@dataclasses.dataclass(frozen=True)
-class AttentionConfig:
-    """Bipartite attention between latent components and the image (arXiv 2103.01209, 3.1).
-
-    `kmeans_iterations=0` is simplex attention; 1 or more is duplex attention.
-    """
-
-    heads: Annotated[int, at_least(1)] = 1
-    """Attention heads."""
-    integration: Literal["add", "mul", "both"] = "mul"
-    """How attended information changes the image: as a bias, as a gain, or as both."""
-    norm: Literal["layer", "instance"] | None = "layer"
-    """Normalization of image features before integration."""
-    dropout: Annotated[float, Range(0, 1, below=True)] = 0.12
-    """Attention dropout rate, half for single cells and half for whole components."""
-    kmeans_iterations: Annotated[int, at_least(0)] = 1
-    """K-means iterations per layer; 0 compares queries with keys, not with centroids."""
-    kmeans_carried: bool = False
-    """Start each layer from the upsampled assignments of the previous one,
-    instead of learned centroids."""
-    kmeans_weight_per_iteration: bool = True
-    """Separate score weights for every k-means iteration, instead of shared ones."""
-    gate_latents: bool = False
-    """Sigmoid gate on what each component sends."""
-    gate_image: bool = False
-    """Sigmoid gate on what each image position receives."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +43,9 @@ class MappingConfig:
     Residual layers need that width."""
     shared_width: Annotated[int, at_least(0)] = 0
     """Width of layers that map all components together, concatenated; 0 for none."""
+    inner_width: Annotated[int | None, at_least(1)] = None
+    """Width that dense layers of all latents, one before and one after the
+    others, map z to and w from; by default there are none."""
     label_width: Annotated[int | None, at_least(1)] = None
     """Width of the label embedding; by default that of one latent component's z."""
     self_attention: bool = True
@@ -117,6 +83,8 @@ class SynthesisConfig:
     """Largest magnitude of what a layer with an activation returns (times
     sqrt(1/2) where a residual path is added), and of each RGB layer's
     colors; None for no limit."""
+    tanh: bool = False
+    """Hyperbolic tangent of each RGB layer's colors."""
 
     def channels_at(self, resolution: int) -> int:
         """Return the number of channels at a resolution."""
@@ -159,12 +127,19 @@ class GeneratorConfig:
     components_attend_components: bool = False
     """After each attention layer, components attend to each other and carry
     the result to the next layer."""
+    image_attention_resolution: Annotated[int | None, at_least(2)] = None
+    """Resolution at which image positions attend to each other (SAGAN, arXiv
+    1805.08318), at a cost quadratic in pixels."""
+    local_attention_below: Annotated[int | None, at_least(2)] = None
+    """Resolution below which each image position attends to the 3x3 around it,
+    instead of a convolution."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of activations; parameters, normalization and attention weights
     stay float32."""
     attention: AttentionConfig = AttentionConfig()
     positions: PositionConfig = PositionConfig()
     mapping: MappingConfig = MappingConfig()
+    merge: MergeConfig = MergeConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
 
     @property
@@ -191,9 +166,29 @@ class GeneratorConfig:
         return [r for r in self.resolutions if self.components and smallest <= r <= largest]
 
     @property
+    def self_attended_resolutions(self) -> list[int]:
+        """Resolutions at which image positions attend to each other: one, or none."""
+        return [r for r in self.resolutions if r == self.image_attention_resolution]
+
+    @property
+    def merge_resolution(self) -> int | None:
+        """Resolution after whose layers images are merged; None if there is one image only."""
+        return (self.merge.resolution or self.resolution) if self.merge.images else None
+
+    def images_at(self, resolution: int) -> int:
+        """Return how many images the layers of a resolution make, before they are merged."""
+        last = self.merge_resolution
+        return self.merge.images if last is not None and resolution <= last else 1
+
+    @property
+    def own_latents(self) -> int:
+        """Number of latents that are not the global one: components, or images to merge."""
+        return self.merge.images or self.components
+
+    @property
     def num_latents(self) -> int:
-        """Number of latents in z and w: the components and, last, the global one."""
-        return self.components + 1
+        """Number of latents in z and w: components and, last, a global one; or images to merge."""
+        return self.merge.images or self.components + 1
 
     @property
     def reads_latent_positions(self) -> bool:
@@ -201,18 +196,18 @@ class GeneratorConfig:
         in_mapping = self.mapping.self_attention and not self.mapping.shared_width
         updated = self.components_attend_image or self.components_attend_components
         as_keys = not self.attention.kmeans_iterations or self.attention.gate_latents
-        read = in_mapping or updated or as_keys
-        return bool(self.components and self.latent_positions and read)
+        attended = self.components and (updated or as_keys)
+        return bool(self.latent_positions and self.own_latents and (in_mapping or attended))
 
     @property
     def z_size(self) -> int:
         """Width of one latent in z."""
-        return self.latent_size // max(self.components, 1)
+        return self.latent_size // max(self.own_latents, 1)
 
     @property
     def w_size(self) -> int:
         """Width of one latent in w."""
-        return (self.intermediate_size or self.latent_size) // max(self.components, 1)
+        return (self.intermediate_size or self.latent_size) // max(self.own_latents, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,11 +254,27 @@ class DiscriminatorConfig:
     """Largest magnitude of what a convolution with an activation returns
     (times sqrt(1/2) where a residual path is added); None for no limit.
     With the skip architecture, features of the smallest image have none."""
+    image_attention_resolution: Annotated[int | None, at_least(2)] = None
+    """Resolution at which image positions attend to each other (SAGAN)."""
+    local_attention_below: Annotated[int | None, at_least(2)] = None
+    """Resolution below which each image position attends to the 3x3 around it,
+    before convolutions that are then 1x1."""
+    aggregators: AggregatorConfig = AggregatorConfig()
+    positions: PositionConfig = PositionConfig()
     label_mapping: LabelMappingConfig = LabelMappingConfig()
 
     def channels_at(self, resolution: int) -> int:
         """Return the number of channels at a resolution."""
         return min(self.channel_base // resolution, self.channel_max)
+
+    def aggregates_at(self, resolution: int) -> bool:
+        """Return whether aggregators gather from the image at a resolution."""
+        smallest, largest = self.aggregators.resolutions
+        return bool(self.aggregators.count) and smallest <= resolution <= largest
+
+    def attends_at(self, resolution: int) -> bool:
+        """Return whether a block has attention: of aggregators, or among image positions."""
+        return self.aggregates_at(resolution) or resolution == self.image_attention_resolution
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from ganformer_jax.config import (
-    Config,
-    DiscriminatorConfig,
-    GeneratorConfig,
-    LabelMappingConfig,
-    LossConfig,
-    ScheduleConfig,
-    SynthesisConfig,
-)
+from ganformer_jax.config import Config, LossConfig, ScheduleConfig
+from ganformer_jax.config_network_checks import shape, validate_networks
 from ganformer_jax.config_ranges import Range, check_range, check_ranges
 from ganformer_jax.errors import UserError
 
@@ -27,140 +20,6 @@ def validate(config: Config) -> None:
     _check_schedules(config)
     _check_augmentation(config)
     _check_frozen(config)
-
-
-def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorConfig) -> None:
-    """Check the configs of both networks: every range, and how the options fit together."""
-    check_ranges(generator, "generator")
-    check_ranges(discriminator, "discriminator")
-    _check_without_effect(generator)
-    _check_label_mapping(discriminator)
-    _check_resolution(generator.resolution, generator.base_grid)
-    _check_latents(generator)
-    if generator.components:
-        _check_heads(generator)
-        _check_positions(generator)
-    _check_channels("generator.synthesis", generator.synthesis, generator)
-    _check_channels("discriminator", discriminator, generator)
-    _check_minibatch_stddev(discriminator, generator.base_grid)
-
-
-def _check_without_effect(config: GeneratorConfig) -> None:
-    """Refuse options that another option overrules."""
-    mapping, attention = config.mapping, config.attention
-    for name in ("width", "last_hidden_width"):
-        width = getattr(mapping, name)
-        if width and (mapping.residual or mapping.shared_width):
-            other = "shared_width" if mapping.shared_width else "residual"
-            raise UserError(
-                f"generator.mapping.{name} is {width}, but generator.mapping.{other} sets the "
-                "width of the layers; leave one of them out"
-            )
-    if mapping.last_hidden_width and not mapping.num_layers:
-        name = "generator.mapping.last_hidden_width"
-        raise UserError(f"{name} needs generator.mapping.num_layers of 1 or more")
-    if attention.kmeans_carried and not attention.kmeans_iterations:
-        name = "generator.attention.kmeans"
-        raise UserError(f"{name}_carried needs {name}_iterations of 1 or more")
-
-
-def _check_label_mapping(config: DiscriminatorConfig) -> None:
-    if config.label_logit != "embedding" and config.label_mapping != LabelMappingConfig():
-        raise UserError(
-            f"discriminator.label_mapping is set, but discriminator.label_logit is "
-            f"{config.label_logit}, which has no such network; set discriminator.label_logit to "
-            "embedding, or leave the options of discriminator.label_mapping out"
-        )
-    mapping, name = config.label_mapping, "discriminator.label_mapping"
-    for option, needed in (("embedding_width", 1), ("hidden_width", 2)):
-        if getattr(mapping, option) and mapping.num_layers < needed:
-            raise UserError(f"{name}.{option} needs {name}.num_layers of {needed} or more")
-
-
-def _shape(grid: tuple[int, int]) -> str:
-    return f"{grid[0]}x{grid[1]}"
-
-
-def _check_resolution(resolution: int, base_grid: tuple[int, int]) -> None:
-    longer = max(base_grid)
-    doubled = resolution // longer
-    if doubled < 2 or resolution % longer or doubled & (doubled - 1):
-        below = longer << max(max(doubled, 0).bit_length() - 1, 1)
-        wanted = "a power of two from 8 up"
-        if base_grid != (4, 4):
-            wanted = f"the longer side of generator.base_grid, {longer}, doubled once or more"
-        raise UserError(
-            f"generator.resolution is {resolution}; it should be {wanted}, "
-            f"such as {below} or {2 * below}"
-        )
-
-
-def _check_latents(config: GeneratorConfig) -> None:
-    components = config.components
-    sizes = {"latent_size": config.latent_size, "intermediate_size": config.intermediate_size}
-    for name, size in sizes.items():
-        if components and size and size % components:
-            below = size - size % components
-            near = [width for width in (below, below + components) if width]
-            raise UserError(
-                f"generator.components is {components}, which does not divide generator.{name} "
-                f"{size}; use {' or '.join(map(str, near))}"
-            )
-
-
-def _check_channels(
-    name: str, network: SynthesisConfig | DiscriminatorConfig, generator: GeneratorConfig
-) -> None:
-    taps, base = list(network.resample_filter), network.channel_base
-    if not sum(taps):
-        raise UserError(
-            f"{name}.resample_filter is {taps}; it should be numbers whose sum is not 0"
-        )
-    if not network.channels_at(generator.resolution):
-        size = _shape(generator.image_size)
-        raise UserError(f"{name}.channel_base is {base}, which leaves no channels at {size}")
-
-
-def _attended_widths(config: GeneratorConfig) -> dict[str, int]:
-    """Return the width of every layer that attends by its description."""
-    synthesis, mapping, grids = config.synthesis, config.mapping, config.attended_resolutions
-    widths = {f"channels at {_shape(config.grid_at(r))}": synthesis.channels_at(r) for r in grids}
-    if grids and (config.components_attend_components or config.components_attend_image):
-        widths["width of w, which components that attend have"] = config.w_size
-    if mapping.self_attention and not mapping.shared_width and mapping.num_layers:
-        where = "of the mapping network's self-attention"
-        widths[f"width {where}"] = config.w_size if mapping.residual else config.z_size
-        if mapping.num_layers > 1 and not mapping.residual:
-            widths[f"hidden width {where}"] = mapping.width or config.w_size
-    return widths
-
-
-def _check_heads(config: GeneratorConfig) -> None:
-    heads = config.attention.heads
-    option = f"generator.attention.heads is {heads}"
-    for where, width in _attended_widths(config).items():
-        if width % heads:
-            raise UserError(f"{option}, which does not divide the {width} {where}")
-
-
-def _check_positions(config: GeneratorConfig) -> None:
-    positions = config.positions
-    divisors = {"sinus": 2 * positions.directions, "linear": positions.directions, "trainable": 2}
-    divisor, width = divisors.get(positions.kind, 1), positions.size or config.w_size
-    if width % divisor:
-        raise UserError(
-            f"positions of kind {positions.kind} need a width that {divisor} divides, not {width}: "
-            "set generator.positions.size or generator.positions.directions"
-        )
-
-
-def _check_minibatch_stddev(config: DiscriminatorConfig, base_grid: tuple[int, int]) -> None:
-    added, channels = config.minibatch_stddev_channels, config.channels_at(max(base_grid))
-    if added and channels % added:
-        raise UserError(
-            f"discriminator.minibatch_stddev_channels is {added}, which does not divide the "
-            f"{channels} channels at {_shape(base_grid)}"
-        )
 
 
 def _check_losses(loss: LossConfig) -> None:
@@ -241,7 +100,7 @@ def _check_frozen(config: Config) -> None:
     if frozen > blocks:
         raise UserError(
             f"train.freeze_discriminator is {frozen}; the discriminator has {blocks} blocks at "
-            f"{_shape(config.generator.image_size)}"
+            f"{shape(config.generator.image_size)}"
         )
 
 

@@ -63,6 +63,10 @@ class Vector:
         """The published TensorFlow generator as a module and its variables."""
         return convert.load_tf_generator(self.under("var/"), self.meta["generator"])
 
+    def load_tf_discriminator(self):
+        """The published TensorFlow discriminator as a module and its variables."""
+        return convert.load_tf_discriminator(self.under("var/"), self.meta["discriminator"])
+
     def gradients_tf(self):
         """Gradients of the TensorFlow generator, laid out as our parameters.
 

@@ -12,6 +12,7 @@ import pytest
 from tiny import FULL, labeled_batch, random_variables, tiny_config
 from training import assert_close, gan_programs, run_steps, sgd
 
+from ganformer_jax.config import AggregatorConfig
 from ganformer_jax.config_checks import check_batch
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import Discriminator
@@ -34,8 +35,12 @@ def with_everything(**train):
         components_attend_components=True,
         mapping=dataclasses.replace(FULL.generator.mapping, self_attention=True),
     )
+    discriminator = dataclasses.replace(
+        FULL.discriminator,
+        aggregators=AggregatorConfig(count=2, width=4, dropout=0.3, attend_each_other=True),
+    )
     train = dataclasses.replace(FULL.train, **train)
-    return dataclasses.replace(FULL, generator=generator, train=train)
+    return dataclasses.replace(FULL, generator=generator, discriminator=discriminator, train=train)
 
 
 @functools.cache

@@ -126,6 +126,27 @@ TOGETHER = {
         components=0,
         synthesis={"style": False, "stem": "latent_dense", "architecture": "orig"},
     ),
+    "merged images": change(
+        TINY, components=0, merge={"images": 3, "kind": "leaves", "resolution": 4}
+    ),
+    "merged images, shared mapping, latent stem, labels": change(
+        TINY,
+        components=0,
+        label_size=3,
+        merge={"images": 2, "uniform": True},
+        mapping={"shared_width": 12, "self_attention": False, "inner_width": 10},
+        synthesis={"stem": "latent", "architecture": "skip", "tanh": True},
+    ),
+    "image positions attend to each other": change(
+        TINY, image_attention_resolution=8, attention={"gate_image": True}
+    ),
+    "image positions alone attend": change(TINY, components=0, image_attention_resolution=8),
+    "local attention, inner width": change(
+        TINY, local_attention_below=8, mapping={"inner_width": 6, "num_layers": 2}
+    ),
+    "local attention without style": change(
+        TINY, components=0, local_attention_below=16, synthesis={"style": False, "stem": "latent"}
+    ),
     "no noise, no last convolution, bfloat16": change(
         TINY, dtype="bfloat16", synthesis={"noise": False, "last_convolution": False}
     ),

@@ -12,6 +12,9 @@ from ganformer_jax.nn import cpu
 
 PYTORCH = ["duplex_ffhq", "duplex_clevr", "simplex", "stylegan2", "gan", "conditional"]
 TENSORFLOW = ["tf_duplex_img2ltnt", "tf_gates_both", "tf_shared_mapping", "tf_gan_stem"]
+# That of local attention, whose dropout was on, has a test of its own: test_local_attention.py.
+TENSORFLOW += ["tf_sagan", "tf_kgan_softmax", "tf_kgan_leaves"]
+TENSORFLOW_DISCRIMINATORS = ["tf_duplex_img2ltnt", "tf_sagan"]
 OPTIMIZED = ["duplex_clevr"]  # compiled as users' programs are; the others as quickly as can be
 OUTPUT_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3
 # The published values were computed in float32. Recomputing them in float64 changes single leaves,
@@ -200,3 +203,25 @@ def test_published_tensorflow_generators(name, report_line):
         outputs["attention"] = relative_error(stacked, vector["out/att_maps"])
     gradients = {"projection": gradient_errors(gradient, vector.gradients_tf())}
     check(name, outputs, gradients, report_line)
+
+
+@pytest.mark.parametrize("name", TENSORFLOW_DISCRIMINATORS)
+def test_published_tensorflow_discriminators_with_attention(name, report_line):
+    vector = Vector(name)
+    discriminator, variables = vector.load_tf_discriminator()
+
+    @jax.jit
+    def run(images):
+        def total(images):
+            logits, _ = discriminator.apply(variables, images)
+            return logits.sum(), logits
+
+        return jax.value_and_grad(total, has_aux=True)(images)
+
+    (_, logits), gradient = run(vector.images("in/real"))
+    errors = {
+        "logits": relative_error(logits, vector["out/logits_real"]),
+        "gradient at images": relative_error(gradient, vector.images("out/r1_grad")),
+    }
+    report_line(f"{name}: {', '.join(f'{key} within {errors[key]:.1e}' for key in errors)}")
+    assert all(error < OUTPUT_TOLERANCE for error in errors.values()), errors

@@ -8,6 +8,9 @@ from typing import Any
 from ganformer_jax.config import AttentionConfig, PositionConfig, SynthesisConfig
 from ganformer_jax.errors import UserError
 
+NORMS: dict[Any, Any] = {"batch": "layer"}
+"""Normalizations that the published code computes as others."""
+
 
 class ConversionError(UserError):
     """Names, shapes or arguments of a published network that have no counterpart here."""
@@ -67,13 +70,13 @@ def position_config(synthesis: Arguments) -> PositionConfig:
 def attention_config(synthesis: Arguments, weight_per_iteration: bool) -> AttentionConfig:
     """Read the attention between components and image."""
     get = synthesis.get
-    kmeans = get(False, "kmeans")
+    kmeans, norm = get(False, "kmeans"), get(None, "norm")
     if not kmeans:  # the published loop would only scale the scores again
         synthesis.require(kmeans_iters=1)
     return AttentionConfig(
         heads=get(1, "num_heads"),
         integration=get("add", "integration"),
-        norm=get(None, "norm"),
+        norm=NORMS.get(norm, norm),
         dropout=get(0.12, "attention_dropout") or 0.0,
         kmeans_iterations=get(1, "kmeans_iters") if kmeans else 0,
         kmeans_weight_per_iteration=weight_per_iteration,

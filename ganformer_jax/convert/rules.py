@@ -60,9 +60,14 @@ def columns_chw_to_hwc(value: np.ndarray) -> np.ndarray:
     return rows_chw_to_hwc(value.reshape(-1, value.shape[-1]).T).T.reshape(value.shape)
 
 
-def first_image(value: np.ndarray) -> np.ndarray:
-    """Return the first image and channel of a noise grid."""
-    return value[0, 0]
+def noise_grids(value: np.ndarray) -> np.ndarray:
+    """Return the first channel of noise [images, 1, height, width], without an axis of 1 image."""
+    return value[:, 0] if len(value) > 1 else value[0, 0]
+
+
+def stem_grids(value: np.ndarray) -> np.ndarray:
+    """Transpose first grids [images, channels, 4, 4], without an axis of 1 image."""
+    return value.transpose(0, 2, 3, 1) if len(value) > 1 else chw_to_hwc(value)
 
 
 # Modules ----------------------------------------------------------------------------------------
@@ -160,6 +165,32 @@ def _component_update(at: At, name: str) -> list[Rule]:
     ]
 
 
+def _local_attention(at: At) -> list[Rule]:
+    """Return the rules of attention to the 3x3 around each position."""
+    layers = [
+        at.inner("queries", None, "/AttLayer_att2d/%s_query"),
+        at.inner("keys", None, "/AttLayer_att2d/%s_key"),
+        at.inner("values", None, "/AttLayer_att2d/%s_value"),
+        at.inner("key_positions", None, "/AttLayer_att2d/%s_to_pos"),
+        at.inner("modulation", None, "/AttLayer_att2d/%s_out"),
+    ]
+    return [
+        *_array(at.inner("channels/kernel", None, "/newdim")),
+        *itertools.chain.from_iterable(map(_dense, layers)),
+        *_array(at.inner("query_positions_bias", None, "/AttLayer_att2d/bias_from_pos")),
+    ]
+
+
+def _grid_positions(at: At) -> list[Rule]:
+    return [
+        *_array(at.inner("grid", "grid_pos", None), collection="constants"),
+        *_array(at.inner("cells", "grid_pos", "emb")),
+        *_array(at.inner("slopes", "slopes", "emb")),
+        *_array(at.inner("columns", "pos0", "x_emb")),
+        *_array(at.inner("rows", "pos1", "y_emb")),
+    ]
+
+
 # Networks ---------------------------------------------------------------------------------------
 
 # TensorFlow layers such as 8x8/Conv0_up are renamed to 8/layer_0 first, see `tensorflow.py`.
@@ -175,9 +206,12 @@ GENERATOR = [
     *_branch(At("mapping/global", r"mapping\.global_mlp", "mapping/global")),
     *_branch(At("mapping/components", r"mapping\.mlp", "mapping")),
     *_branch(At("mapping/shared", None, "mapping")),
+    *_dense(At("mapping/start", None, "mapping/%s_map_start")),
+    *_dense(At("mapping/positions", None, "mapping/%s_map_pos")),
+    *_dense(At("mapping/end", None, "mapping/%s_map_end")),
     *_dense(At("mapping/join", None, "mapping/%s_inmap")),
     *_dense(At("mapping/split", None, "mapping/%s_outmap")),
-    *_array(_STEM.inner("constant", "const", "Const/const"), (chw_to_hwc, chw_to_hwc)),
+    *_array(_STEM.inner("constant", "const", "Const/const"), (chw_to_hwc, stem_grids)),
     *_array(
         _STEM.inner("dense/kernel", r"conv_stem\.weight", "Dense/weight"),
         (lambda value: columns_chw_to_hwc(value.T), columns_chw_to_hwc),
@@ -185,7 +219,7 @@ GENERATOR = [
     *_array(_STEM.inner("dense/bias", r"conv_stem\.bias", None), (columns_chw_to_hwc, keep)),
     *_array(_STEM.inner("bias", None, "Dense/bias")),
     *_array(_STEM.inner("noise/strength", None, "Dense/noise_strength")),
-    *_array(_STEM.inner("noise/noise", None, "layer_1/noise"), (keep, first_image), "constants"),
+    *_array(_STEM.inner("noise/noise", None, "layer_1/noise"), (keep, noise_grids), "constants"),
     *_modulated(
         _BLOCK.inner(r"layer_\2/convolution", r"\.conv(0)", "/layer_(0)"),
         lambda kernel: kernel[::-1, ::-1],  # TensorFlow stores it rotated by 180 degrees
@@ -194,23 +228,37 @@ GENERATOR = [
     *_array(_LAYER.inner("bias", r"\.biasAct\.bias", "/bias")),
     *_array(_LAYER.inner("noise/strength", r"\.noise_strength", "/noise_strength")),
     *_array(
-        _LAYER.inner("noise/noise", r"\.noise_const", "/noise"), (keep, first_image), "constants"
+        _LAYER.inner("noise/noise", r"\.noise_const", "/noise"), (keep, noise_grids), "constants"
     ),
-    *_array(_GRID.inner("grid", "grid_pos", None), collection="constants"),
-    *_array(_GRID.inner("cells", "grid_pos", "emb")),
-    *_array(_GRID.inner("slopes", "slopes", "emb")),
-    *_array(_GRID.inner("columns", "pos0", "x_emb")),
-    *_array(_GRID.inner("rows", "pos1", "y_emb")),
+    *_grid_positions(_GRID),
     *_attention(_LAYER.inner("attention/top_down", r"\.transformer", "/AttLayer_l2n")),
     *_component_update(_LAYER.inner("attention/bottom_up", None, ""), "n2l"),
     *_component_update(_LAYER.inner("attention/among_components", None, ""), "l2l"),
+    *_attention(_LAYER.inner("attention/among_pixels", None, "/AttLayer_n2n")),
+    *_local_attention(_LAYER.inner("local_attention", None, "")),
+    *_array(At("synthesis/local_positions", None, "synthesis/att2d_grid/emb")),
+    *_array(_BLOCK.inner("merge/scores/kernel", None, r"/merge\d+/weight")),
     *_modulated(_BLOCK.inner("last_convolution", r"\.conv_last", "/ToRGB/extraLayer")),
     *_modulated(_BLOCK.inner("to_image/convolution", r"\.torgb", "/ToRGB")),
     *_array(_BLOCK.inner("to_image/bias", r"\.torgb\.biasAct\.bias", "/ToRGB/bias")),
     *_array(_BLOCK.inner("skip/kernel", r"\.skip\.weight", "/Skip/weight"), (oihw_to_hwio, keep)),
 ]
 
+_SEEN = At(r"block_\1", None, r"(\d+)")
+_SEEN_GRID = _SEEN.inner("attention/positions", None, "/grid/")
+
 DISCRIMINATOR = [
+    *_array(At("latent_positions", None, "ltnt_emb/emb")),
+    *_array(At("aggregators", None, "aggregators")),
+    *_array(At("local_positions", None, "att2d_grid/emb")),
+    *_grid_positions(_SEEN_GRID),
+    *_attention(_SEEN.inner("attention/bottom_up", None, "/AttLayer_n2l")),
+    *_attention(_SEEN.inner("attention/top_down", None, "/AttLayer_l2n")),
+    *_component_update(_SEEN.inner("attention/among_aggregators", None, ""), "l2l"),
+    *_attention(_SEEN.inner("attention/among_pixels", None, "/AttLayer_n2n")),
+    *_local_attention(_SEEN.inner("local_attention", None, "")),
+    *_dense(At("aggregator_scores/dense", None, "ComponentScores/Dense/%s")),
+    *_dense(At("aggregator_scores/output", None, "ComponentScores/Output/%s")),
     *_convolution(r"from_image_\1", r"b(\d+)\.fromrgb", r"(\d+)/FromRGB"),
     *_convolution(r"block_\1/convolution_\2", r"b(\d+)\.conv(0)", r"(\d+)/Conv(0)"),
     *_convolution(r"block_\1/convolution_\2", r"b(\d+)\.conv(1)", r"(\d+)/Conv(1)_down"),

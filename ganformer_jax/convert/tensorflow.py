@@ -11,7 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig, MappingConfig
+from ganformer_jax.config import (
+    AggregatorConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    MappingConfig,
+    MergeConfig,
+)
 from ganformer_jax.convert.arguments import (
     Arguments,
     attention_config,
@@ -31,6 +37,9 @@ ATTENTION_ARGUMENTS = (
     "a_dim latent_size components_num num_heads use_pos img2img ltnt2ltnt ltnt2img start_res "
     "end_res ltnt_gate img_gate pos_dim pos_type pos_init pos_directions_num attention_dropout"
 ).split()
+MERGES: dict[Any, Any] = {"leaves": "leaves_of_batch"}
+"""Kinds of merging by their published name, where it is another."""
+LOCAL_UNUSED = r"AttLayer_att2d/weight_from_pos"
 
 
 def load_tf_generator(
@@ -64,21 +73,26 @@ def load_tf_discriminator(
     """Load a discriminator of the published TensorFlow code.
 
     Arguments, results and errors are those of `load_tf_generator`, but names may have a leading
-    `D/` or not; if some have it, the others belong to the generator. Attention is refused.
+    `D/` or not; if some have it, the others belong to the generator.
     """
     arguments = Arguments(static_kwargs, "discriminator")
     discriminator, template = build_discriminator(*_discriminator_config(arguments))
     own = {name[2:]: value for name, value in variables.items() if name.startswith("D/")}
-    own = {_plain_block(name): value for name, value in (own or variables).items()}
-    unused = [r"ltnt_emb/emb", r"pos_emb\d+/.*"]
-    return discriminator, fill(own, DISCRIMINATOR, TENSORFLOW, unused, template)
+    plain: Leaves = {}
+    for name, value in (own or variables).items():
+        grid = re.fullmatch(r"pos_emb(\d{1,2})/(\w+)", name)
+        plain[f"{2 ** int(grid[1])}/grid/{grid[2]}" if grid else _plain_block(name)] = value
+    unused = [r"ltnt_emb/emb", r"\d+/grid/.*", rf"\d+/{LOCAL_UNUSED}"]
+    return discriminator, fill(plain, DISCRIMINATOR, TENSORFLOW, unused, template)
 
 
 def _generator_config(arguments: Arguments) -> GeneratorConfig:
     get = arguments.get
     _refuse_unsupported(arguments)
-    components = get(1, "components_num") * get(False, "transformer")
-    latents, highest = max(components, 1), get(1024, "resolution").bit_length() - 1
+    merge, attends = _merge_config(arguments), get(False, "transformer")
+    components = get(1, "components_num") * attends
+    latents, highest = merge.images or max(components, 1), get(1024, "resolution").bit_length() - 1
+    lowest, end = get(0, "start_res"), get(20, "end_res")
     config = GeneratorConfig(
         resolution=get(1024, "resolution"),
         image_channels=get(3, "num_channels"),
@@ -86,21 +100,25 @@ def _generator_config(arguments: Arguments) -> GeneratorConfig:
         latent_size=get(512, "z_dim", "latent_size") * latents,
         intermediate_size=get(512, "w_dim", "dlatent_size") * latents,
         label_size=get(0, "c_dim", "label_size"),
-        component_dropout=get(0.0, "component_dropout"),
+        component_dropout=get(0.0, "component_dropout") * attends,
         latent_positions=get(False, "use_pos"),
-        attention_resolutions=(2 ** get(0, "start_res"), 2 ** (get(20, "end_res") - 1)),
+        attention_resolutions=(2**lowest, 2 ** (end - 1)),
+        image_attention_resolution=_self_attended(arguments) if attends else None,
+        local_attention_below=_power(get(0, "local_attention")),
         components_attend_image=get(False, "img2ltnt"),
         # With both, the published code computes this one and discards its result.
         components_attend_components=get(False, "ltnt2ltnt") and not get(False, "img2ltnt"),
         attention=attention_config(arguments, weight_per_iteration=True),
         positions=position_config(arguments),
         mapping=_mapping_config(arguments),
+        merge=merge,
         synthesis=synthesis_config(
             arguments,
             channel_base=2 * get(16 << 10, "channel_base", "fmap_base"),
             channel_max=get(512, "channel_max", "fmap_max"),
             stem="latent" if get(False, "latent_stem") else "constant",
-            last_convolution=components > 0 and highest <= get(20, "end_res"),
+            last_convolution=components > 0 and highest <= end,
+            tanh=get(False, "tanh"),
         ),
     )
     arguments.finish()
@@ -108,13 +126,8 @@ def _generator_config(arguments: Arguments) -> GeneratorConfig:
 
 
 def _refuse_unsupported(arguments: Arguments) -> None:
-    """Refuse features of the published code that this package does not have."""
+    """Refuse what the published commands do not set, or what never ran with them."""
     arguments.require(
-        merge=False,
-        img2img=0,
-        local_attention=0,
-        tanh=False,
-        mapping_dim=None,
         crop_ratio=None,
         fmap_decay=1.0,
         mapping_nonlinearity="lrelu",
@@ -122,7 +135,33 @@ def _refuse_unsupported(arguments: Arguments) -> None:
         normalize_latents=True,
         iterative=False,
     )
-    arguments.ignore("merge_layer", "merge_type", "merge_same", *TRAINING_ARGUMENTS)
+    arguments.ignore(*TRAINING_ARGUMENTS)
+
+
+def _merge_config(arguments: Arguments) -> MergeConfig:
+    get = arguments.get
+    layer, kind = get(-1, "merge_layer"), get("sum", "merge_type")
+    uniform, images = get(False, "merge_same"), get(1, "components_num")
+    if not get(False, "merge"):
+        return MergeConfig()
+    arguments.require(transformer=False)
+    resolution = 2**layer if 0 <= layer < 20 else get(1024, "resolution")
+    # A layer beyond the last one stands for the image.
+    resolution = min(resolution, get(1024, "resolution"))
+    return MergeConfig(images, MERGES.get(kind, kind), resolution, uniform)
+
+
+def _self_attended(arguments: Arguments) -> int | None:
+    """Return the resolution at which image positions attend to each other."""
+    at, lowest, end = (
+        arguments.get(default, name)
+        for default, name in ((0, "img2img"), (0, "start_res"), (20, "end_res"))
+    )
+    return 2**at if at and lowest <= at < end else None
+
+
+def _power(exponent: int) -> int | None:
+    return 2**exponent if exponent else None
 
 
 def _mapping_config(arguments: Arguments) -> MappingConfig:
@@ -133,6 +172,7 @@ def _mapping_config(arguments: Arguments) -> MappingConfig:
         num_layers=layers,
         residual=residual,
         shared_width=shared_width,
+        inner_width=get(None, "mapping_dim"),
         # Layers that are not residual have no attention, whatever the argument says.
         self_attention=get(False, "mapping_ltnt2ltnt") and residual and not shared_width,
         normalize="component",
@@ -151,10 +191,8 @@ def _mapping_layers(arguments: Arguments) -> tuple[int, bool]:
 def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, int, int, int]:
     """Return the config, and the resolution, channels and classes of the images."""
     get = arguments.get
-    arguments.require(
-        transformer=False, local_attention=0, crop_ratio=None, fmap_decay=1.0, nonlinearity="lrelu"
-    )
-    arguments.ignore(*ATTENTION_ARGUMENTS, *TRAINING_ARGUMENTS)  # attention is refused above
+    arguments.require(crop_ratio=None, fmap_decay=1.0, nonlinearity="lrelu")
+    arguments.ignore(*TRAINING_ARGUMENTS)
     group = get(4, "mbstd_group_size")
     channels = get(1, "mbstd_num_channels", "mbstd_num_features")
     config = DiscriminatorConfig(
@@ -164,11 +202,39 @@ def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, in
         minibatch_stddev_group=group,
         minibatch_stddev_channels=channels if group > 1 else 0,
         resample_filter=tuple(get((1, 3, 3, 1), "resample_kernel")),
+        local_attention_below=_power(get(0, "local_attention")),
+        **_aggregators(arguments),
     )
     size, image_channels = get(1024, "resolution"), get(3, "num_channels")
     classes = get(0, "c_dim", "label_size")
     arguments.finish()
     return config, size, image_channels, classes
+
+
+def _aggregators(arguments: Arguments) -> dict[str, Any]:
+    """Return the fields of the discriminator's attention."""
+    get = arguments.get
+    lowest, end = get(0, "start_res"), get(20, "end_res")
+    if not get(False, "transformer"):
+        arguments.ignore(*ATTENTION_ARGUMENTS)
+        return {}
+    options = AggregatorConfig(
+        count=get(1, "components_num"),
+        width=get(512, "a_dim", "latent_size"),
+        resolutions=(2**lowest, 2 ** (end - 1)),
+        image_attends=get(False, "ltnt2img"),
+        attend_each_other=get(False, "ltnt2ltnt"),
+        positions=get(False, "use_pos"),
+        heads=get(1, "num_heads"),
+        dropout=get(0.12, "attention_dropout") or 0.0,
+        gate=get(False, "ltnt_gate"),
+        gate_image=get(False, "img_gate"),
+    )
+    return {
+        "aggregators": options,
+        "positions": position_config(arguments),
+        "image_attention_resolution": _self_attended(arguments),
+    }
 
 
 def _plain_block(name: str) -> str:
@@ -186,7 +252,7 @@ def _plain_names(
     """Name layers by resolution and index, and noise and positions by their layer."""
     layers, residual = _mapping_layers(arguments)
     output = layers - 1 if residual else layers
-    branch = "mapping" if config.components else "mapping/global"
+    branch = "mapping" if config.own_latents else "mapping/global"
     plain = {}
     for name, value in variables.items():
         noise = re.fullmatch(r"synthesis/noise(\d{1,2})", name)
@@ -200,7 +266,7 @@ def _plain_names(
             plain |= {f"{block}/layer_{index}/grid/{grid[2]}": value for index in (0, 1)}
         else:
             name = re.sub(rf"^(mapping(?:/global)?)/Dense{output}/", r"\1/output/", name)
-            name = re.sub(r"^mapping/(?!global/)", f"{branch}/", name)
+            name = re.sub(r"^mapping/(?=Dense|AttLayer|output)", f"{branch}/", name)
             plain[_plain_block(name)] = value
     return plain
 
@@ -210,6 +276,9 @@ def _unused(config: GeneratorConfig, arguments: Arguments) -> list[str]:
     layer = r"synthesis/\d+/(layer_[01]|ToRGB|ToRGB/extraLayer)"
     beyond = 2 * config.resolution
     unused = [rf"synthesis/{beyond}/layer_0/noise", r"synthesis/\d+/layer_[01]/grid/.*"]
+    unused += [rf"{layer}/{LOCAL_UNUSED}"]
+    if config.merge.kind == "sum":
+        unused += [r"synthesis/\d+/merge\d+/weight"]
     if config.attention.kmeans_iterations:
         unused += [rf"{layer}/AttLayer_l2n/(weight|bias)_(key|to_pos)"]
     if arguments.get(False, "ltnt2ltnt") and not config.components_attend_components:
@@ -218,6 +287,8 @@ def _unused(config: GeneratorConfig, arguments: Arguments) -> list[str]:
         unused += [r"ltnt_emb/emb"]
     if not config.synthesis.style:
         unused += [rf"{layer}/mod_(weight|bias)"]
+        if config.local_attention_below:
+            unused += [rf"{layer}/weight"]
     if not config.synthesis.noise:
         unused += [r"synthesis/\d+/layer_[01]/noise"]
     return unused

@@ -114,6 +114,8 @@ def find_directions(
 def _factorization(search: DirectionSearch, say: Callable[[str], None]) -> Iterator[DirectionGroup]:
     """Yield directions of the global latent, also by layers, and those of every component."""
     context, w_MxKxD = search.context, search.w_MxKxD
+    if context.config.merge.images:
+        raise Unsuitable("images that are merged have no global latent and no components")
     readers = global_readers(context.config, context.variables)
     of_components = component_readers(context.config, context.variables)
     if not readers and not of_components:

@@ -19,17 +19,19 @@ if TYPE_CHECKING:
 
 
 class AttentionState(NamedTuple):
-    """What attention layers pass on to the next ones.
+    """What layers pass on to the next ones beside features.
 
     Attributes:
         components_BxKxD: Components as updated by earlier layers; None to read them from w.
         assignments_BxNxKxF: Shares of image positions in the components' centroids.
         maps: Attention maps of all layers so far, [B, K, N, H, W] each.
+        merged_BxKxHxW: The share of each image where images were merged.
     """
 
     components_BxKxD: Float[Array, "b k d"] | None = None
     assignments_BxNxKxF: Float[Array, "b n k f"] | None = None
     maps: tuple[Float[Array, "b k n h w"], ...] = ()
+    merged_BxKxHxW: Float[Array, "b k h w"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,7 @@ class SynthesisContext:
         noise: "random", "const" or "none".
         noise_seeds_B: Seed of each image's random noise; None to draw for the batch as a whole.
         position_KxD: Trained positions of the components.
+        local_position_9xD: Trained positions of the 3x3 that local attention sees.
         mask_BxK: 0 hides a component from attention, 1 shows it.
         train: Apply attention dropout.
         rows: Which images of the batch that noise and dropout are drawn for these are.
@@ -51,12 +54,19 @@ class SynthesisContext:
     mask_BxK: Float[Array, "b k"] | None
     train: bool
     rows: Rows = WHOLE
+    local_position_9xD: Float[Array, "9 d"] | None = None
 
 
 class AttentionLayer(nn.Module):
-    """The image attends to the components; optionally, these to each other and to the image."""
+    """The image attends to the components; optionally, these to each other and to the image.
+
+    Attributes:
+        config: The generator.
+        resolution: Longer side of the image's grid, which decides who attends.
+    """
 
     config: GeneratorConfig
+    resolution: int
 
     @nn.compact
     def __call__(
@@ -67,13 +77,35 @@ class AttentionLayer(nn.Module):
         context: SynthesisContext,
     ) -> tuple[Float[Array, "b h w c"], AttentionState]:
         """Return updated image features and the state for the next layer."""
-        config, attention = self.config, self.config.attention
+        config = self.config
         batch, height, width, channels = x_BxHxWxC.shape
         x_BxFxC = x_BxHxWxC.reshape(batch, height * width, channels)
         position_FxD = self._grid_positions(height, width)
+        if self.resolution in config.attended_resolutions:
+            grid = height, width
+            x_BxFxC, state = self._components(
+                x_BxFxC, components_BxKxD, position_FxD, grid, state, context
+            )
+        else:
+            state = state._replace(components_BxKxD=None)
+        if self.resolution in config.self_attended_resolutions:
+            x_BxFxC = self._among_pixels(x_BxFxC, position_FxD, context)
+        return x_BxFxC.reshape(x_BxHxWxC.shape), state
+
+    def _components(
+        self,
+        x_BxFxC: Array,
+        components_BxKxD: Array,
+        position_FxD: Array,
+        grid: tuple[int, int],
+        state: AttentionState,
+        context: SynthesisContext,
+    ) -> tuple[Float[Array, "b f c"], AttentionState]:
+        """Let the image attend to the components, and these to each other and to the image."""
+        config, attention = self.config, self.config.attention
         carried = state.assignments_BxNxKxF if attention.kmeans_carried else None
         if carried is not None:
-            carried = upsample_assignments(carried, (height, width))
+            carried = upsample_assignments(carried, grid)
         x_BxFxC, probabilities, shares = self._top_down()(
             x_BxFxC,
             components_BxKxD,
@@ -85,10 +117,29 @@ class AttentionLayer(nn.Module):
             rows=context.rows,
         )
         updated = self._update_components(components_BxKxD, x_BxFxC, position_FxD, context)
-        maps = probabilities.reshape(batch, attention.heads, height, width, config.components)
+        maps = probabilities.reshape(-1, attention.heads, *grid, config.components)
         maps_BxKxNxHxW = jnp.transpose(maps, (0, 4, 1, 2, 3))
-        state = AttentionState(updated, shares, (*state.maps, maps_BxKxNxHxW))
-        return x_BxFxC.reshape(x_BxHxWxC.shape), state
+        return x_BxFxC, state._replace(
+            components_BxKxD=updated,
+            assignments_BxNxKxF=shares,
+            maps=(*state.maps, maps_BxKxNxHxW),
+        )
+
+    def _among_pixels(
+        self, x_BxFxC: Array, position_FxD: Array, context: SynthesisContext
+    ) -> Float[Array, "b f c"]:
+        """Let image positions attend to each other, as in SAGAN (arXiv 1805.08318)."""
+        attention = self.config.attention
+        among = BipartiteAttention(
+            heads=attention.heads,
+            dropout=attention.dropout,
+            gate_x=attention.gate_image,
+            gate_y=attention.gate_image,
+            name="among_pixels",
+        )
+        positions = position_FxD, position_FxD
+        training = {"train": context.train, "rows": context.rows}
+        return among(x_BxFxC, x_BxFxC, *positions, **training)[0]
 
     def _grid_positions(self, height: int, width: int) -> Float[Array, "f d"]:
         positions = self.config.positions

@@ -5,13 +5,17 @@ The discriminator of StyleGAN2 (arXiv 1912.04958, section 4.1), as GANformer use
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganformer_jax.config import DiscriminatorConfig, MappingConfig
+from ganformer_jax.config_attention import LOCAL_ATTENTION_HEADS
+from ganformer_jax.models.discriminator_attention import AggregatorScores, DiscriminatorAttention
 from ganformer_jax.models.mapping import MappingBranch
 from ganformer_jax.models.synthesis import RESIDUAL_GAIN
 from ganformer_jax.nn import resample
@@ -21,29 +25,76 @@ from ganformer_jax.nn.layers import (
     minibatch_stddev,
     normalize,
 )
+from ganformer_jax.nn.local_attention import PLACES, POSITION_WIDTH, LocalAttention
+from ganformer_jax.nn.rows import WHOLE, Rows
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
+@dataclasses.dataclass(frozen=True)
+class AttentionContext:
+    """What all blocks of a discriminator with attention share.
+
+    Attributes:
+        position_KxD: Trained positions of the aggregators.
+        local_position_9xD: Trained positions of the 3x3 that local attention sees.
+        train: Apply attention dropout.
+        rows: Which images of the batch that dropout is drawn for these are.
+    """
+
+    position_KxD: Float[Array, "k d"] | None = None
+    local_position_9xD: Float[Array, "9 d"] | None = None
+    train: bool = False
+    rows: Rows = WHOLE
+
+
 class DiscriminatorBlock(nn.Module):
-    """Two convolutions, the second halving the resolution, and optionally a residual path."""
+    """Attention, if any, and two convolutions, the second halving the resolution.
+
+    Attributes:
+        config: The discriminator.
+        resolution: Longer side of the image's grid before it is halved.
+    """
 
     config: DiscriminatorConfig
-    channels_in: int
-    channels_out: int
+    resolution: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
-        """Return features at half the resolution."""
-        residual, taps = self.config.architecture == "resnet", self.config.resample_filter
-        gain, clamp = RESIDUAL_GAIN if residual else 1.0, self.config.clamp
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        aggregators_BxKxD: Float[Array, "b k d"] | None,
+        context: AttentionContext,
+    ) -> tuple[Float[Array, "b h2 w2 c2"], Float[Array, "b k d"] | None]:
+        """Return features at half the resolution, and updated aggregators."""
+        config, resolution, y = self.config, self.resolution, x
+        residual, taps = config.architecture == "resnet", config.resample_filter
+        gain, clamp = RESIDUAL_GAIN if residual else 1.0, config.clamp
+        channels_in = config.channels_at(resolution)
+        channels_out = config.channels_at(resolution // 2)
+        if config.attends_at(resolution):
+            attention = DiscriminatorAttention(config, resolution, name="attention")
+            y, aggregators_BxKxD = attention(
+                y, aggregators_BxKxD, context.position_KxD, context.train, context.rows
+            )
+        local = resolution < (config.local_attention_below or 0)
+        if local:
+            assert context.local_position_9xD is not None
+            attend = LocalAttention(
+                channels_in,
+                LOCAL_ATTENTION_HEADS,
+                config.aggregators.dropout,
+                name="local_attention",
+            )
+            y = attend(y, context.local_position_9xD, train=context.train, rows=context.rows)
+        size = 1 if local else 3
         y = EqualizedConvolution(
-            self.channels_in, 3, activation=True, clamp=clamp, name="convolution_0"
-        )(x)
+            channels_in, size, activation=True, clamp=clamp, name="convolution_0"
+        )(y)
         y = EqualizedConvolution(
-            self.channels_out,
-            3,
+            channels_out,
+            size,
             resampling="down",
             activation=True,
             gain=gain,
@@ -52,9 +103,9 @@ class DiscriminatorBlock(nn.Module):
             name="convolution_1",
         )(y)
         if not residual:
-            return y
+            return y, aggregators_BxKxD
         skip = EqualizedConvolution(
-            self.channels_out,
+            channels_out,
             1,
             resampling="down",
             use_bias=False,
@@ -62,7 +113,7 @@ class DiscriminatorBlock(nn.Module):
             taps=taps,
             name="skip",
         )
-        return y + skip(x)
+        return y + skip(x), aggregators_BxKxD
 
 
 class Discriminator(nn.Module):
@@ -84,6 +135,9 @@ class Discriminator(nn.Module):
         self,
         images_BxHxWxC: Float[Array, "b h w c"],
         labels_BxY: Float[Array, "b y"] | None = None,
+        *,
+        train: bool = False,
+        rows: Rows = WHOLE,
     ) -> tuple[Float[Array, "b 1"], dict[str, Any]]:
         """Compute the logits of images.
 
@@ -95,6 +149,8 @@ class Discriminator(nn.Module):
                 with "embedding" it is the product of features and a vector that a mapping network
                 makes of the label (Karras et al. 2020, arXiv 2006.06676).
                 None, or no classes, for an unconditional discriminator.
+            train: Apply attention dropout, from the "dropout" stream.
+            rows: Which images of the batch that dropout is drawn for these are.
 
         Returns:
             Logits, float32; and a dict with `features`, the base grid before the last layers.
@@ -108,15 +164,39 @@ class Discriminator(nn.Module):
         self._check_size(*image.shape[1:3])
         resolution = max(image.shape[1:3])
         x = self._read_image(image, None, resolution)
-        block = nn.remat(DiscriminatorBlock) if self.rematerialize else DiscriminatorBlock
+        aggregators_BxKxD, context = self._attention(x.shape[0], train, rows)
+
+        def apply(block: DiscriminatorBlock, x: Any, aggregators_BxKxD: Any) -> Any:
+            return block(x, aggregators_BxKxD, context)
+
+        apply = nn.remat(apply) if self.rematerialize else apply
         while resolution > max(self.base_grid):
-            channels = self.config.channels_at(resolution), self.config.channels_at(resolution // 2)
-            x = block(config, *channels, name=f"block_{resolution}")(x)
+            block = DiscriminatorBlock(config, resolution, name=f"block_{resolution}")
+            x, aggregators_BxKxD = apply(block, x, aggregators_BxKxD)
             resolution //= 2
             if skip:
                 image = resample.downsample(image, config.resample_filter)
                 x = self._read_image(image, x, resolution)
-        return self._logits(x, labels_BxY), {"features": x}
+        return self._logits(x, aggregators_BxKxD, labels_BxY), {"features": x}
+
+    def _attention(
+        self, batch: int, train: bool, rows: Rows
+    ) -> tuple[Float[Array, "b k d"] | None, AttentionContext]:
+        """Return the aggregators, None if there are none, and what the blocks share."""
+        config, options = self.config, self.config.aggregators
+        context, aggregators_BxKxD = AttentionContext(train=train, rows=rows), None
+        if options.count:
+            shape = options.count, options.width
+            aggregators = self.param("aggregators", jax.random.uniform, shape)
+            aggregators_BxKxD = jnp.broadcast_to(aggregators, (batch, *shape))
+            if options.positions:
+                positions = self.param("latent_positions", jax.random.uniform, shape)
+                context = dataclasses.replace(context, position_KxD=positions)
+        if config.local_attention_below:
+            shape = PLACES, POSITION_WIDTH
+            positions = self.param("local_positions", jax.random.uniform, shape)
+            context = dataclasses.replace(context, local_position_9xD=positions)
+        return aggregators_BxKxD, context
 
     def _check_size(self, height: int, width: int) -> None:
         rows, columns = self.base_grid
@@ -139,8 +219,10 @@ class Discriminator(nn.Module):
         y = layer(image.astype(self.config.dtype))
         return y if x is None else x + y
 
-    def _logits(self, x: Float[Array, "b h w c"], labels_BxY: Array | None) -> Float[Array, "b 1"]:
-        """Return the logits of features at the base grid."""
+    def _logits(
+        self, x: Float[Array, "b h w c"], aggregators_BxKxD: Array | None, labels_BxY: Array | None
+    ) -> Float[Array, "b 1"]:
+        """Return the logits of features at the base grid, and of aggregators."""
         config, channels = self.config, x.shape[-1]
         if config.minibatch_stddev_channels:
             x = minibatch_stddev(x, config.minibatch_stddev_group, config.minibatch_stddev_channels)
@@ -150,6 +232,9 @@ class Discriminator(nn.Module):
         x = last(x)
         x = x.reshape(x.shape[0], math.prod(x.shape[1:])).astype(jnp.float32)
         x = EqualizedDense(channels, activation=True, name="dense")(x)
+        if aggregators_BxKxD is not None:
+            scores_BxK = AggregatorScores(config, name="aggregator_scores")(aggregators_BxKxD)
+            x = jnp.concatenate([x, scores_BxK], 1)
         if labels_BxY is None or not labels_BxY.shape[-1]:
             return EqualizedDense(1, name="output")(x)
         if config.label_logit == "embedding":

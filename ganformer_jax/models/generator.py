@@ -22,7 +22,7 @@ NOISE_MODES = ("random", "const", "none")
 
 
 class Generator(nn.Module):
-    """z to images: a GANformer or, without components, a StyleGAN2 or plain GAN.
+    """z to images: a GANformer or, without components, a StyleGAN2, a plain GAN or a k-GAN.
 
     Variables: "params", trained; "constants", fixed noise and position grids; "moments", the
     running mean of w as `w_average`. Random streams: "noise" for noise="random"; with train=True
@@ -44,7 +44,7 @@ class Generator(nn.Module):
         self.synthesis = synthesis.SynthesisNetwork(config, self.rematerialize)
         self.w_average = self.variable("moments", "w_average", jnp.zeros, (config.w_size,))
         if config.reads_latent_positions:
-            shape = (config.components, config.w_size)
+            shape = (config.own_latents, config.w_size)
             self.latent_positions = self.param("latent_positions", jax.random.uniform, shape)
         else:
             self.latent_positions = None
@@ -79,7 +79,8 @@ class Generator(nn.Module):
 
         Returns:
             Images, float32, nominally in [-1, 1]; and a dict of `w` [B, K, D], before truncation,
-            and `attention`, per layer [B, K, N, H, W] at the layer's resolution.
+            and `attention`, per layer [B, K, N, H, W] at the layer's resolution; where images are
+            merged, `shares` too, the share [B, K, H, W] of each at every position.
 
         Raises:
             ValueError: An unknown noise mode, or latents of another shape.
@@ -178,7 +179,7 @@ class Generator(nn.Module):
             rows: Which images of the batch that noise and dropout are drawn for these are.
 
         Returns:
-            Images, float32, and a dict of `attention`, as from whole generators.
+            Images, float32, and a dict of `attention` and `shares`, as from whole generators.
 
         Raises:
             ValueError: An unknown noise mode.
@@ -188,8 +189,7 @@ class Generator(nn.Module):
         context = synthesis.SynthesisContext(
             noise, noise_seeds_B, self.latent_positions, component_mask_BxK, train, rows
         )
-        images_BxHxWxC, maps = self.synthesis(w_BxKxLxD, context)
-        return images_BxHxWxC, {"attention": maps}
+        return self.synthesis(w_BxKxLxD, context)
 
 
 def stack_attention(

@@ -117,26 +117,41 @@ class MappingNetwork(nn.Module):
         Raises:
             ValueError: The generator is conditional and labels are missing.
         """
-        config, mapping = self.config, self.config.mapping
-        components, global_latent = z_BxKxD[:, :-1], z_BxKxD[:, -1]
-        if mapping.normalize_global or not config.components:
-            global_latent = normalize(global_latent)
-        if config.label_size:
-            if labels_BxY is None:
-                raise ValueError(f"this generator needs labels [batch, {config.label_size}]")
-            width = mapping.label_width or config.z_size
-            embedding = EqualizedDense(width, name="label_embedding")(labels_BxY)
-            global_latent = jnp.concatenate([global_latent, normalize(embedding)], -1)
-        mapped = MappingBranch(mapping, config.w_size, name="global")(global_latent)[:, None]
-        if not config.components:
-            return mapped
-        components = normalize(components, (1, 2) if mapping.normalize == "joint" else -1)
-        if mapping.shared_width:
-            mapped_components = self._map_together(components)
-        else:
-            branch = MappingBranch(mapping, config.w_size, self._attention(), name="components")
-            mapped_components = branch(components, position_KxD, mask_BxK, train, rows)
-        return jnp.concatenate([mapped_components, mapped], 1)
+        config, mapping, end = self.config, self.config.mapping, None
+        width = mapping.inner_width or config.w_size
+        if mapping.inner_width:
+            end = EqualizedDense(config.w_size, name="end")
+            z_BxKxD = EqualizedDense(width, name="start")(z_BxKxD)
+            if position_KxD is not None:
+                position_KxD = EqualizedDense(width, name="positions")(position_KxD)
+        own_BxKxD, label_BxD, mapped = z_BxKxD[:, : config.own_latents], self._embed(labels_BxY), []
+        if config.own_latents:
+            own_BxKxD = normalize(own_BxKxD, (1, 2) if mapping.normalize == "joint" else -1)
+            if config.merge.images:  # without a global latent, each image gets the label
+                own_BxKxD = _with_label(own_BxKxD, label_BxD)
+            if mapping.shared_width:
+                mapped.append(self._map_together(own_BxKxD, width))
+            else:
+                branch = MappingBranch(mapping, width, self._attention(), name="components")
+                mapped.append(branch(own_BxKxD, position_KxD, mask_BxK, train, rows))
+        if not config.merge.images:
+            global_latent = z_BxKxD[:, -1]
+            if mapping.normalize_global or not config.components:
+                global_latent = normalize(global_latent)
+            global_latent = _with_label(global_latent, label_BxD)
+            mapped.append(MappingBranch(mapping, width, name="global")(global_latent)[:, None])
+        w_BxKxD = jnp.concatenate(mapped, 1)
+        return w_BxKxD if end is None else end(w_BxKxD)
+
+    def _embed(self, labels_BxY: Array | None) -> Float[Array, "b d"] | None:
+        """Return the normalized embeddings of labels, or None if the generator has none."""
+        config = self.config
+        if not config.label_size:
+            return None
+        if labels_BxY is None:
+            raise ValueError(f"this generator needs labels [batch, {config.label_size}]")
+        width = config.mapping.label_width or config.z_size
+        return normalize(EqualizedDense(width, name="label_embedding")(labels_BxY))
 
     def _attention(self) -> BipartiteAttention | None:
         if not self.config.mapping.self_attention:
@@ -150,11 +165,22 @@ class MappingNetwork(nn.Module):
             parent=None,
         )
 
-    def _map_together(self, components_BxKxD: Array) -> Array:
+    def _map_together(self, components_BxKxD: Array, width_out: int) -> Array:
         """Map all components together, as one vector, through layers of `shared_width`."""
         batch, count, _ = components_BxKxD.shape
         width = self.config.mapping.shared_width
         joined = EqualizedDense(width, name="join")(components_BxKxD.reshape(batch, -1))
         mapped = MappingBranch(self.config.mapping, width, name="shared")(joined)
-        split = EqualizedDense(count * self.config.w_size, name="split")(mapped)
+        split = EqualizedDense(count * width_out, name="split")(mapped)
         return split.reshape(batch, count, -1)
+
+
+def _with_label(
+    latent_xD: Float[Array, "*batch d"], label_BxD: Float[Array, "b d2"] | None
+) -> Float[Array, "*batch d3"]:
+    """Append the label's embedding, if there is one, to each latent of an image."""
+    if label_BxD is None:
+        return latent_xD
+    label = label_BxD[:, None] if latent_xD.ndim == 3 else label_BxD
+    shape = (*latent_xD.shape[:-1], label.shape[-1])
+    return jnp.concatenate([latent_xD, jnp.broadcast_to(label, shape)], -1)

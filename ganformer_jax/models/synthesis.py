@@ -7,14 +7,18 @@ the synthesis network of StyleGAN2 (arXiv 1912.04958).
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.config_attention import LOCAL_ATTENTION_HEADS
 from ganformer_jax.models.attention_layer import AttentionLayer, AttentionState, SynthesisContext
+from ganformer_jax.models.merging import MergeShares, fold_images, merge_images, merge_latents
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.initialize import normal
 from ganformer_jax.nn.layers import (
@@ -26,6 +30,7 @@ from ganformer_jax.nn.layers import (
     leaky_relu,
     limit,
 )
+from ganformer_jax.nn.local_attention import PLACES, POSITION_WIDTH, LocalAttention
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -62,25 +67,42 @@ class SynthesisLayer(nn.Module):
         """Return image features and the state for the next layer."""
         config, synthesis = self.config, self.config.synthesis
         channels = synthesis.channels_at(self.resolution)
+        local = context.local_position_9xD if self.resolution < self._local_below() else None
+        if local is not None:
+            attend = LocalAttention(
+                channels, LOCAL_ATTENTION_HEADS, config.attention.dropout, name="local_attention"
+            )
+            x = attend(x, local, train=context.train, rows=context.rows)
         x = ModulatedConvolution(
             channels,
             3,
             resampling="up" if self.upsample else "none",
             style=synthesis.style,
             taps=synthesis.resample_filter,
+            convolve=local is None,
             name="convolution",
         )(x, w_BxKxD[:, -1])
-        if self.resolution in config.attended_resolutions:
+        if self.resolution in config.attended_resolutions + config.self_attended_resolutions:
             components = state.components_BxKxD
             components = w_BxKxD[:, :-1] if components is None else components
-            x, state = AttentionLayer(config, name="attention")(x, components, state, context)
+            attention = AttentionLayer(config, self.resolution, name="attention")
+            x, state = attention(x, components, state, context)
         else:
             state = state._replace(components_BxKxD=None)
         if synthesis.noise:
-            x = Noise(name="noise")(x, context.noise, context.noise_seeds_B, context.rows)
+            x = self._noise()(x, context.noise, context.noise_seeds_B, context.rows)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         x = leaky_relu(add_float32(x, bias[None, None, None]), self.gain)
         return x if synthesis.clamp is None else limit(x, synthesis.clamp * self.gain), state
+
+    def _local_below(self) -> int:
+        return self.config.local_attention_below or 0
+
+    def _noise(self) -> Noise:
+        images = self.config.images_at(self.resolution)
+        # As in the published code, images have the same fixed noise where they are merged.
+        shared = self.resolution == self.config.merge_resolution
+        return Noise(images, shared, name="noise")
 
 
 class Stem(nn.Module):
@@ -92,9 +114,13 @@ class Stem(nn.Module):
     def __call__(self, w_BxD: Array, context: SynthesisContext) -> Float[Array, "b h w c"]:
         """Return the grid for every image of the batch."""
         synthesis = self.config.synthesis
-        grid = self.config.base_grid
+        grid, images = self.config.base_grid, self.config.images_at(max(self.config.base_grid))
         channels = synthesis.channels_at(max(grid))
         shape = (*grid, channels)
+        if synthesis.stem == "constant" and images > 1:
+            constant = self.param("constant", normal(), (images, *shape))
+            rows_of_K = (w_BxD.shape[0] // images, *constant.shape)
+            return jnp.broadcast_to(constant[None], rows_of_K).reshape(-1, *shape)
         if synthesis.stem == "constant":
             constant = self.param("constant", normal(), shape)
             return jnp.broadcast_to(constant, (w_BxD.shape[0], *shape))
@@ -104,7 +130,8 @@ class Stem(nn.Module):
         x = dense(w_BxD).reshape(-1, *shape)
         if as_layers:
             if synthesis.noise:
-                x = Noise(name="noise")(x, context.noise, context.noise_seeds_B, context.rows)
+                noise = Noise(images, name="noise")
+                x = noise(x, context.noise, context.noise_seeds_B, context.rows)
             x = x + self.param("bias", nn.initializers.zeros, (channels,))[None, None, None]
         return leaky_relu(x)
 
@@ -123,6 +150,7 @@ class ToImage(nn.Module):
         )
         bias = self.param("bias", nn.initializers.zeros, (colors,))
         image = convolution(x, w_BxD).astype(jnp.float32) + bias[None, None, None]
+        image = jnp.tanh(image) if self.config.synthesis.tanh else image
         return limit(image, self.config.synthesis.clamp)
 
 
@@ -156,8 +184,12 @@ class SynthesisBlock(nn.Module):
         w_BxKxLxD: Array,
         state: AttentionState,
         context: SynthesisContext,
-    ) -> tuple[Array, Array | None, AttentionState]:
-        """Return features, the image so far and the state for the next block."""
+    ) -> tuple[Array, Array | None, Array, AttentionState]:
+        """Return features, the image so far, w and the state, all for the next block.
+
+        w has the layers from this block's first one on, and loses those of this block. An RGB layer
+        reads the latent that the next block starts with.
+        """
         config, synthesis = self.config, self.config.synthesis
         first, residual = self.is_first, synthesis.architecture == "resnet"
         used, skip = 0, x
@@ -175,6 +207,8 @@ class SynthesisBlock(nn.Module):
             x = x + self._skip(skip, x.shape[-1])
         if image is not None:
             image = resample.upsample(image, synthesis.resample_filter)
+        if self.resolution == config.merge_resolution:
+            x, image, w_BxKxLxD, state = self._merge(x, image, w_BxKxLxD, state)
         if self.is_last and synthesis.last_convolution:
             last = ModulatedConvolution(
                 x.shape[-1], 3, style=synthesis.style, name="last_convolution"
@@ -184,7 +218,18 @@ class SynthesisBlock(nn.Module):
         if self.is_last or synthesis.architecture == "skip":
             colors = ToImage(config, name="to_image")(x, w_BxKxLxD[:, -1, used])
             image = colors if image is None else image + colors
-        return x, image, state
+        return x, image, w_BxKxLxD[:, :, self.num_layers :], state
+
+    def _merge(
+        self, x: Array, image: Array | None, w_BxKxLxD: Array, state: AttentionState
+    ) -> tuple[Array, Array | None, Array, AttentionState]:
+        """Merge the images of each row, and their latents; the state gets a map of the shares."""
+        merge = self.config.merge
+        shares_BxKxHxW = MergeShares(merge, name="merge")(x)
+        image = None if image is None else merge_images(image, shares_BxKxHxW)
+        w_Bx1xLxD = merge_latents(w_BxKxLxD, shares_BxKxHxW)
+        state = state._replace(merged_BxKxHxW=shares_BxKxHxW)
+        return merge_images(x, shares_BxKxHxW), image, w_Bx1xLxD, state
 
     def _skip(self, x: Array, channels: int) -> Array:
         skip = EqualizedConvolution(
@@ -213,12 +258,22 @@ class SynthesisNetwork(nn.Module):
     @nn.compact
     def __call__(
         self, w_BxKxLxD: Float[Array, "b k l d"], context: SynthesisContext
-    ) -> tuple[Float[Array, "b h w c"], tuple[Float[Array, "b k n h w"], ...]]:
-        """Return images, nominally in [-1, 1], and attention maps from the lowest layer up."""
+    ) -> tuple[Float[Array, "b h w c"], dict[str, Any]]:
+        """Return images, nominally in [-1, 1], and a dict.
+
+        `attention` is a tuple of maps [B, K, N, H, W] from the lowest layer up; where images are
+        merged, `shares` [B, K, H, W] has the share of each at every position.
+        """
         config = self.config
         image, state = None, AttentionState()
+        if config.local_attention_below:
+            shape = PLACES, POSITION_WIDTH
+            positions = self.param("local_positions", jax.random.uniform, shape)
+            context = dataclasses.replace(context, local_position_9xD=positions)
+        if config.merge.images:
+            w_BxKxLxD = fold_images(w_BxKxLxD)
         x = Stem(config, name="stem")(w_BxKxLxD[:, -1, 0], context).astype(config.dtype)
-        layer = int(config.synthesis.stem != "constant")
+        w_BxKxLxD = w_BxKxLxD[:, :, int(config.synthesis.stem != "constant") :]
 
         def apply(block: SynthesisBlock, x: Any, image: Any, w_BxKxLxD: Any, state: Any) -> Any:
             return block(x, image, w_BxKxLxD, state, context)
@@ -226,10 +281,9 @@ class SynthesisNetwork(nn.Module):
         apply = nn.remat(apply) if self.rematerialize else apply
         for resolution in config.resolutions:
             block = SynthesisBlock(config, resolution, name=f"block_{resolution}")
-            end = layer + block.num_layers
-            # An RGB layer reads the latent that the next block starts with.
-            w_of_block = w_BxKxLxD[:, :, layer : end + 1]
-            x, image, state = apply(block, x, image, w_of_block, state)
-            layer = end
+            x, image, w_BxKxLxD, state = apply(block, x, image, w_BxKxLxD, state)
         assert image is not None, "the last block makes the image"
-        return image, state.maps
+        out: dict[str, Any] = {"attention": state.maps}
+        if state.merged_BxKxHxW is not None:
+            out["shares"] = state.merged_BxKxHxW
+        return image, out

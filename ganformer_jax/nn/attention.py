@@ -163,13 +163,14 @@ class BipartiteAttention(nn.Module):
     """X attends to Y and is updated with what it gathers.
 
     Attributes:
-        heads: Attention heads; must divide the width of X.
+        heads: Attention heads; must divide the width.
         integration: "add" (bias), "mul" (gain) or "both".
         norm: "layer", "instance" or None, see `normalize_attended`.
         dropout: Attention dropout; half of it falls on cells, half on elements of Y.
         gate_x: Gate what each element of X receives.
         gate_y: Gate what each element of Y sends.
         kmeans: Duplex attention; None for simplex.
+        width: Of queries, keys and values; by default that of X.
     """
 
     heads: int = 1
@@ -179,6 +180,7 @@ class BipartiteAttention(nn.Module):
     gate_x: bool = False
     gate_y: bool = False
     kmeans: KMeans | None = None
+    width: int | None = None
 
     @nn.compact
     def __call__(
@@ -210,13 +212,13 @@ class BipartiteAttention(nn.Module):
             k-means, the assignments they imply.
 
         Raises:
-            ValueError: Heads do not divide the width of X.
+            ValueError: Heads do not divide the width.
         """
-        width = x_BxFxC.shape[-1]
+        width = self.width or x_BxFxC.shape[-1]
         if width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide width {width}")
         x, y = x_BxFxC.astype(jnp.float32), y_BxTxD.astype(jnp.float32)
-        queries = self._queries(x, x_position_FxD)
+        queries = self._queries(x, x_position_FxD, width)
         softmax = functools.partial(self._probabilities, mask_BxT=mask_BxT, train=train, rows=rows)
         if self.kmeans is None:
             probabilities = softmax(self._key_scores(queries, y, y_position_TxD))
@@ -232,10 +234,10 @@ class BipartiteAttention(nn.Module):
         shares = assignments(probabilities) if self.kmeans else None
         return self._update(x, y, probabilities).astype(x_BxFxC.dtype), probabilities, shares
 
-    def _queries(self, x_BxFxC: Array, position_FxD: Array | None) -> list[Projection]:
+    def _queries(self, x_BxFxC: Array, position_FxD: Array | None, width: int) -> list[Projection]:
         """Return q(X) as projections to add up: of the features and, if given, of positions."""
-        width = x_BxFxC.shape[-1]
-        queries = [Projection(x_BxFxC, *EqualizedDense(width, name="queries").weights(width))]
+        weights = EqualizedDense(width, name="queries").weights(x_BxFxC.shape[-1])
+        queries = [Projection(x_BxFxC, *weights)]
         if position_FxD is not None:
             layer = EqualizedDense(width, name="query_positions")
             weights = layer.weights(position_FxD.shape[-1])
@@ -308,10 +310,11 @@ class BipartiteAttention(nn.Module):
 
     def _update(self, x_BxFxC: Array, y_BxTxD: Array, probabilities_BxNxFxT: Array) -> Array:
         """Return u(X, Y) of (2), (3) or (5)."""
-        width = x_BxFxC.shape[-1]
+        channels = x_BxFxC.shape[-1]
+        width = self.width or channels
         values = EqualizedDense(width, name="values")(y_BxTxD)
         values_BxTxNxD = values.reshape(*y_BxTxD.shape[:2], self.heads, -1)
-        outputs = width * (2 if self.integration == "both" else 1)
+        outputs = channels * (2 if self.integration == "both" else 1)
         kernel, bias_O = EqualizedDense(outputs, name="modulation").weights(width)
         kernel_NxDxO = kernel.reshape(self.heads, -1, outputs)
         # gamma(P v(Y)) = (P v(Y)) W + b = P (v(Y) W) + b, and beta likewise

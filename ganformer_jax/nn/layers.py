@@ -154,6 +154,8 @@ class ModulatedConvolution(nn.Module):
         style: Modulate; without it this is an ordinary convolution.
         demodulate: Scale outputs back to unit variance.
         taps: Low-pass filter of the upsampling.
+        convolve: Convolve; without it only scales, for what demodulation takes the kernel to be,
+            and resamples, where local attention stands in for the convolution.
     """
 
     features: int
@@ -162,12 +164,15 @@ class ModulatedConvolution(nn.Module):
     style: bool = True
     demodulate: bool = True
     taps: Sequence[int] = (1, 3, 3, 1)
+    convolve: bool = True
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], w_BxD: Float[Array, "b d"]
     ) -> Float[Array, "b h2 w2 o"]:
         """Convolve x, modulated by the global latent w."""
+        if not (self.style or self.convolve):
+            return self._resample(x)
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", normal(), shape)
         kernel = kernel * (1.0 / math.sqrt(math.prod(shape[:3])))
@@ -175,15 +180,29 @@ class ModulatedConvolution(nn.Module):
             return _resampling_convolve(x, kernel.astype(x.dtype), self.resampling, self.taps)
         style_BxC = EqualizedDense(x.shape[-1], bias_init=1.0, name="style")(w_BxD)
         x = scale_float32(x, style_BxC[:, None, None])
-        x = _resampling_convolve(x, kernel.astype(x.dtype), self.resampling, self.taps)
+        if self.convolve:
+            x = _resampling_convolve(x, kernel.astype(x.dtype), self.resampling, self.taps)
+        else:
+            x = self._resample(x)
         if not self.demodulate:
             return x
         power_BxO = jnp.square(style_BxC) @ jnp.sum(jnp.square(kernel), (0, 1))
         return scale_float32(x, jax.lax.rsqrt(power_BxO + EPSILON)[:, None, None])
 
+    def _resample(self, x: Array) -> Array:
+        return resample.upsample(x, self.taps) if self.resampling == "up" else x
+
 
 class Noise(nn.Module):
-    """One noise value per pixel, the same for all channels, times a learned strength."""
+    """One noise value per pixel, the same for all channels, times a learned strength.
+
+    Attributes:
+        images: Images of each row of the batch that follow one another along its axis: k-GAN's.
+        shared: These have the same fixed noise.
+    """
+
+    images: int = 1
+    shared: bool = False
 
     @nn.compact
     def __call__(
@@ -195,24 +214,30 @@ class Noise(nn.Module):
     ) -> Float[Array, "b h w c"]:
         """Add noise: "random" (from the "noise" stream), "const" (fixed at init) or "none".
 
-        Fixed noise is [H, W]; [B, H, W] in its place gives each image its own.
+        Fixed noise is [H, W], or [K, H, W] of K images that do not share it; [B, H, W] in its place
+        gives each image its own.
         Random noise is drawn for the whole batch, of which x is `rows`, or, given seeds, for each
-        image by its own.
+        row by its own.
         """
         batch, height, width, _ = x.shape
+        own = (self.images,) if self.images > 1 and not self.shared else ()
         strength = self.param("strength", nn.initializers.zeros, ())
-        fixed_HxW = self.variable(
+        fixed = self.variable(
             "constants",
             "noise",
-            lambda: normal()(self.make_rng("params"), (height, width)),
+            lambda: normal()(self.make_rng("params"), (*own, height, width)),
         )
         if mode == "none":
             return x
         if mode == "const":
-            fixed = fixed_HxW.value
-            noise = fixed[..., None] if fixed.ndim == 3 else fixed[None, :, :, None]
+            noise = fixed.value.reshape(-1, height, width, 1)
+            if own:
+                rows_of_K = (batch // len(noise), *noise.shape)
+                noise = jnp.broadcast_to(noise[None], rows_of_K).reshape(batch, height, width, 1)
         else:
-            noise = self._draw((batch, height, width, 1), seeds_B, rows)
+            several = (self.images,) if self.images > 1 else ()
+            shape = (batch // self.images, *several, height, width, 1)
+            noise = self._draw(shape, seeds_B, rows).reshape(batch, height, width, 1)
         # By channel, so that on TPUs the gradient is summed where those of other layers are: a sum
         # over channels first would be one more pass over memory.
         strength_C = jnp.broadcast_to(strength, x.shape[-1:])

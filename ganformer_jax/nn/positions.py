@@ -54,15 +54,19 @@ def sinusoidal(height: int, width: int, size: int, directions: int = 2) -> Float
     Raises:
         ValueError: Twice the number of directions does not divide the size.
     """
+    phase = grid_directions(height, width, directions)[..., None] / _wavelengths(size, directions)
+    encoding = np.concatenate([np.sin(phase), np.cos(phase)], -1)
+    return jnp.asarray(encoding.reshape(height, width, size), jnp.float32)
+
+
+def _wavelengths(size: int, directions: int) -> np.ndarray:
     if size % (2 * directions):
         raise ValueError(
             f"sinusoidal positions of width {size} need a multiple of 2 x {directions} directions"
         )
     waves = size // (2 * directions)
     scale = WAVELENGTH_BASE ** (2 * directions * np.arange(waves) / size)
-    phase = grid_directions(height, width, directions)[..., None] / scale.astype(np.float32)
-    encoding = np.concatenate([np.sin(phase), np.cos(phase)], -1)
-    return jnp.asarray(encoding.reshape(height, width, size), jnp.float32)
+    return scale.astype(np.float32)
 
 
 class GridPositions(nn.Module):
@@ -75,6 +79,8 @@ class GridPositions(nn.Module):
         kind: "sinus" (fixed), "linear", "trainable" (per row and column) or "trainable2d".
         directions: Directions of the sinusoidal and linear kinds.
         distribution: "uniform" in [0, 1) or "normal", for trained encodings.
+        stored: Keep sinusoids among the variables, as "constants"; otherwise compute them in every
+            call, for networks whose variables are their parameters.
     """
 
     height: int
@@ -83,6 +89,7 @@ class GridPositions(nn.Module):
     kind: str = "sinus"
     directions: int = 2
     distribution: str = "uniform"
+    stored: bool = True
 
     @nn.compact
     def __call__(self) -> Float[Array, "f d"]:
@@ -99,9 +106,18 @@ class GridPositions(nn.Module):
         return jax.random.uniform if self.distribution == "uniform" else jax.random.normal
 
     def _sinus(self) -> Array:
-        # Kept as data: folding it into compiled code would cost compile time at high resolution.
+        # Folding sinusoids into compiled code would cost compile time at high resolution: they are
+        # kept as data, or computed from places that the compiler takes to be unknown.
         shape = self.height, self.width, self.size
-        return self.variable("constants", "grid", sinusoidal, *shape, self.directions).value
+        if self.stored:
+            return self.variable("constants", "grid", sinusoidal, *shape, self.directions).value
+        places = grid_directions(self.height, self.width, self.directions)
+        places = jax.lax.optimization_barrier(jnp.asarray(places))
+        phase = (
+            places[..., None]
+            / jnp.asarray(_wavelengths(self.size, self.directions))[None, None, None]
+        )
+        return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], -1)
 
     def _linear(self) -> Array:
         if self.size % self.directions:

@@ -41,6 +41,8 @@ KEY_NAMES = ("z", "noise", "dropout", "components", "pixels", "style_z", "style_
 KEY_NAMES += ("component_z", "component_cutoff", "interpolation", "augment_real", "augment_fake")
 KEYS_PER_ROW = 32
 assert len(KEY_NAMES) <= KEYS_PER_ROW
+DROPOUT = 2
+"""What the key of an augmentation is folded with for the discriminator's dropout."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +178,7 @@ class Networks:
         Args:
             params: Of the discriminator.
             state: Has the probability of augmentation.
-            key: Of augmentation.
+            key: Of augmentation and dropout.
             images_BxHxWxC: Images as they are.
             labels_BxY: Their labels.
             count: Images of the whole batch.
@@ -186,8 +188,15 @@ class Networks:
         discriminator = Discriminator(
             config.discriminator, config.generator.base_grid, rematerialize
         )
-        variables = {"params": self.parallel.gather(params)}
-        return discriminator.apply(variables, images_BxHxWxC, labels_BxY)[0]
+        dropout = self.parallel.own_key(jax.random.fold_in(key, DROPOUT))
+        return discriminator.apply(
+            {"params": self.parallel.gather(params)},
+            images_BxHxWxC,
+            labels_BxY,
+            train=True,
+            rows=self.rows,
+            rngs={"dropout": dropout},
+        )[0]
 
     def _generator(self) -> Generator:
         return Generator(self.config.generator, self.config.train.rematerialize)
