@@ -13,8 +13,8 @@ from ganformer_jax.nn import cpu
 PYTORCH = ["duplex_ffhq", "duplex_clevr", "simplex", "stylegan2", "gan", "conditional"]
 TENSORFLOW = ["tf_duplex_img2ltnt", "tf_gates_both", "tf_shared_mapping", "tf_gan_stem"]
 # That of local attention, whose dropout was on, has a test of its own: test_local_attention.py.
-TENSORFLOW += ["tf_sagan", "tf_kgan_softmax", "tf_kgan_leaves"]
-TENSORFLOW_DISCRIMINATORS = ["tf_duplex_img2ltnt", "tf_sagan"]
+TENSORFLOW += ["tf_sagan", "tf_kgan_softmax", "tf_kgan_leaves", "tf_local", "tf_kgan_attention"]
+TENSORFLOW_DISCRIMINATORS = ["tf_duplex_img2ltnt", "tf_sagan", "tf_local", "tf_kgan_attention"]
 OPTIMIZED = ["duplex_clevr"]  # compiled as users' programs are; the others as quickly as can be
 OUTPUT_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3
 # The published values were computed in float32. Recomputing them in float64 changes single leaves,

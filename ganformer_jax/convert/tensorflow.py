@@ -143,7 +143,11 @@ def _merge_config(arguments: Arguments) -> MergeConfig:
     layer, kind = get(-1, "merge_layer"), get("sum", "merge_type")
     uniform, images = get(False, "merge_same"), get(1, "components_num")
     if not get(False, "merge"):
-        return MergeConfig()
+        among = get(False, "mapping_ltnt2ltnt") and get(False, "mapping_resnet")
+        together = get(0, "mapping_shared_dim") or among
+        alone = images == 1 and not get(False, "transformer")
+        # A mapping among components, of the one latent of a StyleGAN2: that of one image "merged".
+        return MergeConfig(images=1, kind="sum") if together and alone else MergeConfig()
     arguments.require(transformer=False)
     resolution = 2**layer if 0 <= layer < 20 else get(1024, "resolution")
     # A layer beyond the last one stands for the image.
@@ -284,7 +288,7 @@ def _unused(config: GeneratorConfig, arguments: Arguments) -> list[str]:
     if arguments.get(False, "ltnt2ltnt") and not config.components_attend_components:
         unused += [rf"{layer}/(AttLayer_l2l|Densel2l_[01])/.*"]
     if not config.reads_latent_positions:
-        unused += [r"ltnt_emb/emb"]
+        unused += [r"ltnt_emb/emb", r"mapping/(weight|bias)_map_pos"]
     if not config.synthesis.style:
         unused += [rf"{layer}/mod_(weight|bias)"]
         if config.local_attention_below:
