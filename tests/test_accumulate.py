@@ -31,13 +31,12 @@ def with_everything(**train):
     generator = dataclasses.replace(
         FULL.generator,
         component_dropout=0.3,
-        components_attend_image=True,
         components_attend_components=True,
         mapping=dataclasses.replace(FULL.generator.mapping, self_attention=True),
     )
     discriminator = dataclasses.replace(
         FULL.discriminator,
-        aggregators=AggregatorConfig(count=2, width=4, dropout=0.3, attend_each_other=True),
+        aggregators=AggregatorConfig(count=2, width=4, dropout=0.3),
     )
     train = dataclasses.replace(FULL.train, **train)
     return dataclasses.replace(FULL, generator=generator, discriminator=discriminator, train=train)

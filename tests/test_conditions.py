@@ -39,9 +39,10 @@ from ganformer_jax.models import Discriminator
 
 NAMES = ["smile", "hat", "age"]
 SPEC = DatasetSpec("faces", Geometry(8, 8, 3))
-# Options that keep a run tiny; without components, quicker to compile.
+# Options that keep a run tiny; without components and R1, quicker to compile.
 TINY = """
     --generator.components 0 --generator.latent-size 8 --generator.mapping.num-layers 1
+    --loss.r1-gamma 0
     --generator.synthesis.channel-base 64 --generator.synthesis.channel-max 8
     --discriminator.channel-base 64 --discriminator.channel-max 8
     --train.batch-size 4 --train.total-kimg 0.008 --train.metrics rkid --train.metric-kimg 0

@@ -150,8 +150,8 @@ def test_tensorflow_discriminator_equals_the_pytorch_one():
 def test_tensorflow_generator_refuses_what_is_not_there():
     vector = Vector("tf_gan_stem")
     variables, arguments = vector.under("var/"), vector.meta["generator"]
-    with pytest.raises(ConversionError, match="argument img2img=4 is not supported"):
-        convert.load_tf_generator(variables, arguments | {"img2img": 4})
+    with pytest.raises(ConversionError, match="argument iterative=True is not supported"):
+        convert.load_tf_generator(variables, arguments | {"iterative": True})
     with pytest.raises(ConversionError, match="synthesis/surprise"):
         convert.load_tf_generator(variables | {"synthesis/surprise": np.zeros(1)}, arguments)
 

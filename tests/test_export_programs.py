@@ -42,7 +42,12 @@ def about_of(path):
     return json.loads(zipfile.ZipFile(path).read("about.json"))
 
 
-@pytest.fixture(scope="module", params=CASES, ids=list(CASES))
+# Labels and single channels are in the other cases too.
+SLOW = ("one component, classes", "StyleGAN2, gray")
+PARAMS = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES]
+
+
+@pytest.fixture(scope="module", params=PARAMS, ids=list(CASES))
 def case(request, tmp_path_factory):
     """A config, its noise, variables and the file of its programs."""
     config, noise = CASES[request.param]

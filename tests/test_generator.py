@@ -84,6 +84,7 @@ TOGETHER = {
         TINY,
         components_attend_image=True,
         components_attend_components=True,
+        image_attention_resolution=8,
         component_dropout=0.3,
         label_size=3,
         attention={
@@ -105,8 +106,9 @@ TOGETHER = {
         positions={"kind": "linear", "directions": 4},
         synthesis={"architecture": "skip"},
     ),
-    "shared mapping, trained rows and columns": change(
+    "shared mapping, trained rows and columns, local attention": change(
         TINY,
+        local_attention_below=8,
         attention={"kmeans_iterations": 0},
         mapping={"shared_width": 12, "residual": False, "self_attention": False},
         positions={"kind": "trainable"},
@@ -137,13 +139,7 @@ TOGETHER = {
         mapping={"shared_width": 12, "self_attention": False, "inner_width": 10},
         synthesis={"stem": "latent", "architecture": "skip", "tanh": True},
     ),
-    "image positions attend to each other": change(
-        TINY, image_attention_resolution=8, attention={"gate_image": True}
-    ),
     "image positions alone attend": change(TINY, components=0, image_attention_resolution=8),
-    "local attention, inner width": change(
-        TINY, local_attention_below=8, mapping={"inner_width": 6, "num_layers": 2}
-    ),
     "local attention without style": change(
         TINY, components=0, local_attention_below=16, synthesis={"style": False, "stem": "latent"}
     ),

@@ -10,7 +10,7 @@ from PIL import Image
 from processes import TINY_OPTIONS, finish, run_py, start_run_py
 
 KIMG, BATCH = 0.256, 8  # 32 steps
-RUN = ["--train.batch-size", str(BATCH), "--train.metrics", "swd"]
+RUN = ["--train.batch-size", str(BATCH), "--train.metrics", "swd", "--loss.r1-gamma", "0"]
 RUN += "--train.metric-images 32 --train.log-kimg 0.016 --train.checkpoint-kimg 0.064".split()
 RUN += "--train.image-kimg 0.128 --train.metric-kimg 0.128".split()
 

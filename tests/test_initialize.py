@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,9 @@ import pytest
 import ganformer_jax.nn.initialize
 from ganformer_jax.models import Discriminator, Generator
 from ganformer_jax.nn.initialize import initialize
-from tests.tiny import tiny_config
+from ganformer_jax.train.state import create_state
+from tests.tiny import FULL, tiny_config
+from tests.training import sgd
 
 CONFIG = tiny_config()
 GENERATOR = Generator(CONFIG.generator)
@@ -66,3 +70,22 @@ def test_keys_decide():
     )
     chex.assert_trees_all_equal(first, again)
     assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_a_seed_keeps_its_initial_values():
+    """Values are drawn in the order in which layers are created: another order gives other runs."""
+    generator = dataclasses.replace(
+        FULL.generator,
+        components_attend_image=True,
+        components_attend_components=True,
+        mapping=dataclasses.replace(FULL.generator.mapping, self_attention=True),
+        attention=dataclasses.replace(FULL.generator.attention, gate_image=True, gate_latents=True),
+    )
+    state = create_state(dataclasses.replace(FULL, generator=generator), jax.random.key(0), sgd())
+    for tree, expected in (
+        (state.generator, 339759.0),
+        (state.constants, 291.14395),
+        (state.discriminator, 3174.5733),
+    ):
+        total = sum(i * jnp.abs(leaf).sum() for i, leaf in enumerate(jax.tree.leaves(tree)))
+        assert float(total) == pytest.approx(expected, rel=1e-5)

@@ -20,6 +20,7 @@ from ganformer_jax.data.sources.folder import FolderSource
 
 TINY = """
     --generator.components 2 --generator.latent-size 8 --generator.mapping.num-layers 1
+    --loss.r1-gamma 0
     --generator.synthesis.channel-base 64 --generator.synthesis.channel-max 8
     --discriminator.channel-base 64 --discriminator.channel-max 8
     --train.batch-size 4 --train.total-kimg 0.008 --train.metrics rkid --train.metric-kimg 0

@@ -124,22 +124,24 @@ class MappingNetwork(nn.Module):
             z_BxKxD = EqualizedDense(width, name="start")(z_BxKxD)
             if position_KxD is not None:
                 position_KxD = EqualizedDense(width, name="positions")(position_KxD)
-        own_BxKxD, label_BxD, mapped = z_BxKxD[:, : config.own_latents], self._embed(labels_BxY), []
-        if config.own_latents:
-            own_BxKxD = normalize(own_BxKxD, (1, 2) if mapping.normalize == "joint" else -1)
-            if config.merge.images:  # without a global latent, each image gets the label
-                own_BxKxD = _with_label(own_BxKxD, label_BxD)
-            if mapping.shared_width:
-                mapped.append(self._map_together(own_BxKxD, width))
-            else:
-                branch = MappingBranch(mapping, width, self._attention(), name="components")
-                mapped.append(branch(own_BxKxD, position_KxD, mask_BxK, train, rows))
+        label_BxD, mapped = self._embed(labels_BxY), []
         if not config.merge.images:
             global_latent = z_BxKxD[:, -1]
             if mapping.normalize_global or not config.components:
                 global_latent = normalize(global_latent)
             global_latent = _with_label(global_latent, label_BxD)
             mapped.append(MappingBranch(mapping, width, name="global")(global_latent)[:, None])
+        if config.own_latents:
+            own_BxKxD = z_BxKxD[:, : config.own_latents]
+            own_BxKxD = normalize(own_BxKxD, (1, 2) if mapping.normalize == "joint" else -1)
+            if config.merge.images:  # without a global latent, each image gets the label
+                own_BxKxD = _with_label(own_BxKxD, label_BxD)
+            if mapping.shared_width:
+                own_BxKxD = self._map_together(own_BxKxD, width)
+            else:
+                branch = MappingBranch(mapping, width, self._attention(), name="components")
+                own_BxKxD = branch(own_BxKxD, position_KxD, mask_BxK, train, rows)
+            mapped.insert(0, own_BxKxD)
         w_BxKxD = jnp.concatenate(mapped, 1)
         return w_BxKxD if end is None else end(w_BxKxD)
 
