@@ -11,6 +11,7 @@ from tiny import random_variables
 from ganformer_jax import Generator, GeneratorConfig, MappingConfig, MergeConfig, SynthesisConfig
 from ganformer_jax.models.merging import MergeShares, leaves, merge_images, merge_latents
 from ganformer_jax.nn.rows import Rows
+from ganformer_jax.sampling import Sampler
 
 IMAGES, BATCH = 3, 4
 CONFIG = GeneratorConfig(
@@ -140,3 +141,14 @@ def test_the_images_of_a_row_have_noise_of_their_own():
         _, out = generator.apply(variables, w_BxKxLxD, noise=noise, rngs=rngs, method="synthesize")
         spread[noise] = float(jnp.std(out["shares"], 1).max())
     assert spread["none"] < 1e-5 and min(spread["const"], spread["random"]) > 1e-2
+
+
+def test_shares_are_the_maps_of_samples():
+    """So that they are segmented and scored as attention is."""
+    _, variables, _ = build()
+    sampler = Sampler(CONFIG, 2, noise="none", attention=True)
+    _, w_BxKxD, maps = sampler(variables, [5, 6])
+    assert w_BxKxD.shape == (2, IMAGES, CONFIG.w_size)
+    (shares,) = maps
+    assert shares.shape == (2, IMAGES, 1, 8, 8)
+    np.testing.assert_allclose(np.sum(shares, 1), 1, rtol=1e-5)

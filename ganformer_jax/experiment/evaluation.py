@@ -157,6 +157,8 @@ def generated_images(
     )
 
     def edited(indices: Sequence[int], edit: Edit | None) -> tuple[Any, ...]:
+        if network.config.merge.images:
+            raise ValueError("images that are merged have no components to edit")
         return synthesizer(variables, _edit(synthesizer.latents(*arguments(indices)), edit))
 
     conditions = None

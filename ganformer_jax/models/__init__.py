@@ -2,7 +2,7 @@
 
 from ganformer_jax.config_checks import validate_networks
 from ganformer_jax.models.discriminator import Discriminator
-from ganformer_jax.models.generator import Generator, stack_attention
+from ganformer_jax.models.generator import Generator, component_maps, stack_attention
 from ganformer_jax.models.latents import broadcast_layers, mix_components, mix_layers, truncate
 from ganformer_jax.models.synthesis import num_layers
 
@@ -10,6 +10,7 @@ __all__ = [
     "Discriminator",
     "Generator",
     "broadcast_layers",
+    "component_maps",
     "mix_components",
     "mix_layers",
     "num_layers",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
@@ -190,6 +190,15 @@ class Generator(nn.Module):
             noise, noise_seeds_B, self.latent_positions, component_mask_BxK, train, rows
         )
         return self.synthesis(w_BxKxLxD, context)
+
+
+def component_maps(out: Mapping[str, Any]) -> tuple[Float[Array, "b k n h w"], ...]:
+    """Return where components act, from what a generator returns beside images.
+
+    These are the attention maps or, where images are merged, their shares as one map of one head.
+    """
+    shares_BxKxHxW = out.get("shares")
+    return out["attention"] if shares_BxKxHxW is None else (shares_BxKxHxW[:, :, None],)
 
 
 def stack_attention(

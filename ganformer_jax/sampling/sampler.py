@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.models import component_maps
 from ganformer_jax.models.by_seed import generate_by_seed
 from ganformer_jax.pixels import to_uint8
 
@@ -201,4 +202,4 @@ def _generate(
     images_BxHxWxC, out = generate_by_seed(
         sampler.config, variables, seeds_B, labels_BxY, sampler.noise, psi, cutoff
     )
-    return to_uint8(images_BxHxWxC), out["w"], out["attention"] if sampler.attention else ()
+    return to_uint8(images_BxHxWxC), out["w"], component_maps(out) if sampler.attention else ()

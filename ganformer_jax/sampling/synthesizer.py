@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
-from ganformer_jax.models import broadcast_layers, num_layers, truncate
+from ganformer_jax.models import broadcast_layers, component_maps, num_layers, truncate
 from ganformer_jax.models.by_seed import apply_sampling, draw_z
 from ganformer_jax.models.noise_maps import with_noise_maps
 from ganformer_jax.pixels import to_uint8
@@ -172,4 +172,4 @@ def _synthesize(
         component_mask_BxK=mask_BxK,
         method="synthesize",
     )
-    return to_uint8(images_BxHxWxC), out["attention"] if synthesizer.attention else ()
+    return to_uint8(images_BxHxWxC), component_maps(out) if synthesizer.attention else ()
