@@ -23,7 +23,7 @@ class PositionConfig:
     init: Literal["uniform", "normal"] = "uniform"
     """Initial distribution of trained encodings: U[0, 1) or N(0, 1)."""
     size: Annotated[int | None, at_least(1)] = None
-    """Width of the encoding; by default that of one latent component."""
+    """Width of the encoding; by default that of a component or aggregator."""
 
 
 @dataclasses.dataclass(frozen=True)
