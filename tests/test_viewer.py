@@ -8,7 +8,7 @@ from viewed import KINDS, LABELS, variables_of, viewed
 
 from ganformer_jax.metrics.edits import edit_changes, pixel_change
 from ganformer_jax.sampling import Synthesizer, interpolate, swap_components
-from ganformer_jax.viewer import Edit, State
+from ganformer_jax.viewer import State, ViewedEdit
 
 SEED, OTHER, PSI = 5, 11, 0.6
 ATTENDED = [kind for kind in KINDS if kind not in ("stylegan2", "unattended")]
@@ -35,11 +35,11 @@ def test_images_are_those_of_the_synthesizer(edit, noise):
     other = synthesizer.latents(variables, [OTHER], None, PSI).w_BxKxLxD
     edits = {
         "nothing": [],
-        "swap": [Edit(1, "swap", OTHER)],
-        "global": [Edit("global", "swap", OTHER)],
-        "interpolate": [Edit(2, "interpolate", OTHER, 0.25)],
-        "all": [Edit("all", "interpolate", OTHER, 0.25)],
-        "remove": [Edit(0, "remove")],
+        "swap": [ViewedEdit(1, "swap", OTHER)],
+        "global": [ViewedEdit("global", "swap", OTHER)],
+        "interpolate": [ViewedEdit(2, "interpolate", OTHER, 0.25)],
+        "all": [ViewedEdit("all", "interpolate", OTHER, 0.25)],
+        "remove": [ViewedEdit(0, "remove")],
     }
     expected = {
         "nothing": lambda: latents,
@@ -71,9 +71,9 @@ def test_edits_follow_each_other():
     halfway = interpolate(latents.w_BxKxLxD, others[0], 0.5)
     direct = latents.with_w(swap_components(halfway, others[1], [1])).without(2)
     edits = (
-        Edit("all", "interpolate", OTHER, 0.5),
-        Edit(1, "swap", OTHER + 1),
-        Edit(2, "remove"),
+        ViewedEdit("all", "interpolate", OTHER, 0.5),
+        ViewedEdit(1, "swap", OTHER + 1),
+        ViewedEdit(2, "remove"),
     )
     found = viewed("ganformer").latents(edited(*edits))
     np.testing.assert_array_equal(found.w_BxKxLxD, direct.w_BxKxLxD)
@@ -89,7 +89,7 @@ def test_the_ends_of_an_interpolation(component):
     generator = viewed("ganformer")
 
     def image(kind, t=1.0):
-        return generator.view(edited(Edit(component, kind, OTHER, t))).image
+        return generator.view(edited(ViewedEdit(component, kind, OTHER, t))).image
 
     unedited = generator.view(edited())
     np.testing.assert_array_equal(image("interpolate", 0.0), unedited.image)
@@ -106,14 +106,14 @@ def test_nothing_attends_to_a_removed_component(layer):
     before = generator.view(edited(layer=layer))
     assert before.segments is not None
     largest = int(np.bincount(before.segments.ravel()).argmax())
-    after = generator.view(edited(Edit(largest, "remove"), layer=layer))
+    after = generator.view(edited(ViewedEdit(largest, "remove"), layer=layer))
     assert largest not in after.segments
     assert largest in before.segments
 
 
 def test_changes_inside_and_outside_regions_of_the_unedited_image():
     generator = viewed("ganformer")
-    edit = Edit("global", "swap", OTHER)
+    edit = ViewedEdit("global", "swap", OTHER)
     before, after = generator.view(edited(layer=2)), generator.view(edited(edit, layer=2))
     change = pixel_change(before.image[None], after.image[None])
     assert after.change == pytest.approx(change.mean()) and before.change == 0
@@ -135,7 +135,7 @@ def test_every_kind_of_generator(kind):
     height, width = (4, 8) if kind == "oblong" else (8, 8)
     assert shown.image.shape == (height, width, KINDS[kind].image_channels)
     assert (shown.segments is None) == (kind not in ATTENDED)
-    swapped = dataclasses.replace(start, edits=(Edit("global", "swap", OTHER),))
+    swapped = dataclasses.replace(start, edits=(ViewedEdit("global", "swap", OTHER),))
     assert (generator.view(swapped).image != shown.image).any()
 
 

@@ -16,7 +16,7 @@ from ganformer_jax.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from ganformer_jax.directions import Direction
-    from ganformer_jax.experiment.editing import Edit
+    from ganformer_jax.experiment.editing import LatentEdit
     from ganformer_jax.experiment.figures import FigureContext
 
 EDITS = ("remove", "swap", "move", "recolor", "direction")
@@ -131,7 +131,7 @@ def _component(options: Options, context: FigureContext) -> int | None:
 
 def _edit(
     options: Options, kind: str, context: FigureContext, component: int | None, weights: str
-) -> tuple[Edit, int | None]:
+) -> tuple[LatentEdit, int | None]:
     """Return the edit, and the attention layer of regions."""
     from ganformer_jax.experiment import editing
 

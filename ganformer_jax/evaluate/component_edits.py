@@ -13,10 +13,12 @@ from ganformer_jax.metrics.edits import EditChanges, edit_changes, pixel_change
 
 EditKind = Literal["swap", "remove"]
 EDITS: tuple[EditKind, ...] = ("swap", "remove")
-Edit = tuple[EditKind, int]
+MeasuredEdit = tuple[EditKind, int]
 """A kind of edit and the component that it is about, from 0: `swap` takes the component's latent of
 the next image, `remove` hides it from attention."""
-MakeImages = Callable[[Sequence[int], Edit | None], tuple[UInt8[np.ndarray, "m h w c"], Attention]]
+MakeImages = Callable[
+    [Sequence[int], MeasuredEdit | None], tuple[UInt8[np.ndarray, "m h w c"], Attention]
+]
 """Images of some indices after an edit, and their attention."""
 
 

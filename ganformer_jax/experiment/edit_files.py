@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ganformer_jax.directions import property_names, region_properties
-from ganformer_jax.experiment.editing import Edit, region_of
+from ganformer_jax.experiment.editing import LatentEdit, region_of
 from ganformer_jax.experiment.figures.cells import CHANGE, change_cell, region_cell
 from ganformer_jax.experiment.figures.context import FigureContext, lay_out
 from ganformer_jax.experiment.regions import make_with_attention
@@ -41,14 +41,14 @@ class EditResult(NamedTuple):
         records: What is known of each image, of values that JSON has.
     """
 
-    edit: Edit
+    edit: LatentEdit
     before: Synthesized
     after: Synthesized
     regions_BxHxW: Bool[np.ndarray, "b h w"] | None
     records: list[dict[str, Any]]
 
 
-def apply_edit(context: FigureContext, edit: Edit, layer: int | None = None) -> EditResult:
+def apply_edit(context: FigureContext, edit: LatentEdit, layer: int | None = None) -> EditResult:
     """Make the images of an edit, and measure what changed.
 
     Args:

@@ -30,7 +30,7 @@ WEAK_R2 = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class Edit:
+class LatentEdit:
     """Edited latents.
 
     Attributes:
@@ -46,7 +46,7 @@ class Edit:
     facts: Sequence[Mapping[str, Any]]
 
 
-def remove(latents: ImageLatents, component: int) -> Edit:
+def remove(latents: ImageLatents, component: int) -> LatentEdit:
     """Hide a component from the attention of all images.
 
     Raises:
@@ -62,10 +62,12 @@ def remove(latents: ImageLatents, component: int) -> Edit:
             f"--remove: {component_name(component)} is the last visible one in {count} of "
             f"{len(latents)} images: edit other --latents, or --seeds"
         )
-    return Edit(edited, component, f"remove {component_name(component)}", [{}] * len(latents))
+    return LatentEdit(edited, component, f"remove {component_name(component)}", [{}] * len(latents))
 
 
-def swap(latents: ImageLatents, other: ImageLatents, component: int | None, seed: int) -> Edit:
+def swap(
+    latents: ImageLatents, other: ImageLatents, component: int | None, seed: int
+) -> LatentEdit:
     """Take the latent of a component, or the global one, of the image of another seed.
 
     Args:
@@ -78,12 +80,12 @@ def swap(latents: ImageLatents, other: ImageLatents, component: int | None, seed
     w_BxKxLxD = swap_components(latents.w_BxKxLxD, other.w_BxKxLxD, [place])
     name = "global latent" if component is None else component_name(component)
     edited = dataclasses.replace(latents, w_BxKxLxD=w_BxKxLxD)
-    return Edit(edited, component, f"swap {name} with seed {seed}", [{}] * len(latents))
+    return LatentEdit(edited, component, f"swap {name} with seed {seed}", [{}] * len(latents))
 
 
 def move_along(
     latents: ImageLatents, direction: Direction, amount: float, component: int | None = None
-) -> Edit:
+) -> LatentEdit:
     """Move along a direction, by standard deviations of w.
 
     Args:
@@ -98,7 +100,7 @@ def move_along(
     words = f"{direction.name} {amount:+g}"
     if component is not None and component_name(component) != direction.latent:
         words = f"{component_name(component)}: {words}"
-    return Edit(edited, component, words, [{}] * len(latents))
+    return LatentEdit(edited, component, words, [{}] * len(latents))
 
 
 def change_region(
@@ -110,7 +112,7 @@ def change_region(
     relative: bool,
     limit: float,
     layer: int | None = None,
-) -> Edit:
+) -> LatentEdit:
     """Change properties of a component's region, as `target_change` does.
 
     Images where the component has no region stay as they are.
@@ -137,7 +139,7 @@ def change_region(
     edited = dataclasses.replace(context.latents, w_BxKxLxD=w_BxKxLxD)
     values = " ".join(f"{value:g}" for value in targets.values())
     words = f"{'move' if relative else 'recolor'} {component_name(component)} {values}"
-    return Edit(edited, component, words, _facts(list(targets), targets_BxA, change))
+    return LatentEdit(edited, component, words, _facts(list(targets), targets_BxA, change))
 
 
 def _need_directions(

@@ -20,7 +20,7 @@ from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.data.find import is_prepared
 from ganformer_jax.data.sources.open import open_source
 from ganformer_jax.errors import UserError
-from ganformer_jax.evaluate.component_edits import Edit
+from ganformer_jax.evaluate.component_edits import MeasuredEdit
 from ganformer_jax.evaluate.evaluation import TrainedGenerator
 from ganformer_jax.evaluate.features import NetworkSettings
 from ganformer_jax.evaluate.image_sets import ImageSet, dataset_images, sample_labels, source_images
@@ -156,7 +156,7 @@ def generated_images(
         network.config, networks.batch_size, noise, True, batch_sharding=networks.sharding
     )
 
-    def edited(indices: Sequence[int], edit: Edit | None) -> tuple[Any, ...]:
+    def edited(indices: Sequence[int], edit: MeasuredEdit | None) -> tuple[Any, ...]:
         if network.config.merge.images:
             raise ValueError("images that are merged have no components to edit")
         return synthesizer(variables, _edit(synthesizer.latents(*arguments(indices)), edit))
@@ -168,7 +168,7 @@ def generated_images(
     return images, TrainedGenerator(network, variables, components, edited, conditions)
 
 
-def _edit(latents: ImageLatents, edit: Edit | None) -> ImageLatents:
+def _edit(latents: ImageLatents, edit: MeasuredEdit | None) -> ImageLatents:
     """Apply an edit; `swap` takes the latents of the next image, and the last those of the first.
 
     Raises:

@@ -4,7 +4,7 @@
 uvicorn too, the extra `view`.
 """
 
-from ganformer_jax.viewer.state import Edit, Labels, State, parse_state
+from ganformer_jax.viewer.state import Labels, State, ViewedEdit, parse_state
 from ganformer_jax.viewer.viewed_generator import View, ViewedGenerator
 
-__all__ = ["Edit", "Labels", "State", "View", "ViewedGenerator", "parse_state"]
+__all__ = ["ViewedEdit", "Labels", "State", "View", "ViewedGenerator", "parse_state"]

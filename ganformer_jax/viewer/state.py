@@ -36,7 +36,7 @@ class Labels:
 
 
 @dataclasses.dataclass(frozen=True)
-class Edit:
+class ViewedEdit:
     """A change of the latents.
 
     Attributes:
@@ -70,7 +70,7 @@ class State:
     psi: float = 0.7
     label: Label = None
     noise: Noise = "const"
-    edits: tuple[Edit, ...] = ()
+    edits: tuple[ViewedEdit, ...] = ()
     layer: int | None = None
 
 
@@ -98,7 +98,7 @@ def parse_state(data: object, labels: Labels, components: int, layers: int) -> S
     )
 
 
-def _edits(given: object, components: int) -> tuple[Edit, ...]:
+def _edits(given: object, components: int) -> tuple[ViewedEdit, ...]:
     most = 2 * components + 4  # the page sends two of a component at most
     if not isinstance(given, list) or len(given) > most:
         raise UserError(f"edits must be a list of at most {most}")
@@ -109,8 +109,8 @@ def _edits(given: object, components: int) -> tuple[Edit, ...]:
     return edits
 
 
-def _edit(given: object, components: int) -> Edit:
-    fields = _fields(given, "an edit", Edit)
+def _edit(given: object, components: int) -> ViewedEdit:
+    fields = _fields(given, "an edit", ViewedEdit)
     kind = _choice(fields.get("kind"), "kind of an edit", get_args(EditKind))
     component = fields.get("component")
     if component not in (GLOBAL, ALL):
@@ -124,7 +124,7 @@ def _edit(given: object, components: int) -> Edit:
         seed = _integer(fields.get("seed"), "seed of an edit", MAX_SEED)
     if kind == "interpolate":
         t = _number(fields.get("t"), "t", 0, 1)
-    return Edit(component, kind, seed, t)
+    return ViewedEdit(component, kind, seed, t)
 
 
 def _fields(given: object, what: str, kind: type) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from ganformer_jax.sampling import (
     interpolate,
     swap_components,
 )
-from ganformer_jax.viewer.state import ALL, GLOBAL, Edit, Label, Labels, State, parse_state
+from ganformer_jax.viewer.state import ALL, GLOBAL, Label, Labels, State, ViewedEdit, parse_state
 from ganformer_jax.visualize import finest_attention
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class ViewedGenerator:
             facts["edits"] = [dataclasses.asdict(edit) for edit in state.edits]
         return dataclasses.replace(latents, facts=(facts,))
 
-    def _edited(self, latents: ImageLatents, edit: Edit, state: State) -> ImageLatents:
+    def _edited(self, latents: ImageLatents, edit: ViewedEdit, state: State) -> ImageLatents:
         if edit.kind == "remove":
             assert isinstance(edit.component, int)
             return latents.without(edit.component)
