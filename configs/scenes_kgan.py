@@ -4,6 +4,10 @@ As the published k-GAN baseline: shared StyleGAN2 layers, a first grid for each 
 a softmax. Data, discriminator and optimization are those of scenes.py.
 
 Command:   ganformer-jax train --config scenes_kgan
+Hardware:  one CPU core, with other work beside it
+Cost:      about 20 minutes, with the scenes already rendered
+Expected:  blobs of several colors in a few arrangements; the sliced Wasserstein distance falls from
+           314 to 56, and the foreground ARI of the images that are merged is 0.27 (100 samples)
 """
 
 import dataclasses
