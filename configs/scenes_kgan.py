@@ -12,19 +12,15 @@ Expected:  blobs of several colors in a few arrangements; the sliced Wasserstein
 
 import dataclasses
 
-from ganformer_jax.config import GeneratorConfig, MappingConfig, MergeConfig, SynthesisConfig
+from ganformer_jax.config import MergeConfig
 from ganformer_jax.config_files import load_config
 
+stylegan2 = load_config("scenes_stylegan2")
 config = dataclasses.replace(
-    load_config("scenes"),
-    generator=GeneratorConfig(
-        resolution=32,
-        components=0,
-        latent_size=256,
-        mapping=MappingConfig(num_layers=8, residual=False, self_attention=False),
+    stylegan2,
+    generator=dataclasses.replace(
+        stylegan2.generator,
         merge=MergeConfig(images=8, resolution=8),
-        synthesis=SynthesisConfig(
-            architecture="resnet", channel_base=1024, channel_max=64, last_convolution=False
-        ),
+        synthesis=dataclasses.replace(stylegan2.generator.synthesis, architecture="resnet"),
     ),
 )

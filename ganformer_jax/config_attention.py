@@ -58,7 +58,8 @@ class AttentionConfig:
 class MergeConfig:
     """Several images, each of a latent of its own, merged into one (k-GAN, arXiv 1810.10340).
 
-    The latents share all weights but the first grid. There is no global latent, and no attention.
+    The images have the same weights, except for a first grid of each. Such a generator has no
+    global latent and no components that attend.
     """
 
     images: Annotated[int, at_least(0)] = 0

@@ -179,8 +179,7 @@ def _check_latents(config: GeneratorConfig) -> None:
             near = [width for width in (below, below + components) if width]
             raise UserError(
                 f"generator.{name_of_latents} is {components}, which does not divide "
-                f"generator.{name} "
-                f"{size}; use {' or '.join(map(str, near))}"
+                f"generator.{name} {size}; use {' or '.join(map(str, near))}"
             )
 
 

@@ -113,10 +113,8 @@ class GridPositions(nn.Module):
             return self.variable("constants", "grid", sinusoidal, *shape, self.directions).value
         places = grid_directions(self.height, self.width, self.directions)
         places = jax.lax.optimization_barrier(jnp.asarray(places))
-        phase = (
-            places[..., None]
-            / jnp.asarray(_wavelengths(self.size, self.directions))[None, None, None]
-        )
+        wavelengths = jnp.asarray(_wavelengths(self.size, self.directions))
+        phase = places[..., None] / wavelengths[None, None, None]
         return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], -1)
 
     def _linear(self) -> Array:
