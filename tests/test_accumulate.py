@@ -12,7 +12,7 @@ import pytest
 from tiny import FULL, labeled_batch, random_variables, tiny_config
 from training import assert_close, gan_programs, run_steps, sgd
 
-from ganformer_jax.config import AggregatorConfig
+from ganformer_jax.config import AggregatorConfig, AugmentConfig
 from ganformer_jax.config_checks import check_batch
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import Discriminator
@@ -27,7 +27,10 @@ SAVING = {"accumulate": 4, "rematerialize": True}
 
 
 def with_everything(**train):
-    """Every regularizer, and everything that draws per image."""
+    """Every regularizer, and everything that draws per image.
+
+    Augmentation moves pixels, and draws numbers for each.
+    """
     generator = dataclasses.replace(
         FULL.generator,
         component_dropout=0.3,
@@ -38,8 +41,20 @@ def with_everything(**train):
         FULL.discriminator,
         aggregators=AggregatorConfig(count=2, width=4, dropout=0.3),
     )
-    train = dataclasses.replace(FULL.train, **train)
-    return dataclasses.replace(FULL, generator=generator, discriminator=discriminator, train=train)
+    augment = AugmentConfig(
+        transforms=("scale", "noise"),
+        mode="adaptive",
+        p=0.7,
+        diff_augment=("color", "translation", "cutout"),
+        interval=1,
+    )
+    return dataclasses.replace(
+        FULL,
+        generator=generator,
+        discriminator=discriminator,
+        augment=augment,
+        train=dataclasses.replace(FULL.train, **train),
+    )
 
 
 @functools.cache

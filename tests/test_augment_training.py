@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from eight_devices import on_eight_devices
-from sharing import changed_train, compare_parts
+from sharing import compare_parts
 from tiny import BATCH, random_batch, tiny_config
-from training import gan_programs, on_host, run_steps, sgd, train_gan
+from training import gan_programs, run_steps, sgd
 
 from ganformer_jax import augment, losses
 from ganformer_jax.config import AugmentConfig, Config
@@ -22,9 +22,8 @@ from ganformer_jax.models import Discriminator
 from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train import updates
 from ganformer_jax.train.augmentation import adapt, probability
-from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.networks import Networks
-from ganformer_jax.train.state import STATE_VERSION, create_state
+from ganformer_jax.train.state import create_state
 
 PENALTIES = {"r1_gamma": 2.0, "r2_gamma": 3.0, "gradient_penalty_weight": 5.0}
 
@@ -64,10 +63,14 @@ def test_the_discriminator_sees_augmented_images(name):
     """Of every kind, with numbers of their own; written out from the functional API."""
     state, networks = first_state(BOTH), Networks(BOTH, optimizers=sgd())
     keys = networks.keys(state, name.removesuffix("_update"))
-    w, _ = networks.sample_w(state.generator, state, keys, None, BATCH)
-    fakes = networks.synthesize(state.generator, state, keys, w)
     reals = from_uint8(jnp.asarray(random_batch(0)["images"]))
 
+    @jax.jit
+    def generate():
+        w, _ = networks.sample_w(state.generator, state, keys, None, BATCH)
+        return networks.synthesize(state.generator, state, keys, w)
+
+    @functools.partial(jax.jit, static_argnames="key")
     def logits(images, key):
         one, other = jax.random.split(keys[key])
         images = augment.augment(images, one, 0.7, augment.expand(KINDS))
@@ -76,7 +79,7 @@ def test_the_discriminator_sees_augmented_images(name):
 
     update = jax.jit(functools.partial(getattr(updates, name), networks))
     _, info = update(state, random_batch(0))
-    fake = logits(fakes, "augment_fake")
+    fake = logits(generate(), "augment_fake")
     if name == "generator_update":
         expected = {"loss/generator": losses.non_saturating_generator(fake)}
     else:
@@ -98,12 +101,15 @@ def test_penalties_are_on_gradients_at_images_before_augmentation():
     key = networks.keys(state, "discriminator")["augment_real"]
     reals = from_uint8(jnp.asarray(random_batch(0)["images"]))
 
+    @jax.jit
+    def penalty(images):
+        return losses.r1_penalty(logits, images).mean()
+
     def logits(images):
         images = augment.augment(images, jax.random.split(key)[0], 0.7, {"contrast": 1.0})
         return Discriminator(config.discriminator).apply({"params": state.discriminator}, images)[0]
 
-    expected = losses.r1_penalty(logits, reals).mean()
-    assert float(info["loss/r1"]) == pytest.approx(float(expected), rel=1e-4)
+    assert float(info["loss/r1"]) == pytest.approx(float(penalty(reals)), rel=1e-4)
 
 
 def test_probability_follows_overfitting():
@@ -126,17 +132,15 @@ def test_probability_follows_overfitting():
 
 
 def test_steps_adapt_it():
-    """A discriminator that is sure of all images raises p, and without overfitting it falls."""
-    for target, expected in ((-1.0, 0.5 + 0.032), (1.0, 0.5 - 0.032)):
-        config = dataclasses.replace(
-            ADAPTIVE, augment=dataclasses.replace(ADAPTIVE.augment, target=target)
-        )
-        state, infos = run_steps(
-            gan_programs(config, optimizers=sgd()), [random_batch(i) for i in range(2)]
-        )
-        assert [float(info["augment/p"]) for info in infos] == [0.5, 0.5]
-        assert float(state.augment.p) == pytest.approx(expected, abs=1e-6)
-        assert float(state.augment.r_t_sum) == 0
+    """Two steps make an interval, at the end of which p falls, as r_t is below the target."""
+    options = dataclasses.replace(ADAPTIVE.augment, target=1.0)  # the largest r_t
+    config = dataclasses.replace(ADAPTIVE, augment=options)
+    state, infos = run_steps(
+        gan_programs(config, optimizers=sgd()), [random_batch(i) for i in range(2)]
+    )
+    assert [float(info["augment/p"]) for info in infos] == [0.5, 0.5]
+    assert float(state.augment.p) == pytest.approx(0.5 - 0.032, abs=1e-6)
+    assert float(state.augment.r_t_sum) == 0
 
 
 def test_a_fixed_probability_has_a_schedule():
@@ -159,6 +163,7 @@ JOINED = augmented(
 )
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_are_augmented_as_the_whole():
     compare_parts(JOINED, atol=1e-5)
 
@@ -167,25 +172,6 @@ def test_parts_of_a_batch_are_augmented_as_the_whole():
 def test_devices():
     program = "import conftest, sharing, test_augment_training as test; "
     on_eight_devices(program + "sharing.compare_devices(test.JOINED)")
-
-
-def test_a_run_that_resumes_continues_to_adapt(tmp_path):
-    """As one that was not interrupted, to the bit, with a sum of r_t that waits for its turn."""
-    config = changed_train(
-        dataclasses.replace(ADAPTIVE, augment=dataclasses.replace(ADAPTIVE.augment, interval=3)),
-        log_kimg=0.0,
-    )
-    states = []
-    for name, stops in (("two", (0.032, 0.08)), ("one", (0.08,))):
-        for kimg in stops:
-            assert train_gan(changed_train(config, total_kimg=kimg), tmp_path / name)
-        abstract = gan_programs(config).abstract_state()
-        with Checkpoints(tmp_path / name, read_only=True, version=STATE_VERSION) as checkpoints:
-            assert checkpoints.steps()[-1] == 5
-            states.append(on_host(checkpoints.restore(abstract)))
-    assert float(states[0].augment.p) != 0.5
-    for one, other in zip(*map(jax.tree.leaves, states), strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(

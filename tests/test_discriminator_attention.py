@@ -1,6 +1,7 @@
 """Attention in the discriminator: aggregators, among image positions, and local."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -79,14 +80,17 @@ def test_aggregators_gather_where_they_are_asked_to():
 def test_parts_of_a_batch_draw_the_dropout_of_the_whole():
     fields = TOGETHER["everything"] | {"minibatch_stddev_channels": 0}
     discriminator, variables, images = build(**fields)
-    rngs = {"dropout": jax.random.key(3)}
-    whole, _ = discriminator.apply(variables, images, train=True, rngs=rngs)
-    assert bool(jnp.any(whole != discriminator.apply(variables, images)[0]))
+
+    @functools.partial(jax.jit, static_argnames=("train", "parts"))
+    def logits(images, index=0, *, train=True, parts=1):
+        rngs, rows = {"dropout": jax.random.key(3)}, Rows(index, parts)
+        return discriminator.apply(variables, images, train=train, rows=rows, rngs=rngs)[0]
+
+    whole = logits(images)
+    assert bool(jnp.any(whole != logits(images, train=False)))
     for index in range(2):
         rows = Rows(index, 2)
-        part, _ = discriminator.apply(
-            variables, rows.take(images), train=True, rows=rows, rngs=rngs
-        )
+        part = logits(rows.take(images), index, parts=2)
         np.testing.assert_allclose(part, rows.take(whole), rtol=2e-4, atol=1e-4)
 
 

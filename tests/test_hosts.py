@@ -45,6 +45,7 @@ def test_two_processes_train_what_one_does_and_one_resumes_them(tmp_path):
     assert said[0].startswith("resuming") and int(final_state(tmp_path / "two").step) == 30
 
 
+@pytest.mark.slow
 def test_damage_that_one_process_sees_is_agreed_on(tmp_path):
     assert train_mean(tmp_path, with_train(total_kimg=0.16, checkpoint_kimg=0.08))
     expected = "checkpoint 10 in"
@@ -84,6 +85,7 @@ def test_a_signal_to_one_process_ends_the_measurement_of_both(tmp_path):
     assert int(final_state(tmp_path).step) == 4
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_while_all_compile(tmp_path):
     began = time.monotonic()
     for code, out, err in job("compile", tmp_path):
@@ -91,6 +93,7 @@ def test_a_signal_to_one_process_while_all_compile(tmp_path):
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.slow
 def test_a_signal_after_a_recovery(tmp_path):
     """Steps are counted anew then, but not what processes agree on."""
     for code, out, err in job("recovered", tmp_path):
@@ -101,6 +104,7 @@ def test_a_signal_after_a_recovery(tmp_path):
     assert found[-1][1] < 40
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_outside_training_ends_all(tmp_path):
     began = time.monotonic()
     (code, out, err), (other_code, _, _) = job("wait", tmp_path)
@@ -109,6 +113,7 @@ def test_a_signal_to_one_process_outside_training_ends_all(tmp_path):
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_last_steps_does_not_hang(tmp_path):
     """With the variables that SLURM sets, by which jax connects the processes too."""
     for code, out, err in job("last", tmp_path, slurm=True):
@@ -116,6 +121,7 @@ def test_a_signal_in_the_last_steps_does_not_hang(tmp_path):
     assert json.loads((tmp_path / "history.jsonl").read_text().splitlines()[0])["processes"] == 2
 
 
+@pytest.mark.slow
 def test_hosts_that_do_not_share_the_folder_are_refused(tmp_path):
     for index, (code, _, err) in enumerate(job("apart", tmp_path)):
         said = f"{tmp_path}/{index} is not the same folder on every host: put it on a shared disk"

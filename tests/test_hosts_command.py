@@ -52,6 +52,7 @@ def test_two_processes_leave_one_run(two):
     assert (event["event"], event["step"], event["processes"]) == ("completed", 32, 2)
 
 
+@pytest.mark.slow
 def test_two_processes_sample_and_evaluate_as_one(folder, two):
     sample = ["sample", "--workdir", str(two), "--count", "5"]
     evaluate = ["evaluate", "--workdir", str(two), "--metrics", "swd32"]

@@ -25,7 +25,7 @@ from ganformer_jax.train.prefetch import place_batch
 
 WIDTH, WIDER, BATCH, DEVICES, GROUP = 8, 32, 64, 8, FULL.discriminator.minibatch_stddev_group
 SHARDED_SIZE = 64  # elements: all kernels of these networks
-MESHES = {"data 8": 1, "data 4, fsdp 2": 2, "fsdp 8": 8}
+MESHES = {"data 8": 1, "fsdp 8": 8}
 WHOLE = ("data 8",)  # of which all updates are compiled
 
 
@@ -65,10 +65,17 @@ def report_meshes():
             report[name] = programs_report(programs, programs.compiled)
         else:
             report[name] = compared(programs, first)
-    report["in parts"] = compared(programs_on(4, parts=2), first)
-    compared(programs_on(2), first)
     compare_restored(programs, one)
     print(json.dumps(report))
+
+
+def report_more_meshes():
+    """Compare the adversarial update alone, on other meshes and of a batch in parts."""
+    one = programs_on(1)
+    first = after(one, adversarial(one))
+    compared(programs_on(DEVICES, 2), first)
+    compared(programs_on(2), first)
+    print(json.dumps({"in parts": compared(programs_on(4, parts=2), first)}))
 
 
 def compare_divided_state():
@@ -80,11 +87,16 @@ def compare_divided_state():
 
 def compared(programs, first):
     """Compare the adversarial update alone, and report on it."""
-    update = programs.trainable.updates[-1]
-    state, batch = programs.abstract_state(), programs.abstract_batch()
-    program = programs.lower(update.function, state, batch).compile()
+    program = adversarial(programs)
     assert_close(first, after(programs, program))
-    return programs_report(programs, [dataclasses.replace(update, function=program)])
+    update = dataclasses.replace(programs.trainable.updates[-1], function=program)
+    return programs_report(programs, [update])
+
+
+def adversarial(programs):
+    """The compiled program of the adversarial update."""
+    function = programs.trainable.updates[-1].function
+    return programs.lower(function, programs.abstract_state(), programs.abstract_batch()).compile()
 
 
 def after(programs, program):
@@ -231,7 +243,10 @@ def test_replicated_parameters_need_nothing_but_sums(report, update):
     assert_of_labels(found)
 
 
-def test_a_batch_in_parts_stays_on_its_devices(report):
+@pytest.mark.slow
+def test_other_meshes_and_a_batch_in_parts_that_stays_on_its_devices():
+    printed = on_eight_devices("import conftest, test_meshes; test_meshes.report_more_meshes()")
+    report = json.loads(printed.splitlines()[-1])
     assert set(communication(report, "in parts", "adversarial")) == {"all-reduce"}
 
 

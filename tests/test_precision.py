@@ -62,6 +62,7 @@ def test_losses_in_bfloat16_are_close_to_those_in_float32():
             np.testing.assert_allclose(info[name], exact[name], rtol=0.1, atol=atol, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_run_resumes_in_another_type(tmp_path):
     """Parameters are float32 in both; what is loaded to sample has float32 activations."""
     config = tiny_config(components=0, r1_gamma=0.0)

@@ -19,7 +19,7 @@ from ganformer_jax.data.sources.arrays import ArraySource
 from ganformer_jax.data.sources.folder import FolderSource
 
 TINY = """
-    --generator.components 2 --generator.latent-size 8 --generator.mapping.num-layers 1
+    --generator.components 0 --generator.latent-size 8 --generator.mapping.num-layers 1
     --loss.r1-gamma 0
     --generator.synthesis.channel-base 64 --generator.synthesis.channel-max 8
     --discriminator.channel-base 64 --discriminator.channel-max 8

@@ -11,7 +11,7 @@ import pytest
 from tiny import BATCH, random_batch, tiny_config
 from training import assert_close, gan_programs, on_host, sgd, train_gan
 
-from ganformer_jax.config import Config, ScheduleConfig
+from ganformer_jax.config import AugmentConfig, Config, ScheduleConfig
 from ganformer_jax.config_checks import validate
 from ganformer_jax.config_files import from_dict
 from ganformer_jax.errors import UserError
@@ -190,8 +190,12 @@ def test_values_that_change_are_logged():
     assert set(theirs) == {"schedule/ema_kimg", "schedule/r1_gamma"}
 
 
-def test_a_run_that_resumes_continues_its_schedules(tmp_path):
-    """As one that was not interrupted, to the bit; every schedule changes within these steps."""
+def test_a_run_that_resumes_continues_what_changes(tmp_path):
+    """As one that was not interrupted, to the bit.
+
+    Every schedule changes within these steps, and so does the probability of augmentation, after
+    an interval of steps that the interruption divides.
+    """
 
     def kept(kind, final, kimg):
         return ScheduleConfig(kind, final=final, kimg=kimg, warmup_kimg=0.016)
@@ -201,6 +205,7 @@ def test_a_run_that_resumes_continues_its_schedules(tmp_path):
             dataclasses.replace(
                 ALL,
                 loss=dataclasses.replace(ALL.loss, r1_gamma_schedule=kept("cosine", 1.0, 0.1)),
+                augment=AugmentConfig(("contrast",), p=0.5, kimg=1.0, interval=3),
                 train=dataclasses.replace(ALL.train, total_kimg=kimg, log_kimg=0.0),
             ),
             learning_rate_schedule=kept("linear", 0.0001, 0.1),
@@ -219,6 +224,7 @@ def test_a_run_that_resumes_continues_its_schedules(tmp_path):
         abstract = gan_programs(config).abstract_state()
         with Checkpoints(tmp_path / name, read_only=True, version=STATE_VERSION) as checkpoints:
             states.append(on_host(checkpoints.restore(abstract)))
+    assert float(states[0].augment.p) != 0.5
     for one, other in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -24,6 +24,7 @@ TINY = """
 --discriminator.channel-max 4 --data.train-images 64 --data.held-out-images 32
 --train.batch-size 8 --train.total-kimg 0.032 --train.log-kimg 0.016 --train.image-kimg 0.032
 --train.metric-kimg 0.032 --train.checkpoint-kimg 0.016 --train.metric-images 32
+--loss.r1-gamma 0
 """.split()
 
 

@@ -86,6 +86,7 @@ def server():
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_training_from_a_url(capsys, tmp_path, server):
     """Averages of NVIDIA's for two classes, to an unconditional run."""
     options = "--generator.components 0 --generator.latent-size 6 --generator.resolution 32"

@@ -42,12 +42,6 @@ def pmapped_step(config, batch):
     return on_host(train_step(step, state, shares(batch, len(devices)), 0))
 
 
-def compare_pmap():
-    """Under pmap: the sums of jit, and draws of each device's own."""
-    compare_pmap_sums()
-    compare_pmap_draws()
-
-
 def compare_pmap_sums():
     """Without what is a device's own, pmap gives what jit gives on one device."""
     config = without_device_draws(conditional(tiny_config(0, path_length_weight=2.0)))
@@ -91,8 +85,13 @@ def compare_pmap_draws():
     assert len({tuple(row) for row in flat}) == 8  # noise of one device is not another's
 
 
-def test_pmap():
-    on_eight_devices("import conftest, test_updates; test_updates.compare_pmap()")
+def test_sums_of_pmap():
+    on_eight_devices("import conftest, test_updates; test_updates.compare_pmap_sums()")
+
+
+@pytest.mark.slow
+def test_draws_of_pmap():
+    on_eight_devices("import conftest, test_updates; test_updates.compare_pmap_draws()")
 
 
 # One device
