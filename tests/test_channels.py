@@ -1,6 +1,7 @@
 """Images of 2, 5 and more channels: prepared, trained, sampled, drawn, measured and exported."""
 
 import dataclasses
+import functools
 import shlex
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from command_line import call
+from exports import initial_variables
 from images import make_folder, png
 from PIL import Image
 from tiny import tiny_config
@@ -152,10 +154,11 @@ def test_path_length_compares_colors(channels):
     config = dataclasses.replace(tiny_config(0).generator, image_channels=channels)
     generator = Generator(config)
     z_1xKxD = np.zeros((1, config.num_latents, config.z_size), np.float32)
-    variables = generator.init(jax.random.key(0), z_1xKxD, noise="const")
-    w_BxKxD = generator.apply(variables, z_1xKxD, None, method="map")
-    images = np.asarray(images_for_lpips(generator, variables, w_BxKxD))
-    full = np.asarray(generator.apply(variables, z_1xKxD, noise="const")[0])
+    variables = initial_variables(config)
+    w_BxKxD = jax.jit(functools.partial(generator.apply, method="map"))(variables, z_1xKxD)
+    run = jax.jit(functools.partial(images_for_lpips, generator))
+    images = np.asarray(run(variables, w_BxKxD))
+    full, _ = jax.jit(functools.partial(generator.apply, noise="const"))(variables, z_1xKxD)
     assert images.shape == (1, 8, 8, 3)
     shown = {1: full.repeat(3, -1), 2: np.pad(full, [(0, 0)] * 3 + [(0, 1)], constant_values=-1)}
     np.testing.assert_allclose(images, shown.get(channels, full[..., :3]), atol=1e-6)

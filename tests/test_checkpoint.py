@@ -341,6 +341,7 @@ def test_saving_does_not_hold_up_training(tmp_path, state):
 # Runs of earlier versions
 
 
+@pytest.mark.slow
 def test_a_run_of_version_0_1_resumes_bit_for_bit_where_the_numerics_are_the_same(tmp_path):
     """Its later state was written by version 0.1 itself; another CPU may round otherwise."""
     run = tmp_path / "run"

@@ -202,7 +202,7 @@ def test_a_clamp_has_first_and_second_derivatives():
 
     jax.test_util.check_grads(wave, (jnp.array([-1.0, -0.3, 0.2, 0.9]),), 2, eps=1e-2)
     images = jax.random.uniform(jax.random.key(2), (4, 8, 8, 3), minval=-1)
-    params = clamped_networks()[1].init(jax.random.key(1), images)
+    params = jax.jit(clamped_networks()[1].init)(jax.random.key(1), images)
 
     def r1_gradient(clamp):
         discriminator = clamped_networks(clamp)[1]
@@ -238,7 +238,7 @@ def test_the_label_embedding_trains(labels):
     mapping = LabelMappingConfig(num_layers=3, width=6, hidden_width=5, embedding_width=7)
     config = DiscriminatorConfig("resnet", 32, 4, label_logit="embedding", label_mapping=mapping)
     network = Discriminator(config)
-    variables = network.init(jax.random.key(0), images, values)
+    variables = jax.jit(network.init)(jax.random.key(0), images, values)
     shapes = jax.tree.map(lambda leaf: leaf.shape, variables["params"])
     assert shapes["label_embedding"]["kernel"] == (3, 7)
     assert [shapes["label_mapping"][n]["kernel"] for n in ("layer_0", "layer_1", "output")] == [
@@ -251,11 +251,12 @@ def test_the_label_embedding_trains(labels):
         logits, _ = network.apply({"params": params}, images, values)
         return jnp.mean(jax.nn.softplus(logits * jnp.array([[1.0], [-1], [1], [-1]])))
 
-    gradient = jax.grad(loss)(variables["params"])
+    gradient = jax.jit(jax.grad(loss))(variables["params"])
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
-    logits = network.apply(variables, images, values)[0]
-    others = network.apply(variables, images, values[::-1])[0]
+    discriminate = jax.jit(network.apply)
+    logits = discriminate(variables, images, values)[0]
+    others = discriminate(variables, images, values[::-1])[0]
     assert logits.shape == (4, 1) and np.abs(logits - others).max() > 1e-3
 
 
@@ -263,7 +264,7 @@ def test_a_label_mapping_without_layers_is_the_scaled_embedding():
     mapping = LabelMappingConfig(num_layers=0)
     config = DiscriminatorConfig("resnet", 32, 4, label_logit="embedding", label_mapping=mapping)
     network, images, labels = Discriminator(config), jnp.ones((3, 8, 8, 3)), jnp.eye(3)
-    variables = network.init(jax.random.key(0), images, labels)
+    variables = jax.jit(network.init)(jax.random.key(0), images, labels)
     assert "label_mapping" not in variables["params"]
     logits = network.apply(variables, images, labels)[0]
     scaled = network.apply(variables, images, 5 * labels)[0]  # no bias yet, so only the direction

@@ -157,13 +157,13 @@ def test_options_work_together(name):
     z_BxKxD, labels = latents(config), labels_of(config)
     rngs = {stream: jax.random.key(i) for i, stream in enumerate(STREAMS)}
 
-    @jax.jit
     def run(params, train_rngs):
         own = variables | {"params": params}
         images, out = generator.apply(own, z_BxKxD, labels, train=True, rngs=train_rngs)
         return jnp.mean(jnp.square(images)), (images, out)
 
-    gradients, (images, out) = jax.grad(run, has_aux=True)(variables["params"], rngs)
+    run = jax.jit(jax.grad(run, has_aux=True))
+    gradients, (images, out) = run(variables["params"], rngs)
     assert images.shape == (BATCH, 8, 8, 3) and images.dtype == jnp.float32
     assert bool(jnp.isfinite(images).all()) and float(images.std()) > 1e-3
     assert out["w"].shape == (BATCH, config.num_latents, config.w_size)

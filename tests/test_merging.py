@@ -1,6 +1,7 @@
 """Images merged into one, as in k-GAN."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +97,7 @@ def test_images_are_merged_anywhere_in_any_architecture(architecture, resolution
     generator, variables, z_BxKxD = build(
         dataclasses.replace(CONFIG, synthesis=synthesis, merge=merge)
     )
-    images, out = generator.apply(variables, z_BxKxD, noise="const")
+    images, out = jax.jit(functools.partial(generator.apply, noise="const"))(variables, z_BxKxD)
     side = resolution or 16
     assert images.shape == (BATCH, 16, 16, 3) and out["shares"].shape == (BATCH, IMAGES, side, side)
     assert out["attention"] == ()
@@ -105,9 +106,13 @@ def test_images_are_merged_anywhere_in_any_architecture(architecture, resolution
 def test_an_image_depends_on_its_own_seed_and_latents_alone():
     generator, variables, z_BxKxD = build()
     seeds = jnp.arange(BATCH, dtype=jnp.uint32)
-    settings = {"noise": "random", "rngs": {"noise": jax.random.key(0)}}
-    whole, _ = generator.apply(variables, z_BxKxD, noise_seeds_B=seeds, **settings)
-    alone, _ = generator.apply(variables, z_BxKxD[2:3], noise_seeds_B=seeds[2:3], **settings)
+
+    @jax.jit
+    def run(z_BxKxD, seeds):
+        settings = {"noise": "random", "rngs": {"noise": jax.random.key(0)}}
+        return generator.apply(variables, z_BxKxD, noise_seeds_B=seeds, **settings)[0]
+
+    whole, alone = run(z_BxKxD, seeds), run(z_BxKxD[2:3], seeds[2:3])
     np.testing.assert_allclose(alone[0], whole[2], rtol=1e-4, atol=1e-5)
 
 
@@ -117,14 +122,15 @@ def test_parts_of_a_batch_draw_the_noise_of_the_whole():
         jax.random.key(3), (BATCH, IMAGES, generator.num_layers, CONFIG.w_size)
     )
 
-    def synthesize(w, rows):
-        rngs = {"noise": jax.random.key(0)}
+    @functools.partial(jax.jit, static_argnames="parts")
+    def synthesize(w, index=0, parts=1):
+        rows, rngs = Rows(index, parts), {"noise": jax.random.key(0)}
         return generator.apply(variables, w, rows=rows, rngs=rngs, method="synthesize")[0]
 
-    whole = synthesize(w_BxKxLxD, Rows())
+    whole = synthesize(w_BxKxLxD)
     for index in range(2):
         rows = Rows(index, 2)
-        part = synthesize(rows.take(w_BxKxLxD), rows)
+        part = synthesize(rows.take(w_BxKxLxD), index, parts=2)
         np.testing.assert_allclose(part, rows.take(whole), rtol=1e-4, atol=1e-5)
 
 
@@ -138,7 +144,8 @@ def test_the_images_of_a_row_have_noise_of_their_own():
     rngs = {"noise": jax.random.key(0)}
     spread = {}
     for noise in "none", "const", "random":
-        _, out = generator.apply(variables, w_BxKxLxD, noise=noise, rngs=rngs, method="synthesize")
+        settings = {"noise": noise, "rngs": rngs, "method": "synthesize"}
+        _, out = jax.jit(functools.partial(generator.apply, **settings))(variables, w_BxKxLxD)
         spread[noise] = float(jnp.std(out["shares"], 1).max())
     assert spread["none"] < 1e-5 and min(spread["const"], spread["random"]) > 1e-2
 

@@ -29,14 +29,15 @@ MESHES = {"data 8": 1, "fsdp 8": 8}
 WHOLE = ("data 8",)  # of which all updates are compiled
 
 
-def config(width, parts=1):
-    """Every regularizer; channels that eight devices divide; a batch that is most of the work."""
+def config(width, parts=1, path_length=0.0):
+    """R1; channels that eight devices divide; a batch that is most of the work."""
     wide = {"channel_base": 8 * width, "channel_max": width}
     synthesis = dataclasses.replace(FULL.generator.synthesis, **wide)
     return dataclasses.replace(
         FULL,
         generator=dataclasses.replace(FULL.generator, synthesis=synthesis),
         discriminator=dataclasses.replace(FULL.discriminator, **wide),
+        loss=dataclasses.replace(FULL.loss, path_length_weight=path_length),
         train=dataclasses.replace(FULL.train, batch_size=BATCH, accumulate=parts),
     )
 
@@ -44,9 +45,9 @@ def config(width, parts=1):
 # In the process with eight devices
 
 
-def programs_on(count, fsdp=1, width=WIDTH, parts=1):
+def programs_on(count, fsdp=1, **options):
     devices, sharding = jax.devices()[:count], {"fsdp": fsdp, "sharded_size": SHARDED_SIZE}
-    return gan_programs(config(width, parts), devices, sgd(), **sharding)
+    return gan_programs(config(**{"width": WIDTH, **options}), devices, sgd(), **sharding)
 
 
 def report_meshes():
@@ -78,11 +79,16 @@ def report_more_meshes():
     print(json.dumps({"in parts": compared(programs_on(4, parts=2), first)}))
 
 
-def compare_divided_state():
-    """Every update, with all that can be divided in eighths, against one device."""
+def report_path_length_updates():
+    """Compare every update of eight devices with one, state whole and divided, and report."""
     batches = [labeled_batch(0, BATCH), labeled_batch(1, BATCH)]
-    expected = run_steps(programs_on(1), batches)
-    assert_close(expected, run_steps(programs_on(DEVICES, DEVICES), batches))
+    one = programs_on(1, path_length=2.0)
+    expected, report = run_steps(one, batches), {"one": programs_report(one, one.compiled)}
+    for name, fsdp in MESHES.items():
+        programs = programs_on(DEVICES, fsdp, path_length=2.0)
+        assert_close(expected, run_steps(programs, batches))
+        report[name] = programs_report(programs, programs.compiled)
+    print(json.dumps(report))
 
 
 def compared(programs, first):
@@ -114,7 +120,7 @@ def report_path_lengths():
     """
     flops = []
     for count in (1, DEVICES):
-        programs = programs_on(count, width=WIDER)
+        programs = programs_on(count, width=WIDER, path_length=2.0)
         state, batch = programs.abstract_state(), programs.abstract_batch()
         function = programs.trainable.updates[0].function
         analysis: Any = programs.lower(function, state, batch).compile().cost_analysis()
@@ -176,11 +182,7 @@ def report():
     return json.loads(printed.splitlines()[-1])
 
 
-NETWORKS = {
-    "path_length": ["generator"],
-    "r1": ["discriminator"],
-    "adversarial": ["generator", "discriminator"],
-}
+NETWORKS = {"r1": ["discriminator"], "adversarial": ["generator", "discriminator"]}
 UPDATES = pytest.mark.parametrize("update", NETWORKS)
 
 
@@ -196,15 +198,23 @@ def communication(report, mesh, update):
 ALL = [(m, u) for m, u in itertools.product(MESHES, NETWORKS) if m in WHOLE or u == "adversarial"]
 
 
-@pytest.mark.parametrize(("mesh", "update"), [pair for pair in ALL if pair[1] != "path_length"])
+@pytest.mark.parametrize(("mesh", "update"), ALL)
 def test_a_device_does_its_share_of_the_work(report, mesh, update):
     share = report[mesh][update]["flops"] / report["one"][update]["flops"]
     assert 0.125 <= share < 0.125 * 1.05
 
 
 @pytest.mark.slow
-def test_all_updates_of_a_divided_state():
-    on_eight_devices("import conftest, test_meshes; test_meshes.compare_divided_state()")
+def test_path_lengths_on_eight_devices():
+    """Their gradients travel together once; all else is scalars, and labels."""
+    code = "import conftest, test_meshes; test_meshes.report_path_length_updates()"
+    report = json.loads(on_eight_devices(code).splitlines()[-1])
+    for mesh in MESHES:
+        found = communication(report, mesh, "path_length")
+        assert_of_labels(found)
+        reductions, size = found["all-reduce"], report["one"]["elements"]["generator"]
+        assert sum(one.elements() >= size for one in reductions) == 1
+        assert len(reductions) <= 3
 
 
 @pytest.mark.slow
@@ -227,7 +237,7 @@ def test_gradients_of_a_network_travel_together_once(report, mesh, update):
         groups = {shape[0] for _, shape in reduction.shapes if shape}
         assert groups <= {BATCH // GROUP // (DEVICES // GROUP)}, reduction
         assert not groups or "Discriminator._logits" in reduction.name
-    assert len(reductions) <= {"path_length": 3, "r1": 9, "adversarial": 14}[update]
+    assert len(reductions) <= {"r1": 9, "adversarial": 14}[update]
 
 
 def assert_of_labels(found):

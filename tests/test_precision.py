@@ -26,8 +26,8 @@ def in_type(config, dtype):
 
 
 @functools.cache
-def programs_of(dtype):
-    return gan_programs(in_type(FULL, dtype), optimizers=sgd())
+def programs_of(dtype, config=FULL):
+    return gan_programs(in_type(config, dtype), optimizers=sgd())
 
 
 def types_of(lowered, operation):
@@ -48,11 +48,15 @@ def test_what_stays_float32(number):
         assert types_of(text, operation) == {"f32"}, operation
 
 
-def test_losses_in_bfloat16_are_close_to_those_in_float32():
+@pytest.mark.parametrize("weight", [0.0, pytest.param(2.0, marks=pytest.mark.slow)])
+def test_losses_in_bfloat16_are_close_to_those_in_float32(weight):
     """bfloat16 has 8 bits: a relative error of 2^-9 in each rounding."""
+    config = dataclasses.replace(
+        FULL, loss=dataclasses.replace(FULL.loss, path_length_weight=weight)
+    )
     batches = [labeled_batch(0), labeled_batch(1)]
     (state, infos), (_, expected) = (
-        run_steps(programs_of(dtype), batches) for dtype in ("bfloat16", "float32")
+        run_steps(programs_of(dtype, config), batches) for dtype in ("bfloat16", "float32")
     )
     for leaf in jax.tree.leaves((state, infos)):
         assert np.isfinite(leaf).all() and leaf.dtype != jnp.bfloat16
