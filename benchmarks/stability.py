@@ -2,6 +2,7 @@
 
 Command:   python benchmarks/stability.py --data FOLDER_OF_SCENES --out runs/stability
 Cost:      about four hours on one CPU core; another command may do other losses beside it
+           (`--losses`)
 
 All runs train on the same batches of scenes averaged down to 16x16, the learning rate a part of the
 optimizers' state, so that one program serves all rates and seeds of a loss and a gamma. Gamma
@@ -21,6 +22,7 @@ import itertools
 import json
 import math
 import pathlib
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -45,11 +47,12 @@ from ganformer_jax import (
     gan_updates,
 )
 from ganformer_jax.data.batches import open_dataset
+from ganformer_jax.errors import UserError
 from ganformer_jax.metrics import sliced_wasserstein
 from ganformer_jax.pixels import to_uint8
 
 RATES = (2.5e-4, 8e-4, 2.5e-3, 8e-3, 2.5e-2)
-GAMMAS = (0.03, 0.1, 0.3, 1.0, 3.0)
+GAMMAS, PENALTIES = (0.03, 0.3, 3.0), (0.1, 1.0, 10.0)  # of R1, and of WGAN-GP
 SEEDS = (0, 1, 2)
 GENERATOR_LOSS = {"logistic": "non_saturating", "hinge": "hinge", "wgan": "wgan"}
 LOSSES = (*GENERATOR_LOSS, "least_squares", "relativistic")
@@ -190,15 +193,18 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder of scenes of 32x32 pixels")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--losses", nargs="*", default=list(LOSSES))
-    parser.add_argument("--gammas", type=float, nargs="*", default=list(GAMMAS))
+    parser.add_argument("--gammas", type=float, nargs="*", help="by default two decades")
     parser.add_argument("--kimg", type=float, default=20.0)
     options = parser.parse_args()
+    try:
+        images = scenes(options.data, "train", 20_000)
+        held_out = scenes(options.data, "test", 500)
+    except UserError as error:
+        sys.exit(f"error: {error}")
     options.out.mkdir(parents=True, exist_ok=True)
-    images = scenes(options.data, "train", 20_000)
-    held_out = scenes(options.data, "test", 500)
     results = {}
     for loss in options.losses:
-        for gamma in options.gammas:
+        for gamma in options.gammas or (PENALTIES if loss == "wgan" else GAMMAS):
             path = options.out / f"{loss}-{gamma:g}.json"
             if not path.exists():
                 began = time.perf_counter()
