@@ -11,12 +11,9 @@ is done already is kept, so the command may be stopped and given again. Prints M
 from __future__ import annotations
 
 import argparse
-import json
 import pathlib
-import statistics
-import subprocess
-import sys
-from collections.abc import Sequence
+
+from runs import folder_name, table, train_and_measure
 
 NO_STYLE = ["--generator.synthesis.no-style"]
 SIMPLEX = ["--generator.attention.kmeans-iterations", "0"]
@@ -36,20 +33,6 @@ VARIANTS = {
     "simplex, both, apart": SIMPLEX + BOTH + APART,
 }
 METRICS = "swd2k,seg500,edit100"
-RUN = [sys.executable, str(pathlib.Path(__file__).resolve().parents[1] / "run.py")]
-
-
-def train_and_measure(run: pathlib.Path, options: Sequence[str]) -> dict[str, float]:
-    """Train a run to its end, and measure it, unless that is done; return the metrics."""
-    measured = run / "measured.json"
-    if not measured.exists():
-        train = [*RUN, "train", "--workdir", str(run), *options]
-        subprocess.run(train, check=True, stdout=sys.stderr)
-        evaluate = [*RUN, "evaluate", "--workdir", str(run), "--metrics", METRICS]
-        evaluate += ["--split", "test"]
-        said = subprocess.run(evaluate, check=True, stdout=subprocess.PIPE, text=True).stdout
-        measured.write_text(said.strip().splitlines()[-1])
-    return json.loads(measured.read_text())
 
 
 def figures(found: dict[str, float]) -> dict[str, float]:
@@ -66,20 +49,6 @@ def figures(found: dict[str, float]) -> dict[str, float]:
     }
 
 
-def table(runs: dict[str, list[dict[str, float]]]) -> str:
-    """Return mean and range over the seeds of every figure of every variant."""
-    names = list(next(iter(runs.values()))[0])
-    lines = [f"| {' | '.join(['variant', 'runs', *names])} |", "| --- " * (len(names) + 2) + "|"]
-    for variant, found in runs.items():
-        cells = [variant, str(len(found))]
-        for name in names:
-            values = [one[name] for one in found]
-            spread = f" ({min(values):.3g} to {max(values):.3g})" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.3g}{spread}")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=pathlib.Path, required=True, help="of the runs")
@@ -91,11 +60,12 @@ def main() -> None:
     runs: dict[str, list[dict[str, float]]] = {}
     for seed in options.seeds:
         for variant in options.variants:
-            run = options.folder / f"{variant.replace(', ', '-').replace(' ', '-')}-{seed}"
+            run = options.folder / folder_name(variant, seed)
             chosen = [*VARIANTS[variant], "--train.seed", str(seed)]
             chosen += ["--train.total-kimg", str(options.kimg)]
             chosen += ["--data.directory", str(options.data)]
-            runs.setdefault(variant, []).append(figures(train_and_measure(run, chosen)))
+            measured = train_and_measure(run, chosen, METRICS)
+            runs.setdefault(variant, []).append(figures(measured))
             print(table(runs), flush=True)
 
 

@@ -14,21 +14,14 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import pathlib
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
+from runs import command, curves_table, distances
 
-RUN = [sys.executable, str(pathlib.Path(__file__).resolve().parents[1] / "run.py")]
 EVERY = 2.0  # thousand images between metrics
 COUNTS = range(2, 7)  # objects in a scene
-
-
-def command(*arguments: str | pathlib.Path) -> None:
-    subprocess.run([*RUN, *map(str, arguments)], check=True, stdout=sys.stderr)
 
 
 def prepare_digits(folder: pathlib.Path) -> list[str]:
@@ -73,23 +66,6 @@ def prepare_counted(folder: pathlib.Path) -> list[str]:
     return ["--data.name", str(data), "--generator.label-size", str(len(COUNTS))]
 
 
-def curve(run: pathlib.Path) -> dict[float, float]:
-    """Return the sliced Wasserstein distance by thousand images."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return {line["kimg"]: line["metric/swd"] for line in lines if "metric/swd" in line}
-
-
-def table(curves: dict[str, dict[float, float]]) -> str:
-    """Return a row for each run."""
-    marks = sorted({kimg for found in curves.values() for kimg in found})
-    lines = [f"| run | {' | '.join(f'{kimg:g}' for kimg in marks)} |"]
-    lines.append("| --- " * (len(marks) + 1) + "|")
-    for name, found in curves.items():
-        cells = [f"{found[kimg]:.1f}" if kimg in found else "" for kimg in marks]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=pathlib.Path, required=True, help="of runs and datasets")
@@ -116,8 +92,8 @@ def main() -> None:
                 *("train", "--workdir", run, *given, *chosen),
                 *("--train.total-kimg", str(options.kimg), "--train.metric-kimg", str(EVERY)),
             )
-            curves[f"{case}, {start}"] = curve(run)
-            print(table(curves), flush=True)
+            curves[f"{case}, {start}"] = distances(run)
+            print(curves_table(curves), flush=True)
 
 
 if __name__ == "__main__":

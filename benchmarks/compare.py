@@ -1,0 +1,128 @@
+"""The paper's comparison: GANformer beside StyleGAN2, GAN, k-GAN and SAGAN, on the scenes.
+
+Command:   python benchmarks/compare.py --folder runs/compare [--seeds 0 1 2] [--kimg 100]
+Cost:      half an hour to an hour a run on two CPU cores; 18 runs by default
+
+All runs see equally many images. What each has reached when the quickest has ended is their
+comparison at equal time: training alone, without compilation and measurements. What is done already
+is kept, so the command may be stopped and given again. Prints Markdown, and writes a page with
+curves and samples of the first seed beside each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import statistics
+from typing import Any
+
+import jax
+import numpy as np
+from runs import command, curves_table, distances, folder_name, logged, table, train_and_measure
+
+from ganformer_jax import Config, create_state
+from ganformer_jax.config_files import load_config
+from ganformer_jax.sampling import Sampler
+
+VARIANTS = {
+    "GANformer, duplex": ["--config", "scenes"],
+    "GANformer, simplex": ["--config", "scenes", "--generator.attention.kmeans-iterations", "0"],
+    "StyleGAN2": ["--config", "scenes_stylegan2"],
+    "SAGAN": ["--config", "scenes_sagan"],
+    "k-GAN": ["--config", "scenes_kgan"],
+    "GAN": ["--config", "scenes_gan"],
+}
+METRICS = "swd2k,rkid2k,rpr2k"
+OF_COMPONENTS = ",seg500,dci2k"
+ATTENTION = ("GANformer", "k-GAN")  # variants with components, whose regions can be scored
+BATCH = 16
+
+
+def pace(run: pathlib.Path) -> float:
+    """Return the seconds for a thousand images: their median, which no interruption changes."""
+    return statistics.median(
+        line["seconds_per_kimg"] for line in logged(run) if "seconds_per_kimg" in line
+    )
+
+
+def distance_at(run: pathlib.Path, second: float) -> float:
+    """Return the distance after a time of training, between two measurements by their line."""
+    found = distances(run)
+    return float(np.interp(second / pace(run), list(found), list(found.values())))
+
+
+def sizes(config: Config) -> dict[str, float]:
+    """Return millions of parameters, and operations (1e9) of the generator for an image."""
+    state: Any = jax.eval_shape(lambda: create_state(config, jax.random.key(0)))
+
+    def millions(tree: Any) -> float:
+        return sum(leaf.size for leaf in jax.tree.leaves(tree)) / 1e6
+
+    lowered = Sampler(config.generator, BATCH).lower(state.generator_variables())
+    costs: Any = lowered.cost_analysis()
+    return {
+        "parameters of G (1e6)": millions(state.generator),
+        "of D": millions(state.discriminator),
+        "operations of G (1e9)": costs["flops"] / BATCH / 1e9,
+    }
+
+
+def figures(run: pathlib.Path, measured: dict[str, Any]) -> dict[str, float]:
+    """Return the metrics of a run, its speed and its memory."""
+    chosen = {
+        "swd": measured["swd2k"],
+        "rkid": measured["rkid2k"],
+        "precision": measured["rpr2k_precision"],
+        "recall": measured["rpr2k_recall"],
+    }
+    ari = [value for name, value in measured.items() if "_layer" in name and "_ari" in name]
+    chosen |= {"ARI": max(ari)} if ari else {}
+    chosen |= {n: v for n, v in measured.items() if n.startswith("dci")}
+    chosen["images/s"] = 1000 / pace(run)
+    memory = [line["memory_gib"] for line in logged(run) if "memory_gib" in line]
+    return (
+        chosen | ({"GiB": max(memory)} if memory else {}) | sizes(load_config(run / "config.json"))
+    )
+
+
+def mean_curve(runs: list[pathlib.Path]) -> dict[float, float]:
+    """Return the mean distance by thousand images."""
+    curves = [distances(run) for run in runs]
+    return {kimg: statistics.mean(curve[kimg] for curve in curves) for kimg in curves[0]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--folder", type=pathlib.Path, required=True, help="of the runs")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--kimg", type=float, default=100.0)
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("data"))
+    options = parser.parse_args()
+    folders: dict[str, list[pathlib.Path]] = {}
+    found: dict[str, list[dict[str, float]]] = {}
+    for seed in options.seeds:
+        for variant in options.variants:
+            run = options.folder / folder_name(variant, seed)
+            chosen = [*VARIANTS[variant], "--train.seed", str(seed)]
+            chosen += ["--train.total-kimg", str(options.kimg)]
+            chosen += ["--data.directory", str(options.data)]
+            metrics = METRICS + (OF_COMPONENTS if variant.startswith(ATTENTION) else "")
+            measured = train_and_measure(run, chosen, metrics)
+            folders.setdefault(variant, []).append(run)
+            found.setdefault(variant, []).append(figures(run, measured))
+            print(f"{variant}, seed {seed}: swd {measured['swd2k']:.1f}", flush=True)
+    every = [run for runs in folders.values() for run in runs]
+    quickest = options.kimg * min(map(pace, every))
+    for variant, runs in folders.items():
+        for one, run in zip(found[variant], runs, strict=True):
+            one[f"swd after {quickest / 60:.0f} min"] = distance_at(run, quickest)
+    print(
+        table(found), curves_table({v: mean_curve(runs) for v, runs in folders.items()}), sep="\n\n"
+    )
+    first = [runs[0] for runs in folders.values()]
+    command("report", *first, "--out", options.folder / "report.html", "--overwrite")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Runs of a benchmark: each trained and measured once, and a table of what they reach."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+
+RUN = [sys.executable, str(pathlib.Path(__file__).resolve().parents[1] / "run.py")]
+
+
+def command(*arguments: str | pathlib.Path) -> None:
+    """Run a command of the package; what it prints goes to standard error."""
+    subprocess.run([*RUN, *map(str, arguments)], check=True, stdout=sys.stderr)
+
+
+def train_and_measure(run: pathlib.Path, options: Sequence[str], metrics: str) -> dict[str, float]:
+    """Train a run to its end and measure it on held-out images, unless that is done.
+
+    Args:
+        run: Its folder.
+        options: Of `train`.
+        metrics: Of `evaluate`, separated by commas.
+
+    Returns:
+        The metrics.
+    """
+    measured = run / "measured.json"
+    if not measured.exists():
+        command("train", "--workdir", run, *options)
+        evaluate = ["evaluate", "--workdir", str(run), "--metrics", metrics, "--split", "test"]
+        said = subprocess.run([*RUN, *evaluate], check=True, stdout=subprocess.PIPE, text=True)
+        measured.write_text(said.stdout.strip().splitlines()[-1])
+    return json.loads(measured.read_text())
+
+
+def folder_name(variant: str, seed: int) -> str:
+    """Return the name of the folder of a run."""
+    return f"{variant.replace(', ', '-').replace(' ', '-').lower()}-{seed}"
+
+
+def logged(run: pathlib.Path) -> list[dict[str, float]]:
+    """Return the lines of a run's log."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def distances(run: pathlib.Path) -> dict[float, float]:
+    """Return the sliced Wasserstein distance of a run by thousand images."""
+    return {line["kimg"]: line["metric/swd"] for line in logged(run) if "metric/swd" in line}
+
+
+def curves_table(curves: dict[str, dict[float, float]]) -> str:
+    """Return a row for each curve, as Markdown."""
+    marks = sorted({mark for found in curves.values() for mark in found})
+    lines = [f"| thousand images | {' | '.join(f'{mark:g}' for mark in marks)} |"]
+    lines.append("| --- " * (len(marks) + 1) + "|")
+    for name, found in curves.items():
+        cells = [f"{found[mark]:.1f}" if mark in found else "" for mark in marks]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def table(runs: dict[str, list[dict[str, float]]]) -> str:
+    """Return mean and range over the seeds of every figure of every variant, as Markdown."""
+    names = list(dict.fromkeys(name for found in runs.values() for one in found for name in one))
+    lines = [f"| {' | '.join(['variant', 'runs', *names])} |", "| --- " * (len(names) + 2) + "|"]
+    for variant, found in runs.items():
+        cells = [variant, str(len(found))]
+        for name in names:
+            values = [one[name] for one in found if name in one]
+            spread = f" ({min(values):.3g} to {max(values):.3g})" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.3g}{spread}" if values else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
