@@ -18,7 +18,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from runs import command, curves_table, distances, folder_name, logged, table, train_and_measure
+from runs import cells, command, curves_table, distances, logged, table, train_and_measure
 
 from ganformer_jax import Config, create_state
 from ganformer_jax.config_files import load_config
@@ -80,9 +80,8 @@ def figures(run: pathlib.Path, measured: dict[str, Any]) -> dict[str, float]:
     chosen |= {n: v for n, v in measured.items() if n.startswith("dci")}
     chosen["images/s"] = 1000 / pace(run)
     memory = [line["memory_gib"] for line in logged(run) if "memory_gib" in line]
-    return (
-        chosen | ({"GiB": max(memory)} if memory else {}) | sizes(load_config(run / "config.json"))
-    )
+    chosen |= {"GiB": max(memory)} if memory else {}
+    return chosen | sizes(load_config(run / "config.json"))
 
 
 def mean_curve(runs: list[pathlib.Path]) -> dict[float, float]:
@@ -101,25 +100,22 @@ def main() -> None:
     options = parser.parse_args()
     folders: dict[str, list[pathlib.Path]] = {}
     found: dict[str, list[dict[str, float]]] = {}
-    for seed in options.seeds:
-        for variant in options.variants:
-            run = options.folder / folder_name(variant, seed)
-            chosen = [*VARIANTS[variant], "--train.seed", str(seed)]
-            chosen += ["--train.total-kimg", str(options.kimg)]
-            chosen += ["--data.directory", str(options.data)]
-            metrics = METRICS + (OF_COMPONENTS if variant.startswith(ATTENTION) else "")
-            measured = train_and_measure(run, chosen, metrics)
-            folders.setdefault(variant, []).append(run)
-            found.setdefault(variant, []).append(figures(run, measured))
-            print(f"{variant}, seed {seed}: swd {measured['swd2k']:.1f}", flush=True)
+    for variant, run, chosen in cells(
+        options.folder, VARIANTS, options.variants, options.seeds, options.kimg
+    ):
+        chosen += ["--data.directory", str(options.data)]
+        metrics = METRICS + (OF_COMPONENTS if variant.startswith(ATTENTION) else "")
+        measured = train_and_measure(run, chosen, metrics)
+        folders.setdefault(variant, []).append(run)
+        found.setdefault(variant, []).append(figures(run, measured))
+        print(f"{run.name}: swd {measured['swd2k']:.1f}", flush=True)
     every = [run for runs in folders.values() for run in runs]
     quickest = options.kimg * min(map(pace, every))
     for variant, runs in folders.items():
         for one, run in zip(found[variant], runs, strict=True):
             one[f"swd after {quickest / 60:.0f} min"] = distance_at(run, quickest)
-    print(
-        table(found), curves_table({v: mean_curve(runs) for v, runs in folders.items()}), sep="\n\n"
-    )
+    curves = {variant: mean_curve(runs) for variant, runs in folders.items()}
+    print(table(found), curves_table(curves), sep="\n\n")
     first = [runs[0] for runs in folders.values()]
     command("report", *first, "--out", options.folder / "report.html", "--overwrite")
 

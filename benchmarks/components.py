@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 
-from runs import folder_name, table, train_and_measure
+from runs import cells, table, train_and_measure
 
 NO_STYLE = ["--generator.synthesis.no-style"]
 SIMPLEX = ["--generator.attention.kmeans-iterations", "0"]
@@ -58,15 +58,13 @@ def main() -> None:
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("data"))
     options = parser.parse_args()
     runs: dict[str, list[dict[str, float]]] = {}
-    for seed in options.seeds:
-        for variant in options.variants:
-            run = options.folder / folder_name(variant, seed)
-            chosen = [*VARIANTS[variant], "--train.seed", str(seed)]
-            chosen += ["--train.total-kimg", str(options.kimg)]
-            chosen += ["--data.directory", str(options.data)]
-            measured = train_and_measure(run, chosen, METRICS)
-            runs.setdefault(variant, []).append(figures(measured))
-            print(table(runs), flush=True)
+    for variant, run, chosen in cells(
+        options.folder, VARIANTS, options.variants, options.seeds, options.kimg
+    ):
+        chosen += ["--data.directory", str(options.data)]
+        measured = train_and_measure(run, chosen, METRICS)
+        runs.setdefault(variant, []).append(figures(measured))
+        print(table(runs), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 RUN = [sys.executable, str(pathlib.Path(__file__).resolve().parents[1] / "run.py")]
 
@@ -40,6 +40,20 @@ def train_and_measure(run: pathlib.Path, options: Sequence[str], metrics: str) -
 def folder_name(variant: str, seed: int) -> str:
     """Return the name of the folder of a run."""
     return f"{variant.replace(', ', '-').replace(' ', '-').lower()}-{seed}"
+
+
+def cells(
+    folder: pathlib.Path,
+    variants: Mapping[str, Sequence[str]],
+    names: Sequence[str],
+    seeds: Sequence[int],
+    kimg: float,
+) -> Iterator[tuple[str, pathlib.Path, list[str]]]:
+    """Yield, seed by seed, the name, the run and the options of `train` of each named variant."""
+    for seed in seeds:
+        for name in names:
+            given = ["--train.seed", str(seed), "--train.total-kimg", str(kimg)]
+            yield name, folder / folder_name(name, seed), [*variants[name], *given]
 
 
 def logged(run: pathlib.Path) -> list[dict[str, float]]:

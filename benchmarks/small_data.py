@@ -13,7 +13,7 @@ import argparse
 import pathlib
 
 import numpy as np
-from runs import folder_name, logged, table, train_and_measure
+from runs import cells, logged, table, train_and_measure
 
 ADAPTIVE = ["--augment.transforms", "bgc", "--augment.kimg", "40"]
 FIXED = ["--augment.transforms", "bgc", "--augment.mode", "fixed", "--augment.p", "0.3"]
@@ -52,15 +52,13 @@ def main() -> None:
     parser.add_argument("--variants", nargs="*", default=list(VARIANTS))
     options = parser.parse_args()
     runs: dict[str, list[dict[str, float]]] = {}
-    for seed in options.seeds:
-        for variant in options.variants:
-            run = options.folder / folder_name(variant, seed)
-            chosen = [*VARIANTS[variant], "--train.seed", str(seed)]
-            chosen += ["--data.train-images", str(options.images)]
-            chosen += ["--train.total-kimg", str(options.kimg)]
-            measured = train_and_measure(run, chosen, METRICS)
-            runs.setdefault(variant, []).append(figures(run, measured))
-            print(table(runs), flush=True)
+    for variant, run, chosen in cells(
+        options.folder, VARIANTS, options.variants, options.seeds, options.kimg
+    ):
+        chosen += ["--data.train-images", str(options.images)]
+        measured = train_and_measure(run, chosen, METRICS)
+        runs.setdefault(variant, []).append(figures(run, measured))
+        print(table(runs), flush=True)
 
 
 if __name__ == "__main__":
