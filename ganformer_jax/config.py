@@ -95,6 +95,11 @@ class SynthesisConfig:
 class GeneratorConfig:
     """Generator: mapping network, synthesis network and the attention between them."""
 
+    network: Literal["ganformer", "dcgan", "sagan"] = "ganformer"
+    """Networks that all other options describe; or those of DCGAN (arXiv 1511.06434)
+    or SAGAN (arXiv 1805.08318) as published, which have `resolution`, `base_grid`,
+    `image_channels`, `components` 0, `latent_size`, `label_size`, `dtype` and the
+    channels of `synthesis`, SAGAN `image_attention_resolution` too."""
     resolution: int = 256
     """Longer side of the image: that of `base_grid`, doubled at least once.
     For square images, a power of two from 8 up."""
@@ -206,8 +211,10 @@ class GeneratorConfig:
 
     @property
     def w_size(self) -> int:
-        """Width of one latent in w."""
-        return (self.intermediate_size or self.latent_size) // max(self.own_latents, 1)
+        """Width of one latent in w, of a DCGAN or SAGAN that of z and the label beside it."""
+        beside = self.label_size if self.network != "ganformer" else 0
+        own = (self.intermediate_size or self.latent_size) // max(self.own_latents, 1)
+        return own + beside
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,6 +238,10 @@ class LabelMappingConfig:
 class DiscriminatorConfig:
     """Discriminator; images and labels decide its resolution, colors and classes."""
 
+    network: Literal["stylegan2", "dcgan", "sagan"] = "stylegan2"
+    """The network that all other options describe; or that of DCGAN or SAGAN as
+    published, which has `channel_base`, `channel_max` and `dtype`, SAGAN
+    `image_attention_resolution` too, and with labels a projection."""
     architecture: Literal["resnet", "skip", "orig"] = "resnet"
     """Residual blocks, an RGB input at every resolution, or plain convolutions."""
     channel_base: Annotated[int, at_least(1)] = 32768

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ganformer_jax.config import Config, LossConfig, ScheduleConfig
+from ganformer_jax.config_baseline_checks import check_baseline_training
 from ganformer_jax.config_network_checks import shape, validate_networks
 from ganformer_jax.config_ranges import Range, check_range, check_ranges
 from ganformer_jax.errors import UserError
@@ -20,6 +21,7 @@ def validate(config: Config) -> None:
     _check_schedules(config)
     _check_augmentation(config)
     _check_frozen(config)
+    check_baseline_training(config)
 
 
 def _check_losses(loss: LossConfig) -> None:

@@ -13,6 +13,7 @@ from ganformer_jax.config import (
     SynthesisConfig,
 )
 from ganformer_jax.config_attention import LOCAL_ATTENTION_HEADS
+from ganformer_jax.config_baseline_checks import check_baseline
 from ganformer_jax.config_ranges import check_ranges
 from ganformer_jax.errors import UserError
 
@@ -21,24 +22,35 @@ def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorCo
     """Check the configs of both networks: every range, and how the options fit together."""
     check_ranges(generator, "generator")
     check_ranges(discriminator, "discriminator")
-    _check_without_effect(generator)
-    _check_label_mapping(discriminator)
     _check_resolution(generator.resolution, generator.base_grid)
+    if generator.network == "ganformer":
+        _check_generator(generator)
+    else:
+        check_baseline("generator", generator, bool(generator.label_size))
+    if discriminator.network == "stylegan2":
+        _check_label_mapping(discriminator)
+        _check_discriminator_attention(discriminator, generator)
+        _check_minibatch_stddev(discriminator, generator.base_grid)
+    else:
+        check_baseline("discriminator", discriminator, bool(generator.label_size))
+    for name, network, channels_at in (
+        ("generator", generator, generator.synthesis.channels_at),
+        ("discriminator", discriminator, discriminator.channels_at),
+    ):
+        _check_self_attention(name, network, generator)
+        _check_local_attention(name, network.local_attention_below, generator, channels_at)
+    _check_channels("generator.synthesis", generator.synthesis, generator)
+    _check_channels("discriminator", discriminator, generator)
+
+
+def _check_generator(generator: GeneratorConfig) -> None:
+    """Check a GANformer, a StyleGAN2, a plain GAN or a k-GAN."""
+    _check_without_effect(generator)
     _check_latents(generator)
     _check_merge(generator)
     _check_heads("generator.attention.heads", generator.attention.heads, _widths(generator))
     if generator.attended_resolutions or generator.self_attended_resolutions:
         _check_positions("generator.positions", generator.positions, generator.w_size)
-    _check_discriminator_attention(discriminator, generator)
-    for name, network, channels_at in (
-        ("generator", generator, generator.synthesis.channels_at),
-        ("discriminator", discriminator, discriminator.channels_at),
-    ):
-        _check_self_attention(name, network.image_attention_resolution, generator)
-        _check_local_attention(name, network.local_attention_below, generator, channels_at)
-    _check_channels("generator.synthesis", generator.synthesis, generator)
-    _check_channels("discriminator", discriminator, generator)
-    _check_minibatch_stddev(discriminator, generator.base_grid)
 
 
 def _check_without_effect(config: GeneratorConfig) -> None:
@@ -112,8 +124,13 @@ def _check_merge(config: GeneratorConfig) -> None:
         )
 
 
-def _check_self_attention(name: str, resolution: int | None, generator: GeneratorConfig) -> None:
+def _check_self_attention(
+    name: str, config: GeneratorConfig | DiscriminatorConfig, generator: GeneratorConfig
+) -> None:
     blocks = generator.resolutions if name == "generator" else generator.resolutions[1:]
+    if config.network == "sagan":  # it attends after a block; `blocks` have the results of blocks
+        blocks = generator.resolutions[1:] if name == "generator" else generator.resolutions[:-1]
+    resolution = config.image_attention_resolution
     if resolution is not None and resolution not in blocks:
         choices = ", ".join(map(str, blocks))
         raise UserError(

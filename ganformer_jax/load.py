@@ -79,7 +79,7 @@ def load_checkpoint(
     """Load a checkpoint's averaged generator, as `load_run` does, with its step."""
     from ganformer_jax import hosts
     from ganformer_jax.train.checkpoint import Checkpoints
-    from ganformer_jax.train.state import WEIGHTS
+    from ganformer_jax.train.state import WEIGHTS, stats_variables
 
     with _quiet_absl(), Checkpoints(pathlib.Path(run), read_only=True) as checkpoints:
         if best:
@@ -94,6 +94,7 @@ def load_checkpoint(
         "params": fields["ema"],
         "constants": fields["constants"],
         "moments": {"w_average": fields["w_average"]},
+        **stats_variables(fields.get("batch_stats", {}), "ema"),
     }
     generator = Generator(dataclasses.replace(config.generator, dtype="float32"))
     return LoadedCheckpoint(generator, variables, int(fields["step"]), int(fields["images_seen"]))

@@ -44,12 +44,12 @@ def compare_parts(config, atol: float):
     return one[1]
 
 
-def compare_devices(config):
-    """Compare a step on one device with those on eight in two parts, and under pmap."""
+def compare_devices(config, parts: int = 2):
+    """Compare a step on one device with those on eight, by default in two parts, and under pmap."""
     config = without_device_draws(conditional(config))
     one, eight = (
         run_steps(gan_programs(asked, jax.devices()[:count], sgd()), [labeled_batch(0)])
-        for asked, count in ((config, 1), (changed_train(config, accumulate=2), 8))
+        for asked, count in ((config, 1), (changed_train(config, accumulate=parts), 8))
     )
     assert_close(one, eight)
     state = jax.jit(lambda key: create_state(config, key, sgd()))(jax.random.key(0))

@@ -48,7 +48,7 @@ def test_a_file_is_a_config_by_its_path(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("ffgh", "no config ffgh (the published ones: bedrooms, cityscapes, clevr, ffhq, "),
+        ("ffgh", "no config ffgh (the published ones: bedrooms, bedrooms_dcgan, cityscapes, "),
         ("ffgh", "; did you mean ffhq?"),
         ("scene.py", "did you mean scenes.py?"),
         ("mine.json", "; did you mean mine.py?"),

@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
 LEVELS = [
     {"caches", "classes", "conditions", "config", "config_attention", "config_checks"}
-    | {"config_files", "config_network_checks", "config_ranges", "config_training", "download"}
+    | {"config_baseline_checks", "config_files", "config_network_checks", "config_ranges"}
+    | {"config_training", "download"}
     | {"errors", "files", "gpu", "hosts", "signals"},
     {"augment", "nn", "losses", "pickles", "pixels"},
     {"models", "scenes", "data", "metrics"},

@@ -71,10 +71,14 @@ def exported_weights(path: str | pathlib.Path) -> tuple[dict[str, Any], Config]:
         "ema": variables["params"],
         "constants": variables.get("constants", {}),
         "w_average": variables["moments"]["w_average"],
+        "batch_stats": dict.fromkeys(("generator", "ema"), variables.get("batch_stats", {})),
     }
     synthesis = generator.config.synthesis
+    network = generator.config.network
     discriminator = DiscriminatorConfig(
-        channel_base=synthesis.channel_base, channel_max=synthesis.channel_max
+        network="stylegan2" if network == "ganformer" else network,
+        channel_base=synthesis.channel_base,
+        channel_max=synthesis.channel_max,
     )
     return weights, Config(generator.config, discriminator)
 

@@ -116,6 +116,8 @@ def _factorization(search: DirectionSearch, say: Callable[[str], None]) -> Itera
     context, w_MxKxD = search.context, search.w_MxKxD
     if context.config.merge.images:
         raise Unsuitable("images that are merged have no global latent and no components")
+    if context.config.network != "ganformer":
+        raise Unsuitable(f"a {context.config.network} has no styles")
     readers = global_readers(context.config, context.variables)
     of_components = component_readers(context.config, context.variables)
     if not readers and not of_components:

@@ -1,7 +1,7 @@
 """Networks: generator and discriminator, built from their configs."""
 
 from ganformer_jax.config_checks import validate_networks
-from ganformer_jax.models.discriminator import Discriminator
+from ganformer_jax.models.discriminator import Discriminator, make_discriminator
 from ganformer_jax.models.generator import Generator, component_maps, stack_attention
 from ganformer_jax.models.latents import broadcast_layers, mix_components, mix_layers, truncate
 from ganformer_jax.models.synthesis import num_layers
@@ -11,6 +11,7 @@ __all__ = [
     "Generator",
     "broadcast_layers",
     "component_maps",
+    "make_discriminator",
     "mix_components",
     "mix_layers",
     "num_layers",

@@ -15,8 +15,10 @@ import jax.numpy as jnp
 
 from ganformer_jax.config import DiscriminatorConfig, MappingConfig
 from ganformer_jax.config_attention import LOCAL_ATTENTION_HEADS
+from ganformer_jax.models.dcgan import DCGANDiscriminator
 from ganformer_jax.models.discriminator_attention import AggregatorScores, DiscriminatorAttention
 from ganformer_jax.models.mapping import MappingBranch
+from ganformer_jax.models.sagan import SAGANDiscriminator
 from ganformer_jax.models.synthesis import RESIDUAL_GAIN
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.layers import (
@@ -264,3 +266,23 @@ class Discriminator(nn.Module):
             learning_rate_multiplier=options.learning_rate_multiplier,
         )
         return MappingBranch(mapping, width, name="label_mapping")(embedding)
+
+
+def make_discriminator(
+    config: DiscriminatorConfig,
+    base_grid: tuple[int, int] = (4, 4),
+    rematerialize: bool = False,
+    axis_name: str | None = None,
+) -> Discriminator | DCGANDiscriminator | SAGANDiscriminator:
+    """Return the discriminator of a config.
+
+    Args:
+        config: The discriminator.
+        base_grid: Height and width of the last grid: those of the generator's first one.
+        rematerialize: Compute each block again for its gradients, which saves memory.
+        axis_name: The mapped axis of devices that share the batch, for batch normalization.
+    """
+    if config.network == "stylegan2":
+        return Discriminator(config, base_grid, rematerialize)
+    networks = {"dcgan": DCGANDiscriminator, "sagan": SAGANDiscriminator}
+    return networks[config.network](config, base_grid, rematerialize, axis_name)

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.models import latents, synthesis
-from ganformer_jax.models.mapping import MappingNetwork
+from ganformer_jax.models.dcgan import DCGANSynthesis
+from ganformer_jax.models.mapping import MappingNetwork, direct_latents
+from ganformer_jax.models.sagan import SAGANSynthesis
 from ganformer_jax.nn.rows import WHOLE, Rows
 
 if TYPE_CHECKING:
@@ -24,24 +26,34 @@ NOISE_MODES = ("random", "const", "none")
 class Generator(nn.Module):
     """z to images: a GANformer or, without components, a StyleGAN2, a plain GAN or a k-GAN.
 
+    With `config.network` a DCGAN or a SAGAN.
+
     Variables: "params", trained; "constants", fixed noise and position grids; "moments", the
-    running mean of w as `w_average`. Random streams: "noise" for noise="random"; with train=True
-    "dropout", and "components" for component dropout.
+    running mean of w as `w_average`; of a DCGAN or SAGAN "batch_stats", which calls with train=True
+    update. Random streams: "noise" for noise="random"; with train=True "dropout", and "components"
+    for component dropout.
 
     Attributes:
         config: The generator.
         rematerialize: Compute each block again for its gradients, which saves memory; the
             variables and results are the same.
+        axis_name: The mapped axis of devices that share the batch, for batch normalization.
     """
 
     config: GeneratorConfig
     rematerialize: bool = False
+    axis_name: str | None = None
 
     def setup(self) -> None:
         """Create what all methods share."""
         config = self.config
-        self.mapping = MappingNetwork(config)
-        self.synthesis = synthesis.SynthesisNetwork(config, self.rematerialize)
+        if config.network == "ganformer":
+            self.mapping = MappingNetwork(config)
+            self.synthesis = synthesis.SynthesisNetwork(config, self.rematerialize)
+        else:
+            networks = {"dcgan": DCGANSynthesis, "sagan": SAGANSynthesis}
+            network = networks[config.network]
+            self.synthesis = network(config, self.rematerialize, self.axis_name)
         self.w_average = self.variable("moments", "w_average", jnp.zeros, (config.w_size,))
         if config.reads_latent_positions:
             shape = (config.own_latents, config.w_size)
@@ -75,7 +87,8 @@ class Generator(nn.Module):
             noise: "random", "const" or "none".
             noise_seeds_B: Seed of each image's random noise, which then depends on nothing else in
                 the batch.
-            train: Apply attention and component dropout.
+            train: Apply attention and component dropout, and normalize batches by their own
+                statistics.
 
         Returns:
             Images, float32, nominally in [-1, 1]; and a dict of `w` [B, K, D], before truncation,
@@ -149,6 +162,8 @@ class Generator(nn.Module):
             raise ValueError(
                 f"z should be [batch, {expected[0]}, {expected[1]}], not {z_BxKxD.shape}"
             )
+        if self.config.network != "ganformer":
+            return direct_latents(self.config, z_BxKxD, labels_BxY)
         return self.mapping(
             z_BxKxD,
             labels_BxY,
@@ -175,7 +190,7 @@ class Generator(nn.Module):
             noise: "random", "const" or "none".
             noise_seeds_B: As for whole generators.
             component_mask_BxK: The mask that `map` was given.
-            train: Apply attention dropout.
+            train: Apply attention dropout, and normalize batches by their own statistics.
             rows: Which images of the batch that noise and dropout are drawn for these are.
 
         Returns:

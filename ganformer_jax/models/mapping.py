@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from ganformer_jax.config import GeneratorConfig, MappingConfig
 from ganformer_jax.nn.attention import BipartiteAttention
+from ganformer_jax.nn.initialize import as_uniform
 from ganformer_jax.nn.layers import EqualizedDense, normalize
 from ganformer_jax.nn.rows import WHOLE, Rows
 
@@ -186,3 +187,16 @@ def _with_label(
     label = label_BxD[:, None] if latent_xD.ndim == 3 else label_BxD
     shape = (*latent_xD.shape[:-1], label.shape[-1])
     return jnp.concatenate([latent_xD, jnp.broadcast_to(label, shape)], -1)
+
+
+def direct_latents(
+    config: GeneratorConfig,
+    z_BxKxD: Float[Array, "b k d"],
+    labels_BxY: Float[Array, "b y"] | None,
+) -> Float[Array, "b k d2"]:
+    """Return the latents of networks without a mapping network: z, and the label beside it.
+
+    That of a DCGAN is uniform in [-1, 1] (arXiv 1511.06434, section 4).
+    """
+    latent_BxKxD = as_uniform(z_BxKxD) if config.network == "dcgan" else z_BxKxD
+    return _with_label(latent_BxKxD, labels_BxY if config.label_size else None)

@@ -39,7 +39,12 @@ RESIDUAL_GAIN = math.sqrt(0.5)
 
 
 def num_layers(config: GeneratorConfig) -> int:
-    """Count the latents per component: one for each convolution, the stem and the RGB layer."""
+    """Count the latents per component: one for each convolution, the stem and the RGB layer.
+
+    A DCGAN and a SAGAN read one.
+    """
+    if config.network != "ganformer":
+        return 1
     blocks = len(config.resolutions)
     stem = config.synthesis.stem != "constant"
     return 2 * blocks - 1 + stem + config.synthesis.last_convolution + 1

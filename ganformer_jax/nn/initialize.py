@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Key
+    from jaxtyping import Array, Float, Key
 
 BLOCK = 2**19
 """Normal numbers in a draw, at least: 2 MiB."""
@@ -54,6 +54,20 @@ def normal(stddev: float = 1.0) -> Initializer:
         return stddev * (jax.random.normal(key, shape) if normals is None else normals.take(shape))
 
     return of_shape
+
+
+def uniform(limit: float) -> Initializer:
+    """Return an initializer of float32 numbers, uniform in [-limit, limit], made of normal ones."""
+
+    def of_shape(key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
+        return limit * as_uniform(normal()(key, shape))
+
+    return of_shape
+
+
+def as_uniform(normal: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Map normally distributed numbers to uniformly distributed ones in [-1, 1]."""
+    return lax.erf(normal / math.sqrt(2.0))
 
 
 def initialize(module: nn.Module, key: Key[Array, ""], *inputs: Any) -> dict[str, Any]:

@@ -94,6 +94,19 @@ def convolve(x_BxHxWxC: Image, kernel_HxWxIxO: Kernel) -> Float[Array, "b h w o"
     return plain_convolve(x_BxHxWxC, kernel_HxWxIxO)
 
 
+def strided_convolve(x_BxHxWxC: Image, kernel_HxWxIxO: Kernel) -> Float[Array, "b h2 w2 o"]:
+    """Convolve with a stride of 2, without padding."""
+    return by_platform(plain_strided_convolve, x_BxHxWxC, kernel_HxWxIxO, cpu=cpu.strided_convolve)
+
+
+def transposed_convolve(x_BxHxWxC: Image, kernel_HxWxIxO: Kernel) -> Float[Array, "b h2 w2 o"]:
+    """Add `kernel[a]` times input pixel i to output pixel 2 i + a, without cropping."""
+    kernel_IxHxWxO = jnp.moveaxis(kernel_HxWxIxO, 2, 0)
+    return by_platform(
+        plain_transposed_convolve, x_BxHxWxC, kernel_IxHxWxO, cpu=cpu.transposed_convolve
+    )
+
+
 def upsample(x_BxHxWxC: Image, taps: Taps) -> Float[Array, "b 2*h 2*w c"]:
     """Double the resolution: zeros in between, then the low-pass filter with gain 4."""
     reach = len(taps) - 2
@@ -116,10 +129,7 @@ def upsample_convolve(
     size = kernel_HxWxIxO.shape[0]
     if size == 1:
         return upsample(convolve(x_BxHxWxC, kernel_HxWxIxO), taps)
-    kernel_IxHxWxO = jnp.moveaxis(kernel_HxWxIxO, 2, 0)
-    spread = by_platform(
-        plain_transposed_convolve, x_BxHxWxC, kernel_IxHxWxO, cpu=cpu.transposed_convolve
-    )
+    spread = transposed_convolve(x_BxHxWxC, kernel_HxWxIxO)
     reach, center = len(taps) - 2, size // 2
     before, after = (reach + 3) // 2 + center - (size - 1), reach // 2 + center - (size - 2)
     return _filter(spread, taps, 2.0, (before, after))
@@ -137,4 +147,4 @@ def convolve_downsample(
         return convolve(downsample(x_BxHxWxC, taps), kernel_HxWxIxO)
     reach, center = len(taps) - 2, size // 2
     filtered = _filter(x_BxHxWxC, taps, 1.0, ((reach + 1) // 2 + center, reach // 2 + center))
-    return by_platform(plain_strided_convolve, filtered, kernel_HxWxIxO, cpu=cpu.strided_convolve)
+    return strided_convolve(filtered, kernel_HxWxIxO)

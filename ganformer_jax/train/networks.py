@@ -17,16 +17,16 @@ from ganformer_jax.augment import (
 )
 from ganformer_jax.config import Config
 from ganformer_jax.models import (
-    Discriminator,
     Generator,
     broadcast_layers,
+    make_discriminator,
     mix_components,
     mix_layers,
 )
 from ganformer_jax.nn.rows import WHOLE, Rows
 from ganformer_jax.train.augmentation import probability
 from ganformer_jax.train.data_parallel import DataParallel
-from ganformer_jax.train.state import Optimizers, TrainState, Tree
+from ganformer_jax.train.state import Optimizers, TrainState, Tree, stats_variables
 from ganformer_jax.train.trainable import Batch
 
 if TYPE_CHECKING:
@@ -132,17 +132,37 @@ class Networks:
         self, params: Tree, state: TrainState, keys: Keys, w_BxKxLxD: Float[Array, "b k l d"]
     ) -> Float[Array, "b h w c"]:
         """Generate images of given latents."""
-        images_BxHxWxC, _ = self._generator().apply(
-            self._variables(params, state),
+        return self.synthesize_with_stats(params, state, keys, w_BxKxLxD)[0]
+
+    def synthesize_with_stats(
+        self,
+        params: Tree,
+        state: TrainState,
+        keys: Keys,
+        w_BxKxLxD: Float[Array, "b k l d"],
+        network: str = "generator",
+    ) -> tuple[Float[Array, "b h w c"], Tree]:
+        """Generate images of given latents; return "batch_stats" of the network as well.
+
+        Args:
+            params: Of the generator.
+            state: Has the statistics to update.
+            keys: Of the update.
+            w_BxKxLxD: Latents of all layers.
+            network: Whose parameters these are: those of "generator" or of "ema".
+        """
+        (images_BxHxWxC, _), updated = self._generator().apply(
+            self._variables(params, state, network),
             w_BxKxLxD,
             noise="random",
             component_mask_BxK=self._component_mask(params, state, keys, len(w_BxKxLxD)),
             train=True,
             rows=self.rows,
             rngs=self._rngs(keys),
+            mutable=["batch_stats"],
             method="synthesize",
         )
-        return self.parallel.divide(images_BxHxWxC)
+        return self.parallel.divide(images_BxHxWxC), updated.get("batch_stats", {})
 
     def augment(
         self,
@@ -183,23 +203,43 @@ class Networks:
             labels_BxY: Their labels.
             count: Images of the whole batch.
         """
+        discriminate = self.discriminate_with_stats
+        return discriminate(params, state, key, images_BxHxWxC, labels_BxY, count)[0]
+
+    def discriminate_with_stats(
+        self,
+        params: Tree,
+        state: TrainState,
+        key: Key[Array, ""],
+        images_BxHxWxC: Float[Array, "b h w c"],
+        labels_BxY: Float[Array, "b y"] | None,
+        count: int,
+    ) -> tuple[Float[Array, "b 1"], Tree]:
+        """Return logits, as `discriminate`, and the discriminator's "batch_stats", updated."""
         images_BxHxWxC = self.augment(state, key, images_BxHxWxC, count)
-        config, rematerialize = self.config, self.config.train.rematerialize
-        discriminator = Discriminator(
-            config.discriminator, config.generator.base_grid, rematerialize
+        config = self.config
+        discriminator = make_discriminator(
+            config.discriminator,
+            config.generator.base_grid,
+            config.train.rematerialize,
+            self.parallel.axis_name,
         )
         dropout = self.parallel.own_key(jax.random.fold_in(key, DROPOUT))
-        return discriminator.apply(
-            {"params": self.parallel.gather(params)},
+        variables = {"params": params} | stats_variables(state.batch_stats, "discriminator")
+        (logits_Bx1, _), updated = discriminator.apply(
+            self.parallel.gather(variables),
             images_BxHxWxC,
             labels_BxY,
             train=True,
             rows=self.rows,
             rngs={"dropout": dropout},
-        )[0]
+            mutable=["batch_stats"],
+        )
+        return logits_Bx1, updated.get("batch_stats", {})
 
     def _generator(self) -> Generator:
-        return Generator(self.config.generator, self.config.train.rematerialize)
+        config = self.config
+        return Generator(config.generator, config.train.rematerialize, self.parallel.axis_name)
 
     def _component_mask(
         self, params: Tree, state: TrainState, keys: Keys, count: int
@@ -211,8 +251,11 @@ class Networks:
         )
         return mask_BxK
 
-    def _variables(self, params: Tree, state: TrainState) -> dict[str, Tree]:
-        return self.parallel.gather(state.generator_variables() | {"params": params})
+    def _variables(
+        self, params: Tree, state: TrainState, network: str = "generator"
+    ) -> dict[str, Tree]:
+        variables = state.generator_variables(average=network == "ema")
+        return self.parallel.gather(variables | {"params": params})
 
     def _rngs(self, keys: Keys) -> Keys:
         """Keys of what the generator draws by itself."""

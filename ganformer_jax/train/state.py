@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.struct
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from ganformer_jax.config import Config
-from ganformer_jax.models import Discriminator, Generator
+from ganformer_jax.models import Generator, make_discriminator
 from ganformer_jax.nn.initialize import initialize
 from ganformer_jax.train import schedules
 from ganformer_jax.train.augmentation import AugmentState, initial_augment_state
@@ -23,8 +24,8 @@ STATE_VERSION = 2
 ADDED_LEAVES = {"augment.": 2}
 """Leaves that a later version of `TrainState` added, by the start of their dotted path, and that
 version. Older checkpoints get the values of `create_state`: say so where a leaf is declared."""
-WEIGHTS = ("generator", "discriminator", "ema", "constants", "w_average")
-"""The fields that are weights, rather than the progress of a training."""
+WEIGHTS = ("generator", "discriminator", "ema", "constants", "w_average", "batch_stats")
+"""The discriminator_variables that are weights, rather than the progress of a training."""
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -53,11 +54,30 @@ class TrainState(flax.struct.PyTreeNode):
     augment: AugmentState
     """Of adaptive augmentation. Since version 2 of the state; checkpoints without it start from
     `augment.p`."""
+    batch_stats: dict[str, Tree]
+    """Running statistics and singular vectors of a DCGAN or SAGAN, under "generator",
+    "discriminator" and "ema"; without any arrays for other networks."""
 
     def generator_variables(self, average: bool = True) -> dict[str, Tree]:
         """Return what `Generator.apply` takes, of the averaged or of the trained generator."""
         params, moments = self.ema if average else self.generator, {"w_average": self.w_average}
-        return {"params": params, "constants": self.constants, "moments": moments}
+        variables = {"params": params, "constants": self.constants, "moments": moments}
+        return variables | stats_variables(self.batch_stats, "ema" if average else "generator")
+
+    def with_stats(self, network: str, stats: Tree) -> TrainState:
+        """Return the state with other "batch_stats" of a network."""
+        return self.replace(batch_stats={**self.batch_stats, network: stats})
+
+
+def stats_variables(batch_stats: Mapping[str, Tree], network: str) -> dict[str, Tree]:
+    """Return a network's "batch_stats" as `apply` takes them: no variables if it has none.
+
+    Args:
+        batch_stats: As in a `TrainState`; checkpoints of versions without them have none.
+        network: "generator", "discriminator" or "ema".
+    """
+    stats = batch_stats.get(network)
+    return {"batch_stats": stats} if stats else {}
 
 
 class Optimizers(NamedTuple):
@@ -119,12 +139,14 @@ def create_state(
     optimizers = optimizers or make_optimizers(config)
     generator_key, discriminator_key, state_key = jax.random.split(key, 3)
     generator = config.generator
-    discriminator = Discriminator(config.discriminator, generator.base_grid)
+    discriminator = make_discriminator(config.discriminator, generator.base_grid)
     z_1xKxD = jnp.zeros((1, generator.num_latents, generator.z_size))
     images_1xHxWxC = jnp.zeros((1, *generator.image_size, generator.image_channels))
     labels_1xY = jnp.zeros((1, generator.label_size)) if generator.label_size else None
     variables = initialize(Generator(generator), generator_key, z_1xKxD, labels_1xY)
-    weights = initialize(discriminator, discriminator_key, images_1xHxWxC, labels_1xY)["params"]
+    inputs = images_1xHxWxC, labels_1xY
+    discriminator_variables = initialize(discriminator, discriminator_key, *inputs)
+    weights, stats = discriminator_variables["params"], variables.get("batch_stats", {})
     return TrainState(
         generator=variables["params"],
         discriminator=weights,
@@ -138,4 +160,9 @@ def create_state(
         images_seen=jnp.zeros((), jnp.int32),
         key=state_key,
         augment=initial_augment_state(config),
+        batch_stats={
+            "generator": stats,
+            "discriminator": discriminator_variables.get("batch_stats", {}),
+            "ema": jax.tree.map(jnp.copy, stats),
+        },
     )

@@ -164,6 +164,7 @@ def adversarial_update(networks: Networks, state: TrainState, batch: Batch) -> R
     if networks.config.augment.transforms:
         info["augment/p"] = jnp.asarray(probability(networks.config, state))
     state = adapt(networks.config, state, more, networks.count(batch))
+    state = average_stats_update(networks, state, batch)
     info |= more | schedules.current_values(networks.config, seen, networks.optimizers is None)
     return average_update(networks, state, networks.count(batch)), info
 
@@ -185,19 +186,20 @@ def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Res
         def real_logits() -> jax.Array:
             return logits(keys["augment_real"], from_uint8(reals["images"]))
 
-        def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        def loss_of(params: Tree) -> tuple[jax.Array, Any]:
             w_BxKxLxD, w_mean_D = part.sample_w(params, state, keys, labels, count)
-            images_BxHxWxC = part.synthesize(params, state, keys, w_BxKxLxD)
+            images_BxHxWxC, stats = part.synthesize_with_stats(params, state, keys, w_BxKxLxD)
             logits_Bx1 = logits(keys["augment_fake"], images_BxHxWxC)
             loss_B = losses.generator_loss(config.loss.generator, logits_Bx1, real_logits)
-            return loss_B.mean(), (logits_Bx1, w_mean_D)
+            return loss_B.mean(), (logits_Bx1, w_mean_D, stats)
 
         return jax.value_and_grad(loss_of, has_aux=True)(state.generator)
 
-    (loss, (logits_Bx1, w_mean_D)), gradients = accumulate(
+    (loss, (logits_Bx1, w_mean_D, stats)), gradients = accumulate(
         networks, state.generator, batch, gradients_of
     )
     state, norm = optimizer_step(networks, state, "generator", gradients)
+    state = state.with_stats("generator", mean(stats))
     beta = config.optimizer.w_average_beta
     w_mean_D = lax.stop_gradient(mean(w_mean_D))
     state = state.replace(w_average=w_mean_D + beta * (state.w_average - w_mean_D))
@@ -221,24 +223,31 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
         moments = image_moments(reals_BxHxWxC, fakes_BxHxWxC)
 
         def loss_of(params: Tree) -> tuple[jax.Array, Any]:
-            discriminate = functools.partial(
-                part.discriminate, params, state, labels_BxY=labels, count=count
+            inputs = {"labels_BxY": labels, "count": count}
+            real_Bx1, stats = part.discriminate_with_stats(
+                params, state, keys["augment_real"], reals_BxHxWxC, **inputs
             )
-            real_Bx1 = discriminate(keys["augment_real"], reals_BxHxWxC)
-            fake_Bx1 = discriminate(keys["augment_fake"], fakes_BxHxWxC)
+            seen = state.with_stats("discriminator", stats)
+            fake_Bx1, stats = part.discriminate_with_stats(
+                params, seen, keys["augment_fake"], fakes_BxHxWxC, **inputs
+            )
             loss, info = _discriminator_loss(part, real_Bx1, fake_Bx1)
             if not joined:
-                return loss, (info, moments)
+                return loss, (info, moments, stats)
+            discriminate = functools.partial(part.discriminate, params, state, **inputs)
             named = penalties(
                 part, state, keys, count, discriminate, reals_BxHxWxC, lambda: fakes_BxHxWxC
             )
-            return loss + sum(named.values()), (info | named, moments)
+            return loss + sum(named.values()), (info | named, moments, stats)
 
         return jax.value_and_grad(loss_of, has_aux=True)(state.discriminator)
 
-    (_, (info, moments)), gradients = accumulate(networks, state.discriminator, batch, gradients_of)
+    (_, (info, moments, stats)), gradients = accumulate(
+        networks, state.discriminator, batch, gradients_of
+    )
     state, norm = optimizer_step(networks, state, "discriminator", gradients)
-    info, moments = networks.parallel.mean((info, moments))
+    info, moments, stats = networks.parallel.mean((info, moments, stats))
+    state = state.with_stats("discriminator", stats)
     info |= {"gradient_norm/discriminator": norm, "diversity/generated": diversity(*moments)}
     return state, info
 
@@ -256,6 +265,19 @@ def _discriminator_loss(
         above_Bx1 = jnp.sign(real_Bx1 - losses.DECISION_LOGITS[name])
         info["overfitting/r_t"] = above_Bx1.mean()  # arXiv 2006.06676, equation 1
     return loss, info
+
+
+def average_stats_update(networks: Networks, state: TrainState, batch: Batch) -> TrainState:
+    """Update the running statistics of the averaged generator, which are its own, if it has any.
+
+    Its images are those of the latents of the generator's update.
+    """
+    if not state.batch_stats["ema"]:
+        return state
+    keys, labels = networks.keys(state, "generator"), batch.get("labels")
+    w_BxKxLxD, _ = networks.sample_w(state.ema, state, keys, labels, networks.count(batch))
+    _, stats = networks.synthesize_with_stats(state.ema, state, keys, w_BxKxLxD, "ema")
+    return state.with_stats("ema", networks.parallel.mean(stats))
 
 
 def average_update(networks: Networks, state: TrainState, count: int) -> TrainState:

@@ -28,7 +28,7 @@ def with_weights(state: TrainState, weights: Mapping[str, Any], source: str) -> 
         UserError: If an array of either side is missing on the other, or has another shape.
     """
     own = {name: getattr(state, name) for name in WEIGHTS}
-    mine, theirs = by_path(own), by_path({name: weights[name] for name in WEIGHTS})
+    mine, theirs = by_path(own), by_path({name: weights.get(name, {}) for name in WEIGHTS})
     wrong = [f"{path} is missing there" for path in mine if path not in theirs]
     wrong += [f"{path} is only there" for path in theirs if path not in mine]
     wrong += [

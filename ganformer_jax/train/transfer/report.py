@@ -96,7 +96,7 @@ def summary(report: tuple[Entry, ...]) -> list[str]:
     Those of the averaged generator are those of the generator.
     """
     lines = []
-    for field in ("generator", "discriminator", "constants", "w_average"):
+    for field in ("generator", "discriminator", "constants", "w_average", "batch_stats"):
         entries = [entry for entry in report if entry.path.split(".")[0] == field]
         outcomes = collections.Counter(entry.outcome for entry in entries)
         words = ", ".join(f"{outcomes[o]} {o}" for o in get_args(Outcome) if outcomes[o])
@@ -106,7 +106,7 @@ def summary(report: tuple[Entry, ...]) -> list[str]:
             changed = [e for e in entries if e.outcome != "taken" and share_found(report, field)]
             groups = collections.Counter(f"  {e.outcome}: {e.group}" for e in changed)
             lines += [f"{group} ({count})" for group, count in groups.items()]
-        elif set(outcomes) != {"taken"}:
+        elif entries and set(outcomes) != {"taken"}:
             lines.append(f"{field}: {words}")
     return lines
 

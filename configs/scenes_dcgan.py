@@ -1,0 +1,35 @@
+"""DCGAN (arXiv 1511.06434) on the built-in scenes: batch normalization, no attention, no styles.
+
+Its optimizer, initial weights and losses are those of the paper, and there is no average over
+steps; data and length are those of scenes.py.
+
+Command:   ganformer-jax train --config scenes_dcgan
+Hardware:  two CPU cores
+"""
+
+import dataclasses
+
+from ganformer_jax.config import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    OptimizerConfig,
+    SynthesisConfig,
+)
+from ganformer_jax.config_files import load_config
+
+config = dataclasses.replace(
+    load_config("scenes"),
+    generator=GeneratorConfig(
+        network="dcgan",
+        resolution=32,
+        components=0,
+        latent_size=100,
+        synthesis=SynthesisConfig(channel_base=1024, channel_max=128, noise=False, style=False),
+    ),
+    discriminator=DiscriminatorConfig(
+        network="dcgan", channel_base=1024, channel_max=128, minibatch_stddev_channels=0
+    ),
+    loss=LossConfig(r1_gamma=0.0, style_mixing=0.0),
+    optimizer=OptimizerConfig(learning_rate=2e-4, beta1=0.5, beta2=0.999, ema_kimg=0.0),
+)

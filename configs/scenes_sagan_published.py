@@ -1,0 +1,44 @@
+"""SAGAN as in its paper (arXiv 1805.08318) on the built-in scenes.
+
+Residual networks with spectral normalization, a hinge loss, a discriminator that learns four times
+as fast, and self-attention at 16x16 in both. Data and length are those of scenes.py. The config
+scenes_sagan adds self-attention to the plain GAN instead, as GANformer's code does.
+
+Command:   ganformer-jax train --config scenes_sagan_published
+Hardware:  two CPU cores
+"""
+
+import dataclasses
+
+from ganformer_jax.config import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    OptimizerConfig,
+    SynthesisConfig,
+)
+from ganformer_jax.config_files import load_config
+
+scenes = load_config("scenes")
+config = dataclasses.replace(
+    scenes,
+    generator=GeneratorConfig(
+        network="sagan",
+        resolution=32,
+        components=0,
+        latent_size=128,
+        image_attention_resolution=16,
+        synthesis=SynthesisConfig(channel_base=1024, channel_max=64, noise=False, style=False),
+    ),
+    discriminator=DiscriminatorConfig(
+        network="sagan",
+        channel_base=1024,
+        channel_max=64,
+        minibatch_stddev_channels=0,
+        image_attention_resolution=16,
+    ),
+    loss=LossConfig(generator="hinge", discriminator="hinge", r1_gamma=0.0, style_mixing=0.0),
+    optimizer=OptimizerConfig(
+        learning_rate=1e-4, discriminator_learning_rate=4e-4, beta2=0.9, ema_kimg=5.0
+    ),
+)
