@@ -10,14 +10,17 @@ from typing import Annotated, Literal
 
 from ganformer_jax.config_ranges import Range, at_least
 
+RENDERED = ("scenes", "scenes_hard")
+"""Datasets that are rendered on first use."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Training and evaluation data."""
 
     name: str = "scenes"
-    """`scenes` (built in, rendered on first use), or a dataset made by
-    `prepare` or TensorFlow Datasets: its folder, gs:// path or name."""
+    """`scenes` or `scenes_hard` (built in, rendered on first use), or a dataset
+    made by `prepare` or TensorFlow Datasets: its folder, gs:// path or name."""
     directory: str = "data"
     """Folder of prepared datasets."""
     train_images: Annotated[int, at_least(1)] = 20_000
@@ -28,6 +31,11 @@ class DataConfig:
     """Flip images left to right at random."""
     threads: Annotated[int, at_least(0)] = 2
     """Threads that read and decode images."""
+
+    @property
+    def rendered(self) -> bool:
+        """Whether these are built-in scenes, which the config decides."""
+        return self.name in RENDERED
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,8 +18,13 @@ from ganformer_jax.evaluate.component_metrics import read_labels
 from ganformer_jax.evaluate.image_sets import sample_labels
 from ganformer_jax.experiment.data import open_folder
 from ganformer_jax.scenes import dataset as scenes_dataset
-from ganformer_jax.scenes.dataset import Scenes, ScenesConfig, prepare_scenes
-from ganformer_jax.scenes.layout import HELD_OUT_START
+from ganformer_jax.scenes.dataset import (
+    Scenes,
+    ScenesConfig,
+    prepare_scenes,
+    scenes_are_prepared,
+)
+from ganformer_jax.scenes.layout import HELD_OUT_START, VARIANTS
 from ganformer_jax.scenes.rendering import render_batch
 
 COUNT, HELD_OUT = 45, 9
@@ -90,6 +95,25 @@ def one_line(raised) -> str:
     return message
 
 
+def test_hard_scenes_are_a_dataset_of_their_own(tmp_path):
+    assert not scenes_are_prepared(tmp_path, 32, COUNT, HELD_OUT, name="scenes_hard")
+    prepare_scenes(tmp_path, 32, COUNT, HELD_OUT, name="scenes_hard")
+    assert scenes_are_prepared(tmp_path, 32, COUNT, HELD_OUT, name="scenes_hard")
+    with pytest.raises(UserError, match="no scenes at 32x32"):
+        open_dataset("scenes", tmp_path, size=(32, 32))
+    source = open_dataset("scenes_hard", tmp_path, size=(32, 32), split="test")
+    start, variant = HELD_OUT_START, VARIANTS["scenes_hard"]
+    rendered = render_batch(
+        np.arange(start, start + CHUNK, dtype=np.uint32), 0, 32, variant=variant
+    )
+    for index in range(min(CHUNK, HELD_OUT)):
+        record = source.record(index)
+        np.testing.assert_array_equal(record["image"], rendered.images[index])
+        np.testing.assert_array_equal(record["mask"][..., 0], rendered.masks[index])
+        count = int(rendered.scenes.present[index].sum())
+        assert len(record["objects"]["shape"]) == count >= variant.min_objects
+
+
 @pytest.mark.parametrize("split,start,count", [("train", 0, COUNT), ("test", 2**31, HELD_OUT)])
 def test_stored_scenes_equal_the_renderer(data_dir, split, start, count):
     source = open_dataset("scenes", data_dir, size=(32, 32), split=split)
@@ -138,11 +162,11 @@ def test_preparing_again_renders_nothing(data_dir, monkeypatch):
 def test_an_interrupted_preparation_leaves_no_dataset_and_can_be_repeated(tmp_path, monkeypatch):
     calls = []
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         calls.append(arguments)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return render_batch(*arguments)
+        return render_batch(*arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(scenes_dataset, "render_batch", interrupted)

@@ -13,7 +13,7 @@ from ganformer_jax.scenes import panoptic
 from ganformer_jax.scenes.layout import (
     COLORS,
     IMAGE_ATTRIBUTES,
-    MAX_OBJECTS,
+    STANDARD,
     SceneLabels,
     image_attributes,
 )
@@ -36,7 +36,9 @@ def labels():
 
 
 def test_grouping_undoes_the_targets(labels):
-    centers, offsets = (np.asarray(array) for array in panoptic_targets(labels.masks))
+    centers, offsets = (
+        np.asarray(array) for array in panoptic_targets(labels.masks, STANDARD.max_objects)
+    )
     scores = []
     for mask, center, offset in zip(labels.masks, centers, offsets, strict=True):
         found = group_pixels(np.where(mask > 0, 1.0, -1.0), center, offset)
@@ -66,7 +68,7 @@ def test_attributes_of_an_image(labels):
         zip(IMAGE_ATTRIBUTES, image_attributes(labels.masks[0], labels.classes[0]), strict=True)
     )
     seen = np.unique(labels.masks[0][labels.masks[0] > 0]) - 1
-    assert found["objects"] == len(seen) <= MAX_OBJECTS
+    assert found["objects"] == len(seen) <= STANDARD.max_objects
     for i, name in enumerate(COLORS):
         assert found[f"color {name}"] == (labels.classes[0][seen, 3] == i).sum()
     assert found["foreground"] == pytest.approx((labels.masks[0] > 0).mean())

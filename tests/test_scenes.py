@@ -11,10 +11,10 @@ from small_scenes import render_scenes
 
 from ganformer_jax.scenes import layout as scenes
 from ganformer_jax.scenes import rendering
-from ganformer_jax.scenes.layout import MAX_OBJECTS, Scene, project, sample_scene, scene_key
+from ganformer_jax.scenes.layout import STANDARD, VARIANTS, Scene, project, sample_scene, scene_key
 from ganformer_jax.scenes.rendering import render
 
-RESOLUTION = 64
+RESOLUTION, MAX_OBJECTS, HARD = 64, STANDARD.max_objects, VARIANTS["scenes_hard"]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def make_scene(ground, shape=None, size=None, material=None, color=None) -> Scen
 
     shape, size = pad(shape, scenes.SHAPES.index("sphere")), pad(size, 1)
     cube = shape == scenes.SHAPES.index("cube")
-    height = scenes.radius_of(size) * jnp.where(cube, scenes.CUBE_HALF_SIDE, 1.0)
+    height = jnp.array(STANDARD.radii)[size] * jnp.where(cube, scenes.CUBE_HALF_SIDE, 1.0)
     ground = jnp.array(list(ground) + [(0.0, 0.0)] * (MAX_OBJECTS - count), jnp.float32)
     elevation = scenes.CAMERA_ELEVATION
     toward = np.array([0.0, -np.cos(elevation), np.sin(elevation)])
@@ -63,6 +63,7 @@ def make_scene(ground, shape=None, size=None, material=None, color=None) -> Scen
         rotation=jnp.full(MAX_OBJECTS, 0.4),
         camera_position=jnp.array(camera, jnp.float32),
         lamp_position=jnp.array(scenes.LAMP_POSITION, jnp.float32),
+        radii=jnp.array(STANDARD.radii),
     )
 
 
@@ -82,7 +83,8 @@ def pixel_of(scene: Scene, points) -> np.ndarray:
 
 
 def test_a_scene_does_not_depend_on_its_batch(batch, many_scenes):
-    for one, other in zip(sample_many(0), batch.scenes, strict=True):
+    found, expected = jax.tree.leaves(sample_many(0)), jax.tree.leaves(batch.scenes)
+    for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one[:64], other, atol=2e-6)  # programs round differently
     for row in (3, 40):
         image, mask = render(jax.tree.map(lambda array, row=row: array[row], batch.scenes), 32)
@@ -112,19 +114,54 @@ def test_numbers_and_classes_are_evenly_spread(many_scenes):
         np.testing.assert_allclose(shares, 1 / classes, atol=0.03, err_msg=name)
 
 
-def test_objects_stand_apart_on_the_ground_inside_the_frame(many_scenes):
-    position, present = many_scenes.position, many_scenes.present
-    radius = np.asarray(scenes.radius_of(jnp.asarray(many_scenes.size)))
+def check_layout(many: Scene, variant: scenes.Variant) -> None:
+    """Objects stand apart on the ground, inside the frame."""
+    position, present = many.position, many.present
+    radius = np.asarray(variant.radii)[many.size]
     apart = np.linalg.norm(position[:, :, None, :2] - position[:, None, :, :2], axis=-1)
     # A cube's corners reach furthest: sqrt(2) times its half side.
-    cube = many_scenes.shape == scenes.SHAPES.index("cube")
+    cube = many.shape == scenes.SHAPES.index("cube")
     reach = radius * np.where(cube, scenes.CUBE_HALF_SIDE * 2**0.5, 1.0)
-    both = present[:, :, None] & present[:, None] & ~np.eye(MAX_OBJECTS, dtype=bool)
+    both = present[:, :, None] & present[:, None] & ~np.eye(variant.max_objects, dtype=bool)
     assert np.all((apart > reach[:, :, None] + reach[:, None])[both])
     bottom = position[..., 2] - radius * np.where(cube, scenes.CUBE_HALF_SIDE, 1.0)
     np.testing.assert_allclose(bottom, 0, atol=1e-6)
-    pixels = np.asarray(jax.vmap(project, (0, 0, None))(position, many_scenes.camera_position, 1))
+    pixels = np.asarray(jax.vmap(project, (0, 0, None))(position, many.camera_position, 1))
     assert np.all((pixels[present, :2] > 0.05) & (pixels[present, :2] < 0.95))
+
+
+def test_objects_stand_apart_on_the_ground_inside_the_frame(many_scenes):
+    check_layout(many_scenes, STANDARD)
+
+
+def test_hard_scenes_have_three_to_ten_objects_on_patterned_ground():
+    draw = jax.jit(jax.vmap(lambda index: sample_scene(scene_key(7, index), HARD)))
+    many = jax.tree.map(np.asarray, draw(np.arange(3000, dtype=np.uint32)))
+    check_layout(many, HARD)
+    shares = np.bincount(many.present.sum(1), minlength=11) / 3000
+    np.testing.assert_allclose(shares[3:], 1 / 8, atol=0.03)
+    assert not shares[:3].any()
+    patterns = np.bincount(many.ground.pattern) / 3000
+    np.testing.assert_allclose(patterns, 1 / len(scenes.PATTERNS), atol=0.03)
+    assert many.ground.colors.min() > 0.1 and many.ground.colors.max() < 0.8
+
+
+@pytest.mark.parametrize(("pattern", "colors"), [("plain", 1), ("checks", 2), ("stripes", 2)])
+def test_the_ground_has_its_pattern_and_objects_keep_their_masks(pattern, colors):
+    ground = scenes.Ground(
+        pattern=jnp.asarray(scenes.PATTERNS.index(pattern)),
+        colors=jnp.array([[0.1, 0.1, 0.1], [0.5, 0.5, 0.5]]),
+        scale=jnp.asarray(1.5),
+        rotation=jnp.asarray(0.0),
+    )
+    scene = make_scene([(0.0, 0.0)])
+    plain, expected = draw(scene)
+    image, mask = draw(scene._replace(ground=ground))
+    np.testing.assert_array_equal(mask, expected)
+    nearest = image[-1].mean(-1)  # the last row, from left to right
+    changes = np.count_nonzero(np.abs(np.diff(nearest)) > 0.1)
+    assert (changes > 0) == (colors == 2)
+    assert np.abs(image - plain)[mask == 0].max() > 0.1
 
 
 def test_centers_lie_in_their_masks_or_behind_nearer_objects(batch):

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from etils import epath
 
+from ganformer_jax.config_training import RENDERED
 from ganformer_jax.errors import UserError, one_line
 
 BUCKET = "gs://"
@@ -21,8 +22,8 @@ def find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> Any:
     """Find a dataset by name, folder or bucket, as `batches.open_dataset` takes them."""
     if "://" in dataset:
         return _find_in_bucket(dataset)
-    if dataset == "scenes":
-        dataset = os.fspath(_find_scenes(data_dir, size))
+    if dataset in RENDERED:
+        dataset = os.fspath(_find_scenes(data_dir, dataset, size))
     if Path(dataset).is_dir():
         return open_builder(find_version(Path(dataset)))
     try:
@@ -30,7 +31,7 @@ def find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> Any:
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         raise UserError(
             f"there is no dataset {dataset!r} in {data_dir}: name a prepared folder, a TFDS "
-            "dataset, or 'scenes'"
+            f"dataset, or one of {', '.join(RENDERED)}"
         ) from error
     if not builder.is_prepared():
         raise UserError(f"{dataset} is not prepared in {data_dir}; prepare it first")
@@ -87,16 +88,16 @@ def is_prepared(folder: Path) -> bool:
     return True
 
 
-def _find_scenes(data_dir: Path, size: tuple[int, int]) -> Path:
+def _find_scenes(data_dir: Path, name: str, size: tuple[int, int]) -> Path:
     """Return the folder of the one prepared set of scenes of this size."""
     resolution = max(size)
     if min(size) != resolution:
         raise UserError(f"scenes are square, not {size[0]}x{size[1]}; use a dataset of your own")
-    infos = sorted(data_dir.glob(f"scenes/{resolution}px_*/*/dataset_info.json"))
+    infos = sorted(data_dir.glob(f"{name}/{resolution}px_*/*/dataset_info.json"))
     folders = [path.parent for path in infos if "incomplete" not in path.parent.name]
     if not folders:
         raise UserError(
-            f"no scenes at {resolution}x{resolution} in {data_dir}; prepare them first, at "
+            f"no {name} at {resolution}x{resolution} in {data_dir}; prepare them first, at "
             f"resolution {resolution}"
         )
     if len(folders) > 1:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import PIL
 
 from ganformer_jax.config import MAX_IMAGE_CHANNELS
+from ganformer_jax.config_training import RENDERED
 from ganformer_jax.data.decode import no_warnings
 from ganformer_jax.data.fit import FILTERS, MODES, Geometry, cropped_size
 from ganformer_jax.data.fit_entry import stored_size
@@ -21,7 +22,7 @@ from ganformer_jax.data.sources.source import Labels, Source, Unreadable, checks
 from ganformer_jax.errors import UserError
 
 FORMAT = 1  # version of the way datasets are prepared; work of another version is not resumed
-RESERVED = ("scenes", "downloads")  # names with another meaning in the folder of datasets
+RESERVED = (*RENDERED, "downloads")  # names with another meaning in the folder of datasets
 SAMPLE = 64  # images whose sizes are looked at
 LARGEST_DEFAULT = 256
 _NAME = re.compile(r"[a-z][a-z0-9_]*")

@@ -24,7 +24,6 @@ from ganformer_jax.pixels import enlarge
 from ganformer_jax.scenes.dataset import stored_name
 from ganformer_jax.scenes.layout import (
     IMAGE_ATTRIBUTES,
-    MAX_OBJECTS,
     OBJECT_ATTRIBUTES,
     SceneLabels,
     image_attributes,
@@ -117,7 +116,8 @@ def read_labels(source: DatasetSource, count: int) -> SceneLabels:
     if count > len(source):
         raise UserError(f"{source.name} has {len(source)} scenes; {count} were requested")
     records = [source.record(index) for index in range(count)]
-    classes = np.zeros((count, MAX_OBJECTS, len(OBJECT_ATTRIBUTES)), np.int32)
+    most = max(len(record["objects"]["shape"]) for record in records)
+    classes = np.zeros((count, most, len(OBJECT_ATTRIBUTES)), np.int32)
     for row, record in enumerate(records):
         for column, attribute in enumerate(OBJECT_ATTRIBUTES):
             values = record["objects"][stored_name(attribute)]

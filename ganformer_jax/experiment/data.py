@@ -28,7 +28,7 @@ class ExperimentData:
             hint = "is not on this machine: give data.name the whole gs:// path of the dataset"
             raise UserError(f"data.directory {config.data.directory} {hint}")
         height, width = config.generator.image_size
-        if config.data.name == "scenes" and height != width:
+        if config.data.rendered and height != width:
             hint = "give data.name or a square generator.base_grid"
             raise UserError(f"scenes are square, not {height}x{width}; {hint}")
 
@@ -36,14 +36,15 @@ class ExperimentData:
     def folder(self) -> str:
         """Name or folder of the prepared dataset."""
         data, resolution = self.config.data, self.config.generator.resolution
-        if data.name != "scenes":
+        if not data.rendered:
             return data.name
         from ganformer_jax.scenes.dataset import prepare_scenes
 
         counts = data.train_images, data.held_out_images
 
         def prepare() -> str:
-            return str(prepare_scenes(data.directory, resolution, *counts).data_path)
+            scenes = prepare_scenes(data.directory, resolution, *counts, name=data.name)
+            return str(scenes.data_path)
 
         hosts.first(prepare)  # on a shared disk the others find what the first one made
         return prepare()
@@ -77,7 +78,7 @@ class ExperimentData:
     def training_images(self) -> int:
         """Return the number of training images, without rendering scenes."""
         data = self.config.data
-        return data.train_images if data.name == "scenes" else len(self.open("train"))
+        return data.train_images if data.rendered else len(self.open("train"))
 
     def batches(self, images_seen: int) -> Iterator[dict[str, np.ndarray]]:
         """Yield this process's share of the training batches after `images_seen` images."""
@@ -94,7 +95,7 @@ class ExperimentData:
 
     def identity(self) -> dict[str, str]:
         """Return the checksum of a dataset that `prepare` made, by the option that names it."""
-        if self.config.data.name == "scenes":  # decided by the config
+        if self.config.data.rendered:
             return {}
         fingerprint = self.open("train").fingerprint
         return {"data.name": fingerprint} if fingerprint else {}

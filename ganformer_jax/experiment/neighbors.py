@@ -61,9 +61,9 @@ def _training_images(run: pathlib.Path, real: pathlib.Path | None) -> ImageSet:
     """Open the training images; raise UserError if they are not here."""
     config = load_config(run / "config.json")
     data, resolution = config.data, config.generator.resolution
-    if real is None and data.name == "scenes":
+    if real is None and data.rendered:
         counts = data.train_images, data.held_out_images
-        if not scenes_are_prepared(data.directory, resolution, *counts):
+        if not scenes_are_prepared(data.directory, resolution, *counts, name=data.name):
             hint = "start the command where the run was started, or name a dataset with --real"
             raise UserError(f"the run's scenes are not in {data.directory}: {hint}")
     return reference_images(run, real)

@@ -53,7 +53,7 @@ def train_experiment(
     if wandb is not None:
         check_wandb()
     data = ExperimentData(config)
-    if config.data.name != "scenes":  # which are rendered once the run's folder is known to be good
+    if not config.data.rendered:  # scenes are rendered once the run's folder is known to be good
         data.open("train")
     if words := channel_words(config.generator.image_channels):
         say(words)

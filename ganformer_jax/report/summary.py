@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ganformer_jax.config_training import RENDERED
 from ganformer_jax.evaluate.requests import KINDS
 from ganformer_jax.report.curves import Curve, Point
 from ganformer_jax.report.run_files import Run
@@ -144,7 +145,7 @@ def _metric(name: str, curve: Curve) -> Metric:
 
 def _dataset(run: Run) -> str:
     name, images = str(run.option("data.name")), run.option("data.train_images")
-    return f"{name}, {images:,} images" if name == "scenes" and isinstance(images, int) else name
+    return f"{name}, {images:,} images" if name in RENDERED and isinstance(images, int) else name
 
 
 def _image_size(run: Run) -> str:

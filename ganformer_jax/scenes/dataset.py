@@ -1,4 +1,4 @@
-"""The built-in scenes as a TensorFlow Datasets builder, stored as ArrayRecord.
+"""The built-in scenes as TensorFlow Datasets builders, stored as ArrayRecord.
 
 Every image is rendered on this machine: nothing is downloaded, and TensorFlow is not needed. The
 splits `train` and `test` have disjoint scene indices, and the test scenes do not depend on the
@@ -6,6 +6,7 @@ number of training scenes.
 """
 
 import contextlib
+import functools
 import io
 import os
 import shutil
@@ -24,7 +25,13 @@ from tqdm.auto import tqdm
 
 from ganformer_jax.errors import UserError
 from ganformer_jax.files import renames_folders
-from ganformer_jax.scenes.layout import HELD_OUT_START, OBJECT_ATTRIBUTES
+from ganformer_jax.scenes.layout import (
+    HELD_OUT_START,
+    OBJECT_ATTRIBUTES,
+    STANDARD,
+    VARIANTS,
+    Variant,
+)
 from ganformer_jax.scenes.rendering import Batch, render_batch
 
 STORED_COLOR = "colour"  # name of the feature "color" in stored datasets
@@ -49,7 +56,7 @@ class ScenesConfig(tfds.core.BuilderConfig):
 
 
 class Scenes(tfds.core.GeneratorBasedBuilder):
-    """Rendered scenes of two to six simple objects, with instance masks and attributes.
+    """Rendered scenes of two to six simple objects on gray ground, with masks and attributes.
 
     Each example has
 
@@ -65,6 +72,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
+    variant = STANDARD
 
     def __init__(self, *, config: ScenesConfig | None = None, **kwargs: Any):
         super().__init__(config=config or ScenesConfig(), **kwargs)
@@ -86,10 +94,14 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         }
         return tfds.core.DatasetInfo(
             builder=self,
-            description="Rendered scenes of two to six simple objects on a plane.",
+            description=f"Rendered scenes of {self._count_words()} simple objects on a plane.",
             features=tfds.features.FeaturesDict(features),
             disable_shuffling=True,  # records are stored in the order of scene indices
         )
+
+    def _count_words(self) -> str:
+        low, high = self.variant.min_objects, self.variant.max_objects
+        return "two to six" if (low, high) == (2, 6) else f"{low} to {high}"
 
     @property
     def _config(self) -> ScenesConfig:
@@ -109,11 +121,23 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         done = 0
         with tqdm(total=count, unit=" scenes", desc=f"Rendering {split} scenes") as bar:
-            for batch in _render_ahead(self._config, start, count):
+            for batch in _render_ahead(self._config, self.variant, start, count):
                 for row in range(min(len(batch.images), count - done)):
                     yield done, _example(batch, row, start + done)
                     done += 1
                     bar.update()
+
+
+class ScenesHard(Scenes):
+    """Rendered scenes of three to ten smaller objects on ground of a pattern and two colors.
+
+    The examples are as those of `Scenes`.
+    """
+
+    variant = VARIANTS["scenes_hard"]
+
+
+BUILDERS = {"scenes": Scenes, "scenes_hard": ScenesHard}
 
 
 def prepare_scenes(
@@ -122,8 +146,9 @@ def prepare_scenes(
     count: int = 10_000,
     held_out: int = 1_000,
     seed: int = 0,
+    name: str = "scenes",
 ) -> tfds.core.DatasetBuilder:
-    """Render the scenes into `data_dir/scenes/...` unless they exist.
+    """Render the scenes into `data_dir/<name>/...` unless they exist.
 
     An interrupted call leaves no dataset behind, and the next call starts over: the folder gets
     its name when it is complete. A killed process may leave a folder `incomplete.*`, which can be
@@ -136,6 +161,7 @@ def prepare_scenes(
         held_out: Number of scenes in the `test` split, at least 1.
         seed: Random seed, 0 <= seed < 2**31; scene i of a seed is the same in every set and at
             every resolution.
+        name: Of the dataset, in `BUILDERS`: "scenes" or "scenes_hard".
 
     Returns:
         The builder, ready for `as_data_source`; its folder is `builder.data_path`.
@@ -146,22 +172,23 @@ def prepare_scenes(
     """
     _check_arguments(resolution, count, held_out, seed)
     config = ScenesConfig(resolution=resolution, count=count, held_out=held_out, seed=seed)
+    build = functools.partial(BUILDERS[name], data_dir=os.fspath(data_dir), config=config)
     try:
         Path(data_dir).mkdir(parents=True, exist_ok=True)
         with _quiet():
-            builder = Scenes(data_dir=os.fspath(data_dir), config=config)
+            builder = build()
             if not builder.is_prepared():
                 _check_space(data_dir, resolution, count + held_out)
                 if renames_folders(Path(data_dir)):
                     builder.download_and_prepare(file_format="array_record")
                 else:
                     _render_elsewhere(builder)
-                    builder = Scenes(data_dir=os.fspath(data_dir), config=config)
+                    builder = build()
     except (OSError, RuntimeError) as error:
         # The ArrayRecord writer raises RuntimeError if the disk is full; other ones are bugs.
         if not isinstance(error, OSError) and _WRITER_FAILED not in str(error):
             raise
-        builder = Scenes(data_dir=os.fspath(data_dir), config=config)
+        builder = build()
         if builder.is_prepared():  # by another process, meanwhile
             return builder
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0].split(";")[0]
@@ -170,18 +197,18 @@ def prepare_scenes(
 
 
 def scenes_are_prepared(
-    data_dir: str | os.PathLike, resolution: int, count: int, held_out: int, seed: int = 0
+    data_dir: str | os.PathLike, resolution: int, count: int, held_out: int, name: str = "scenes"
 ) -> bool:
     """Return whether `prepare_scenes` with these arguments would render nothing."""
-    config = ScenesConfig(resolution=resolution, count=count, held_out=held_out, seed=seed)
+    config = ScenesConfig(resolution=resolution, count=count, held_out=held_out)
     with _quiet():
-        return Scenes(data_dir=os.fspath(data_dir), config=config).is_prepared()
+        return BUILDERS[name](data_dir=os.fspath(data_dir), config=config).is_prepared()
 
 
 def _render_elsewhere(builder: Scenes) -> None:
     """Render on the disk of temporary files and copy, as TFDS renames the folder that it fills."""
     with tempfile.TemporaryDirectory() as folder:
-        local = Scenes(data_dir=folder, config=builder.builder_config)
+        local = type(builder)(data_dir=folder, config=builder.builder_config)
         local.download_and_prepare(file_format="array_record")
         rest = shutil.ignore_patterns(_DESCRIPTION)
         shutil.copytree(local.data_path, builder.data_path, ignore=rest, dirs_exist_ok=True)
@@ -225,7 +252,9 @@ def _check_space(data_dir: str | os.PathLike, resolution: int, count: int) -> No
         )
 
 
-def _render_ahead(config: ScenesConfig, start: int, count: int) -> Iterator[Batch]:
+def _render_ahead(
+    config: ScenesConfig, variant: Variant, start: int, count: int
+) -> Iterator[Batch]:
     """Yield batches of scenes as NumPy arrays; the next one is rendered in the meantime.
 
     All batches have one size, so there is one compilation; the last may exceed `count`.
@@ -234,7 +263,7 @@ def _render_ahead(config: ScenesConfig, start: int, count: int) -> Iterator[Batc
 
     def render(first: int) -> Batch:
         indices = np.arange(start + first, start + first + size, dtype=np.uint32)
-        return render_batch(indices, config.seed, config.resolution)
+        return render_batch(indices, config.seed, config.resolution, variant=variant)
 
     following = render(0)
     for first in range(size, count + size, size):

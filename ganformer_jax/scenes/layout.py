@@ -1,15 +1,18 @@
 """Random layouts of simple solids on a ground plane, the camera, and the ground truth.
 
-The scenes follow CLEVR (Johnson et al., arXiv 1612.06890): two to six objects, each a cube, a
-sphere or a cylinder, in two sizes, two materials and eight colors, standing on the ground
-without touching, seen by a slightly jittered camera under a slightly jittered lamp. A scene is a
-pytree of small arrays padded to `MAX_OBJECTS`, so sampling can be jitted and vmapped;
+The scenes follow CLEVR (Johnson et al., arXiv 1612.06890): some objects, each a cube, a sphere or a
+cylinder, in two sizes, two materials and eight colors, standing on the ground without touching,
+seen by a slightly jittered camera under a slightly jittered lamp. How many there are, how large,
+and whether the ground has a pattern, is a `Variant`. A scene is a pytree of small arrays padded to
+the largest number of objects, so sampling can be jitted and vmapped;
 `ganformer_jax.scenes.rendering` turns it into pixels.
 
 World coordinates are right-handed with z up and the ground at z = 0; the unit is
 arbitrary (a large sphere has radius 0.68).
 """
 
+import dataclasses
+import functools
 import math
 from typing import NamedTuple
 
@@ -46,13 +49,12 @@ COLOR_VALUES = (
     (255, 238, 51),
 )
 
-MIN_OBJECTS, MAX_OBJECTS = 2, 6
-RADII = (0.40, 0.68)  # radius of a sphere or cylinder, by size
+PATTERNS = ("plain", "checks", "stripes")
+"""Patterns of the ground."""
 CUBE_HALF_SIDE = 0.76  # half the side of a cube over the radius of the sphere of the same size
 # A cube reaches half_side * sqrt(2) along its diagonal; every shape keeps that distance.
 FOOTPRINT = CUBE_HALF_SIDE * 2**0.5
 GAP = 0.14  # least free ground between two footprints
-LAYOUT_RADIUS = 2.5  # largest distance of an object from the world's origin
 
 CAMERA_DISTANCE = 10.5
 CAMERA_ELEVATION = 0.56  # radians above the horizon
@@ -65,13 +67,50 @@ LAMP_JITTER = 0.9
 FRAME = 0.95  # objects stay within this fraction of the image, measured from its center
 
 ATTEMPTS = 4  # layouts tried for a scene
-PROPOSALS = 48  # positions tried for an object
 
 HELD_OUT_START = 2**31  # index of the first held-out scene, above every training index
 
 
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """How scenes are drawn.
+
+    Attributes:
+        min_objects: Smallest number of objects.
+        max_objects: Largest number.
+        radii: Radius of a sphere or cylinder, by size.
+        layout_radius: Largest distance of an object from the world's origin.
+        proposals: Positions tried for an object.
+        patterned: Give the ground one of `PATTERNS` in two random colors.
+    """
+
+    min_objects: int = 2
+    max_objects: int = 6
+    radii: tuple[float, float] = (0.40, 0.68)
+    layout_radius: float = 2.5
+    proposals: int = 48
+    patterned: bool = False
+
+
+STANDARD = Variant()
+VARIANTS = {
+    "scenes": STANDARD,
+    "scenes_hard": Variant(3, 10, (0.32, 0.56), 2.9, 96, patterned=True),
+}
+"""Variants by the name of their dataset."""
+
+
+class Ground(NamedTuple):
+    """The pattern of a scene's ground."""
+
+    pattern: Int[Array, "..."]  # id into `PATTERNS`
+    colors: Float[Array, "... 2 3"]  # linear; a plain ground has the first
+    scale: Float[Array, "..."]  # width of a check or stripe in world units
+    rotation: Float[Array, "..."]  # radians about the vertical axis
+
+
 class Scene(NamedTuple):
-    """One scene, padded to `MAX_OBJECTS` objects; the present ones come first."""
+    """One scene, padded to the variant's `max_objects`; the present objects come first."""
 
     present: Bool[Array, "... q"]  # which slots hold an object
     shape: Int[Array, "... q"]  # class ids into `SHAPES`, and so on
@@ -82,6 +121,8 @@ class Scene(NamedTuple):
     rotation: Float[Array, "... q"]  # radians about the vertical axis, in [0, pi/2)
     camera_position: Float[Array, "... 3"]  # the camera looks at `CAMERA_TARGET`
     lamp_position: Float[Array, "... 3"]  # center of the lamp
+    radii: Float[Array, "... 2"]  # of the variant
+    ground: Ground | None = None  # None for the standard gray
 
 
 class SceneLabels(NamedTuple):
@@ -97,17 +138,18 @@ def scene_key(seed: int | Int[Array, ""], index: int | Int[Array, ""]) -> Key[Ar
     return jax.random.fold_in(jax.random.key(seed), index)
 
 
-def sample_scene(key: Key[Array, ""]) -> Scene:
+def sample_scene(key: Key[Array, ""], variant: Variant = STANDARD) -> Scene:
     """Draw one scene; the function can be jitted and vmapped.
 
-    The number of objects is uniform on 2..6 and every attribute uniform and independent, except
-    that an object without a free position is left out (in well under one scene in a thousand).
-    Large objects are placed first, which leaves fewer without a position.
+    The number of objects is uniform from the variant's smallest to its largest and every attribute
+    uniform and independent, except that an object without a free position is left out (in well
+    under one standard scene in a thousand). Large objects are placed first, which leaves fewer
+    without a position.
     """
     keys = jax.random.split(key, 8)
-    slots = (MAX_OBJECTS,)
-    count = jax.random.randint(keys[0], (), MIN_OBJECTS, MAX_OBJECTS + 1)
-    present = jnp.arange(MAX_OBJECTS) < count
+    slots = (variant.max_objects,)
+    count = jax.random.randint(keys[0], (), variant.min_objects, variant.max_objects + 1)
+    present = jnp.arange(variant.max_objects) < count
     size = jax.random.randint(keys[1], slots, 0, len(SIZES))
     size = jnp.maximum(-jnp.sort(-jnp.where(present, size, -1)), 0)
     shape = jax.random.randint(keys[2], slots, 0, len(SHAPES))
@@ -115,10 +157,11 @@ def sample_scene(key: Key[Array, ""]) -> Scene:
     lamp_offset = jax.random.uniform(keys[4], (3,), minval=-LAMP_JITTER, maxval=LAMP_JITTER)
 
     attempts = jax.random.split(keys[5], ATTEMPTS)
-    place = jax.vmap(_place_objects, in_axes=(0, None, None, None))
-    ground_BxQx2, placed_BxQ = place(attempts, radius_of(size), present, camera_position)
+    place = jax.vmap(functools.partial(_place_objects, variant), in_axes=(0, None, None, None))
+    radii = jnp.array(variant.radii)
+    ground_BxQx2, placed_BxQ = place(attempts, radii[size], present, camera_position)
     chosen = jnp.argmax(placed_BxQ.sum(axis=1))  # the first complete layout, or the fullest
-    height = radius_of(size) * jnp.where(shape == SHAPES.index("cube"), CUBE_HALF_SIDE, 1.0)
+    height = radii[size] * jnp.where(shape == SHAPES.index("cube"), CUBE_HALF_SIDE, 1.0)
     position_Qx3 = jnp.concatenate([ground_BxQx2[chosen], height[:, None]], axis=1)
 
     material_key, color_key = jax.random.split(keys[6])
@@ -134,12 +177,22 @@ def sample_scene(key: Key[Array, ""]) -> Scene:
         rotation=jax.random.uniform(keys[7], slots, maxval=jnp.pi / 2),
         camera_position=camera_position,
         lamp_position=jnp.array(LAMP_POSITION) + lamp_offset,
+        radii=radii,
+        ground=_sample_ground(jax.random.fold_in(key, 0)) if variant.patterned else None,
     )
 
 
-def radius_of(size: Int[Array, "..."]) -> Float[Array, "..."]:
-    """Return the radius of the sphere or cylinder of each size id, in world units."""
-    return jnp.array(RADII)[size]
+def _sample_ground(key: Array) -> Ground:
+    """Draw a pattern in two shades of gray, each with a faint tint of its own."""
+    keys = jax.random.split(key, 5)
+    shades_2 = jax.random.uniform(keys[1], (2, 1), minval=0.15, maxval=0.6)
+    tints_2x3 = jax.random.uniform(keys[2], (2, 3), minval=0.75, maxval=1.25)
+    return Ground(
+        pattern=jax.random.randint(keys[0], (), 0, len(PATTERNS)),
+        colors=shades_2 * tints_2x3,
+        scale=jax.random.uniform(keys[3], (), minval=0.6, maxval=1.6),
+        rotation=jax.random.uniform(keys[4], (), maxval=jnp.pi),
+    )
 
 
 def camera_axes(camera_position: Float[Array, "3"]) -> Float[Array, "3 3"]:
@@ -181,16 +234,17 @@ def _sample_camera(key: Array) -> Array:
 
 
 def _place_objects(
-    key: Array, radius_Q: Array, present_Q: Array, camera_position: Array
+    variant: Variant, key: Array, radius_Q: Array, present_Q: Array, camera_position: Array
 ) -> tuple[Array, Array]:
     """Place the objects one after the other: each at its first free proposal.
 
     Return ground positions [Q, 2], and bool [Q], False for objects without a free proposal.
     """
     angle_key, distance_key = jax.random.split(key)
-    grid = (MAX_OBJECTS, PROPOSALS)
+    count = variant.max_objects
+    grid = (count, variant.proposals)
     angle_QxP = jax.random.uniform(angle_key, grid, maxval=2 * jnp.pi)
-    distance_QxP = LAYOUT_RADIUS * jnp.sqrt(jax.random.uniform(distance_key, grid))
+    distance_QxP = variant.layout_radius * jnp.sqrt(jax.random.uniform(distance_key, grid))
     ground_QxPx2 = jnp.stack([jnp.cos(angle_QxP), jnp.sin(angle_QxP)], -1) * distance_QxP[..., None]
     radius_QxP = jnp.broadcast_to(radius_Q[:, None], grid)
     centers = jnp.concatenate([ground_QxPx2, radius_QxP[..., None]], axis=-1).reshape(-1, 3)
@@ -198,8 +252,8 @@ def _place_objects(
     apparent_QxP = radius_QxP / (frame_QxPx3[..., 2] * HALF_WIDTH)
     inside_QxP = jnp.all(jnp.abs(frame_QxPx3[..., :2]) + 1.25 * apparent_QxP[..., None] < FRAME, -1)
 
-    state = (jnp.zeros((MAX_OBJECTS, 2)), jnp.zeros((MAX_OBJECTS, 3)), jnp.zeros(MAX_OBJECTS, bool))
-    for slot in range(MAX_OBJECTS):
+    state = (jnp.zeros((count, 2)), jnp.zeros((count, 3)), jnp.zeros(count, bool))
+    for slot in range(count):
         ground_Qx2, frame_Qx3, used_Q = state
         apart_PxQ = _distance(ground_QxPx2[slot], ground_Qx2)
         clear_PxQ = apart_PxQ > FOOTPRINT * (radius_Q[slot] + radius_Q[None]) + GAP

@@ -21,12 +21,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from tqdm import tqdm
 
 from ganformer_jax.pixels import from_uint8
-from ganformer_jax.scenes.layout import (
-    MAX_OBJECTS,
-    OBJECT_ATTRIBUTES,
-    SceneLabels,
-    image_attributes,
-)
+from ganformer_jax.scenes.layout import OBJECT_ATTRIBUTES, SceneLabels, image_attributes
 
 WIDTH = 16  # channels at full resolution, doubled with every halving
 SIGMA = 0.04  # of a center on the heatmap, in image widths
@@ -147,7 +142,7 @@ def panoptic_loss(output: Any, labels: SceneLabels) -> Float[Array, ""]:
     the heatmap and the absolute error of offsets; offsets and classes count on objects only.
     """
     masks, classes = jnp.asarray(labels.masks, jnp.int32), jnp.asarray(labels.classes)
-    centers, offsets = panoptic_targets(masks)
+    centers, offsets = panoptic_targets(masks, classes.shape[1])
     inside = (masks > 0).astype(jnp.float32)
 
     def mean_inside(values_BxHxW: jax.Array) -> jax.Array:
@@ -166,11 +161,11 @@ def panoptic_loss(output: Any, labels: SceneLabels) -> Float[Array, ""]:
 
 
 def panoptic_targets(
-    masks_BxHxW: Int[Array, "b h w"],
+    masks_BxHxW: Int[Array, "b h w"], count: int
 ) -> tuple[Float[Array, "b h w"], Float[Array, "b h w 2"]]:
-    """Return the heatmap of centers and the offsets of true masks."""
+    """Return the heatmap of centers and the offsets of true masks of at most `count` objects."""
     height, width = masks_BxHxW.shape[1:]
-    numbers = jnp.arange(1, MAX_OBJECTS + 1).reshape(1, -1, 1, 1)
+    numbers = jnp.arange(1, count + 1).reshape(1, -1, 1, 1)
     own_BxQxHxW = (masks_BxHxW[:, None] == numbers).astype(jnp.float32)
     area_BxQ = own_BxQxHxW.sum((2, 3))
     rows, columns = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")

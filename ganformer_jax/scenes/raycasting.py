@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from ganformer_jax.scenes.layout import Ground
+
 LAMP_STRENGTH = 1.22  # at LAMP_DISTANCE
 LAMP_DISTANCE = 10.3
 FILL_DIRECTION = (0.76, -0.46, 0.46)
@@ -39,6 +41,7 @@ class Solids(NamedTuple):
     # For shading [Q, 13]: center (3), cosine, sine, half extent, bevel, is it a cube, a sphere,
     # linear color (3), is it metal.
     surface: Array
+    ground: Ground | None = None
 
 
 def radiance(
@@ -126,8 +129,20 @@ def _surface(solids: Solids, point, hit_QxP, is_object) -> tuple[Array, Array, A
     local = jnp.stack([cosine * nx - sine * ny, sine * nx + cosine * ny, nz])
     upward = jnp.array([0.0, 0.0, 1.0])[:, None]
     normal = jnp.where(is_object, normalize(local), upward)
-    color = jnp.where(is_object, table[9:12], jnp.array(GROUND_ALBEDO)[:, None])
+    color = jnp.where(is_object, table[9:12], _ground_color(solids.ground, point))
     return normal, color, table[12:] > 0.5
+
+
+def _ground_color(ground: Ground | None, point: Array) -> Array:
+    """Return linear colors [3, P] of points of the ground, or [3, 1] if it has no pattern."""
+    if ground is None:
+        return jnp.array(GROUND_ALBEDO)[:, None]
+    cosine, sine = jnp.cos(ground.rotation), jnp.sin(ground.rotation)
+    across = jnp.floor((cosine * point[:1] + sine * point[1:2]) / ground.scale)
+    along = jnp.floor((cosine * point[1:2] - sine * point[:1]) / ground.scale)
+    sums = jnp.stack([jnp.zeros_like(across), across + along, across])  # as in `PATTERNS`
+    second = jnp.mod(sums[ground.pattern], 2) > 0.5
+    return jnp.where(second, ground.colors[1][:, None], ground.colors[0][:, None])
 
 
 # Light

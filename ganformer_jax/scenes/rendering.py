@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from ganformer_jax.scenes import layout
-from ganformer_jax.scenes.layout import Scene
+from ganformer_jax.scenes.layout import STANDARD, Scene, Variant
 from ganformer_jax.scenes.raycasting import Solids, normalize, radiance
 
 SAMPLES = 9  # rays per pixel
@@ -69,14 +69,18 @@ def render(
     return image, jnp.argmax(votes, axis=0).astype(jnp.int32).reshape(resolution, resolution)
 
 
-@functools.partial(jax.jit, static_argnames=("resolution", "samples"))
+@functools.partial(jax.jit, static_argnames=("resolution", "samples", "variant"))
 def render_batch(
-    indices: Int[Array, " b"], seed: int, resolution: int, samples: int = SAMPLES
+    indices: Int[Array, " b"],
+    seed: int,
+    resolution: int,
+    samples: int = SAMPLES,
+    variant: Variant = STANDARD,
 ) -> Batch:
-    """Sample and render scenes by index; each depends on (seed, index) only."""
+    """Sample and render scenes by index; each depends on seed, index and variant only."""
 
     def one(index: Array) -> Batch:
-        scene = layout.sample_scene(layout.scene_key(seed, index))
+        scene = layout.sample_scene(layout.scene_key(seed, index), variant)
         image, mask = render(scene, resolution, samples)
         pixels = layout.project(scene.position, scene.camera_position, resolution)
         image = jnp.round(image * 255).astype(jnp.uint8)
@@ -89,7 +93,7 @@ def render_batch(
 
 
 def _solids(scene: Scene) -> Solids:
-    radius = layout.radius_of(scene.size)
+    radius = scene.radii[scene.size]
     cube = scene.shape == layout.SHAPES.index("cube")
     sphere = scene.shape == layout.SHAPES.index("sphere")
     half = radius * jnp.where(cube, layout.CUBE_HALF_SIDE, 1.0)
@@ -107,6 +111,7 @@ def _solids(scene: Scene) -> Solids:
         quadric_radius=jnp.where(cube, 2 * radius, radius),  # this sphere contains the cube
         quadric_height=(cube | sphere).astype(jnp.float32),
         surface=surface.T,
+        ground=scene.ground,
     )
 
 
