@@ -1,12 +1,14 @@
-"""The paper's comparison: GANformer beside StyleGAN2, GAN, k-GAN and SAGAN, on the scenes.
+"""The paper's comparison: GANformer beside StyleGAN2, GAN, k-GAN, SAGAN and DCGAN, on the scenes.
 
 Command:   python benchmarks/compare.py --folder runs/compare [--seeds 0 1 2] [--kimg 100]
-Cost:      half an hour to an hour a run on two CPU cores; 18 runs by default
+Cost:      half an hour to an hour a run on two CPU cores; 27 runs by default
 
-All runs see equally many images. What each has reached when the quickest has ended is their
-comparison at equal time: training alone, without compilation and measurements. What is done already
-is kept, so the command may be stopped and given again. Prints Markdown, and writes a page with
-curves and samples of the first seed beside each other.
+All runs see equally many images. The generators of StyleGAN2 and GAN have 76 channels rather than
+64, and with them as many operations as GANformer's; the table has those of all. What each has
+reached when the quickest has ended is their comparison at equal time: training alone, without
+compilation and measurements. What is done already is kept, so the command may be stopped and given
+again. Prints Markdown, and writes a page with curves and samples of the first seed beside each
+other.
 """
 
 from __future__ import annotations
@@ -24,13 +26,17 @@ from ganformer_jax import Config, create_state
 from ganformer_jax.config_files import load_config
 from ganformer_jax.sampling import Sampler
 
+EQUAL = ["--generator.synthesis.channel-base", "1216", "--generator.synthesis.channel-max", "76"]
 VARIANTS = {
     "GANformer, duplex": ["--config", "scenes"],
     "GANformer, simplex": ["--config", "scenes", "--generator.attention.kmeans-iterations", "0"],
-    "StyleGAN2": ["--config", "scenes_stylegan2"],
+    "StyleGAN2": ["--config", "scenes_stylegan2", *EQUAL],
     "SAGAN": ["--config", "scenes_sagan"],
     "k-GAN": ["--config", "scenes_kgan"],
-    "GAN": ["--config", "scenes_gan"],
+    "GAN": ["--config", "scenes_gan", *EQUAL],
+    "DCGAN": ["--config", "scenes_dcgan"],
+    "SAGAN of its paper": ["--config", "scenes_sagan_published"],
+    "GANformer, R3GAN's loss": ["--config", "scenes_r3gan"],
 }
 METRICS = "swd2k,rkid2k,rpr2k"
 OF_COMPONENTS = ",seg500,dci2k"
