@@ -4,7 +4,10 @@ Its optimizer, initial weights and losses are those of the paper, and there is n
 steps; data and length are those of scenes.py.
 
 Command:   ganformer-jax train --config scenes_dcgan
-Hardware:  two CPU cores
+Hardware:  one CPU core
+Cost:      eight minutes, with the scenes already rendered
+Expected:  separate blobs of grainy colors; the sliced Wasserstein distance falls from 238 to 49
+           (one run, 2026-11-28)
 """
 
 import dataclasses

@@ -5,7 +5,10 @@ as fast, and self-attention at 16x16 in both. Data and length are those of scene
 scenes_sagan adds self-attention to the plain GAN instead, as GANformer's code does.
 
 Command:   ganformer-jax train --config scenes_sagan_published
-Hardware:  two CPU cores
+Hardware:  one CPU core
+Cost:      25 minutes, with the scenes already rendered
+Expected:  blobs of several colors; after 20 thousand images the sliced Wasserstein distance has
+           fallen from 229 to 54 (one run, 2026-11-28)
 """
 
 import dataclasses
