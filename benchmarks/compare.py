@@ -36,7 +36,7 @@ VARIANTS = {
     "GAN": ["--config", "scenes_gan", *EQUAL],
     "DCGAN": ["--config", "scenes_dcgan"],
     "SAGAN of its paper": ["--config", "scenes_sagan_published"],
-    "GANformer, R3GAN's loss": ["--config", "scenes_r3gan"],
+    "GANformer, relativistic": ["--config", "scenes_r3gan"],
 }
 METRICS = "swd2k,rkid2k,rpr2k"
 OF_COMPONENTS = ",seg500,dci2k"

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ganformer_jax.config_files import load_config
-from ganformer_jax.models import Discriminator, Generator
+from ganformer_jax.models import Generator, make_discriminator
 
 
 def gibibytes(tree) -> float:
@@ -41,7 +41,7 @@ def main() -> None:
         images = jax.ShapeDtypeStruct(shape, jnp.float32)
         for again in (False, True):
             generator = Generator(wanted, again)
-            discriminator = Discriminator(config.discriminator, wanted.base_grid, again)
+            discriminator = make_discriminator(config.discriminator, wanted.base_grid, again)
             variables = jax.eval_shape(generator.init, {"params": key, "noise": key}, z)
             weights = jax.eval_shape(discriminator.init, key, images)
             first = kept(generator, variables, z, train=True, rngs=rngs)

@@ -1,6 +1,7 @@
 """GANformer on the built-in scenes with R3GAN's loss (arXiv 2501.05441): relativistic, R1 and R2.
 
-Network, data and length are those of scenes.py.
+Penalties are lazy, every 16 steps, where R3GAN's are in every step. Network, data and length are
+those of scenes.py.
 
 Command:   ganformer-jax train --config scenes_r3gan
 Hardware:  two CPU cores

@@ -1,8 +1,9 @@
 """SAGAN as in its paper (arXiv 1805.08318) on the built-in scenes.
 
 Residual networks with spectral normalization, a hinge loss, a discriminator that learns four times
-as fast, and self-attention at 16x16 in both. Data and length are those of scenes.py. The config
-scenes_sagan adds self-attention to the plain GAN instead, as GANformer's code does.
+as fast, and self-attention at 16x16 in both. Data, length and the averaged generator, which the
+paper does not have, are those of scenes.py. The config scenes_sagan adds self-attention to the
+plain GAN instead, as GANformer's code does.
 
 Command:   ganformer-jax train --config scenes_sagan_published
 Hardware:  one CPU core

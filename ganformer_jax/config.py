@@ -211,10 +211,15 @@ class GeneratorConfig:
 
     @property
     def w_size(self) -> int:
-        """Width of one latent in w, of a DCGAN or SAGAN that of z and the label beside it."""
+        """Width of one latent in w; a DCGAN and a SAGAN have z there, and the label beside it."""
         beside = self.label_size if self.network != "ganformer" else 0
         own = (self.intermediate_size or self.latent_size) // max(self.own_latents, 1)
         return own + beside
+
+    @property
+    def truncated_size(self) -> int | None:
+        """How many numbers of w to truncate; None for all. Labels in w stay as they are."""
+        return None if self.network == "ganformer" else self.z_size
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 from ganformer_jax.config import Config, DiscriminatorConfig, GeneratorConfig
@@ -29,18 +30,19 @@ def check_baseline(name: str, config: GeneratorConfig | DiscriminatorConfig, lab
     has: dict[str, Any] = dict(GENERATOR_HAS if generates else DISCRIMINATOR_HAS)
     if labeled and not generates:
         has["label_logit"] = "projection"
-    changed = differences(config, type(config)())
     for option, value in has.items():
-        given = _get(config, option)
+        given = operator.attrgetter(option)(config)
         if given != value:
             raise UserError(
                 f"{name}.{option} is {given}, but a {network} has {value}; set it to {value}"
             )
     attends = {ATTENTION} if network == "sagan" else set()
-    for option in changed.keys() - read - has.keys() - attends:
-        raise UserError(
-            f"{name}.{option} has no effect with {name}.network {network}; leave it out"
-        )
+    for option, (given, default) in differences(config, type(config)()).items():
+        if option not in read | has.keys() | attends:
+            raise UserError(
+                f"{name}.{option} is {given}, which {name}.network {network} does not read; set "
+                f"it to {default}"
+            )
 
 
 def check_baseline_training(config: Config) -> None:
@@ -57,9 +59,3 @@ def check_baseline_training(config: Config) -> None:
             f"train.accumulate is {config.train.accumulate}, but batch normalization needs the "
             "whole batch; set it to 1"
         )
-
-
-def _get(config: Any, option: str) -> Any:
-    for part in option.split("."):
-        config = getattr(config, part)
-    return config

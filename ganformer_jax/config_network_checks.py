@@ -128,7 +128,7 @@ def _check_self_attention(
     name: str, config: GeneratorConfig | DiscriminatorConfig, generator: GeneratorConfig
 ) -> None:
     blocks = generator.resolutions if name == "generator" else generator.resolutions[1:]
-    if config.network == "sagan":  # it attends after a block; `blocks` have the results of blocks
+    if config.network == "sagan":  # which attends to the output of a block
         blocks = generator.resolutions[1:] if name == "generator" else generator.resolutions[:-1]
     resolution = config.image_attention_resolution
     if resolution is not None and resolution not in blocks:

@@ -30,3 +30,16 @@ def baseline_config(network: str, resolution: int = 8, labels: bool = True) -> C
     )
     config = tiny_config(0, r1_gamma=0.0)
     return dataclasses.replace(config, generator=generator, discriminator=discriminator)
+
+
+def changed(config, **values):
+    """The experiment with other values, by dotted name with "__" between the parts."""
+    for name, value in values.items():
+        *parts, last = name.split("__")
+        path = [config]
+        for part in parts:
+            path.append(getattr(path[-1], part))
+        for part, owner in zip((last, *parts[::-1]), path[::-1], strict=True):
+            value = dataclasses.replace(owner, **{part: value})
+        config = value
+    return config

@@ -7,22 +7,26 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from baselines import baseline_config
+from baselines import baseline_config, changed
 from eight_devices import on_eight_devices
-from tiny import BATCH, labeled_batch
-from training import assert_close, gan_programs, on_host, run_steps, sgd, train_gan
+from tiny import BATCH, labeled_batch, tiny_config
+from training import gan_programs, on_host, run_steps, sgd, train_gan
 
-from ganformer_jax import Generator, UserError, load, make_discriminator
+from ganformer_jax import Discriminator, Generator, UserError, load, make_discriminator
 from ganformer_jax.config_checks import validate
-from ganformer_jax.convert.export import save_generator
+from ganformer_jax.convert.export import exported_weights, save_generator
 from ganformer_jax.models.sagan import ClassBatchNorm, SelfAttention
 from ganformer_jax.nn.initialize import as_uniform, initialize, uniform
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.networks import Networks
-from ganformer_jax.train.state import create_state
+from ganformer_jax.train.state import WEIGHTS, create_state
+from ganformer_jax.train.transfer.start import start_from
+from ganformer_jax.train.weights import write_run
 
 NETWORKS = ["dcgan", "sagan"]
+ONE_QUICKLY = ["dcgan", pytest.param("sagan", marks=pytest.mark.slow)]
 
 
 def labeled_batches(images_seen):
@@ -96,42 +100,54 @@ def test_self_attention_of_sagan_by_hand():
 
 
 def test_gain_and_bias_of_the_class():
-    x, labels = jax.random.normal(jax.random.key(0), (6, 4, 4, 5)), jnp.eye(3)[jnp.arange(6) % 3]
-    layer = ClassBatchNorm()
+    x, classes = jax.random.normal(jax.random.key(0), (6, 4, 4, 5)), np.arange(6) % 3
+    layer, labels = ClassBatchNorm(), jnp.eye(3)[classes]
     variables = layer.init(jax.random.key(1), x, labels, True)
-    gain, bias = jax.random.normal(jax.random.key(2), (2, 3, 5))
+    apply = jax.jit(lambda v, y: layer.apply(v, x, y, True, mutable=["batch_stats"])[0])
+    x = np.asarray(x)
+    normal = (x - x.mean((0, 1, 2), keepdims=True)) / np.sqrt(
+        x.var((0, 1, 2), keepdims=True) + 1e-5
+    )
+    for start in (labels, jnp.zeros_like(labels)):  # conditions may be zeros
+        np.testing.assert_allclose(apply(variables, start), normal, rtol=1e-4, atol=1e-5)
+    gain, bias = np.random.default_rng(0).standard_normal((2, 3, 5)).astype(np.float32)
     variables["params"] = {"gain": gain, "bias": bias}
-    found, _ = layer.apply(variables, x, labels, True, mutable=["batch_stats"])
-    normal = (x - x.mean((0, 1, 2))[None, None, None]) / jnp.sqrt(
-        x.var((0, 1, 2))[None, None, None] + 1e-5
-    )
-    expected = (
-        normal * gain[jnp.arange(6) % 3][:, None, None] + bias[jnp.arange(6) % 3][:, None, None]
-    )
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    expected = normal * (1 + gain)[classes][:, None, None] + bias[classes][:, None, None]
+    np.testing.assert_allclose(apply(variables, labels), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_rematerialized_networks_are_equal(network, dtype):
-    config = baseline_config(network, 16)
-    discriminator = dataclasses.replace(config.discriminator, dtype=dtype)
-    images, labels = jnp.ones((2, 16, 16, 3)) * jnp.asarray([0.1, 0.9])[:, None, None, None], None
-    labels = jnp.eye(3)[:2]
-    variables = make_discriminator(discriminator).init(jax.random.key(0), images, labels)
+    config = baseline_config(network)
+    config = changed(config, generator__dtype=dtype, discriminator__dtype=dtype)
+    images, labels = jax.random.normal(jax.random.key(1), (2, 8, 8, 3)), jnp.eye(3)[:2]
+    z_2x1x8 = jax.random.normal(jax.random.key(2), (2, 1, 8))
+    for kind, inputs in (("generator", z_2x1x8), ("discriminator", images)):
+        plain, again = (
+            Generator(config.generator, remat)
+            if kind == "generator"
+            else make_discriminator(config.discriminator, (2, 2), remat)
+            for remat in (False, True)
+        )
+        variables = plain.init(jax.random.key(0), inputs, labels)
 
-    def loss(params, again):
-        network = make_discriminator(discriminator, rematerialize=again)
-        given = {**variables, "params": params}
-        logits, _ = network.apply(given, images, labels, train=True, mutable=["batch_stats"])
-        assert logits[0].dtype == jnp.float32
-        return logits[0].sum()
+        def loss(params, module, inputs=inputs, variables=variables):
+            given = {**variables, "params": params}
+            options = {"train": True, "mutable": ["batch_stats"]}
+            (out, _), changed = module.apply(given, inputs, labels, **options)
+            assert out.dtype == jnp.float32
+            return jnp.sin(out).sum(), changed
 
-    plain, again = (
-        jax.jit(jax.value_and_grad(lambda p, a=a: loss(p, a)))(variables["params"])
-        for a in (False, True)
-    )
-    assert_close(plain, again, rtol=2e-2 if dtype == "bfloat16" else 2e-4, atol=1e-3)
+        found, expected = (
+            jax.jit(jax.value_and_grad(lambda p, m=m: loss(p, m), has_aux=True))(
+                variables["params"]
+            )
+            for m in (again, plain)
+        )
+        difference = jax.tree.map(jnp.subtract, found, expected)
+        allowed = 0.05 if dtype == "bfloat16" else 1e-4
+        assert optax.tree.norm(difference) < allowed * optax.tree.norm(expected)
 
 
 # Statistics
@@ -142,7 +158,7 @@ def weights_of(run):
         return checkpoints.weights()[0]
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", ONE_QUICKLY)
 def test_a_run_resumes_bit_for_bit_and_is_loaded_and_exported_with_its_statistics(
     network, tmp_path
 ):
@@ -188,37 +204,100 @@ def test_running_statistics_of_both_generators_follow_those_of_their_batches():
         np.testing.assert_allclose(found["var"], 0.9 + 0.1 * first.var(0), rtol=1e-4)
     old, new = (s.batch_stats["discriminator"]["batch_norm_4"]["var"] for s in (before, after))
     # The real images' statistics and the generated ones' have moved it, one after the other.
-    assert (np.asarray(new) < 0.9**2 * np.asarray(old) + 0.1).all()
+    assert (np.asarray(new) < 0.85 * np.asarray(old)).all()  # one update alone leaves 0.9
 
 
 EIGHT = """
-from baselines import baseline_config
+import jax
+from baselines import baseline_config, changed
 from sharing import compare_devices
+from tiny import labeled_batch
+from training import assert_close, gan_programs, run_steps, sgd
 
-compare_devices(baseline_config("{network}"), parts=1)
+config = changed(baseline_config("{network}"), loss__r1_gamma=1.0)
+compare_devices(config, parts=1)
+one = run_steps(gan_programs(config, jax.devices()[:1], sgd()), [labeled_batch(0)])
+divided = run_steps(gan_programs(config, jax.devices(), sgd(), fsdp=4), [labeled_batch(0)])
+assert_close(one, divided)
 print("equal")
 """
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", ONE_QUICKLY)
 def test_statistics_are_the_same_on_eight_devices(network):
     assert on_eight_devices(EIGHT.format(network=network)).split()[-1] == "equal"
+
+
+def test_truncation_scales_z_and_keeps_the_label():
+    config = baseline_config("sagan").generator
+    variables = on_host(state_of(baseline_config("sagan")).generator_variables())
+    variables["moments"] = {"w_average": np.full(config.w_size, 0.5, np.float32)}
+    generator, z = Generator(config), np.ones((1, 1, 8), np.float32)
+    labels = np.eye(3, dtype=np.float32)[:1]
+    images, _ = generator.apply(variables, z, labels, truncation_psi=0.2)
+    w_BxKxLxD = np.concatenate([np.full(8, 0.6), labels[0]])[None, None, None]
+    expected, _ = generator.apply(variables, w_BxKxLxD.astype(np.float32), method="synthesize")
+    np.testing.assert_allclose(images, expected, atol=1e-5)
+
+
+# Weights of other runs
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("labels", [True, False])
+def test_an_export_becomes_a_run(network, labels, tmp_path):
+    config = baseline_config(network, labels=labels)
+    variables = on_host(state_of(config).generator_variables())
+    save_generator(tmp_path / "file", config.generator, variables)
+    weights, described = exported_weights(tmp_path / "file")
+    write_run(tmp_path / "run", described, weights, "file")
+    _, read = load(tmp_path / "run")
+    assert read.keys() == variables.keys()
+    for name, tree in read.items():
+        jax.tree.map(np.testing.assert_array_equal, tree, variables[name])
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("classes", [2, 5, 0])
+def test_a_run_starts_from_other_classes(network, classes):
+    there = baseline_config(network)
+    kind = "projection" if classes else "class"
+    here = changed(there, generator__label_size=classes, discriminator__label_logit=kind)
+    weights = {name: on_host(getattr(state_of(there), name)) for name in WEIGHTS}
+    transfer = start_from(weights, there, here, "there")
+    state = on_host(transfer.put(state_of(here)))
+    output = state.discriminator["output"]["kernel"]
+    np.testing.assert_array_equal(output, weights["discriminator"]["output"]["kernel"])
+    if classes:
+        embedding = weights["discriminator"]["label_embedding"]["kernel"]
+        found = state.discriminator["label_embedding"]["kernel"]
+        np.testing.assert_array_equal(found[:2], embedding[:2])
+        if classes > 3:
+            np.testing.assert_allclose(found[3:], np.tile(embedding.mean(0), (2, 1)), atol=1e-6)
+    if network == "dcgan":
+        stats = weights["batch_stats"]
+        jax.tree.map(np.testing.assert_array_equal, state.batch_stats, stats)
+
+
+def test_a_run_starts_from_other_image_channels_and_other_networks():
+    there = baseline_config("sagan", labels=False)
+    weights = {name: on_host(getattr(state_of(there), name)) for name in WEIGHTS}
+    for channels in (1, 4):
+        here = changed(there, generator__image_channels=channels)
+        transfer = start_from(weights, there, here, "there")
+        assert "generator.synthesis.to_image.kernel" not in transfer.leaves
+        assert "generator.synthesis.to_image.bias" not in transfer.leaves
+    with pytest.raises(UserError, match="too little in common"):
+        start_from(weights, there, tiny_config(0), "there")
 
 
 # What is refused
 
 
-def changed(config, **values):
-    """The experiment with other values, by dotted name with "__" between the parts."""
-    for name, value in values.items():
-        *parts, last = name.split("__")
-        path = [config]
-        for part in parts:
-            path.append(getattr(path[-1], part))
-        for part, owner in zip((last, *parts[::-1]), path[::-1], strict=True):
-            value = dataclasses.replace(owner, **{part: value})
-        config = value
-    return config
+def test_the_class_discriminator_is_one_network():
+    config = baseline_config("dcgan").discriminator
+    with pytest.raises(ValueError, match="make_discriminator returns a dcgan"):
+        Discriminator(config).init(jax.random.key(0), jnp.zeros((4, 8, 8, 3)))
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -232,12 +311,21 @@ def test_baselines_are_accepted(network, labels):
     [
         ({"generator__components": 2}, "generator.components is 2, but a dcgan has 0"),
         ({"generator__synthesis__style": True}, "synthesis.style is True, but a dcgan has False"),
-        ({"generator__synthesis__tanh": True}, "synthesis.tanh has no effect"),
-        ({"generator__image_attention_resolution": 8}, "attention_resolution has no effect"),
-        ({"generator__mapping__num_layers": 2}, "generator.mapping.num_layers has no effect"),
+        (
+            {"generator__synthesis__tanh": True},
+            "synthesis.tanh is True, which generator.network dcgan does not",
+        ),
+        (
+            {"generator__image_attention_resolution": 8},
+            "attention_resolution is 8, which .* set it to None",
+        ),
+        (
+            {"generator__mapping__num_layers": 2},
+            "generator.mapping.num_layers is 2, .* set it to 4",
+        ),
         ({"discriminator__minibatch_stddev_channels": 1}, "is 1, but a dcgan has 0"),
         ({"discriminator__label_logit": "class"}, "a dcgan has projection"),
-        ({"discriminator__clamp": 1.0}, "discriminator.clamp has no effect"),
+        ({"discriminator__clamp": 1.0}, "discriminator.clamp is 1.0, .* set it to None"),
         ({"train__freeze_discriminator": 1}, "no layers of these names"),
         ({"train__accumulate": 2}, "batch normalization needs the whole batch"),
         ({"generator__resolution": 9}, "generator.resolution is 9"),

@@ -12,11 +12,12 @@ import pytest
 import small_scenes
 import tensorflow_datasets as tfds
 
+from ganformer_jax.config import Config, DataConfig, GeneratorConfig
 from ganformer_jax.data.batches import held_out_images, open_dataset, train_batches
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.component_metrics import read_labels
 from ganformer_jax.evaluate.image_sets import sample_labels
-from ganformer_jax.experiment.data import open_folder
+from ganformer_jax.experiment.data import ExperimentData, open_folder
 from ganformer_jax.scenes import dataset as scenes_dataset
 from ganformer_jax.scenes.dataset import (
     Scenes,
@@ -101,7 +102,14 @@ def test_hard_scenes_are_a_dataset_of_their_own(tmp_path):
     assert scenes_are_prepared(tmp_path, 32, COUNT, HELD_OUT, name="scenes_hard")
     with pytest.raises(UserError, match="no scenes at 32x32"):
         open_dataset("scenes", tmp_path, size=(32, 32))
-    source = open_dataset("scenes_hard", tmp_path, size=(32, 32), split="test")
+    data = DataConfig(
+        name="scenes_hard",
+        directory=str(tmp_path),
+        train_images=COUNT,
+        held_out_images=HELD_OUT,
+    )
+    config = Config(generator=GeneratorConfig(resolution=32), data=data)
+    source = ExperimentData(config).open("test")
     start, variant = HELD_OUT_START, VARIANTS["scenes_hard"]
     rendered = render_batch(
         np.arange(start, start + CHUNK, dtype=np.uint32), 0, 32, variant=variant

@@ -151,7 +151,7 @@ def test_a_run_without_attention_or_metrics(tmp_path):
     assert "The networks have no attention." in section(root, "samples").words()
     assert len(list(section(root, "samples").all("img"))) == 3
     assert "No metrics were measured" in section(root, "metrics").words()
-    assert "none: no attention" in next(root.all("header")).words()
+    assert "Latent components none" in next(root.all("header")).words()
 
 
 def test_a_run_without_a_config(tmp_path):

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from small_scenes import render_scenes
 
+from ganformer_jax.config_training import RENDERED
+from ganformer_jax.errors import UserError
 from ganformer_jax.scenes import layout as scenes
 from ganformer_jax.scenes import rendering
+from ganformer_jax.scenes.dataset import BUILDERS, prepare_scenes
 from ganformer_jax.scenes.layout import STANDARD, VARIANTS, Scene, project, sample_scene, scene_key
 from ganformer_jax.scenes.rendering import render
 
@@ -132,6 +135,12 @@ def check_layout(many: Scene, variant: scenes.Variant) -> None:
 
 def test_objects_stand_apart_on_the_ground_inside_the_frame(many_scenes):
     check_layout(many_scenes, STANDARD)
+
+
+def test_every_dataset_of_scenes_can_be_named():
+    assert set(RENDERED) == set(VARIANTS) == set(BUILDERS)
+    with pytest.raises(UserError, match="choose from scenes, scenes_hard"):
+        prepare_scenes("unused", name="scene")
 
 
 def test_hard_scenes_have_three_to_ten_objects_on_patterned_ground():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
@@ -74,12 +75,15 @@ def exported_weights(path: str | pathlib.Path) -> tuple[dict[str, Any], Config]:
         "batch_stats": dict.fromkeys(("generator", "ema"), variables.get("batch_stats", {})),
     }
     synthesis = generator.config.synthesis
-    network = generator.config.network
-    discriminator = DiscriminatorConfig(
-        network="stylegan2" if network == "ganformer" else network,
-        channel_base=synthesis.channel_base,
-        channel_max=synthesis.channel_max,
-    )
+    network, channels = generator.config.network, (synthesis.channel_base, synthesis.channel_max)
+    discriminator = DiscriminatorConfig(channel_base=channels[0], channel_max=channels[1])
+    if network != "ganformer":
+        discriminator = dataclasses.replace(
+            discriminator,
+            network=network,
+            minibatch_stddev_channels=0,
+            label_logit="projection" if generator.config.label_size else "class",
+        )
     return weights, Config(generator.config, discriminator)
 
 

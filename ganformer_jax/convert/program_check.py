@@ -65,7 +65,8 @@ def largest_differences(
     sampled = programs["sample"](weights, seeds_B, *rest)
     w_BxKxLxD = broadcast_layers(sampled["w"], num_layers(config))
     psi = jnp.asarray(inputs["truncation_psi"])
-    truncated = truncate(w_BxKxLxD, weights[PREFIX + "moments/w_average"], psi)
+    average, width = weights[PREFIX + "moments/w_average"], config.truncated_size
+    truncated = truncate(w_BxKxLxD, average, psi, width=width)
     generated = programs["generate"](weights, z_BxKxD, *rest, *noise_seeds)
     synthesized = programs["synthesize"](weights, truncated, *noise_seeds)
     found = {

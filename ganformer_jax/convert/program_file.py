@@ -55,7 +55,7 @@ def save_programs(
     Args:
         path: File to write.
         config: Of the generator.
-        variables: Of the generator: "params", "constants" and "moments".
+        variables: Of the generator, as `load` returns them.
         noise: "const", "random" (by seed) or "none".
         facts: What else `about.json` is to say, as JSON.
 

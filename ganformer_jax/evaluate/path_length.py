@@ -112,7 +112,9 @@ def _distances(
         one, other = mapped(one), mapped(other)
         ends = [lerp(one, other, t) for t in (t_Bx1x1, t_Bx1x1 + STEP)]
     else:
-        ends = [mapped(slerp(one, other, t)) for t in (t_Bx1x1, t_Bx1x1 + STEP)]
+        # Networks without a mapping network, which would scale z, need it as long as drawn ones.
+        length = 1.0 if config.network == "ganformer" else math.sqrt(config.z_size)
+        ends = [mapped(length * slerp(one, other, t)) for t in (t_Bx1x1, t_Bx1x1 + STEP)]
     images = [images_for_lpips(generator, variables, w_BxKxD) for w_BxKxD in ends]
     return lpips(lpips_variables, images[0], images[1])
 

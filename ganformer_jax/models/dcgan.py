@@ -17,17 +17,21 @@ from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig
 from ganformer_jax.models.attention_layer import SynthesisContext
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.initialize import normal
-from ganformer_jax.nn.layers import add_float32
+from ganformer_jax.nn.layers import add_float32, batch_norm
 from ganformer_jax.nn.rows import WHOLE, Rows
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
-DEVIATION, SLOPE, MOMENTUM, EPSILON = 0.02, 0.2, 0.9, 1e-5
+DEVIATION = 0.02
+"""Standard deviation of initial weights."""
+SLOPE = 0.2
+"""Of the leaky ReLU."""
 SIZE = 5
 """Height and width of kernels."""
 BEFORE, AFTER = 2, 1
-"""Rows and columns around an image: of a convolution zeros, of a transposed one cropped."""
+"""Rows, and columns, before and after an image: a convolution adds as many zeros, and a transposed
+one removes as many."""
 
 
 def _scale(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
@@ -36,17 +40,6 @@ def _scale(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> 
 
 def _kernel(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
     return normal(DEVIATION)(key, shape).astype(dtype)
-
-
-def _batch_norm(dtype: Any, axis_name: str | None, name: str) -> nn.BatchNorm:
-    return nn.BatchNorm(
-        momentum=MOMENTUM,
-        epsilon=EPSILON,
-        dtype=dtype,
-        scale_init=_scale,
-        axis_name=axis_name,
-        name=name,
-    )
 
 
 class Convolution(nn.Module):
@@ -101,7 +94,8 @@ class DCGANSynthesis(nn.Module):
         shape = (*config.base_grid, config.synthesis.channels_at(first))
 
         def activated(x: Array, resolution: int) -> Array:
-            norm = _batch_norm(dtype, self.axis_name, f"batch_norm_{resolution}")
+            name = f"batch_norm_{resolution}"
+            norm = batch_norm(dtype, self.axis_name, name, scale_init=_scale)
             return nn.relu(norm(x, use_running_average=not context.train))
 
         def grow(module: nn.Module, x: Array, resolution: int) -> Array:
@@ -163,7 +157,8 @@ class DCGANDiscriminator(nn.Module):
             channels = config.channels_at(resolution // 2)
             x = Convolution(channels, False, first, name=f"convolution_{resolution}")(x)
             if not first:
-                norm = _batch_norm(dtype, self.axis_name, f"batch_norm_{resolution}")
+                name = f"batch_norm_{resolution}"
+                norm = batch_norm(dtype, self.axis_name, name, scale_init=_scale)
                 x = norm(x, use_running_average=not train)
             return nn.leaky_relu(x, SLOPE)
 

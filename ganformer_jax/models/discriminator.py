@@ -158,10 +158,12 @@ class Discriminator(nn.Module):
             Logits, float32; and a dict with `features`, the base grid before the last layers.
 
         Raises:
-            ValueError: The batch is not a multiple of the minibatch stddev group, or the images
-                are not the base grid doubled.
+            ValueError: The batch is not a multiple of the minibatch stddev group, the images are
+                not the base grid doubled, or the config is that of another network.
         """
         config = self.config
+        if config.network != "stylegan2":
+            raise ValueError(f"make_discriminator returns a {config.network}, this class does not")
         skip, image = config.architecture == "skip", images_BxHxWxC
         self._check_size(*image.shape[1:3])
         resolution = max(image.shape[1:3])

@@ -26,12 +26,12 @@ NOISE_MODES = ("random", "const", "none")
 class Generator(nn.Module):
     """z to images: a GANformer or, without components, a StyleGAN2, a plain GAN or a k-GAN.
 
-    With `config.network` a DCGAN or a SAGAN.
+    `config.network` makes it a DCGAN or a SAGAN, which have running statistics and singular
+    vectors in the collection "batch_stats": it must be mutable in calls with train=True.
 
     Variables: "params", trained; "constants", fixed noise and position grids; "moments", the
-    running mean of w as `w_average`; of a DCGAN or SAGAN "batch_stats", which calls with train=True
-    update. Random streams: "noise" for noise="random"; with train=True "dropout", and "components"
-    for component dropout.
+    running mean of w as `w_average`. Random streams: "noise" for noise="random"; with train=True
+    "dropout", and "components" for component dropout.
 
     Attributes:
         config: The generator.
@@ -103,7 +103,11 @@ class Generator(nn.Module):
         w_BxKxLxD = latents.broadcast_layers(w_BxKxD, self.num_layers)
         if not (isinstance(truncation_psi, float | int) and truncation_psi == 1):
             w_BxKxLxD = latents.truncate(
-                w_BxKxLxD, self.w_average.value, truncation_psi, truncation_cutoff
+                w_BxKxLxD,
+                self.w_average.value,
+                truncation_psi,
+                truncation_cutoff,
+                self.config.truncated_size,
             )
         images_BxHxWxC, out = self.synthesize(
             w_BxKxLxD,

@@ -27,6 +27,7 @@ def truncate(
     w_average_D: Float[Array, " d"],
     psi: float | Float[Array, ""],
     cutoff: Cutoff | None = None,
+    width: int | None = None,
 ) -> Latents:
     """Apply the truncation trick (arXiv 1812.04948, appendix B): w_average + psi (w - w_average).
 
@@ -35,6 +36,7 @@ def truncate(
         w_average_D: Mean of w, shared by all components.
         psi: 1 changes nothing, 0 gives the mean.
         cutoff: Truncate the first `cutoff` layers only; None for all.
+        width: Truncate the first `width` numbers of each w only; None for all.
 
     Returns:
         Truncated latents.
@@ -44,7 +46,10 @@ def truncate(
     if cutoff is not None:
         strength_L = jnp.where(layer_L < cutoff, strength_L, 1.0)
     mean = w_average_D[None, None, None]
-    return mean + (w_BxKxLxD - mean) * strength_L[None, None, :, None]
+    truncated = mean + (w_BxKxLxD - mean) * strength_L[None, None, :, None]
+    if width is None:
+        return truncated
+    return jnp.concatenate([truncated[..., :width], w_BxKxLxD[..., width:]], -1)
 
 
 def mix_layers(w_BxKxLxD: Latents, other_BxKxLxD: Latents, cutoff: Cutoff) -> Latents:

@@ -14,13 +14,12 @@ import jax.numpy as jnp
 
 from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig
 from ganformer_jax.models.attention_layer import SynthesisContext
+from ganformer_jax.nn.layers import batch_norm, scale_float32
 from ganformer_jax.nn.rows import WHOLE, Rows
 from ganformer_jax.nn.spectral import SpectralConvolution, SpectralDense
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
-
-MOMENTUM, EPSILON = 0.9, 1e-5
 
 
 def double(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
@@ -46,18 +45,18 @@ class SelfAttention(nn.Module):
         batch, channels = x.shape[0], x.shape[-1]
         narrow, half = max(channels // 8, 1), max(channels // 2, 1)
 
-        def project(name: str, width: int, pooled: bool) -> Float[Array, "b n d"]:
+        def project(name: str, width: int, pooled: bool) -> Float[Array, "b f d"]:
             y = SpectralConvolution(width, 1, name=name)(x, train)
             y = nn.max_pool(y, (2, 2), (2, 2)) if pooled else y
             return y.reshape(batch, -1, width)
 
-        query_BxNxD, key_BxMxD = project("query", narrow, False), project("key", narrow, True)
-        scores_BxNxM = jnp.einsum("bnd,bmd->bnm", query_BxNxD, key_BxMxD)
-        shares_BxNxM = nn.softmax(scores_BxNxM.astype(jnp.float32)).astype(x.dtype)
-        gathered = jnp.einsum("bnm,bmd->bnd", shares_BxNxM, project("value", half, True))
+        query_BxFxD, key_BxTxD = project("query", narrow, False), project("key", narrow, True)
+        scores_BxFxT = jnp.einsum("bfd,btd->bft", query_BxFxD, key_BxTxD)
+        shares_BxFxT = nn.softmax(scores_BxFxT.astype(jnp.float32)).astype(x.dtype)
+        gathered = jnp.einsum("bft,btd->bfd", shares_BxFxT, project("value", half, True))
         gathered = gathered.reshape(*x.shape[:3], half)
         gathered = SpectralConvolution(channels, 1, name="output")(gathered, train)
-        return x + self.param("gamma", nn.initializers.zeros, ()).astype(x.dtype) * gathered
+        return x + scale_float32(gathered, self.param("gamma", nn.initializers.zeros, ()))
 
 
 class ClassBatchNorm(nn.Module):
@@ -75,27 +74,26 @@ class ClassBatchNorm(nn.Module):
     ) -> Float[Array, "b h w c"]:
         """Return features of the same shape; without labels gain and bias are those of all."""
         labeled, channels = labels_BxY.shape[-1] > 0, x.shape[-1]
-        norm = nn.BatchNorm(
-            momentum=MOMENTUM,
-            epsilon=EPSILON,
-            dtype=x.dtype,
-            use_scale=not labeled,
-            use_bias=not labeled,
-            axis_name=self.axis_name,
-            name="batch_norm",
-        )
+        affine = {"use_scale": not labeled, "use_bias": not labeled}
+        norm = batch_norm(x.dtype, self.axis_name, "batch_norm", **affine)
         x = norm(x, use_running_average=not train)
         if not labeled:
             return x
         shape = labels_BxY.shape[-1], channels
-        gain_BxC = labels_BxY @ self.param("gain", nn.initializers.ones, shape)
+        # Added to 1, so that conditions, which may be zeros, start without an effect.
+        gain_BxC = 1 + labels_BxY @ self.param("gain", nn.initializers.zeros, shape)
         bias_BxC = labels_BxY @ self.param("bias", nn.initializers.zeros, shape)
         scaled = x.astype(jnp.float32) * gain_BxC[:, None, None] + bias_BxC[:, None, None]
         return scaled.astype(x.dtype)
 
 
 class GrowingBlock(nn.Module):
-    """Residual block of the generator, which doubles the resolution."""
+    """Residual block of the generator, which doubles the resolution.
+
+    Attributes:
+        features: Output channels.
+        axis_name: The mapped axis of devices that share the batch, if there is one.
+    """
 
     features: int
     axis_name: str | None = None
@@ -175,13 +173,7 @@ class SAGANSynthesis(nn.Module):
         grow = nn.remat(grow, static_argnums=2) if self.rematerialize else grow
         for resolution in others:
             x = grow(self, x, resolution)
-        norm = nn.BatchNorm(
-            momentum=MOMENTUM,
-            epsilon=EPSILON,
-            dtype=x.dtype,
-            axis_name=self.axis_name,
-            name="batch_norm",
-        )
+        norm = batch_norm(x.dtype, self.axis_name, "batch_norm")
         x = nn.relu(norm(x, use_running_average=not train))
         x = SpectralConvolution(config.image_channels, 3, name="to_image")(x, train)
         return jnp.tanh(x.astype(jnp.float32)), {"attention": ()}

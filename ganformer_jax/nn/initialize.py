@@ -77,7 +77,7 @@ def initialize(module: nn.Module, key: Key[Array, ""], *inputs: Any) -> dict[str
     draws in other ways than with the initializer `normal` stay the same.
 
     Args:
-        module: A `Generator` or a `Discriminator`.
+        module: A generator or a discriminator.
         key: Decides the weights.
         inputs: What the module is called with.
     """

@@ -17,6 +17,7 @@ from jax import lax
 
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.initialize import normal, uniform
+from ganformer_jax.nn.layers import add_float32
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -54,8 +55,8 @@ def spectral_normalize(
     return kernel / sigma
 
 
-def _unit(x_N: Float[Array, " n"]) -> Float[Array, " n"]:
-    return x_N / (jnp.linalg.norm(x_N) + EPSILON)
+def _unit(x_D: Float[Array, " d"]) -> Float[Array, " d"]:
+    return x_D / (jnp.linalg.norm(x_D) + EPSILON)
 
 
 class SpectralConvolution(nn.Module):
@@ -79,7 +80,7 @@ class SpectralConvolution(nn.Module):
         x = resample.convolve(x, kernel)
         if self.use_bias:
             bias_C = self.param("bias", nn.initializers.zeros, (self.features,))
-            x = x + bias_C.astype(x.dtype)[None, None, None]
+            x = add_float32(x, bias_C[None, None, None])
         return x
 
 
@@ -101,5 +102,5 @@ class SpectralDense(nn.Module):
         x = x @ spectral_normalize(self, kernel, train).astype(x.dtype)
         if self.use_bias:
             bias_O = self.param("bias", nn.initializers.zeros, (self.features,))
-            x = x + bias_O.astype(x.dtype)[None]
+            x = add_float32(x, bias_O[None])
         return x

@@ -160,4 +160,4 @@ def _image_size(run: Run) -> str:
 
 def _components(run: Run) -> str:
     components = run.option("generator.components")
-    return str(components) if components else "none: no attention"
+    return str(components) if components else "none"

@@ -70,7 +70,7 @@ class Sampler:
         """Generate one image for each seed.
 
         Args:
-            variables: Variables of the generator: "params", "constants" and "moments".
+            variables: Variables of the generator, as `load` returns them.
             seeds: Integers from 0 to 2^32 - 1.
             labels: If the generator is conditional, the class of each image, or its condition: as
                 many finite numbers as the generator's `label_size`.

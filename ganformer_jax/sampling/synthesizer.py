@@ -102,7 +102,7 @@ class Synthesizer:
         """Make an image of each latent.
 
         Args:
-            variables: Variables of the generator: "params", "constants" and "moments".
+            variables: Variables of the generator, as `load` returns them.
             latents: Of one or more images.
 
         Raises:
@@ -149,7 +149,8 @@ def _map(
     labels = labels_BxY if config.label_size else None
     w_BxKxD = apply_sampling(config, variables, z_BxKxD, labels, method="map")
     w_BxKxLxD = broadcast_layers(w_BxKxD, num_layers(config))
-    return truncate(w_BxKxLxD, variables["moments"]["w_average"], psi, cutoff)
+    average = variables["moments"]["w_average"]
+    return truncate(w_BxKxLxD, average, psi, cutoff, config.truncated_size)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -167,9 +167,11 @@ def prepare_scenes(
         The builder, ready for `as_data_source`; its folder is `builder.data_path`.
 
     Raises:
-        UserError: If an argument is out of range, or the folder cannot be written or the disk is
-            full.
+        UserError: If there are no scenes of this name, an argument is out of range, the folder
+            cannot be written or the disk is full.
     """
+    if name not in BUILDERS:
+        raise UserError(f"no scenes {name}: choose from {', '.join(BUILDERS)}")
     _check_arguments(resolution, count, held_out, seed)
     config = ScenesConfig(resolution=resolution, count=count, held_out=held_out, seed=seed)
     build = functools.partial(BUILDERS[name], data_dir=os.fspath(data_dir), config=config)

@@ -95,7 +95,14 @@ class Variant:
 STANDARD = Variant()
 VARIANTS = {
     "scenes": STANDARD,
-    "scenes_hard": Variant(3, 10, (0.32, 0.56), 2.9, 96, patterned=True),
+    "scenes_hard": Variant(
+        min_objects=3,
+        max_objects=10,
+        radii=(0.32, 0.56),
+        layout_radius=2.9,
+        proposals=96,
+        patterned=True,
+    ),
 }
 """Variants by the name of their dataset."""
 
@@ -165,6 +172,7 @@ def sample_scene(key: Key[Array, ""], variant: Variant = STANDARD) -> Scene:
     position_Qx3 = jnp.concatenate([ground_BxQx2[chosen], height[:, None]], axis=1)
 
     material_key, color_key = jax.random.split(keys[6])
+    ground_key = jax.random.fold_in(key, len(keys))  # fold_in(key, i) may be keys[i]
     placed = placed_BxQ[chosen] & present
     order = jnp.argsort(~placed, stable=True)
     return Scene(
@@ -178,7 +186,7 @@ def sample_scene(key: Key[Array, ""], variant: Variant = STANDARD) -> Scene:
         camera_position=camera_position,
         lamp_position=jnp.array(LAMP_POSITION) + lamp_offset,
         radii=radii,
-        ground=_sample_ground(jax.random.fold_in(key, 0)) if variant.patterned else None,
+        ground=_sample_ground(ground_key) if variant.patterned else None,
     )
 
 

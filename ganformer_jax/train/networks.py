@@ -118,7 +118,7 @@ class Networks:
         w_BxKxD = draw("z")
         layers, latents = generator.num_layers, shape[1]
         w_BxKxLxD = broadcast_layers(w_BxKxD, layers)
-        if options.style_mixing > 0:
+        if options.style_mixing > 0 and layers > 1:
             other_BxKxLxD = broadcast_layers(draw("style_z"), layers)
             cutoff = draw_cutoff(keys["style_cutoff"], options.style_mixing, layers)
             w_BxKxLxD = mix_layers(w_BxKxLxD, other_BxKxLxD, cutoff)

@@ -25,7 +25,7 @@ ADDED_LEAVES = {"augment.": 2}
 """Leaves that a later version of `TrainState` added, by the start of their dotted path, and that
 version. Older checkpoints get the values of `create_state`: say so where a leaf is declared."""
 WEIGHTS = ("generator", "discriminator", "ema", "constants", "w_average", "batch_stats")
-"""The discriminator_variables that are weights, rather than the progress of a training."""
+"""The fields that are weights, rather than the progress of a training."""
 
 
 class TrainState(flax.struct.PyTreeNode):

@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 
 from ganformer_jax import losses
-from ganformer_jax.config import Config
+from ganformer_jax.config import Config, ScheduleConfig
 from ganformer_jax.config_checks import check_batch
 from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train import schedules
@@ -117,7 +117,7 @@ def gan_trainable(
     sample: Callable[[Any, Sequence[int]], np.ndarray],
     optimizers: Optimizers | None = None,
 ) -> Trainable:
-    """Return what the training loop needs of a GANformer, a StyleGAN2 or a plain GAN.
+    """Return what the training loop needs of the networks of a config.
 
     Args:
         config: The experiment, whose batch divides over the devices.
@@ -274,6 +274,9 @@ def average_stats_update(networks: Networks, state: TrainState, batch: Batch) ->
     """
     if not state.batch_stats["ema"]:
         return state
+    options = networks.config.optimizer
+    if not options.ema_kimg and options.ema_kimg_schedule == ScheduleConfig():
+        return state.with_stats("ema", state.batch_stats["generator"])  # they are the same network
     keys, labels = networks.keys(state, "generator"), batch.get("labels")
     w_BxKxLxD, _ = networks.sample_w(state.ema, state, keys, labels, networks.count(batch))
     _, stats = networks.synthesize_with_stats(state.ema, state, keys, w_BxKxLxD, "ema")

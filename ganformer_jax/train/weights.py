@@ -57,7 +57,10 @@ def write_run(
     config = from_dict(Config, values)  # as it will be read again
     validate(config)
     state = jax.jit(lambda key: create_state(config, key))(jax.random.key(config.train.seed))
-    state = with_weights(state, {"discriminator": state.discriminator, **weights}, source)
+    if "discriminator" not in weights:
+        stats = {**state.batch_stats, **weights.get("batch_stats", {})}
+        weights = {**weights, "discriminator": state.discriminator, "batch_stats": stats}
+    state = with_weights(state, weights, source)
     run = pathlib.Path(run)
     run.mkdir(parents=True, exist_ok=True)
     with Checkpoints(run) as checkpoints:

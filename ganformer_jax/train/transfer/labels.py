@@ -7,6 +7,7 @@ that both sides have keep theirs.
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 
@@ -123,6 +124,21 @@ def _classes_note(given: int, wanted: int) -> str:
     if wanted < given:
         return f"the first {wanted} of {given} classes"
     return f"{given} classes, and their mean for {wanted - given} more"
+
+
+# Labels of a DCGAN or SAGAN
+
+ROWS_OF_CLASSES = re.compile(r".*norm_[01]\.(gain|bias)|label_embedding\.kernel")
+
+
+def fit_rows_of_classes(leaves: Leaves, given: int, wanted: int) -> None:
+    """Change the number of rows of the arrays that have one for each class."""
+    if not given or not wanted or given == wanted:
+        return
+    for path, leaf in leaves.items():
+        if ROWS_OF_CLASSES.fullmatch(path):
+            value = _fit_classes(leaf.value, wanted, 0)
+            leaves[path] = leaf.adapted(value, _classes_note(given, wanted))
 
 
 # Logits

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ganformer_jax.config import Config, GeneratorConfig
-from ganformer_jax.train.transfer.labels import fit_logits, fit_mapping
+from ganformer_jax.train.transfer.labels import fit_logits, fit_mapping, fit_rows_of_classes
 from ganformer_jax.train.transfer.leaves import Leaves, Shape
 
 
@@ -22,6 +22,9 @@ def fit_generator(
 ) -> Leaves:
     """Return the parameters of a generator for another one, whose shapes these are."""
     leaves = dict(leaves)
+    if {there.network, here.network} != {"ganformer"}:
+        fit_rows_of_classes(leaves, there.label_size, here.label_size)
+        return leaves
     _fit_output_channels(leaves, there.image_channels, here.image_channels)
     _move_last_layers(leaves, shapes, there.resolution, here.resolution)
     if (there.image_channels, here.image_channels) in CHANNELS and here.image_channels == 4:
@@ -34,6 +37,9 @@ def fit_generator(
 def fit_discriminator(leaves: Leaves, there: Config, here: Config) -> Leaves:
     """Return the parameters of a discriminator for another one."""
     leaves = dict(leaves)
+    if {there.discriminator.network, here.discriminator.network} != {"stylegan2"}:
+        fit_rows_of_classes(leaves, there.generator.label_size, here.generator.label_size)
+        return leaves
     channels = there.generator.image_channels, here.generator.image_channels
     _fit_input_channels(leaves, *channels)
     fit_logits(leaves, there, here)
