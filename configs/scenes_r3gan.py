@@ -4,7 +4,10 @@ Penalties are lazy, every 16 steps, where R3GAN's are in every step. Network, da
 those of scenes.py.
 
 Command:   ganformer-jax train --config scenes_r3gan
-Hardware:  two CPU cores
+Hardware:  one CPU core, with other work beside it
+Cost:      29 minutes, with the scenes already rendered
+Expected:  objects of one color or two, some blurred into each other; the sliced Wasserstein
+           distance falls from 211 to 23 (one run, 2026-11-28)
 """
 
 import dataclasses
