@@ -95,11 +95,6 @@ class SynthesisConfig:
 class GeneratorConfig:
     """Generator: mapping network, synthesis network and the attention between them."""
 
-    network: Literal["ganformer", "dcgan", "sagan"] = "ganformer"
-    """Networks that all other options describe; or those of DCGAN (arXiv 1511.06434)
-    or SAGAN (arXiv 1805.08318) as published, which have `resolution`, `base_grid`,
-    `image_channels`, `components` 0, `latent_size`, `label_size`, `dtype` and the
-    channels of `synthesis`, SAGAN `image_attention_resolution` too."""
     resolution: int = 256
     """Longer side of the image: that of `base_grid`, doubled at least once.
     For square images, a power of two from 8 up."""
@@ -146,6 +141,11 @@ class GeneratorConfig:
     mapping: MappingConfig = MappingConfig()
     merge: MergeConfig = MergeConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
+    network: Literal["ganformer", "dcgan", "sagan"] = "ganformer"
+    """Networks that all other options describe; or those of DCGAN (arXiv 1511.06434)
+    or SAGAN (arXiv 1805.08318) as published, which have `resolution`, `base_grid`,
+    `image_channels`, `components` 0, `latent_size`, `label_size`, `dtype` and the
+    channels of `synthesis`, SAGAN `image_attention_resolution` too."""
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -243,10 +243,6 @@ class LabelMappingConfig:
 class DiscriminatorConfig:
     """Discriminator; images and labels decide its resolution, colors and classes."""
 
-    network: Literal["stylegan2", "dcgan", "sagan"] = "stylegan2"
-    """The network that all other options describe; or that of DCGAN or SAGAN as
-    published, which has `channel_base`, `channel_max` and `dtype`, SAGAN
-    `image_attention_resolution` too, and with labels a projection."""
     architecture: Literal["resnet", "skip", "orig"] = "resnet"
     """Residual blocks, an RGB input at every resolution, or plain convolutions."""
     channel_base: Annotated[int, at_least(1)] = 32768
@@ -278,6 +274,10 @@ class DiscriminatorConfig:
     aggregators: AggregatorConfig = AggregatorConfig()
     positions: PositionConfig = PositionConfig()
     label_mapping: LabelMappingConfig = LabelMappingConfig()
+    network: Literal["stylegan2", "dcgan", "sagan"] = "stylegan2"
+    """The network that all other options describe; or that of DCGAN or SAGAN as
+    published, which has `channel_base`, `channel_max` and `dtype`, SAGAN
+    `image_attention_resolution` too, and with labels a projection."""
 
     def channels_at(self, resolution: int) -> int:
         """Return the number of channels at a resolution."""

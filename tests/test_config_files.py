@@ -8,7 +8,13 @@ import typing
 
 import pytest
 
-from ganformer_jax.config import AttentionConfig, Config, GeneratorConfig, SynthesisConfig
+from ganformer_jax.config import (
+    AttentionConfig,
+    Config,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    SynthesisConfig,
+)
 from ganformer_jax.config_checks import validate
 from ganformer_jax.config_files import (
     differences,
@@ -198,3 +204,8 @@ def config_kinds(kind):
         if dataclasses.is_dataclass(hint):
             yield hint
             yield from config_kinds(hint)
+
+
+def test_configs_take_their_first_options_by_position():
+    assert GeneratorConfig(64).resolution == 64
+    assert DiscriminatorConfig("skip", 64).channel_base == 64
