@@ -1,7 +1,7 @@
 """DCGAN (arXiv 1511.06434) on the built-in scenes: batch normalization, no attention, no styles.
 
-Its optimizer, initial weights and losses are those of the paper, and there is no average over
-steps; data and length are those of scenes.py.
+Optimizer, initial weights and losses are those of the paper, and the generator is not averaged.
+Data and length are those of scenes.py.
 
 Command:   ganformer-jax train --config scenes_dcgan
 Hardware:  one CPU core

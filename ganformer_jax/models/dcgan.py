@@ -16,8 +16,9 @@ import jax.numpy as jnp
 from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig
 from ganformer_jax.models.attention_layer import SynthesisContext
 from ganformer_jax.nn import resample
+from ganformer_jax.nn.batch_norm import batch_norm
 from ganformer_jax.nn.initialize import normal
-from ganformer_jax.nn.layers import add_float32, batch_norm
+from ganformer_jax.nn.layers import add_float32
 from ganformer_jax.nn.rows import WHOLE, Rows
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig
 from ganformer_jax.models.attention_layer import SynthesisContext
-from ganformer_jax.nn.layers import batch_norm, scale_float32
+from ganformer_jax.nn.batch_norm import batch_norm
+from ganformer_jax.nn.layers import scale_float32
 from ganformer_jax.nn.rows import WHOLE, Rows
 from ganformer_jax.nn.spectral import SpectralConvolution, SpectralDense
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import flax.linen as nn
 import jax
@@ -39,20 +39,6 @@ def limit(x: Float[Array, "*batch"], largest: float | None) -> Float[Array, "*ba
 def normalize(x: Float[Array, "*batch"], axes: int | Sequence[int] = -1) -> Float[Array, "*batch"]:
     """Scale to a mean square of 1 over `axes`."""
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axes, keepdims=True) + EPSILON)
-
-
-def batch_norm(dtype: Any, axis_name: str | None, name: str, **settings: Any) -> nn.BatchNorm:
-    """Return batch normalization as DCGAN and SAGAN have it.
-
-    Args:
-        dtype: Of what it returns; statistics are float32.
-        axis_name: The mapped axis of devices that share the batch, if there is one.
-        name: Of the module.
-        settings: Further fields of `nn.BatchNorm`.
-    """
-    return nn.BatchNorm(
-        momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name, name=name, **settings
-    )
 
 
 class EqualizedDense(nn.Module):

@@ -1,7 +1,7 @@
 """Layers with spectral normalization: their kernels have a largest singular value of 1.
 
-Miyato et al. 2018 (arXiv 1802.05957), section 2.1 and algorithm 1. The left singular vector is in
-the collection "batch_stats"; one step of power iteration moves it in each call that trains.
+Miyato et al. 2018 (arXiv 1802.05957), section 2.1 and algorithm 1. A singular vector is in the
+collection "batch_stats"; one step of power iteration moves it in each call that trains.
 Flax's `SpectralNorm` computes the same, but its names contain the "/" that separates names in
 exports.
 """
