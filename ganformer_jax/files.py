@@ -23,7 +23,8 @@ _UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _CANNOT_SYNC = {errno.EINVAL, *_UNSUPPORTED}
 # What file systems answer that cannot rename a folder, such as mounted buckets.
 _CANNOT_RENAME = {errno.EMFILE, errno.EPERM, errno.EXDEV, *_UNSUPPORTED}
-_MOVING = ".moving"
+_CANNOT_WRITE = {errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS}
+_MOVING, _LOCK = ".moving", ".lock"
 TEMPORARY = ".writing"
 """Suffix of an incomplete file, which may be deleted when no process writes it."""
 
@@ -172,20 +173,37 @@ def exclusive_lock(
         say(f"warning: no locks on this system; nothing keeps another command from {purpose} it")
         yield
         return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+    # A disk of the network locks files that are open for writing, for all hosts; the folder itself,
+    # which earlier versions locked, is locked for this host alone.
+    targets = (folder, os.O_RDONLY), (folder / _LOCK, os.O_RDWR | os.O_CREAT)
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path, flags in targets:
+                handle = os.open(path, flags, 0o666)
+                stack.callback(os.close, handle)
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"another process is {purpose} {folder}: wait until it ends") from error
         except OSError as error:
+            if error.errno in _CANNOT_WRITE:
+                raise
             say(
                 f"warning: cannot lock {folder} ({os_reason(error)}); nothing keeps others "
                 f"from {purpose} it"
             )
         yield
-    finally:
-        os.close(handle)
+
+
+def allow_open_files() -> None:
+    """Raise this process's limit of open files as far as it may, for datasets of many shards."""
+    try:
+        import resource
+    except ImportError:  # outside POSIX
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # macOS allows fewer than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _umask() -> int:

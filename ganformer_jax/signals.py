@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, which ask a command to end."""
+"""SIGINT, SIGTERM and, when a terminal is lost, SIGHUP, which ask a command to end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def end_signals() -> list[signal.Signals]:
+    """Return the signals to take; `nohup` has SIGHUP ignored, which stays so."""
+    lost = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
+    kept = [number for number in lost if signal.getsignal(number) is not signal.SIG_IGN]
+    return [signal.SIGINT, signal.SIGTERM, *kept]
 
 
 class Stopped(KeyboardInterrupt):
@@ -21,11 +27,12 @@ class Stopped(KeyboardInterrupt):
 
     Attributes:
         agreed: Whether all processes of a job raise it.
+        code: Exit code of the command.
     """
 
     def __init__(self, *words: str, agreed: bool = False):
         super().__init__(*words)
-        self.agreed = agreed
+        self.agreed, self.code = agreed, 0
 
 
 @contextlib.contextmanager
@@ -50,9 +57,10 @@ def first_signal(handle: Callable[[str], None]) -> Iterator[None]:
     garbage collector. If a `Stopped` is lost there, the signal is sent again 50 ms later.
     """
     sent_again: list[threading.Timer] = []
+    numbers = end_signals()
 
     def first(number: int, frame: Any) -> None:
-        for each in SIGNALS:
+        for each in numbers:
             signal.signal(each, signal.SIG_DFL)
         handle(signal.Signals(number).name)
 
@@ -60,13 +68,13 @@ def first_signal(handle: Callable[[str], None]) -> Iterator[None]:
         if not isinstance(error.exc_value, Stopped):
             usual_hook(error)
             return
-        for each in SIGNALS:
+        for each in numbers:
             signal.signal(each, first)
         sent_again.append(threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)))
         sent_again[-1].start()
 
     usual_hook, sys.unraisablehook = sys.unraisablehook, ignored
-    usual = {number: signal.signal(number, first) for number in SIGNALS}
+    usual = {number: signal.signal(number, first) for number in numbers}
     try:
         yield
     finally:

@@ -61,6 +61,11 @@ def train_mean(folder, event=None, step=0, config=EXPERIMENT, observe=measure, t
         raise Stopped(agreed=True)
 
 
+def differ(folder):
+    hosts.connect(preemption=True)
+    train_mean(folder, config=with_train(seed=hosts.index()))
+
+
 def on_last(event):
     return lambda: event() if hosts.index() > 0 else None
 
@@ -177,6 +182,7 @@ JOBS = {
     "paced": paced,
     "apart": lambda folder: train_mean(folder / os.environ["JAX_PROCESS_ID"]),
     "train": train_mean,
+    "differ": differ,
     "fail": lambda folder: train_mean(folder, on_last(fail), 7),
     "die": lambda folder: train_mean(folder, on_last(end_myself(signal.SIGKILL)), 7),
     "stop": lambda folder: train_mean(

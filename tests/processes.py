@@ -40,11 +40,16 @@ def run_code(code: str, *arguments: str, cwd: Path | None = None) -> subprocess.
     )
 
 
-def start(count: int, *command: str, slurm: bool = False) -> list[subprocess.Popen]:
-    """Start processes that find each other by jax's variables, or by those of SLURM."""
+def free_port() -> str:
+    """Find a port on which nothing listens."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
+        return str(free.getsockname()[1])
+
+
+def start(count: int, *command: str, slurm: bool = False) -> list[subprocess.Popen]:
+    """Start processes that find each other by jax's variables, or by those of SLURM."""
+    port = free_port()
 
     def facts(index: int) -> dict[str, str]:
         job = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": str(count)}

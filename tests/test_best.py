@@ -1,14 +1,18 @@
 """Which checkpoint is best: a metric has its own name, and only one metric is compared."""
 
+import errno
 import json
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from command_line import call
 from training import EXPERIMENT, gan_programs, mean_programs, train_mean, with_train
 
+from ganformer_jax import storage
 from ganformer_jax.config_files import to_dict
+from ganformer_jax.errors import UserError
 from ganformer_jax.train.best import Best, find_best
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.observing import Observer
@@ -92,6 +96,26 @@ def test_a_damaged_metric_is_no_metric_and_the_checkpoint_stays(tmp_path, state,
     with Checkpoints(tmp_path, read_only=True, warn=said.append) as checkpoints:
         newest = checkpoints.restore(mean_programs().abstract_state())
         assert newest is not None and int(newest.step) == 2
+
+
+def test_a_metric_that_cannot_be_read_now_does_not_cost_the_best_checkpoint(
+    tmp_path, state, monkeypatch
+):
+    save(tmp_path, state, {2: ("swd", 1.0), 3: ("swd", 9.0), 4: ("swd", 9.0)}, latest=2)
+    usual = ocp.CheckpointManager.metrics
+
+    def fail(self, step):
+        if step == 2:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return usual(self, step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ocp.CheckpointManager, "metrics", fail)
+        patched.setattr(storage, "delays", (0,))
+        with pytest.raises(UserError, match="cannot read the metric of checkpoint 2: Stale"):
+            Checkpoints(tmp_path)
+    save(tmp_path, state, {5: ("swd", 9.0)}, latest=2)
+    assert kept(tmp_path) == ([2, 4, 5], Best(2, "swd", 1.0))
 
 
 def test_without_a_metric_nothing_is_best():

@@ -1,6 +1,7 @@
 """Checkpoints: damage, what is kept, older versions of the state, what does not fit."""
 
 import dataclasses
+import errno
 import os
 import shutil
 import signal
@@ -29,11 +30,12 @@ from training import (
     with_train,
 )
 
-from ganformer_jax import load
+from ganformer_jax import load, storage
 from ganformer_jax.config_files import from_dict, load_config, to_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.train import checkpoint
 from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoint_moving import MovedFolder
 from ganformer_jax.train.checksums import all_finite, by_path, checksums
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import place_on
@@ -127,8 +129,9 @@ def test_one_wrong_number_is_noticed(tmp_path, programs, state, monkeypatch):
 
 
 def files_of(run):
-    """Contents of all files; Orbax may touch what it reads."""
-    return {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    """Contents of all files but the lock; Orbax may touch what it reads."""
+    files = (p for p in run.rglob("*") if p.is_file() and p.name != ".lock")
+    return {path: path.read_bytes() for path in files}
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_left_alone(tmp_path, state):
@@ -157,6 +160,9 @@ class FullDisk:
 
     def all_steps(self):
         return self.manager.all_steps()
+
+    def reload(self):
+        pass
 
     def save(self, *_, **__):
         raise ValueError("RESOURCE_EXHAUSTED: no space left on device\nwhile writing x")
@@ -213,19 +219,58 @@ def test_what_is_being_written_is_restored_whole(tmp_path, state, programs):
     np.testing.assert_array_equal(weights["w_average"], state.w_average)
 
 
-def test_a_disk_that_fails_is_not_damage(tmp_path, monkeypatch):
+FAILURES = [
+    OSError(errno.ESTALE, "Stale file handle"),
+    # As TensorStore says it.
+    ValueError("UNKNOWN: Error reading ocdbt: [OS error 5: EIO Input/output error]"),
+    ValueError("DEADLINE_EXCEEDED: the bucket does not answer"),
+]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=["ESTALE", "EIO", "bucket"])
+def test_a_disk_that_fails_is_not_damage(tmp_path, monkeypatch, capsys, failure):
     config = with_train(total_kimg=0.16, checkpoint_kimg=0.08)
     train_mean(tmp_path, config)
+    usual, fails = ocp.StandardCheckpointHandler.restore, iter(range(3))
 
     def fail(*arguments, **options):
-        raise OSError(116, "Stale file handle")
+        if next(fails, None) is not None:
+            raise failure
+        return usual(*arguments, **options)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(ocp.StandardCheckpointHandler, "restore", fail)
-        with pytest.raises(UserError, match="cannot read .*[Ss]tale file handle; try again"):
-            train_mean(tmp_path, config)
+    monkeypatch.setattr(ocp.StandardCheckpointHandler, "restore", fail)
+    monkeypatch.setattr(storage, "delays", (0,))
+    with pytest.raises(UserError, match="cannot read .*try again once the disk can be read"):
+        train_mean(tmp_path, config)  # twice
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} >= {"5", "10"}
-    assert train_mean(tmp_path, with_train(total_kimg=0.32))
+    said = []
+    assert train_mean(tmp_path, with_train(total_kimg=0.32), say=said.append)  # the third time
+    assert said[0].startswith(f"resuming {tmp_path} at 0.2 kimg")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" (")[0] for line in lines] == ["warning: cannot read a checkpoint"] * 2
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_training_survives_one_save_that_fails_in_the_background(tmp_path, monkeypatch, failures):
+    """The next one is waited for, and ends training if it fails too."""
+    usual, fails, said = MovedFolder.finalize, iter(range(failures)), []
+
+    async def finalize(self):
+        if next(fails, None) is not None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        await usual(self)
+
+    monkeypatch.setattr(MovedFolder, "finalize", finalize)
+    config = with_train(checkpoint_kimg=0.08)  # at 5, 10, 15 and 20 steps
+    if failures == 1:
+        assert train_mean(tmp_path, config, say=said.append)
+    else:
+        with pytest.raises(UserError, match="cannot write checkpoint to .*Input/output error"):
+            train_mean(tmp_path, config, say=said.append)
+        assert train_mean(tmp_path, config)
+    (warning,) = [line for line in said if line.startswith("warning")]
+    assert warning.startswith("warning: a checkpoint was not written (")
+    assert set(Checkpoints(tmp_path, read_only=True).steps()) == {15, 20}
 
 
 def on_devices(monkeypatch):

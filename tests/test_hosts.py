@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from processes import HERE, finish, start
+from processes import HERE, finish, free_port, start, start_run_py
 from training import mean_programs, on_host, train_mean, with_train
 
 from ganformer_jax import hosts
@@ -126,6 +126,22 @@ def test_hosts_that_do_not_share_the_folder_are_refused(tmp_path):
     for index, (code, _, err) in enumerate(job("apart", tmp_path)):
         said = f"{tmp_path}/{index} is not the same folder on every host: put it on a shared disk"
         assert code == 1 and said in err
+
+
+def test_hosts_that_would_train_something_else_are_refused(tmp_path):
+    for code, out, err in job("differ", tmp_path):
+        assert code == 1 and "kimg" not in out
+        assert "train.seed is 0 on process 0 and 1 on process 1: give every host" in err
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_first_process_that_never_comes_is_one_line(tmp_path):
+    address = f"localhost:{free_port()}"
+    given = ["--hosts.address", address, "--hosts.processes", "2", "--hosts.index", "1"]
+    run = ["train", "--workdir", str(tmp_path), *given, "--hosts.wait", "0.02"]
+    ((code, out, err),) = finish(start_run_py(1, *run))
+    assert code == 1 and out == f"waiting for the first process at {address}\n"
+    assert err.startswith(f"error: no answer at {address} (Connection refused, for 1 s): start")
 
 
 def test_processes_need_all_three_facts(monkeypatch):

@@ -13,7 +13,7 @@ LEVELS = [
     {"caches", "classes", "conditions", "config", "config_attention", "config_checks"}
     | {"config_baseline_checks", "config_files", "config_network_checks", "config_ranges"}
     | {"config_training", "download"}
-    | {"errors", "files", "gpu", "hosts", "signals"},
+    | {"errors", "files", "gpu", "hosts", "signals", "storage"},
     {"augment", "nn", "losses", "pickles", "pixels"},
     {"models", "scenes", "data", "metrics"},
     {"train", "sampling", "visualize", "evaluate", "convert", "projection", "directions"},

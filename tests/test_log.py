@@ -21,8 +21,9 @@ from ganformer_jax import files
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.experiment.observers import draw_curve, draw_samples
 from ganformer_jax.sampling import Samples
+from ganformer_jax.train import history, log_writers
 from ganformer_jax.train.log import Log
-from ganformer_jax.train.log_writers import AppendedFile, BestEffort, encode_jpeg
+from ganformer_jax.train.log_writers import BestEffort, append, encode_jpeg
 from ganformer_jax.train.observing import Observer, Snapshot
 
 GRID = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
@@ -76,25 +77,25 @@ def test_large_images_are_reduced():
 
 def test_a_file_is_appended_to_completely_or_not_at_all(tmp_path):
     """At a real limit, where the system writes what fits before it fails."""
-    file, limits = AppendedFile(tmp_path / "file"), resource.getrlimit(resource.RLIMIT_FSIZE)
-    file.append(b"first\n")
+    path, limits = tmp_path / "file", resource.getrlimit(resource.RLIMIT_FSIZE)
+    append(path, b"first\n")
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            file.append(b"second\n")
+            append(path, b"second\n")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    file.append(b"third\n")
-    file.close()
-    assert (tmp_path / "file").read_bytes() == b"first\nthird\n"
+    append(path, b"third\n")
+    assert path.read_bytes() == b"first\nthird\n"
 
 
 class Disk:
     """A disk that is full while a test says so; only logs and figures are written to it."""
 
     def __init__(self, monkeypatch):
-        self.full, append, sync = False, AppendedFile.append, files.sync
-        monkeypatch.setattr(AppendedFile, "append", lambda *a: self.check() or append(*a))
+        self.full, sync = False, files.sync
+        for module in (log_writers, history):
+            monkeypatch.setattr(module, "append", lambda *a: self.check() or append(*a))
         monkeypatch.setattr(files, "sync", lambda *a: self.check() or sync(*a))
 
     def check(self):

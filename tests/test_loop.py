@@ -1,6 +1,7 @@
 """The training loop, with a model that compiles in no time: resume, signals, observers, faults."""
 
 import dataclasses
+import errno
 import itertools
 import json
 import os
@@ -30,6 +31,7 @@ from training import (
 
 from ganformer_jax.config_files import load_config, to_dict
 from ganformer_jax.errors import UserError
+from ganformer_jax.train import stalls
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.history import events
@@ -107,6 +109,88 @@ def test_a_signal_leaves_a_checkpoint_and_the_same_call_resumes(tmp_path):
     assert train_mean(tmp_path, say=said.append)  # nothing left to do
     assert "nothing left" in said[-1]
     assert int(final_state(tmp_path).step) == 20
+
+
+def test_a_signal_ends_the_wait_for_data_that_never_come(tmp_path):
+    def hanging(images_seen):
+        yield from itertools.islice(random_batches(images_seen), 8)
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        threading.Event().wait()
+
+    said = []
+    assert not train_mean(tmp_path, batches=hanging, say=said.append)
+    assert said[-1] == "stopped at 0.1 kimg: saved, and can be resumed"
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert checkpoints.steps() == [6]  # two batches were on their way to the devices
+    assert train_mean(tmp_path)
+    assert train_mean(tmp_path / "usual")
+    same(final_state(tmp_path), final_state(tmp_path / "usual"))
+
+
+def test_what_was_trained_is_saved_when_data_fail(tmp_path):
+    def failing(images_seen):
+        yield from itertools.islice(random_batches(images_seen), 12)
+        raise UserError("the disk of the data is gone")
+
+    with pytest.raises(UserError, match="the disk of the data is gone"):
+        train_mean(tmp_path, batches=failing)
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert checkpoints.steps() == [10]
+    assert train_mean(tmp_path)
+    assert train_mean(tmp_path / "usual")
+    same(final_state(tmp_path), final_state(tmp_path / "usual"))
+
+
+def test_a_measurement_that_fails_does_not_end_training(tmp_path):
+    def measure(now):
+        if now.step == failing:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return {"metric/swd": 1.0}
+
+    said, failing = [], 10
+    observers = [Observer(0.16, measure)]
+    assert train_mean(tmp_path / "run", observers=observers, say=said.append)
+    assert [line for line in said if line.startswith("warning")] == [
+        "warning: what is shown or measured failed (Input/output error); training continues"
+    ]
+    failing = 0  # which says at once that it cannot work
+    with pytest.raises(OSError, match="Input/output error"):
+        train_mean(tmp_path / "never", observers=observers)
+
+
+def test_a_signal_with_numbers_that_are_not_finite_ends_training(tmp_path):
+    said, config = [], with_train(checkpoint_kimg=0.064, log_kimg=0.016)
+
+    def say(line):
+        said.append(line)
+        if "not finite" in line:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    trainable = failing_mean(9, only_key=jax.random.key(config.train.seed))
+    assert not train_mean(tmp_path, config, trainable=trainable, say=say)
+    assert said[-1].startswith("stopped: resumes from the last checkpoint")
+    last = list(events(tmp_path))[-1]
+    assert (last["event"], last["step"], last["kimg"]) == ("stopped", 10, 0.16)
+    assert train_mean(tmp_path, config, trainable=trainable)
+
+
+def test_training_that_stands_still_says_so(monkeypatch):
+    monkeypatch.setattr(stalls, "POLL", 0.01)
+    monkeypatch.setattr(stalls, "WARN_MINUTES", 0.001)
+    said, ended = [], []
+    monkeypatch.setattr(stalls.hosts, "end_all", lambda *arguments: ended.append(arguments))
+    with stalls.Stalls(0.002, said.append) as watch:
+        time.sleep(0.3)
+        assert not said  # no step yet, as programs compile
+        watch.step_done()
+        with watch.paused():
+            time.sleep(0.3)
+        assert not said
+        watch.step_done()
+        time.sleep(0.5)
+    warning = "no step for 0 minutes, in waiting for data, devices or hosts"
+    assert said == [f"warning: {warning}"]
+    assert ended[0] == (f"{warning} (train.stall_minutes)", 1)
 
 
 def test_a_stop_does_not_save_the_metric_of_an_earlier_step(tmp_path):
@@ -320,7 +404,8 @@ def test_what_is_left_of_another_run_is_not_overwritten(tmp_path, files, message
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=f"{message}.*: choose another --workdir"):
         train_mean(tmp_path)
-    assert {p.name: p.read_text() for p in tmp_path.iterdir() if p.is_file()} == files
+    left = {p.name: p.read_text() for p in tmp_path.iterdir() if p.is_file()}
+    assert left == files | {".lock": ""}
 
 
 def test_a_run_of_another_config_is_refused_and_left_alone(tmp_path):

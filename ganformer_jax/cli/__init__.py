@@ -2,7 +2,7 @@
 
 Each command is a module with its `Options`, a dataclass, and `run(options)`. An error of the user
 ends in one line on standard error: exit code 2 for a command line that cannot be understood, 1 for
-everything else. SIGINT and SIGTERM end a command with exit code 0.
+everything else. SIGINT, SIGTERM and SIGHUP end a command with exit code 0.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from ganformer_jax.cli import (
 )
 from ganformer_jax.cli.options import UsageError, parse, program
 from ganformer_jax.errors import UserError, one_line, os_reason
+from ganformer_jax.files import allow_open_files
 from ganformer_jax.gpu import prepare_gpu
 from ganformer_jax.signals import Stopped, clean_up, interruptibly, stop_on_signals
 
@@ -62,10 +63,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     _quiet_libraries()
+    allow_open_files()
     prepare_gpu()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # file names may be of any alphabet
+            # File names may be of any alphabet, and a log is read while a command runs.
+            stream.reconfigure(errors="replace", line_buffering=True)
     try:
         with stop_on_signals():
             _run(arguments)
@@ -76,9 +79,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             if hosts.is_first():
                 print(f"stopped; to resume: {program()} {shlex.join(arguments)}")
         if stop.agreed:
-            hosts.finish()
-        hosts.end_all("stopped", 0)
-        hosts.end(0)
+            hosts.finish(stop.code)
+        hosts.end_all("stopped", stop.code)
+        hosts.end(stop.code)
     except KeyboardInterrupt:  # not by a signal
         _fail("interrupted", code=130)
     except UsageError as error:

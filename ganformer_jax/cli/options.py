@@ -35,11 +35,15 @@ class HostOptions:
     index: int | None = None
     """Number of this process, from 0."""
 
+    wait: float = 30.0
+    """Minutes to wait for the other processes."""
+
     def connect(self, preemption: bool = False) -> None:
         """Connect the processes, before jax looks for devices (`hosts.connect`)."""
         from ganformer_jax import hosts
 
-        hosts.connect(self.address, self.processes, self.index, preemption)
+        seconds = 60 * self.wait
+        hosts.connect(self.address, self.processes, self.index, preemption, seconds)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,6 +42,9 @@ class Options:
     later; says what memory they take."""
     slice: str | None = None
     """With --compile-only, a TPU slice that need not be here, such as v5e:2x4."""
+    stop_code: int = 0
+    """Exit code after a signal. With 75, say, what starts the command again after
+    a failure does so after a preemption too, and not after the last image."""
     hosts: HostOptions = HostOptions()
     experiment: Annotated[Config, tyro.conf.arg(name="")] = Config()
 
@@ -77,10 +80,15 @@ def run(options: Options) -> None:
         precompile(config)
         return
     workdir = options.workdir or pathlib.Path("runs") / options.config.stem
-    with lenient_streams():
-        done = train_experiment(config, workdir, init_from=options.init_from, wandb=options.wandb)
-    if not done:
-        raise Stopped(agreed=True)
+    try:
+        with lenient_streams():
+            start = options.init_from
+            done = train_experiment(config, workdir, init_from=start, wandb=options.wandb)
+        if not done:
+            raise Stopped(agreed=True)
+    except Stopped as stop:
+        stop.code = options.stop_code
+        raise
 
 
 def compile_for_slice(config: Config, slice_name: str) -> None:

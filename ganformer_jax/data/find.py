@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from etils import epath
 
 from ganformer_jax.config_training import RENDERED
 from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.storage import may_pass, patiently
 
 BUCKET = "gs://"
 RAW = tfds.decode.DeserializeMethod.RAW_BYTES
@@ -136,8 +138,12 @@ class Records:
     def __getitem__(self, index: int) -> bytes:
         advice = f"{self._name} cannot be read, copy or prepare it again"
         try:
-            record = self._stored[index]
+            record = patiently(lambda: self._stored[index], self._name)
         except RuntimeError as error:  # ArrayRecord's reader, for most damage
+            if may_pass(error):
+                advice = f"{self._name} cannot be read now, try again once the disk answers"
+            elif os.strerror(errno.EMFILE) in str(error):  # each shard stays open
+                advice = f"{self._name} has too many shards for this shell, raise `ulimit -n`"
             raise UserError(f"{advice}: {one_line(error)}") from error
         if not record:  # its answer for a short file that is cut off
             raise UserError(f"{advice}: an empty record")

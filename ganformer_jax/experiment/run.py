@@ -54,7 +54,8 @@ def train_experiment(
         check_wandb()
     data = ExperimentData(config)
     if not config.data.rendered:  # scenes are rendered once the run's folder is known to be good
-        data.open("train")
+        count = len(data.open("train"))
+        hosts.check_equal({"the number of training images": count})
     if words := channel_words(config.generator.image_channels):
         say(words)
     devices = find_devices(config.train.platform, config.train.devices)

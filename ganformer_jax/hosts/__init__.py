@@ -7,6 +7,7 @@ first one decides for all, an error of one ends all, and all stop at the same st
 from ganformer_jax.hosts.connecting import connect
 from ganformer_jax.hosts.ends import end, end_all, finish, let_cause_end
 from ganformer_jax.hosts.sharing import (
+    check_equal,
     check_shared,
     first_arrays,
     gather_rows,
@@ -18,6 +19,7 @@ from ganformer_jax.hosts.store import all_of, count, device_index, first, index,
 
 __all__ = [
     "all_of",
+    "check_equal",
     "check_shared",
     "connect",
     "count",

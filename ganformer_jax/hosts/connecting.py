@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import glob
 import importlib.util
+import math
 import os
 import signal
+import socket
 import threading
+import time
 from collections.abc import Iterable
 
 import jax
 from jax._src import distributed
 
-from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.hosts.ends import watch
 from ganformer_jax.hosts.store import count
 
@@ -25,6 +28,7 @@ def connect(
     processes: int | None = None,
     index: int | None = None,
     preemption: bool = False,
+    wait: float = 300.0,
 ) -> None:
     """Connect the processes of a job; do nothing for one alone, or if the caller has done it.
 
@@ -38,6 +42,7 @@ def connect(
         index: Number of this process, from 0.
         preemption: Whether jax's preemption service takes SIGTERM over, if there are several
             processes: see `stop_agreed`.
+        wait: Seconds to wait for the other processes.
 
     Raises:
         UserError: If the processes cannot be connected.
@@ -55,8 +60,14 @@ def connect(
             return
         jax.config.update("jax_enable_preemption_service", preemption)
         try:
+            if address and index:
+                _await_first(address, wait)
             jax.distributed.initialize(
-                address, processes, index, heartbeat_timeout_seconds=HEARTBEAT
+                address,
+                processes,
+                index,
+                initialization_timeout=max(1, math.ceil(wait)),
+                heartbeat_timeout_seconds=HEARTBEAT,
             )
         except (RuntimeError, ValueError) as error:
             # One TPU VM by itself, where nothing names a job.
@@ -67,6 +78,27 @@ def connect(
             _take_back(signal.SIGTERM)
     if count() > 1 and "hosts" not in (thread.name for thread in threading.enumerate()):
         threading.Thread(target=watch, name="hosts", daemon=True).start()
+
+
+def _await_first(address: str, seconds: float) -> None:
+    """Wait until the first process listens, as jax's own wait ends in a crash without words."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdigit()):
+        raise UserError(f"the first process's address is {address}: give HOST:PORT")
+    deadline, told = time.monotonic() + seconds, False
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                hint = "start the first process there, or correct the address"
+                reason = f"{os_reason(error)}, for {seconds:.0f} s"
+                raise UserError(f"no answer at {address} ({reason}): {hint}") from error
+            if not told:
+                print(f"waiting for the first process at {address}", flush=True)
+            told = True
+            time.sleep(0.5)
 
 
 def _take_back(number: int) -> None:

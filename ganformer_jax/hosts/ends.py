@@ -18,7 +18,7 @@ _POLL, _PATIENCE = 1.0, 10.0  # seconds
 def end_all(message: str, code: int) -> None:
     """End all processes because of this one; do nothing if it is alone.
 
-    The exit code is 0 if it was asked to end, and otherwise says that it failed.
+    The exit code is that of all.
     """
     if count() == 1:
         return
@@ -33,14 +33,14 @@ def let_cause_end() -> None:
         time.sleep(3 * _POLL)
 
 
-def finish() -> None:
+def finish(code: int = 0) -> None:
     """End all processes together, without an error; do nothing if this one is alone.
 
     An orderly exit would wait forever for a preemption notice that came with the last step.
     """
     if count() > 1:
         all_of(True)
-        _leave(0)
+        _leave(code)
 
 
 def end(code: int) -> NoReturn:

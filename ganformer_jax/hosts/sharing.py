@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -81,10 +81,10 @@ def check_shared(folder: pathlib.Path) -> None:
     """Raise `UserError` on all processes unless they see the same folder."""
     if count() == 1:
         return
-    token = folder / ".hosts"
-    stamp = first(lambda: _write_stamp(token))
-    deadline = time.monotonic() + _PATIENCE  # a network's disk may be slow to show a file
-    while not (found := _read(token) == stamp) and time.monotonic() < deadline:
+    # A new name each time: a network's disk may remember for a minute that a file was not there.
+    token = folder / first(lambda: _write_token(folder))
+    deadline = time.monotonic() + _PATIENCE  # and be slow to show one
+    while not (found := token.exists()) and time.monotonic() < deadline:
         time.sleep(0.2)
     seen = all_of(found)
     if is_first():
@@ -93,14 +93,24 @@ def check_shared(folder: pathlib.Path) -> None:
         raise UserError(f"{folder} is not the same folder on every host: put it on a shared disk")
 
 
-def _write_stamp(path: pathlib.Path) -> str:
-    stamp = os.urandom(8).hex()
-    path.write_text(stamp)
-    return stamp
+def check_equal(facts: Mapping[str, Any]) -> None:
+    """Raise `UserError` on all processes unless they have the same facts.
+
+    Args:
+        facts: JSON values by what they are.
+    """
+    everyone = all_of(dict(facts))
+    for process, other in enumerate(everyone):
+        for name in everyone[0].keys() | other.keys():
+            here, there = everyone[0].get(name), other.get(name)
+            if here != there:
+                raise UserError(
+                    f"{name} is {here} on process 0 and {there} on process {process}: give every "
+                    "host the same command, files and packages"
+                )
 
 
-def _read(path: pathlib.Path) -> str | None:
-    try:
-        return path.read_text()
-    except OSError:
-        return None
+def _write_token(folder: pathlib.Path) -> str:
+    name = f".hosts-{os.urandom(8).hex()}"
+    (folder / name).touch()
+    return name

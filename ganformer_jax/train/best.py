@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
 
-from ganformer_jax.errors import one_line
+from ganformer_jax.storage import patiently
+from ganformer_jax.train.checkpoint_reading import Damage, reading
 
 CHECKSUM = "crc32"
 Stored = Mapping[str, Any] | None
@@ -102,17 +103,27 @@ class Manager(ocp.CheckpointManager):
         return False
 
     def metrics(self, step: int) -> Stored:
-        """Read what is stored of the metric of a checkpoint."""
+        """Read what is stored of the metric of a checkpoint.
+
+        Raises:
+            UserError: If the disk or the network fails, which says nothing of the checkpoint: it
+                would no longer be protected as the best one, and be deleted.
+        """
+
+        def read() -> Stored:
+            with reading(f"the metric of checkpoint {step}"):
+                stored = super(Manager, self).metrics(step)
+                decode(stored)
+                return stored
+
         try:
-            stored = super().metrics(step)
-            decode(stored)
-        except Exception as error:  # of many kinds, as files can be damaged in many ways
+            return patiently(read, f"the metric of checkpoint {step}")
+        except Damage as error:
             if step not in self._warned:
-                reason = f"the metric of checkpoint {step} is damaged ({one_line(error)})"
+                reason = f"the metric of checkpoint {step} is damaged ({error})"
                 self._warn(f"warning: {reason}; it does not count for the best one")
             self._warned.add(step)
             return None
-        return stored
 
 
 def _checksum(name: str, value: Any) -> int:

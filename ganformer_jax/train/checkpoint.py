@@ -25,6 +25,7 @@ from ganformer_jax.config import Config
 from ganformer_jax.config_files import from_dict
 from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.files import move_folder
+from ganformer_jax.storage import patiently
 from ganformer_jax.train.array_writing import handlers
 from ganformer_jax.train.best import Best, KeepBest, Manager, encode, find_best
 from ganformer_jax.train.checkpoint_moving import MovedFolder, finish_moves
@@ -106,7 +107,12 @@ class Checkpoints:
             state: On its devices.
             config: Of the run, as nested dicts.
             metric: Name and value, of which the lowest is best; NaN counts as None.
+
+        Raises:
+            UserError: If it cannot be written. A save that fails in the background, when training
+                has gone on, is a warning if the next one, which is then waited for, succeeds.
         """
+        failed = self._last_failed()
         if hosts.first(lambda: step in self.steps()):
             return
         texts = {"config": config, "version": {"state": self.version}}
@@ -118,6 +124,8 @@ class Checkpoints:
         )
         with self._writing():
             self._manager.save(step, args=args, metrics=encode(metric))
+            if failed:
+                self._manager.wait_until_finished()
 
     def stored_config(self) -> Mapping[str, Any] | None:
         """Read the config of the newest checkpoint that has a readable one, as nested dicts."""
@@ -125,7 +133,7 @@ class Checkpoints:
         def newest() -> Mapping[str, Any] | None:
             for step in reversed(self.steps()):
                 with contextlib.suppress(Damage):
-                    return read_json(self._of(step), "config")
+                    return patiently(lambda s=step: read_json(self._of(s), "config"), "a config")
             return None
 
         return hosts.first(newest)
@@ -205,6 +213,19 @@ class Checkpoints:
         """Wait, as `wait` does, and close the folder."""
         with self._writing():
             self._manager.close()
+
+    def _last_failed(self) -> bool:
+        """Wait for the save before; return, and warn, whether it failed on any process."""
+        reason = ""
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:  # of many kinds, as in `_writing`
+            reason = one_line(error)
+        reason = next(filter(None, hosts.all_of(reason)), "")
+        if reason:
+            self._manager.reload()  # or what was not written would count as a checkpoint
+            self.warn(f"warning: a checkpoint was not written ({reason}); saving the next one")
+        return bool(reason)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from ganformer_jax import hosts
 from ganformer_jax.errors import UserError, one_line, os_reason
+from ganformer_jax.storage import may_pass, patiently
 
 T = TypeVar("T")
 
@@ -24,10 +25,13 @@ class Damage(Exception):
 
 
 def agreed(read: Callable[[], T]) -> tuple[T | None, str]:
-    """Call what reads; return its result, and the damage that any process found, or ""."""
+    """Call what reads; return its result, and the damage that any process found, or "".
+
+    Each process reads again by itself while the disk or the network does not answer.
+    """
     value, reason = None, ""
     try:
-        value = read()
+        value = patiently(read, "a checkpoint")
     except Damage as error:
         reason = str(error)
     return value, next(filter(None, hosts.all_of(reason)), "")
@@ -46,12 +50,13 @@ def reading(what: object) -> Iterator[None]:
         raise
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise Damage(one_line(error)) from error
-    except OSError as error:
-        hint = "try again once the disk can be read"
-        raise UserError(f"cannot read {what}: {os_reason(error)}; {hint}") from error
     except Exception as error:
         if "RESOURCE_EXHAUSTED" in str(error):  # the device has too little memory
             raise
+        if isinstance(error, OSError) or may_pass(error):
+            reason = os_reason(error) if isinstance(error, OSError) else one_line(error)
+            hint = "try again once the disk can be read"
+            raise UserError(f"cannot read {what}: {reason}; {hint}") from error
         raise Damage(one_line(error)) from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import pathlib
 import time
@@ -12,7 +11,7 @@ from typing import Any
 import jax
 
 from ganformer_jax import hosts
-from ganformer_jax.train.log_writers import AppendedFile, BestEffort
+from ganformer_jax.train.log_writers import BestEffort, append
 
 HISTORY_FILE = "history.jsonl"
 
@@ -39,11 +38,8 @@ class History:
         if not hosts.is_first():
             return
         line = {"time": time.time(), "event": event, "step": step, "kimg": images / 1000}
-        self._attempt(HISTORY_FILE, self._append, json.dumps(line | self._facts | details) + "\n")
-
-    def _append(self, line: str) -> None:
-        with contextlib.closing(AppendedFile(self._path)) as file:
-            file.append(line.encode())
+        text = json.dumps(line | self._facts | details) + "\n"
+        self._attempt(HISTORY_FILE, append, self._path, text.encode())
 
 
 def events(run: pathlib.Path) -> Iterator[dict[str, Any]]:

@@ -68,25 +68,20 @@ class BestEffort:
             self._failed = False
 
 
-class AppendedFile:
-    """A file to which each call appends all of its bytes or, if that fails, none."""
+def append(path: pathlib.Path, contents: bytes) -> None:
+    """Append all bytes to a file or, if that fails with `OSError`, none.
 
-    def __init__(self, path: pathlib.Path):
-        self._file = path.open("ab", buffering=0)
-
-    def append(self, contents: bytes) -> None:
-        """Append bytes, or raise `OSError` and leave the file as it was."""
-        end, left = self._file.seek(0, os.SEEK_END), memoryview(contents)
+    The file does not stay open: a disk of the network may lose open files when its server starts
+    again, and one that is mounted from elsewhere may store files only when they are closed.
+    """
+    with path.open("ab", buffering=0) as file:
+        end, left = file.seek(0, os.SEEK_END), memoryview(contents)
         try:
             while left:
-                left = left[self._file.write(left) :]
+                left = left[file.write(left) :]
         except OSError:
-            self._file.truncate(end)
+            file.truncate(end)
             raise
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 class JsonLines:
@@ -110,20 +105,19 @@ class JsonLines:
             kept = "".join(line for line in complete if _step(path, line, start) <= start)
             if kept != text:  # not without need, as on a full disk a copy fails
                 write_atomically(path, kept)
-        self._file = AppendedFile(path)
+        self._path = path
 
     def write_numbers(self, step: int, images_seen: int, values: Mapping[str, float]) -> None:
         """Append a line."""
         line = {"step": step, "kimg": images_seen / 1000, "time": time.time(), **values}
-        self._file.append((json.dumps(line) + "\n").encode())
+        append(self._path, (json.dumps(line) + "\n").encode())
 
     def write_image(self, step: int, images_seen: int, name: str, jpeg: bytes) -> None:
         """Raise: images have files of their own."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Do nothing: no file is open."""
 
 
 class TensorBoard:
@@ -145,12 +139,11 @@ class TensorBoard:
         event: Any = event_pb2  # whose classes are made when it is imported
         summary: Any = summary_pb2
         self._Event, self._Summary = event.Event, summary.Summary
-        folder.mkdir(parents=True, exist_ok=True)
         host = f"{socket.gethostname()}.{os.getpid()}"
-        self._file = AppendedFile(folder / f"events.out.tfevents.{time.time():.0f}.{host}")
-        self._append(file_version="brain.Event:2")
+        self._path = folder / f"events.out.tfevents.{time.time():.0f}.{host}"
         session = event.SessionLog(status=event.SessionLog.START)
-        self._append(step=start + 1, session_log=session)
+        self._header = self._record(file_version="brain.Event:2")
+        self._header += self._record(step=start + 1, session_log=session)
 
     def write_numbers(self, step: int, images_seen: int, values: Mapping[str, float]) -> None:
         """Append one event with all numbers."""
@@ -165,17 +158,22 @@ class TensorBoard:
         self._append(step=step, summary=self._Summary(value=[value]))
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Do nothing: no file is open."""
 
     def _append(self, **fields: Any) -> None:
-        """Append an event as a record of a TFRecord file: length, contents, and checksums."""
+        """Append an event, and before the first one what the file begins with."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        append(self._path, self._header + self._record(**fields))
+        self._header = b""
+
+    def _record(self, **fields: Any) -> bytes:
+        """Encode an event as a record of a TFRecord file: length, contents, and checksums."""
         from tensorboardX.record_writer import masked_crc32c
 
         data = self._Event(wall_time=time.time(), **fields).SerializeToString()
         length = struct.pack("<Q", len(data))
         checksums = (struct.pack("<I", masked_crc32c(part)) for part in (length, data))
-        self._file.append(length + next(checksums) + data + next(checksums))
+        return length + next(checksums) + data + next(checksums)
 
 
 def encode_jpeg(image_HxWxC: UInt8[np.ndarray, "h w *c"], side: int = IMAGE_SIDE) -> bytes:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import itertools
 import json
-import math
 import pathlib
 import time
 import traceback
@@ -19,8 +17,8 @@ import numpy as np
 
 from ganformer_jax import hosts
 from ganformer_jax.config_files import to_dict
-from ganformer_jax.errors import UserError, os_reason
-from ganformer_jax.files import exclusive_lock, write_atomically
+from ganformer_jax.errors import UserError
+from ganformer_jax.files import write_atomically
 from ganformer_jax.signals import Stopped
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.compile import Programs
@@ -37,9 +35,10 @@ from ganformer_jax.train.recovery import (
     refuse_non_finite,
     refuse_non_finite_state,
 )
-from ganformer_jax.train.run_folder import CONFIG_FILE, check_run
+from ganformer_jax.train.run_folder import CONFIG_FILE, check_hosts, check_run, open_checkpoints
+from ganformer_jax.train.stalls import Stalls
 from ganformer_jax.train.stopping import Stop
-from ganformer_jax.train.trainable import Position, State, Trainable
+from ganformer_jax.train.trainable import Batch, Position, State, Trainable
 from ganformer_jax.train.wandb_log import wandb_writers
 
 Batches = Callable[[int], Iterator[Mapping[str, np.ndarray]]]
@@ -89,8 +88,9 @@ def train(
     start = warm_start or (lambda state: state)
     say = beside_bars(say) if hosts.is_first() else lambda line: None
     key, programs = jax.random.key(options.seed), Programs(trainable, placement)
+    check_hosts(config, identities)
     with contextlib.ExitStack() as stack:
-        checkpoints = _open_checkpoints(run, trainable, options, say, stack)
+        checkpoints = open_checkpoints(run, trainable, options.checkpoints_kept, say, stack)
         stored = checkpoints.stored_config()
         changes = hosts.first(lambda: check_run(run, config, stored, identities))
         state = checkpoints.restore(programs.abstract_state(), lambda: programs.init(key))
@@ -135,6 +135,35 @@ class _Session:
         return self.start(self.programs.init(jax.random.key(self.config.train.seed)))
 
 
+@dataclasses.dataclass(frozen=True)
+class _Attempt:
+    """What the steps share up to an end, or to numbers that are not finite."""
+
+    session: _Session
+    log: Log
+    stop: Stop
+    stalls: Stalls
+
+    def look(
+        self, observers: Sequence[Observer], at: Position, state: State
+    ) -> tuple[str, float] | None:
+        """Call observers; return the metric that decides which checkpoint is best."""
+        sample = functools.partial(self.session.programs.trainable.sample, state)
+        with self.stalls.paused():
+            return observe(observers, at, state, sample, self.log, self.stop)
+
+    def report(self, at: Position) -> None:
+        """Log what the steps since the last report did."""
+        device = self.session.programs.placement.own[0]
+        refuse_non_finite(self.log.report(at.step, at.images, device), at.step)
+
+    def save(self, at: Position, state: State, metric: tuple[str, float] | None = None) -> None:
+        """Save a checkpoint."""
+        self.report(at)
+        refuse_non_finite_state(state, at.step)
+        self.session.checkpoints.save(at.step, state, to_dict(self.session.config), metric)
+
+
 def _train_and_recover(session: _Session, state: State, writers: Sequence[Writer]) -> bool:
     """Train to the end, with returns to the last checkpoint; return whether the run is complete."""
     history, say = session.history, session.say
@@ -144,83 +173,141 @@ def _train_and_recover(session: _Session, state: State, writers: Sequence[Writer
         session.batches,
         session.config.train.recoveries,
     )
-    while True:
-        try:
-            with contextlib.closing(_open_log(session, Position.of(state), writers)) as log:
-                at, done = _train_from(session, state, log)
-        except NonFinite as error:
-            say(f"warning: {error}")
-            traceback.clear_frames(error.__traceback__)  # which hold the state that failed
-            del state
-            state = recovery.recover(error, session.init)
+    with Stop(say) as stop, Stalls(session.config.train.stall_minutes, say) as stalls:
+        while True:
             at = Position.of(state)
-            history.add("recovered", at.step, at.images, reason=str(error))
-            say(f"returned to {at.kimg:.1f} kimg, with other random numbers")
-            continue
-        history.add("completed" if done else "stopped", at.step, at.images)
-        return done
+            try:
+                with contextlib.closing(_open_log(session, at, writers)) as log:
+                    at, done = _train_from(_Attempt(session, log, stop, stalls), state)
+            except NonFinite as error:
+                say(f"warning: {error}")
+                traceback.clear_frames(error.__traceback__)  # which hold the state that failed
+                del state
+                state = _recover(session, recovery, error, stop)
+                if state is None:
+                    images = at.images + (error.step - at.step) * session.config.train.batch_size
+                    history.add("stopped", error.step, images, reason=str(error))
+                    say("stopped: resumes from the last checkpoint, with the same random numbers")
+                    return False
+                at = Position.of(state)
+                history.add("recovered", at.step, at.images, reason=str(error))
+                say(f"returned to {at.kimg:.1f} kimg, with other random numbers")
+                continue
+            history.add("completed" if done else "stopped", at.step, at.images)
+            return done
 
 
-def _train_from(session: _Session, state: State, log: Log) -> tuple[Position, bool]:
+def _recover(session: _Session, recovery: Recovery, error: NonFinite, stop: Stop) -> State | None:
+    """Return to the last good state; None after a signal."""
+    try:
+        stop.check()
+        with stop.interruptible():
+            return recovery.recover(error, session.init)
+    except Stopped:
+        return None
+
+
+def _train_from(attempt: _Attempt, state: State) -> tuple[Position, bool]:
     """Train from a state on; return where it ends, and whether the run is complete.
 
     Raises:
         NonFinite: If losses or the state are not finite; no checkpoint has such a state.
     """
-    programs, options, say = session.programs, session.config.train, session.say
-    trainable, placement = programs.trainable, programs.placement
-    at, began = Position.of(state), time.perf_counter()
-    steps = math.ceil((options.total_kimg * 1000 - at.images) / options.batch_size)
+    session, stop, at = attempt.session, attempt.stop, Position.of(state)
+    programs, late, untrained = session.programs, [], None
     programs.start()
-    with Stop(say) as stop:
+    if at.step == 0:
+        attempt.look([o for o in session.observers if o.at_once], at, state)
+        late = [o for o in session.observers if not o.at_once and o.every_kimg]
+        untrained = programs.copy(state) if late and not stop.requested() else None
+    batches = _open_batches(session, at.images, stop, attempt.log)
+    if batches is None:
+        session.say("stopped before the first step")
+        return at, False
+    stream = prefetch(batches, programs.trainable.batch, programs.placement.batch)
 
-        def look(
-            observers: Sequence[Observer], at: Position, state: State
-        ) -> tuple[str, float] | None:
-            sample = functools.partial(trainable.sample, state)
-            return observe(observers, at, state, sample, log, stop)
+    def look_at_untrained() -> None:
+        nonlocal untrained
+        if untrained is not None and not stop.requested():
+            attempt.look(late, Position(0, 0), untrained)
+            attempt.log.restart()
+        untrained = None
 
-        late, untrained = [], None
-        if at.step == 0:
-            look([o for o in session.observers if o.at_once], at, state)
-            late = [o for o in session.observers if not o.at_once and o.every_kimg]
-            untrained = programs.copy(state) if late and not stop.requested() else None
-        batches = _open_batches(session, at.images, stop, log)
-        if batches is None:
-            say("stopped before the first step")
-            return at, False
-        left = itertools.islice(batches, steps)
-        for number, batch in enumerate(prefetch(left, trainable.batch, placement.batch), 1):
-            state, info = programs.step(state, batch, at.step)
+    return _run_steps(attempt, state, stream, look_at_untrained)
+
+
+def _run_steps(
+    attempt: _Attempt, state: State, stream: Iterator[Batch], after_first: Callable[[], None]
+) -> tuple[Position, bool]:
+    """Do the steps; return what `_train_from` returns."""
+    session, log, stop = attempt.session, attempt.log, attempt.stop
+    options, say = session.config.train, session.say
+    at, began = Position.of(state), time.perf_counter()
+    total, first = options.total_kimg * 1000, at.step
+    with _saved_on_error(lambda: attempt.save(at, state)):
+        while at.images < total:
+            batch = _next(stream, stop)
+            if batch is None:
+                break
+            state, info = session.programs.step(state, batch, at.step)
             at = Position(at.step + 1, at.images + options.batch_size)
             log.add(info)
-            done, stopping = number == steps, stop.requested()
+            attempt.stalls.step_done()
+            done = at.images >= total
             due = functools.partial(_due, images=at.images, batch_size=options.batch_size)
             if at.step == 1:
                 jax.block_until_ready(state)
                 say(f"first step done after {duration(time.perf_counter() - began)}")
-            if untrained is not None and not stopping:
-                look(late, Position(0, 0), untrained)
-                untrained = None
-                log.restart()
-            save, metric = done or stopping or due(options.checkpoint_kimg), None
-            if save or due(options.log_kimg) or log.is_full():
-                averages = log.report(at.step, at.images, placement.own[0])
-                refuse_non_finite(averages, at.step)
+            if at.step == first + 1:
+                after_first()
+            stopping = stop.requested()
+            reports = due(options.checkpoint_kimg) or due(options.log_kimg) or log.is_full()
+            if done or stopping or reports:
+                attempt.report(at)
+            metric = None
             if done or not stopping:
                 chosen = [o for o in session.observers if done or due(o.every_kimg)]
-                metric = look(chosen, at, state)
-            stopping = stopping or stop.requested()
-            if save or stopping:
-                refuse_non_finite_state(state, at.step)
-                session.checkpoints.save(at.step, state, to_dict(session.config), metric)
+                metric = attempt.look(chosen, at, state)
+            stopping = stop.requested()
+            if done or stopping or due(options.checkpoint_kimg):
+                attempt.save(at, state, metric)
             if stopping and not done:
-                session.checkpoints.wait()
-                say(f"stopped at {at.kimg:.1f} kimg: saved, and can be resumed")
-                return at, False
+                break
+        else:
+            session.checkpoints.wait()
+            say(f"done: {at.step} steps, {duration(time.perf_counter() - began)}")
+            return at, True
+        if not at.step:
+            say("stopped before the first step")
+            return at, False
+        attempt.save(at, state)
         session.checkpoints.wait()
-        say(f"done: {at.step} steps, {duration(time.perf_counter() - began)}")
-        return at, True
+        say(f"stopped at {at.kimg:.1f} kimg: saved, and can be resumed")
+        return at, False
+
+
+def _next(stream: Iterator[Batch], stop: Stop) -> Batch | None:
+    """Wait for the next batch; None after a signal, as storage may not answer for long."""
+    try:
+        with stop.interruptible():
+            return next(stream)
+    except Stopped:
+        return None
+
+
+@contextlib.contextmanager
+def _saved_on_error(save: Callable[[], None]) -> Iterator[None]:
+    """Save the state when something else fails: the data, or what looks at it.
+
+    Several processes cannot: those that did not fail wait in a step for the one that did.
+    """
+    try:
+        yield
+    except (OSError, UserError):
+        if hosts.count() == 1:
+            with contextlib.suppress(UserError, NonFinite):
+                save()
+        raise
 
 
 def _open_batches(
@@ -263,26 +350,6 @@ def _open_log(session: _Session, at: Position, writers: Sequence[Writer]) -> Log
     options = session.config.train
     lengths = at.images, options.total_kimg
     return Log(session.run, at.step, options.batch_size, session.say, *lengths, writers)
-
-
-def _open_checkpoints(
-    run: pathlib.Path,
-    trainable: Trainable,
-    options: Any,
-    say: Callable[[str], None],
-    stack: contextlib.ExitStack,
-) -> Checkpoints:
-    """Lock the run against other commands that train it, and open its checkpoints."""
-    version, added = trainable.state_version, trainable.added_leaves
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        hosts.check_shared(run)
-        if hosts.is_first():
-            stack.enter_context(exclusive_lock(run, "training in", say))
-        checkpoints = Checkpoints(run, options.checkpoints_kept, say, version=version, added=added)
-        return stack.enter_context(checkpoints)
-    except OSError as error:
-        raise UserError(f"cannot write to {run}: {os_reason(error)}") from error
 
 
 def _due(kimg: float, images: int, batch_size: int) -> bool:

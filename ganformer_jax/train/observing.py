@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from ganformer_jax import hosts
+from ganformer_jax.errors import UserError, os_reason
 from ganformer_jax.signals import Stopped
 from ganformer_jax.train.compile import PAUSE_EVENT
 from ganformer_jax.train.log import Log
@@ -67,13 +68,21 @@ def observe(
 ) -> tuple[str, float] | None:
     """Call observers and log what they return; return the metric that decides what is best.
 
-    A request to stop ends this early; what was not measured by then is left out.
+    A request to stop ends this early; what was not measured by then is left out. An error of the
+    disk or the user ends training on the untrained state; later, with one process, it is a warning.
     """
     metric, now = None, Snapshot(at.step, at.images, state, sample, stop.check)
     with log.paused(), contextlib.suppress(Stopped), stop.interruptible():
         for observer in (o for o in observers if o.every_kimg):
             jax.block_until_ready(state)
-            found = stop.call(functools.partial(observer.observe, now))
+            try:
+                found = stop.call(functools.partial(observer.observe, now))
+            except (OSError, UserError) as error:
+                if at.step == 0 or hosts.count() > 1:  # where the others wait for this one
+                    raise
+                reason = str(error) if isinstance(error, UserError) else os_reason(error)
+                log.say(f"warning: what is shown or measured failed ({reason}); training continues")
+                continue
             images = {n: v for n, v in found.items() if isinstance(v, np.ndarray) and v.ndim}
             for name, image in images.items():
                 log.write_image(at.step, at.images, name, image)

@@ -1,15 +1,23 @@
-"""Check of a run's folder, so that no other experiment is overwritten."""
+"""The folder of a run: opened and locked, and checked, so that nothing is overwritten."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ganformer_jax.config_files import differences, from_dict
-from ganformer_jax.errors import UserError, one_line
+import jax
+from flax.traverse_util import flatten_dict
+
+from ganformer_jax import hosts
+from ganformer_jax.config_files import differences, from_dict, to_dict
+from ganformer_jax.errors import UserError, one_line, os_reason
+from ganformer_jax.files import exclusive_lock
+from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.history import events
+from ganformer_jax.train.trainable import Trainable
 
 CONFIG_FILE = "config.json"
 ANOTHER = "choose another --workdir"
@@ -20,7 +28,57 @@ FREE += ("train.batch_size",)
 FREE += ("train.log_kimg", "train.image_kimg", "train.metric_kimg", "train.metric_images")
 FREE += ("train.metrics", "train.checkpoint_kimg", "train.checkpoints_kept", "train.recoveries")
 FREE += ("train.fsdp", "train.accumulate", "train.rematerialize", "train.matmul_precision")
-FREE += ("generator.dtype", "discriminator.dtype")
+FREE += ("train.stall_minutes", "generator.dtype", "discriminator.dtype")
+OWN = ("data.directory", "data.threads")
+"""What may differ from process to process."""
+
+
+def check_hosts(config: Any, identities: Mapping[str, str]) -> None:
+    """Refuse processes that would train something else, as each does what its own config says.
+
+    Args:
+        config: Of this process.
+        identities: See `check_run`; options that are named here are compared by their checksums.
+
+    Raises:
+        UserError: On all processes, with the first difference.
+    """
+    flat = flatten_dict(to_dict(config), sep=".")
+    options = {n: value for n, value in flat.items() if n not in {*OWN, *identities}}
+    checksums = {f"the checksum of {name}": value for name, value in identities.items()}
+    versions = {"the version of jax": jax.__version__}
+    hosts.check_equal(options | checksums | versions)
+
+
+def open_checkpoints(
+    run: pathlib.Path,
+    trainable: Trainable,
+    latest: int,
+    say: Callable[[str], None],
+    stack: contextlib.ExitStack,
+) -> Checkpoints:
+    """Lock the run against other commands that train it, and open its checkpoints.
+
+    Args:
+        run: The folder, which is made if there is none.
+        trainable: Says what version a state has.
+        latest: Number of the newest checkpoints to keep.
+        say: Receives warnings.
+        stack: Closes the checkpoints, then unlocks the run.
+
+    Raises:
+        UserError: If the folder cannot be written, is in use, or is not the same on every host.
+    """
+    version, added = trainable.state_version, trainable.added_leaves
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        hosts.check_shared(run)
+        if hosts.is_first():
+            stack.enter_context(exclusive_lock(run, "training in", say))
+        checkpoints = Checkpoints(run, latest, say, version=version, added=added)
+        return stack.enter_context(checkpoints)
+    except OSError as error:
+        raise UserError(f"cannot write to {run}: {os_reason(error)}") from error
 
 
 def check_run(

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ganformer_jax import hosts
-from ganformer_jax.signals import Stopped, first_signal, interruptibly
+from ganformer_jax.signals import Stopped, end_signals, first_signal, interruptibly
 
 T = TypeVar("T")
 
 
 class Stop:
-    """Whether SIGINT or SIGTERM has arrived, on any process.
+    """Whether a signal to end has arrived (`signals.end_signals`), on any process.
 
     With one process a signal also interrupts what runs inside `interruptible`. With several, jax's
     preemption service, which hears SIGTERM, makes all of them stop at the same call of `requested`.
@@ -32,8 +32,9 @@ class Stop:
         if hosts.count() == 1:
             self._usual.enter_context(first_signal(self._handle))
         else:
-            usual = signal.signal(signal.SIGINT, self._as_preemption)
-            self._usual.callback(signal.signal, signal.SIGINT, usual)
+            for number in set(end_signals()) - {signal.SIGTERM}:
+                usual = signal.signal(number, self._as_preemption)
+                self._usual.callback(signal.signal, number, usual)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -1,0 +1,155 @@
+"""Storage and terminals that fail for a while, or for good."""
+
+import errno
+import io
+import os
+import resource
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from ganformer_jax import cli, hosts, storage
+from ganformer_jax.data.find import Records
+from ganformer_jax.errors import UserError
+from ganformer_jax.files import allow_open_files, exclusive_lock
+from ganformer_jax.signals import Stopped, end_signals, stop_on_signals
+
+
+def caused_by(error):
+    try:
+        raise UserError("cannot read") from error
+    except UserError as raised:
+        return raised
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (OSError(errno.EIO, ""), True),
+        (OSError(errno.ESTALE, ""), True),
+        (OSError(errno.ENOENT, "no such file: UNAVAILABLE"), False),
+        (OSError(errno.ENOSPC, ""), False),
+        (RuntimeError("open() failed: Stale file handle"), True),
+        (ValueError("UNAVAILABLE: retry later"), True),
+        (ValueError("DATA_LOSS: checksum"), False),
+        (caused_by(OSError(errno.ETIMEDOUT, "")), True),
+        (caused_by(OSError(errno.EACCES, "")), False),
+        (UserError("no image"), False),
+    ],
+)
+def test_errors_that_may_pass(error, passes):
+    assert storage.may_pass(error) == passes
+
+
+class Stored:
+    """Records whose disk fails for the first reads."""
+
+    def __init__(self, failures, message):
+        self.failures, self.message, self.reads = failures, message, 0
+
+    def __getitem__(self, index):
+        self.reads += 1
+        if self.reads <= self.failures:
+            raise RuntimeError(self.message)
+        return b"record"
+
+
+def test_a_record_is_read_again_while_the_disk_does_not_answer(monkeypatch, capsys):
+    slept = []
+    monkeypatch.setattr(storage.time, "sleep", slept.append)
+    stored = Stored(2, "UNKNOWN: read() failed: Input/output error")
+    assert Records(stored, "pets (train)")[0] == b"record" and slept == [1, 2]
+    warning, _ = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: cannot read pets (train) (RuntimeError: UNKNOWN")
+    assert warning.endswith("; trying again in 1 s")
+    stored = Stored(100, "UNKNOWN: read() failed: Input/output error")
+    with pytest.raises(UserError, match="cannot be read now, try again once the disk answers"):
+        Records(stored, "pets (train)")[0]
+    assert stored.reads == len(storage.delays) + 1 and sum(slept[2:]) == 120
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("Invalid checksum", "pets cannot be read, copy or prepare it again: RuntimeError: Inv"),
+        ("open() failed: Too many open files", "pets has too many shards for this shell, raise"),
+    ],
+)
+def test_other_errors_of_records_are_said_at_once(message, said):
+    stored = Stored(1, message)
+    with pytest.raises(UserError, match="^pets") as caught:
+        Records(stored, "pets")[0]
+    assert str(caught.value).startswith(said) and stored.reads == 1
+
+
+def test_the_limit_of_open_files_is_raised():
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+        allow_open_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (limits[1], limits[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+LOCK_OLD = """
+import fcntl, os, sys
+fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+LOCK_FILE = LOCK_OLD.replace("os.O_RDONLY", "os.O_RDWR | os.O_CREAT")
+
+
+@pytest.mark.parametrize(("code", "name"), [(LOCK_OLD, "."), (LOCK_FILE, ".lock")])
+def test_a_lock_of_this_or_an_earlier_version_is_respected(tmp_path, code, name):
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / name)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout is not None and other.stdout.readline() == "locked\n"
+    with pytest.raises(UserError, match="another process is training in"):
+        with exclusive_lock(tmp_path, "training in", pytest.fail):
+            pass
+    other.communicate()
+    with exclusive_lock(tmp_path, "training in", pytest.fail):
+        pass
+
+
+def test_a_lost_terminal_stops_a_command_unless_nohup_ignores_it():
+    with pytest.raises(Stopped, match="SIGHUP"), stop_on_signals():
+        os.kill(os.getpid(), signal.SIGHUP)
+        signal.pause()
+    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.SIGHUP not in end_signals()
+    finally:
+        signal.signal(signal.SIGHUP, usual)
+
+
+def test_a_stop_has_the_exit_code_that_was_asked_for(tmp_path, monkeypatch, capsys):
+    def train(*arguments, **options):
+        raise Stopped("SIGTERM")
+
+    def end(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr("ganformer_jax.experiment.run.train_experiment", train)
+    monkeypatch.setattr(hosts, "end", end)
+    command = ["train", "--workdir", str(tmp_path), "--stop-code", "75"]
+    with pytest.raises(SystemExit) as caught:
+        cli.main(command)
+    assert caught.value.code == 75 and "to resume: " in capsys.readouterr().out
+
+
+def test_lines_reach_a_log_file_at_once(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(sys, "stdout", stream)
+    cli.main(["train", "--dry-run"])
+    assert stream.line_buffering
