@@ -36,6 +36,7 @@ from ganformer_jax.train.checkpoint_reading import (
     read_json,
     reading,
 )
+from ganformer_jax.train.checkpoint_structure import added_since
 from ganformer_jax.train.checksums import all_finite, by_path, changed, checksums
 from ganformer_jax.train.state import WEIGHTS
 from ganformer_jax.train.trainable import State
@@ -280,32 +281,9 @@ class Checkpoints:
             stored, structure = by_path(metadata.tree), jax.tree.structure(metadata.tree)
             written = (folder / "version").exists()  # the first version did not write it
             version = read_json(folder, "version")["state"] if written else 1
-        new = self._check_structure(step, version, stored, wanted)
-        return jax.tree.unflatten(structure, [wanted[path] for path in stored]), new
-
-    def _check_structure(
-        self, step: int, version: int, stored: Mapping[str, Any], wanted: Mapping[str, Any]
-    ) -> list[str]:
-        """List the leaves that a later version added; refuse any other difference."""
         where = f"checkpoint {step} in {self.run}"
-        if version > self.version:
-            later = "was written by a later version of ganformer_jax: install that one"
-            raise UserError(f"{where} {later}")
-        new = [path for path in wanted if path not in stored]
-        wrong = [f"it has no {path}" for path in new if self._since(path) <= version]
-        wrong += [f"it has an unknown {path}" for path in stored if path not in wanted]
-        wrong += [
-            f"{path} is {tuple(leaf.shape)} there, {_stored_shape(wanted[path])} here"
-            for path, leaf in stored.items()
-            if path in wanted and tuple(leaf.shape) != _stored_shape(wanted[path])
-        ]
-        if wrong:
-            raise UserError(f"{where} does not fit: {wrong[0]}; choose another --workdir")
-        return new
-
-    def _since(self, path: str) -> int:
-        """Return the version of the state that added a leaf; 0 for leaves of the first."""
-        return max((v for start, v in self.added.items() if path.startswith(start)), default=0)
+        new = added_since(where, version, self.version, self.added, stored, wanted)
+        return jax.tree.unflatten(structure, [wanted[path] for path in stored]), new
 
     def _read_weights(self, step: int, fields: Collection[str]) -> tuple[dict[str, Any], Config]:
         folder: Any = self._of(step) / "state"
@@ -333,10 +311,3 @@ class Checkpoints:
             if path in found and found[path].dtype != leaf.dtype:  # Orbax lost that it was a key
                 raise Damage(f"the type of {path} is lost")
         return tree
-
-
-def _stored_shape(leaf: Any) -> tuple[int, ...]:
-    """Return the shape in which Orbax stores a leaf: a random key as its words."""
-    if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jax.eval_shape(jax.random.key_data, leaf).shape
-    return tuple(leaf.shape)

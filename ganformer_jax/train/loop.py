@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import json
 import pathlib
@@ -13,36 +12,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from ganformer_jax import hosts
 from ganformer_jax.config_files import to_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.files import write_atomically
 from ganformer_jax.signals import Stopped
-from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import Placement, device_words
 from ganformer_jax.train.history import History
-from ganformer_jax.train.log import Log
 from ganformer_jax.train.log_writers import BestEffort, Writer
-from ganformer_jax.train.observing import Observer, observe
+from ganformer_jax.train.observing import Observer
 from ganformer_jax.train.prefetch import prefetch
 from ganformer_jax.train.progress import beside_bars, duration
 from ganformer_jax.train.recovery import (
     NonFinite,
     Recovery,
-    refuse_non_finite,
-    refuse_non_finite_state,
 )
 from ganformer_jax.train.run_folder import CONFIG_FILE, check_hosts, check_run, open_checkpoints
+from ganformer_jax.train.session import Attempt, Batches, Session
 from ganformer_jax.train.stalls import Stalls
 from ganformer_jax.train.stopping import Stop
 from ganformer_jax.train.trainable import Batch, Position, State, Trainable
 from ganformer_jax.train.wandb_log import wandb_writers
-
-Batches = Callable[[int], Iterator[Mapping[str, np.ndarray]]]
-"""Takes the number of images seen; yields this process's share of the batches that follow."""
 
 
 def train(
@@ -112,59 +104,11 @@ def train(
         history = History(run, {"devices": on, "identities": identities}, say)
         history.add("resumed" if resumed else "started", at.step, at.images, changes=changes)
         data = batches, observers
-        session = _Session(run, config, programs, checkpoints, start, *data, history, say)
+        session = Session(run, config, programs, checkpoints, start, *data, history, say)
         return _train_and_recover(session, state, _open_wandb(wandb, run, config, say, stack))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Session:
-    """What the steps of one command share."""
-
-    run: pathlib.Path
-    config: Any
-    programs: Programs
-    checkpoints: Checkpoints
-    start: Callable[[State], State]
-    batches: Batches
-    observers: Sequence[Observer]
-    history: History
-    say: Callable[[str], None]
-
-    def init(self) -> State:
-        """Make the first state of the run."""
-        return self.start(self.programs.init(jax.random.key(self.config.train.seed)))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Attempt:
-    """What the steps share up to an end, or to numbers that are not finite."""
-
-    session: _Session
-    log: Log
-    stop: Stop
-    stalls: Stalls
-
-    def look(
-        self, observers: Sequence[Observer], at: Position, state: State
-    ) -> tuple[str, float] | None:
-        """Call observers; return the metric that decides which checkpoint is best."""
-        sample = functools.partial(self.session.programs.trainable.sample, state)
-        with self.stalls.paused():
-            return observe(observers, at, state, sample, self.log, self.stop)
-
-    def report(self, at: Position) -> None:
-        """Log what the steps since the last report did."""
-        device = self.session.programs.placement.own[0]
-        refuse_non_finite(self.log.report(at.step, at.images, device), at.step)
-
-    def save(self, at: Position, state: State, metric: tuple[str, float] | None = None) -> None:
-        """Save a checkpoint."""
-        self.report(at)
-        refuse_non_finite_state(state, at.step)
-        self.session.checkpoints.save(at.step, state, to_dict(self.session.config), metric)
-
-
-def _train_and_recover(session: _Session, state: State, writers: Sequence[Writer]) -> bool:
+def _train_and_recover(session: Session, state: State, writers: Sequence[Writer]) -> bool:
     """Train to the end, with returns to the last checkpoint; return whether the run is complete."""
     history, say = session.history, session.say
     recovery = Recovery(
@@ -177,8 +121,8 @@ def _train_and_recover(session: _Session, state: State, writers: Sequence[Writer
         while True:
             at = Position.of(state)
             try:
-                with contextlib.closing(_open_log(session, at, writers)) as log:
-                    at, done = _train_from(_Attempt(session, log, stop, stalls), state)
+                with contextlib.closing(session.open_log(at, writers)) as log:
+                    at, done = _train_from(Attempt(session, log, stop, stalls), state)
             except NonFinite as error:
                 say(f"warning: {error}")
                 traceback.clear_frames(error.__traceback__)  # which hold the state that failed
@@ -197,7 +141,7 @@ def _train_and_recover(session: _Session, state: State, writers: Sequence[Writer
             return done
 
 
-def _recover(session: _Session, recovery: Recovery, error: NonFinite, stop: Stop) -> State | None:
+def _recover(session: Session, recovery: Recovery, error: NonFinite, stop: Stop) -> State | None:
     """Return to the last good state; None after a signal."""
     try:
         stop.check()
@@ -207,7 +151,7 @@ def _recover(session: _Session, recovery: Recovery, error: NonFinite, stop: Stop
         return None
 
 
-def _train_from(attempt: _Attempt, state: State) -> tuple[Position, bool]:
+def _train_from(attempt: Attempt, state: State) -> tuple[Position, bool]:
     """Train from a state on; return where it ends, and whether the run is complete.
 
     Raises:
@@ -220,7 +164,7 @@ def _train_from(attempt: _Attempt, state: State) -> tuple[Position, bool]:
         attempt.look([o for o in session.observers if o.at_once], at, state)
         late = [o for o in session.observers if not o.at_once and o.every_kimg]
         untrained = programs.copy(state) if late and not stop.requested() else None
-    batches = _open_batches(session, at.images, stop, attempt.log)
+    batches = attempt.open_batches(at.images)
     if batches is None:
         session.say("stopped before the first step")
         return at, False
@@ -237,7 +181,7 @@ def _train_from(attempt: _Attempt, state: State) -> tuple[Position, bool]:
 
 
 def _run_steps(
-    attempt: _Attempt, state: State, stream: Iterator[Batch], after_first: Callable[[], None]
+    attempt: Attempt, state: State, stream: Iterator[Batch], after_first: Callable[[], None]
 ) -> tuple[Position, bool]:
     """Do the steps; return what `_train_from` returns."""
     session, log, stop = attempt.session, attempt.log, attempt.stop
@@ -310,22 +254,6 @@ def _saved_on_error(save: Callable[[], None]) -> Iterator[None]:
         raise
 
 
-def _open_batches(
-    session: _Session, images_seen: int, stop: Stop, log: Log
-) -> Iterator[Mapping[str, np.ndarray]] | None:
-    """Open the data while the updates are compiled, and wait for these; None after a signal."""
-    batches, stopped = None, False
-    try:
-        with stop.interruptible():
-            batches = session.batches(images_seen)
-            if waited := session.programs.wait(stop.check_notice):
-                session.say(f"waited {waited:.1f} s for the updates to be compiled")
-                log.restart()
-    except Stopped:
-        stopped = True
-    return None if any(hosts.all_of(stopped)) else batches
-
-
 def _store_config(run: pathlib.Path, config: Any) -> None:
     if hosts.is_first():
         write_atomically(run / CONFIG_FILE, json.dumps(to_dict(config), indent=2) + "\n")
@@ -343,13 +271,6 @@ def _open_wandb(
     for writer in writers:
         stack.callback(BestEffort(say), writer.name, writer.close)
     return writers
-
-
-def _open_log(session: _Session, at: Position, writers: Sequence[Writer]) -> Log:
-    """Open the log at a position; lines of later steps are dropped."""
-    options = session.config.train
-    lengths = at.images, options.total_kimg
-    return Log(session.run, at.step, options.batch_size, session.say, *lengths, writers)
 
 
 def _due(kimg: float, images: int, batch_size: int) -> bool:

@@ -49,7 +49,7 @@ class Recovery:
     Args:
         programs: Of the updates.
         checkpoints: Of the run.
-        batches: See `loop.Batches`.
+        batches: See `session.Batches`.
         limit: Number of returns to one checkpoint.
     """
 

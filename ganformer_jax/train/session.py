@@ -1,0 +1,105 @@
+"""What the steps of one command share, and what each run of steps does besides steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ganformer_jax import hosts
+from ganformer_jax.config_files import to_dict
+from ganformer_jax.signals import Stopped
+from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.compile import Programs
+from ganformer_jax.train.history import History
+from ganformer_jax.train.log import Log
+from ganformer_jax.train.log_writers import Writer
+from ganformer_jax.train.observing import Observer, observe
+from ganformer_jax.train.recovery import refuse_non_finite, refuse_non_finite_state
+from ganformer_jax.train.stalls import Stalls
+from ganformer_jax.train.stopping import Stop
+from ganformer_jax.train.trainable import Position, State
+
+Batches = Callable[[int], Iterator[Mapping[str, np.ndarray]]]
+"""Takes the number of images seen; yields this process's share of the batches that follow."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """What the steps of one command share."""
+
+    run: pathlib.Path
+    config: Any
+    programs: Programs
+    checkpoints: Checkpoints
+    start: Callable[[State], State]
+    batches: Batches
+    observers: Sequence[Observer]
+    history: History
+    say: Callable[[str], None]
+
+    def init(self) -> State:
+        """Make the first state of the run."""
+        return self.start(self.programs.init(jax.random.key(self.config.train.seed)))
+
+    def open_log(self, at: Position, writers: Sequence[Writer]) -> Log:
+        """Open the log at a position; lines of later steps are dropped."""
+        options = self.config.train
+        lengths = at.images, options.total_kimg
+        return Log(self.run, at.step, options.batch_size, self.say, *lengths, writers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """What the steps share up to an end, or to numbers that are not finite."""
+
+    session: Session
+    log: Log
+    stop: Stop
+    stalls: Stalls
+
+    def look(
+        self, observers: Sequence[Observer], at: Position, state: State
+    ) -> tuple[str, float] | None:
+        """Call observers; return the metric that decides which checkpoint is best."""
+        sample = functools.partial(self.session.programs.trainable.sample, state)
+        with self.stalls.paused():
+            return observe(observers, at, state, sample, self.log, self.stop)
+
+    def report(self, at: Position) -> None:
+        """Log what the steps since the last report did.
+
+        Raises:
+            NonFinite: If a number of them is not finite.
+        """
+        device = self.session.programs.placement.own[0]
+        refuse_non_finite(self.log.report(at.step, at.images, device), at.step)
+
+    def save(self, at: Position, state: State, metric: tuple[str, float] | None = None) -> None:
+        """Save a checkpoint, after a report.
+
+        Raises:
+            NonFinite: If a number of the report or of the state is not finite.
+            UserError: If it cannot be written.
+        """
+        self.report(at)
+        refuse_non_finite_state(state, at.step)
+        self.session.checkpoints.save(at.step, state, to_dict(self.session.config), metric)
+
+    def open_batches(self, images_seen: int) -> Iterator[Mapping[str, np.ndarray]] | None:
+        """Open the data while the updates are compiled, and wait for these; None after a signal."""
+        session, stop, batches, stopped = self.session, self.stop, None, False
+        try:
+            with stop.interruptible():
+                batches = session.batches(images_seen)
+                if waited := session.programs.wait(stop.check_notice):
+                    session.say(f"waited {waited:.1f} s for the updates to be compiled")
+                    self.log.restart()
+        except Stopped:
+            stopped = True
+        return None if any(hosts.all_of(stopped)) else batches
