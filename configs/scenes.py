@@ -4,7 +4,7 @@ Command:   ganformer-jax train
 Hardware:  two CPU cores
 Cost:      ten to nineteen minutes, by the machine, rendering the scenes included
 Expected:  separate shaded objects on a ground plane in runs/scenes/samples; the sliced Wasserstein
-           distance (metric/swd in metrics.jsonl) falls from about 200 to 28 to 38, by the seed
+           distance (metric/swd in metrics.jsonl) falls from about 200 to between 28 and 38
 """
 
 from ganformer_jax.config import (

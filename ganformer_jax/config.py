@@ -44,8 +44,8 @@ class MappingConfig:
     shared_width: Annotated[int, at_least(0)] = 0
     """Width of layers that map all components together, concatenated; 0 for none."""
     inner_width: Annotated[int | None, at_least(1)] = None
-    """Width that dense layers of all latents, one before and one after the
-    others, map z to and w from; by default there are none."""
+    """Inner width of the mapping network: a dense layer shared by all latents maps
+    z to it, another maps it to w; by default there are none."""
     label_width: Annotated[int | None, at_least(1)] = None
     """Width of the label embedding; by default that of one latent component's z."""
     self_attention: bool = True
@@ -142,10 +142,11 @@ class GeneratorConfig:
     merge: MergeConfig = MergeConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     network: Literal["ganformer", "dcgan", "sagan"] = "ganformer"
-    """Networks that all other options describe; or those of DCGAN (arXiv 1511.06434)
-    or SAGAN (arXiv 1805.08318) as published, which have `resolution`, `base_grid`,
-    `image_channels`, `components` 0, `latent_size`, `label_size`, `dtype` and the
-    channels of `synthesis`, SAGAN `image_attention_resolution` too."""
+    """Network: `ganformer`, which all options describe; or that of DCGAN (arXiv
+    1511.06434) or SAGAN (arXiv 1805.08318) as published, which read only
+    `resolution`, `base_grid`, `image_channels`, `latent_size`, `label_size`,
+    `dtype` and the channels of `synthesis` (SAGAN also
+    `image_attention_resolution`), and need `components` 0."""
 
     @property
     def image_size(self) -> tuple[int, int]:

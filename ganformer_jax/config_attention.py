@@ -1,4 +1,4 @@
-"""Frozen dataclasses for who attends to whom, and for images that are merged."""
+"""Frozen dataclasses of attention, and of merging several images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ class AttentionConfig:
     norm: Literal["layer", "instance"] | None = "layer"
     """Normalization of image features before integration."""
     dropout: Annotated[float, Range(0, 1, below=True)] = 0.12
-    """Attention dropout rate, half for single cells and half for whole components."""
+    """Attention dropout rate: half of it drops single attention weights, half whole
+    components."""
     kmeans_iterations: Annotated[int, at_least(0)] = 1
     """K-means iterations per layer; 0 compares queries with keys, not with centroids."""
     kmeans_carried: bool = False
@@ -65,10 +66,10 @@ class MergeConfig:
     images: Annotated[int, at_least(0)] = 0
     """Images that are merged; 0 for an ordinary generator."""
     kind: Literal["sum", "softmax", "max", "leaves", "leaves_of_batch"] = "softmax"
-    """Shares of the images at each position, from a score of each: all 1, a
-    softmax, all of the highest, or each image over those before it (leaves).
-    leaves_of_batch has the published code's scores, which depend on the
-    rest of the batch."""
+    """Weight of each image at each position, from a predicted score: sum, 1 for
+    all; softmax; max, the highest score only; leaves, each image composited
+    over those before it (dead leaves model). leaves_of_batch is the published
+    code's variant, which depends on the rest of the batch."""
     resolution: Annotated[int | None, at_least(2)] = None
     """Resolution after whose layers images are merged; by default the last,
     before colors."""
@@ -80,8 +81,8 @@ class MergeConfig:
 class AggregatorConfig:
     """Attention in the discriminator, as the published code has it.
 
-    Aggregators, trained vectors, gather from the image at every resolution in range. Each gives a
-    number, which the logit is made of too.
+    Aggregators are trained vectors that attend to the image at every resolution in range. Each
+    yields one score, an input of the output layer.
     """
 
     count: Annotated[int, at_least(0)] = 0
@@ -100,8 +101,8 @@ class AggregatorConfig:
     heads: Annotated[int, at_least(1)] = 1
     """Attention heads, also where image positions attend to each other."""
     dropout: Annotated[float, Range(0, 1, below=True)] = 0.12
-    """Attention dropout rate in training, half for single cells and half for
-    whole elements."""
+    """Attention dropout rate in training: half of it drops single attention
+    weights, half whole elements."""
     gate: bool = False
     """Sigmoid gates on what each aggregator sends and receives."""
     gate_image: bool = False

@@ -1,4 +1,4 @@
-"""Checks of networks that are not described by all options: those of DCGAN and SAGAN."""
+"""Checks of the configs of DCGAN and SAGAN, which read few options."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def check_baseline(name: str, config: GeneratorConfig | DiscriminatorConfig, lab
         given = operator.attrgetter(option)(config)
         if given != value:
             raise UserError(
-                f"{name}.{option} is {given}, but a {network} has {value}; set it to {value}"
+                f"{name}.{option} is {given}, but {name}.network {network} needs {value}: set it "
+                f"to {value}"
             )
     attends = {ATTENTION} if network == "sagan" else set()
     for option, (given, default) in differences(config, type(config)()).items():
@@ -51,7 +52,7 @@ def check_baseline_training(config: Config) -> None:
     if config.train.freeze_discriminator and discriminator != "stylegan2":
         raise UserError(
             f"train.freeze_discriminator is {config.train.freeze_discriminator}, but "
-            f"discriminator.network {discriminator} has no layers of these names; set it to 0"
+            f"freezing is not implemented for discriminator.network {discriminator}; set it to 0"
         )
     normalizes = generator != "ganformer" or discriminator == "dcgan"
     if config.train.accumulate > 1 and normalizes:

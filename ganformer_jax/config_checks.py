@@ -112,20 +112,22 @@ def check_batch(config: Config, devices: int) -> None:
     Each part of an accumulated batch has to be divided by them too.
     """
     batch, loss, shrink = config.train.batch_size, config.loss, config.loss.path_length_batch_shrink
-    option, parts = f"train.batch_size {batch}", config.train.accumulate
-    accumulated = f"train.accumulate {parts}"
-    if batch < 1 or batch % devices:
-        raise UserError(f"{option} does not divide over {devices} devices")
-    if batch % (devices * parts):
-        raise UserError(f"{option} does not divide by {accumulated} times {devices} devices")
-    if loss.path_length_weight and loss.path_length_interval and batch % (devices * shrink * parts):
-        divisor = f"loss.path_length_batch_shrink {shrink} times {devices} devices"
-        divisor += f" times {accumulated}" if parts > 1 else ""
-        raise UserError(f"{option} does not divide by {divisor}")
-    group = min(config.discriminator.minibatch_stddev_group, batch)
-    if config.discriminator.minibatch_stddev_channels and batch % group:
-        multiple = f"discriminator.minibatch_stddev_group {group}"
-        raise UserError(f"{option} is not a multiple of {multiple}")
-    if config.discriminator.minibatch_stddev_channels and batch % (group * parts):
-        multiple = f"discriminator.minibatch_stddev_group {group} times {accumulated}"
-        raise UserError(f"{option} is not a multiple of {multiple}")
+    parts, over = config.train.accumulate, f"{devices} devices"
+    accumulated = f" times train.accumulate {parts}" if parts > 1 else ""
+    _need_multiple(batch, devices * parts, over + accumulated)
+    if loss.path_length_weight and loss.path_length_interval:
+        shrunk = f"loss.path_length_batch_shrink {shrink} times {over}{accumulated}"
+        _need_multiple(batch, devices * shrink * parts, shrunk)
+    if config.discriminator.minibatch_stddev_channels:
+        group = min(config.discriminator.minibatch_stddev_group, batch)
+        grouped = f"discriminator.minibatch_stddev_group {group}{accumulated}"
+        _need_multiple(batch, group * parts, grouped)
+
+
+def _need_multiple(batch: int, number: int, of: str) -> None:
+    if batch < 1 or batch % number:
+        near = max(batch // number, 1) * number
+        raise UserError(
+            f"train.batch_size is {batch}; it should be a multiple of {number} ({of}), such as "
+            f"{near}"
+        )

@@ -218,10 +218,11 @@ def _widths(config: GeneratorConfig) -> dict[str, int]:
     synthesis, mapping, grids = config.synthesis, config.mapping, config.attended_resolutions
     grids_with_any = grids + config.self_attended_resolutions
     widths = {
-        f"channels at {shape(config.grid_at(r))}": synthesis.channels_at(r) for r in grids_with_any
+        f"number of channels at {shape(config.grid_at(r))}": synthesis.channels_at(r)
+        for r in grids_with_any
     }
     if grids and (config.components_attend_components or config.components_attend_image):
-        widths["width of w, which components that attend have"] = config.w_size
+        widths["width of w, as components attend"] = config.w_size
     attends = config.own_latents and mapping.self_attention
     if attends and not mapping.shared_width and mapping.num_layers:
         inner = mapping.inner_width
@@ -236,7 +237,8 @@ def _widths(config: GeneratorConfig) -> dict[str, int]:
 def _check_heads(name: str, heads: int, widths: Mapping[str, int]) -> None:
     for where, width in widths.items():
         if width % heads:
-            raise UserError(f"{name} is {heads}, which does not divide the {width} {where}")
+            words = f"which does not divide the {where}, {width}: use a divisor of it"
+            raise UserError(f"{name} is {heads}, {words}")
 
 
 def _check_positions(name: str, positions: PositionConfig, default_width: int) -> None:

@@ -47,7 +47,8 @@ class ScheduleConfig:
     final: Annotated[float | None, at_least(0)] = None
     """Value at `kimg` and after it; needed unless the kind is constant."""
     kimg: Annotated[float | None, Range(0, above=True)] = None
-    """Thousands of images at which the value is `final`; needed likewise."""
+    """Thousands of images at which the value is `final`; needed unless the kind
+    is constant."""
     warmup_kimg: Annotated[float, at_least(0)] = 0.0
     """Thousands of images over which the value first rises from 0; the
     change to `final` starts after them."""
@@ -132,9 +133,9 @@ class LossConfig:
     """Weight of WGAN-GP's penalty on gradient norms other than 1 between real
     and generated images (10 as published); 0 turns it off."""
     r1_interval: Annotated[int, at_least(0)] = 16
-    """Steps from one update with the penalties of the discriminator (R1, R2,
-    WGAN-GP) to the next: lazy regularization, which scales them by as much.
-    1 adds them to the loss of every step; 0 turns them off."""
+    """Steps between updates with the discriminator's penalties (R1, R2, WGAN-GP),
+    which are then multiplied by this number (lazy regularization). 1 adds them
+    to the loss of every step; 0 turns them off."""
     path_length_weight: Annotated[float, at_least(0)] = 0.0
     """Weight of path length regularization (StyleGAN2 used 2); 0 turns it off."""
     path_length_interval: Annotated[int, at_least(0)] = 4
@@ -223,23 +224,23 @@ class TrainConfig:
     """Precision of float32 matrix products and convolutions: default is the
     fastest that the hardware has, such as TF32 on GPUs; highest is float32."""
     recoveries: Annotated[int, at_least(0)] = 3
-    """Number of returns to the same checkpoint, with other random numbers,
-    after losses or weights that are not finite; then training stops."""
+    """Recoveries from the same checkpoint, each with other random numbers, after
+    losses or weights that are not finite; then training stops."""
     log_kimg: Annotated[float, at_least(0)] = 1.0
-    """Thousands of images from one log of the losses to the next; 0 for none."""
+    """Interval of log lines, in thousands of images; 0 turns them off."""
     image_kimg: Annotated[float, at_least(0)] = 50.0
-    """Thousands of images from one sample grid, with its attention maps, to
-    the next; 0 for none."""
+    """Interval of sample grids and attention maps, in thousands of images; 0
+    turns them off."""
     metric_kimg: Annotated[float, at_least(0)] = 50.0
-    """Thousands of images from one evaluation to the next; 0 for none."""
+    """Interval of evaluations, in thousands of images; 0 turns them off."""
     checkpoint_kimg: Annotated[float, at_least(0)] = 50.0
-    """Thousands of images from one checkpoint to the next; 0 for none but
-    the last."""
+    """Interval of checkpoints, in thousands of images; 0 saves the last only."""
     checkpoints_kept: Annotated[int, at_least(0)] = 2
     """Newest checkpoints to keep, besides the best one."""
     metrics: str = "swd"
     """Metrics, named as for `evaluate --metrics`, that compare sets of
-    images. The first one, a distance, decides which checkpoint is best."""
+    images. The first one decides which checkpoint is best: the one with the
+    lowest value."""
     metric_images: Annotated[int, at_least(1)] = 2_000
     """Images to compare, for metrics whose names end in no number."""
     stall_minutes: Annotated[float, at_least(0)] = 60.0

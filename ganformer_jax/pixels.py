@@ -46,8 +46,8 @@ def on_white(images: UInt8[np.ndarray, "*shape 4"]) -> UInt8[np.ndarray, "*shape
 def as_rgb(images_BxHxWxC: UInt8[np.ndarray, "b h w c"]) -> UInt8[np.ndarray, "b h w 3"]:
     """Show any number of channels in color.
 
-    One channel is repeated, and color with opacity (4) laid on white. Two are red and green, and of
-    five or more the first three are red, green and blue; `channel_words` says so.
+    One channel is repeated, and color with opacity (4) composited on white. Two are red and green,
+    and of five or more the first three are red, green and blue; `channel_words` says so.
 
     Raises:
         ValueError: Unless images are uint8 [B, H, W, C], C of 1 or more.

@@ -296,7 +296,7 @@ def test_a_run_starts_from_other_image_channels_and_other_networks():
 
 def test_the_class_discriminator_is_one_network():
     config = baseline_config("dcgan").discriminator
-    with pytest.raises(ValueError, match="make_discriminator returns a dcgan"):
+    with pytest.raises(ValueError, match="config.network is dcgan: call make_discriminator"):
         Discriminator(config).init(jax.random.key(0), jnp.zeros((4, 8, 8, 3)))
 
 

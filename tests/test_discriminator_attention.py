@@ -103,11 +103,11 @@ def test_parts_of_a_batch_draw_the_dropout_of_the_whole():
         ),
         (
             {"aggregators": dataclasses.replace(AGGREGATORS, heads=5)},
-            "aggregators.heads is 5, which does not divide the 12 width of the aggregators",
+            "aggregators.heads is 5, which does not divide the width of the aggregators, 12",
         ),
         (
             {"aggregators": dataclasses.replace(EVERYTHING, heads=3)},
-            "aggregators.heads is 3, which does not divide the 8 channels at 8x8",
+            "aggregators.heads is 3, which does not divide the channels at 8x8, 8",
         ),
         (
             {"aggregators": dataclasses.replace(AGGREGATORS, width=6)},

@@ -1,5 +1,6 @@
 """README and docs: line lengths, links, command lines, and code that runs."""
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -41,6 +42,36 @@ def test_links_and_images_exist(page: pathlib.Path):
     targets = [match[1] or match[2] for match in LINK.finditer(page.read_text())]
     local = {target.partition("#")[0] for target in targets if "://" not in target} - {""}
     assert [target for target in sorted(local) if not (page.parent / target).exists()] == []
+
+
+def anchors(page: pathlib.Path) -> set[str]:
+    """Anchors of a page's headings, as MkDocs and code hosts make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_headings(page: pathlib.Path):
+    targets = [match[1] or match[2] for match in LINK.finditer(page.read_text())]
+    for target in (t for t in targets if "#" in t and "://" not in t):
+        file, _, anchor = target.partition("#")
+        assert anchor in anchors(page.parent / file if file else page), target
+
+
+def test_every_config_and_command_is_in_the_reference():
+    configs = (ROOT / "docs/reference/configs.md").read_text()
+    kinds, found = [Config], set()
+    while kinds:
+        kind = kinds.pop()
+        found.add(kind.__name__)
+        values = vars(kind()).values()
+        kinds += [type(v) for v in values if dataclasses.is_dataclass(v)]
+    assert len(found) > 10
+    assert [name for name in found if f"::: ganformer_jax.{name}\n" not in configs] == []
+    commands = (ROOT / "docs/reference/commands.md").read_text()
+    for name, module in cli.COMMANDS.items():
+        assert f"| `{name}` |" in commands and f"::: {module.__name__}.Options\n" in commands
 
 
 def test_every_image_of_the_docs_is_shown():

@@ -393,9 +393,12 @@ OTHER = json.dumps(to_dict(tiny_config(components=2)))
     ("files", "message"),
     [
         ({"config.json": OTHER}, "generator.components was 2, now 0"),
-        ({"config.json": "{"}, "config.json is not of such a run"),
-        ({"config.json": '{"what": 1}'}, "config.json is not of such a run .*unknown option what"),
-        ({"config.json": "[1]"}, "config.json is not of such a run"),
+        ({"config.json": "{"}, "config.json cannot be read as the config"),
+        (
+            {"config.json": '{"what": 1}'},
+            "cannot be read as the config .*unknown option what",
+        ),
+        ({"config.json": "[1]"}, "config.json cannot be read as the config"),
         ({"metrics.jsonl": '{"step": 1}\n'}, "metrics.jsonl is of another run"),
     ],
 )

@@ -202,7 +202,7 @@ def test_nothing_of_others_is_deleted(folder, tmp_path, name):
     unfinished = tmp_path / "data/pets/unfinished"
     unfinished.mkdir(parents=True)
     (unfinished / name).write_text("somebody's")
-    with pytest.raises(UserError, match="unfinished is in the way: choose another --name"):
+    with pytest.raises(UserError, match="unfinished is not of `prepare`: choose another --name"):
         prepare(FolderSource(folder), SPEC, tmp_path / "data")
     assert (unfinished / name).read_text() == "somebody's"
     (unfinished / name).unlink()

@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import json
+import re
 import shlex
 import threading
 import zipfile
@@ -202,7 +203,7 @@ def test_a_placed_file_is_used_as_published(tmp_path, capsys):
     assert spec.name == "clevr" and spec.geometry.fit == "pad" and spec.geometry.ratio == 0.75
     code, out, err = call(capsys, "prepare", "clevr", "--resolution", "16")
     assert code == 0, err
-    assert "--config configs/clevr.py" in out.splitlines()[-1]
+    assert "--config clevr " in out.splitlines()[-1]
 
 
 def test_a_database_in_a_zip_is_extracted(tmp_path):
@@ -255,7 +256,7 @@ def test_downloads_are_checked(tmp_path, capsys, monkeypatch, right):
             assert code == 0, err
         else:
             *_, err = call(capsys, "prepare", "clevr")
-            assert "has another checksum than expected: place CLEVR_v1.0.zip" in err
+            assert re.search("MD5 is .*, expected .*: place CLEVR_v1.0.zip", err)
         server.shutdown()
     assert (tmp_path / "data/downloads/CLEVR_v1.0.zip").exists() == right
 

@@ -177,7 +177,7 @@ def test_logits_from_products_are_new(given, wanted):
     theirs, mine, transfer = transferred(there, here)
     check_report(theirs, mine, transfer)
     outcomes = {entry.path: entry for entry in transfer.report if entry.outcome == "new"}
-    assert outcomes["discriminator.output.kernel"].note == "of another meaning"
+    assert outcomes["discriminator.output.kernel"].note == "same shape, other meaning"
     assert "discriminator.dense.kernel" not in outcomes
 
 

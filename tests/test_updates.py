@@ -305,7 +305,7 @@ def test_cutoffs():
 @pytest.mark.parametrize(
     ("config", "devices", "message"),
     [
-        (tiny_config(), 3, "does not divide over 3"),
+        (tiny_config(), 3, "a multiple of 3 .3 devices., such as 15"),
         (tiny_config(path_length_weight=1.0), 16, "path_length_batch_shrink"),
         (
             dataclasses.replace(

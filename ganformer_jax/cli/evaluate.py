@@ -36,7 +36,8 @@ class Options(RunOptions):
     """Reference images of one size, or a prepared dataset; by default the run's
     dataset."""
     split: str = "train"
-    """Split of datasets."""
+    """Split of the reference dataset; values logged in training (`swd`) compare
+    with `test`."""
     array: str | None = None
     """Name of the array of images in npz and HDF5 files."""
     value_range: tuple[float, float] | None = None

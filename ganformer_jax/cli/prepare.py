@@ -272,7 +272,7 @@ def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Option
     grid = base_grid((geometry.height, geometry.width))
     published = find_entry(options.source) and geometry.fit == "pad"
     words = ["train", "--workdir", f"runs/{spec.name}"]
-    words += ["--config", f"configs/{options.source}.py"] if published else []
+    words += ["--config", options.source] if published else []
     words += ["--data.name", folder if os.sep in folder else os.path.join(os.curdir, folder)]
     words += ["--generator.resolution", str(max(geometry.height, geometry.width))]
     words += ["--generator.base-grid", *map(str, grid)] if grid and grid != (4, 4) else []

@@ -21,7 +21,7 @@ SEEDS = 2**32
 class Options(GeneratorOptions):
     """Write images and attention maps from a run, an export or a snapshot.
 
-    Repeat an interrupted command to go on: it keeps the images that exist.
+    Run an interrupted command again to resume; images that exist are kept.
     """
 
     out: pathlib.Path | None = None

@@ -33,18 +33,19 @@ class Options:
     of an export or a published snapshot. Classes, image channels, resolution
     and components may differ."""
     wandb: str | None = None
-    """Project of Weights and Biases to log to as well. It is not stored in the
-    run, because it says where to log and nothing of the experiment."""
+    """Project of Weights and Biases to log to as well; not stored in the run's
+    config."""
     dry_run: bool = False
     """Print the resolved config as JSON and exit."""
     compile_only: bool = False
-    """Compile the programs of the run into the cache and exit, to start sooner
-    later; says what memory they take."""
+    """Compile the run's programs into the cache, print the device memory that
+    each needs, and exit."""
     slice: str | None = None
-    """With --compile-only, a TPU slice that need not be here, such as v5e:2x4."""
+    """TPU slice to compile for with --compile-only, such as v5e:2x4; no TPU is
+    needed."""
     stop_code: int = 0
-    """Exit code after a signal. With 75, say, what starts the command again after
-    a failure does so after a preemption too, and not after the last image."""
+    """Exit code of a run that a signal stopped, for supervisors that restart a
+    command when its code is not 0; for example 75. A complete run exits with 0."""
     hosts: HostOptions = HostOptions()
     experiment: Annotated[Config, tyro.conf.arg(name="")] = Config()
 
@@ -64,7 +65,7 @@ def run(options: Options) -> None:
         return
     if options.slice is not None:
         if not options.compile_only:
-            raise UserError("--slice only compiles: add --compile-only")
+            raise UserError("--slice needs --compile-only: add it")
         compile_for_slice(config, options.slice)
         return
 

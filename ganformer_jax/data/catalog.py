@@ -110,7 +110,7 @@ def _download(entry: Entry, downloads: pathlib.Path) -> None:
             md5 = hashlib.file_digest(file, "md5").hexdigest()
         if entry.md5 and md5 != entry.md5:
             path.unlink()
-            raise UserError(f"{entry.url} has another checksum than expected")
+            raise UserError(f"{entry.url}: MD5 is {md5}, expected {entry.md5}")
         os.replace(path, downloads / entry.file)
         unfinished.rmdir()
     except UserError as error:

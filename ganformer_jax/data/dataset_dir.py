@@ -59,7 +59,7 @@ def read_finished(dataset_dir: pathlib.Path, plan: dict[str, Any]) -> dict[str, 
         report = json.loads((folder / REPORT).read_text())
         changes = _changes(report["plan"], plan, ("source", "pillow"))
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{folder} is in the way: choose another --name") from error
+        raise UserError(f"{folder} is not a folder of `prepare`: choose another --name") from error
     if changes:
         raise UserError(
             f"{folder} holds another dataset ({changes}): choose another --name, or delete that "
@@ -81,7 +81,7 @@ def open_work_dir(dataset_dir: pathlib.Path, plan: dict[str, Any]) -> pathlib.Pa
     try:
         changes = _changes(json.loads((work_dir / PLAN).read_text()), plan, ("source",))
     except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{work_dir} is in the way: choose another --name") from error
+        raise UserError(f"{work_dir} is not of `prepare`: choose another --name") from error
     if changes:
         raise UserError(
             f"{work_dir} was begun with other options ({changes}): use those to resume, choose "

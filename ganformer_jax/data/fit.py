@@ -66,7 +66,7 @@ def fit(image: Image.Image, geometry: Geometry) -> UInt8[np.ndarray, "h w c"]:
 
 
 def with_channels(image: Image.Image, channels: int) -> Image.Image:
-    """Convert an image to 1, 3 or 4 channels; opacity is laid on white where there is no fourth."""
+    """Convert an image to 1, 3 or 4 channels; opacity is composited on white."""
     mode = MODES[channels]
     if image.mode == "RGBA" and channels != 4:
         white = Image.new("RGBA", image.size, "white")

@@ -55,7 +55,7 @@ def stored_size(
 def _fit_image(decoded: DecodedImage, geometry: Geometry) -> FittedImage:
     image, notes = decoded.image, list(decoded.notes)
     if image.mode == "RGBA" and geometry.channels != 4:
-        notes.append("transparency laid on white")
+        notes.append("transparency composited on white")
     if geometry.enlarges(image.size):
         notes.append("enlarged")
     pixels_HxWxC, kind = fit(image, geometry), decoded.kind

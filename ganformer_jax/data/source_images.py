@@ -30,7 +30,7 @@ class SourceImages:
     """Images of a source, in its order, in color.
 
     Entries are chosen and decoded as `prepare` does (sources/ and decode.py): hidden files are left
-    out, EXIF orientation is applied, and opacity is laid on white.
+    out, EXIF orientation is applied, and opacity is composited on white.
 
     Args:
         source: The source; it is closed with the last reference to the images.

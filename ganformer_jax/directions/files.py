@@ -68,7 +68,9 @@ def read_directions(
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as loaded:
             about = json.loads(str(loaded["about"]))
             if about["version"] != VERSION:
-                raise UserError(f"{path} is of another version of this package: update it")
+                raise UserError(
+                    f"{path} is of another version of ganformer_jax: run `directions` again"
+                )
             vectors = [loaded[f"vector/{i}"] for i in range(len(about["directions"]))]
             pairs = zip(about["directions"], vectors, strict=True)
             found = [_direction(*pair) for pair in pairs]
@@ -85,7 +87,10 @@ def read_directions(
         if direction.vector_KxD.shape != (latents, config.w_size):
             raise UserError(f"{path} is of another generator: run `directions` for this one")
     if weights and about.get("weights") not in (weights, ""):
-        say(f"{path} was found in other weights: directions will mean less")
+        say(
+            f"{path} was computed for other weights: its directions may not have the effect that "
+            "their names say"
+        )
     return {direction.name: direction for direction in found}
 
 

@@ -14,7 +14,7 @@ from ganformer_jax.data.sources.source import Source
 from ganformer_jax.pixels import as_rgb
 
 Sample = Callable[[Sequence[int]], UInt8[np.ndarray, "m h w c"]]
-"""Images by index, of 1, 3 or 4 channels."""
+"""Images by index, of any number of channels, which `ImageSet.read` returns in color."""
 _DECODING = b"2"  # version of how images of sources are decoded; part of their checksum
 
 

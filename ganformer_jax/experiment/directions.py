@@ -212,13 +212,13 @@ def _region_directions(
 
 
 def _attributes(search: DirectionSearch, say: Callable[[str], None]) -> Iterator[DirectionGroup]:
-    """Yield the direction in the whole w of each attribute that the scene reader reads."""
+    """Yield the direction in the whole w of each attribute that the segmentation network reads."""
     segmenter = search.segmenter()
     made = [as_rgb(images) for images, _ in _samples(search, attention=False)]
     _, attributes_MxA = segmenter.segmenter(np.concatenate(made))
     used = segmenter.reliable & (attributes_MxA.std(0) > 0)
     if not used.any():
-        raise Unsuitable("no attribute that the scene reader reads varies")
+        raise Unsuitable("no attribute that the segmentation network reads reliably varies")
     w_MxKxD = search.w_MxKxD
     fit = fit_linear(w_MxKxD.reshape(len(w_MxKxD), -1), attributes_MxA[:, used])
     found = []

@@ -20,7 +20,7 @@ from ganformer_jax.hosts.ends import watch
 from ganformer_jax.hosts.store import count
 
 HEARTBEAT = 50
-"""Seconds after which jax takes a host that is silent for dead, and ends the others."""
+"""Seconds without a heartbeat after which jax declares a process dead and ends the others."""
 
 
 def connect(
@@ -30,7 +30,7 @@ def connect(
     preemption: bool = False,
     wait: float = 300.0,
 ) -> None:
-    """Connect the processes of a job; do nothing for one alone, or if the caller has done it.
+    """Connect the processes of a job; do nothing for a single one, or if the caller has done it.
 
     Call it before jax looks for devices. Options come first, then the variables
     `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`, then what SLURM, Open MPI

@@ -45,7 +45,8 @@ class SynthesisContext:
         local_position_9xD: Trained positions of the 3x3 that local attention sees.
         mask_BxK: 0 hides a component from attention, 1 shows it.
         train: Apply attention dropout.
-        rows: Which images of the batch that noise and dropout are drawn for these are.
+        rows: Rows of the full batch that these images are, for gradient accumulation;
+            noise and dropout are drawn for the full batch.
     """
 
     noise: str

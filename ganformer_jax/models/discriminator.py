@@ -42,7 +42,8 @@ class AttentionContext:
         position_KxD: Trained positions of the aggregators.
         local_position_9xD: Trained positions of the 3x3 that local attention sees.
         train: Apply attention dropout.
-        rows: Which images of the batch that dropout is drawn for these are.
+        rows: Rows of the full batch that these images are, for gradient accumulation;
+            dropout is drawn for the full batch.
     """
 
     position_KxD: Float[Array, "k d"] | None = None
@@ -144,7 +145,8 @@ class Discriminator(nn.Module):
         """Compute the logits of images.
 
         Args:
-            images_BxHxWxC: Images in [-1, 1], of the shape of the base grid, doubled.
+            images_BxHxWxC: Images in [-1, 1]; height and width are those of the base grid times one
+                power of two.
             labels_BxY: One-hot labels or conditions. The logit is then that of the class (Mescheder
                 et al. 2018, arXiv 1801.04406); with `label_logit` "projection" one that does not
                 depend on the label is added (Miyato and Koyama 2018, arXiv 1802.05637, equation 3);
@@ -152,7 +154,8 @@ class Discriminator(nn.Module):
                 makes of the label (Karras et al. 2020, arXiv 2006.06676).
                 None, or no classes, for an unconditional discriminator.
             train: Apply attention dropout, from the "dropout" stream.
-            rows: Which images of the batch that dropout is drawn for these are.
+            rows: Rows of the full batch that these images are, for gradient accumulation;
+                dropout is drawn for the full batch.
 
         Returns:
             Logits, float32; and a dict with `features`, the base grid before the last layers.
@@ -163,7 +166,9 @@ class Discriminator(nn.Module):
         """
         config = self.config
         if config.network != "stylegan2":
-            raise ValueError(f"make_discriminator returns a {config.network}, this class does not")
+            raise ValueError(
+                f"config.network is {config.network}: call make_discriminator instead of this class"
+            )
         skip, image = config.architecture == "skip", images_BxHxWxC
         self._check_size(*image.shape[1:3])
         resolution = max(image.shape[1:3])

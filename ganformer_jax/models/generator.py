@@ -123,7 +123,8 @@ class Generator(nn.Module):
 
         Args:
             batch: Number of images.
-            rows: Which images of the batch that masks are drawn for these are.
+            rows: Rows of the full batch that these images are, for gradient accumulation;
+                masks are drawn for the full batch.
 
         Returns:
             0 for hidden and 1 for visible components, for `map` and `synthesize`; None without
@@ -153,7 +154,8 @@ class Generator(nn.Module):
             labels_BxY: One-hot labels, or conditions, of a conditional generator.
             component_mask_BxK: From `component_mask`; None if all components are visible.
             train: Apply attention dropout.
-            rows: Which images of the batch that dropout is drawn for these are.
+            rows: Rows of the full batch that these images are, for gradient accumulation;
+                dropout is drawn for the full batch.
 
         Returns:
             One w for each component and, last, the global one.
@@ -195,7 +197,8 @@ class Generator(nn.Module):
             noise_seeds_B: As for whole generators.
             component_mask_BxK: The mask that `map` was given.
             train: Apply attention dropout, and normalize batches by their own statistics.
-            rows: Which images of the batch that noise and dropout are drawn for these are.
+            rows: Rows of the full batch that these images are, for gradient accumulation;
+                noise and dropout are drawn for the full batch.
 
         Returns:
             Images, float32, and a dict of `attention` and `shares`, as from whole generators.

@@ -110,7 +110,8 @@ class MappingNetwork(nn.Module):
             position_KxD: Trained positions of the components.
             mask_BxK: 0 hides a component from the others' attention.
             train: Apply attention dropout.
-            rows: Which images of the batch that dropout is drawn for these are.
+            rows: Rows of the full batch that these images are, for gradient accumulation;
+                dropout is drawn for the full batch.
 
         Returns:
             w of the components and, last, the global one.

@@ -27,7 +27,7 @@ def fold_images(w_BxKxLxD: Float[Array, "b k l d"]) -> Float[Array, "b*k 1 l d"]
 
 
 def leaves(scores_BxKxHxW: Shares, of_batch: bool = False) -> Shares:
-    """Return shares of images that fall one upon the other like leaves.
+    """Return the weights of images composited in order, as in the dead leaves model.
 
     Each image covers those before it by the sigmoid of its score less their highest.
 

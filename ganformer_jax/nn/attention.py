@@ -166,7 +166,8 @@ class BipartiteAttention(nn.Module):
         heads: Attention heads; must divide the width.
         integration: "add" (bias), "mul" (gain) or "both".
         norm: "layer", "instance" or None, see `normalize_attended`.
-        dropout: Attention dropout; half of it falls on cells, half on elements of Y.
+        dropout: Attention dropout; half of it drops single weights, half
+            whole elements of Y.
         gate_x: Gate what each element of X receives.
         gate_y: Gate what each element of Y sends.
         kmeans: Duplex attention; None for simplex.
@@ -205,7 +206,8 @@ class BipartiteAttention(nn.Module):
             assignments_BxNxTxF: Assignments of an earlier layer, to start k-means from.
             mask_BxT: 0 hides an element of Y, 1 shows it.
             train: Apply dropout, from the "dropout" stream.
-            rows: Which images of the batch that dropout is drawn for these are.
+            rows: Rows of the full batch that these images are, for gradient accumulation;
+                dropout is drawn for the full batch.
 
         Returns:
             Updated X in its own type; attention probabilities after dropout and gates; and, with

@@ -63,7 +63,8 @@ class LocalAttention(nn.Module):
             x_BxHxWxC: Features.
             position_9xD: Positions of the 3x3, added to keys.
             train: Apply dropout, from the "dropout" stream.
-            rows: Which images of the batch that dropout is drawn for these are.
+            rows: Rows of the full batch that these images are, for gradient accumulation;
+                dropout is drawn for the full batch.
 
         Raises:
             ValueError: The output channels are not a multiple of the heads.

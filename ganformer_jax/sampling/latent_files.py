@@ -121,7 +121,9 @@ def _about(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> dict[
     if not isinstance(about, dict) or not isinstance(about.get("images", []), list):
         raise UserError(f"{path} is damaged: about is not of latents")
     if about.get("version", VERSION) != VERSION:
-        raise UserError(f"{path} is of another version of this package: update it")
+        raise UserError(
+            f"{path} was written by a later version of ganformer_jax: install that version"
+        )
     return about
 
 

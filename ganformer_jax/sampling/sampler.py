@@ -164,8 +164,8 @@ def check_labels(config: GeneratorConfig, labels: ImageLabels | None, count: int
         raise ValueError("no seeds")
     size = config.label_size
     if (labels is None) != (size == 0):
-        has = f"the generator has {size} classes or numbers of a condition"
-        raise ValueError(f"{has}, but labels are {labels}")
+        has = f"needs labels, as its label_size is {size}" if size else "takes no labels"
+        raise ValueError(f"the generator {has}")
     if labels is None:
         return np.zeros((count, 0), np.float32)
     given = np.asarray(list(labels))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 # What raises an alarm, and why there.
 R_T = 0.8
 """Share of real images called real, less the share called generated. 0.6 is what Karras et al.
-(2020, arXiv 2006.06676, section 3.1) steer to, and 1 means that training images are remembered."""
+(2020, arXiv 2006.06676, section 3.1) steer to, and 1 means that training images are memorized."""
 LOGITS_APART = 20.0
 """Distance of the mean real and generated logit. At 10 and -10 the logistic loss of D has gradients
 below 1e-4 of their largest, so D hardly changes, and the gradients that G receives are unstable
@@ -91,7 +91,7 @@ class Alarms:
     def _lasted(self, alarm: _Alarm, holds: bool, kimg: float) -> float:
         """Return for how many kimg the reason of an alarm has held; -1 if it does not."""
         if holds:
-            alarm.began = min(kimg, kimg if alarm.began is None else alarm.began)
+            alarm.began = kimg if alarm.began is None else min(kimg, alarm.began)
             alarm.last = kimg
             return kimg - alarm.began
         alarm.began = None
@@ -101,9 +101,9 @@ class Alarms:
 
 
 _REMEMBERS = (
-    f"{{name}} has been above {R_T} for {{lasted:.0f}} kimg: the discriminator remembers its "
-    "images; use more of them, augmentation (augment.transforms bgc), data.mirror, or more R1 "
-    "(loss.r1_gamma)"
+    f"{{name}} has been above {R_T} for {{lasted:.0f}} kimg: the discriminator overfits "
+    "the training images; use more of them, augmentation (augment.transforms bgc), data.mirror, "
+    "or more R1 (loss.r1_gamma)"
 )
 _APART = (
     f"{{name}} of real and generated images have been over {LOGITS_APART:g} apart for "

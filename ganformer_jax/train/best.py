@@ -96,7 +96,7 @@ class Manager(ocp.CheckpointManager):
         super().__init__(*arguments, **options)
 
     def reached_preemption(self, step: int) -> bool:
-        """Tell Orbax that nobody is to stop, on which this package agrees by itself.
+        """Return False: `train.stopping` handles preemption.
 
         jax's service has one counter, which Orbax would set to the number of the step.
         """
@@ -121,7 +121,7 @@ class Manager(ocp.CheckpointManager):
         except Damage as error:
             if step not in self._warned:
                 reason = f"the metric of checkpoint {step} is damaged ({error})"
-                self._warn(f"warning: {reason}; it does not count for the best one")
+                self._warn(f"warning: {reason}; it is ignored when the best one is chosen")
             self._warned.add(step)
             return None
 

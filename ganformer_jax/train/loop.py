@@ -187,9 +187,9 @@ def _run_steps(
     session, log, stop = attempt.session, attempt.log, attempt.stop
     options, say = session.config.train, session.say
     at, began = Position.of(state), time.perf_counter()
-    total, first = options.total_kimg * 1000, at.step
+    total, first, stopping = options.total_kimg * 1000, at.step, False
     with _saved_on_error(lambda: attempt.save(at, state)):
-        while at.images < total:
+        while at.images < total and not stopping:
             batch = _next(stream, stop)
             if batch is None:
                 break
@@ -197,37 +197,34 @@ def _run_steps(
             at = Position(at.step + 1, at.images + options.batch_size)
             log.add(info)
             attempt.stalls.step_done()
-            done = at.images >= total
+            done, stopping = at.images >= total, stop.requested()
             due = functools.partial(_due, images=at.images, batch_size=options.batch_size)
             if at.step == 1:
                 jax.block_until_ready(state)
                 say(f"first step done after {duration(time.perf_counter() - began)}")
             if at.step == first + 1:
                 after_first()
-            stopping = stop.requested()
-            reports = due(options.checkpoint_kimg) or due(options.log_kimg) or log.is_full()
-            if done or stopping or reports:
+            saves = done or stopping or due(options.checkpoint_kimg)
+            if saves or due(options.log_kimg) or log.is_full():
                 attempt.report(at)
             metric = None
             if done or not stopping:
                 chosen = [o for o in session.observers if done or due(o.every_kimg)]
                 metric = attempt.look(chosen, at, state)
             stopping = stop.requested()
-            if done or stopping or due(options.checkpoint_kimg):
+            if saves or stopping:
                 attempt.save(at, state, metric)
-            if stopping and not done:
-                break
-        else:
-            session.checkpoints.wait()
-            say(f"done: {at.step} steps, {duration(time.perf_counter() - began)}")
-            return at, True
-        if not at.step:
-            say("stopped before the first step")
-            return at, False
-        attempt.save(at, state)
+        if at.step:
+            attempt.save(at, state)  # unless it is saved
         session.checkpoints.wait()
+    done = at.images >= total
+    if done:
+        say(f"done: {at.step} steps, {duration(time.perf_counter() - began)}")
+    elif at.step:
         say(f"stopped at {at.kimg:.1f} kimg: saved, and can be resumed")
-        return at, False
+    else:
+        say("stopped before the first step")
+    return at, done
 
 
 def _next(stream: Iterator[Batch], stop: Stop) -> Batch | None:

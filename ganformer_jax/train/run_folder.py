@@ -105,7 +105,9 @@ def check_run(
         values = json.loads(path.read_text()) if saved is None else saved
         changed = differences(from_dict(type(asked), values), asked)
     except (OSError, ValueError, UserError) as error:
-        raise UserError(f"{path} is not of such a run ({one_line(error)}): {ANOTHER}") from error
+        raise UserError(
+            f"{path} cannot be read as the config of this run ({one_line(error)}): {ANOTHER}"
+        ) from error
     known: dict[str, str] = {}
     for event in events(run):
         known |= event.get("identities", {})

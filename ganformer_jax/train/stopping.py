@@ -44,7 +44,7 @@ class Stop:
         """Return whether to stop now; all processes must call this equally often."""
         if not self._requested and hosts.stop_agreed():
             self._requested = True
-            self._say("a process is to end: stopping all")
+            self._say("another process was asked to stop: stopping all")
         return self._requested
 
     def check(self) -> None:

@@ -41,7 +41,7 @@ class Update:
     """One change of the state, as a pure function that is compiled as one program.
 
     Attributes:
-        name: What it is, for people.
+        name: Name in logs, profiles and messages.
         function: Takes the state and a batch; returns the new state and scalars to log.
         interval: Steps from one call to the next; it is due at step 0 too.
     """

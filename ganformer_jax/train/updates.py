@@ -56,8 +56,9 @@ def gan_updates(
 
     Penalties of the discriminator with an interval of 1 are part of the last update.
 
-    A batch has `images`, uint8 [B, H, W, C], and, for a conditional generator, `labels`, one-hot
-    float32 [B, Y]. Each update returns the new state and float32 scalars by name.
+    A batch has `images`, uint8 [B, H, W, C], and, for a conditional generator, `labels`, float32
+    [B, Y], one-hot classes or conditions; other arrays of it are ignored. Each update returns the
+    new state and float32 scalars by name.
 
     Args:
         config: The experiment.

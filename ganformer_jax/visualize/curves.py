@@ -16,7 +16,7 @@ from ganformer_jax.visualize.images import save_png
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
-_METRICS = "metrics, lower is better"
+_METRICS = "metrics"
 # Okabe and Ito's colors that are dark enough for lines on white.
 _COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
 
@@ -92,7 +92,7 @@ def training_curve(metrics_jsonl: str | os.PathLike[str], png_path: str | os.Pat
 
     Args:
         metrics_jsonl: JSON lines with "kimg", thousands of real images shown so far, and any
-            "loss/..." and "metric/..." (lower is better). Values that are not finite are left out.
+            "loss/..." and "metric/...". Values that are not finite are left out.
         png_path: File to write, atomically.
 
     Raises:

@@ -80,5 +80,5 @@ def full_at_logs_and_images(place: pathlib.Path) -> Row:
     good &= warned == {"metrics.jsonl", "tensorboard", "30.png"} and len(warnings) == 3
     good &= {0, 10, 20, 110, 120} <= drawn and not drawn & set(range(30, 100, 10))
     good &= lines[-1].startswith('{"step": 120,') and 30 < len(lines) < 110
-    words = "a warning each, training went on, later ones were written"
+    words = "a warning each, training continued, later ones were written"
     return "disk full at log lines and images", 1, words, not good

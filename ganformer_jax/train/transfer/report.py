@@ -1,4 +1,4 @@
-"""What became of every array of both sides, as entries and as text."""
+"""Report of a transfer: which arrays were taken, adapted, new or left out."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Outcome = Literal["taken", "adapted", "new", "left out"]
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What became of an array: one of the state or, if it is left out, one that is only there.
+    """What became of an array: one of the state or, if left out, one of the source alone.
 
     Attributes:
         path: Dotted path in the state.
         outcome: "taken" unchanged, "adapted", "new" as initialized, or "left out".
         size: Its number of parameters.
         note: How it is adapted, or why it is new or left out.
-        sources: Paths, there, of the arrays that its values are made of.
+        sources: Paths, in the source, of the arrays that its values are made of.
         group: What it is counted under in a summary.
     """
 
@@ -44,7 +44,7 @@ def entries_of(
     Args:
         field: Its name, with which paths start.
         shapes: Of its arrays, by path.
-        given: The arrays there.
+        given: The arrays of the source.
         fitted: What fits of them, after the rules.
         reason: Why all is new; "" if each array has a reason of its own.
     """
@@ -57,13 +57,13 @@ def entries_of(
         if path not in given or path not in shapes:
             return ""
         if given[path].value.shape == shapes[path]:
-            return "of another meaning"
-        return f"shape {given[path].value.shape} there, {shapes[path]} here"
+            return "same shape, other meaning"
+        return f"shape {given[path].value.shape} in the source, {shapes[path]} in the new run"
 
     for path, shape in shapes.items():
         leaf, size = fitted.get(path), math.prod(shape)
         if leaf is None:
-            words = reason or other(path) or "not there"
+            words = reason or other(path) or "not in the source"
             yield Entry(full(path), "new", size, words, group=_layer(path))
         else:
             outcome = "adapted" if leaf.note else "taken"
@@ -73,7 +73,7 @@ def entries_of(
     used = {source for leaf in fitted.values() for source in leaf.sources}
     for path, leaf in given.items():
         if path not in used:
-            words = other(path) or "not here"
+            words = other(path) or "not in the new run"
             yield Entry(full(path), "left out", leaf.value.size, words, group=_layer(path))
 
 
@@ -84,7 +84,7 @@ def _layer(path: str) -> str:
 
 
 def share_found(report: tuple[Entry, ...], field: str) -> float:
-    """Return the share of a field's parameters that have values from there."""
+    """Return the share of a field's parameters that have values from the source."""
     own = [e for e in report if e.path.split(".")[0] == field and e.outcome != "left out"]
     found = sum(entry.size for entry in own if entry.sources)
     return found / max(sum(entry.size for entry in own), 1)
@@ -100,7 +100,7 @@ def summary(report: tuple[Entry, ...]) -> list[str]:
         entries = [entry for entry in report if entry.path.split(".")[0] == field]
         outcomes = collections.Counter(entry.outcome for entry in entries)
         words = ", ".join(f"{outcomes[o]} {o}" for o in get_args(Outcome) if outcomes[o])
-        share = f"{share_found(report, field):.1%} of the parameters from there"
+        share = f"{share_found(report, field):.1%} of the parameters come from the source"
         if field in ("generator", "discriminator"):
             lines.append(f"{field}: {words} ({share})")
             changed = [e for e in entries if e.outcome != "taken" and share_found(report, field)]
