@@ -2,11 +2,12 @@
 
 Command:   python benchmarks/transfer.py --folder runs/transfer [--source RUN] [--kimg 20]
 Cost:      about two hours on two CPU cores: the source, 50 thousand images unless it is given, and
-           seven runs, two of them of 64x64 pixels
+           eight runs, two of them of 64x64 pixels
 
 The source is the config `scenes`, 32x32 without labels. Its averaged generator and its
 discriminator start scenes of 64x64, scenes with the number of their objects as the class, and
-scikit-learn's digits, which have nothing in common with scenes. What is done already is kept, so
+scikit-learn's digits, which have nothing in common with scenes; digits also with Freeze-D, and from
+an export, which is the averaged generator alone. What is done already is kept, so
 the command may be stopped and given again. Prints Markdown.
 """
 
@@ -18,7 +19,11 @@ import pathlib
 from typing import Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from runs import command, curves_table, distances
+
+from ganformer_jax.visualize import save_png
 
 EVERY = 2.0  # thousand images between metrics
 COUNTS = range(2, 7)  # objects in a scene
@@ -66,12 +71,37 @@ def prepare_counted(folder: pathlib.Path) -> list[str]:
     return ["--data.name", str(data), "--generator.label-size", str(len(COUNTS))]
 
 
+def exported(source: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """Export the source, whose file has averages only: a discriminator starts anew."""
+    path = folder / "source.safetensors"
+    if not path.exists():
+        command("export", "--workdir", source, "--out", path)
+    return path
+
+
+def draw(curves: dict[str, dict[float, float]]) -> np.ndarray:
+    """Draw a panel for each case, with a line for each start."""
+    cases = list(dict.fromkeys(name.split(", ")[0] for name in curves))
+    figure = Figure(figsize=(4 * len(cases), 3.2), layout="constrained", dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    for axes, case in zip(figure.subplots(1, len(cases), squeeze=False)[0], cases, strict=True):
+        for name, found in curves.items():
+            if name.startswith(f"{case}, "):
+                axes.plot(*zip(*sorted(found.items()), strict=True), label=name.split(", ")[1])
+        axes.set(title=case, xlabel="thousand images", ylabel="distance", yscale="log")
+        axes.grid(alpha=0.3, which="both")
+        axes.legend(frameon=False, fontsize=8)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=pathlib.Path, required=True, help="of runs and datasets")
     parser.add_argument("--source", type=pathlib.Path, help="a run of the config scenes")
     parser.add_argument("--kimg", type=float, default=20.0)
     parser.add_argument("--cases", nargs="*", default=["64x64", "counted", "digits"])
+    parser.add_argument("--figure", type=pathlib.Path, help="PNG of the distances over images")
     options = parser.parse_args()
     folder = options.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,8 +115,11 @@ def main() -> None:
             given = ["--generator.resolution", "64", "--data.directory", str(folder / "data")]
         else:
             given = prepare_counted(folder) if case == "counted" else prepare_digits(folder)
-        more = {"frozen": [*starts["from scenes"], "--train.freeze-discriminator", "2"]}
-        for start, chosen in (starts | (more if case == "digits" else {})).items():
+        more: dict[str, list[str]] = {}
+        if case == "digits":
+            more["frozen"] = [*starts["from scenes"], "--train.freeze-discriminator", "2"]
+            more["from an export"] = ["--init-from", str(exported(source, folder))]
+        for start, chosen in (starts | more).items():
             run = folder / f"{case}-{start.replace(' ', '-')}"
             command(
                 *("train", "--workdir", run, *given, *chosen),
@@ -94,6 +127,8 @@ def main() -> None:
             )
             curves[f"{case}, {start}"] = distances(run)
             print(curves_table(curves), flush=True)
+    if options.figure:
+        save_png(options.figure, draw(curves))
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def check_batch(config: Config, devices: int) -> None:
     Each part of an accumulated batch has to be divided by them too.
     """
     batch, loss, shrink = config.train.batch_size, config.loss, config.loss.path_length_batch_shrink
-    parts, over = config.train.accumulate, f"{devices} devices"
+    parts, over = config.train.accumulate, f"{devices} device{'s' * (devices > 1)}"
     accumulated = f" times train.accumulate {parts}" if parts > 1 else ""
     _need_multiple(batch, devices * parts, over + accumulated)
     if loss.path_length_weight and loss.path_length_interval:

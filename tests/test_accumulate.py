@@ -176,8 +176,8 @@ def test_blocks_that_are_computed_again_keep_less():
 @pytest.mark.parametrize(
     ("config", "devices", "message"),
     [
-        (tiny_config(), 1, "train.accumulate 3 times 1 devices"),
-        (tiny_config(), 8, "train.accumulate 4 times 8 devices"),
+        (tiny_config(), 1, "multiple of 3 .1 device times train.accumulate 3., such as 15"),
+        (tiny_config(), 8, "multiple of 32 .8 devices times train.accumulate 4., such as 32"),
         (tiny_config(path_length_weight=1.0), 2, "path_length_batch_shrink.*train.accumulate 8"),
         (tiny_config(), 1, "minibatch_stddev_group 4 times train.accumulate 8"),
     ],

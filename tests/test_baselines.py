@@ -309,8 +309,14 @@ def test_baselines_are_accepted(network, labels):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"generator__components": 2}, "generator.components is 2, but a dcgan has 0"),
-        ({"generator__synthesis__style": True}, "synthesis.style is True, but a dcgan has False"),
+        (
+            {"generator__components": 2},
+            "generator.components is 2, but generator.network dcgan needs 0",
+        ),
+        (
+            {"generator__synthesis__style": True},
+            "synthesis.style is True, but generator.network dcgan needs False",
+        ),
         (
             {"generator__synthesis__tanh": True},
             "synthesis.tanh is True, which generator.network dcgan does not",
@@ -323,10 +329,13 @@ def test_baselines_are_accepted(network, labels):
             {"generator__mapping__num_layers": 2},
             "generator.mapping.num_layers is 2, .* set it to 4",
         ),
-        ({"discriminator__minibatch_stddev_channels": 1}, "is 1, but a dcgan has 0"),
-        ({"discriminator__label_logit": "class"}, "a dcgan has projection"),
+        (
+            {"discriminator__minibatch_stddev_channels": 1},
+            "is 1, but discriminator.network dcgan needs 0",
+        ),
+        ({"discriminator__label_logit": "class"}, "dcgan needs projection"),
         ({"discriminator__clamp": 1.0}, "discriminator.clamp is 1.0, .* set it to None"),
-        ({"train__freeze_discriminator": 1}, "no layers of these names"),
+        ({"train__freeze_discriminator": 1}, "freezing is not implemented"),
         ({"train__accumulate": 2}, "batch normalization needs the whole batch"),
         ({"generator__resolution": 9}, "generator.resolution is 9"),
         ({"generator__synthesis__channel_base": 4}, "leaves no channels"),

@@ -337,10 +337,13 @@ PLAIN = {"residual": False, "num_layers": 2}
     ("config", "message"),
     [
         # z is 12 wide and w 8, or the other way round: 8 heads divide one of them.
-        (change(EIGHT_HEADS, intermediate_size=36), "12 width of the mapping network"),
+        (change(EIGHT_HEADS, intermediate_size=36), "width of the mapping network.*, 12"),
         (change(EIGHT_HEADS, latent_size=36, intermediate_size=24), None),
-        (change(EIGHT_HEADS, latent_size=36, intermediate_size=24, mapping=PLAIN), "the 12 width"),
-        (change(EIGHT_HEADS, mapping=PLAIN | {"width": 12}), "the 12 hidden width"),
+        (
+            change(EIGHT_HEADS, latent_size=36, intermediate_size=24, mapping=PLAIN),
+            "the width of .*, 12",
+        ),
+        (change(EIGHT_HEADS, mapping=PLAIN | {"width": 12}), "the hidden width of .*, 12"),
         (change(EIGHT_HEADS, mapping=PLAIN | {"num_layers": 1, "width": 12}), None),
         (change(EIGHT_HEADS, intermediate_size=36, mapping={"self_attention": False}), None),
         (
@@ -350,7 +353,7 @@ PLAIN = {"residual": False, "num_layers": 2}
                 mapping={"self_attention": False},
                 components_attend_image=True,
             ),
-            "the 12 width of w",
+            "the width of w, .*, 12",
         ),
     ],
 )

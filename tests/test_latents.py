@@ -167,7 +167,7 @@ W = latents().w_BxKxLxD
         ({"w": W, f"noise/{next(iter(noise()))}": np.ones((2, 4, 4))}, "is not noise of this"),
         ({"w": W, "about": np.array("{")}, "about is not JSON"),
         ({"w": W, "about": np.array("[]")}, "about is not of latents"),
-        ({"w": W, "about": np.array('{"version": 2}')}, "another version of this package"),
+        ({"w": W, "about": np.array('{"version": 2}')}, "later version of ganformer_jax"),
     ],
 )
 def test_files_that_do_not_fit(tmp_path, arrays, message):

@@ -151,7 +151,7 @@ def test_a_measurement_that_fails_does_not_end_training(tmp_path):
     observers = [Observer(0.16, measure)]
     assert train_mean(tmp_path / "run", observers=observers, say=said.append)
     assert [line for line in said if line.startswith("warning")] == [
-        "warning: what is shown or measured failed (Input/output error); training continues"
+        "warning: a figure or metric failed (Input/output error); training continues"
     ]
     failing = 0  # which says at once that it cannot work
     with pytest.raises(OSError, match="Input/output error"):
@@ -188,7 +188,7 @@ def test_training_that_stands_still_says_so(monkeypatch):
         assert not said
         watch.step_done()
         time.sleep(0.5)
-    warning = "no step for 0 minutes, in waiting for data, devices or hosts"
+    warning = "no step for 0 minutes: waiting for data, devices or hosts"
     assert said == [f"warning: {warning}"]
     assert ended[0] == (f"{warning} (train.stall_minutes)", 1)
 

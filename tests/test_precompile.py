@@ -65,7 +65,7 @@ def test_a_program_that_is_too_large_is_refused_in_words(reason):
 
 def test_a_slice_is_only_compiled_for(capsys, monkeypatch):
     said = complaint(capsys, "train", "--slice", "v5e:2x4")
-    assert "add --compile-only" in said
+    assert "needs --compile-only" in said
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     said = complaint(capsys, "train", "--slice", "v5e:2x4", "--compile-only")
     assert 'pip install "ganformer-jax[tpu]"' in said

@@ -55,7 +55,7 @@ def test_noise_depends_on_the_seed(variables):
     ("seeds", "labels", "complaint"),
     [
         ([], [], "no seeds"),
-        ([1], None, "3 classes"),
+        ([1], None, "label_size is 3"),
         ([1], [3], "from 0 to 2"),
         ([1], [0, 1], "1"),
         ([1], [0.5], "1 whole numbers"),

@@ -121,9 +121,12 @@ def test_a_lock_of_this_or_an_earlier_version_is_respected(tmp_path, code, name)
 
 
 def test_a_lost_terminal_stops_a_command_unless_nohup_ignores_it():
-    with pytest.raises(Stopped, match="SIGHUP"), stop_on_signals():
-        os.kill(os.getpid(), signal.SIGHUP)
-        signal.pause()
+    with stop_on_signals():
+        with pytest.raises(Stopped, match="SIGHUP"):
+            os.kill(os.getpid(), signal.SIGHUP)
+            signal.pause()
+        os.kill(os.getpid(), signal.SIGHUP)  # told again, by the shell
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with stop_on_signals():

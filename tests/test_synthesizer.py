@@ -70,7 +70,7 @@ def test_what_cannot_be_mapped(variables):
     synthesizer = Synthesizer(CONFIG)
     with pytest.raises(ValueError, match="no seeds"):
         synthesizer.latents(variables, [], [])
-    with pytest.raises(ValueError, match="3 classes"):
+    with pytest.raises(ValueError, match="label_size is 3"):
         synthesizer.latents(variables, [1])
     with pytest.raises(ValueError, match="from 0 to 2"):
         synthesizer.latents(variables, [1], [3])

@@ -81,7 +81,7 @@ def observe(
                 if at.step == 0 or hosts.count() > 1:  # where the others wait for this one
                     raise
                 reason = str(error) if isinstance(error, UserError) else os_reason(error)
-                log.say(f"warning: what is shown or measured failed ({reason}); training continues")
+                log.say(f"warning: a figure or metric failed ({reason}); training continues")
                 continue
             images = {n: v for n, v in found.items() if isinstance(v, np.ndarray) and v.ndim}
             for name, image in images.items():

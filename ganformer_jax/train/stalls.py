@@ -53,7 +53,7 @@ class Stalls:
             if since is None:
                 continue
             minutes = (time.monotonic() - since) / 60
-            for_long = f"no step for {minutes:.0f} minutes, in waiting for data, devices or hosts"
+            for_long = f"no step for {minutes:.0f} minutes: waiting for data, devices or hosts"
             if minutes >= WARN_MINUTES and warned != since:
                 self._say(f"warning: {for_long}")
                 warned = since

@@ -120,7 +120,10 @@ def test_sizes_that_do_not_halve_are_refused_with_some_that_do(capsys, tmp_path)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--train.batch-size 6", "not a multiple of discriminator.minibatch_stddev_group 4"),
+        (
+            "--train.batch-size 6",
+            "a multiple of 4 (discriminator.minibatch_stddev_group 4), such as 4",
+        ),
         ("--generator.resolution 418", "generator.resolution is 418"),
         ("--train.batch-size 0", "train.batch_size is 0"),
     ],
