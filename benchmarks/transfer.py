@@ -7,8 +7,8 @@ Cost:      about two hours on two CPU cores: the source, 50 thousand images unle
 The source is the config `scenes`, 32x32 without labels. Its averaged generator and its
 discriminator start scenes of 64x64, scenes with the number of their objects as the class, and
 scikit-learn's digits, which have nothing in common with scenes; digits also with Freeze-D, and from
-an export, which is the averaged generator alone. What is done already is kept, so
-the command may be stopped and given again. Prints Markdown.
+an export, which is the averaged generator alone. What is done already is kept, so the command may
+be stopped and given again. Prints Markdown.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def first_signal(handle: Callable[[str], None]) -> Iterator[None]:
     def first(number: int, frame: Any) -> None:
         for each in numbers:
             again = each in (signal.SIGINT, signal.SIGTERM)
-            # Of a terminal that is lost both the system and the shell may tell.
+            # When a terminal is lost, both the system and the shell may send SIGHUP.
             signal.signal(each, signal.SIG_DFL if again else signal.SIG_IGN)
         handle(signal.Signals(number).name)
 

@@ -39,8 +39,8 @@ def caused_by(error):
         (UserError("no image"), False),
     ],
 )
-def test_errors_that_may_pass(error, passes):
-    assert storage.may_pass(error) == passes
+def test_transient_errors(error, passes):
+    assert storage.is_transient(error) == passes
 
 
 class Stored:
@@ -125,7 +125,7 @@ def test_a_lost_terminal_stops_a_command_unless_nohup_ignores_it():
         with pytest.raises(Stopped, match="SIGHUP"):
             os.kill(os.getpid(), signal.SIGHUP)
             signal.pause()
-        os.kill(os.getpid(), signal.SIGHUP)  # told again, by the shell
+        os.kill(os.getpid(), signal.SIGHUP)  # sent again, by the shell
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -34,7 +34,6 @@ class HostOptions:
     """Number of processes."""
     index: int | None = None
     """Number of this process, from 0."""
-
     wait: float = 30.0
     """Minutes to wait for the other processes."""
 

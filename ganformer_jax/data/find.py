@@ -12,7 +12,7 @@ from etils import epath
 
 from ganformer_jax.config_training import RENDERED
 from ganformer_jax.errors import UserError, one_line
-from ganformer_jax.storage import may_pass, patiently
+from ganformer_jax.storage import is_transient, with_retries
 
 BUCKET = "gs://"
 RAW = tfds.decode.DeserializeMethod.RAW_BYTES
@@ -138,9 +138,9 @@ class Records:
     def __getitem__(self, index: int) -> bytes:
         advice = f"{self._name} cannot be read, copy or prepare it again"
         try:
-            record = patiently(lambda: self._stored[index], self._name)
+            record = with_retries(lambda: self._stored[index], self._name)
         except RuntimeError as error:  # ArrayRecord's reader, for most damage
-            if may_pass(error):
+            if is_transient(error):
                 advice = f"{self._name} cannot be read now, try again once the disk answers"
             elif os.strerror(errno.EMFILE) in str(error):  # each shard stays open
                 advice = f"{self._name} has too many shards for this shell, raise `ulimit -n`"

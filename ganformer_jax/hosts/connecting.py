@@ -85,7 +85,7 @@ def _await_first(address: str, seconds: float) -> None:
     host, _, port = address.rpartition(":")
     if not (host and port.isdigit()):
         raise UserError(f"the first process's address is {address}: give HOST:PORT")
-    deadline, told = time.monotonic() + seconds, False
+    deadline, announced = time.monotonic() + seconds, False
     while True:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
@@ -95,9 +95,9 @@ def _await_first(address: str, seconds: float) -> None:
                 hint = "start the first process there, or correct the address"
                 reason = f"{os_reason(error)}, for {seconds:.0f} s"
                 raise UserError(f"no answer at {address} ({reason}): {hint}") from error
-            if not told:
+            if not announced:
                 print(f"waiting for the first process at {address}", flush=True)
-            told = True
+            announced = True
             time.sleep(0.5)
 
 

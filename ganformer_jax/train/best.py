@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
 
-from ganformer_jax.storage import patiently
+from ganformer_jax.storage import with_retries
 from ganformer_jax.train.checkpoint_reading import Damage, reading
 
 CHECKSUM = "crc32"
@@ -117,7 +117,7 @@ class Manager(ocp.CheckpointManager):
                 return stored
 
         try:
-            return patiently(read, f"the metric of checkpoint {step}")
+            return with_retries(read, f"the metric of checkpoint {step}")
         except Damage as error:
             if step not in self._warned:
                 reason = f"the metric of checkpoint {step} is damaged ({error})"

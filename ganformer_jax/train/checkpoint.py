@@ -25,7 +25,7 @@ from ganformer_jax.config import Config
 from ganformer_jax.config_files import from_dict
 from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.files import move_folder
-from ganformer_jax.storage import patiently
+from ganformer_jax.storage import with_retries
 from ganformer_jax.train.array_writing import handlers
 from ganformer_jax.train.best import Best, KeepBest, Manager, encode, find_best
 from ganformer_jax.train.checkpoint_moving import MovedFolder, finish_moves
@@ -110,8 +110,8 @@ class Checkpoints:
             metric: Name and value, of which the lowest is best; NaN counts as None.
 
         Raises:
-            UserError: If it cannot be written. A save that fails in the background, when training
-                has gone on, is a warning if the next one, which is then waited for, succeeds.
+            UserError: If it cannot be written. A save that failed in the background is a warning
+                at the next one, which is then waited for.
         """
         failed = self._last_failed()
         if hosts.first(lambda: step in self.steps()):
@@ -134,7 +134,8 @@ class Checkpoints:
         def newest() -> Mapping[str, Any] | None:
             for step in reversed(self.steps()):
                 with contextlib.suppress(Damage):
-                    return patiently(lambda s=step: read_json(self._of(s), "config"), "a config")
+                    read = functools.partial(read_json, self._of(step), "config")
+                    return with_retries(read, "a config")
             return None
 
         return hosts.first(newest)

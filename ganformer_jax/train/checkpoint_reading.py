@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ganformer_jax import hosts
 from ganformer_jax.errors import UserError, one_line, os_reason
-from ganformer_jax.storage import may_pass, patiently
+from ganformer_jax.storage import is_transient, with_retries
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ def agreed(read: Callable[[], T]) -> tuple[T | None, str]:
     """
     value, reason = None, ""
     try:
-        value = patiently(read, "a checkpoint")
+        value = with_retries(read, "a checkpoint")
     except Damage as error:
         reason = str(error)
     return value, next(filter(None, hosts.all_of(reason)), "")
@@ -53,7 +53,7 @@ def reading(what: object) -> Iterator[None]:
     except Exception as error:
         if "RESOURCE_EXHAUSTED" in str(error):  # the device has too little memory
             raise
-        if isinstance(error, OSError) or may_pass(error):
+        if isinstance(error, OSError) or is_transient(error):
             reason = os_reason(error) if isinstance(error, OSError) else one_line(error)
             hint = "try again once the disk can be read"
             raise UserError(f"cannot read {what}: {reason}; {hint}") from error

@@ -73,7 +73,7 @@ class Log:
                 JsonLines(run / "metrics.jsonl", start),
                 TensorBoard(run / "tensorboard", start),
             ]
-        self._own, self._writers = own, [(w, BestEffort(say)) for w in (*own, *writers)]
+        self._writers = [(w, BestEffort(say)) for w in (*own, *writers)]
         self._total = total_kimg
         self._progress = Progress(images_seen / 1000, total_kimg, say) if own else None
 
@@ -133,9 +133,6 @@ class Log:
         self._clock += time.perf_counter() - began
 
     def close(self) -> None:
-        """Write out what is buffered."""
+        """End the display of progress."""
         if self._progress:
             self._progress.close()
-        for writer, attempt in self._writers:
-            if writer in self._own:
-                attempt(writer.name, writer.close)

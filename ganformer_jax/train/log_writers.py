@@ -41,9 +41,6 @@ class Writer(Protocol):
     def write_image(self, step: int, images_seen: int, name: str, jpeg: bytes) -> None:
         """Write an image of a step."""
 
-    def close(self) -> None:
-        """Write what is left."""
-
 
 class BestEffort:
     """Calls of functions whose failure must not end training, such as those that write logs.
@@ -71,8 +68,8 @@ class BestEffort:
 def append(path: pathlib.Path, contents: bytes) -> None:
     """Append all bytes to a file or, if that fails with `OSError`, none.
 
-    The file does not stay open: a disk of the network may lose open files when its server starts
-    again, and one that is mounted from elsewhere may store files only when they are closed.
+    The file does not stay open: a network disk may lose open files when its server restarts, and a
+    mounted bucket may store files only when they are closed.
     """
     with path.open("ab", buffering=0) as file:
         end, left = file.seek(0, os.SEEK_END), memoryview(contents)
@@ -116,9 +113,6 @@ class JsonLines:
         """Raise: images have files of their own."""
         raise NotImplementedError
 
-    def close(self) -> None:
-        """Do nothing: no file is open."""
-
 
 class TensorBoard:
     """An event file of TensorBoard, whose horizontal axis is the step.
@@ -156,9 +150,6 @@ class TensorBoard:
         image.width, image.height = _size(jpeg)
         value = self._Summary.Value(tag=name, image=image)
         self._append(step=step, summary=self._Summary(value=[value]))
-
-    def close(self) -> None:
-        """Do nothing: no file is open."""
 
     def _append(self, **fields: Any) -> None:
         """Append an event, and before the first one what the file begins with."""

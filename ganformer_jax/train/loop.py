@@ -25,10 +25,7 @@ from ganformer_jax.train.log_writers import BestEffort, Writer
 from ganformer_jax.train.observing import Observer
 from ganformer_jax.train.prefetch import prefetch
 from ganformer_jax.train.progress import beside_bars, duration
-from ganformer_jax.train.recovery import (
-    NonFinite,
-    Recovery,
-)
+from ganformer_jax.train.recovery import NonFinite, Recovery
 from ganformer_jax.train.run_folder import CONFIG_FILE, check_hosts, check_run, open_checkpoints
 from ganformer_jax.train.session import Attempt, Batches, Session
 from ganformer_jax.train.stalls import Stalls
@@ -157,37 +154,28 @@ def _train_from(attempt: Attempt, state: State) -> tuple[Position, bool]:
     Raises:
         NonFinite: If losses or the state are not finite; no checkpoint has such a state.
     """
-    session, stop, at = attempt.session, attempt.stop, Position.of(state)
-    programs, late, untrained = session.programs, [], None
+    session, at, began = attempt.session, Position.of(state), time.perf_counter()
+    programs = session.programs
     programs.start()
     if at.step == 0:
         attempt.look([o for o in session.observers if o.at_once], at, state)
-        late = [o for o in session.observers if not o.at_once and o.every_kimg]
-        untrained = programs.copy(state) if late and not stop.requested() else None
     batches = attempt.open_batches(at.images)
     if batches is None:
         session.say("stopped before the first step")
         return at, False
     stream = prefetch(batches, programs.trainable.batch, programs.placement.batch)
-
-    def look_at_untrained() -> None:
-        nonlocal untrained
-        if untrained is not None and not stop.requested():
-            attempt.look(late, Position(0, 0), untrained)
-            attempt.log.restart()
-        untrained = None
-
-    return _run_steps(attempt, state, stream, look_at_untrained)
+    return _run_steps(attempt, state, stream, began)
 
 
 def _run_steps(
-    attempt: Attempt, state: State, stream: Iterator[Batch], after_first: Callable[[], None]
+    attempt: Attempt, state: State, stream: Iterator[Batch], began: float
 ) -> tuple[Position, bool]:
-    """Do the steps; return what `_train_from` returns."""
+    """Do the steps; return what `_train_from`, which began at this time, returns."""
     session, log, stop = attempt.session, attempt.log, attempt.stop
-    options, say = session.config.train, session.say
-    at, began = Position.of(state), time.perf_counter()
-    total, first, stopping = options.total_kimg * 1000, at.step, False
+    options, say, at = session.config.train, session.say, Position.of(state)
+    total, stopping = options.total_kimg * 1000, False
+    late = [o for o in session.observers if not o.at_once and o.every_kimg and at.step == 0]
+    untrained = session.programs.copy(state) if late else None
     with _saved_on_error(lambda: attempt.save(at, state)):
         while at.images < total and not stopping:
             batch = _next(stream, stop)
@@ -202,8 +190,10 @@ def _run_steps(
             if at.step == 1:
                 jax.block_until_ready(state)
                 say(f"first step done after {duration(time.perf_counter() - began)}")
-            if at.step == first + 1:
-                after_first()
+            if untrained is not None and not stopping:
+                attempt.look(late, Position(0, 0), untrained)
+                untrained = None
+                log.restart()
             saves = done or stopping or due(options.checkpoint_kimg)
             if saves or due(options.log_kimg) or log.is_full():
                 attempt.report(at)

@@ -34,7 +34,7 @@ OWN = ("data.directory", "data.threads")
 
 
 def check_hosts(config: Any, identities: Mapping[str, str]) -> None:
-    """Refuse processes that would train something else, as each does what its own config says.
+    """Refuse processes whose config, dataset or jax differ, as each would train something else.
 
     Args:
         config: Of this process.

@@ -1,4 +1,4 @@
-"""Training that stands still, as when storage hangs or another process waits for ever."""
+"""Detection of stalled training, as when storage hangs or a process waits for another."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ POLL = 10.0  # seconds
 
 
 class Stalls:
-    """A thread that says when no step was done for long, and ends several processes after longer.
+    """A thread that warns when no step was done for long, and later ends several processes.
 
-    jax ends processes of which one is gone, but not those of which one only waits.
+    jax ends all processes when one is gone, but not when one only waits.
 
     Args:
         minutes: Minutes without a step after which several processes end, to be started again; 0

@@ -13,7 +13,6 @@ from typing import Any
 from ganformer_jax import hosts
 from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.files import write_atomically
-from ganformer_jax.train.log_writers import Writer
 
 RUN_FILE = "wandb.json"
 
@@ -25,9 +24,7 @@ def check_wandb() -> None:
         raise UserError(f"the package wandb is not installed: {hint}")
 
 
-def wandb_writers(
-    project: str | None, run: pathlib.Path, config: Mapping[str, Any]
-) -> list[Writer]:
+def wandb_writers(project: str | None, run: pathlib.Path, config: Mapping[str, Any]) -> list[Wandb]:
     """Return a writer to a project; none without a project, or if this is not the first process."""
     return [] if project is None or not hosts.is_first() else [Wandb(project, run, config)]
 
