@@ -101,7 +101,7 @@ def check_equal(facts: Mapping[str, Any]) -> None:
     """
     everyone = all_of(dict(facts))
     for process, other in enumerate(everyone):
-        for name in everyone[0].keys() | other.keys():
+        for name in everyone[0] | other:  # in the same order on all processes
             here, there = everyone[0].get(name), other.get(name)
             if here != there:
                 raise UserError(
