@@ -1,6 +1,6 @@
 """Time training and sampling of one network and print one line of JSON; see speed.py.
 
-Command:  python benchmarks/ganformer.py --resolution 64 --batch 8
+Command:  python benchmarks/ganformer.py --resolution 64 --batch 8 [--augment bgc]
 
 A turn runs the updates of training, and every few turns R1, which counts with a weight of 1/16, and
 sampling, so that all are timed under the same conditions.
@@ -9,6 +9,7 @@ sampling, so that all are timed under the same conditions.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import io
 import json
@@ -23,7 +24,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from ganformer_jax.cli.heap import keep_freed_memory, leave_fragments
-from ganformer_jax.config import Config
+from ganformer_jax.config import AugmentConfig, Config
 from ganformer_jax.data.batches import DatasetSource, train_batches
 from ganformer_jax.sampling import Sampler
 from ganformer_jax.train.compile import Programs
@@ -50,8 +51,14 @@ from ganformer_jax.train.updates import (
 class Trial:
     """Programs of one network, each compiled once and run on its own state."""
 
-    def __init__(self, case: cases.Case, dtype: Literal["float32", "bfloat16"], phases: bool):
-        self.config = cases.config_of(case, dtype)
+    def __init__(
+        self,
+        case: cases.Case,
+        dtype: Literal["float32", "bfloat16"],
+        phases: bool,
+        augment: AugmentConfig,
+    ):
+        self.config = dataclasses.replace(cases.config_of(case, dtype), augment=augment)
         own_heap = runs_on_cpu(None) and keep_freed_memory()
         divide_cpu(smallest_batch(self.config))
         self.placement = place_on(find_devices())
@@ -130,9 +137,17 @@ def main() -> None:
     cases.add_flags(parser)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--phases", action="store_true", help="time each update separately")
+    parser.add_argument("--augment", nargs="*", default=[], help="transformations, at p = 0.3")
+    parser.add_argument("--diff-augment", nargs="*", default=[], help="policies of DiffAugment")
     arguments = parser.parse_args()
     case = cases.parse(arguments)
-    trial = Trial(case, arguments.dtype, arguments.phases)
+    augment = AugmentConfig(
+        transforms=tuple(arguments.augment),
+        mode="fixed",
+        p=0.3 if arguments.augment else 0.0,
+        diff_augment=tuple(arguments.diff_augment),
+    )
+    trial = Trial(case, arguments.dtype, arguments.phases, augment)
     spent = cases.median_milliseconds(trial.phases(), cases.EVERY, arguments.seconds)
     interval = trial.config.loss.r1_interval
     training = spent["adversarial"] + spent["r1"] / interval

@@ -6,7 +6,7 @@ import operator
 from typing import Any
 
 from ganformer_jax.config import Config, DiscriminatorConfig, GeneratorConfig
-from ganformer_jax.config_files import differences
+from ganformer_jax.config_dicts import differences
 from ganformer_jax.errors import UserError
 
 READ_BY_GENERATOR = {"network", "resolution", "base_grid", "image_channels", "latent_size"}

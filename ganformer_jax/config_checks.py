@@ -44,10 +44,10 @@ def _check_schedules(config: Config) -> None:
     """Check every schedule, and the values that it starts and ends with."""
     optimizer, loss = config.optimizer, config.loss
     rate, gamma = optimizer.learning_rate_schedule, loss.r1_gamma_schedule
-    _check_schedule("optimizer.learning_rate_schedule", rate)
-    _check_schedule("optimizer.beta2_schedule", optimizer.beta2_schedule)
-    _check_schedule("optimizer.ema_kimg_schedule", optimizer.ema_kimg_schedule)
-    _check_schedule("loss.r1_gamma_schedule", gamma)
+    check_schedule("optimizer.learning_rate_schedule", rate)
+    check_schedule("optimizer.beta2_schedule", optimizer.beta2_schedule)
+    check_schedule("optimizer.ema_kimg_schedule", optimizer.ema_kimg_schedule)
+    check_schedule("loss.r1_gamma_schedule", gamma)
     check_range("optimizer.beta2_schedule.final", optimizer.beta2_schedule.final, Range(0, 1))
     # Other options keep their ratio to these.
     for name, schedule, initial in (
@@ -61,7 +61,7 @@ def _check_schedules(config: Config) -> None:
 def _check_augmentation(config: Config) -> None:
     """Refuse options of augmentation that have no effect, or that need another loss."""
     options, schedule = config.augment, config.augment.p_schedule
-    _check_schedule("augment.p_schedule", schedule)
+    check_schedule("augment.p_schedule", schedule)
     check_range("augment.p_schedule.final", schedule.final, Range(0, 1))
     changes = schedule != ScheduleConfig()
     if not options.transforms:
@@ -81,8 +81,8 @@ def _check_augmentation(config: Config) -> None:
         raise UserError("augment.transforms has no effect: set augment.p, or mode to adaptive")
 
 
-def _check_schedule(name: str, schedule: ScheduleConfig) -> None:
-    """Check that the fields of a schedule fit together."""
+def check_schedule(name: str, schedule: ScheduleConfig) -> None:
+    """Check that the fields of a schedule fit together; raise `UserError` if not."""
     for field in ("final", "kimg"):
         given = getattr(schedule, field) is not None
         if given and schedule.kind == "constant":
@@ -114,17 +114,18 @@ def check_batch(config: Config, devices: int) -> None:
     batch, loss, shrink = config.train.batch_size, config.loss, config.loss.path_length_batch_shrink
     parts, over = config.train.accumulate, f"{devices} device{'s' * (devices > 1)}"
     accumulated = f" times train.accumulate {parts}" if parts > 1 else ""
-    _need_multiple(batch, devices * parts, over + accumulated)
+    need_multiple(batch, devices * parts, over + accumulated)
     if loss.path_length_weight and loss.path_length_interval:
         shrunk = f"loss.path_length_batch_shrink {shrink} times {over}{accumulated}"
-        _need_multiple(batch, devices * shrink * parts, shrunk)
+        need_multiple(batch, devices * shrink * parts, shrunk)
     if config.discriminator.minibatch_stddev_channels:
         group = min(config.discriminator.minibatch_stddev_group, batch)
         grouped = f"discriminator.minibatch_stddev_group {group}{accumulated}"
-        _need_multiple(batch, group * parts, grouped)
+        need_multiple(batch, group * parts, grouped)
 
 
-def _need_multiple(batch: int, number: int, of: str) -> None:
+def need_multiple(batch: int, number: int, of: str) -> None:
+    """Raise `UserError` if a batch is no multiple of a number; `of` says what that is."""
     if batch < 1 or batch % number:
         near = max(batch // number, 1) * number
         raise UserError(

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from ganformer_jax.config_ranges import Range, at_least
 
-RENDERED = ("scenes", "scenes_hard")
+RENDERED = ("scenes", "scenes_hard", "scenes_drawn")
 """Datasets that are rendered on first use."""
 
 
@@ -19,8 +19,9 @@ class DataConfig:
     """Training and evaluation data."""
 
     name: str = "scenes"
-    """`scenes` or `scenes_hard` (built in, rendered on first use), or a dataset
-    made by `prepare` or TensorFlow Datasets: its folder, gs:// path or name."""
+    """`scenes`, `scenes_hard` or `scenes_drawn` (built in, rendered on first use), or
+    a dataset made by `prepare` or TensorFlow Datasets: its folder, gs:// path or
+    name."""
     directory: str = "data"
     """Folder of prepared datasets."""
     train_images: Annotated[int, at_least(1)] = 20_000

@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from ganformer_jax.config_kinds import as_gan
 from ganformer_jax.convert.export import is_safetensors, read_generator
 from ganformer_jax.convert.snapshot import read_snapshot
 from ganformer_jax.errors import UserError, os_reason
@@ -89,7 +90,8 @@ def load_checkpoint(
             if hosts.is_first():
                 say(f"{found} ({run})")
             step = found.step
-        fields, config = checkpoints.weights(step, (*WEIGHTS, "step", "images_seen"))
+        fields, read = checkpoints.weights(step, (*WEIGHTS, "step", "images_seen"))
+        config = as_gan(read, str(run))
     variables = {
         "params": fields["ema"],
         "constants": fields["constants"],

@@ -16,14 +16,14 @@ from ganformer_jax.config import (
     SynthesisConfig,
 )
 from ganformer_jax.config_checks import validate
+from ganformer_jax.config_dicts import differences, from_dict, to_dict
 from ganformer_jax.config_files import (
-    differences,
     find_config,
-    from_dict,
     load_config,
+    load_experiment,
     published_configs,
-    to_dict,
 )
+from ganformer_jax.config_kinds import experiment_from_dict, validate_experiment
 from ganformer_jax.errors import UserError
 
 HEADER = "from ganformer_jax.config import *\n"
@@ -32,9 +32,9 @@ HEADER = "from ganformer_jax.config import *\n"
 @pytest.mark.parametrize("name", published_configs())
 def test_published_configs_are_found_by_name_from_any_folder(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = load_config(name)
-    validate(config)
-    assert from_dict(Config, json.loads(json.dumps(to_dict(config)))) == config
+    config = load_experiment(name)
+    validate_experiment(config)
+    assert experiment_from_dict(json.loads(json.dumps(to_dict(config)))) == config
     assert find_config(f"configs/{name}.py") == find_config(name)
 
 

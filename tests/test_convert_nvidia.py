@@ -31,7 +31,7 @@ from ganformer_jax.config import (
     SynthesisConfig,
 )
 from ganformer_jax.config_checks import validate_networks
-from ganformer_jax.config_files import from_dict, to_dict
+from ganformer_jax.config_dicts import from_dict, to_dict
 from ganformer_jax.convert.arguments import ConversionError
 from ganformer_jax.convert.export import read_generator, save_generator
 from ganformer_jax.convert.snapshot import read_snapshot

@@ -14,8 +14,9 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.scenes import layout as scenes
 from ganformer_jax.scenes import rendering
 from ganformer_jax.scenes.dataset import BUILDERS, prepare_scenes
+from ganformer_jax.scenes.drawing import GLOSS, PAPER
 from ganformer_jax.scenes.layout import STANDARD, VARIANTS, Scene, project, sample_scene, scene_key
-from ganformer_jax.scenes.rendering import render
+from ganformer_jax.scenes.rendering import render, render_batch
 
 RESOLUTION, MAX_OBJECTS, HARD = 64, STANDARD.max_objects, VARIANTS["scenes_hard"]
 
@@ -141,6 +142,31 @@ def test_every_dataset_of_scenes_can_be_named():
     assert set(RENDERED) == set(VARIANTS) == set(BUILDERS)
     with pytest.raises(UserError, match="choose from scenes, scenes_hard"):
         prepare_scenes("unused", name="scene")
+
+
+def test_drawings_show_the_same_scenes_in_flat_colors():
+    indices = np.arange(8, dtype=np.uint32)
+    rendered, drawn = (
+        jax.tree.map(np.asarray, render_batch(indices, 7, 32, variant=VARIANTS[name]))
+        for name in ("scenes", "scenes_drawn")
+    )
+    np.testing.assert_array_equal(rendered.masks, drawn.masks)
+    jax.tree.map(np.testing.assert_array_equal, rendered.scenes, drawn.scenes)
+    # Inside an object, two pixels from its edge, all pixels have its color; the ground is paper.
+    for image, mask, colors, metal, present in zip(
+        drawn.images,
+        drawn.masks,
+        np.asarray(scenes.COLOR_VALUES)[drawn.scenes.color],
+        drawn.scenes.material,
+        drawn.scenes.present,
+        strict=True,
+    ):
+        flat = np.where(metal[:, None], GLOSS * 255 + (1 - GLOSS) * colors, colors)
+        flat = np.concatenate([[PAPER], flat])
+        shifts = [np.roll(mask, (i, j), (0, 1)) for i in range(-2, 3) for j in range(-2, 3)]
+        inside = np.all([shift == mask for shift in shifts], axis=0)
+        np.testing.assert_allclose(image[inside], flat[mask[inside]], atol=0.51)
+        assert inside.mean() > 0.4 and set(mask.ravel()) <= {0, *(np.flatnonzero(present) + 1)}
 
 
 def test_hard_scenes_have_three_to_ten_objects_on_patterned_ground():

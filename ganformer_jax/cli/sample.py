@@ -53,11 +53,22 @@ class Options(GeneratorOptions):
     """Images per batch, over all devices."""
     overwrite: bool = False
     """Replace images that are not those of this command."""
+    images: tuple[pathlib.Path, ...] = ()
+    """Images to translate with a run of a translation: files, or one folder or other
+    source that `prepare` reads."""
+    back: bool = False
+    """Translate --images from the target's set to the source's."""
     hosts: HostOptions = HostOptions()
+
+
+OF_TRANSLATIONS = ("workdir", "step", "best", "out", "batch_size", "overwrite", "images", "back")
+"""Options that translations have; processes too."""
 
 
 def run(options: Options) -> None:
     """Write `<seed>.png` and `samples.jsonl` to a folder, and figures beside it."""
+    if options.images or options.back:
+        return _translate(options)
     seeds = _seeds(options)
     if options.batch_size < 1:
         raise UserError("--batch-size must be 1 or more")
@@ -93,9 +104,37 @@ def run(options: Options) -> None:
         ),
         variables,
         placement,
-        _folder(options),
+        _folder(options, "generated"),
         columns=chosen.columns,
         attention_rows=rows,
+        overwrite=options.overwrite,
+    )
+
+
+def _translate(options: Options) -> None:
+    """Write translations of images, `samples.jsonl`, and figures beside the folder."""
+    if not options.images:
+        raise UserError("--back needs --images: name what to translate")
+    for field in dataclasses.fields(options):
+        given = getattr(options, field.name) != field.default
+        if given and field.name not in (*OF_TRANSLATIONS, "hosts"):
+            raise UserError(f"--images excludes --{field.name.replace('_', '-')}: leave it out")
+    if options.batch_size < 1:
+        raise UserError("--batch-size must be 1 or more")
+    options.check_run()
+
+    options.hosts.connect()
+    from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.experiment.translated_files import load_translators, write_translations
+
+    placement = local_devices(options.batch_size)
+    write_translations(
+        load_translators(options.workdir, options.step, options.best, print),
+        options.images,
+        "source" if options.back else "target",
+        _folder(options, "translated"),
+        placement,
+        options.batch_size,
         overwrite=options.overwrite,
     )
 
@@ -112,8 +151,8 @@ def _seeds(options: Options) -> Sequence[int]:
     return range(options.seed, options.seed + options.count)
 
 
-def _folder(options: Options) -> pathlib.Path:
-    """Return where to write; its figures need a name of its own."""
+def _folder(options: Options, name: str) -> pathlib.Path:
+    """Return where to write, by default this folder of the run; figures need a name of its own."""
     if options.out is not None:
         return options.out.absolute() if options.out.name in ("", "..") else options.out
-    return options.default_folder("generated")
+    return options.default_folder(name)

@@ -6,15 +6,17 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from ganformer_jax.cli.options import DEFAULT_CONFIG, HostOptions, config_option
 from ganformer_jax.cli.streams import lenient_streams
 from ganformer_jax.config import Config
-from ganformer_jax.config_checks import validate
-from ganformer_jax.config_files import load_config, to_dict
+from ganformer_jax.config_dicts import to_dict
+from ganformer_jax.config_files import load_experiment
+from ganformer_jax.config_kinds import validate_experiment
+from ganformer_jax.config_translation import TranslationConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.signals import Stopped
 
@@ -50,16 +52,28 @@ class Options:
     experiment: Annotated[Config, tyro.conf.arg(name="")] = Config()
 
 
+@dataclasses.dataclass(frozen=True)
+class TranslationOptions(Options):
+    """Train a translation between two sets of images, or resume it from its newest checkpoint."""
+
+    experiment: Annotated[TranslationConfig, tyro.conf.arg(name="")] = TranslationConfig()  # type: ignore[assignment]
+
+
+OPTIONS = {Config: Options, TranslationConfig: TranslationOptions}
+"""Options by the kind of experiment, which `--config` decides."""
+
+
 def defaults(arguments: Sequence[str]) -> Options:
     """Return the options that hold where the command line sets no others."""
     config = config_option(arguments)
-    return Options(config, experiment=load_config(config))
+    experiment = load_experiment(config)
+    return OPTIONS[type(experiment)](config, experiment=experiment)
 
 
 def run(options: Options) -> None:
     """Train until the length is reached or a signal arrives."""
     config = options.experiment
-    validate(config)
+    validate_experiment(config)
     if options.dry_run:
         print(json.dumps(to_dict(config), indent=2))
         return
@@ -71,7 +85,7 @@ def run(options: Options) -> None:
 
     options.hosts.connect(preemption=True)
     from ganformer_jax.cli.heap import prepare_cpu
-    from ganformer_jax.experiment.run import train_experiment  # needs much more than parsing
+    from ganformer_jax.experiment.kinds import train_kind  # needs much more than parsing
     from ganformer_jax.train.devices import smallest_batch
 
     prepare_cpu(smallest_batch(config), config.train.devices, config.train.platform)
@@ -84,7 +98,7 @@ def run(options: Options) -> None:
     try:
         with lenient_streams():
             start = options.init_from
-            done = train_experiment(config, workdir, init_from=start, wandb=options.wandb)
+            done = train_kind(config, workdir, init_from=start, wandb=options.wandb)
         if not done:
             raise Stopped(agreed=True)
     except Stopped as stop:
@@ -92,7 +106,7 @@ def run(options: Options) -> None:
         raise
 
 
-def compile_for_slice(config: Config, slice_name: str) -> None:
+def compile_for_slice(config: Any, slice_name: str) -> None:
     """Compile the programs of a run for a TPU slice that need not be here."""
     from ganformer_jax.caches import keep_compiled_programs
     from ganformer_jax.experiment.precompile import precompile

@@ -109,9 +109,9 @@ def open_dataset(
     """Open a split of a prepared dataset.
 
     Args:
-        dataset: `"scenes"` or `"scenes_hard"`, rendered before; or a folder prepared by TFDS (the
-            one with dataset_info.json, or the one above), which may be a `gs://` path; or the name
-            of a TFDS dataset prepared in `data_dir`.
+        dataset: One of `config_training.RENDERED`, rendered before; or a folder prepared by TFDS
+            (the one with dataset_info.json, or the one above), which may be a `gs://` path; or the
+            name of a TFDS dataset prepared in `data_dir`.
         data_dir: Folder of prepared datasets.
         size: Height and width of the images in pixels; those of scenes are the same.
         split: As TFDS names it, slices such as `"train[:90%]"` included.

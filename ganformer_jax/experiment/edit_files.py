@@ -104,7 +104,7 @@ def write_edit(
         UserError: If a file cannot be written.
     """
     images = [folder / f"{name}.png" for name in names]
-    write_images(images, [result.after.images], progress)
+    write_images([(images, result.after.images)], len(images), progress)
     records = [
         {"file": path.name, **record} for path, record in zip(images, result.records, strict=True)
     ]

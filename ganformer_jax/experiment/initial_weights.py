@@ -9,6 +9,7 @@ from typing import Any
 
 from ganformer_jax import hosts
 from ganformer_jax.config import Config
+from ganformer_jax.config_kinds import as_gan
 from ganformer_jax.convert.export import exported_weights, is_safetensors
 from ganformer_jax.convert.snapshot import read_snapshot
 from ganformer_jax.convert.snapshot_contents import run_weights
@@ -67,7 +68,8 @@ def read_weights(source: str, warn: Callable[[str], None] = print) -> tuple[dict
     path = pathlib.Path(source)
     if path.is_dir():
         with Checkpoints(path, warn=warn, read_only=True) as checkpoints:
-            return checkpoints.weights()
+            weights, config = checkpoints.weights()
+            return weights, as_gan(config, source)
     if not path.is_file():
         raise UserError(f"no run and no file {path}")
     return _read_file(path)

@@ -12,26 +12,30 @@ import jax
 import numpy as np
 
 from ganformer_jax.config import Config
-from ganformer_jax.config_checks import validate
+from ganformer_jax.config_kinds import validate_experiment
+from ganformer_jax.config_translation import TranslationConfig
 from ganformer_jax.experiment.observers import LatestGenerator
+from ganformer_jax.experiment.translation import LatestTranslators
 from ganformer_jax.train.compile import Programs, compile_program, memory_of
 from ganformer_jax.train.devices import Placement, device_words, find_devices, place_on
 from ganformer_jax.train.progress import duration
 from ganformer_jax.train.slices import describe_slice
+from ganformer_jax.train.trainable import State
+from ganformer_jax.train.translation import translation_trainable
 from ganformer_jax.train.updates import gan_trainable
 
 Lower = Callable[[], jax.stages.Lowered]
 
 
 def precompile(
-    config: Config, slice_name: str | None = None, say: Callable[[str], None] = print
+    config: Any, slice_name: str | None = None, say: Callable[[str], None] = print
 ) -> None:
     """Compile the first state, the updates and the samples into jax's cache of programs.
 
     Metrics are not among them. For each program, what it takes of a device's memory is said.
 
     Args:
-        config: The experiment.
+        config: The experiment, of any kind.
         slice_name: A TPU slice, see `describe_slice`; by default the devices of this machine.
         say: Receives lines for the user.
 
@@ -39,7 +43,7 @@ def precompile(
         UserError: If the config cannot be used, there are no such devices, or a program needs more
             memory than a device has.
     """
-    validate(config)
+    validate_experiment(config)
     if slice_name is None:
         devices = find_devices(config.train.platform, config.train.devices)
     else:
@@ -56,28 +60,54 @@ def precompile(
             say(f"{name}: {mebibytes:,.0f} MiB of a device, compiled in {seconds}")
 
 
-def lowered_programs(config: Config, placement: Placement) -> Mapping[str, Lower]:
+def lowered_programs(config: Any, placement: Placement) -> Mapping[str, Lower]:
     """Return functions that trace the programs of a training run, by name.
 
     The samples are those of the first process, whose devices must be among the placement's.
     """
+    return PROGRAMS[type(config)](config, placement)
+
+
+def _gan_programs(config: Config, placement: Placement) -> Mapping[str, Lower]:
     programs = Programs(gan_trainable(config, placement, _no_images), placement)
-    state, batch = programs.abstract_state(), programs.abstract_batch()
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    generator = LatestGenerator(config, placement)
-    variables = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(
-            leaf.shape, leaf.dtype, sharding=generator.placement.replicated
-        ),
-        state.generator_variables(),
-    )
+    generator, state = LatestGenerator(config, placement), programs.abstract_state()
+    variables = _on(generator.placement, state.generator_variables())
+    return {
+        **_training_programs(programs, state),
+        "samples": functools.partial(generator.sampler.lower, variables),
+    }
+
+
+def _translation_programs(config: TranslationConfig, placement: Placement) -> Mapping[str, Lower]:
+    programs = Programs(translation_trainable(config, placement, _no_images), placement)
+    translators, state = LatestTranslators(config, placement), programs.abstract_state()
+    params = _on(translators.placement, state.generators["target"])
+    return {
+        **_training_programs(programs, state),
+        "translations": functools.partial(translators.plain.lower, params),
+    }
+
+
+PROGRAMS = {Config: _gan_programs, TranslationConfig: _translation_programs}
+"""Functions that return the programs of an experiment, by its kind."""
+
+
+def _training_programs(programs: Programs, state: State) -> Mapping[str, Lower]:
+    """Return functions that trace the updates and the first state."""
+    batch, key = programs.abstract_batch(), jax.eval_shape(lambda: jax.random.key(0))
     lower: dict[str, Lower] = {
         update.name: functools.partial(programs.lower, update.function, state, batch)
         for update in programs.trainable.updates
     }
-    lower["first state"] = functools.partial(programs.init.lower, key)
-    lower["samples"] = functools.partial(generator.sampler.lower, variables)
-    return lower
+    return {**lower, "first state": functools.partial(programs.init.lower, key)}
+
+
+def _on(placement: Placement, tree: Any) -> Any:
+    """Return the shapes of arrays that every device of a placement has whole."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placement.replicated),
+        tree,
+    )
 
 
 def _no_images(state: Any, indices: Any) -> np.ndarray:

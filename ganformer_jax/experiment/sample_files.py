@@ -100,25 +100,22 @@ def missing_places(folder: pathlib.Path, records: Sequence[Record]) -> list[int]
 
 
 def write_images(
-    paths: Sequence[pathlib.Path],
-    batches: Iterable[UInt8[np.ndarray, "b h w c"]],
+    batches: Iterable[tuple[Sequence[pathlib.Path], UInt8[np.ndarray, "b h w c"]]],
+    total: int,
     progress: bool = True,
 ) -> None:
-    """Write images to these paths as their batches arrive, several at once.
+    """Write images to their paths as their batches arrive, several at once.
 
     Images that a PNG cannot hold, of 2 channels or of 5 and more, are written as .npy beside it
     too, uint8 [H, W, C].
     """
     with (
         ThreadPoolExecutor(WRITERS, "write") as pool,
-        tqdm(total=len(paths), unit=" images", desc="sampling", disable=not progress) as bar,
+        tqdm(total=total, unit=" images", desc="sampling", disable=not progress) as bar,
     ):
-        done = 0
-        for images in batches:
-            batch = paths[done : done + len(images)]
-            for _ in pool.map(_write, batch, images):
+        for paths, images in batches:
+            for _ in pool.map(_write, paths, images):
                 bar.update()
-            done += len(images)
 
 
 def _write(path: pathlib.Path, image: UInt8[np.ndarray, "h w c"]) -> None:

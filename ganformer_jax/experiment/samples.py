@@ -112,8 +112,10 @@ def write_samples(
     variables = jax.device_put(variables, placement.replicated)
     if missing:
         own = [missing[row] for row in hosts.own_rows(len(missing))]
-        paths = [folder / records[place]["file"] for place in own]
-        write_images(paths, sampler.stream(variables, *wanted.arguments(own)), hosts.is_first())
+        paths = iter([folder / records[place]["file"] for place in own])
+        stream = sampler.stream(variables, *wanted.arguments(own))
+        batches = (([next(paths) for _ in images], images) for images in stream)
+        write_images(batches, len(own), hosts.is_first())
     hosts.all_of(True)
     if hosts.is_first():
         shown = [folder / record["file"] for record in records[:GRID]]

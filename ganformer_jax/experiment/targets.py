@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,6 +20,14 @@ from ganformer_jax.data.sources.source import Unreadable
 from ganformer_jax.errors import UserError, os_reason
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm")
+
+
+class Entry(NamedTuple):
+    """An image of a source."""
+
+    name: str
+    read: Callable[[], Any]
+    """Returns what the source has of it: a file's content, or an array."""
 
 
 class Targets(NamedTuple):
@@ -46,35 +56,46 @@ def read_targets(
     Raises:
         UserError: If no image can be read.
     """
-    height, width = config.image_size
-    geometry = Geometry(height, width, config.image_channels)
-    images: list[np.ndarray] = []
-    names: list[str] = []
-    for name, read in _entries(paths, split):
-        if len(images) == count:
-            break
-        try:
-            images.append(fit_entry(read(), geometry).pixels_HxWxC)
-        except Unreadable as error:
-            say(f"skipped {name}: {error}")
-        else:
-            names.append(name)
-    if not images:
+    geometry = Geometry(*config.image_size, config.image_channels)
+    read = ((entry, read_fitted(entry, geometry, say)) for entry in entries(paths, split))
+    good = ((entry.name, pixels) for entry, pixels in read if pixels is not None)
+    found = list(itertools.islice(good, count))
+    if not found:
         raise UserError(f"no image could be read: {', '.join(map(str, paths))}")
-    return Targets(np.stack(images), tuple(names))
+    names, images = zip(*found, strict=True)
+    return Targets(np.stack(images), names)
 
 
-def _entries(paths: Sequence[pathlib.Path], split: str):
-    """Yield the name of each image and a function that reads it."""
+def read_fitted(
+    entry: Entry, geometry: Geometry, say: Callable[[str], None]
+) -> UInt8[np.ndarray, "h w c"] | None:
+    """Return an image, cropped and resized; None if it cannot be read, which `say` is told."""
+    try:
+        return fit_entry(entry.read(), geometry).pixels_HxWxC
+    except Unreadable as error:
+        say(f"skipped {entry.name}: {error}")
+        return None
+
+
+def entries(paths: Sequence[pathlib.Path], split: str = "train") -> Iterator[Entry]:
+    """Yield the images, which are not read yet.
+
+    Args:
+        paths: Files of images; or one source of them.
+        split: Split of a dataset.
+
+    Raises:
+        UserError: If there is no such file or source.
+    """
     if len(paths) == 1 and not (paths[0].is_file() and paths[0].suffix.lower() in IMAGE_SUFFIXES):
         source = open_source(os.fspath(paths[0]), split=split)
         for index, name in enumerate(source.names):
-            yield name, lambda index=index: source.read(index)
+            yield Entry(name, functools.partial(source.read, index))
         return
     for path in paths:
         if not path.is_file():
             raise UserError(f"no file {path}: name image files, or one folder or other source")
-        yield str(path), lambda path=path: _read(path)
+        yield Entry(str(path), functools.partial(_read, path))
 
 
 def _read(path: pathlib.Path) -> bytes:

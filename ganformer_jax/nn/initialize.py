@@ -77,13 +77,14 @@ def initialize(module: nn.Module, key: Key[Array, ""], *inputs: Any) -> dict[str
     draws in other ways than with the initializer `normal` stay the same.
 
     Args:
-        module: A generator or a discriminator.
+        module: A network.
         key: Decides the weights.
         inputs: What the module is called with.
     """
     token = _NORMALS.set(_Normals(key))
     try:
         # A block drawn within one rematerialized part could not be used in another one.
-        return dict(module.clone(rematerialize=False).init({"params": key}, *inputs))
+        whole = module.clone(rematerialize=False) if hasattr(module, "rematerialize") else module
+        return dict(whole.init({"params": key}, *inputs))
     finally:
         _NORMALS.reset(token)

@@ -9,8 +9,9 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ganformer_jax.config_files import load_config, published_configs, to_dict
-from ganformer_jax.report.run_files import DEFAULTS, Run, flatten
+from ganformer_jax.config_dicts import to_dict
+from ganformer_jax.config_files import load_experiment, published_configs
+from ganformer_jax.report.run_files import Run, defaults_of, flatten
 
 MISSING = "not stored"
 
@@ -65,11 +66,11 @@ class OptionTable:
 
 def option_table(run: Run) -> OptionTable:
     """Return the options of a run."""
-    name = nearest_config(run.options)
+    name, defaults = nearest_config(run.options), defaults_of(run.options)
     published = _published()[name]
     groups: dict[str, list[Option]] = {}
     for option, value in run.options.items():
-        others = [_text(values.get(option, MISSING)) for values in (DEFAULTS, published)]
+        others = [_text(values.get(option, MISSING)) for values in (defaults, published)]
         groups.setdefault(option.partition(".")[0], []).append(
             Option(option, _text(value), *others)
         )
@@ -77,8 +78,9 @@ def option_table(run: Run) -> OptionTable:
 
 
 def nearest_config(options: Mapping[str, Any]) -> str:
-    """Return the name of the published config from which the fewest options differ."""
-    configs = _published()
+    """Return the name of the published config, of its kind, from which the fewest differ."""
+    kind = options.get("kind")
+    configs = {n: config for n, config in _published().items() if config.get("kind") == kind}
     return min(configs, key=lambda name: len(_differing(options, configs[name])))
 
 
@@ -112,13 +114,13 @@ def differing_options(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 @functools.cache
 def _published() -> dict[str, dict[str, Any]]:
-    configs = {name: to_dict(load_config(name)) for name in published_configs()}
+    configs = {name: to_dict(load_experiment(name)) for name in published_configs()}
     return {name: flatten(json.loads(json.dumps(config))) for name, config in configs.items()}
 
 
 def _differing(options: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of this version whose values differ; those not stored have the default."""
-    stored = {name: options.get(name, default) for name, default in DEFAULTS.items()}
+    stored = {name: options.get(name, default) for name, default in defaults_of(options).items()}
     return {name: value for name, value in stored.items() if value != others[name]}
 
 

@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ganformer_jax.config import Config
-from ganformer_jax.config_files import to_dict
+from ganformer_jax.config_dicts import to_dict
+from ganformer_jax.config_kinds import KINDS
 from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.report.curves import RunLog, read_log
 from ganformer_jax.train.history import events
@@ -56,7 +56,7 @@ class Run:
 
     def option(self, name: str) -> Any:
         """Return an option, or its default where the config does not have it."""
-        return self.options.get(name, DEFAULTS.get(name))
+        return self.options.get(name, defaults_of(self.options).get(name))
 
     def kimg_of(self, step: int) -> float:
         """Return thousands of images at a step."""
@@ -115,8 +115,15 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-DEFAULTS = flatten(json.loads(json.dumps(to_dict(Config()))))
-"""Default of every option of a config, as JSON has it."""
+def defaults_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the default of every option, as JSON has it, of a run of the same kind."""
+    kind = options.get("kind", "gan")
+    return _DEFAULTS[kind if kind in KINDS else "gan"]
+
+
+_DEFAULTS = {
+    name: flatten(json.loads(json.dumps(to_dict(kind.config())))) for name, kind in KINDS.items()
+}
 
 
 def _options(path: pathlib.Path) -> tuple[dict[str, Any], str | None]:

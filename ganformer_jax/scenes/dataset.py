@@ -137,7 +137,16 @@ class ScenesHard(Scenes):
     variant = VARIANTS["scenes_hard"]
 
 
-BUILDERS = {"scenes": Scenes, "scenes_hard": ScenesHard}
+class ScenesDrawn(Scenes):
+    """The scenes of `Scenes` as drawings: flat colors and outlines on paper.
+
+    The examples are as those of `Scenes`; those of one index show the same objects.
+    """
+
+    variant = VARIANTS["scenes_drawn"]
+
+
+BUILDERS = {"scenes": Scenes, "scenes_hard": ScenesHard, "scenes_drawn": ScenesDrawn}
 
 
 def prepare_scenes(
@@ -161,7 +170,7 @@ def prepare_scenes(
         held_out: Number of scenes in the `test` split, at least 1.
         seed: Random seed, 0 <= seed < 2**31; scene i of a seed is the same in every set and at
             every resolution.
-        name: Of the dataset, in `BUILDERS`: "scenes" or "scenes_hard".
+        name: Of the dataset, in `BUILDERS`: "scenes", "scenes_hard" or "scenes_drawn".
 
     Returns:
         The builder, ready for `as_data_source`; its folder is `builder.data_path`.

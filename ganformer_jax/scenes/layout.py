@@ -82,6 +82,7 @@ class Variant:
         layout_radius: Largest distance of an object from the world's origin.
         proposals: Positions tried for an object.
         patterned: Give the ground one of `PATTERNS` in two random colors.
+        drawn: Make drawings (`drawing.draw`) instead of renderings.
     """
 
     min_objects: int = 2
@@ -90,6 +91,7 @@ class Variant:
     layout_radius: float = 2.5
     proposals: int = 48
     patterned: bool = False
+    drawn: bool = False
 
 
 STANDARD = Variant()
@@ -103,6 +105,7 @@ VARIANTS = {
         proposals=96,
         patterned=True,
     ),
+    "scenes_drawn": Variant(drawn=True),
 }
 """Variants by the name of their dataset."""
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from ganformer_jax.scenes import layout
+from ganformer_jax.scenes import drawing, layout
 from ganformer_jax.scenes.layout import STANDARD, Scene, Variant
 from ganformer_jax.scenes.raycasting import Solids, normalize, radiance
 
@@ -81,7 +81,11 @@ def render_batch(
 
     def one(index: Array) -> Batch:
         scene = layout.sample_scene(layout.scene_key(seed, index), variant)
-        image, mask = render(scene, resolution, samples)
+        if variant.drawn:
+            _, fine = render(scene, drawing.SIDE * resolution, samples=1)
+            image, mask = drawing.draw(scene, fine), drawing.vote(fine, variant.max_objects)
+        else:
+            image, mask = render(scene, resolution, samples)
         pixels = layout.project(scene.position, scene.camera_position, resolution)
         image = jnp.round(image * 255).astype(jnp.uint8)
         return Batch(image, mask.astype(jnp.uint8), scene, pixels)

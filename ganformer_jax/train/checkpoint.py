@@ -21,8 +21,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN
 
 from ganformer_jax import hosts
-from ganformer_jax.config import Config
-from ganformer_jax.config_files import from_dict
+from ganformer_jax.config_kinds import experiment_from_dict
 from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.files import move_folder
 from ganformer_jax.storage import with_retries
@@ -176,7 +175,7 @@ class Checkpoints:
 
     def weights(
         self, step: int | None = None, fields: Collection[str] = WEIGHTS
-    ) -> tuple[dict[str, Any], Config]:
+    ) -> tuple[dict[str, Any], Any]:
         """Read fields of the state, as nested dicts of host arrays, and the config.
 
         Args:
@@ -286,9 +285,9 @@ class Checkpoints:
         new = added_since(where, version, self.version, self.added, stored, wanted)
         return jax.tree.unflatten(structure, [wanted[path] for path in stored]), new
 
-    def _read_weights(self, step: int, fields: Collection[str]) -> tuple[dict[str, Any], Config]:
+    def _read_weights(self, step: int, fields: Collection[str]) -> tuple[dict[str, Any], Any]:
         folder: Any = self._of(step) / "state"
-        config = from_dict(Config, read_json(self._of(step), "config"))
+        config = experiment_from_dict(read_json(self._of(step), "config"))
         with reading(folder), contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
             tree: Any = handler.metadata(folder)
             wanted = {

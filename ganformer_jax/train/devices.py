@@ -166,8 +166,13 @@ def divide_cpu(batch_size: int, asked: int | None = None) -> None:
         return
 
 
-def smallest_batch(config: Config) -> int:
-    """Return the number of images that the smallest update of a step computes at once."""
+def smallest_batch(config: Any) -> int:
+    """Return the number of images that the smallest update of a step computes at once.
+
+    Training of other kinds than a GAN's has updates of whole batches only.
+    """
+    if not isinstance(config, Config):
+        return config.train.batch_size
     shrink = config.loss.path_length_batch_shrink if config.loss.path_length_weight else 1
     return config.train.batch_size // (max(shrink, 1) * config.train.accumulate)
 

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from ganformer_jax import hosts
-from ganformer_jax.config_files import to_dict
+from ganformer_jax.config_dicts import to_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.files import write_atomically
 from ganformer_jax.signals import Stopped

@@ -11,7 +11,7 @@ import jax
 
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import validate
-from ganformer_jax.config_files import from_dict, to_dict
+from ganformer_jax.config_dicts import from_dict, to_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.files import write_atomically
 from ganformer_jax.train.checkpoint import Checkpoints

@@ -1,0 +1,21 @@
+"""GANformer on 500 of the built-in scenes, with the loss that served best there.
+
+Relativistic, R1 and R2 (R3GAN, arXiv 2501.05441), lazy as in scenes_r3gan.py, without augmentation:
+docs/small-data.md compares seven ways.
+
+Command:   ganformer-jax train --config scenes_small_data
+Hardware:  one CPU core
+Cost:      about 14 minutes, with the scenes already rendered
+Expected:  RESULT
+"""
+
+import dataclasses
+
+from ganformer_jax.config_files import load_config
+
+scenes = load_config("scenes_r3gan")
+config = dataclasses.replace(
+    scenes,
+    data=dataclasses.replace(scenes.data, train_images=500),
+    train=dataclasses.replace(scenes.train, total_kimg=40.0),
+)

@@ -1,0 +1,36 @@
+"""Unpaired translation (CycleGAN, arXiv 1703.10593) between scenes and drawings of scenes.
+
+Command:   ganformer-jax train --config scenes_translation
+Hardware:  one CPU core
+Cost:      not measured to the end
+Expected:  not known yet
+"""
+
+from ganformer_jax.config_training import ScheduleConfig, TrainConfig
+from ganformer_jax.config_translation import (
+    PatchConfig,
+    TranslationConfig,
+    TranslationDataConfig,
+    TranslationOptimizerConfig,
+    TranslatorConfig,
+)
+
+config = TranslationConfig(
+    generator=TranslatorConfig(image_size=(32, 32), width=16, blocks=4),
+    discriminator=PatchConfig(width=32, layers=2),
+    data=TranslationDataConfig(
+        name="scenes", target="scenes_drawn", train_images=20_000, held_out_images=2_000
+    ),
+    optimizer=TranslationOptimizerConfig(
+        learning_rate=4e-4,
+        learning_rate_schedule=ScheduleConfig(kind="linear", final=0.0, kimg=40.0),
+    ),
+    train=TrainConfig(
+        total_kimg=40.0,
+        batch_size=4,
+        log_kimg=1.0,
+        image_kimg=5.0,
+        metric_kimg=5.0,
+        checkpoint_kimg=10.0,
+    ),
+)

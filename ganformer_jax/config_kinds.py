@@ -1,0 +1,66 @@
+"""The kinds of training, by their configs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ganformer_jax.config import Config
+from ganformer_jax.config_checks import validate
+from ganformer_jax.config_dicts import from_dict
+from ganformer_jax.config_translation import TranslationConfig
+from ganformer_jax.config_translation_checks import validate_translation
+from ganformer_jax.errors import UserError, did_you_mean
+
+
+class Kind(NamedTuple):
+    """One kind of training."""
+
+    config: type[Any]
+    """Its config: a dataclass whose field `train` is a `TrainConfig`."""
+    validate: Callable[[Any], None]
+    """Raises `UserError` if an option has to be set differently."""
+
+
+KINDS = {
+    "gan": Kind(Config, validate),
+    "translation": Kind(TranslationConfig, validate_translation),
+}
+"""Kinds by the field `kind` of a config; without the field it is of a GAN."""
+
+
+def kind_of(config: Any) -> str:
+    """Return the kind of a config."""
+    return getattr(config, "kind", "gan")
+
+
+def kind_named(name: Any) -> Kind:
+    """Return the kind of this name; raise `UserError` if there is none."""
+    if name not in KINDS:
+        near = did_you_mean(name, KINDS)
+        raise UserError(f"kind must be one of {', '.join(KINDS)}, not {name!r}{near}")
+    return KINDS[name]
+
+
+def validate_experiment(config: Any) -> None:
+    """Check a config of any kind; raise `UserError` if an option has to be set differently."""
+    kind_named(kind_of(config)).validate(config)
+
+
+def experiment_from_dict(values: Mapping[str, Any]) -> Any:
+    """Build the config of an experiment of any kind, as `from_dict`."""
+    name = values.get("kind", "gan") if isinstance(values, Mapping) else "gan"
+    return from_dict(kind_named(name).config, values)
+
+
+def as_gan(config: Any, source: str) -> Config:
+    """Return the config of a GAN; raise `UserError` if it is of another kind.
+
+    Args:
+        config: Of any kind.
+        source: What it was read from, for the message.
+    """
+    if not isinstance(config, Config):
+        hint = "`sample --images` is what translates"
+        raise UserError(f"{source} is of a {kind_of(config)}, and this is for GANs: {hint}")
+    return config

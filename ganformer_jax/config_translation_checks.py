@@ -1,0 +1,47 @@
+"""Checks of a translation's config before anything is compiled."""
+
+from __future__ import annotations
+
+from ganformer_jax.config_checks import check_schedule
+from ganformer_jax.config_ranges import check_ranges
+from ganformer_jax.config_translation import TranslationConfig
+from ganformer_jax.errors import UserError
+
+
+def validate_translation(config: TranslationConfig) -> None:
+    """Check every range of a translation, and how its options fit together.
+
+    Raises:
+        UserError: If an option has to be set differently; the message names it.
+    """
+    check_ranges(config)
+    check_schedule("optimizer.learning_rate_schedule", config.optimizer.learning_rate_schedule)
+    generator, data, train = config.generator, config.data, config.train
+    height, width = generator.image_size
+    smallest = smallest_side(config.discriminator.layers)
+    if height % 4 or width % 4 or min(height, width) < smallest:
+        raise UserError(
+            f"generator.image_size is {height}x{width}; both should be multiples of 4, and "
+            f"{smallest} or more with discriminator.layers {config.discriminator.layers}"
+        )
+    if generator.component_width % generator.attention.heads:
+        raise UserError(
+            f"generator.component_width {generator.component_width} should be a multiple of "
+            f"generator.attention.heads {generator.attention.heads}"
+        )
+    if generator.attention.kmeans_carried:
+        raise UserError("generator.attention.kmeans_carried is for GANformers: set it to false")
+    if data.name == data.target:
+        raise UserError(f"data.name and data.target are both {data.name}: name two sets of images")
+    if bool(config.loss.paired) != data.paired:
+        raise UserError(
+            f"data.paired is {data.paired} and loss.paired {config.loss.paired}: set both, or none"
+        )
+    for name in ("accumulate", "freeze_discriminator", "rematerialize"):
+        if getattr(train, name) != getattr(type(train)(), name):
+            raise UserError(f"train.{name} has no effect on a translation: leave it out")
+
+
+def smallest_side(layers: int) -> int:
+    """Return the least height and width of images for which a patch discriminator has a logit."""
+    return max(8, 4 * 2**layers)

@@ -1,0 +1,180 @@
+"""Translations of images written to a folder, each with a record: what is there is kept."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ganformer_jax import hosts, visualize
+from ganformer_jax.config_kinds import kind_of
+from ganformer_jax.config_translation import TranslationConfig
+from ganformer_jax.data.fit import Geometry
+from ganformer_jax.errors import UserError
+from ganformer_jax.experiment.sample_files import (
+    RECORDS_FILE,
+    missing_places,
+    prepare_folder,
+    weights_digest,
+    write_images,
+)
+from ganformer_jax.experiment.samples import check_free
+from ganformer_jax.experiment.targets import entries, read_fitted
+from ganformer_jax.sampling.translations import ImageTranslator
+from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.devices import Placement
+
+SHOWN = 8
+"""Images in the figure, at most."""
+
+
+class LoadedTranslators(NamedTuple):
+    """Both generators of a checkpoint."""
+
+    config: TranslationConfig
+    params: Mapping[str, Any]
+    """By the set that a generator makes, "source" or "target"."""
+
+
+def load_translators(
+    run: pathlib.Path,
+    step: int | None = None,
+    best: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> LoadedTranslators:
+    """Load the generators of a run of a translation.
+
+    Args:
+        run: Its folder.
+        step: Step of the checkpoint; by default the newest that is not damaged.
+        best: Use the checkpoint with the best metric instead.
+        say: Receives the metric and the value that decided.
+
+    Raises:
+        UserError: If there is no such checkpoint, or the run is not of a translation.
+    """
+    with Checkpoints(run, read_only=True) as checkpoints:
+        if best:
+            found = checkpoints.best()
+            if found is None:
+                raise UserError(f"no checkpoint in {run} has a metric")
+            if hosts.is_first():
+                say(f"{found} ({run})")
+            step = found.step
+        fields, config = checkpoints.weights(step, ("generators",))
+    if not isinstance(config, TranslationConfig):
+        raise UserError(f"{run} is of a {kind_of(config)}, and --images is for translations")
+    return LoadedTranslators(config, fields["generators"])
+
+
+def write_translations(
+    translators: LoadedTranslators,
+    paths: Sequence[pathlib.Path],
+    kind: str,
+    folder: pathlib.Path,
+    placement: Placement,
+    batch_size: int = 16,
+    *,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Write a translation of each image, `samples.jsonl`, and figures beside the folder.
+
+    Images are read and written batch by batch, so memory does not grow with their number; those
+    that an earlier call with the same weights has made are kept. Processes divide the rest.
+
+    Args:
+        translators: Both generators.
+        paths: Images, as `targets.entries` takes them; cropped and resized as `prepare` does.
+        kind: The set to translate into, "target" or "source".
+        folder: Where to write; figures are `<folder>-grid.png` and, with components,
+            `<folder>-attention.png`.
+        placement: Devices of this process.
+        batch_size: Images per batch; rounded up to a multiple of the devices.
+        overwrite: Replace what is not an image of this set.
+        say: Receives lines for the user.
+
+    Raises:
+        UserError: If something would be replaced, or cannot be read or written.
+    """
+    options = translators.config.generator
+    found = list(entries(paths))
+    facts = {"into": kind, "weights": weights_digest(translators.params[kind])}
+    files = file_names([entry.name for entry in found])
+    records = [
+        {"file": file, "image": entry.name, **facts}
+        for file, entry in zip(files, found, strict=True)
+    ]
+    suffixes = ["grid", "attention"] if options.components else ["grid"]
+    figures = [folder.with_name(f"{folder.name}-{suffix}.png") for suffix in suffixes]
+
+    def prepare() -> None:
+        if not (overwrite or (folder / RECORDS_FILE).exists()):
+            check_free(figures)
+        prepare_folder(folder, records, overwrite)
+
+    hosts.first(prepare)
+    hosts.check_shared(folder)
+    missing = missing_places(folder, records)
+    hosts.all_of(True)  # from here on the folder changes
+    say = say if hosts.is_first() else lambda line: None
+    if len(missing) < len(records):
+        say(f"{len(records) - len(missing)} of {len(records)} images are in {folder} already")
+    devices = len(placement.devices)
+    batch = -(-batch_size // devices) * devices
+    translator = ImageTranslator(options, batch, attention=True, batch_sharding=placement.batch)
+    params = jax.device_put(translators.params[kind], placement.replicated)
+    geometry = Geometry(*options.image_size, options.image_channels)
+    if missing:
+        own = [missing[row] for row in hosts.own_rows(len(missing))]
+        read = ((folder / files[p], read_fitted(found[p], geometry, say)) for p in own)
+        good = ((path, pixels) for path, pixels in read if pixels is not None)
+        batches = (
+            ([path for path, _ in rows], translator(params, _stack(rows)).images)
+            for rows in iter(lambda: list(itertools.islice(good, batch)), [])
+        )
+        write_images(batches, len(own), hosts.is_first())
+    hosts.all_of(True)
+    if hosts.is_first():
+        read = (read_fitted(entry, geometry, lambda line: None) for entry in found)
+        shown = list(itertools.islice((p for p in read if p is not None), SHOWN))
+        if not shown:
+            raise UserError(f"no image could be read: {', '.join(map(str, paths))}")
+        _draw(translator, params, np.stack(shown), figures)
+    done = len(records) - len(missing_places(folder, records))
+    say(f"{done} images in {folder}, figures: {', '.join(map(str, figures))}")
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Return a file name for each image, its own with the ending of a PNG where that is unique."""
+    stems = [pathlib.PurePath(name).stem for name in names]
+    taken: dict[str, int] = {}
+    files = []
+    for stem in stems:
+        number = taken.get(stem, 0)
+        taken[stem] = number + 1
+        files.append(f"{stem}-{number}.png" if number else f"{stem}.png")
+    return files
+
+
+def _stack(rows: Sequence[tuple[pathlib.Path, np.ndarray]]) -> np.ndarray:
+    return np.stack([pixels for _, pixels in rows])
+
+
+def _draw(
+    translator: ImageTranslator, params: Any, images: np.ndarray, figures: Sequence[pathlib.Path]
+) -> None:
+    """Draw images above their translations, and what they attend to."""
+    translated = translator(params, images)
+    scale = max(1, 64 // max(images.shape[1:3]))
+    rows = np.concatenate([images, translated.images])
+    headings = "image", "translated"
+    grid = visualize.image_grid(rows, len(images), scale=scale, row_headings=headings)
+    visualize.save_png(figures[0], grid)
+    if translated.attention:
+        figure = visualize.attention_figure(images, translated.attention, len(images))
+        visualize.save_png(figures[1], figure)

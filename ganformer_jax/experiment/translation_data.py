@@ -1,0 +1,96 @@
+"""The two sets of images of a translation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from ganformer_jax.config import Config, GeneratorConfig
+from ganformer_jax.config_training import DataConfig
+from ganformer_jax.config_translation import TranslationConfig
+from ganformer_jax.data.batches import DatasetSource
+from ganformer_jax.errors import UserError
+from ganformer_jax.experiment.data import ExperimentData
+from ganformer_jax.train.translation import FIELDS, SETS
+
+
+class TranslationData:
+    """Both sets, as the data of an experiment; raises `UserError` if there can be none.
+
+    Attributes:
+        sets: The data of "source" and of "target".
+    """
+
+    def __init__(self, config: TranslationConfig):
+        self.config = config
+        names = config.data.name, config.data.target
+        self.sets = {
+            kind: _set(config, name, number)
+            for number, (kind, name) in enumerate(zip(SETS, names, strict=True))
+        }
+
+    def check(self) -> None:
+        """Open both training sets; raise `UserError` if pairs are asked for and they have none."""
+        counts = {kind: len(data.open("train")) for kind, data in self.sets.items()}
+        if self.config.data.paired and len(set(counts.values())) > 1:
+            raise UserError(
+                f"data.paired needs as many images in both sets, not {counts['source']} and "
+                f"{counts['target']}"
+            )
+
+    def batches(self, images_seen: int) -> Iterator[dict[str, np.ndarray]]:
+        """Yield this process's share of the batches after `images_seen` images of each set."""
+        streams = [self.sets[kind].batches(images_seen) for kind in SETS]
+        for both in zip(*streams, strict=True):
+            yield {field: one["images"] for field, one in zip(FIELDS, both, strict=True)}
+
+    def identity(self) -> Mapping[str, str]:
+        """Return the checksums of datasets that `prepare` made, by the options that name them."""
+        options = zip(SETS, ("data.name", "data.target"), strict=True)
+        return {
+            option: checksum
+            for kind, option in options
+            for checksum in self.sets[kind].identity().values()
+        }
+
+    def held_out(self, kind: str, count: int) -> np.ndarray:
+        """Return at most `count` held-out images of a set."""
+        return self.sets[kind].held_out(count)
+
+    def truth(self, count: int) -> bool:
+        """Return whether held-out images of one number show the same scene in both sets."""
+        test = [_test_split(self.sets[kind]) for kind in SETS]
+        if any(source is None or "index" not in source.features for source in test):
+            return False
+        least = min(count, *(len(source) for source in test if source is not None))
+        first, second = (
+            [source.record(row)["index"] for row in range(least)] for source in test if source
+        )
+        return bool(np.array_equal(first, second))
+
+
+def _test_split(data: ExperimentData) -> DatasetSource | None:
+    try:
+        return data.open("test")
+    except UserError:
+        return None
+
+
+def _set(config: TranslationConfig, name: str, number: int) -> ExperimentData:
+    """Return the data of one set: that of a GAN on it, with an order of its own."""
+    generator, data, train = config.generator, config.data, config.train
+    size, seed = generator.image_size, train.seed
+    if not data.paired:
+        seed = (seed + number * 2**31) % 2**32
+    chosen = {field.name: getattr(data, field.name) for field in dataclasses.fields(DataConfig)}
+    return ExperimentData(
+        Config(
+            generator=GeneratorConfig(
+                resolution=max(size), base_grid=size, image_channels=generator.image_channels
+            ),
+            data=DataConfig(**{**chosen, "name": name}),
+            train=dataclasses.replace(train, seed=seed),
+        )
+    )

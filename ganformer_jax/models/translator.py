@@ -1,0 +1,219 @@
+"""Networks of CycleGAN (Zhu et al. 2017, arXiv 1703.10593, section 7.2), with bipartite attention.
+
+The generator is that of Johnson et al. 2016 (arXiv 1603.08155): two convolutions down, residual
+blocks, two up. With components, bipartite attention (arXiv 2103.01209, section 3.1) comes before
+every residual block: trained vectors gather from the image, then the image attends to them. The
+discriminator has a logit for each of many patches (arXiv 1611.07004).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+
+from ganformer_jax.config_translation import PatchConfig, TranslatorConfig
+from ganformer_jax.nn import cpu, resample
+from ganformer_jax.nn.attention import BipartiteAttention, KMeans
+from ganformer_jax.nn.component_update import ComponentUpdate
+from ganformer_jax.nn.initialize import normal
+from ganformer_jax.nn.instance_norm import instance_norm
+from ganformer_jax.nn.layers import add_float32
+from ganformer_jax.nn.positions import GridPositions
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+DEVIATION = 0.02
+"""Standard deviation of initial weights."""
+SLOPE = 0.2
+"""Of the discriminator's leaky ReLU."""
+
+
+class TranslatorConvolution(nn.Module):
+    """Convolution with a bias, initially 0; odd kernels keep the image's size by reflection.
+
+    Attributes:
+        features: Output channels.
+        size: Height and width of the kernel.
+        resampling: "none"; "up", 3x3 transposed, doubles the resolution; "down" halves it, with
+            zeros around the image.
+        padding: Pixels around the image before a convolution that does not resample.
+        mode: What these pixels are: "reflect" or "constant", zeros.
+    """
+
+    features: int
+    size: int
+    resampling: str = "none"
+    padding: int = 0
+    mode: str = "reflect"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
+        """Apply the layer in the type of x."""
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = self.param("kernel", normal(DEVIATION), shape).astype(x.dtype)
+        if self.resampling == "up":
+            x = resample.transposed_convolve(x, kernel)[:, 1:, 1:]
+        elif self.resampling == "down":
+            x = resample.strided_convolve(_pad(x, 1, "constant"), kernel)
+        else:
+            x = _convolve(_pad(x, self.padding, self.mode), kernel)
+        bias_O = self.param("bias", nn.initializers.zeros, (self.features,))
+        return add_float32(x, bias_O[None, None, None])
+
+
+def _pad(x: Array, width: int, mode: str) -> Array:
+    around = (width, width)
+    return jnp.pad(x, ((0, 0), around, around, (0, 0)), mode=mode) if width else x
+
+
+def _convolve(x: Array, kernel: Array) -> Array:
+    """Convolve without padding."""
+    if kernel.shape[0] == 3:
+        return resample.convolve(x, kernel)[:, 1:-1, 1:-1]
+    return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=cpu.LAYOUT)
+
+
+class ComponentExchange(nn.Module):
+    """Duplex attention between an image and components: these gather, then the image attends.
+
+    Attributes:
+        config: The generator.
+    """
+
+    config: TranslatorConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        x_BxHxWxC: Float[Array, "b h w c"],
+        components_BxKxD: Float[Array, "b k d"],
+        position_KxD: Float[Array, "k d"],
+        train: bool,
+    ) -> tuple[Float[Array, "b h w c"], Float[Array, "b k d"], Float[Array, "b k n h w"]]:
+        """Return updated features and components, and the image's attention."""
+        options, positions = self.config.attention, self.config.positions
+        batch, height, width, channels = x_BxHxWxC.shape
+        size = positions.size or self.config.component_width
+        grid = GridPositions(
+            *(height, width, size),
+            *(positions.kind, positions.directions, positions.init),
+            stored=False,
+            name="positions",
+        )
+        grid_FxD, x_BxFxC = grid(), x_BxHxWxC.reshape(batch, height * width, channels)
+        gather = ComponentUpdate(
+            heads=options.heads,
+            dropout=options.dropout,
+            gate_x=options.gate_latents,
+            gate_y=options.gate_image,
+            name="bottom_up",
+        )
+        components_BxKxD = gather(components_BxKxD, x_BxFxC, position_KxD, grid_FxD, train=train)
+        kmeans = None
+        if options.kmeans_iterations:
+            kmeans = KMeans(options.kmeans_iterations, options.kmeans_weight_per_iteration)
+        attend = BipartiteAttention(
+            heads=options.heads,
+            integration=options.integration,
+            norm=options.norm,
+            dropout=options.dropout,
+            gate_x=options.gate_image,
+            gate_y=options.gate_latents,
+            kmeans=kmeans,
+            name="top_down",
+        )
+        x_BxFxC, probabilities, _ = attend(
+            x_BxFxC, components_BxKxD, grid_FxD, position_KxD, train=train
+        )
+        maps = probabilities.reshape(batch, options.heads, height, width, -1)
+        maps_BxKxNxHxW = jnp.transpose(maps, (0, 4, 1, 2, 3))
+        return x_BxFxC.reshape(x_BxHxWxC.shape), components_BxKxD, maps_BxKxNxHxW
+
+
+class Translator(nn.Module):
+    """Images of one set to images of another.
+
+    Attributes:
+        config: The generator.
+    """
+
+    config: TranslatorConfig
+
+    @nn.compact
+    def __call__(
+        self, images_BxHxWxC: Float[Array, "b h w c"], *, train: bool = False
+    ) -> tuple[Float[Array, "b h w c"], dict[str, Any]]:
+        """Translate images.
+
+        Args:
+            images_BxHxWxC: Images in [-1, 1], height and width multiples of 4.
+            train: Apply attention dropout, from the "dropout" stream.
+
+        Returns:
+            Images in [-1, 1], float32; and a dict with `attention`, maps [B, K, N, H/4, W/4] of
+            every residual block, none without components.
+        """
+        config, dtype = self.config, jnp.dtype(self.config.dtype)
+
+        def convolve(name: str, x: Array, features: int, size: int, *settings: Any) -> Array:
+            x = TranslatorConvolution(features, size, *settings, name=name)(x)
+            return nn.relu(instance_norm(x))
+
+        width = config.width
+        x = convolve("from_image", images_BxHxWxC.astype(dtype), width, 7, "none", 3)
+        x = convolve("down_0", x, 2 * width, 3, "down")
+        x = convolve("down_1", x, 4 * width, 3, "down")
+        components_BxKxD, position_KxD = self._components(len(x))
+        maps = []
+        for number in range(config.blocks):
+            if components_BxKxD is not None and position_KxD is not None:
+                exchange = ComponentExchange(config, name=f"attention_{number}")
+                x, components_BxKxD, found = exchange(x, components_BxKxD, position_KxD, train)
+                maps.append(found)
+            y = convolve(f"block_{number}_0", x, 4 * width, 3, "none", 1)
+            y = TranslatorConvolution(4 * width, 3, "none", 1, name=f"block_{number}_1")(y)
+            x = x + instance_norm(y)
+        x = convolve("up_0", x, 2 * width, 3, "up")
+        x = convolve("up_1", x, width, 3, "up")
+        x = TranslatorConvolution(config.image_channels, 7, "none", 3, name="to_image")(x)
+        return jnp.tanh(x.astype(jnp.float32)), {"attention": tuple(maps)}
+
+    def _components(
+        self, batch: int
+    ) -> tuple[Float[Array, "b k d"] | None, Float[Array, "k d"] | None]:
+        """Return trained components, the same for all images at first, and their positions."""
+        count, width = self.config.components, self.config.component_width
+        if not count:
+            return None, None
+        start_KxD = self.param("components", normal(), (count, width))
+        position_KxD = self.param("component_positions", normal(), (count, width))
+        return jnp.broadcast_to(start_KxD, (batch, count, width)), position_KxD
+
+
+class PatchDiscriminator(nn.Module):
+    """Images to a logit for each of many patches.
+
+    Attributes:
+        config: The discriminator.
+    """
+
+    config: PatchConfig
+
+    @nn.compact
+    def __call__(self, images_BxHxWxC: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 1"]:
+        """Return logits, float32, of images in [-1, 1]."""
+        config = self.config
+        x = images_BxHxWxC.astype(jnp.dtype(config.dtype))
+        for number in range(config.layers + 1):
+            features = config.width * min(2**number, 8)
+            down = "down" if number < config.layers else "none"
+            x = TranslatorConvolution(
+                features, 4, down, 1, "constant", name=f"convolution_{number}"
+            )(x)
+            x = nn.leaky_relu(instance_norm(x) if number else x, SLOPE)
+        x = TranslatorConvolution(1, 4, "none", 1, "constant", name="output")(x)
+        return x.astype(jnp.float32)

@@ -1,0 +1,282 @@
+"""Unpaired translation as the training loop trains it (CycleGAN, arXiv 1703.10593).
+
+Two generators, from the source to the target and back, and a discriminator of either set.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from ganformer_jax import losses
+from ganformer_jax.config_checks import need_multiple
+from ganformer_jax.config_translation import TranslationConfig, TranslatorConfig
+from ganformer_jax.models.translator import PatchDiscriminator, Translator
+from ganformer_jax.nn.initialize import initialize
+from ganformer_jax.pixels import from_uint8
+from ganformer_jax.train import schedules
+from ganformer_jax.train.data_parallel import DataParallel
+from ganformer_jax.train.devices import Placement
+from ganformer_jax.train.image_pool import exchange
+from ganformer_jax.train.trainable import Batch, Info, Trainable, Update
+from ganformer_jax.train.updates import with_matmul_precision
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Int, Key
+
+Tree = Any
+SETS: tuple[str, str] = ("source", "target")
+"""The sets of images. A generator is named after the set that it makes, a discriminator after the
+set whose images it tells from translations."""
+OTHER = {"source": "target", "target": "source"}
+SHIFT = 2
+"""What the key of a step is folded with for the pool of "source"; that of "target" is one more."""
+
+
+class TranslationState(flax.struct.PyTreeNode):
+    """Argument and result of a step, and content of a checkpoint."""
+
+    generators: dict[str, Tree]
+    """Parameters by the set that a generator makes: "target" is from source to target."""
+    discriminators: dict[str, Tree]
+    """Parameters by the set whose images a discriminator tells from translations."""
+    generator_optimizer: optax.OptState
+    discriminator_optimizer: optax.OptState
+    pools: dict[str, Float[Array, "m h w c"]]
+    """Past translations into either set, in [-1, 1]."""
+    step: Int[Array, ""]
+    """Steps done."""
+    images_seen: Int[Array, ""]
+    """Images of the source that were shown, and as many of the target."""
+    key: Key[Array, ""]
+    """Never changes; each step folds its number into it."""
+
+
+def create_translation(config: TranslationConfig, key: Key[Array, ""]) -> TranslationState:
+    """Initialize networks, optimizers and pools; call it under `jax.jit`."""
+    size = (*config.generator.image_size, config.generator.image_channels)
+    images_1xHxWxC, (state_key, *keys) = jnp.zeros((1, *size)), jax.random.split(key, 5)
+    networks = [Translator(config.generator)] * 2 + [PatchDiscriminator(config.discriminator)] * 2
+    made = [
+        initialize(network, key, images_1xHxWxC)["params"]
+        for network, key in zip(networks, keys, strict=True)
+    ]
+    generators = dict(zip(SETS, made[:2], strict=True))
+    discriminators = dict(zip(SETS, made[2:], strict=True))
+    optimizer = make_optimizer(config)
+    return TranslationState(
+        generators=generators,
+        discriminators=discriminators,
+        generator_optimizer=optimizer.init(generators),
+        discriminator_optimizer=optimizer.init(discriminators),
+        pools={name: jnp.zeros((config.loss.pool, *size)) for name in SETS},
+        step=jnp.zeros((), jnp.int32),
+        images_seen=jnp.zeros((), jnp.int32),
+        key=state_key,
+    )
+
+
+def make_optimizer(
+    config: TranslationConfig, images_seen: Int[Array, ""] | None = None
+) -> optax.GradientTransformation:
+    """Make the optimizer of both generators, or of both discriminators.
+
+    Args:
+        config: The experiment.
+        images_seen: For the schedule of the learning rate; by default it is the option's value.
+    """
+    options = config.optimizer
+    schedule = options.learning_rate_schedule
+    rate = schedules.value(schedule, options.learning_rate, images_seen)
+    adam = optax.adam(rate, b1=options.beta1, b2=options.beta2, eps=options.epsilon)
+    if options.gradient_clip is None:
+        return adam
+    return optax.chain(optax.clip_by_global_norm(options.gradient_clip), adam)
+
+
+def translate(
+    config: TranslatorConfig,
+    params: Tree,
+    images_BxHxWxC: Float[Array, "b h w c"],
+    dropout: Key[Array, ""] | None = None,
+) -> Float[Array, "b h w c"]:
+    """Translate images in [-1, 1]; a key applies attention dropout."""
+    rngs = None if dropout is None else {"dropout": dropout}
+    images, _ = Translator(config).apply(
+        {"params": params}, images_BxHxWxC, train=dropout is not None, rngs=rngs
+    )
+    return images
+
+
+def translation_trainable(
+    config: TranslationConfig,
+    placement: Placement,
+    sample: Callable[[Any, Sequence[int]], np.ndarray],
+) -> Trainable:
+    """Return what the training loop needs of a translation.
+
+    Args:
+        config: The experiment, whose batch divides over the devices.
+        placement: The devices.
+        sample: See `Trainable.sample`; the state is a `TranslationState`.
+    """
+    count, devices = config.train.batch_size, len(placement.devices)
+    need_multiple(count, devices, f"{devices} device{'s' * (devices > 1)}")
+    shape = (count, *config.generator.image_size, config.generator.image_channels)
+    images = jax.ShapeDtypeStruct(shape, np.uint8)
+    update = functools.partial(translation_update, config, DataParallel(placement.batch))
+    update.__name__ = translation_update.__name__  # type: ignore[attr-defined]  # for profilers
+    return Trainable(
+        init=functools.partial(create_translation, config),
+        updates=[
+            Update("translation", with_matmul_precision(update, config.train.matmul_precision))
+        ],
+        batch={"images": images, "targets": images},
+        sample=sample,
+        reseed=lambda state, number: state.replace(key=jax.random.fold_in(state.key, number)),
+    )
+
+
+def translation_update(
+    config: TranslationConfig, parallel: DataParallel, state: TranslationState, batch: Batch
+) -> tuple[TranslationState, Info]:
+    """Update both generators, then both discriminators, and count the step.
+
+    Args:
+        config: The experiment.
+        parallel: How devices share the batch; without a mapped axis.
+        state: Before the step.
+        batch: `images` of the source and `targets`, uint8 [B, H, W, C].
+
+    Returns:
+        The new state, and float32 scalars by name.
+    """
+    reals = {name: from_uint8(batch[field]) for name, field in zip(SETS, FIELDS, strict=True)}
+    optimizer = make_optimizer(config, state.images_seen)
+    key = jax.random.fold_in(state.key, state.step)
+
+    losses_of = functools.partial(_generators_loss, config, parallel, state, reals, key)
+    (_, (fakes, info)), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.generators)
+    info["gradient_norm/generator"] = optax.tree.norm(gradients)
+    generators, generator_optimizer = _step(
+        optimizer, gradients, state.generator_optimizer, state.generators
+    )
+
+    pools, shown = {}, {}
+    for number, name in enumerate(SETS):
+        pool_key = jax.random.fold_in(key, SHIFT + number)
+        whole = _replicated(parallel, fakes[name])
+        pools[name], kept = exchange(state.pools[name], state.images_seen, whole, pool_key)
+        shown[name] = parallel.divide(kept)
+    losses_of = functools.partial(_discriminators_loss, config, parallel, reals, shown)
+    (_, more), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.discriminators)
+    more["gradient_norm/discriminator"] = optax.tree.norm(gradients)
+    discriminators, discriminator_optimizer = _step(
+        optimizer, gradients, state.discriminator_optimizer, state.discriminators
+    )
+    state = state.replace(
+        generators=generators,
+        discriminators=discriminators,
+        generator_optimizer=generator_optimizer,
+        discriminator_optimizer=discriminator_optimizer,
+        pools=pools,
+        step=state.step + 1,
+        images_seen=state.images_seen + len(batch["images"]),
+    )
+    return state, info | more
+
+
+FIELDS = ("images", "targets")
+"""Arrays of a batch, in the order of `SETS`."""
+
+
+def _generators_loss(
+    config: TranslationConfig,
+    parallel: DataParallel,
+    state: TranslationState,
+    reals: Mapping[str, Array],
+    key: Key[Array, ""],
+    params: dict[str, Tree],
+) -> tuple[Array, tuple[dict[str, Array], Info]]:
+    """Return the loss of both generators (equation 3), their translations, and what to log."""
+    whole, weights = parallel.gather(params), config.loss
+    dropout = key if config.generator.attention.dropout else None
+
+    def make(name: str, images: Array) -> Array:
+        return parallel.divide(translate(config.generator, whole[name], images, dropout))
+
+    fakes = {name: make(name, reals[OTHER[name]]) for name in SETS}
+    critics = parallel.gather(state.discriminators)
+    logits = [_logits(config, critics[name], fakes[name]) for name in SETS]
+    info: Info = {"loss/generator": _total(jnp.square(each - 1).mean() for each in logits)}
+    total = info["loss/generator"]
+    if weights.cycle:
+        back = [_distance(make(name, fakes[OTHER[name]]), reals[name]) for name in SETS]
+        info["loss/cycle"] = _total(back)
+        total += weights.cycle * info["loss/cycle"]
+        if weights.identity:
+            same = [_distance(make(name, reals[name]), reals[name]) for name in SETS]
+            info["loss/identity"] = _total(same)
+            total += weights.cycle * weights.identity * info["loss/identity"]
+    if weights.paired:
+        info["loss/paired"] = _total(_distance(fakes[name], reals[name]) for name in SETS)
+        total += weights.paired * info["loss/paired"]
+    return total, (lax.stop_gradient(fakes), info)
+
+
+def _discriminators_loss(
+    config: TranslationConfig,
+    parallel: DataParallel,
+    reals: Mapping[str, Array],
+    fakes: Mapping[str, Array],
+    params: dict[str, Tree],
+) -> tuple[Array, Info]:
+    """Return the loss of both discriminators, least squares, and what to log."""
+    whole, total, real, fake = parallel.gather(params), jnp.zeros(()), [], []
+    for name in SETS:
+        real.append(_logits(config, whole[name], reals[name]))
+        fake.append(_logits(config, whole[name], fakes[name]))
+        total += losses.least_squares_discriminator(real[-1], fake[-1]).mean()
+    info = {"loss/discriminator": total}
+    info |= {"logits/real": jnp.stack(real).mean(), "logits/fake": jnp.stack(fake).mean()}
+    return total, info
+
+
+def _logits(config: TranslationConfig, params: Tree, images: Array) -> Array:
+    """Return the logits of all patches of all images in one column."""
+    discriminator = PatchDiscriminator(config.discriminator)
+    logits: Any = discriminator.apply({"params": params}, images)
+    return logits.reshape(-1, 1)
+
+
+def _total(losses_of_sets: Iterable[Array]) -> Array:
+    return functools.reduce(jnp.add, losses_of_sets)
+
+
+def _distance(a: Array, b: Array) -> Array:
+    """Return the mean L1 distance."""
+    return jnp.abs(a - b).mean()
+
+
+def _step(
+    optimizer: optax.GradientTransformation, gradients: Tree, memory: optax.OptState, params: Tree
+) -> tuple[Tree, optax.OptState]:
+    updates, memory = optimizer.update(gradients, memory, params)
+    return optax.apply_updates(params, updates), memory
+
+
+def _replicated(parallel: DataParallel, images: Array) -> Array:
+    """Give every device all images, which are exchanged one after the other."""
+    if parallel.batch_sharding is None:
+        return images
+    whole = NamedSharding(parallel.batch_sharding.mesh, PartitionSpec())
+    return lax.with_sharding_constraint(images, whole)

@@ -1,0 +1,265 @@
+"""Unpaired translation: its updates, on any number of devices, resumed, and its commands."""
+
+import dataclasses
+import functools
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from command_line import call, complaint
+from eight_devices import on_eight_devices
+from PIL import Image
+from small_scenes import small_chunks
+from training import assert_close, no_images, on_host, run_steps
+
+from ganformer_jax.cli import main
+from ganformer_jax.config_dicts import to_dict
+from ganformer_jax.config_kinds import experiment_from_dict
+from ganformer_jax.config_training import TrainConfig
+from ganformer_jax.config_translation import (
+    PatchConfig,
+    TranslationConfig,
+    TranslationLossConfig,
+    TranslatorConfig,
+)
+from ganformer_jax.config_translation_checks import validate_translation
+from ganformer_jax.errors import UserError
+from ganformer_jax.models.translator import PatchDiscriminator, Translator
+from ganformer_jax.pixels import from_uint8
+from ganformer_jax.train.compile import Programs
+from ganformer_jax.train.devices import place_on
+from ganformer_jax.train.loop import train
+from ganformer_jax.train.translation import translation_trainable
+
+BATCH = 8
+TINY = TranslationConfig(
+    generator=TranslatorConfig(
+        image_size=(8, 8), width=2, blocks=1, components=2, component_width=4
+    ),
+    discriminator=PatchConfig(width=2, layers=1),
+    loss=TranslationLossConfig(pool=6),
+    train=TrainConfig(batch_size=BATCH, total_kimg=0.032),
+)
+
+
+def programs_on(devices, config=TINY, **mesh):
+    placement = place_on(devices, **mesh)
+    return Programs(translation_trainable(config, placement, no_images), placement)
+
+
+def batch_of(seed):
+    random = np.random.default_rng(seed)
+    names = ("images", "targets")
+    return {name: random.integers(0, 256, (BATCH, 8, 8, 3), np.uint8) for name in names}
+
+
+def batches(images_seen):
+    return map(batch_of, itertools.count(images_seen // BATCH))
+
+
+@pytest.fixture(scope="module")
+def programs():
+    return programs_on(jax.devices()[:1])
+
+
+def test_what_is_logged_is_what_the_networks_give(programs):
+    before = jax.device_get(programs.init(jax.random.key(0)))
+    batch = batch_of(0)
+    _, (info,) = run_steps(programs, [batch])
+    source, target = (from_uint8(batch[name]) for name in ("images", "targets"))
+    make = {
+        kind: lambda x, params=params: Translator(TINY.generator).apply({"params": params}, x)[0]
+        for kind, params in before.generators.items()
+    }
+    judge = {
+        kind: functools.partial(PatchDiscriminator(TINY.discriminator).apply, {"params": params})
+        for kind, params in before.discriminators.items()
+    }
+    fakes = {"target": make["target"](source), "source": make["source"](target)}
+    distance = lambda a, b: float(jnp.abs(a - b).mean())  # noqa: E731
+    cycle = distance(make["source"](fakes["target"]), source)
+    cycle += distance(make["target"](fakes["source"]), target)
+    identity = distance(make["target"](target), target) + distance(make["source"](source), source)
+    fooled = sum(float(((judge[kind](fakes[kind]) - 1) ** 2).mean()) for kind in fakes)
+    told = sum(
+        float((((judge[kind](real) - 1) ** 2).mean() + (judge[kind](fakes[kind]) ** 2).mean()) / 2)
+        for kind, real in (("source", source), ("target", target))
+    )
+    expected = {"loss/cycle": cycle, "loss/identity": identity}
+    expected |= {"loss/generator": fooled, "loss/discriminator": told}
+    for name, value in expected.items():
+        np.testing.assert_allclose(info[name], value, rtol=1e-4, err_msg=name)
+
+
+def test_every_network_learns_and_pools_fill(programs):
+    before = on_host(programs.init(jax.random.key(0)))
+    state, _ = run_steps(programs, [batch_of(0), batch_of(1)])
+    for field in ("generators", "discriminators"):
+        changed = jax.tree.map(
+            lambda a, b: not np.array_equal(a, b), getattr(before, field), getattr(state, field)
+        )
+        # Instance normalization takes away the biases before it.
+        flat = {jax.tree_util.keystr(p): c for p, c in jax.tree_util.tree_leaves_with_path(changed)}
+        still = [name for name, c in flat.items() if not c and "bias" not in name]
+        assert still == []
+    assert all(np.abs(pool).max((1, 2, 3)).all() for pool in state.pools.values())
+    assert (state.step, state.images_seen) == (2, 2 * BATCH)
+
+
+def report_devices():
+    """Compare eight devices, in two meshes, with one."""
+    # Adam would make steps of the rounding in gradients that are 0, those of most biases.
+    options = dataclasses.replace(TINY.optimizer, learning_rate=0.005, epsilon=1.0)
+    config = dataclasses.replace(TINY, optimizer=options)
+    meshes = [(jax.devices()[:1], {}), (jax.devices(), {})]
+    meshes.append((jax.devices(), {"fsdp": 4, "sharded_size": 16}))
+    found = []
+    for devices, mesh in meshes:
+        programs = programs_on(devices, config, **mesh)
+        state, infos = run_steps(programs, [batch_of(0), batch_of(1)])
+        found.append((state.generators, state.discriminators, state.pools, infos))
+    for other in found[1:]:
+        assert_close(found[0], other, rtol=1e-3)
+    print("equal")
+
+
+def test_eight_devices_compute_what_one_computes():
+    code = "import test_translation; test_translation.report_devices()"
+    assert on_eight_devices(code).strip().endswith("equal")
+
+
+def train_tiny(run, kimg=0.032, config=TINY):
+    placement = place_on(jax.devices()[:1])
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, total_kimg=kimg))
+    trainable, say = translation_trainable(config, placement, no_images), lambda line: None
+    return train(trainable, placement, config, run, batches, say=say)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, programs):
+    assert train_tiny(tmp_path / "whole")
+    assert train_tiny(tmp_path / "parts", 0.016)
+    assert train_tiny(tmp_path / "parts")
+    from ganformer_jax.train.checkpoint import Checkpoints
+
+    states = []
+    for name in ("whole", "parts"):
+        with Checkpoints(tmp_path / name, read_only=True) as checkpoints:
+            fields = ("generators", "discriminators", "pools", "generator_optimizer")
+            states.append(checkpoints.weights(4, fields)[0])
+    jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+def changed(**groups):
+    values = to_dict(TINY)
+    for path, value in groups.items():
+        group, name = path.split("__")
+        values[group][name] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"generator__image_size": [8, 10]}, "image_size is 8x10; both should be multiples of 4"),
+        ({"discriminator__layers": 2}, "16 or more with discriminator.layers 2"),
+        ({"data__target": "scenes"}, "data.name and data.target are both scenes"),
+        ({"data__paired": True}, "data.paired is True and loss.paired 0.0: set both, or none"),
+        ({"loss__pool": -1}, "loss.pool is -1; it should be 0 or more"),
+        ({"train__accumulate": 2}, "train.accumulate has no effect on a translation"),
+        ({"generator__component_width": 3, "generator__attention": {"heads": 2}}, "multiple of"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(groups, message):
+    with pytest.raises(UserError, match=message.replace(".", r"\.")):
+        validate_translation(experiment_from_dict(changed(**groups)))
+
+
+def test_an_unknown_kind_is_named():
+    with pytest.raises(UserError, match="kind must be one of gan, translation, not 'translate'"):
+        experiment_from_dict({"kind": "translate"})
+
+
+SMOKE = """
+--config scenes_translation --generator.width 2 --generator.blocks 1 --generator.components 2
+--generator.component-width 4 --discriminator.width 2 --discriminator.layers 1
+--data.train-images 16 --data.held-out-images 8 --train.total-kimg 0.016 --train.log-kimg 0.008
+--train.image-kimg 0.016 --train.metric-kimg 0.016 --train.metric-images 8
+""".split()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("translation")
+
+
+def arguments(folder, *options):
+    paths = ["--workdir", str(folder / "run"), "--data.directory", str(folder / "data")]
+    return ["train", *SMOKE, *paths, *options]
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    with small_chunks():
+        main(arguments(folder))
+    return folder / "run"
+
+
+def test_a_run_measures_both_directions_and_draws_them(run):
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    measured = [record for record in records if "metric/swd" in record]
+    assert [record["step"] for record in measured] == [0, 4]
+    for name in ("swd", "back_swd", "error", "back_error"):
+        assert measured[-1][f"metric/{name}"] > 0
+    for name in ("00000004.png", "00000004-attention.png"):
+        with Image.open(run / "samples" / name) as image:
+            assert np.asarray(image).std() > 1
+
+
+def test_images_are_translated_and_kept(capsys, tmp_path, run):
+    random, photos = np.random.default_rng(0), tmp_path / "photos"
+    for name in ("one.png", "more/one.png", "two.png"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (40, 50, 3), np.uint8)).save(photos / name)
+    (photos / "broken.png").write_bytes(b"no image")
+    command = ["sample", "--workdir", str(run), "--images", str(photos), "--batch-size", "2"]
+    out = tmp_path / "out"
+    _, said, _ = call(capsys, *command, "--out", str(out))
+    assert "skipped broken.png" in said and f"3 images in {out}" in said
+    assert {path.name for path in out.glob("*.png")} == {"one.png", "one-1.png", "two.png"}
+    for name in ("out-grid.png", "out-attention.png"):
+        assert (tmp_path / name).exists()
+    with Image.open(out / "two.png") as image:
+        first = np.asarray(image)
+    assert "3 of 4 images are in" in call(capsys, *command, "--out", str(out))[1]
+    call(capsys, *command, "--back", "--out", str(tmp_path / "back"))
+    with Image.open(tmp_path / "back" / "two.png") as image:
+        assert first.shape == (32, 32, 3) and not np.array_equal(first, np.asarray(image))
+
+
+def test_commands_of_gans_say_that_a_run_is_of_a_translation(capsys, run, tmp_path):
+    said = complaint(capsys, "sample", "--workdir", str(run))
+    assert "is of a translation, and this is for GANs: `sample --images` is what translates" in said
+    said = complaint(capsys, "export", "--workdir", str(run), "--out", str(tmp_path / "x"))
+    assert "is of a translation" in said
+    said = complaint(capsys, "sample", "--workdir", str(run), "--images", "x", "--seeds", "1")
+    assert "--images excludes --seeds: leave it out" in said
+    said = complaint(capsys, "sample", "--workdir", str(run), "--back")
+    assert "--back needs --images" in said
+    said = complaint(capsys, "sample", "--workdir", str(run), "--images", str(tmp_path / "none"))
+    assert "none" in said
+    said = complaint(capsys, "train", "--config", "scenes_translation", "--init-from", str(run))
+    assert "--init-from is for GANs" in said
+
+
+def test_a_run_has_a_report(capsys, run):
+    call(capsys, "report", str(run))
+    assert "--config scenes_translation" in (run / "report.html").read_text()
+
+
+def test_programs_are_compiled_before_training(capsys, folder):
+    _, said, _ = call(capsys, *arguments(folder, "--compile-only"))
+    for name in ("translation", "first state", "translations"):
+        assert f"{name}: " in said
