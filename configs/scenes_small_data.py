@@ -5,8 +5,9 @@ docs/small-data.md compares seven ways.
 
 Command:   ganformer-jax train --config scenes_small_data
 Hardware:  one CPU core
-Cost:      about 14 minutes, with the scenes already rendered
-Expected:  RESULT
+Cost:      14 to 20 minutes, with the scenes already rendered
+Expected:  rounded objects of one color or two, some joined; the sliced Wasserstein distance falls to
+           between 20 and 26 (three seeds, 2026-11-28 and 29)
 """
 
 import dataclasses
