@@ -6,8 +6,8 @@ docs/small-data.md compares seven ways.
 Command:   ganformer-jax train --config scenes_small_data
 Hardware:  one CPU core
 Cost:      14 to 20 minutes, with the scenes already rendered
-Expected:  rounded objects of one color or two, some joined; the sliced Wasserstein distance falls to
-           between 20 and 26 (three seeds, 2026-11-28 and 29)
+Expected:  rounded objects of one color or two, some joined; the sliced Wasserstein distance to
+           held-out scenes falls to between 20 and 26 (three seeds, 2026-11-28 and 29)
 """
 
 import dataclasses
