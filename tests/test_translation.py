@@ -27,6 +27,7 @@ from ganformer_jax.config_translation import (
 )
 from ganformer_jax.config_translation_checks import validate_translation
 from ganformer_jax.errors import UserError
+from ganformer_jax.experiment.translated_files import file_names
 from ganformer_jax.models.translator import PatchDiscriminator, Translator
 from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train.compile import Programs
@@ -180,6 +181,13 @@ def test_what_does_not_fit_is_said_in_one_line(groups, message):
 def test_an_unknown_kind_is_named():
     with pytest.raises(UserError, match="kind must be one of gan, translation, not 'translate'"):
         experiment_from_dict({"kind": "translate"})
+
+
+def test_every_image_has_a_file_of_its_own():
+    names = ["a.png", "b/a.jpg", "a-1.png", "A.png", "c.d.png"]
+    files = file_names(names)
+    assert files[0] == "a.png" and files[-1] == "c.d.png"
+    assert len({file.lower() for file in files}) == len(names)
 
 
 SMOKE = """

@@ -150,14 +150,17 @@ def write_translations(
 
 
 def file_names(names: Sequence[str]) -> list[str]:
-    """Return a file name for each image, its own with the ending of a PNG where that is unique."""
-    stems = [pathlib.PurePath(name).stem for name in names]
-    taken: dict[str, int] = {}
-    files = []
-    for stem in stems:
-        number = taken.get(stem, 0)
-        taken[stem] = number + 1
-        files.append(f"{stem}-{number}.png" if number else f"{stem}.png")
+    """Return a PNG file for each image, named after it, with a number where that name is taken.
+
+    Names that differ in case alone are the same file on some systems.
+    """
+    files: list[str] = []
+    taken: set[str] = set()
+    for stem in (pathlib.PurePath(name).stem for name in names):
+        numbered = (f"{stem}-{number}.png" for number in itertools.count(1))
+        free = (f for f in itertools.chain([f"{stem}.png"], numbered) if f.lower() not in taken)
+        files.append(next(free))
+        taken.add(files[-1].lower())
     return files
 
 

@@ -203,11 +203,12 @@ def draw_translations(
     log.
     """
     params = translators.params(now.state)
+    held_out = {kind: data.held_out(kind, COLUMNS) for kind in SETS}  # by all: it may render them
     if not hosts.is_first():
         return {}
     rows, names, drawn = [], [], {}
     for kind in SETS[::-1]:
-        images = data.held_out(OTHER[kind], COLUMNS)
+        images = held_out[OTHER[kind]]
         there = translators.with_attention(params[kind], images)
         back = translators.plain(params[OTHER[kind]], there.images)
         rows += [images, there.images, back.images]

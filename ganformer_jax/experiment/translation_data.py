@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from ganformer_jax import hosts
 from ganformer_jax.config import Config, GeneratorConfig
 from ganformer_jax.config_training import DataConfig
 from ganformer_jax.config_translation import TranslationConfig
@@ -32,8 +33,15 @@ class TranslationData:
         }
 
     def check(self) -> None:
-        """Open both training sets; raise `UserError` if pairs are asked for and they have none."""
-        counts = {kind: len(data.open("train")) for kind, data in self.sets.items()}
+        """Refuse sets that cannot be opened, or have no pairs though these are asked for.
+
+        Scenes are not rendered for it.
+
+        Raises:
+            UserError: If so, or if processes see different sets.
+        """
+        counts = {kind: data.training_images() for kind, data in self.sets.items()}
+        hosts.check_equal({f"the number of {kind} images": n for kind, n in counts.items()})
         if self.config.data.paired and len(set(counts.values())) > 1:
             raise UserError(
                 f"data.paired needs as many images in both sets, not {counts['source']} and "
