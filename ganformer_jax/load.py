@@ -78,18 +78,13 @@ def load_checkpoint(
     say: Callable[[str], None] = lambda line: None,
 ) -> LoadedCheckpoint:
     """Load a checkpoint's averaged generator, as `load_run` does, with its step."""
-    from ganformer_jax import hosts
+    from ganformer_jax.train.best import step_of
     from ganformer_jax.train.checkpoint import Checkpoints
     from ganformer_jax.train.state import WEIGHTS, stats_variables
 
     with _quiet_absl(), Checkpoints(pathlib.Path(run), read_only=True) as checkpoints:
         if best:
-            found = checkpoints.best()
-            if found is None:
-                raise UserError(f"no checkpoint in {run} has a metric")
-            if hosts.is_first():
-                say(f"{found} ({run})")
-            step = found.step
+            step = step_of(checkpoints.best(), run, say)
         fields, read = checkpoints.weights(step, (*WEIGHTS, "step", "images_seen"))
         config = as_gan(read, str(run))
     variables = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
+from ganformer_jax import hosts
 from ganformer_jax.errors import UserError, os_reason
 from ganformer_jax.files import atomic_path, write_atomically
 from ganformer_jax.pixels import channel_words
@@ -42,6 +43,50 @@ def weights_digest(variables: Any) -> str:
     """Return a checksum of a generator's variables, 16 hexadecimal digits."""
     text = json.dumps(checksums(variables), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def claim_folder(
+    folder: pathlib.Path,
+    records: Sequence[Record],
+    figures: Sequence[pathlib.Path],
+    overwrite: bool,
+    say: Callable[[str], None],
+) -> list[int]:
+    """Write the records of images that are about to be made; all processes call it together.
+
+    Args:
+        folder: Of the images.
+        records: Of all images.
+        figures: Files beside the folder that will be written too.
+        overwrite: Replace what is not of these records.
+        say: Receives how many of the images are there.
+
+    Returns:
+        The places of the records whose image is to be made.
+
+    Raises:
+        UserError: If something would be replaced, or cannot be written.
+    """
+
+    def prepare() -> None:
+        if not (overwrite or (folder / RECORDS_FILE).exists()):
+            _check_free(figures)
+        prepare_folder(folder, records, overwrite)
+
+    hosts.first(prepare)
+    hosts.check_shared(folder)
+    missing = missing_places(folder, records)
+    hosts.all_of(True)  # from here on the folder changes
+    if len(missing) < len(records):
+        say(f"{len(records) - len(missing)} of {len(records)} images are in {folder} already")
+    return missing
+
+
+def _check_free(paths: Sequence[pathlib.Path]) -> None:
+    """Raise `UserError` if a file that is not known to be a figure of samples would be replaced."""
+    existing = [path for path in paths if path.exists()]
+    if existing:
+        raise UserError(f"{existing[0]} would be replaced; choose another --out, or --overwrite")
 
 
 def prepare_folder(folder: pathlib.Path, records: Sequence[Record], overwrite: bool) -> None:

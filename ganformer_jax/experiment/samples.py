@@ -12,12 +12,9 @@ import numpy as np
 from PIL import Image
 
 from ganformer_jax import hosts, visualize
-from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.sample_files import (
-    RECORDS_FILE,
+    claim_folder,
     make_records,
-    missing_places,
-    prepare_folder,
     weights_digest,
     write_images,
 )
@@ -95,20 +92,10 @@ def write_samples(
     names = ["grid", "attention"] if attention_rows else ["grid"]
     figures = [folder.with_name(f"{folder.name}-{name}.png") for name in names]
 
-    def prepare() -> None:
-        if not (overwrite or (folder / RECORDS_FILE).exists()):
-            check_free(figures)
-        prepare_folder(folder, records, overwrite)
-
-    hosts.first(prepare)
-    hosts.check_shared(folder)
-    missing = missing_places(folder, records)
-    hosts.all_of(True)  # from here on the folder changes
     say = say if hosts.is_first() else lambda line: None
+    missing = claim_folder(folder, records, figures, overwrite, say)
     if words := channel_words(sampler.config.image_channels):
         say(f"{words}; all channels are in the .npy files")
-    if len(missing) < len(records):
-        say(f"{len(records) - len(missing)} of {len(records)} images are in {folder} already")
     variables = jax.device_put(variables, placement.replicated)
     if missing:
         own = [missing[row] for row in hosts.own_rows(len(missing))]
@@ -135,13 +122,6 @@ def _draw_grid(
     shown = np.stack([_read(image) for image in images])
     scale = max(1, 64 // resolution)
     visualize.save_png(path, visualize.image_grid(shown, columns, scale=scale))
-
-
-def check_free(paths: Sequence[pathlib.Path]) -> None:
-    """Raise `UserError` if a file that is not known to be a figure of samples would be replaced."""
-    existing = [path for path in paths if path.exists()]
-    if existing:
-        raise UserError(f"{existing[0]} would be replaced; choose another --out, or --overwrite")
 
 
 def _read(path: pathlib.Path) -> np.ndarray:

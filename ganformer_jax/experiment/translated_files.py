@@ -16,15 +16,14 @@ from ganformer_jax.config_translation import TranslationConfig
 from ganformer_jax.data.fit import Geometry
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.sample_files import (
-    RECORDS_FILE,
+    claim_folder,
     missing_places,
-    prepare_folder,
     weights_digest,
     write_images,
 )
-from ganformer_jax.experiment.samples import check_free
 from ganformer_jax.experiment.targets import entries, read_fitted
 from ganformer_jax.sampling.translations import ImageTranslator
+from ganformer_jax.train.best import step_of
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.devices import Placement
 
@@ -59,12 +58,7 @@ def load_translators(
     """
     with Checkpoints(run, read_only=True) as checkpoints:
         if best:
-            found = checkpoints.best()
-            if found is None:
-                raise UserError(f"no checkpoint in {run} has a metric")
-            if hosts.is_first():
-                say(f"{found} ({run})")
-            step = found.step
+            step = step_of(checkpoints.best(), run, say)
         fields, config = checkpoints.weights(step, ("generators",))
     if not isinstance(config, TranslationConfig):
         raise UserError(f"{run} is of a {kind_of(config)}, and --images is for translations")
@@ -112,18 +106,8 @@ def write_translations(
     suffixes = ["grid", "attention"] if options.components else ["grid"]
     figures = [folder.with_name(f"{folder.name}-{suffix}.png") for suffix in suffixes]
 
-    def prepare() -> None:
-        if not (overwrite or (folder / RECORDS_FILE).exists()):
-            check_free(figures)
-        prepare_folder(folder, records, overwrite)
-
-    hosts.first(prepare)
-    hosts.check_shared(folder)
-    missing = missing_places(folder, records)
-    hosts.all_of(True)  # from here on the folder changes
     say = say if hosts.is_first() else lambda line: None
-    if len(missing) < len(records):
-        say(f"{len(records) - len(missing)} of {len(records)} images are in {folder} already")
+    missing = claim_folder(folder, records, figures, overwrite, say)
     devices = len(placement.devices)
     batch = -(-batch_size // devices) * devices
     translator = ImageTranslator(options, batch, attention=True, batch_sharding=placement.batch)

@@ -8,6 +8,7 @@ default; such values count as swd, whatever they were.
 from __future__ import annotations
 
 import math
+import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from typing import Any, NamedTuple
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
 
+from ganformer_jax import hosts
+from ganformer_jax.errors import UserError
 from ganformer_jax.storage import with_retries
 from ganformer_jax.train.checkpoint_reading import Damage, reading
 
@@ -128,3 +131,16 @@ class Manager(ocp.CheckpointManager):
 
 def _checksum(name: str, value: Any) -> int:
     return zlib.crc32(f"{name} {value!r}".encode())
+
+
+def step_of(best: Best | None, run: str | os.PathLike[str], say: Callable[[str], None]) -> int:
+    """Return the step of the best checkpoint of a run, and say which it is and why.
+
+    Raises:
+        UserError: If there is none, as no checkpoint has a metric.
+    """
+    if best is None:
+        raise UserError(f"no checkpoint in {run} has a metric")
+    if hosts.is_first():
+        say(f"{best} ({run})")
+    return best.step
