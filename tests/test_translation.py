@@ -262,6 +262,13 @@ def test_commands_of_gans_say_that_a_run_is_of_a_translation(capsys, run, tmp_pa
     assert "--init-from is for GANs" in said
 
 
+def test_metrics_that_cannot_be_measured_are_refused_at_once(capsys, folder, run):
+    few = ["--train.metrics", "rfid", "--workdir", str(folder / "few")]
+    said = complaint(capsys, *arguments(folder, *few))
+    assert "train.metrics: rfid8 needs 2049 images or more, not 8" in said
+    assert not (folder / "few").exists()
+
+
 def test_a_run_has_a_report(capsys, run):
     call(capsys, "report", str(run))
     assert "--config scenes_translation" in (run / "report.html").read_text()

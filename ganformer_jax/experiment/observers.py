@@ -34,10 +34,33 @@ ATTENTION_ROWS = 6
 """Images whose attention is drawn."""
 
 
-class LatestGenerator:
-    """The averaged generator of a state in training, on the devices of this process.
+class OwnCopy:
+    """Arrays of the latest state in training, whole on every device of this process.
 
     Every process samples by itself, so that images need not be gathered from other hosts.
+
+    Attributes:
+        placement: The devices of this process that train.
+    """
+
+    def __init__(self, training: Placement, read: Callable[[Any], Any]):
+        self.placement = place_on(training.own)
+        self._read = read
+        self._whole = jax.jit(lambda tree: tree, out_shardings=training.replicated)
+        self._step, self._tree = None, None
+
+    def __call__(self, state: Any) -> Any:
+        """Return what `read` takes of a state; all processes must call this for a new state."""
+        if state.step is not self._step:
+            whole = self._whole(self._read(state))
+            own = jax.tree.map(lambda leaf: leaf.addressable_data(0), whole)
+            self._tree = jax.device_put(own, self.placement.replicated)
+            self._step = state.step
+        return self._tree
+
+
+class LatestGenerator:
+    """The averaged generator of a state in training, on the devices of this process.
 
     Attributes:
         sampler: One for figures and metrics, as it takes long to compile.
@@ -45,23 +68,16 @@ class LatestGenerator:
     """
 
     def __init__(self, config: Config, training: Placement):
-        self.placement = place_on(training.own)
+        self._variables = OwnCopy(training, TrainState.generator_variables)
+        self.placement = self._variables.placement
         batch = -(-GRID // len(training.own)) * len(training.own)
         self.sampler = Sampler(
             config.generator, batch, attention=True, batch_sharding=self.placement.batch
         )
-        self._whole = jax.jit(lambda tree: tree, out_shardings=training.replicated)
-        self._step, self._variables = None, None
 
     def variables(self, state: TrainState) -> Mapping[str, Any]:
         """Return the variables of the average; all processes must call this for a new state."""
-        if state.step is not self._step:
-            whole = self._whole(state.generator_variables())
-            own = jax.tree.map(lambda leaf: leaf.addressable_data(0), whole)
-            self._variables = jax.device_put(own, self.placement.replicated)
-            self._step = state.step
-        assert self._variables is not None
-        return self._variables
+        return self._variables(state)
 
 
 def make_observers(
@@ -82,7 +98,8 @@ def make_observers(
     made = [Observer(image_kimg, draw, at_once=True)]
     requests = parse_training_requests(options.metrics, options.metric_images, size)
     if requests and options.metric_kimg:
-        networks = _networks_for(requests, data, generator)
+        real, batch = data.training_images(), generator.sampler.batch_size
+        networks = networks_for(requests, real, generator.placement, batch)
 
         @functools.cache
         def metrics() -> TrainingMetrics:  # reads data, so not before it is needed
@@ -94,20 +111,26 @@ def make_observers(
     return made
 
 
-def _networks_for(
-    requests: Sequence[Request], data: ExperimentData, generator: LatestGenerator
+def networks_for(
+    requests: Sequence[Request], real: int, placement: Placement, batch_size: int
 ) -> NetworkSettings:
     """Return settings of the networks behind metrics, whose weights are here.
+
+    Args:
+        requests: The metrics.
+        real: Number of images to compare with.
+        placement: Where they run.
+        batch_size: Images at once.
 
     Raises:
         UserError: If there are too few images, or weights cannot be loaded: not after the updates
             have been compiled.
     """
     try:
-        check_measurable(requests, real=data.training_images())
+        check_measurable(requests, real=real)
     except UserError as error:
         raise UserError(f"train.metrics: {error}") from error
-    networks = metric_networks(generator.placement, generator.sampler.batch_size)
+    networks = metric_networks(placement, batch_size)
     networks = dataclasses.replace(networks, load_weights=functools.cache(networks.load_weights))
     if any(request.network == TRAINED for request in requests):
         networks.load_weights(TRAINED)

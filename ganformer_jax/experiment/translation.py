@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from ganformer_jax import hosts, visualize
@@ -16,8 +16,7 @@ from ganformer_jax.config_translation import TranslationConfig
 from ganformer_jax.config_translation_checks import validate_translation
 from ganformer_jax.evaluate.image_sets import dataset_images
 from ganformer_jax.evaluate.training_metrics import TrainingMetrics, parse_training_requests
-from ganformer_jax.experiment.evaluation import metric_networks
-from ganformer_jax.experiment.observers import checked, draw_curve
+from ganformer_jax.experiment.observers import OwnCopy, checked, draw_curve, networks_for
 from ganformer_jax.experiment.translation_data import TranslationData
 from ganformer_jax.metrics.pairs import pair_error
 from ganformer_jax.pixels import channel_words
@@ -40,31 +39,21 @@ COLUMNS = 8
 
 
 class LatestTranslators:
-    """Both generators of a state in training, on the devices of this process.
-
-    Every process translates by itself, so that images need not be gathered from other hosts.
-    """
+    """Both generators of a state in training, on the devices of this process."""
 
     def __init__(self, config: TranslationConfig, training: Placement):
-        self.placement = place_on(training.own)
+        self._params = OwnCopy(training, operator.attrgetter("generators"))
+        self.placement = self._params.placement
         devices = len(training.own)
         batch = -(-COLUMNS // devices) * devices
         make = functools.partial(
             ImageTranslator, config.generator, batch, batch_sharding=self.placement.batch
         )
         self.plain, self.with_attention = make(), make(attention=True)
-        self._whole = jax.jit(lambda tree: tree, out_shardings=training.replicated)
-        self._step, self._params = None, None
 
     def params(self, state: TranslationState) -> Mapping[str, Any]:
         """Return both generators; all processes must call this for a new state."""
-        if state.step is not self._step:
-            whole = self._whole(state.generators)
-            own = jax.tree.map(lambda leaf: leaf.addressable_data(0), whole)
-            self._params = jax.device_put(own, self.placement.replicated)
-            self._step = state.step
-        assert self._params is not None
-        return self._params
+        return self._params(state)
 
     def translate(self, state: TranslationState, kind: str, images: np.ndarray) -> np.ndarray:
         """Translate images into a set."""
@@ -135,10 +124,9 @@ def make_translation_observers(
     size = config.generator.image_size
     requests = parse_training_requests(options.metrics, options.metric_images, size)
     if requests and options.metric_kimg:
-        networks = metric_networks(translators.placement, translators.plain.batch_size)
-        networks = dataclasses.replace(
-            networks, load_weights=functools.cache(networks.load_weights)
-        )
+        real = min(images.training_images() for images in data.sets.values())
+        batch = translators.plain.batch_size
+        networks = networks_for(requests, real, translators.placement, batch)
 
         @functools.cache
         def measures() -> dict[str, TrainingMetrics]:  # reads data, so not before it is needed
