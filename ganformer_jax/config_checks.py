@@ -125,7 +125,7 @@ def check_batch(config: Config, devices: int) -> None:
 
 
 def need_multiple(batch: int, number: int, of: str) -> None:
-    """Raise `UserError` if a batch is no multiple of a number; `of` says what that is."""
+    """Refuse a batch that a number does not divide; `of` says what the number is."""
     if batch < 1 or batch % number:
         near = max(batch // number, 1) * number
         raise UserError(

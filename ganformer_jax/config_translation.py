@@ -87,8 +87,7 @@ class TranslationOptimizerConfig:
     learning_rate: Annotated[float, at_least(0)] = 2e-4
     """Learning rate."""
     learning_rate_schedule: ScheduleConfig = ScheduleConfig()
-    """Change of the learning rate in training; published: constant for the first
-    half, then linear to 0."""
+    """Change of the learning rate in training."""
     gradient_clip: Annotated[float | None, Range(0, above=True)] = None
     """Largest norm of the gradient of both generators, and of both
     discriminators, in an update. None for no limit."""
@@ -111,4 +110,4 @@ class TranslationConfig:
     data: TranslationDataConfig = TranslationDataConfig()
     loss: TranslationLossConfig = TranslationLossConfig()
     optimizer: TranslationOptimizerConfig = TranslationOptimizerConfig()
-    train: TrainConfig = TrainConfig(batch_size=1)
+    train: TrainConfig = TrainConfig(batch_size=1, total_kimg=200.0)

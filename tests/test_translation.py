@@ -84,13 +84,14 @@ def test_what_is_logged_is_what_the_networks_give(programs):
     cycle = distance(make["source"](fakes["target"]), source)
     cycle += distance(make["target"](fakes["source"]), target)
     identity = distance(make["target"](target), target) + distance(make["source"](source), source)
-    fooled = sum(float(((judge[kind](fakes[kind]) - 1) ** 2).mean()) for kind in fakes)
-    told = sum(
+    generator_loss = sum(float(((judge[kind](fakes[kind]) - 1) ** 2).mean()) for kind in fakes)
+    discriminator_loss = sum(
         float((((judge[kind](real) - 1) ** 2).mean() + (judge[kind](fakes[kind]) ** 2).mean()) / 2)
         for kind, real in (("source", source), ("target", target))
     )
     expected = {"loss/cycle": cycle, "loss/identity": identity}
-    expected |= {"loss/generator": fooled, "loss/discriminator": told}
+    expected |= {"loss/generator": generator_loss}
+    expected |= {"loss/discriminator": discriminator_loss}
     for name, value in expected.items():
         np.testing.assert_allclose(info[name], value, rtol=1e-4, err_msg=name)
 

@@ -69,7 +69,7 @@ def read_targets(
 def read_fitted(
     entry: Entry, geometry: Geometry, say: Callable[[str], None]
 ) -> UInt8[np.ndarray, "h w c"] | None:
-    """Return an image, cropped and resized; None if it cannot be read, which `say` is told."""
+    """Return an image, cropped and resized; None, and a line to `say`, if it is unreadable."""
     try:
         return fit_entry(entry.read(), geometry).pixels_HxWxC
     except Unreadable as error:

@@ -36,6 +36,8 @@ from ganformer_jax.train.wandb_log import check_wandb
 
 COLUMNS = 8
 """Images of either set in a figure: the first held-out ones."""
+BATCH = 32
+"""Images that are translated at once."""
 
 
 class LatestTranslators:
@@ -45,7 +47,7 @@ class LatestTranslators:
         self._params = OwnCopy(training, operator.attrgetter("generators"))
         self.placement = self._params.placement
         devices = len(training.own)
-        batch = -(-COLUMNS // devices) * devices
+        batch = -(-BATCH // devices) * devices
         make = functools.partial(
             ImageTranslator, config.generator, batch, batch_sharding=self.placement.batch
         )

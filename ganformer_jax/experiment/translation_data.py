@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -67,6 +68,7 @@ class TranslationData:
         """Return at most `count` held-out images of a set."""
         return self.sets[kind].held_out(count)
 
+    @functools.cache  # noqa: B019 - lives as long as the process
     def truth(self, count: int) -> bool:
         """Return whether held-out images of one number show the same scene in both sets."""
         test = [_test_split(self.sets[kind]) for kind in SETS]
