@@ -121,14 +121,15 @@ def test_a_lock_of_this_or_an_earlier_version_is_respected(tmp_path, code, name)
 
 
 def test_a_lost_terminal_stops_a_command_unless_nohup_ignores_it():
-    with stop_on_signals():
-        with pytest.raises(Stopped, match="SIGHUP"):
-            os.kill(os.getpid(), signal.SIGHUP)
-            signal.pause()
-        os.kill(os.getpid(), signal.SIGHUP)  # sent again, by the shell
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    usual = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup may have started the tests
     try:
+        with stop_on_signals():
+            with pytest.raises(Stopped, match="SIGHUP"):
+                os.kill(os.getpid(), signal.SIGHUP)
+                signal.pause()
+            os.kill(os.getpid(), signal.SIGHUP)  # sent again, by the shell
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with stop_on_signals():
             os.kill(os.getpid(), signal.SIGHUP)
             assert signal.SIGHUP not in end_signals()
