@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _METRICS = "metrics"
 # Okabe and Ito's colors that are dark enough for lines on white.
 _COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
+_STYLES = ["-", "--", ":"]  # of the first lines, and of those that share a color with one of them
 
 
 def _read_records(path: Path) -> list[dict[str, Any]]:
@@ -57,7 +58,8 @@ def _draw_curve(axes: Any, label: str, kimg: np.ndarray, values: np.ndarray) -> 
     (pale,) = axes.plot(kimg, values, alpha=0.25, linewidth=0.8)
     mean = np.convolve(values, np.ones(window) / window, mode="valid")
     middle = kimg[window // 2 :][: len(mean)]
-    axes.plot(middle, mean, color=pale.get_color(), linewidth=1.6, label=label)
+    look = {"color": pale.get_color(), "linestyle": pale.get_linestyle()}
+    axes.plot(middle, mean, **look, linewidth=1.6, label=label)
 
 
 def _panels(keys: set[str]) -> list[tuple[str, list[str]]]:
@@ -72,7 +74,8 @@ def _panels(keys: set[str]) -> list[tuple[str, list[str]]]:
 def _draw_panel(axes: Any, title: str, curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
-    axes.set_prop_cycle(color=_COLORS)
+    styles = [style for style in _STYLES for _ in _COLORS]
+    axes.set_prop_cycle(color=_COLORS * len(_STYLES), linestyle=styles)
     for key, (kimg, values) in curves.items():
         _draw_curve(axes, key.partition("/")[2], kimg, values)
     if title == _METRICS and all((values > 0).all() for _, values in curves.values()):
@@ -84,7 +87,7 @@ def _draw_panel(axes: Any, title: str, curves: dict[str, tuple[np.ndarray, np.nd
     axes.set_xlabel("kimg")
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(framealpha=0.8, edgecolor="none", fontsize=8)
 
 
 def training_curve(metrics_jsonl: str | os.PathLike[str], png_path: str | os.PathLike[str]) -> None:
