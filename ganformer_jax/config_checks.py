@@ -89,11 +89,14 @@ def check_schedule(name: str, schedule: ScheduleConfig) -> None:
             raise UserError(f"{name}.{field} has no effect: set {name}.kind to linear or cosine")
         if not given and schedule.kind != "constant":
             raise UserError(f"{name}.kind {schedule.kind} needs {name}.{field}")
-    if schedule.kimg is not None and schedule.kimg <= schedule.warmup_kimg:
-        raise UserError(
-            f"{name}.kimg is {schedule.kimg}; it should be above {name}.warmup_kimg, "
-            f"{schedule.warmup_kimg}"
-        )
+    if schedule.constant_kimg and schedule.kind == "constant":
+        raise UserError(f"{name}.constant_kimg has no effect: set {name}.kind to linear or cosine")
+    for field in ("warmup_kimg", "constant_kimg"):
+        start = getattr(schedule, field)
+        if schedule.kimg is not None and schedule.kimg <= start:
+            raise UserError(
+                f"{name}.kimg is {schedule.kimg}; it should be above {name}.{field}, {start}"
+            )
 
 
 def _check_frozen(config: Config) -> None:

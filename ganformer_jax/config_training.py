@@ -53,6 +53,9 @@ class ScheduleConfig:
     warmup_kimg: Annotated[float, at_least(0)] = 0.0
     """Thousands of images over which the value first rises from 0; the
     change to `final` starts after them."""
+    constant_kimg: Annotated[float, at_least(0)] = 0.0
+    """Thousands of images, those of the warm-up among them, before the change to
+    `final` starts."""
 
 
 @dataclasses.dataclass(frozen=True)

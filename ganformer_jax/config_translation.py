@@ -60,6 +60,9 @@ class TranslationDataConfig(DataConfig):
     paired: bool = False
     """Read images of the same number together, for `loss.paired`; otherwise each
     set has an order of its own."""
+    enlarge: Annotated[float, at_least(0)] = 0.0
+    """Share by which images are enlarged in training, to be cropped at random to
+    their old size: 0.117 as published, 256 to 286 pixels."""
 
 
 @dataclasses.dataclass(frozen=True)

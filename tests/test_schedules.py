@@ -24,6 +24,7 @@ CONSTANT = ScheduleConfig()
 LINEAR = ScheduleConfig("linear", final=0.25, kimg=10.0)
 COSINE = ScheduleConfig("cosine", final=0.25, kimg=10.0)
 WARM = ScheduleConfig("linear", final=0.25, kimg=10.0, warmup_kimg=2.0)
+LATE = ScheduleConfig("linear", final=0.25, kimg=10.0, warmup_kimg=1.0, constant_kimg=4.0)
 
 
 PLAIN = tiny_config(components=0)
@@ -50,6 +51,11 @@ def with_optimizer(config: Config = PLAIN, **values: Any) -> Config:
         (WARM, 2.0, 2.0),
         (WARM, 6.0, 1.125),
         (WARM, 11.0, 0.25),
+        (LATE, 0.5, 1.0),
+        (LATE, 1.0, 2.0),
+        (LATE, 4.0, 2.0),
+        (LATE, 7.0, 1.125),
+        (LATE, 11.0, 0.25),
         (ScheduleConfig(warmup_kimg=4.0), 1.0, 0.5),
         (ScheduleConfig(warmup_kimg=4.0), 9.0, 2.0),
     ],
@@ -260,6 +266,10 @@ def test_a_run_that_resumes_continues_what_changes(tmp_path):
                 }
             },
             "beta2_schedule.kimg is 1.0; it should be above .*warmup_kimg, 1.0",
+        ),
+        (
+            {"optimizer": {"beta2_schedule": {"constant_kimg": 2.0}}},
+            "beta2_schedule.constant_kimg has no effect: set .*beta2_schedule.kind",
         ),
         (
             {"loss": {"r1_gamma": 0.0, "r1_gamma_schedule": {"warmup_kimg": 1.0}}},

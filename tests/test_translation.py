@@ -31,11 +31,13 @@ from ganformer_jax.experiment.translated_files import file_names
 from ganformer_jax.models.translator import PatchDiscriminator, Translator
 from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train.compile import Programs
+from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import place_on
 from ganformer_jax.train.loop import train
-from ganformer_jax.train.translation import translation_trainable
+from ganformer_jax.train.translation import cropped_reals, translation_trainable
 
 BATCH = 8
+WHOLE_BATCH = DataParallel(None)
 TINY = TranslationConfig(
     generator=TranslatorConfig(
         image_size=(8, 8), width=2, blocks=1, components=2, component_width=4
@@ -111,6 +113,17 @@ def test_every_network_learns_and_pools_fill(programs):
     assert (state.step, state.images_seen) == (2, 2 * BATCH)
 
 
+def test_pairs_are_cropped_alike():
+    """A generator that copies then makes the other set's image of a pair of equal ones."""
+    images = batch_of(0)["images"]
+    batch = {"images": images, "targets": images}
+    for paired in (False, True):
+        data = dataclasses.replace(TINY.data, enlarge=0.5, paired=paired)
+        config = dataclasses.replace(TINY, data=data)
+        reals = cropped_reals(config, WHOLE_BATCH, batch, jax.random.key(0))
+        assert np.array_equal(reals["source"], reals["target"]) == paired
+
+
 def report_devices():
     """Compare eight devices, in two meshes, with one."""
     # Adam would make steps of the rounding in gradients that are 0, those of most biases.
@@ -125,6 +138,14 @@ def report_devices():
         found.append((state.generators, state.discriminators, state.pools, infos))
     for other in found[1:]:
         assert_close(found[0], other, rtol=1e-3)
+    config = dataclasses.replace(TINY, data=dataclasses.replace(TINY.data, enlarge=0.25))
+    crops = [
+        jax.jit(functools.partial(cropped_reals, config, DataParallel(place_on(devices).batch)))(
+            batch_of(0), jax.random.key(0)
+        )
+        for devices in (jax.devices()[:1], jax.devices())
+    ]
+    assert_close(*crops)
     print("equal")
 
 

@@ -2,8 +2,10 @@
 
 - `augment`: the transformations of adaptive discriminator augmentation (arXiv 2006.06676).
 - `diff_augment`: those of DiffAugment (arXiv 2006.10738).
+- `random_crop`: crops of enlarged images.
 """
 
+from ganformer_jax.augment.crop import random_crop
 from ganformer_jax.augment.diff_augment import (
     POLICIES,
     Choices,
@@ -27,4 +29,5 @@ __all__ = [
     "draw",
     "draw_choices",
     "expand",
+    "random_crop",
 ]

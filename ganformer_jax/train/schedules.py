@@ -27,9 +27,9 @@ def value(
 ) -> Value:
     """Return an option's value after a number of images.
 
-    It rises from 0 to `initial` over `warmup_kimg`, then changes to `final`, which it reaches at
-    `kimg` and keeps. The cosine is half a period, as in Loshchilov and Hutter 2017 (arXiv
-    1608.03983), eq. 5, without restarts.
+    It rises from 0 to `initial` over `warmup_kimg`, stays until `constant_kimg`, then changes to
+    `final`, which it reaches at `kimg` and keeps. The cosine is half a period, as in Loshchilov and
+    Hutter 2017 (arXiv 1608.03983), eq. 5, without restarts.
 
     Args:
         schedule: As `config_checks.validate` accepts it.
@@ -45,7 +45,8 @@ def value(
     current = jnp.float32(initial)
     if schedule.kind != "constant":
         assert schedule.final is not None and schedule.kimg is not None
-        share = jnp.clip((seen - warmup) / (1000 * schedule.kimg - warmup), 0, 1)
+        start = max(warmup, 1000 * schedule.constant_kimg)
+        share = jnp.clip((seen - start) / (1000 * schedule.kimg - start), 0, 1)
         if schedule.kind == "cosine":
             share = (1 - jnp.cos(jnp.pi * share)) / 2
         current = (1 - share) * initial + share * schedule.final

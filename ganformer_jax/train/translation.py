@@ -18,6 +18,7 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ganformer_jax import losses
+from ganformer_jax.augment.crop import random_crop
 from ganformer_jax.config_checks import need_multiple
 from ganformer_jax.config_translation import TranslationConfig, TranslatorConfig
 from ganformer_jax.models.translator import PatchDiscriminator, Translator
@@ -38,8 +39,9 @@ SETS: tuple[str, str] = ("source", "target")
 """The sets of images. A generator is named after the set that it makes, a discriminator after the
 set whose images it tells from translations."""
 OTHER = {"source": "target", "target": "source"}
-SHIFT = 2
-"""What the key of a step is folded with for the pool of "source"; that of "target" is one more."""
+SHIFT, CROP = 2, 4
+"""What the key of a step is folded with for the pool, and for crops, of "source"; those of "target"
+are one more."""
 
 
 class TranslationState(flax.struct.PyTreeNode):
@@ -160,9 +162,9 @@ def translation_update(
     Returns:
         The new state, and float32 scalars by name.
     """
-    reals = {name: from_uint8(batch[field]) for name, field in zip(SETS, FIELDS, strict=True)}
     optimizer = make_optimizer(config, state.images_seen)
     key = jax.random.fold_in(state.key, state.step)
+    reals = cropped_reals(config, parallel, batch, key)
 
     losses_of = functools.partial(_generators_loss, config, parallel, state, reals, key)
     (_, (fakes, info)), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.generators)
@@ -197,6 +199,19 @@ def translation_update(
 
 FIELDS = ("images", "targets")
 """Arrays of a batch, in the order of `SETS`."""
+
+
+def cropped_reals(
+    config: TranslationConfig, parallel: DataParallel, batch: Batch, key: Key[Array, ""]
+) -> dict[str, Array]:
+    """Return the images of both sets, cropped at random; those of a pair at the same place."""
+    reals = {name: from_uint8(batch[field]) for name, field in zip(SETS, FIELDS, strict=True)}
+    if not config.data.enlarge:
+        return reals
+    for number, name in enumerate(SETS):
+        crop_key = jax.random.fold_in(key, CROP + number * (not config.data.paired))
+        reals[name] = parallel.divide(random_crop(reals[name], crop_key, config.data.enlarge))
+    return reals
 
 
 def _generators_loss(
