@@ -113,6 +113,18 @@ def test_every_network_learns_and_pools_fill(programs):
     assert (state.step, state.images_seen) == (2, 2 * BATCH)
 
 
+def test_half_precision_is_close(programs):
+    """Losses of a step in bfloat16, whose parameters stay float32."""
+    networks = {name: getattr(TINY, name) for name in ("generator", "discriminator")}
+    halves = {name: dataclasses.replace(each, dtype="bfloat16") for name, each in networks.items()}
+    half = programs_on(jax.devices()[:1], dataclasses.replace(TINY, **halves))
+    state, (info,) = run_steps(half, [batch_of(0)])
+    _, (expected,) = run_steps(programs, [batch_of(0)])
+    for name in ("loss/cycle", "loss/identity", "loss/generator", "loss/discriminator"):
+        np.testing.assert_allclose(info[name], expected[name], rtol=0.05, err_msg=name)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(state.generators)} == {"float32"}
+
+
 def test_pairs_are_cropped_alike():
     """A generator that copies then makes the other set's image of a pair of equal ones."""
     images = batch_of(0)["images"]
