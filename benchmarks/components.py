@@ -21,6 +21,11 @@ BOTH = ["--generator.attention.integration", "both"]
 APART = ["--generator.mapping.no-self-attention"]
 CARRIED = ["--generator.attention.kmeans-carried"]
 DROPPED = ["--generator.component-dropout", "0.3"]
+PLACES = ["--generator.attention.places"]
+RELATIVISTIC = [
+    *("--loss.generator", "relativistic", "--loss.discriminator", "relativistic"),
+    *("--loss.r2-gamma", "0.3"),
+]
 VARIANTS = {
     "scenes": [],
     "no style": NO_STYLE,
@@ -31,6 +36,16 @@ VARIANTS = {
     "no style, both, apart, carried": NO_STYLE + BOTH + APART + CARRIED,
     "no style, simplex, both, apart, dropped": NO_STYLE + SIMPLEX + BOTH + APART + DROPPED,
     "simplex, both, apart": SIMPLEX + BOTH + APART,
+    "relativistic": RELATIVISTIC,
+    "relativistic, no style, both, apart": RELATIVISTIC + NO_STYLE + BOTH + APART,
+    "relativistic, no style, simplex, both, apart": RELATIVISTIC
+    + NO_STYLE
+    + SIMPLEX
+    + BOTH
+    + APART,
+    "relativistic, places": RELATIVISTIC + NO_STYLE + SIMPLEX + BOTH + APART + PLACES,
+    "relativistic, places, style": RELATIVISTIC + SIMPLEX + BOTH + APART + PLACES,
+    "places": NO_STYLE + SIMPLEX + BOTH + APART + PLACES,
 }
 METRICS = "swd2k,seg500,edit100"
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import pathlib
+from typing import Any
 
 from runs import cells, command, logged, table
 
@@ -31,7 +32,7 @@ METRICS = ("error", "back_error", "swd", "back_swd")
 
 def copying(data: pathlib.Path) -> dict[str, float]:
     """Return the error of held-out scenes as they are."""
-    config = load_config(CONFIG)
+    config: Any = load_config(CONFIG)
     given = dataclasses.replace(config.data, directory=str(data))
     sets = TranslationData(dataclasses.replace(config, data=given))
     source, target = (

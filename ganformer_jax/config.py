@@ -201,7 +201,8 @@ class GeneratorConfig:
         """Whether anything reads the components' positions; if not, there are none to train."""
         in_mapping = self.mapping.self_attention and not self.mapping.shared_width
         updated = self.components_attend_image or self.components_attend_components
-        as_keys = not self.attention.kmeans_iterations or self.attention.gate_latents
+        with_keys = not self.attention.kmeans_iterations and not self.attention.places
+        as_keys = with_keys or self.attention.gate_latents
         attended = self.components and (updated or as_keys)
         return bool(self.latent_positions and self.own_latents and (in_mapping or attended))
 

@@ -53,6 +53,10 @@ class AttentionConfig:
     """Sigmoid gate on what each component sends."""
     gate_image: bool = False
     """Sigmoid gate on what each image position receives."""
+    places: bool = False
+    """Components have places, made from their latents: an ellipse where pixels
+    attend to the component, at every resolution, whatever their features are.
+    Elsewhere pixels attend to nothing."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,6 +67,11 @@ def _check_without_effect(config: GeneratorConfig) -> None:
     if mapping.last_hidden_width and not mapping.num_layers:
         name = "generator.mapping.last_hidden_width"
         raise UserError(f"{name} needs generator.mapping.num_layers of 1 or more")
+    if attention.places and attention.kmeans_iterations:
+        raise UserError(
+            "with generator.attention.places there are no queries, so no centroids: set "
+            "generator.attention.kmeans_iterations to 0"
+        )
     if attention.kmeans_carried and not attention.kmeans_iterations:
         name = "generator.attention.kmeans"
         raise UserError(f"{name}_carried needs {name}_iterations of 1 or more")

@@ -31,6 +31,8 @@ def validate_translation(config: TranslationConfig) -> None:
         )
     if generator.attention.kmeans_carried:
         raise UserError("generator.attention.kmeans_carried is for GANformers: set it to false")
+    if generator.attention.places:
+        raise UserError("generator.attention.places is for GANformers: set it to false")
     if data.name == data.target:
         raise UserError(f"data.name and data.target are both {data.name}: name two sets of images")
     if bool(config.loss.paired) != data.paired:

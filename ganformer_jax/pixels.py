@@ -8,7 +8,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import jax
-    from jaxtyping import UInt8
+    from jaxtyping import Float, Int, UInt8
 
     Images = TypeVar("Images", np.ndarray, jax.Array)
 
@@ -34,6 +34,18 @@ def enlarge(maps: np.ndarray, height: int, axis: int = -2) -> np.ndarray:
     """
     factor = height // maps.shape[axis]
     return maps.repeat(factor, axis).repeat(factor, axis + 1)
+
+
+def strongest_component(attention: Float[np.ndarray, "*b k h w"]) -> Int[np.ndarray, "*b h w"]:
+    """Return the component that each pixel attends to most, from 0.
+
+    K, the number of components, where places or gates leave more to nothing than to any component.
+
+    Args:
+        attention: Attention to each of K components, whose sum is at most 1 for every pixel.
+    """
+    nothing = 1 - attention.sum(-3, keepdims=True)
+    return np.concatenate([attention, nothing], -3).argmax(-3)
 
 
 def on_white(images: UInt8[np.ndarray, "*shape 4"]) -> UInt8[np.ndarray, "*shape 3"]:

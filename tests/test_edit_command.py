@@ -25,6 +25,9 @@ KINDS = {
     "one channel": dataclasses.replace(GANFORMER, image_channels=1),
     "five channels": dataclasses.replace(GANFORMER, image_channels=5),
 }
+PLACES = dataclasses.replace(
+    GANFORMER, attention=dataclasses.replace(GANFORMER.attention, places=True, kmeans_iterations=0)
+)
 SEEDS = ("--seeds", "0-2")
 QUICK = ("--batch-size", "8")
 FEW = ("--count", "40", "--factors", "2", "--amounts", "-1", "0", "1", "--batch-size", "8")
@@ -150,6 +153,20 @@ def test_no_pixel_attends_to_a_component_that_was_removed(tmp_path, capsys):
     made = synthesized(path, read_latents(out / "latents.npz", GANFORMER), attention=True)
     assert made.attention and all(layer[:, 0].max() == 0 for layer in made.attention)
     assert all(record["region_after"] is None for record in records(out))
+
+
+def test_a_component_with_a_place_is_moved_by_it(tmp_path, capsys):
+    """Without directions."""
+    path = export(tmp_path, PLACES)
+    out = tmp_path / "out"
+    options = ["--component", "2", "--move", "-0.25", "0.5", *SEEDS, "--out", str(out)]
+    assert "move component 2 -0.25 0.5" in edited(capsys, path, *options)
+    latents = read_latents(out / "latents.npz", load(path)[0].config)
+    assert latents.shift_BxKx2 is not None
+    np.testing.assert_array_equal(latents.shift_BxKx2[:, 1], np.tile([1.0, -0.5], (3, 1)))
+    made = synthesized(path, latents)
+    for row, record in enumerate(records(out)):
+        np.testing.assert_array_equal(image(out / record["file"]), made.images[row])
 
 
 def test_the_last_visible_component_is_not_removed(tmp_path, capsys):

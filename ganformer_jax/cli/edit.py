@@ -41,7 +41,8 @@ class Options(ImageOptions):
     """Seed of the image whose latent of the component is taken."""
     move: tuple[float, float] | None = None
     """Rows and columns to move the component's region by, in fractions of the height
-    and the width; down and right are positive."""
+    and the width; down and right are positive. Generators with `attention.places`
+    move the component's place, others w along directions."""
     recolor: tuple[str, ...] = ()
     """Color of the component's region: three numbers from 0 to 255, or one like
     '#ff8000'; of gray images one number."""
@@ -142,6 +143,10 @@ def _edit(
     if options.swap is not None:
         other = _other(options, context, component, options.swap)
         return editing.swap(latents, other, component, options.swap), layer
+    if options.move is not None and context.config.attention.places:
+        assert component is not None
+        size = context.config.image_size
+        return editing.move_place(latents, component, options.move, size), layer
     known = _directions(options, context, weights)
     if kind == "direction":
         direction = _named(options, known)

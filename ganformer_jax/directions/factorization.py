@@ -93,7 +93,7 @@ def component_readers(config: GeneratorConfig, variables: Mapping[str, Any]) -> 
     For each attention layer and head these are the gains and biases that positions get which
     attend to the component alone, values times modulation; and, where scores compare queries with
     keys, its key. Where components are updated from layer to layer, only the first attention layer
-    reads w itself. Gates are left out.
+    reads w itself. Last comes what makes its place, if it has one. Gates are left out.
     """
     kernels, heads = _kernels(config, variables), config.attention.heads
     updated = config.components_attend_image or config.components_attend_components
@@ -109,6 +109,8 @@ def component_readers(config: GeneratorConfig, variables: Mapping[str, Any]) -> 
         if (*top_down, "keys") in kernels:
             width = values_DxC.shape[1] // heads  # scores are divided by its root
             found.append(Reader(kernels[(*top_down, "keys")] / math.sqrt(width), layer))
+    if ("places", "latents") in kernels:
+        found.append(Reader(kernels["places", "latents"], int(config.synthesis.stem != "constant")))
     return found
 
 

@@ -20,7 +20,7 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.features import cached_arrays
 from ganformer_jax.metrics.dci import dci
 from ganformer_jax.metrics.segmentation import color_clusters, foreground_ari, matched_mean_iou
-from ganformer_jax.pixels import enlarge
+from ganformer_jax.pixels import enlarge, strongest_component
 from ganformer_jax.scenes.dataset import stored_name
 from ganformer_jax.scenes.layout import (
     IMAGE_ATTRIBUTES,
@@ -158,11 +158,13 @@ def attention_segments(
 def layer_segments(attention: Attention, height: int) -> dict[str, Int[np.ndarray, "m h w"]]:
     """Return the strongest component of each pixel for every layer, "layer<i>_<width>px".
 
-    Heads are averaged, and pixels are repeated to the height of the image.
+    Heads are averaged, and pixels are repeated to the height of the image. Pixels that attend to
+    nothing are those of `strongest_component`.
     """
+    strongest = [strongest_component(np.asarray(layer).mean(2)) for layer in attention]
     return {
-        f"layer{i}_{layer.shape[-1]}px": enlarge(np.asarray(layer).mean(2).argmax(1), height)
-        for i, layer in enumerate(attention)
+        f"layer{i}_{segments.shape[-1]}px": enlarge(segments, height)
+        for i, segments in enumerate(strongest)
     }
 
 

@@ -103,6 +103,23 @@ def move_along(
     return LatentEdit(edited, component, words, [{}] * len(latents))
 
 
+def move_place(
+    latents: ImageLatents, component: int, move: tuple[float, float], size: tuple[int, int]
+) -> LatentEdit:
+    """Move the place of a component in all images, for generators with `attention.places`.
+
+    Args:
+        latents: Of the images.
+        component: From 0.
+        move: Rows and columns, in fractions of the height and the width.
+        size: Height and width of the images.
+    """
+    rows, columns = (2 * part * side / max(size) for part, side in zip(move, size, strict=True))
+    words = f"move {component_name(component)} {move[0]:g} {move[1]:g}"
+    edited = latents.moved(component, columns, rows)
+    return LatentEdit(edited, component, words, [{}] * len(latents))
+
+
 def change_region(
     context: FigureContext,
     component: int,

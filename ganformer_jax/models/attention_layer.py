@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.nn.attention import BipartiteAttention, KMeans, upsample_assignments
 from ganformer_jax.nn.component_update import ComponentUpdate
+from ganformer_jax.nn.places import Places, place_scores
 from ganformer_jax.nn.positions import GridPositions
 from ganformer_jax.nn.rows import WHOLE, Rows
 
@@ -43,6 +44,8 @@ class SynthesisContext:
         noise_seeds_B: Seed of each image's random noise; None to draw for the batch as a whole.
         position_KxD: Trained positions of the components.
         local_position_9xD: Trained positions of the 3x3 that local attention sees.
+        places: Places of the components.
+        shift_BxKx2: How far to move them, in columns and rows.
         mask_BxK: 0 hides a component from attention, 1 shows it.
         train: Apply attention dropout.
         rows: Rows of the full batch that these images are, for gradient accumulation;
@@ -56,6 +59,8 @@ class SynthesisContext:
     train: bool
     rows: Rows = WHOLE
     local_position_9xD: Float[Array, "9 d"] | None = None
+    places: Places | None = None
+    shift_BxKx2: Float[Array, "b k 2"] | None = None
 
 
 class AttentionLayer(nn.Module):
@@ -114,6 +119,7 @@ class AttentionLayer(nn.Module):
             context.position_KxD,
             assignments_BxNxTxF=carried,
             mask_BxT=context.mask_BxK,
+            place_scores_BxFxT=context.places and place_scores(context.places, *grid),
             train=context.train,
             rows=context.rows,
         )

@@ -186,6 +186,7 @@ class Generator(nn.Module):
         noise: str = "random",
         noise_seeds_B: Int[Array, " b"] | None = None,
         component_mask_BxK: Float[Array, "b k"] | None = None,
+        component_shift_BxKx2: Float[Array, "b k 2"] | None = None,
         train: bool = False,
         rows: Rows = WHOLE,
     ) -> tuple[Float[Array, "b h w c"], dict[str, Any]]:
@@ -196,6 +197,8 @@ class Generator(nn.Module):
             noise: "random", "const" or "none".
             noise_seeds_B: As for whole generators.
             component_mask_BxK: The mask that `map` was given.
+            component_shift_BxKx2: How far to move the place of each component, in columns and
+                rows, with `attention.places`; the longer side of the image is 2.
             train: Apply attention dropout, and normalize batches by their own statistics.
             rows: Rows of the full batch that these images are, for gradient accumulation;
                 noise and dropout are drawn for the full batch.
@@ -204,12 +207,15 @@ class Generator(nn.Module):
             Images, float32, and a dict of `attention` and `shares`, as from whole generators.
 
         Raises:
-            ValueError: An unknown noise mode.
+            ValueError: An unknown noise mode, or components without places to move.
         """
         if noise not in NOISE_MODES:
             raise ValueError(f"noise should be one of {', '.join(NOISE_MODES)}, not {noise!r}")
+        if component_shift_BxKx2 is not None and not self.config.attention.places:
+            raise ValueError("components without places cannot be moved: see attention.places")
         context = synthesis.SynthesisContext(
-            noise, noise_seeds_B, self.latent_positions, component_mask_BxK, train, rows
+            *(noise, noise_seeds_B, self.latent_positions, component_mask_BxK, train, rows),
+            shift_BxKx2=component_shift_BxKx2,
         )
         return self.synthesis(w_BxKxLxD, context)
 

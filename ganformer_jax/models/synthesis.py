@@ -31,6 +31,7 @@ from ganformer_jax.nn.layers import (
     limit,
 )
 from ganformer_jax.nn.local_attention import PLACES, POSITION_WIDTH, LocalAttention
+from ganformer_jax.nn.places import ComponentPlaces
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -277,6 +278,12 @@ class SynthesisNetwork(nn.Module):
             context = dataclasses.replace(context, local_position_9xD=positions)
         if config.merge.images:
             w_BxKxLxD = fold_images(w_BxKxLxD)
+        if config.attention.places and config.components:
+            places = ComponentPlaces(name="places")(w_BxKxLxD[:, :-1, 0])
+            if context.shift_BxKx2 is not None:
+                center_BxKx2 = places.center_BxKx2 + context.shift_BxKx2
+                places = places._replace(center_BxKx2=center_BxKx2)
+            context = dataclasses.replace(context, places=places)
         x = Stem(config, name="stem")(w_BxKxLxD[:, -1, 0], context).astype(config.dtype)
         w_BxKxLxD = w_BxKxLxD[:, :, int(config.synthesis.stem != "constant") :]
 

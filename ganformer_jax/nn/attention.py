@@ -13,7 +13,7 @@ q, k, v, beta and gamma are dense layers, D is the width of a head, and omega no
 attention replaces keys by centroids: P is softmax(q(X) K^T / sqrt(D)), and S is its transpose with
 rows scaled to sum to 1, so K holds the mean of the queries assigned to each component. P and K
 alternate as in k-means, from learned first centroids. A gain alone, gamma(a) * omega(X), is
-possible too.
+possible too. With places, scores of components come from their latents alone (`nn.places`).
 
 With F elements in X and T in Y the cost is F x T, linear in pixels. T is small, so nothing here
 projects the F elements where projecting T keys, centroids or values gives the same sums.
@@ -193,6 +193,7 @@ class BipartiteAttention(nn.Module):
         *,
         assignments_BxNxTxF: Assignments | None = None,
         mask_BxT: Float[Array, "b t"] | None = None,
+        place_scores_BxFxT: Float[Array, "b f t"] | None = None,
         train: bool = False,
         rows: Rows = WHOLE,
     ) -> tuple[Float[Array, "b f c"], Probabilities, Assignments | None]:
@@ -205,6 +206,8 @@ class BipartiteAttention(nn.Module):
             y_position_TxD: Positions of Y, added to keys.
             assignments_BxNxTxF: Assignments of an earlier layer, to start k-means from.
             mask_BxT: 0 hides an element of Y, 1 shows it.
+            place_scores_BxFxT: Scores of all heads by the places of Y, in place of those of
+                queries; an element of X may then attend to nothing, whose score is 0.
             train: Apply dropout, from the "dropout" stream.
             rows: Rows of the full batch that these images are, for gradient accumulation;
                 dropout is drawn for the full batch.
@@ -220,13 +223,16 @@ class BipartiteAttention(nn.Module):
         if width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide width {width}")
         x, y = x_BxFxC.astype(jnp.float32), y_BxTxD.astype(jnp.float32)
-        queries = self._queries(x, x_position_FxD, width)
         softmax = functools.partial(self._probabilities, mask_BxT=mask_BxT, train=train, rows=rows)
-        if self.kmeans is None:
-            probabilities = softmax(self._key_scores(queries, y, y_position_TxD))
+        if place_scores_BxFxT is not None:
+            probabilities = self._at_places(place_scores_BxFxT, mask_BxT, train, rows)
         else:
-            first = self._first_centroids(queries, y.shape[1], assignments_BxNxTxF)
-            probabilities = self._cluster(queries, first, softmax)
+            queries = self._queries(x, x_position_FxD, width)
+            if self.kmeans is None:
+                probabilities = softmax(self._key_scores(queries, y, y_position_TxD))
+            else:
+                first = self._first_centroids(queries, y.shape[1], assignments_BxNxTxF)
+                probabilities = self._cluster(queries, first, softmax)
         if self.gate_y:
             gate = Gate(self.heads, 0.0, name="gate_y")(y, y_position_TxD)
             probabilities = probabilities * gate[:, :, None]
@@ -270,6 +276,17 @@ class BipartiteAttention(nn.Module):
             for axes in (), (2,):  # single cells, then whole elements of Y
                 probabilities = Dropout(self.dropout / 2, axes)(probabilities, rows)
         return probabilities
+
+    def _at_places(
+        self, scores_BxFxT: Array, mask_BxT: Array | None, train: bool, rows: Rows
+    ) -> Probabilities:
+        """Return the softmax over visible elements of Y and nothing, without the latter."""
+        batch, count, _ = scores_BxFxT.shape
+        shape = batch, self.heads, count, scores_BxFxT.shape[-1]
+        scores = jnp.pad(jnp.broadcast_to(scores_BxFxT[:, None], shape), [(0, 0)] * 3 + [(0, 1)])
+        if mask_BxT is not None:
+            mask_BxT = jnp.pad(mask_BxT, [(0, 0), (0, 1)], constant_values=1.0)
+        return self._probabilities(scores, mask_BxT, train, rows)[..., :-1]
 
     # K-means. A query is the pair [q(features), q(position)], laid out over both and only then
     # split into heads, as in the published networks.

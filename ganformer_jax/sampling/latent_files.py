@@ -23,7 +23,7 @@ VERSION, NOISE = 1, "noise/"
 def save_latents(
     path: str | os.PathLike[str], latents: ImageLatents, weights: str = "", noise: str = ""
 ) -> None:
-    """Write latents to an npz file: `w`, `noise_seeds`, `about` (JSON), `mask` and `noise/...`.
+    """Write an npz file of `w`, `noise_seeds`, `about` (JSON), `mask`, `shift` and `noise/...`.
 
     Args:
         path: The file; it is replaced if it exists.
@@ -39,6 +39,8 @@ def save_latents(
     arrays: dict[str, Any] = {"w": latents.w_BxKxLxD, "noise_seeds": latents.noise_seeds_B}
     if latents.mask_BxK is not None:
         arrays["mask"] = latents.mask_BxK
+    if latents.shift_BxKx2 is not None:
+        arrays["shift"] = latents.shift_BxKx2
     arrays |= {NOISE + name: noise for name, noise in latents.noise_maps.items()}
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, about=np.array(json.dumps(about, ensure_ascii=False)), **arrays)
@@ -93,6 +95,7 @@ def read_latents(
         _mask(path, arrays, (len(w), config.components)),
         _noise_maps(path, arrays, config, len(w)),
         tuple(facts) if len(facts) == len(w) else (),
+        _shift(path, arrays, config, len(w)),
     )
 
 
@@ -145,6 +148,23 @@ def _mask(
     if mask.shape != shape or not np.isin(mask, (0, 1)).all():
         raise UserError(f"{path}: mask must be zeros and ones, {list(shape)}")
     return mask.astype(np.float32)
+
+
+def _shift(
+    path: str | os.PathLike[str],
+    arrays: dict[str, np.ndarray],
+    config: GeneratorConfig,
+    count: int,
+) -> np.ndarray | None:
+    shift = arrays.get("shift")
+    if shift is None:
+        return None
+    if not config.attention.places:
+        raise UserError(f"{path}: shift moves places of components, and this generator has none")
+    shape = (count, config.components, 2)
+    if shift.shape != shape or shift.dtype.kind != "f" or not np.isfinite(shift).all():
+        raise UserError(f"{path}: shift must be finite numbers, {list(shape)}")
+    return shift.astype(np.float32)
 
 
 def _noise_maps(

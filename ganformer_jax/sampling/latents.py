@@ -25,6 +25,8 @@ class ImageLatents:
         noise_maps: Noise of each image by the place of its layer, as a projection finds it,
             [B, H, W] each, in place of the generator's fixed noise; empty without.
         facts: What is known of each image besides, such as its seed; of values that JSON has.
+        shift_BxKx2: How far to move the place of each component, in columns and rows, where the
+            longer side of the image is 2; float32, without the global latent. None for not at all.
     """
 
     w_BxKxLxD: Float[np.ndarray, "b k l d"]
@@ -32,6 +34,7 @@ class ImageLatents:
     mask_BxK: Float[np.ndarray, "b k"] | None = None
     noise_maps: Mapping[str, Float[np.ndarray, "b h w"]] = dataclasses.field(default_factory=dict)
     facts: tuple[Mapping[str, Any], ...] = ()
+    shift_BxKx2: Float[np.ndarray, "b k 2"] | None = None
 
     def __len__(self) -> int:
         return len(self.w_BxKxLxD)
@@ -50,6 +53,7 @@ class ImageLatents:
             None if self.mask_BxK is None else self.mask_BxK[rows],
             {name: noise[rows] for name, noise in self.noise_maps.items()},
             tuple(self.facts[row] for row in rows) if self.facts else (),
+            None if self.shift_BxKx2 is None else self.shift_BxKx2[rows],
         )
 
     def with_w(self, w_BxKxLxD: Float[np.ndarray, "b k l d"]) -> ImageLatents:
@@ -68,11 +72,35 @@ class ImageLatents:
         Raises:
             ValueError: If the number is not that of a component.
         """
-        if not 0 <= component < self.components:
-            raise ValueError(f"component must be in 0..{self.components - 1}, got {component}")
+        self._check(component)
         mask_BxK = self.mask_BxK
         if mask_BxK is None:
             mask_BxK = np.ones((len(self), self.components), np.float32)
         mask_BxK = mask_BxK.copy()
         mask_BxK[:, component] = 0
         return dataclasses.replace(self, mask_BxK=mask_BxK)
+
+    def moved(self, component: int, columns: float, rows: float) -> ImageLatents:
+        """Move the place of a component, counted from 0, in all images; facts stay.
+
+        Only generators with `attention.places` have places.
+
+        Args:
+            component: The component.
+            columns: How far to the right; the longer side of the image is 2.
+            rows: How far down.
+
+        Raises:
+            ValueError: If the number is not that of a component.
+        """
+        self._check(component)
+        shift_BxKx2 = self.shift_BxKx2
+        if shift_BxKx2 is None:
+            shift_BxKx2 = np.zeros((len(self), self.components, 2), np.float32)
+        shift_BxKx2 = shift_BxKx2.copy()
+        shift_BxKx2[:, component] += (columns, rows)
+        return dataclasses.replace(self, shift_BxKx2=shift_BxKx2)
+
+    def _check(self, component: int) -> None:
+        if not 0 <= component < self.components:
+            raise ValueError(f"component must be in 0..{self.components - 1}, got {component}")

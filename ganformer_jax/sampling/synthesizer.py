@@ -118,7 +118,8 @@ class Synthesizer:
     ) -> Iterator[tuple[Any, Any]]:
         for rows in self._rows(len(latents)):
             some = latents.take(rows)
-            given = some.w_BxKxLxD, some.noise_seeds_B, some.mask_BxK, some.noise_maps
+            given = some.w_BxKxLxD, some.noise_seeds_B, some.mask_BxK, some.shift_BxKx2
+            given = *given, some.noise_maps
             yield jax.device_get(_synthesize(self, variables, *self._placed(given)))
 
     def _rows(self, count: int) -> Iterator[np.ndarray]:
@@ -161,6 +162,7 @@ def _synthesize(
     w_BxKxLxD: Float[Array, "b k l d"],
     noise_seeds_B: Int[Array, " b"],
     mask_BxK: Float[Array, "b k"] | None,
+    shift_BxKx2: Float[Array, "b k 2"] | None,
     noise_maps: Mapping[str, Float[Array, "b h w"]],
 ) -> tuple[Any, Any]:
     variables = with_noise_maps(variables, noise_maps) if noise_maps else variables
@@ -171,6 +173,7 @@ def _synthesize(
         noise=synthesizer.noise,
         noise_seeds_B=noise_seeds_B,
         component_mask_BxK=mask_BxK,
+        component_shift_BxKx2=shift_BxKx2,
         method="synthesize",
     )
     return to_uint8(images_BxHxWxC), component_maps(out) if synthesizer.attention else ()

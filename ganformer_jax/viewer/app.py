@@ -31,7 +31,7 @@ from ganformer_jax.sampling import save_latents
 from ganformer_jax.viewer.guard import Guard
 from ganformer_jax.viewer.state import State
 from ganformer_jax.viewer.viewed_generator import ViewedGenerator
-from ganformer_jax.visualize import component_palette, save_png
+from ganformer_jax.visualize import NO_COMPONENT, component_palette, save_png
 
 PAGE = importlib.resources.files("ganformer_jax.viewer") / "page"
 SCRIPTS = ("viewer.js", "state.js", "labels.js")
@@ -90,7 +90,7 @@ def generator_facts(viewed: ViewedGenerator) -> dict[str, Any]:
     """Return what the page needs to know of a generator, of values that JSON has."""
     config, labels, start = viewed.config, viewed.labels, viewed.start
     height, width = viewed.view(start).image.shape[:2]
-    palette = component_palette(viewed.components).tolist()
+    palette = [*component_palette(viewed.components).tolist(), list(NO_COMPONENT)]
     return {
         "height": height,
         "width": width,

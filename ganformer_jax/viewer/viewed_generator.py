@@ -11,7 +11,7 @@ import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.metrics.edits import edit_changes, pixel_change
-from ganformer_jax.pixels import enlarge
+from ganformer_jax.pixels import enlarge, strongest_component
 from ganformer_jax.sampling import (
     ImageLatents,
     Synthesized,
@@ -146,11 +146,11 @@ class ViewedGenerator:
         return made.w_BxKxLxD
 
     def _segments(self, made: Synthesized, layer: int | None) -> Int[np.ndarray, "h2 w2"] | None:
-        """Return the component of the largest attention, averaged over heads."""
+        """Return `strongest_component` of attention averaged over heads."""
         if not made.attention:
             return None
         chosen = made.attention if layer is None else [made.attention[layer]]
-        return finest_attention(chosen)[0].argmax(0)
+        return strongest_component(finest_attention(chosen)[0])
 
 
 def _seeds(seed: int) -> np.ndarray:

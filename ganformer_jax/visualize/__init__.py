@@ -16,6 +16,7 @@ from ganformer_jax.visualize.attention import (
 )
 from ganformer_jax.visualize.curves import projection_curve, training_curve
 from ganformer_jax.visualize.images import (
+    NO_COMPONENT,
     component_legend,
     component_palette,
     image_grid,
@@ -24,6 +25,7 @@ from ganformer_jax.visualize.images import (
 )
 
 __all__ = [
+    "NO_COMPONENT",
     "animation_suffixes",
     "attention_figure",
     "attention_grid",

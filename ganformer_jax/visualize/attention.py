@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ganformer_jax.pixels import as_rgb
-from ganformer_jax.visualize.images import component_palette, image_grid
+from ganformer_jax.pixels import as_rgb, strongest_component
+from ganformer_jax.visualize.images import NO_COMPONENT, component_palette, image_grid
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, UInt8
@@ -56,8 +56,13 @@ def _resize(maps_KxHxW: np.ndarray, size: tuple[int, int], smooth: bool) -> np.n
 
 
 def attention_segments(attention_KxHxW: Float[np.ndarray, "k h w"]) -> Int[np.ndarray, "h w"]:
-    """Return the component of the largest stretched attention at each pixel, from 0."""
-    return _stretch(np.asarray(attention_KxHxW, np.float32)).argmax(axis=0)
+    """Return the component of the largest stretched attention at each pixel, from 0.
+
+    K where a pixel attends to nothing most, as `strongest_component`.
+    """
+    maps = np.asarray(attention_KxHxW, np.float32)
+    segments = _stretch(maps).argmax(axis=0)
+    return np.where(strongest_component(maps) == len(maps), len(maps), segments)
 
 
 def attention_segmentation(
@@ -65,16 +70,19 @@ def attention_segmentation(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Color each pixel by the components that it attends to, as in figures of arXiv 2103.01209.
 
-    The colors of the palette are mixed in proportion to the squares of the stretched maps.
+    The colors of the palette are mixed in proportion to the squares of the stretched maps, and gray
+    for attention to nothing.
 
     Args:
         attention_KxHxW: Attention to each component.
         hard: Use only the color of the component with the largest stretched attention.
     """
-    palette = component_palette(len(attention_KxHxW))
+    palette = np.vstack([component_palette(len(attention_KxHxW)), [NO_COMPONENT]]).astype(np.uint8)
     if hard:
         return palette[attention_segments(attention_KxHxW)]
-    weights = _stretch(np.asarray(attention_KxHxW, np.float32)) ** 2 + 1e-3
+    maps = np.asarray(attention_KxHxW, np.float32)
+    nothing = np.clip(1 - maps.sum(axis=0, keepdims=True), 0, 1)
+    weights = np.concatenate([_stretch(maps) ** 2 + 1e-3, nothing**2])
     weights /= weights.sum(axis=0, keepdims=True)
     return np.round(np.tensordot(weights, palette, axes=(0, 0))).astype(np.uint8)
 

@@ -25,6 +25,10 @@ _COMPONENTS = (
 ).split()
 
 
+NO_COMPONENT = (96, 96, 96)
+"""Color of pixels that attend to nothing."""
+
+
 def component_palette(components: int) -> UInt8[np.ndarray, "k 3"]:
     """Return an RGB color for each latent component; beyond 16, by golden-ratio steps in hue."""
     colors = [tuple(bytes.fromhex(color[1:])) for color in _COMPONENTS[:components]]

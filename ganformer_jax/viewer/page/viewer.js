@@ -118,7 +118,8 @@ function componentAt(event) {
   const [rows, columns] = shown.size;
   const column = clamp(Math.floor(((event.clientX - box.left) / box.width) * columns), 0, columns - 1);
   const row = clamp(Math.floor(((event.clientY - box.top) / box.height) * rows), 0, rows - 1);
-  return String(shown.places[row * columns + column]);
+  const component = shown.places[row * columns + column];
+  return component < facts.components ? String(component) : null;
 }
 
 function pick(key) {

@@ -1,0 +1,65 @@
+"""Places of components: where in the image pixels attend to each, made from its latent.
+
+The placement of features by latent ellipses is that of BlobGAN (arXiv 2205.02837, section 3.1);
+here it takes the place of queries and keys in bipartite attention (equation 1 of `nn.attention`).
+The score of a component is a parabola of the distance from its center, so that among all components
+and nothing, whose score is 0, the softmax is near 1 within an ellipse and near 0 outside.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from ganformer_jax.nn.initialize import normal
+from ganformer_jax.nn.layers import EqualizedDense
+from ganformer_jax.nn.positions import grid_directions
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+LATENT_GAIN = 0.4
+"""Initial weight of latents, whose standard deviation is 2 at first."""
+CENTER_GAIN = 0.5
+"""Initial standard deviation of centers, about: the image spans [-1, 1]."""
+SPREAD, SPREAD_RANGE = 0.12, 3.0
+"""Initial spread, and the factor by which it may be narrower or wider."""
+HEIGHT = 3.0
+"""Initial score at the center: the softmax is 1/2 at 2.4 times the spread from there."""
+
+
+class Places(NamedTuple):
+    """Where pixels attend to components."""
+
+    center_BxKx2: Float[Array, "b k 2"]
+    """Column and row, in the coordinates of `nn.positions`: the longer side spans [-1, 1]."""
+    spread_BxKx2: Float[Array, "b k 2"]
+    """Distance along columns and rows over which the score falls by 1/2."""
+    height_BxK: Float[Array, "b k"]
+    """Score at the center. Higher places cover others, and one below 0 is hardly there."""
+
+
+class ComponentPlaces(nn.Module):
+    """Latents of components to their places, around a trained place of each component."""
+
+    @nn.compact
+    def __call__(self, w_BxKxD: Float[Array, "b k d"]) -> Places:
+        """Return the places, float32."""
+        raw = EqualizedDense(5, gain=LATENT_GAIN, name="latents")(w_BxKxD.astype(jnp.float32))
+        raw = raw + self.param("offsets", normal(), (w_BxKxD.shape[1], 5))[None]
+        return Places(
+            CENTER_GAIN * raw[..., :2],
+            SPREAD * jnp.exp(math.log(SPREAD_RANGE) * jnp.tanh(raw[..., 2:4] / 2)),
+            HEIGHT + raw[..., 4],
+        )
+
+
+def place_scores(places: Places, height: int, width: int) -> Float[Array, "b f k"]:
+    """Return the scores of components at every cell of a grid, row by row."""
+    grid_Fx2 = jnp.asarray(grid_directions(height, width, 2).reshape(-1, 2))
+    distance = grid_Fx2[None, :, None] - places.center_BxKx2[:, None]
+    squares = jnp.square(distance / places.spread_BxKx2[:, None])
+    return places.height_BxK[:, None] - squares.sum(-1) / 2

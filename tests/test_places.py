@@ -1,0 +1,156 @@
+"""Places of components: where they act, what moves them, and what cannot be."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import random_variables, tiny_config
+
+from ganformer_jax import Generator
+from ganformer_jax.config_checks import validate
+from ganformer_jax.errors import UserError
+from ganformer_jax.evaluate.component_metrics import layer_segments
+from ganformer_jax.nn.attention import BipartiteAttention
+from ganformer_jax.nn.places import ComponentPlaces, Places, place_scores
+from ganformer_jax.sampling import Synthesizer, read_latents, save_latents
+
+GENERATOR = tiny_config().generator
+SIMPLEX = dataclasses.replace(GENERATOR.attention, kmeans_iterations=0, dropout=0.0)
+
+
+def config(places, base_grid=(4, 4)):
+    attention = dataclasses.replace(SIMPLEX, places=places)
+    return dataclasses.replace(
+        GENERATOR, attention=attention, attention_resolutions=(4, 8), base_grid=base_grid
+    )
+
+
+def made(config, **options):
+    """Images and attention of three images, and the places of their components."""
+    generator = Generator(config)
+    z = jax.random.normal(jax.random.key(0), (3, config.num_latents, config.z_size))
+    variables = random_variables(lambda: generator.init(jax.random.key(0), z, noise="const"))
+    w = generator.apply(variables, z, method="map")
+    w_BxKxLxD = jnp.broadcast_to(w[:, :, None], (*w.shape[:2], generator.num_layers, w.shape[2]))
+    images, out = generator.apply(
+        variables, w_BxKxLxD, noise="const", method="synthesize", **options
+    )
+    params = {"params": variables["params"]["synthesis"]["places"]}
+    return images, out["attention"], ComponentPlaces().apply(params, w[:, :-1])
+
+
+def test_scores_are_logarithms_of_gaussians():
+    random = np.random.default_rng(0)
+    center, spread, height = (random.random(shape) for shape in ((2, 3, 2), (2, 3, 2), (2, 3)))
+    found = place_scores(Places(*map(jnp.asarray, (center, spread, height))), 4, 8)
+    expected = np.empty((2, 4, 8, 3))
+    for row, y in enumerate(np.arange(4) * 2 / 7 - 3 / 7):  # half as high as wide: in the middle
+        for column, x in enumerate(np.linspace(-1, 1, 8)):
+            squares = ((np.array([x, y]) - center) / spread) ** 2
+            expected[:, row, column] = height - squares.sum(-1) / 2
+    np.testing.assert_allclose(found, expected.reshape(2, 32, 3), rtol=1e-5)
+
+
+def test_attention_is_the_softmax_of_the_scores_and_of_nothing():
+    _, attention, places = made(config(True))
+    for maps_BxKxNxHxW in attention:
+        side = maps_BxKxNxHxW.shape[-1]
+        expected = with_nothing(place_scores(places, side, side))
+        found = maps_BxKxNxHxW[:, :, 0].reshape(3, 2, -1).swapaxes(1, 2)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert found.sum(-1).max() < 1
+
+
+def with_nothing(scores):
+    """The softmax of scores and of 0, without the latter."""
+    powers = np.exp(scores)
+    return powers / (1 + powers.sum(-1, keepdims=True))
+
+
+def test_every_head_attends_to_the_places_that_are_visible():
+    keys = jax.random.split(jax.random.key(0), 3)
+    x, y, scores = (
+        jax.random.normal(key, shape)
+        for key, shape in zip(keys, [(2, 6, 4), (2, 3, 5), (2, 6, 3)], strict=True)
+    )
+    attention = BipartiteAttention(heads=2)
+    given = {"place_scores_BxFxT": scores, "mask_BxT": jnp.array([[1.0, 0.0, 1.0]] * 2)}
+    variables = random_variables(lambda: attention.init(jax.random.key(1), x, y, **given))
+    assert set(variables["params"]) == {"values", "modulation"}
+    _, found, _ = attention.apply(variables, x, y, **given)
+    expected = with_nothing(scores[..., [0, 2]])[:, None].repeat(2, 1)
+    np.testing.assert_allclose(found[..., [0, 2]], expected, atol=1e-6)
+    assert np.asarray(found[..., 1]).max() == 0
+
+
+def test_pixels_that_attend_to_nothing_are_of_no_component():
+    maps = np.zeros((1, 2, 1, 2, 2), np.float32)
+    maps[0, :, 0, 0, 0], maps[0, :, 0, 0, 1], maps[0, :, 0, 1, 1] = (0.3, 0.6), (0.2, 0.3), (1, 0)
+    (segments,) = layer_segments([maps], 2).values()
+    np.testing.assert_array_equal(segments, [[[1, 2], [2, 0]]])
+
+
+@pytest.mark.parametrize("base_grid", [(4, 4), (2, 4)], ids=["square", "oblong"])
+def test_a_moved_component_attends_where_it_was_moved_to(base_grid):
+    """One step of the finest grid to the right and down; the other component stays."""
+    options = config(True, base_grid)
+    step = 2 / (max(options.image_size) - 1)
+    shift = jnp.zeros((3, 2, 2)).at[:, 0].set(step)
+    _, _, places = made(options)
+    _, (*_, found), _ = made(options, component_shift_BxKx2=shift)
+    scores_BxHxWxK = place_scores(places, *options.image_size)
+    scores_BxHxWxK = scores_BxHxWxK.reshape(3, *options.image_size, 2)
+    both = jnp.stack([scores_BxHxWxK[:, :-1, :-1, 0], scores_BxHxWxK[:, 1:, 1:, 1]], -1)
+    expected = np.moveaxis(with_nothing(both), -1, 1)
+    np.testing.assert_allclose(found[:, :, 0, 1:, 1:], expected, atol=1e-5)
+
+
+def test_all_parameters_of_places_are_trained():
+    options = config(True)
+    generator = Generator(options)
+    z = jax.random.normal(jax.random.key(0), (3, options.num_latents, options.z_size))
+    variables = random_variables(lambda: generator.init(jax.random.key(0), z, noise="const"))
+
+    def loss(params):
+        images, _ = generator.apply({**variables, "params": params}, z, noise="const")
+        return jnp.square(images).sum()
+
+    gradients = jax.grad(loss)(variables["params"])["synthesis"]["places"]
+    assert all(np.abs(leaf).min() > 0 for leaf in jax.tree.leaves(gradients))
+
+
+def test_moves_are_kept_in_files(tmp_path):
+    options = config(True)
+    generator = Generator(options)
+    z = np.zeros((1, options.num_latents, options.z_size), np.float32)
+    variables = random_variables(lambda: generator.init(jax.random.key(0), z, noise="const"))
+    synthesizer = Synthesizer(options, 4, attention=True)
+    latents = synthesizer.latents(variables, range(3))
+    moved = latents.moved(1, 0.5, -0.25).moved(1, 0.25, 0)
+    assert moved.shift_BxKx2 is not None
+    np.testing.assert_array_equal(moved.shift_BxKx2[:, 1], np.tile([0.75, -0.25], (3, 1)))
+    save_latents(tmp_path / "latents.npz", moved)
+    read = read_latents(tmp_path / "latents.npz", options)
+    before, after, again = (synthesizer(variables, each) for each in (latents, moved, read))
+    assert not np.array_equal(before.attention[0], after.attention[0])
+    np.testing.assert_array_equal(after.images, again.images)
+    np.testing.assert_array_equal(read.take([2]).shift_BxKx2, moved.shift_BxKx2[2:])
+    with pytest.raises(UserError, match="shift moves places of components, and this generator"):
+        read_latents(tmp_path / "latents.npz", config(False))
+    with pytest.raises(ValueError, match=r"component must be in 0\.\.1, got 2"):
+        latents.moved(2, 0, 0)
+
+
+def test_what_has_no_places_is_not_moved():
+    with pytest.raises(ValueError, match="components without places cannot be moved"):
+        made(config(False), component_shift_BxKx2=jnp.zeros((3, 2, 2)))
+
+
+def test_places_alone_have_no_centroids():
+    experiment = tiny_config()
+    duplex = dataclasses.replace(SIMPLEX, places=True, kmeans_iterations=1)
+    generator = dataclasses.replace(experiment.generator, attention=duplex)
+    with pytest.raises(UserError, match="set generator.attention.kmeans_iterations to 0"):
+        validate(dataclasses.replace(experiment, generator=generator))
