@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     Images = TypeVar("Images", np.ndarray, jax.Array)
 
 
+NOTHING = 20
+"""See `strongest_component`."""
+
+
 def to_uint8(images: Images) -> Images:
     """Map floats in [-1, 1], a numpy or JAX array of any shape, to uint8: round and clip."""
     values = (images.astype(np.float32) + 1) * 127.5
@@ -39,13 +43,15 @@ def enlarge(maps: np.ndarray, height: int, axis: int = -2) -> np.ndarray:
 def strongest_component(attention: Float[np.ndarray, "*b k h w"]) -> Int[np.ndarray, "*b h w"]:
     """Return the component that each pixel attends to most, from 0.
 
-    K, the number of components, where places or gates leave more to nothing than to any component.
+    K, the number of components, where places or gates leave more than `NOTHING` times as much to
+    nothing as to any component.
 
     Args:
         attention: Attention to each of K components, whose sum is at most 1 for every pixel.
     """
-    nothing = 1 - attention.sum(-3, keepdims=True)
-    return np.concatenate([attention, nothing], -3).argmax(-3)
+    nothing = 1 - attention.sum(-3)
+    owned = NOTHING * attention.max(-3) >= nothing
+    return np.where(owned, attention.argmax(-3), attention.shape[-3])
 
 
 def on_white(images: UInt8[np.ndarray, "*shape 4"]) -> UInt8[np.ndarray, "*shape 3"]:

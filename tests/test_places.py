@@ -11,10 +11,11 @@ from tiny import random_variables, tiny_config
 from ganformer_jax import Generator
 from ganformer_jax.config_checks import validate
 from ganformer_jax.errors import UserError
-from ganformer_jax.evaluate.component_metrics import layer_segments
+from ganformer_jax.evaluate.component_metrics import layer_segments, segmentation_scores
 from ganformer_jax.nn.attention import BipartiteAttention
 from ganformer_jax.nn.places import ComponentPlaces, Places, place_scores
 from ganformer_jax.sampling import Synthesizer, read_latents, save_latents
+from ganformer_jax.visualize import NO_COMPONENT, attention_segmentation
 
 GENERATOR = tiny_config().generator
 SIMPLEX = dataclasses.replace(GENERATOR.attention, kmeans_iterations=0, dropout=0.0)
@@ -86,10 +87,23 @@ def test_every_head_attends_to_the_places_that_are_visible():
 
 
 def test_pixels_that_attend_to_nothing_are_of_no_component():
-    maps = np.zeros((1, 2, 1, 2, 2), np.float32)
-    maps[0, :, 0, 0, 0], maps[0, :, 0, 0, 1], maps[0, :, 0, 1, 1] = (0.3, 0.6), (0.2, 0.3), (1, 0)
+    """Unless the question is which component is the nearest; the sheet shows them in gray."""
+    pixels = np.array([[0.3, 0.6], [0.1, 0.2], [0.04, 0.01], [0.0, 0.0]], np.float32)
+    maps = pixels.T.reshape(1, 2, 1, 2, 2)
     (segments,) = layer_segments([maps], 2).values()
-    np.testing.assert_array_equal(segments, [[[1, 2], [2, 0]]])
+    np.testing.assert_array_equal(segments, [[[1, 1], [2, 2]]])
+    (segments,) = layer_segments([maps], 2, nothing=False).values()
+    np.testing.assert_array_equal(segments, [[[1, 1], [0, 0]]])
+    colors = attention_segmentation(maps[0, :, 0], hard=True)
+    gray = (colors == NO_COMPONENT).all(-1)
+    np.testing.assert_array_equal(gray, [[False, False], [True, True]])
+
+
+def test_who_owns_an_object_and_how_far_it_reaches_are_two_questions():
+    objects = np.array([[[0, 1, 1, 2, 2, 0]]])
+    nearest, extents = np.array([[[0, 0, 0, 1, 1, 1]]]), np.array([[[2, 0, 0, 1, 1, 2]]])
+    assert segmentation_scores(objects, nearest, extents) == {"ari": 1.0, "iou": 1.0}
+    assert segmentation_scores(objects, nearest)["iou"] < 0.7
 
 
 @pytest.mark.parametrize("base_grid", [(4, 4), (2, 4)], ids=["square", "oblong"])

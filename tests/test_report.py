@@ -424,6 +424,25 @@ def test_runs_are_compared(tmp_path, capsys):
     ]
 
 
+def test_evaluations_are_compared(tmp_path):
+    """The newest value of each metric; settings are no metrics."""
+    for name, records in {
+        "a": [
+            {"swd2k": 30.5, "seed": 7},
+            {"swd2k": 24.25, "real": "scenes"},
+            {"rpr2k_recall": 0.5},
+        ],
+        "b": [{"swd2k": 18.0, "real_images": 2000}],
+        "c": [],
+    }.items():
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        (write_run(tmp_path / name) / "evaluations.jsonl").write_text(lines)
+    page = parse(comparison_page([read_run(tmp_path / name) for name in "abc"]))
+    words = section(page, "metrics").words()
+    assert "swd2k 24.25 18 – rpr2k_recall 0.5 – –" in words
+    assert "30.5" not in words and "2000" not in words
+
+
 def test_only_known_options_are_compared(tmp_path):
     runs = [read_run(write_run(tmp_path / name)) for name in ("a", "b")]
     assert differing_options(runs) == {}

@@ -68,7 +68,11 @@ class ValidatedSegmenter:
         """
         objects, _ = self.segmenter(images_MxHxWx3)
         segments = attention_segments(images_MxHxWx3, attention)
-        scores = {name: segmentation_scores(objects, found) for name, found in segments.items()}
+        nearest = segments | layer_segments(attention, images_MxHxWx3.shape[1], nothing=False)
+        scores = {
+            name: segmentation_scores(objects, nearest[name], found)
+            for name, found in segments.items()
+        }
         scores["network"] = dict(self.scores)
         numbers = {f"{name}_{k}": v for name, pair in scores.items() for k, v in pair.items()}
         return numbers, {"objects": objects, **segments}
@@ -155,13 +159,20 @@ def attention_segments(
     return segments
 
 
-def layer_segments(attention: Attention, height: int) -> dict[str, Int[np.ndarray, "m h w"]]:
+def layer_segments(
+    attention: Attention, height: int, nothing: bool = True
+) -> dict[str, Int[np.ndarray, "m h w"]]:
     """Return the strongest component of each pixel for every layer, "layer<i>_<width>px".
 
-    Heads are averaged, and pixels are repeated to the height of the image. Pixels that attend to
-    nothing are those of `strongest_component`.
+    Heads are averaged, and pixels are repeated to the height of the image.
+
+    Args:
+        attention: Of every layer.
+        height: Of the image.
+        nothing: Whether pixels can be of no component, as by `strongest_component`.
     """
-    strongest = [strongest_component(np.asarray(layer).mean(2)) for layer in attention]
+    maps = [np.asarray(layer).mean(2) for layer in attention]
+    strongest = [strongest_component(each) if nothing else each.argmax(1) for each in maps]
     return {
         f"layer{i}_{segments.shape[-1]}px": enlarge(segments, height)
         for i, segments in enumerate(strongest)
@@ -169,12 +180,21 @@ def layer_segments(attention: Attention, height: int) -> dict[str, Int[np.ndarra
 
 
 def segmentation_scores(
-    objects_MxHxW: Int[np.ndarray, "m h w"], segments_MxHxW: Iterable[Int[np.ndarray, "h w"]]
+    objects_MxHxW: Int[np.ndarray, "m h w"],
+    segments_MxHxW: Iterable[Int[np.ndarray, "h w"]],
+    extents_MxHxW: Iterable[Int[np.ndarray, "h w"]] | None = None,
 ) -> dict[str, float]:
-    """Return foreground ARI and matched mean IoU, averaged over images where they are defined."""
-    pairs = list(zip(objects_MxHxW, segments_MxHxW, strict=True))
-    ari = [foreground_ari(*pair) for pair in pairs]
-    iou = [matched_mean_iou(*pair) for pair in pairs]
+    """Return foreground ARI and matched mean IoU, averaged over images where they are defined.
+
+    Args:
+        objects_MxHxW: Objects of the images, 0 for the ground.
+        segments_MxHxW: Segments for ARI, which asks only which pixels of objects belong together.
+        extents_MxHxW: Segments for IoU, in which the ground may be of none; by default the same.
+    """
+    segments = list(segments_MxHxW)
+    extents = segments if extents_MxHxW is None else extents_MxHxW
+    ari = [foreground_ari(*pair) for pair in zip(objects_MxHxW, segments, strict=True)]
+    iou = [matched_mean_iou(*pair) for pair in zip(objects_MxHxW, extents, strict=True)]
     if np.isnan(ari).all():
         raise ValueError("no image has two objects, which foreground ARI needs")
     return {"ari": float(np.nanmean(ari)), "iou": float(np.nanmean(iou))}

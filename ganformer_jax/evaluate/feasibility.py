@@ -41,10 +41,12 @@ def check_measurable(
         if images < least:
             kind = request.kind.removeprefix("r")
             few = "; `evaluate --allow-few` measures it, mostly bias" if kind == "fid" else ""
-            which = "real images" if compared and images < request.count else "images"
+            which, more = "images", f"as in {request.kind}{max(-(-least // 1000), 1)}k"
+            if compared and images < request.count:
+                which, more = "real images", "as of the training split"
             raise UserError(
-                f"{request.name} needs {least} {which} or more, not {images}: take more, as in "
-                f"{request.kind}{max(-(-least // 1000), 1)}k, or another metric{few}"
+                f"{request.name} needs {least} {which} or more, not {images}: take more, {more}, "
+                f"or another metric{few}"
             )
 
 

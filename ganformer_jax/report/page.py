@@ -65,6 +65,7 @@ def comparison_page(runs: Sequence[Run], program: str = "") -> str:
         states=[run_state(run) for run in runs],
         facts=_fact_rows(runs),
         metrics=_metric_rows(runs),
+        evaluations=_evaluation_rows(runs),
         charts=charts(runs),
         options=differing_options(runs),
         samples=[last_samples(run) for run in runs],
@@ -115,6 +116,17 @@ def _metric_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
         tops = {"best": best_of(best, name), "last": best_of(last, name)}
         rows.append({"name": name, "cells": cells, "higher": higher, **tops})
     return rows
+
+
+def _evaluation_rows(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """Return what `evaluate` measured, by name: the newest value of every run, None without one."""
+    measured: list[dict[str, Any]] = []
+    for run in runs:
+        measured.append({})
+        for record in run.evaluations:
+            measured[-1] |= _named_numbers(record)["numbers"]
+    names = dict.fromkeys(itertools.chain.from_iterable(measured))
+    return {name: [of_run.get(name) for of_run in measured] for name in names}
 
 
 def _fact_rows(runs: Sequence[Run]) -> dict[str, list[str]]:

@@ -123,7 +123,11 @@ def find_devices(platform: str | None = None, count: int | None = None) -> list[
         raise UserError(f"no {platform or 'device'} found: jax cannot use one here") from error
     found = "gpu" if devices[0].platform in ("gpu", "cuda", "rocm") else devices[0].platform
     if platform and found != platform:
-        raise UserError(f"no {platform} found: jax runs on {devices[0].platform} here")
+        extra = {"gpu": "cuda", "tpu": "tpu"}.get(platform)
+        hint = (
+            f'; pip install "ganformer-jax[{extra}]" brings what jax needs for it' if extra else ""
+        )
+        raise UserError(f"no {platform} found: jax runs on {devices[0].platform} here{hint}")
     if count is None:
         return devices
     if not 1 <= count <= len(devices):

@@ -70,8 +70,8 @@ def attention_segmentation(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Color each pixel by the components that it attends to, as in figures of arXiv 2103.01209.
 
-    The colors of the palette are mixed in proportion to the squares of the stretched maps, and gray
-    for attention to nothing.
+    The colors of the palette are mixed in proportion to the squares of the stretched maps;
+    pixels that attend to nothing are gray.
 
     Args:
         attention_KxHxW: Attention to each component.
@@ -81,8 +81,8 @@ def attention_segmentation(
     if hard:
         return palette[attention_segments(attention_KxHxW)]
     maps = np.asarray(attention_KxHxW, np.float32)
-    nothing = np.clip(1 - maps.sum(axis=0, keepdims=True), 0, 1)
-    weights = np.concatenate([_stretch(maps) ** 2 + 1e-3, nothing**2])
+    nothing = (strongest_component(maps) == len(maps)).astype(np.float32)
+    weights = np.concatenate([_stretch(maps) ** 2 + 1e-3, nothing[None]])
     weights /= weights.sum(axis=0, keepdims=True)
     return np.round(np.tensordot(weights, palette, axes=(0, 0))).astype(np.uint8)
 
