@@ -51,6 +51,9 @@ COMMANDS = {
     "export": export,
 }
 
+RESUMABLE = ("prepare", "train", "sample")
+"""Commands that continue where they were stopped; others begin anew."""
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command.
@@ -77,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         clean_up()
         with contextlib.suppress(OSError):
             if hosts.is_first():
-                print(f"stopped; to resume: {program()} {shlex.join(arguments)}")
+                again = "resume" if arguments and arguments[0] in RESUMABLE else "start again"
+                print(f"stopped; to {again}: {program()} {shlex.join(arguments)}")
         if stop.agreed:
             hosts.finish(stop.code)
         hosts.end_all("stopped", stop.code)

@@ -92,7 +92,7 @@ def run(options: Options) -> None:
         reference_images,
         stored_images,
     )
-    from ganformer_jax.load import load_run
+    from ganformer_jax.load import load_checkpoint
     from ganformer_jax.pixels import channel_words
 
     workdir, split = options.workdir, options.split
@@ -110,8 +110,11 @@ def run(options: Options) -> None:
     networks = metric_networks(devices, options.batch_size, files, options.cache)
     generator, scenes, facts = None, None, {}
     if candidate is None:
-        facts = {"truncation_psi": options.truncation_psi, "noise": options.noise}
-        network, variables = load_run(workdir, options.step, options.best, print)
+        sampling: Any = {"truncation_psi": options.truncation_psi, "noise": options.noise}
+        network, variables, step, images_seen = load_checkpoint(
+            workdir, options.step, options.best, print
+        )
+        facts = {"step": step, "kimg": images_seen / 1000, **sampling}
         classes = network.config.label_size
         candidate, generator = generated_images(
             workdir,
@@ -120,7 +123,7 @@ def run(options: Options) -> None:
             networks,
             seed=options.seed,
             dataset=labeled_dataset(workdir, options.real, split, classes),
-            **facts,
+            **sampling,
         )
         if hosts.is_first() and (words := channel_words(network.config.image_channels)):
             print(words)

@@ -135,7 +135,8 @@ def evaluate(evaluation: Evaluation) -> Report:
         numbers |= lengths | component_numbers | _edit_numbers(evaluation, generator)
         weights |= digests
         facts |= attributes
-    facts |= {"resizing": RESIZING, "precision": "float32 features, float64 distances"}
+    if readers:
+        facts |= {"resizing": RESIZING, "precision": "float32 features, float64 distances"}
     facts |= {"weights": weights, "seed": evaluation.seed}
     return Report(numbers, facts, segmentation)
 

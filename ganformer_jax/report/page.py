@@ -137,7 +137,7 @@ def _fact_rows(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 def _named_numbers(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the numbers of an evaluation apart from the facts about it."""
-    counts = ("seed", "real_images", "truncation_psi")
+    counts = ("seed", "real_images", "truncation_psi", "step", "kimg")
     numbers = {n: v for n, v in record.items() if float_or_none(v) is not None and n not in counts}
     return {"numbers": numbers, "facts": {n: v for n, v in record.items() if n not in numbers}}
 
