@@ -335,7 +335,8 @@ def test_no_run_is_needed_for_a_folder_alone(quick, capsys, tmp_path, monkeypatc
 def test_a_run_against_a_folder(folders, quick, capsys, tmp_path, monkeypatch):
     module = importlib.import_module("ganformer_jax.load")  # the package's `load` is a function
     network = tiny_generator(16)
-    monkeypatch.setattr(module, "load_run", lambda *_: network)
+    loaded = module.LoadedCheckpoint(*network, step=7, images_seen=1_500)
+    monkeypatch.setattr(module, "load_checkpoint", lambda *_: loaded)
     run = tmp_path / "run"
     run.mkdir()
     arguments = ["evaluate", "--workdir", str(run), *folders[1:3], *folders[5:]]
@@ -345,6 +346,7 @@ def test_a_run_against_a_folder(folders, quick, capsys, tmp_path, monkeypatch):
     line = json.loads(printed)
     assert len(line["weights"]["generator"]) == 64
     assert line["truncation_psi"] == 0.5 and line["swd4"] > 0 and line["noise"] == "random"
+    assert (line["step"], line["kimg"]) == (7, 1.5)
     main([*arguments, "--metrics", "rkid4,swd4"])
     lines = (run / "evaluations.jsonl").read_text().splitlines()
     assert len(lines) == 2 and json.loads(lines[1])["rkid4"] != line["rkid4"]

@@ -90,13 +90,14 @@ def generator_facts(viewed: ViewedGenerator) -> dict[str, Any]:
     """Return what the page needs to know of a generator, of values that JSON has."""
     config, labels, start = viewed.config, viewed.labels, viewed.start
     height, width = viewed.view(start).image.shape[:2]
-    palette = [*component_palette(viewed.components).tolist(), list(NO_COMPONENT)]
+    palette = component_palette(viewed.components).tolist()
     return {
         "height": height,
         "width": width,
         "components": viewed.components,
         "latents": config.num_latents,
         "palette": palette,
+        "nothing": list(NO_COMPONENT),
         "layers": viewed.layer_sizes,
         "noise": config.synthesis.noise,
         "labels": {"kind": labels.kind, "names": labels.names},

@@ -98,7 +98,7 @@ function draw() {
   const [rows, columns] = shown.size;
   shown.places = numbers(shown.segments);
   const pixels = new ImageData(columns, rows);
-  shown.places.forEach((component, i) => pixels.data.set([...facts.palette[component], 255], 4 * i));
+  shown.places.forEach((component, i) => pixels.data.set([...(facts.palette[component] ?? facts.nothing), 255], 4 * i));
   put("overlay", pixels);
   if (isComponent(look.picked)) {
     shown.places.forEach((component, i) => { if (component !== Number(look.picked)) pixels.data[4 * i + 3] = FADED; });
