@@ -1,0 +1,35 @@
+"""The configuration of an encoder of captions."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+from ganformer_jax.config_ranges import Range, at_least
+
+
+@dataclasses.dataclass(frozen=True)
+class TextEncoderConfig:
+    """A bidirectional transformer that reads tokens (BERT, arXiv 1810.04805, section 3).
+
+    BERT-Base has 12 layers of 768 numbers in 12 heads, and BERT-Large 24 of 1,024 in 16.
+    """
+
+    layers: Annotated[int, at_least(0)] = 2
+    """Transformer layers."""
+    width: Annotated[int, at_least(1)] = 64
+    """Numbers of a token, a multiple of `heads`."""
+    heads: Annotated[int, at_least(1)] = 4
+    """Attention heads."""
+    hidden_width: Annotated[int, at_least(1)] = 256
+    """Width of the hidden layer of each feed-forward network: four times `width`
+    as published."""
+    vocabulary: Annotated[int, at_least(1)] = 64
+    """Number of different tokens; token 0 is padding, which nothing attends to."""
+    longest: Annotated[int, at_least(1)] = 32
+    """Tokens of the longest text, those for its start and end among them."""
+    segments: Annotated[int, at_least(1)] = 2
+    """Kinds of segments that published weights tell apart; every token here is of the
+    first."""
+    epsilon: Annotated[float, Range(0, above=True)] = 1e-12
+    """Added to variances by layer normalization."""

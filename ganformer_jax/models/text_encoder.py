@@ -1,0 +1,115 @@
+"""Encoder of captions: the bidirectional transformer of BERT (arXiv 1810.04805).
+
+Each layer is self-attention and a feed-forward network (arXiv 1706.03762, sections 3.2 and 3.3),
+each followed by a residual sum and layer normalization. The activation is the exact GELU (arXiv
+1606.08415). The vector of the first token, [CLS], stands for the whole text.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ganformer_jax.config_text import TextEncoderConfig
+from ganformer_jax.nn.initialize import normal
+
+if TYPE_CHECKING:
+    from jax.typing import DTypeLike
+    from jaxtyping import Array, Float, Int, Key
+
+DEVIATION = 0.02
+"""Standard deviation of initial weights, as published."""
+PADDING = 0
+"""The token that fills up a text."""
+HIDDEN_SCORE = -1e9
+"""Added to the attention scores of padding."""
+
+
+class TextEncoder(nn.Module):
+    """Tokens to a vector for each, and one for the text.
+
+    Attributes:
+        config: The encoder.
+    """
+
+    config: TextEncoderConfig
+
+    @nn.compact
+    def __call__(
+        self, tokens_BxT: Int[Array, "b t"]
+    ) -> tuple[Float[Array, "b t d"], Float[Array, "b d"]]:
+        """Encode texts.
+
+        Args:
+            tokens_BxT: Tokens, [CLS] first, and `PADDING` behind the text.
+
+        Returns:
+            A vector for each token, those of padding without a meaning; and one in (-1, 1) for the
+            text. Float32.
+
+        Raises:
+            ValueError: If there are more tokens than `config.longest`.
+        """
+        config, length = self.config, tokens_BxT.shape[1]
+        if length > config.longest:
+            raise ValueError(f"{length} tokens, and the encoder reads at most {config.longest}")
+        visible_BxT = tokens_BxT != PADDING
+        x_BxTxD = self._embed(tokens_BxT)
+        for number in range(config.layers):
+            x_BxTxD = EncoderLayer(config, name=f"layer_{number}")(x_BxTxD, visible_BxT)
+        pooled = _dense(config.width, "pooler")(x_BxTxD[:, 0])
+        return x_BxTxD, jnp.tanh(pooled)
+
+    def _embed(self, tokens_BxT: Int[Array, "b t"]) -> Float[Array, "b t d"]:
+        """Return normalized sums of the vectors of tokens, of their places and of the segment."""
+        config = self.config
+        table = functools.partial(self.param, init_fn=normal(DEVIATION))
+        words = table("words", shape=(config.vocabulary, config.width))
+        places = table("places", shape=(config.longest, config.width))
+        segments = table("segments", shape=(config.segments, config.width))
+        x_BxTxD = words[tokens_BxT] + (places[: tokens_BxT.shape[1]] + segments[:1])[None]
+        return nn.LayerNorm(config.epsilon, name="norm")(x_BxTxD)
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention among visible tokens, then a feed-forward network.
+
+    Attributes:
+        config: The encoder.
+    """
+
+    config: TextEncoderConfig
+
+    @nn.compact
+    def __call__(self, x_BxTxD: Float[Array, "b t d"], visible_BxT: Array) -> Float[Array, "b t d"]:
+        """Return updated tokens."""
+        config = self.config
+        attended = _dense(config.width, "attended")(self._attend(x_BxTxD, visible_BxT))
+        x_BxTxD = nn.LayerNorm(config.epsilon, name="attention_norm")(x_BxTxD + attended)
+        hidden = _dense(config.hidden_width, "hidden")(x_BxTxD)
+        output = _dense(config.width, "output")(nn.gelu(hidden, approximate=False))
+        return nn.LayerNorm(config.epsilon, name="norm")(x_BxTxD + output)
+
+    def _attend(self, x_BxTxD: Array, visible_BxT: Array) -> Float[Array, "b t d"]:
+        """Return what every token gathers from the visible ones, all heads side by side."""
+        config = self.config
+        heads = *x_BxTxD.shape[:2], config.heads, config.width // config.heads
+        names = ("queries", "keys", "values")
+        queries, keys, values = (_dense(config.width, n)(x_BxTxD).reshape(heads) for n in names)
+        scores = jnp.einsum("bsnd,btnd->bnst", queries, keys) / math.sqrt(heads[-1])
+        scores = scores + jnp.where(visible_BxT, 0.0, HIDDEN_SCORE)[:, None, None]
+        gathered = jnp.einsum("bnst,btnd->bsnd", jax.nn.softmax(scores, -1), values)
+        return gathered.reshape(x_BxTxD.shape)
+
+
+def _dense(features: int, name: str) -> nn.Dense:
+    return nn.Dense(features, kernel_init=_kernel, name=name)
+
+
+def _kernel(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    return normal(DEVIATION)(key, shape).astype(dtype)
