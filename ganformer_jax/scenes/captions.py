@@ -1,0 +1,93 @@
+"""Captions of scenes: their number of objects, and one or two of them in words.
+
+"three objects, a large red metal cube behind a small blue rubber sphere".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ganformer_jax.scenes.layout import COLORS, MATERIALS, SHAPES, SIZES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jaxtyping import Float, Int
+
+COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+RELATIONS = ("left of", "right of", "in front of", "behind")
+"""Where an object is from another, as the camera sees them."""
+DEPTH_SCALE = 16.0
+"""Share of the image's width that one unit of depth counts as, when the relation is chosen that
+differs most: 1 / 16."""
+
+
+class SceneObjects(NamedTuple):
+    """The objects of a scene, as a dataset stores them; Q of them."""
+
+    shape_Q: Int[np.ndarray, " q"]
+    size_Q: Int[np.ndarray, " q"]
+    material_Q: Int[np.ndarray, " q"]
+    color_Q: Int[np.ndarray, " q"]
+    pixel_position_Qx3: Float[np.ndarray, "q 3"]
+    """Column, row and depth."""
+
+
+def scene_objects(objects: Mapping[str, np.ndarray]) -> SceneObjects:
+    """Return the objects of a stored scene."""
+    names = ("shape", "size", "material", "colour", "pixel_position")
+    return SceneObjects(*(np.asarray(objects[name]) for name in names))
+
+
+def object_words(objects: SceneObjects, number: int) -> str:
+    """Describe one object: "a large red metal cube"."""
+    size, color = SIZES[objects.size_Q[number]], COLORS[objects.color_Q[number]]
+    material, shape = MATERIALS[objects.material_Q[number]], SHAPES[objects.shape_Q[number]]
+    return f"a {size} {color} {material} {shape}"
+
+
+def relation(objects: SceneObjects, one: int, other: int, resolution: int) -> str:
+    """Return where one object is from another: to a side, in front or behind.
+
+    The one that differs more: columns as a share of the image's width, or depth.
+
+    Args:
+        objects: Of the scene.
+        one: Number of an object.
+        other: Of another.
+        resolution: Width of the image, in whose pixels positions are.
+    """
+    column, _, depth = objects.pixel_position_Qx3[one] - objects.pixel_position_Qx3[other]
+    aside, away = column / resolution, depth / DEPTH_SCALE
+    if abs(aside) >= abs(away):
+        return RELATIONS[int(aside > 0)]
+    return RELATIONS[2 + int(away > 0)]
+
+
+def caption(objects: SceneObjects, index: int, resolution: int) -> str:
+    """Describe a scene: how many objects there are, and two of them, or the only one.
+
+    Args:
+        objects: Of the scene.
+        index: Of the scene; it decides which objects are described, in which order.
+        resolution: Width of the image.
+    """
+    count = len(objects.shape_Q)
+    text = f"{COUNTS[count]} object{'s' * (count != 1)}"
+    if not count:
+        return text
+    chosen = np.random.default_rng(index).permutation(count)[:2].tolist()
+    text += f", {object_words(objects, chosen[0])}"
+    if len(chosen) < 2:
+        return text
+    one, other = chosen
+    where = relation(objects, one, other, resolution)
+    return f"{text} {where} {object_words(objects, other)}"
+
+
+def vocabulary() -> tuple[str, ...]:
+    """Return every word of a caption, and the comma, in a fixed order."""
+    places = dict.fromkeys(word for words in RELATIONS for word in words.split())
+    return (*COUNTS, "object", "objects", ",", "a", *SIZES, *COLORS, *MATERIALS, *SHAPES, *places)
