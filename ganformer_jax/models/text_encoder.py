@@ -7,7 +7,6 @@ each followed by a residual sum and layer normalization. The activation is the e
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -68,10 +67,13 @@ class TextEncoder(nn.Module):
     def _embed(self, tokens_BxT: Int[Array, "b t"]) -> Float[Array, "b t d"]:
         """Return normalized sums of the vectors of tokens, of their places and of the segment."""
         config = self.config
-        table = functools.partial(self.param, init_fn=normal(DEVIATION))
-        words = table("words", shape=(config.vocabulary, config.width))
-        places = table("places", shape=(config.longest, config.width))
-        segments = table("segments", shape=(config.segments, config.width))
+
+        def table(name: str, count: int) -> Array:
+            return self.param(name, normal(DEVIATION), (count, config.width))
+
+        words = table("words", config.vocabulary)
+        places = table("places", config.longest)
+        segments = table("segments", config.segments)
         x_BxTxD = words[tokens_BxT] + (places[: tokens_BxT.shape[1]] + segments[:1])[None]
         return nn.LayerNorm(config.epsilon, name="norm")(x_BxTxD)
 
