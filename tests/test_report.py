@@ -1,6 +1,7 @@
 """Pages of runs of every kind, from their files alone."""
 
 import base64
+import dataclasses
 import gzip
 import io
 import json
@@ -441,6 +442,17 @@ def test_evaluations_are_compared(tmp_path):
     words = section(page, "metrics").words()
     assert "swd2k 24.25 18 – rpr2k_recall 0.5 – –" in words
     assert "30.5" not in words and "2000" not in words
+
+
+@pytest.mark.parametrize("resolution", [8, 16])
+def test_runs_of_other_images_are_not_to_be_compared(tmp_path, resolution):
+    other = tiny_config()
+    generator = dataclasses.replace(other.generator, resolution=resolution)
+    write_run(tmp_path / "a", config=other)
+    write_run(tmp_path / "b", config=dataclasses.replace(other, generator=generator))
+    page = parse(comparison_page([read_run(tmp_path / name) for name in "ab"]))
+    differ = "Datasets or image sizes differ" in section(page, "metrics").words()
+    assert differ == (resolution != 8)
 
 
 def test_only_known_options_are_compared(tmp_path):

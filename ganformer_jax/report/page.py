@@ -16,7 +16,15 @@ from ganformer_jax.report.figures import charts, packed_plotly
 from ganformer_jax.report.images import encode_array, gallery, last_samples
 from ganformer_jax.report.options import differing_options, option_table, train_command
 from ganformer_jax.report.run_files import LATEST, Run
-from ganformer_jax.report.summary import best_of, facts, float_or_none, metrics, run_state, utc
+from ganformer_jax.report.summary import (
+    IMAGE_SIZE,
+    best_of,
+    facts,
+    float_or_none,
+    metrics,
+    run_state,
+    utc,
+)
 
 if TYPE_CHECKING:
     from ganformer_jax.evaluate.neighbors import Neighbors  # needs much more than a page does
@@ -58,12 +66,14 @@ def run_page(run: Run, neighbors: Neighbors | str | None = None, program: str = 
 
 def comparison_page(runs: Sequence[Run], program: str = "") -> str:
     """Return a page that compares two runs or more, whose names differ."""
+    data = {(run.option("data.name"), facts(run).get(IMAGE_SIZE)) for run in runs if run.options}
     return _render(
         "comparison.html",
         title=f"Comparison of {len(runs)} runs",
         runs=runs,
         states=[run_state(run) for run in runs],
         facts=_fact_rows(runs),
+        data_differ=len(data) > 1,
         metrics=_metric_rows(runs),
         evaluations=_evaluation_rows(runs),
         charts=charts(runs),

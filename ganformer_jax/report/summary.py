@@ -16,6 +16,8 @@ from ganformer_jax.report.run_files import Run
 from ganformer_jax.train.progress import duration
 
 METRIC = "metric/"
+IMAGE_SIZE = "Image size"
+"""Name of a fact; see `facts`."""
 _HIGHER = re.compile(r"_(precision|recall|density|coverage)$|^(is|seg|dci)\d*k?(_|$)")
 _KIND = re.compile(rf"({'|'.join(sorted(KINDS, key=len, reverse=True))})(?![a-z])")
 
@@ -83,7 +85,7 @@ def facts(run: Run) -> dict[str, str]:
     seconds = run.log.training_seconds
     pairs = {
         "Dataset": _dataset(run),
-        "Image size": _image_size(run),
+        IMAGE_SIZE: _image_size(run),
         "Latent components": _components(run),
         **{f"{n.capitalize()} parameters": f"{count:,}" for n, count in run.parameters.items()},
         "Batch size": str(run.option("train.batch_size")),
