@@ -6,10 +6,9 @@ them). The loss is that of scenes_r3gan.py.
 
 Command:   ganformer-jax train --config scenes_places
 Hardware:  one CPU core, with other work beside it
-Cost:      35 minutes, with the scenes already rendered
+Cost:      40 minutes, with the scenes already rendered
 Expected:  objects of many colors, each with a component of its own; the sliced Wasserstein distance
-           falls to 18 after 40 thousand images, and foreground ARI of the last layer is 0.65 (one
-           run, 2026-11-29)
+           falls to 17, and foreground ARI of the last layer is 0.62 to 0.65 (two runs, 2026-11-29)
 """
 
 import dataclasses
