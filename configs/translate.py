@@ -4,7 +4,8 @@ Zhu et al. 2017 (arXiv 1703.10593, section 7): 256x256, nine residual blocks, ba
 are mirrored, and cropped at random from 286x286; the learning rate is constant for 100 thousand
 images and falls to 0 over as many, which is 200 passes through a thousand.
 
-Command:   ganformer-jax train --config translate --data.name photos --data.target paintings
+Command:   ganformer-jax train --config translate
+           with your sets in data/photos and data/paintings, or --data.name and --data.target
 Hardware:  an accelerator
 Cost:      200 kimg; not measured here
 Expected:  not trained here; the paper shows its results

@@ -118,8 +118,13 @@ class Synthesizer:
     ) -> Iterator[tuple[Any, Any]]:
         for rows in self._rows(len(latents)):
             some = latents.take(rows)
-            given = some.w_BxKxLxD, some.noise_seeds_B, some.mask_BxK, some.shift_BxKx2
-            given = *given, some.noise_maps
+            given = (
+                some.w_BxKxLxD,
+                some.noise_seeds_B,
+                some.mask_BxK,
+                some.shift_BxKx2,
+                some.noise_maps,
+            )
             yield jax.device_get(_synthesize(self, variables, *self._placed(given)))
 
     def _rows(self, count: int) -> Iterator[np.ndarray]:

@@ -20,8 +20,7 @@ COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", 
 RELATIONS = ("left of", "right of", "in front of", "behind")
 """Where an object is from another, as the camera sees them."""
 DEPTH_SCALE = 16.0
-"""Share of the image's width that one unit of depth counts as, when the relation is chosen that
-differs most: 1 / 16."""
+"""Units of depth that count as much as the width of the image when the relation is chosen."""
 
 
 class SceneObjects(NamedTuple):
