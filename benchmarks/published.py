@@ -141,10 +141,13 @@ class Trial:
                 self.torch.nan_to_num(parameter.grad, 0, 1e5, -1e5, out=parameter.grad)
         adam.step()
 
-    def follow(self) -> None:
+    def follow(self, decay: float = 0.999) -> None:
+        """Move the average towards the generator, and copy what is no parameter."""
         with self.torch.no_grad():
             for mean, value in zip(self.average.parameters(), self.g.parameters(), strict=True):
-                mean.copy_(value.lerp(mean, 0.999))
+                mean.copy_(value.lerp(mean, decay))
+            for mean, value in zip(self.average.buffers(), self.g.buffers(), strict=True):
+                mean.copy_(value)
 
     def sample(self) -> None:
         with self.torch.no_grad():

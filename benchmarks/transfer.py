@@ -3,12 +3,14 @@
 Command:   python benchmarks/transfer.py --folder runs/transfer [--source RUN] [--kimg 20]
 Cost:      about two hours on two CPU cores: the source, 50 thousand images unless it is given, and
            eight runs, two of them of 64x64 pixels
+           With --published PYTHON CHECKOUT a ninth, and 20 minutes of PyTorch before it
 
 The source is the config `scenes`, 32x32 without labels. Its averaged generator and its
 discriminator start scenes of 64x64, scenes with the number of their objects as the class, and
 scikit-learn's digits, which have nothing in common with scenes; digits also with Freeze-D, and from
-an export, which is the averaged generator alone. What is done already is kept, so the command may
-be stopped and given again. Prints Markdown.
+an export, which is the averaged generator alone. With --published they also start from a snapshot
+that the published PyTorch code made of scenes (see published_snapshot.py). What is done already is
+kept, so the command may be stopped and given again. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from __future__ import annotations
 import argparse
 import csv
 import pathlib
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -46,26 +50,25 @@ def prepare_digits(folder: pathlib.Path) -> list[str]:
     return ["--data.name", str(data)]
 
 
+def scenes_builder(folder: pathlib.Path, count: int) -> Any:
+    """Return the dataset of 32x32 scenes, rendered if it is not there."""
+    from ganformer_jax.scenes.dataset import prepare_scenes
+
+    return prepare_scenes(str(folder / "data"), 32, count, count // 10)
+
+
 def prepare_counted(folder: pathlib.Path) -> list[str]:
     """Prepare scenes with their number of objects; return the options that train on them."""
     data = folder / "data" / "counted"
     if not data.exists():
-        import tensorflow_datasets as tfds
-
-        from ganformer_jax.scenes.dataset import prepare_scenes
-
-        prepare_scenes(str(folder / "data"), 32, 10_000, 1_000)
-        (source,) = (folder / "data").glob("scenes/32px_train10000*")
-        (version,) = source.iterdir()
-        builder: Any = tfds.builder_from_directory(str(version))
         table = folder / "counts.csv"
-        scenes = builder.as_data_source("train")
+        builder = scenes_builder(folder, 10_000)
         with table.open("w", newline="") as file:
-            for number, scene in enumerate(scenes):
+            for number, scene in enumerate(builder.as_data_source("train")):
                 count = len(scene["objects"]["shape"])
                 csv.writer(file).writerow([f"{number:04d}", f"{count} objects"])
         command(
-            *("prepare", source, "--name", "counted", "--data-dir", folder / "data"),
+            *("prepare", builder.data_path, "--name", "counted", "--data-dir", folder / "data"),
             *("--labels", table, "--held-out", "1000"),
         )
     return ["--data.name", str(data), "--generator.label-size", str(len(COUNTS))]
@@ -76,6 +79,21 @@ def exported(source: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     path = folder / "source.safetensors"
     if not path.exists():
         command("export", "--workdir", source, "--out", path)
+    return path
+
+
+def published(python: str, checkout: str, folder: pathlib.Path) -> pathlib.Path:
+    """Train the published networks on scenes, by a Python that has PyTorch."""
+    path, images = folder / "published.pkl", folder / "scenes.npz"
+    if not path.exists():
+        scenes = scenes_builder(folder, 20_000).as_data_source("train")
+        np.savez(images, images=np.stack([scene["image"] for scene in scenes]))
+        script = pathlib.Path(__file__).with_name("published_snapshot.py")
+        subprocess.run(
+            [python, script, checkout, "--images", images, "--out", path],
+            check=True,
+            stdout=sys.stderr,
+        )
     return path
 
 
@@ -99,6 +117,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=pathlib.Path, required=True, help="of runs and datasets")
     parser.add_argument("--source", type=pathlib.Path, help="a run of the config scenes")
+    parser.add_argument(
+        "--published",
+        nargs=2,
+        metavar=("PYTHON", "CHECKOUT"),
+        help="an interpreter with PyTorch, and a folder of the published code",
+    )
     parser.add_argument("--kimg", type=float, default=20.0)
     parser.add_argument("--cases", nargs="*", default=["64x64", "counted", "digits"])
     parser.add_argument("--figure", type=pathlib.Path, help="PNG of the distances over images")
@@ -119,6 +143,10 @@ def main() -> None:
         if case == "digits":
             more["frozen"] = [*starts["from scenes"], "--train.freeze-discriminator", "2"]
             more["from an export"] = ["--init-from", str(exported(source, folder))]
+            if options.published:
+                interpreter, checkout = options.published
+                snapshot = published(interpreter, checkout, folder)
+                more["from a published snapshot"] = ["--init-from", str(snapshot)]
         for start, chosen in (starts | more).items():
             run = folder / f"{case}-{start.replace(' ', '-')}"
             command(
