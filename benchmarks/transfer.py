@@ -31,6 +31,11 @@ from ganformer_jax.visualize import save_png
 
 EVERY = 2.0  # thousand images between metrics
 COUNTS = range(2, 7)  # objects in a scene
+PUBLISHED = [
+    *("--generator.mapping.num-layers", "2"),
+    "--generator.attention.no-kmeans-weight-per-iteration",
+]
+"""What the networks of `published.py` have otherwise than the config `scenes`."""
 
 
 def prepare_digits(folder: pathlib.Path) -> list[str]:
@@ -146,7 +151,7 @@ def main() -> None:
             if options.published:
                 interpreter, checkout = options.published
                 snapshot = published(interpreter, checkout, folder)
-                more["from a published snapshot"] = ["--init-from", str(snapshot)]
+                more["from a published snapshot"] = ["--init-from", str(snapshot), *PUBLISHED]
         for start, chosen in (starts | more).items():
             run = folder / f"{case}-{start.replace(' ', '-')}"
             command(
