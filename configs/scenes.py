@@ -1,41 +1,30 @@
-"""GANformer on the built-in scenes: 32x32 images of a few simple objects, on a laptop.
+"""Scenes, the config of `train`: 32x32 images of a few simple objects, each with a component.
+
+GANformer (scenes_ganformer.py) whose components have places: an ellipse for each, made from its
+latent, is where pixels attend to it. The image depends on the components alone (no style of a
+global latent), and on each by itself (no attention among them). The loss is that of
+scenes_r3gan.py.
 
 Command:   ganformer-jax train
 Hardware:  two CPU cores
-Cost:      ten to nineteen minutes, by the machine, rendering the scenes included
-Expected:  separate shaded objects on a ground plane in runs/scenes/samples; the sliced Wasserstein
-           distance (metric/swd in metrics.jsonl) falls from about 200 to between 28 and 38
+Cost:      TIME
+Expected:  objects of many colors, each with a component of its own; EXPECTED
 """
 
-from ganformer_jax.config import (
-    Config,
-    DataConfig,
-    DiscriminatorConfig,
-    GeneratorConfig,
-    LossConfig,
-    OptimizerConfig,
-    SynthesisConfig,
-    TrainConfig,
-)
+import dataclasses
 
-config = Config(
-    generator=GeneratorConfig(
-        resolution=32,
-        components=8,
-        latent_size=256,
-        attention_resolutions=(4, 32),
-        synthesis=SynthesisConfig(channel_base=1024, channel_max=64),
-    ),
-    discriminator=DiscriminatorConfig(channel_base=1024, channel_max=64),
-    data=DataConfig(name="scenes", train_images=20_000, held_out_images=2_000),
-    loss=LossConfig(r1_gamma=0.3, style_mixing=0.0),
-    optimizer=OptimizerConfig(learning_rate=2.5e-3, ema_kimg=5.0),
-    train=TrainConfig(
-        total_kimg=50.0,
-        batch_size=16,
-        log_kimg=1.0,
-        image_kimg=10.0,
-        metric_kimg=10.0,
-        checkpoint_kimg=10.0,
+from ganformer_jax.config_files import load_config
+
+relativistic = load_config("scenes_r3gan")
+generator = relativistic.generator
+config = dataclasses.replace(
+    relativistic,
+    generator=dataclasses.replace(
+        generator,
+        attention=dataclasses.replace(
+            generator.attention, places=True, integration="both", kmeans_iterations=0
+        ),
+        mapping=dataclasses.replace(generator.mapping, self_attention=False),
+        synthesis=dataclasses.replace(generator.synthesis, style=False),
     ),
 )

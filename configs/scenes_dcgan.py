@@ -1,7 +1,7 @@
 """DCGAN (arXiv 1511.06434) on the built-in scenes: batch normalization, no attention, no styles.
 
 Optimizer, initial weights and losses are those of the paper, and the generator is not averaged.
-Data and length are those of scenes.py.
+Data and length are those of scenes_ganformer.py.
 
 Command:   ganformer-jax train --config scenes_dcgan
 Hardware:  one CPU core
@@ -22,7 +22,7 @@ from ganformer_jax.config import (
 from ganformer_jax.config_files import load_config
 
 config = dataclasses.replace(
-    load_config("scenes"),
+    load_config("scenes_ganformer"),
     generator=GeneratorConfig(
         network="dcgan",
         resolution=32,

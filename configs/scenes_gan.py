@@ -1,6 +1,6 @@
 """A plain GAN on the built-in scenes: no attention and no styles; the latent makes the first grid.
 
-Data, discriminator and optimization are those of scenes.py.
+Data, discriminator and optimization are those of scenes_ganformer.py.
 
 Command:   ganformer-jax train --config scenes_gan
 Hardware:  two CPU cores
@@ -14,7 +14,7 @@ from ganformer_jax.config import GeneratorConfig, MappingConfig, SynthesisConfig
 from ganformer_jax.config_files import load_config
 
 config = dataclasses.replace(
-    load_config("scenes"),
+    load_config("scenes_ganformer"),
     generator=GeneratorConfig(
         resolution=32,
         components=0,

@@ -1,7 +1,7 @@
 """k-GAN on the built-in scenes: eight images, each of a latent of its own, merged at 8x8.
 
 As the published k-GAN baseline: shared StyleGAN2 layers, a first grid for each image, and shares by
-a softmax. Data, discriminator and optimization are those of scenes.py.
+a softmax. Data, discriminator and optimization are those of scenes_ganformer.py.
 
 Command:   ganformer-jax train --config scenes_kgan
 Hardware:  one CPU core, with other work beside it

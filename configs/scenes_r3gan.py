@@ -1,7 +1,7 @@
 """GANformer on the built-in scenes with R3GAN's loss (arXiv 2501.05441): relativistic, R1 and R2.
 
 Penalties are lazy, every 16 steps, where R3GAN's are in every step. Network, data and length are
-those of scenes.py.
+those of scenes_ganformer.py.
 
 Command:   ganformer-jax train --config scenes_r3gan
 Hardware:  one CPU core, with other work beside it
@@ -14,7 +14,7 @@ import dataclasses
 
 from ganformer_jax.config_files import load_config
 
-scenes = load_config("scenes")
+scenes = load_config("scenes_ganformer")
 config = dataclasses.replace(
     scenes,
     loss=dataclasses.replace(

@@ -2,7 +2,7 @@
 
 As the published SAGAN baseline is meant: a plain GAN whose image positions attend to each other at
 one resolution of the generator, without spectral normalization or a hinge loss. Data, discriminator
-and optimization are those of scenes.py.
+and optimization are those of scenes_ganformer.py.
 
 Command:   ganformer-jax train --config scenes_sagan
 Hardware:  one CPU core, with other work beside it

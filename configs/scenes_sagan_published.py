@@ -2,7 +2,7 @@
 
 Residual networks with spectral normalization, a hinge loss, a discriminator that learns four times
 as fast, and self-attention at 16x16 in both. Data, length and the averaged generator, which the
-paper does not have, are those of scenes.py. The config scenes_sagan adds self-attention to the
+paper does not have, are those of scenes_ganformer.py. The config scenes_sagan adds self-attention to the
 plain GAN instead, as GANformer's code does.
 
 Command:   ganformer-jax train --config scenes_sagan_published
@@ -23,7 +23,7 @@ from ganformer_jax.config import (
 )
 from ganformer_jax.config_files import load_config
 
-scenes = load_config("scenes")
+scenes = load_config("scenes_ganformer")
 config = dataclasses.replace(
     scenes,
     generator=GeneratorConfig(

@@ -1,6 +1,6 @@
 """StyleGAN2 on the built-in scenes: skip synthesis and plain mapping, one latent, no attention.
 
-Data, discriminator and optimization are those of scenes.py, style mixing off included.
+Data, discriminator and optimization are those of scenes_ganformer.py, style mixing off included.
 
 Command:   ganformer-jax train --config scenes_stylegan2
 Hardware:  two CPU cores
@@ -14,7 +14,7 @@ from ganformer_jax.config import GeneratorConfig, MappingConfig, SynthesisConfig
 from ganformer_jax.config_files import load_config
 
 config = dataclasses.replace(
-    load_config("scenes"),
+    load_config("scenes_ganformer"),
     generator=GeneratorConfig(
         resolution=32,
         components=0,

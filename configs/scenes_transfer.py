@@ -1,9 +1,9 @@
-"""GANformer on the built-in scenes at 64x64, meant to start from a run of scenes.py at 32x32.
+"""GANformer on the built-in scenes at 64x64, meant to start from a run of scenes_ganformer.py at 32x32.
 
 The blocks up to 32x32 are taken from that run, those of 64x64 are new. Without `--init-from` it
 trains from scratch.
 
-Command:   ganformer-jax train --config scenes_transfer --init-from runs/scenes
+Command:   ganformer-jax train --config scenes_transfer --init-from runs/scenes_ganformer
 Hardware:  one CPU core
 Cost:      about 13 minutes, with the scenes already rendered
 Expected:  the sliced Wasserstein distance falls from 166 to 48 in 10 thousand images; from scratch
@@ -14,7 +14,7 @@ import dataclasses
 
 from ganformer_jax.config_files import load_config
 
-scenes = load_config("scenes")
+scenes = load_config("scenes_ganformer")
 config = dataclasses.replace(
     scenes,
     generator=dataclasses.replace(scenes.generator, resolution=64),

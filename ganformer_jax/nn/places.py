@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LATENT_GAIN = 0.4
 """Initial weight of latents, whose standard deviation is 2 at first."""
 CENTER_GAIN = 0.5
-"""Initial standard deviation of centers, about: the image spans [-1, 1]."""
+"""Initial standard deviation of centers, about; they stay in [-1, 1], which the image spans."""
 SPREAD, SPREAD_RANGE = 0.12, 3.0
 """Initial spread, and the factor by which it may be narrower or wider."""
 HEIGHT = 3.0
@@ -49,9 +49,10 @@ class ComponentPlaces(nn.Module):
     def __call__(self, w_BxKxD: Float[Array, "b k d"]) -> Places:
         """Return the places, float32."""
         raw = EqualizedDense(5, gain=LATENT_GAIN, name="latents")(w_BxKxD.astype(jnp.float32))
-        raw = raw + self.param("offsets", normal(), (w_BxKxD.shape[1], 5))[None]
+        raw = raw + self.param("means", normal(), (w_BxKxD.shape[1], 5))[None]
         return Places(
-            CENTER_GAIN * raw[..., :2],
+            # A component that left the image would get no gradient to return by.
+            jnp.tanh(CENTER_GAIN * raw[..., :2]),
             SPREAD * jnp.exp(math.log(SPREAD_RANGE) * jnp.tanh(raw[..., 2:4] / 2)),
             HEIGHT + raw[..., 4],
         )
