@@ -3,8 +3,8 @@
 Command:   ganformer-jax train --config scenes_ganformer
 Hardware:  two CPU cores
 Cost:      ten to nineteen minutes, by the machine, rendering the scenes included
-Expected:  separate shaded objects on a ground plane; the sliced Wasserstein distance falls from about
-           200 to between 28 and 38
+Expected:  separate shaded objects on a ground plane; the sliced Wasserstein distance falls from
+           about 200 to between 28 and 38
 """
 
 from ganformer_jax.config import (

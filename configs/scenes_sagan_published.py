@@ -2,8 +2,8 @@
 
 Residual networks with spectral normalization, a hinge loss, a discriminator that learns four times
 as fast, and self-attention at 16x16 in both. Data, length and the averaged generator, which the
-paper does not have, are those of scenes_ganformer.py. The config scenes_sagan adds self-attention to the
-plain GAN instead, as GANformer's code does.
+paper does not have, are those of scenes_ganformer.py. The config scenes_sagan adds self-attention
+to the plain GAN instead, as GANformer's code does.
 
 Command:   ganformer-jax train --config scenes_sagan_published
 Hardware:  one CPU core

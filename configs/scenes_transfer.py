@@ -1,7 +1,7 @@
-"""GANformer on the built-in scenes at 64x64, meant to start from a run of scenes_ganformer.py at 32x32.
+"""GANformer on the built-in scenes at 64x64, meant to start from a run at 32x32.
 
-The blocks up to 32x32 are taken from that run, those of 64x64 are new. Without `--init-from` it
-trains from scratch.
+The blocks up to 32x32 are taken from a run of scenes_ganformer.py, those of 64x64 are new. Without
+`--init-from` it trains from scratch.
 
 Command:   ganformer-jax train --config scenes_transfer --init-from runs/scenes_ganformer
 Hardware:  one CPU core

@@ -207,6 +207,17 @@ class GeneratorConfig:
         return bool(self.latent_positions and self.own_latents and (in_mapping or attended))
 
     @property
+    def labeled_branches(self) -> tuple[str, ...]:
+        """Branches of the mapping network that read labels.
+
+        Images that are merged have no global latent. Components with places may make the image
+        without it, so they get the label too.
+        """
+        if self.merge.images:
+            return ("components",)
+        return ("global", "components") if self.attention.places else ("global",)
+
+    @property
     def z_size(self) -> int:
         """Width of one latent in z."""
         return self.latent_size // max(self.own_latents, 1)

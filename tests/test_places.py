@@ -1,6 +1,7 @@
 """Places of components: where they act, what moves them, and what cannot be."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,9 @@ from ganformer_jax.visualize import NO_COMPONENT, attention_segmentation
 
 GENERATOR = tiny_config().generator
 SIMPLEX = dataclasses.replace(GENERATOR.attention, kmeans_iterations=0, dropout=0.0)
+
+
+ONE, OTHER = jnp.eye(2), jnp.eye(2)[::-1]
 
 
 def config(places, base_grid=(4, 4)):
@@ -40,6 +44,19 @@ def made(config, **options):
     )
     params = {"params": variables["params"]["synthesis"]["places"]}
     return images, out["attention"], ComponentPlaces().apply(params, w[:, :-1])
+
+
+def test_labels_change_images_without_a_style():
+    """The global latent, which reads labels elsewhere, makes nothing of such an image."""
+    synthesis = dataclasses.replace(GENERATOR.synthesis, style=False)
+    mapping = dataclasses.replace(GENERATOR.mapping, learning_rate_multiplier=1.0)
+    options = {"synthesis": synthesis, "mapping": mapping, "label_size": 2}
+    generator = Generator(dataclasses.replace(config(True), **options))
+    z = jax.random.normal(jax.random.key(0), (2, 3, 4))
+    init = functools.partial(generator.init, noise="const")
+    variables = random_variables(lambda: init(jax.random.key(0), z, jnp.zeros((2, 2))))
+    images = [generator.apply(variables, z, y, noise="const")[0] for y in (ONE, OTHER)]
+    assert float(jnp.abs(images[0] - images[1]).max()) > 1e-3
 
 
 def test_scores_are_logarithms_of_gaussians():

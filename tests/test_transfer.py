@@ -13,7 +13,7 @@ from training import assert_close
 from transfers import architecture, changed, classes, random_state
 
 from ganformer_jax import Discriminator, Generator
-from ganformer_jax.config import Config, MappingConfig
+from ganformer_jax.config import AttentionConfig, Config, MappingConfig, MergeConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.train.checksums import by_path
 from ganformer_jax.train.state import WEIGHTS, TrainState
@@ -22,6 +22,7 @@ from ganformer_jax.train.transfer.start import adapt, start_from
 
 PLAIN = MappingConfig(num_layers=2, residual=False, self_attention=False, width=6)
 RESIDUAL = MappingConfig(num_layers=1, self_attention=False)
+PLACES = AttentionConfig(kmeans_iterations=0, places=True)
 
 
 def with_mapping(mapping: MappingConfig, components: int = 0, **generator: Any) -> Config:
@@ -95,6 +96,9 @@ MAPPINGS = {
     "residual": with_mapping(RESIDUAL),
     "residual, components": with_mapping(RESIDUAL, 2),
     "residual, wider w": with_mapping(RESIDUAL, 2, intermediate_size=32),
+    "places": with_mapping(RESIDUAL, 2, attention=PLACES),
+    "places, wider w": with_mapping(RESIDUAL, 2, attention=PLACES, intermediate_size=32),
+    "merged": with_mapping(RESIDUAL, 0, merge=MergeConfig(images=2)),
 }
 
 
@@ -110,7 +114,7 @@ def test_labels_have_no_effect_at_first(name):
         assert_close(images(here, mine, label), expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["plain", "residual, wider w"])
+@pytest.mark.parametrize("name", ["plain", "residual, wider w", "places, wider w"])
 def test_without_labels_images_are_those_of_the_only_class(name):
     there = classes(MAPPINGS[name], 1)
     here = MAPPINGS[name]

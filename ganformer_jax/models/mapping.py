@@ -136,7 +136,7 @@ class MappingNetwork(nn.Module):
         if config.own_latents:
             own_BxKxD = z_BxKxD[:, : config.own_latents]
             own_BxKxD = normalize(own_BxKxD, (1, 2) if mapping.normalize == "joint" else -1)
-            if config.merge.images:  # without a global latent, each image gets the label
+            if "components" in config.labeled_branches:
                 own_BxKxD = _with_label(own_BxKxD, label_BxD)
             if mapping.shared_width:
                 own_BxKxD = self._map_together(own_BxKxD, width)

@@ -20,19 +20,22 @@ EMBEDDING = "mapping.label_embedding"
 
 
 def fit_mapping(leaves: Leaves, there: GeneratorConfig, here: GeneratorConfig) -> None:
-    """Fit the label embedding, and the layer that reads it beside z."""
+    """Fit the label embedding, and the layers that read it beside z."""
     width, wanted_width = _label_width(there), _label_width(here)
     if width == wanted_width:
         _fit_embedding(leaves, EMBEDDING, there.label_size, here.label_size)
         return
     first, wanted = _first_dense(there), _first_dense(here)
-    if first is not None and first == wanted:
-        _leave_label(leaves, first, there)
-        _add_label(leaves, first, there.z_size, wanted_width)
-    elif first is None and wanted == "input" and not width:
-        sizes = there.z_size, there.w_size
-        if sizes == (here.z_size, here.w_size):
-            _add_input(leaves, here)
+    for branch in there.labeled_branches:
+        if branch not in here.labeled_branches:
+            continue
+        if first is not None and first == wanted:
+            _leave_label(leaves, f"mapping.{branch}.{first}", there)
+            _add_label(leaves, f"mapping.{branch}.{first}", there.z_size, wanted_width)
+        elif first is None and wanted == "input" and not width:
+            sizes = there.z_size, there.w_size
+            if sizes == (here.z_size, here.w_size):
+                _add_input(leaves, f"mapping.{branch}", here)
 
 
 def _label_width(config: GeneratorConfig) -> int:
@@ -40,7 +43,7 @@ def _label_width(config: GeneratorConfig) -> int:
 
 
 def _first_dense(config: GeneratorConfig) -> str | None:
-    """Return the dense layer that reads the global z and the label; None if it has a skip path."""
+    """Return the dense layer that reads z and the label; None if it has a skip path."""
     mapping = config.mapping
     if mapping.residual and config.z_size + _label_width(config) != config.w_size:
         return "input"
@@ -49,11 +52,11 @@ def _first_dense(config: GeneratorConfig) -> str | None:
     return None if mapping.residual else "layer_0"
 
 
-def _leave_label(leaves: Leaves, first: str, there: GeneratorConfig) -> None:
+def _leave_label(leaves: Leaves, name: str, there: GeneratorConfig) -> None:
     """Replace the label by the mean of all classes in the layer that reads it."""
     if not there.label_size:
         return
-    name, size = f"mapping.global.{first}", there.z_size
+    size = there.z_size
     kernel, bias = leaves[f"{name}.kernel"], leaves[f"{name}.bias"]
     embedding, embedding_bias = leaves[f"{EMBEDDING}.kernel"], leaves[f"{EMBEDDING}.bias"]
     classes = embedding.value / math.sqrt(there.label_size) + embedding_bias.value[None]
@@ -72,17 +75,17 @@ def _leave_label(leaves: Leaves, first: str, there: GeneratorConfig) -> None:
     )
 
 
-def _add_label(leaves: Leaves, first: str, size: int, label_width: int) -> None:
+def _add_label(leaves: Leaves, name: str, size: int, label_width: int) -> None:
     """Add rows of zeros for the label to the layer that reads z."""
     if not label_width:
         return
-    path = f"mapping.global.{first}.kernel"
+    path = f"{name}.kernel"
     kernel = leaves[path].value
     rows = np.pad(kernel * math.sqrt((size + label_width) / size), ((0, label_width), (0, 0)))
     leaves[path] = leaves[path].adapted(rows, "rows of zeros for the label")
 
 
-def _add_input(leaves: Leaves, here: GeneratorConfig) -> None:
+def _add_input(leaves: Leaves, branch: str, here: GeneratorConfig) -> None:
     """Add the layer that reads z and the label before residual layers; it returns z as it is.
 
     A shift of z keeps it where the leaky ReLU is linear, and the next layers subtract it again: z
@@ -93,9 +96,9 @@ def _add_input(leaves: Leaves, here: GeneratorConfig) -> None:
     scale = 1 / (math.sqrt(2) * multiplier)
     note = "returns z as it is; the label has no effect at first"
     kernel = np.eye(width, size) * math.sqrt(width) * scale
-    leaves["mapping.global.input.kernel"] = Leaf(kernel, (), note)
-    leaves["mapping.global.input.bias"] = Leaf(np.full(size, shift * scale), (), note)
-    layer = "mapping.global.layer_0"
+    leaves[f"{branch}.input.kernel"] = Leaf(kernel, (), note)
+    leaves[f"{branch}.input.bias"] = Leaf(np.full(size, shift * scale), (), note)
+    layer = f"{branch}.layer_0"
     subtracted, kernel = "subtracts the shift of the new input", leaves[f"{layer}.dense_0.kernel"]
     bias = leaves[f"{layer}.dense_0.bias"]
     value = bias.value - shift * kernel.value.sum(0) / math.sqrt(size)
