@@ -28,8 +28,11 @@ from ganformer_jax.sampling import Sampler
 
 EQUAL = ["--generator.synthesis.channel-base", "1216", "--generator.synthesis.channel-max", "76"]
 VARIANTS = {
-    "GANformer, duplex": ["--config", "scenes"],
-    "GANformer, simplex": ["--config", "scenes", "--generator.attention.kmeans-iterations", "0"],
+    "GANformer, duplex": ["--config", "scenes_ganformer"],
+    "GANformer, simplex": [
+        *("--config", "scenes_ganformer"),
+        *("--generator.attention.kmeans-iterations", "0"),
+    ],
     "StyleGAN2": ["--config", "scenes_stylegan2", *EQUAL],
     "SAGAN": ["--config", "scenes_sagan"],
     "k-GAN": ["--config", "scenes_kgan"],
@@ -37,6 +40,7 @@ VARIANTS = {
     "DCGAN": ["--config", "scenes_dcgan"],
     "SAGAN of its paper": ["--config", "scenes_sagan_published"],
     "GANformer, relativistic": ["--config", "scenes_r3gan"],
+    "GANformer, places": ["--config", "scenes"],
 }
 METRICS = "swd2k,rkid2k,rpr2k"
 OF_COMPONENTS = ",seg500,dci2k"

@@ -3,7 +3,7 @@
 Command:   python benchmarks/components.py --folder runs/components [--seeds 0] [--kimg 50]
 Cost:      a quarter of an hour a run on two CPU cores
 
-Each run is the config `scenes` with options of `VARIANTS`. Measures the distance, how well the
+Each run is the config `scenes_ganformer` with options of `VARIANTS`. Measures the distance, how well the
 components that pixels attend to most separate objects, and how local swaps of a component are. What
 is done already is kept, so the command may be stopped and given again. Prints Markdown.
 """
@@ -27,7 +27,7 @@ RELATIVISTIC = [
     *("--loss.r2-gamma", "0.3"),
 ]
 VARIANTS = {
-    "scenes": [],
+    "scenes_ganformer": [],
     "no style": NO_STYLE,
     "no style, both": NO_STYLE + BOTH,
     "no style, simplex, both": NO_STYLE + SIMPLEX + BOTH,
@@ -76,7 +76,7 @@ def main() -> None:
     for variant, run, chosen in cells(
         options.folder, VARIANTS, options.variants, options.seeds, options.kimg
     ):
-        chosen += ["--data.directory", str(options.data)]
+        chosen += ["--config", "scenes_ganformer", "--data.directory", str(options.data)]
         measured = train_and_measure(run, chosen, METRICS)
         runs.setdefault(variant, []).append(figures(measured))
         print(table(runs), flush=True)

@@ -1,6 +1,6 @@
 """Train in float32 and in bfloat16 from several seeds, and compare curves and distances.
 
-Command:   python benchmarks/precision.py [--config scenes] [--kimg 16] [--seeds 0 1 2]
+Command:   python benchmarks/precision.py [--config NAME] [--kimg 16] [--seeds 0 1 2]
 
 Runs that are already in --folder are resumed, or read if they are complete. Prints a table, with
 the mean over seeds and their range, and draws the curves to --figure.
@@ -93,7 +93,7 @@ def draw(runs: Mapping[str, list[pathlib.Path]], path: pathlib.Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--config", default="scenes")
+    parser.add_argument("--config", default="scenes_ganformer")
     parser.add_argument("--kimg", type=float, default=16.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("runs/precision"))

@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--kimg", type=float, default=30.0)
     arguments = parser.parse_args()
     images = np.load(arguments.images)["images"]
-    # The networks of the config `scenes`.
+    # Those of the config `scenes_ganformer`, with half as many layers in the mapping network.
     case = cases.Case(images.shape[1], 1024, 64, batch=16, components=8)
     trial = Trial(case, arguments.checkout, "cpu")
     trial.torch.manual_seed(0)

@@ -3,7 +3,7 @@
 Command:   python benchmarks/small_data.py --folder runs/small [--seeds 0 1 2] [--kimg 40]
 Cost:      about ten minutes a run on two CPU cores; 21 runs by default
 
-All runs see equally many images of the same 500 scenes. What is done already is kept, so the
+Runs of the config `scenes_ganformer`, which see equally many images of the same 500 scenes. What is done already is kept, so the
 command may be stopped and given again. Prints Markdown.
 """
 
@@ -55,7 +55,7 @@ def main() -> None:
     for variant, run, chosen in cells(
         options.folder, VARIANTS, options.variants, options.seeds, options.kimg
     ):
-        chosen += ["--data.train-images", str(options.images)]
+        chosen += ["--config", "scenes_ganformer", "--data.train-images", str(options.images)]
         measured = train_and_measure(run, chosen, METRICS)
         runs.setdefault(variant, []).append(figures(run, measured))
         print(table(runs), flush=True)

@@ -5,7 +5,7 @@ Cost:      about two hours on two CPU cores: the source, 50 thousand images unle
            eight runs, two of them of 64x64 pixels
            With --published PYTHON CHECKOUT a ninth, and 20 minutes of PyTorch before it
 
-The source is the config `scenes`, 32x32 without labels. Its averaged generator and its
+The source is the config `scenes_ganformer`, 32x32 without labels. Its averaged generator and its
 discriminator start scenes of 64x64, scenes with the number of their objects as the class, and
 scikit-learn's digits, which have nothing in common with scenes; digits also with Freeze-D, and from
 an export, which is the averaged generator alone. With --published they also start from a snapshot
@@ -29,13 +29,14 @@ from runs import command, curves_table, distances
 
 from ganformer_jax.visualize import save_png
 
+CONFIG = ["--config", "scenes_ganformer"]
 EVERY = 2.0  # thousand images between metrics
 COUNTS = range(2, 7)  # objects in a scene
 PUBLISHED = [
     *("--generator.mapping.num-layers", "2"),
     "--generator.attention.no-kmeans-weight-per-iteration",
 ]
-"""What the networks of `published.py` have otherwise than the config `scenes`."""
+"""What the networks of `published.py` have otherwise than the config `scenes_ganformer`."""
 
 
 def prepare_digits(folder: pathlib.Path) -> list[str]:
@@ -121,7 +122,7 @@ def draw(curves: dict[str, dict[float, float]]) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=pathlib.Path, required=True, help="of runs and datasets")
-    parser.add_argument("--source", type=pathlib.Path, help="a run of the config scenes")
+    parser.add_argument("--source", type=pathlib.Path, help="a run of the config scenes_ganformer")
     parser.add_argument(
         "--published",
         nargs=2,
@@ -136,7 +137,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     source = options.source or folder / "source"
     if options.source is None:
-        command("train", "--workdir", source, "--data.directory", folder / "data")
+        command("train", *CONFIG, "--workdir", source, "--data.directory", folder / "data")
     starts = {"from scratch": [], "from scenes": ["--init-from", str(source)]}
     curves: dict[str, dict[float, float]] = {}
     for case in options.cases:
@@ -155,7 +156,7 @@ def main() -> None:
         for start, chosen in (starts | more).items():
             run = folder / f"{case}-{start.replace(' ', '-')}"
             command(
-                *("train", "--workdir", run, *given, *chosen),
+                *("train", *CONFIG, "--workdir", run, *given, *chosen),
                 *("--train.total-kimg", str(options.kimg), "--train.metric-kimg", str(EVERY)),
             )
             curves[f"{case}, {start}"] = distances(run)

@@ -37,6 +37,9 @@ _COLORS = {1: "gray", 3: "color", 4: "color and opacity"}
 SHEET_PIXELS = 32 * 256 * 256
 """Pixels of the contact sheet: 32 images of up to 256x256, fewer of larger ones."""
 
+OWN_IMAGES = "scenes_ganformer"
+"""Config of the printed command, for images that no published config is meant for."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -272,7 +275,7 @@ def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Option
     grid = base_grid((geometry.height, geometry.width))
     published = find_entry(options.source) and geometry.fit == "pad"
     words = ["train", "--workdir", f"runs/{spec.name}"]
-    words += ["--config", options.source] if published else []
+    words += ["--config", options.source if published else OWN_IMAGES]
     words += ["--data.name", folder if os.sep in folder else os.path.join(os.curdir, folder)]
     words += ["--generator.resolution", str(max(geometry.height, geometry.width))]
     words += ["--generator.base-grid", *map(str, grid)] if grid and grid != (4, 4) else []
