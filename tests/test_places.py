@@ -46,6 +46,14 @@ def made(config, **options):
     return images, out["attention"], ComponentPlaces().apply(params, w[:, :-1])
 
 
+def test_places_stay_in_the_image_whatever_the_latents():
+    """Outside it a component would get no gradient to return by."""
+    w = 30 * jax.random.normal(jax.random.key(0), (8, 3, 4))
+    places, _ = ComponentPlaces().init_with_output(jax.random.key(1), w)
+    assert jnp.abs(places.center_BxKx2).max() <= 1
+    assert 0.04 <= places.spread_BxKx2.min() and places.spread_BxKx2.max() <= 0.36
+
+
 def test_labels_change_images_without_a_style():
     """The global latent, which reads labels elsewhere, makes nothing of such an image."""
     synthesis = dataclasses.replace(GENERATOR.synthesis, style=False)
