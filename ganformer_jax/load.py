@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 from ganformer_jax.config_kinds import as_gan
+from ganformer_jax.convert.build import flatten
 from ganformer_jax.convert.export import is_safetensors, read_generator
 from ganformer_jax.convert.snapshot import read_snapshot
 from ganformer_jax.errors import UserError, os_reason
@@ -77,7 +82,11 @@ def load_checkpoint(
     best: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> LoadedCheckpoint:
-    """Load a checkpoint's averaged generator, as `load_run` does, with its step."""
+    """Load a checkpoint's averaged generator, as `load_run` does, with its step.
+
+    Raises:
+        UserError: If there is no such checkpoint, or it does not fit this version's networks.
+    """
     from ganformer_jax.train.best import step_of
     from ganformer_jax.train.checkpoint import Checkpoints
     from ganformer_jax.train.state import WEIGHTS, stats_variables
@@ -94,7 +103,24 @@ def load_checkpoint(
         **stats_variables(fields.get("batch_stats", {}), "ema"),
     }
     generator = Generator(dataclasses.replace(config.generator, dtype="float32"))
+    _check_fit(generator, variables, run)
     return LoadedCheckpoint(generator, variables, int(fields["step"]), int(fields["images_seen"]))
+
+
+def _check_fit(generator: Generator, variables: dict[str, Any], run: Any) -> None:
+    """Raise `UserError` for weights of a version whose generator had other arrays."""
+    config = generator.config
+    latents = jnp.zeros((1, config.num_latents, config.z_size))
+    labels = jnp.zeros((1, config.label_size))
+    initialize = functools.partial(generator.init, noise="const")
+    wanted = flatten(jax.eval_shape(initialize, jax.random.key(0), latents, labels))
+    found = flatten(variables)
+    for path, leaf in wanted.items():
+        if path not in found or found[path].shape != leaf.shape:
+            raise UserError(
+                f"the weights in {run} are of a version of ganformer_jax with other networks: they "
+                f"have no {path} of shape {list(leaf.shape)}; load them with that version"
+            )
 
 
 @contextlib.contextmanager

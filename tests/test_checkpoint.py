@@ -387,6 +387,16 @@ def test_saving_does_not_hold_up_training(tmp_path, state):
 # Runs of earlier versions
 
 
+def test_weights_of_other_networks_are_not_loaded(tmp_path, state):
+    """As of a version whose generator had other arrays, or the same ones of another name."""
+    ema = dict(state.ema)
+    ema["mapping_of_old"] = ema.pop("mapping")
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state.replace(ema=ema), to_dict(EXPERIMENT))
+    with pytest.raises(UserError, match="other networks: they have no params/mapping/.*version"):
+        load(tmp_path)
+
+
 @pytest.mark.slow
 def test_a_run_of_version_0_1_resumes_bit_for_bit_where_the_numerics_are_the_same(tmp_path):
     """Its later state was written by version 0.1 itself; another CPU may round otherwise."""
