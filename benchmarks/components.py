@@ -3,9 +3,9 @@
 Command:   python benchmarks/components.py --folder runs/components [--seeds 0] [--kimg 50]
 Cost:      a quarter of an hour a run on two CPU cores
 
-Each run is the config `scenes_ganformer` with options of `VARIANTS`. Measures the distance, how well the
-components that pixels attend to most separate objects, and how local swaps of a component are. What
-is done already is kept, so the command may be stopped and given again. Prints Markdown.
+Each run is the config `scenes_ganformer` with options of `VARIANTS`. Measures the distance, how
+well the components that pixels attend to most separate objects, and how local swaps of a component
+are. What is done already is kept, so the command may be stopped and given again. Prints Markdown.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 Command:   python benchmarks/small_data.py --folder runs/small [--seeds 0 1 2] [--kimg 40]
 Cost:      about ten minutes a run on two CPU cores; 21 runs by default
 
-Runs of the config `scenes_ganformer`, which see equally many images of the same 500 scenes. What is done already is kept, so the
-command may be stopped and given again. Prints Markdown.
+Each run is the config `scenes_ganformer` with options of `VARIANTS`, and sees equally many images of
+the same 500 scenes. What is done already is kept, so the command may be stopped and given again.
+Prints Markdown.
 """
 
 from __future__ import annotations
