@@ -3,8 +3,8 @@
 Command:   python benchmarks/small_data.py --folder runs/small [--seeds 0 1 2] [--kimg 40]
 Cost:      about ten minutes a run on two CPU cores; 21 runs by default
 
-Each run is the config `scenes_ganformer` with options of `VARIANTS`, and sees equally many images of
-the same 500 scenes. What is done already is kept, so the command may be stopped and given again.
+Each run is the config `scenes_ganformer` with options of `VARIANTS`, and sees equally many images
+of the same 500 scenes. What is done already is kept, so the command may be stopped and given again.
 Prints Markdown.
 """
 
