@@ -84,6 +84,17 @@ def test_edits_follow_each_other():
     np.testing.assert_array_equal(unedited.w_BxKxLxD, latents.w_BxKxLxD)  # the cache is intact
 
 
+def test_a_moved_component_is_that_of_the_synthesizer():
+    synthesizer, variables, latents = latents_of("places")
+    expected = synthesizer(variables, latents.moved(1, 0.5, -0.25))
+    state = edited(ViewedEdit(1, "move", x=0.25, y=-0.25), ViewedEdit(1, "move", x=0.25))
+    np.testing.assert_array_equal(viewed("places").view(state).image, expected.images[0])
+    kept = viewed("places").latents(state)
+    np.testing.assert_allclose(kept.shift_BxKx2, [[[0, 0], [0.5, -0.25], [0, 0]]])
+    unedited = viewed("places").view(edited())
+    np.testing.assert_array_equal(unedited.image, synthesizer(variables, latents).images[0])
+
+
 @pytest.mark.parametrize("component", [0, 2, "global", "all"])
 def test_the_ends_of_an_interpolation(component):
     generator = viewed("ganformer")

@@ -17,6 +17,7 @@ from ganformer_jax.sampling import Synthesizer, read_latents
 from ganformer_jax.viewer.app import MAX_BODY, PAGE, make_app
 
 SWAP = {"component": 0, "kind": "swap", "seed": 1}
+MOVE = {"component": 0, "kind": "move", "x": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -35,8 +36,8 @@ SWAP = {"component": 0, "kind": "swap", "seed": 1}
         ("ganformer", {"noise": ["const"]}, "noise must be one of const, random, none"),
         ("ganformer", {"label": 0}, "label: the generator takes none"),
         ("ganformer", {"layer": 3}, "layer must be a whole number from 0 to 2"),
-        ("ganformer", {"edits": {}}, "edits must be a list of at most 10"),
-        ("ganformer", {"edits": [SWAP] * 11}, "edits must be a list of at most 10"),
+        ("ganformer", {"edits": {}}, "edits must be a list of at most 13"),
+        ("ganformer", {"edits": [SWAP] * 14}, "edits must be a list of at most 13"),
         ("ganformer", {"edits": [7]}, "an edit must be a JSON object"),
         ("ganformer", {"edits": [SWAP | {"kind": "grow"}]}, "kind of an edit must be one of swap"),
         ("ganformer", {"edits": [SWAP | {"component": 3}]}, "from 0 to 2"),
@@ -54,6 +55,9 @@ SWAP = {"component": 0, "kind": "swap", "seed": 1}
             {"edits": [{"component": k, "kind": "remove"} for k in range(3)]},
             "edits remove all components: leave one",
         ),
+        ("ganformer", {"edits": [MOVE]}, "components of this generator have no places to move"),
+        ("places", {"edits": [MOVE | {"x": 2.5}]}, "x must be a number from -2 to 2"),
+        ("places", {"edits": [MOVE | {"component": "all"}]}, "only components can be moved"),
         (
             "one component",
             {"edits": [{"component": 0, "kind": "remove"}]},
@@ -157,7 +161,9 @@ def test_the_page_and_its_files_name_no_other_place(client):
     assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
     assert page.headers["referrer-policy"] == "no-referrer"
     files = sorted(path.name for path in PAGE.iterdir())
-    assert files == ["labels.js", "state.js", "viewer.css", "viewer.html", "viewer.js"]
+    assert files == [
+        *("labels.js", "moving.js", "state.js", "viewer.css", "viewer.html", "viewer.js")
+    ]
     named = set(re.findall(r'(?:src|href|from) ?=?"(?:\./)?([^"#:]+)"', page.text))
     assert named == {"viewer.css", "viewer.js"}
     for name in set(files) - {"viewer.html"}:

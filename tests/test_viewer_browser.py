@@ -215,6 +215,37 @@ def test_a_removed_component_has_no_pixels(open_page):
     assert settled(page) == first
 
 
+def test_a_component_is_dragged_to_another_place(open_page):
+    generator = viewed("places")
+    page = open_page("places")
+    first = settled(page)
+    segments = generator.view(generator.parse({"seed": 0})).segments
+    assert segments is not None
+    rows, columns = segments.shape
+    component = int(segments[segments < 3][0])
+    row, column = np.argwhere(segments == component)[0]
+    box = page.locator("#image-panel").bounding_box()
+    at = box["x"] + box["width"] * (column + 0.5) / columns
+    down = box["y"] + box["height"] * (row + 0.5) / rows
+    page.mouse.move(at, down)
+    page.mouse.down()
+    page.mouse.move(at + box["width"] / 4, down, steps=4)
+    page.mouse.up()
+    moved = settled(page)
+    assert moved != first and heading(page) == f"Component {component + 1}"
+    assert "moved" in entry(page, component + 1).inner_text()
+    assert float(page.get_by_role("slider", name="Move right").input_value()) == pytest.approx(0.5)
+    page.reload()
+    assert settled(page) == moved
+    slide(page, "Move right", 0)
+    slide(page, "Move down", 0)
+    assert settled(page) == first
+    page.get_by_role("button", name="Undo").click()
+    assert settled(page) == moved
+    entry(page, "Global latent").click()
+    assert page.get_by_role("slider", name="Move right").is_hidden()
+
+
 def test_seeds_truncation_and_noise(open_page):
     page = open_page()
     images = [settled(page)]

@@ -9,7 +9,7 @@ import exports
 import jax
 from tiny import tiny_config
 
-from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.config import AttentionConfig, GeneratorConfig
 from ganformer_jax.viewer import Labels, ViewedGenerator
 
 GANFORMER = dataclasses.replace(
@@ -23,6 +23,9 @@ KINDS = {
     "unattended": dataclasses.replace(GANFORMER, attention_resolutions=(32, 32)),
     "classes": LABELED,
     "conditions": LABELED,
+    "places": dataclasses.replace(
+        GANFORMER, attention=AttentionConfig(kmeans_iterations=0, places=True)
+    ),
     "oblong": dataclasses.replace(GANFORMER, base_grid=(2, 4)),
     "one channel": dataclasses.replace(GANFORMER, image_channels=1),
     "four channels": dataclasses.replace(GANFORMER, image_channels=4),

@@ -34,7 +34,7 @@ from ganformer_jax.viewer.viewed_generator import ViewedGenerator
 from ganformer_jax.visualize import NO_COMPONENT, component_palette, save_png
 
 PAGE = importlib.resources.files("ganformer_jax.viewer") / "page"
-SCRIPTS = ("viewer.js", "state.js", "labels.js")
+SCRIPTS = ("viewer.js", "state.js", "labels.js", "moving.js")
 STATIC = {"viewer.css": "text/css"} | dict.fromkeys(SCRIPTS, "text/javascript")
 MAX_BODY = 256 * 1024
 """Bytes of a request; a state of many components and numbers of a condition takes 20 kB."""
@@ -95,6 +95,7 @@ def generator_facts(viewed: ViewedGenerator) -> dict[str, Any]:
         "height": height,
         "width": width,
         "components": viewed.components,
+        "places": viewed.places,
         "latents": config.num_latents,
         "palette": palette,
         "nothing": list(NO_COMPONENT),

@@ -12,7 +12,8 @@ from ganformer_jax.errors import UserError, did_you_mean
 
 MAX_SEED = 2**32 - 1
 MAX_PSI = 2.0
-EditKind = Literal["swap", "remove", "interpolate"]
+MAX_SHIFT = 2.0
+EditKind = Literal["swap", "remove", "interpolate", "move"]
 Noise = Literal["const", "random", "none"]
 Label = int | tuple[float, ...] | None
 GLOBAL, ALL = "global", "all"
@@ -42,15 +43,19 @@ class ViewedEdit:
     Attributes:
         component: What is changed.
         kind: "swap" takes the latents of another seed, "interpolate" moves toward them, "remove"
-            hides a component from attention.
-        seed: The other seed; "remove" does not read it.
+            hides a component from attention, "move" moves its place.
+        seed: The other seed, for "swap" and "interpolate".
         t: Position of an interpolation, from 0 to 1, the other seed's latents.
+        x: How far to move a place to the right, from -2 to 2; the longer side of the image is 2.
+        y: How far down.
     """
 
     component: Target
     kind: EditKind
     seed: int = 0
     t: float = 1.0
+    x: float = 0.0
+    y: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +79,9 @@ class State:
     layer: int | None = None
 
 
-def parse_state(data: object, labels: Labels, components: int, layers: int) -> State:
+def parse_state(
+    data: object, labels: Labels, components: int, layers: int, places: bool = False
+) -> State:
     """Check a description of a state that came from outside; what is missing has its default.
 
     Args:
@@ -82,6 +89,7 @@ def parse_state(data: object, labels: Labels, components: int, layers: int) -> S
         labels: Labels of the generator.
         components: Number of components that images attend to.
         layers: Number of attention layers.
+        places: Whether components have places, which can be moved.
 
     Raises:
         UserError: If there is an unknown field, or a value is not of its type or range.
@@ -93,23 +101,23 @@ def parse_state(data: object, labels: Labels, components: int, layers: int) -> S
         _number(given.get("psi", State.psi), "psi", -MAX_PSI, MAX_PSI),
         _label(given.get("label"), labels),
         _choice(given.get("noise", State.noise), "noise", get_args(Noise)),
-        _edits(given.get("edits", []), components),
+        _edits(given.get("edits", []), components, places),
         None if layer is None else _integer(layer, "layer", layers - 1),
     )
 
 
-def _edits(given: object, components: int) -> tuple[ViewedEdit, ...]:
-    most = 2 * components + 4  # the page sends two of a component at most
+def _edits(given: object, components: int, places: bool) -> tuple[ViewedEdit, ...]:
+    most = 3 * components + 4  # the page sends three of a component at most
     if not isinstance(given, list) or len(given) > most:
         raise UserError(f"edits must be a list of at most {most}")
-    edits = tuple(_edit(one, components) for one in given)
+    edits = tuple(_edit(one, components, places) for one in given)
     removed = {edit.component for edit in edits if edit.kind == "remove"}
     if removed and len(removed) >= components:
         raise UserError("edits remove all components: leave one")
     return edits
 
 
-def _edit(given: object, components: int) -> ViewedEdit:
+def _edit(given: object, components: int, places: bool) -> ViewedEdit:
     fields = _fields(given, "an edit", ViewedEdit)
     kind = _choice(fields.get("kind"), "kind of an edit", get_args(EditKind))
     component = fields.get("component")
@@ -117,8 +125,13 @@ def _edit(given: object, components: int) -> ViewedEdit:
         if not components:
             raise UserError('component must be "global" or "all": images attend to no components')
         component = _integer(component, 'component ("global" and "all" too)', components - 1)
-    elif kind == "remove":
-        raise UserError("only components can be removed")
+    elif kind in ("remove", "move"):
+        raise UserError(f"only components can be {kind}d")
+    if kind == "move":
+        if not places:
+            raise UserError("components of this generator have no places to move")
+        x, y = (_number(fields.get(name, 0), name, -MAX_SHIFT, MAX_SHIFT) for name in "xy")
+        return ViewedEdit(component, kind, x=x, y=y)
     seed, t = 0, 1.0
     if kind != "remove":
         seed = _integer(fields.get("seed"), "seed of an edit", MAX_SEED)

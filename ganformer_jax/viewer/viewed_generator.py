@@ -55,6 +55,7 @@ class ViewedGenerator:
         labels: Labels that it takes.
         weights: Checksum of its variables.
         components: Number of components that images attend to.
+        places: Whether these have places, which can be moved.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class ViewedGenerator:
     ):
         self.config, self.labels, self.weights = config, labels, weights
         self.components = config.components if config.attended_resolutions else 0
+        self.places = bool(self.components) and config.attention.places
         self._variables = variables
         self._w = functools.lru_cache(LATENTS_KEPT)(self._map)
         self._unedited = functools.lru_cache(IMAGES_KEPT)(self._synthesize)
@@ -87,7 +89,8 @@ class ViewedGenerator:
         Raises:
             UserError: If it is not one of this generator.
         """
-        return parse_state(data, self.labels, self.components, len(self.layer_sizes))
+        layers = len(self.layer_sizes)
+        return parse_state(data, self.labels, self.components, layers, self.places)
 
     def view(self, state: State) -> View:
         """Make the image of a state, and compare it with the unedited image."""
@@ -106,11 +109,13 @@ class ViewedGenerator:
     def latents(self, state: State) -> ImageLatents:
         """Return the latents of a state, edited; the facts say how.
 
-        The mask is that of all components if the generator has attention, so that one program
-        serves every state.
+        The mask is that of all components if the generator has attention, and so is the shift of
+        places if they have any, so that one program serves every state.
         """
         mask_1xK = np.ones((1, self.components), np.float32) if self.components else None
-        latents = ImageLatents(self._of_seed(state, state.seed), _seeds(state.seed), mask_1xK)
+        shift = np.zeros((1, self.components, 2), np.float32) if self.places else None
+        w_1xKxLxD = self._of_seed(state, state.seed)
+        latents = ImageLatents(w_1xKxLxD, _seeds(state.seed), mask_1xK, shift_BxKx2=shift)
         for edit in state.edits:
             latents = self._edited(latents, edit, state)
         facts: dict[str, Any] = {"seed": state.seed}
@@ -119,8 +124,10 @@ class ViewedGenerator:
         return dataclasses.replace(latents, facts=(facts,))
 
     def _edited(self, latents: ImageLatents, edit: ViewedEdit, state: State) -> ImageLatents:
-        if edit.kind == "remove":
+        if edit.kind in ("remove", "move"):
             assert isinstance(edit.component, int)
+            if edit.kind == "move":
+                return latents.moved(edit.component, edit.x, edit.y)
             return latents.without(edit.component)
         w_1xKxLxD = latents.w_BxKxLxD
         source = self._of_seed(state, edit.seed)

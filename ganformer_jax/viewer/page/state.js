@@ -2,6 +2,7 @@
 export const MAX_SEED = 2 ** 32 - 1;
 export const NOISE = ["const", "random", "none"];
 export const MAX_PSI = 1.2;
+export const MAX_SHIFT = 2; // the longer side of the image
 
 export let facts; // of the generator
 export let state; // of the image: what undo goes back to
@@ -17,8 +18,9 @@ export const isComponent = (key) => key !== "global" && key !== "all";
 export const keys = () => [...Array(facts.components).keys()].map(String).concat("global", facts.latents > 1 ? ["all"] : []);
 export const nameOf = (key) => (key === "global" ? "Global latent" : key === "all" ? "All latents" : `Component ${Number(key) + 1}`);
 
-export const editOf = (key) => state.edits[key] ?? { seed: state.source, t: 0, removed: false };
-export const isEdited = (edit) => edit.t > 0 || edit.removed;
+export const editOf = (key) => state.edits[key] ?? { seed: state.source, t: 0, removed: false, x: 0, y: 0 };
+export const isMoved = (edit) => edit.x !== 0 || edit.y !== 0;
+export const isEdited = (edit) => edit.t > 0 || edit.removed || isMoved(edit);
 
 export function change(key, values) {
   const edit = { ...editOf(key), ...values };
@@ -31,11 +33,12 @@ export function request() {
   const edits = [];
   const order = [...keys()].reverse(); // all latents first, then those that replace some of them
   for (const key of look.unedited ? [] : order.filter((each) => state.edits[each])) {
-    const { seed, t, removed } = state.edits[key];
+    const { seed, t, removed, x, y } = state.edits[key];
     const component = isComponent(key) ? Number(key) : key;
     if (t === 1) edits.push({ component, kind: "swap", seed });
     else if (t > 0) edits.push({ component, kind: "interpolate", seed, t });
     if (removed) edits.push({ component, kind: "remove" });
+    if (isMoved(state.edits[key])) edits.push({ component, kind: "move", x, y });
   }
   const { seed, psi, label, noise } = state;
   return { seed, psi, label, noise, edits, layer: look.layer };
@@ -46,7 +49,8 @@ export function toFragment() { // rarely: browsers limit how often the URL may c
   const words = new URLSearchParams({ seed: state.seed, psi: state.psi, noise: state.noise, source: state.source });
   if (state.label !== null) words.set("label", [state.label].flat().join(","));
   for (const [key, edit] of Object.entries(state.edits)) {
-    words.append("edit", [key, edit.seed, edit.t, ...(edit.removed ? ["removed"] : [])].join("~"));
+    const rest = isMoved(edit) ? [edit.removed ? "removed" : "", edit.x, edit.y] : edit.removed ? ["removed"] : [];
+    words.append("edit", [key, edit.seed, edit.t, ...rest].join("~"));
   }
   words.set("overlay", look.overlay);
   words.set("picked", look.picked);
@@ -74,8 +78,9 @@ export function fromFragment() {
   state = { seed, noise, psi: number("psi", start.psi, 0, MAX_PSI), label: labelFrom(words.get("label")), edits: {} };
   state.source = seedOf(words.get("source") ?? "", (seed + 1) % (MAX_SEED + 1));
   for (const text of words.getAll("edit")) {
-    const [key, source, t, removed] = text.split("~");
-    const edit = { seed: seedOf(source ?? "", 0), t: clamp(Number(t) || 0, 0, 1), removed: removed === "removed" && canRemove(key) };
+    const [key, source, t, removed, ...shift] = text.split("~");
+    const [x, y] = [0, 1].map((i) => (facts.places && isComponent(key) ? clamp(Number(shift[i]) || 0, -MAX_SHIFT, MAX_SHIFT) : 0));
+    const edit = { seed: seedOf(source ?? "", 0), t: clamp(Number(t) || 0, 0, 1), removed: removed === "removed" && canRemove(key), x, y };
     if (keys().includes(key) && isEdited(edit)) state.edits[key] = edit;
   }
   const picked = keys().includes(words.get("picked")) ? words.get("picked") : keys()[0];
@@ -101,6 +106,7 @@ export function canRemove(key) {
 export function badge(edit) {
   if (!edit || !isEdited(edit)) return "";
   if (edit.removed) return "removed";
+  if (edit.t === 0) return "moved";
   return edit.t === 1 ? `seed ${edit.seed}` : percent(edit.t);
 }
 

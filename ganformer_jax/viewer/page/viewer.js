@@ -1,5 +1,6 @@
 // The page: requests to the server, drawing, and controls.
 import { buildLabels } from "./labels.js";
+import { dragMoves, listenToMoves, showMoves } from "./moving.js";
 import {
   MAX_SEED, badge, begin, canRemove, canUndo, change, clamp, commit, editOf, facts, fromFragment,
   isComponent, isEdited, keys, look, nameOf, percent, request, seedOf, state, toFragment, toFragmentSoon, undo,
@@ -171,6 +172,7 @@ function showControls() {
     write(input, input.tagName === "SELECT" ? state.label : state.label[input.dataset.number]);
   }
   $("picked-heading").textContent = nameOf(look.picked);
+  showMoves(look.picked, edit);
   $("swap").textContent = `Swap with seed ${edit.seed}`;
   $("swap").disabled = edit.t === 1 || edit.removed;
   $("t").disabled = edit.removed;
@@ -244,13 +246,15 @@ function build() {
   $("facts").textContent = [...words, ...(channels ? [channels] : [])].join(" · ");
   $("noise-row").hidden = !noise;
   for (const id of ["map-figure", "overlay-row", "layer-row"]) $(id).hidden = !components;
-  $("hint").textContent = components ? "Pick a component here, or where pixels attend to it: on the image or the map." : "This generator has no components: its global latent decides everything.";
+  const drag = facts.places ? " Drag one there to move it." : "";
+  $("hint").textContent = components ? `Pick a component here, or where pixels attend to it: on the image or the map.${drag}` : "This generator has no components: its global latent decides everything.";
   $("layer").append(new Option("finest layers", ""), ...layers.map(([rows, columns], i) => new Option(`layer ${i}, ${columns}×${rows}`, i)));
   for (const id of ["image-panel", "map-panel"]) {
     $(id).style.aspectRatio = `${width} / ${height}`;
     if (!components) continue;
     $(id).classList.add("pick");
     $(id).addEventListener("click", (event) => { const key = componentAt(event); if (key !== null) pick(key); });
+    if (facts.places) dragMoves($(id), { componentAt, pick, refresh });
     $(id).addEventListener("pointermove", (event) => { const key = componentAt(event); $("under").textContent = key === null ? "" : nameOf(key); });
     $(id).addEventListener("pointerleave", () => { $("under").textContent = ""; });
   }
@@ -263,12 +267,13 @@ function listen() {
   onSeed("source", () => editOf(look.picked).seed, (seed) => change(look.picked, { seed }));
   onSlider("psi", (psi) => { state.psi = psi; });
   onSlider("t", (t) => { look.unedited = false; change(look.picked, { t }); });
+  listenToMoves(onSlider);
   $("noise").addEventListener("change", () => set(() => { state.noise = $("noise").value; }));
   $("layer").addEventListener("change", () => { look.layer = $("layer").value === "" ? null : Number($("layer").value); refresh(); });
   $("opacity").addEventListener("input", () => { look.overlay = Number($("opacity").value); showControls(); toFragmentSoon(); });
   $("swap").addEventListener("click", () => set(() => change(look.picked, { t: 1 })));
   $("remove").addEventListener("click", () => set(() => change(look.picked, { removed: !editOf(look.picked).removed })));
-  $("restore").addEventListener("click", () => set(() => change(look.picked, { t: 0, removed: false })));
+  $("restore").addEventListener("click", () => set(() => change(look.picked, { t: 0, removed: false, x: 0, y: 0 })));
   $("reset").addEventListener("click", () => set(() => { state.edits = {}; }, "Edits removed."));
   $("undo").addEventListener("click", takeBack);
   $("compare").addEventListener("click", () => { look.unedited = !look.unedited; refresh(); });
