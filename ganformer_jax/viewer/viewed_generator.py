@@ -110,7 +110,8 @@ class ViewedGenerator:
         serves every state.
         """
         mask_1xK = np.ones((1, self.components), np.float32) if self.components else None
-        latents = ImageLatents(self._of_seed(state, state.seed), _seeds(state.seed), mask_1xK)
+        w_1xKxLxD, words = self._of_seed(state, state.seed), self.config.words
+        latents = ImageLatents(w_1xKxLxD, _seeds(state.seed), mask_1xK, words=words)
         for edit in state.edits:
             latents = self._edited(latents, edit, state)
         facts: dict[str, Any] = {"seed": state.seed}
