@@ -128,6 +128,11 @@ def tokenizer_of(captions: Iterable[str]) -> CaptionTokenizer:
     return make_tokenizer(sorted(counts, key=lambda word: (-counts[word], word)))
 
 
+def token_names(length: int) -> tuple[str, ...]:
+    """Return what the numbers of a condition are called that holds the tokens of a caption."""
+    return tuple(f"token {place + 1}" for place in range(length))
+
+
 def save_tokenizer(text: str, run: pathlib.Path) -> None:
     """Write a tokenizer to a run's folder."""
     write_atomically(run / TOKENIZER_FILE, text)

@@ -86,6 +86,13 @@ def caption(objects: SceneObjects, index: int, resolution: int) -> str:
     return f"{text} {where} {object_words(objects, other)}"
 
 
+def longest_caption() -> str:
+    """Return a caption that has as many words as any."""
+    thing = " ".join(("a", SIZES[0], COLORS[0], MATERIALS[0], SHAPES[0]))
+    where = max(RELATIONS, key=lambda words: len(words.split()))
+    return f"{COUNTS[2]} objects, {thing} {where} {thing}"
+
+
 def vocabulary() -> tuple[str, ...]:
     """Return every word of a caption, and the comma, in a fixed order."""
     places = dict.fromkeys(word for words in RELATIONS for word in words.split())
