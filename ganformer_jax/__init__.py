@@ -25,6 +25,7 @@ from ganformer_jax.config import (
     SynthesisConfig,
     TrainConfig,
 )
+from ganformer_jax.config_text import TextEncoderConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.load import load
 from ganformer_jax.losses import (
@@ -83,6 +84,7 @@ __all__ = [
     "PositionConfig",
     "ScheduleConfig",
     "SynthesisConfig",
+    "TextEncoderConfig",
     "TrainConfig",
     "TrainState",
     "Update",

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import jax
 import numpy as np
 from tiny import random_batch, random_variables, tiny_config
 
@@ -10,7 +11,15 @@ from ganformer_jax import Generator
 from ganformer_jax.config import AttentionConfig
 from ganformer_jax.config_text import TextEncoderConfig
 
-TEXT = TextEncoderConfig(layers=1, width=8, heads=2, hidden_width=8, vocabulary=12, longest=8)
+TEXT = TextEncoderConfig(
+    layers=1,
+    width=8,
+    heads=2,
+    hidden_width=8,
+    vocabulary=12,
+    longest=8,
+    learning_rate_multiplier=1.0,
+)
 TOKENS = 6
 """Tokens of the longest caption."""
 
@@ -52,7 +61,5 @@ def random_generator(config, seed=1):
     generator = Generator(config)
     z_1xKxD = np.zeros((1, config.num_latents, config.z_size), np.float32)
     init = functools.partial(generator.init, noise="const")
-    import jax
-
     make = functools.partial(init, jax.random.key(0), z_1xKxD, captions(1)[:, : config.label_size])
     return generator, random_variables(make, seed)

@@ -36,6 +36,11 @@ class ExperimentData:
             from ganformer_jax.experiment.scene_captions import check_scene_captions
 
             check_scene_captions(config.generator)
+            if config.data.mirror:
+                raise UserError(
+                    "data.mirror mirrors images, but not what captions of scenes say of left and "
+                    "right: set it to False"
+                )
 
     @functools.cached_property
     def folder(self) -> str:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
-from ganformer_jax.config_text import TextEncoderConfig
 from ganformer_jax.models.text_encoder import PADDING, TextEncoder
 from ganformer_jax.nn.layers import normalize
 
@@ -26,23 +23,6 @@ class Caption(NamedTuple):
     """1 for tokens, 0 for padding."""
     vector_BxD: Float[Array, "b d2"]
     """A vector of length 1 for the whole caption, as a one-hot label has."""
-
-
-def make_encoder(config: TextEncoderConfig, name: str | None = None) -> Any:
-    """Return an encoder whose parameters are stored divided by the learning rate's multiplier.
-
-    The steps of Adam have one size for all parameters. Those of an encoder are small from the
-    start, unlike those of equalized layers, and are multiplied as they are used.
-    """
-    multiplier = config.learning_rate_multiplier
-
-    def used(stored: Any) -> Any:
-        return jax.tree.map(lambda leaf: leaf * multiplier, stored)
-
-    def stored(initial: Any) -> Any:
-        return jax.tree.map(lambda leaf: leaf / multiplier, initial)
-
-    return nn.map_variables(TextEncoder, "params", used, stored, init=True)(config, name=name)
 
 
 def read_captions(encoder: TextEncoder, labels_BxY: Float[Array, "b y"] | None) -> Caption:

@@ -15,12 +15,13 @@ import jax.numpy as jnp
 
 from ganformer_jax.config import DiscriminatorConfig, MappingConfig
 from ganformer_jax.config_attention import LOCAL_ATTENTION_HEADS
-from ganformer_jax.models.captions import make_encoder, read_captions
+from ganformer_jax.models.captions import read_captions
 from ganformer_jax.models.dcgan import DCGANDiscriminator
 from ganformer_jax.models.discriminator_attention import AggregatorScores, DiscriminatorAttention
 from ganformer_jax.models.mapping import MappingBranch
 from ganformer_jax.models.sagan import SAGANDiscriminator
 from ganformer_jax.models.synthesis import RESIDUAL_GAIN
+from ganformer_jax.models.text_encoder import TextEncoder
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.layers import (
     EqualizedConvolution,
@@ -189,7 +190,8 @@ class Discriminator(nn.Module):
                 image = resample.downsample(image, config.resample_filter)
                 x = self._read_image(image, x, resolution)
         if config.text.vocabulary and labels_BxY is not None:
-            labels_BxY = read_captions(make_encoder(config.text, "text"), labels_BxY).vector_BxD
+            encoder = TextEncoder(config.text, name="text")
+            labels_BxY = read_captions(encoder, labels_BxY).vector_BxD
         return self._logits(x, aggregators_BxKxD, labels_BxY), {"features": x}
 
     def _attention(

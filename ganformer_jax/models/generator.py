@@ -12,10 +12,11 @@ import jax.numpy as jnp
 
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.models import latents, synthesis
-from ganformer_jax.models.captions import insert_words, make_encoder, read_captions
+from ganformer_jax.models.captions import insert_words, read_captions
 from ganformer_jax.models.dcgan import DCGANSynthesis
 from ganformer_jax.models.mapping import MappingNetwork, direct_latents
 from ganformer_jax.models.sagan import SAGANSynthesis
+from ganformer_jax.models.text_encoder import TextEncoder
 from ganformer_jax.nn.layers import EqualizedDense
 from ganformer_jax.nn.rows import WHOLE, Rows
 
@@ -58,7 +59,7 @@ class Generator(nn.Module):
             self.synthesis = network(config, self.rematerialize, self.axis_name)
         self.w_average = self.variable("moments", "w_average", jnp.zeros, (config.w_size,))
         if config.text.vocabulary:
-            self.text = make_encoder(config.text)
+            self.text = TextEncoder(config.text)
         if config.words:
             self.words = EqualizedDense(config.w_size)
         if config.reads_latent_positions:
