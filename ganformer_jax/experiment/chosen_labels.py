@@ -15,7 +15,7 @@ from ganformer_jax.conditions import expected, load_condition_names, parse_condi
 from ganformer_jax.errors import UserError
 
 MAX_CLASS_COLUMNS = 16
-"""A grid has one class in each column, up to this number of classes."""
+"""A grid has one class or prompt in each column, up to this number of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,8 @@ class ChosenLabels:
     Attributes:
         labels: Class number or condition of each image; None without labels.
         facts: What the record of each image says of its label.
-        columns: Columns of a grid in which each holds one class; None if any number will do.
+        columns: Columns of a grid in which each holds one class or prompt; None if any number
+            will do.
     """
 
     labels: Sequence[Any] | None
@@ -90,7 +91,8 @@ def _of_prompts(
         raise UserError(f"--prompt: {error}") from error
     turns = [place % len(prompts) for place in range(count)]
     facts = [{"prompt": prompts[turn]} for turn in turns]
-    return ChosenLabels([vectors[turn] for turn in turns], facts)
+    columns = len(prompts) if 1 < len(prompts) <= MAX_CLASS_COLUMNS else None
+    return ChosenLabels([vectors[turn] for turn in turns], facts, columns)
 
 
 def _one_condition(
@@ -129,7 +131,8 @@ def _drawn_conditions(
         raise UserError(
             f"give --{option}, as the dataset of {run} is not available ({error}); {hint}"
         ) from error
-    if list(source.condition_names) != list(names):
+    text = tokenizer.text if tokenizer else ""
+    if (list(source.condition_names), source.tokenizer) != (list(names), text):
         raise UserError(
             f"give --{option}, as {source.name} has other conditions than {run}; {hint}"
         )
