@@ -23,9 +23,9 @@ from ganformer_jax.config import (
     PositionConfig,
     ScheduleConfig,
     SynthesisConfig,
+    TextEncoderConfig,
     TrainConfig,
 )
-from ganformer_jax.config_text import TextEncoderConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.load import load
 from ganformer_jax.losses import (

@@ -53,7 +53,7 @@ def test_captions_become_tokens_and_captions_again():
     assert labels[:, 0].tolist() == [1, 1] and labels[1].tolist()[3:] == [2, 0, 0, 0, 0, 0]
     assert tokenizer.decode(labels[0]) == "the red ball, behind a cube"
     again = CaptionTokenizer(tokenizer.text)
-    np.testing.assert_array_equal(again.encode(CAPTIONS, 9), tokenizer.encode(CAPTIONS, 9))
+    np.testing.assert_array_equal(again.encode(CAPTIONS, 10), tokenizer.encode(CAPTIONS, 10))
     assert tokenizer.decode(np.float32([1, 99, 2])) == "?"
 
 
@@ -112,7 +112,7 @@ def test_captions_are_read_from_both_kinds_of_files(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"labels": rows}))
     other = find_captions(source, tmp_path / "a.json")
     np.testing.assert_array_equal(one.vectors, other.vectors)
-    assert one.tokenizer == other.tokenizer and one.unused == 1 and len(one.names) == 9
+    assert one.tokenizer == other.tokenizer and one.unused == 1 and len(one.names) == 10
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_from_files_to_samples_of_a_prompt(home, capsys):
     assert "use a .json or .csv" in complaint(capsys, *prepare, "--captions", "a.txt")
     assert "no file x.csv with captions" in complaint(capsys, *prepare, "--captions", "x.csv")
     code, out, err = call(capsys, *prepare, *given)
-    assert code == 0 and "captions of up to 9 tokens, of 12 different ones" in out, err
+    assert code == 0 and "captions of up to 10 tokens, of 12 different ones" in out, err
     source = open_dataset(home / "data/toys", home, size=(8, 8))
     tokenizer = CaptionTokenizer(source.tokenizer)
     for index in range(4):
@@ -172,7 +172,7 @@ def test_from_files_to_samples_of_a_prompt(home, capsys):
     wrong = [*command[:number], "13", *command[number + 1 :]]
     assert "set both to 13" in complaint(capsys, *wrong)
     wrong[wrong.index("--discriminator.text.vocabulary") + 1] = "13"
-    needed = "set --generator.label-size 9 --generator.text.vocabulary 12"
+    needed = "set --generator.label-size 10 --generator.text.vocabulary 12"
     assert needed in complaint(capsys, *wrong) and not (home / "runs").exists()
     code, _, err = call(capsys, *command)
     assert code == 0, err
