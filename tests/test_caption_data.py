@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shlex
 
 import numpy as np
@@ -26,7 +27,7 @@ from ganformer_jax.data.sources.prepared import TfdsSource
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.scene_captions import scene_tokenizer
-from ganformer_jax.scenes.captions import caption, longest_caption, scene_objects
+from ganformer_jax.scenes.captions import HELD_OUT_PAIRS, caption, longest_caption, scene_objects
 
 CAPTIONS = ["A red cube", "a blue cube, behind it a Ball", "the ball", "a ball"]
 # Options that keep a run tiny.
@@ -243,6 +244,28 @@ def test_scenes_have_their_captions_as_labels(tmp_path):
         assert tokenizer.decode(source.label(index)) == text
     assert texts == expected
     assert len(source.condition_names) == source.label_count == 18
+
+
+def test_pairs_are_held_out_of_training_only(tmp_path):
+    config = text_config(tmp_path)
+    held = dataclasses.replace(config, data=dataclasses.replace(config.data, held_out_pairs=True))
+    with small_chunks():
+        every, some = (ExperimentData(one).open("train") for one in (config, held))
+    tokenizer, pairs = scene_tokenizer(), [" ".join(pair) for pair in HELD_OUT_PAIRS]
+
+    def texts(source):
+        return [tokenizer.decode(source.label(index)) for index in range(len(source))]
+
+    def has_pair(text):
+        words = re.sub(" (rubber|metal) ", " ", text)
+        return any(pair in words for pair in pairs)
+
+    kept = [text for text in texts(every) if not has_pair(text)]
+    assert texts(some) == kept and 0 < len(kept) < len(every)
+    assert len(ExperimentData(held).open("test")) == 8
+    plain = dataclasses.replace(load_config("scenes"), data=held.data)
+    with pytest.raises(UserError, match="data.held_out_pairs is about captions of scenes"):
+        ExperimentData(plain)
 
 
 def test_options_that_do_not_fit_scenes_are_refused(tmp_path):

@@ -102,14 +102,17 @@ class DatasetSource:
 
     def label(self, index: int) -> int | np.ndarray:
         """Return the class of image ``index``, or its condition, without decoding it."""
-        names = self._label_features
-        features = tfds.features.FeaturesDict({name: self.features[name] for name in names})
-        stored = _decode(features, self.records[index])
+        stored = self.part(index, self._label_features)
         return self._condition(stored) if self.condition_names else int(stored["label"])
 
     def record(self, index: int) -> dict[str, Any]:
         """Return all that is stored of example ``index``: for scenes also masks and attributes."""
         return _decode(self.features, self.records[index])
+
+    def part(self, index: int, names: Sequence[str]) -> dict[str, Any]:
+        """Return these features of example ``index``; the others are not decoded."""
+        features = tfds.features.FeaturesDict({name: self.features[name] for name in names})
+        return _decode(features, self.records[index])
 
     def _condition(self, example: Mapping[str, Any]) -> np.ndarray:
         if self.description is not None:

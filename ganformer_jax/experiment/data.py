@@ -32,7 +32,13 @@ class ExperimentData:
         if config.data.rendered and height != width:
             hint = "give data.name or a square generator.base_grid"
             raise UserError(f"scenes are square, not {height}x{width}; {hint}")
-        if config.data.rendered and config.generator.text.vocabulary:
+        captioned = config.data.rendered and config.generator.text.vocabulary
+        if config.data.held_out_pairs and not captioned:
+            raise UserError(
+                "data.held_out_pairs is about captions of scenes, which are not read here: set it "
+                "to False"
+            )
+        if captioned:
             from ganformer_jax.experiment.scene_captions import check_scene_captions
 
             check_scene_captions(config.generator)
@@ -71,8 +77,13 @@ class ExperimentData:
             channels=generator.image_channels,
         )
         if self.config.data.rendered and generator.text.vocabulary:
-            from ganformer_jax.experiment.scene_captions import with_scene_captions
+            from ganformer_jax.experiment.scene_captions import (
+                with_scene_captions,
+                without_held_out,
+            )
 
+            if self.config.data.held_out_pairs and split == "train":
+                source = without_held_out(source)
             source = with_scene_captions(source, generator.label_size)
         if generator.label_size:
             self._check_captions(source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,16 @@ from ganformer_jax.captions import CaptionTokenizer, make_tokenizer, token_names
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.data.batches import DatasetSource, Description
 from ganformer_jax.errors import UserError
-from ganformer_jax.scenes.captions import caption, longest_caption, scene_objects, vocabulary
+from ganformer_jax.scenes.captions import (
+    caption,
+    held_out,
+    longest_caption,
+    scene_objects,
+    vocabulary,
+)
+
+READ = ("objects", "index")
+"""Features of a scene that its caption is made of."""
 
 
 def check_scene_captions(config: GeneratorConfig) -> None:
@@ -37,6 +46,39 @@ def scene_tokenizer() -> CaptionTokenizer:
     return make_tokenizer(vocabulary())
 
 
+@dataclasses.dataclass(frozen=True)
+class ChosenRecords(Sequence[bytes]):
+    """Some of the records of a dataset, by their numbers there."""
+
+    records: Any
+    indices: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.records[self.indices[index]]
+
+
+def without_held_out(source: DatasetSource) -> DatasetSource:
+    """Return the scenes whose captions have none of the pairs that are held out.
+
+    Raises:
+        UserError: If none are left.
+    """
+    kept = []
+    for index in range(len(source)):
+        record = source.part(index, READ)
+        if not held_out(scene_objects(record["objects"]), int(record["index"])):
+            kept.append(index)
+    if not kept:
+        raise UserError(
+            f"data.held_out_pairs leaves none of {len(source)} scenes to train on: raise "
+            "data.train_images"
+        )
+    return dataclasses.replace(source, records=ChosenRecords(source.records, kept))
+
+
 def with_scene_captions(source: DatasetSource, length: int) -> DatasetSource:
     """Return the scenes with their captions as conditions of this many tokens."""
     tokenizer, resolution = scene_tokenizer(), source.size[1]
@@ -52,5 +94,5 @@ def with_scene_captions(source: DatasetSource, length: int) -> DatasetSource:
         class_names=(),
         condition_names=token_names(length),
         tokenizer=tokenizer.text,
-        description=Description(("objects", "index"), describe),
+        description=Description(READ, describe),
     )
