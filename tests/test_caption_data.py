@@ -22,6 +22,7 @@ from ganformer_jax.config_checks import validate
 from ganformer_jax.config_files import load_config
 from ganformer_jax.data.batches import open_dataset, train_batches
 from ganformer_jax.data.captions import find_captions
+from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.folder import FolderSource
 from ganformer_jax.data.sources.prepared import TfdsSource
 from ganformer_jax.errors import UserError
@@ -164,6 +165,7 @@ def test_from_files_to_samples_of_a_prompt(home, capsys):
         text = CAPTIONS[int(item["images"][0, 0, 0]) // 10].lower()
         assert tokenizer.decode(item["labels"]) == text
     with TfdsSource(home / "data/toys") as again:
+        assert isinstance(again.labels, Conditions)
         assert again.labels.tokenizer == source.tokenizer
     write_csv(home / "captions.csv", [*CAPTIONS[:3], "an urn"])
     assert "holds another dataset" in complaint(capsys, *prepare, *given)
@@ -178,7 +180,7 @@ def test_from_files_to_samples_of_a_prompt(home, capsys):
     code, _, err = call(capsys, *command)
     assert code == 0, err
     run = home / "runs/toys"
-    assert load_tokenizer(run).text == source.tokenizer
+    assert (run / "tokenizer.json").read_text() == source.tokenizer
     check_samples(capsys, run)
 
 
