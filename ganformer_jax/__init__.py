@@ -23,6 +23,7 @@ from ganformer_jax.config import (
     PositionConfig,
     ScheduleConfig,
     SynthesisConfig,
+    TextEncoderConfig,
     TrainConfig,
 )
 from ganformer_jax.errors import UserError
@@ -83,6 +84,7 @@ __all__ = [
     "PositionConfig",
     "ScheduleConfig",
     "SynthesisConfig",
+    "TextEncoderConfig",
     "TrainConfig",
     "TrainState",
     "Update",

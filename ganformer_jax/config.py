@@ -15,6 +15,7 @@ from ganformer_jax.config_attention import (
     PositionConfig,
 )
 from ganformer_jax.config_ranges import Range, at_least
+from ganformer_jax.config_text import TextEncoderConfig
 from ganformer_jax.config_training import (
     AugmentConfig,
     DataConfig,
@@ -114,7 +115,8 @@ class GeneratorConfig:
     intermediate_size: Annotated[int | None, at_least(1)] = None
     """Total width of w over the components; by default latent_size."""
     label_size: Annotated[int, at_least(0)] = 0
-    """Classes of a conditional generator, or numbers of its condition; 0 for none."""
+    """Classes of a conditional generator, numbers of its condition, or tokens of the
+    longest caption; 0 for none."""
     component_dropout: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Probability that a component is hidden from attention during training."""
     latent_positions: bool = True
@@ -147,6 +149,7 @@ class GeneratorConfig:
     `resolution`, `base_grid`, `image_channels`, `latent_size`, `label_size`,
     `dtype` and the channels of `synthesis` (SAGAN also
     `image_attention_resolution`), and need `components` 0."""
+    text: TextEncoderConfig = TextEncoderConfig()
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -193,8 +196,26 @@ class GeneratorConfig:
 
     @property
     def num_latents(self) -> int:
-        """Number of latents in z and w: components and, last, a global one; or images to merge."""
+        """Number of latents in z: components and, last, a global one; or images to merge."""
         return self.merge.images or self.components + 1
+
+    @property
+    def words(self) -> int:
+        """Words in w, between components and global latent: one for each token of a caption.
+
+        With `attention.places` there are none: pixels attend to the places of components alone.
+        """
+        return self.label_size if self.text.vocabulary and not self.attention.places else 0
+
+    @property
+    def num_w(self) -> int:
+        """Number of vectors in w: the latents, and the words of a caption."""
+        return self.num_latents + self.words
+
+    @property
+    def label_width(self) -> int:
+        """Width of what networks read as a label: a label itself, or the vector of a caption."""
+        return self.text.vector_width if self.text.vocabulary else self.label_size
 
     @property
     def reads_latent_positions(self) -> bool:
@@ -291,6 +312,7 @@ class DiscriminatorConfig:
     """The network that all other options describe; or that of DCGAN or SAGAN as
     published, which has `channel_base`, `channel_max` and `dtype`, SAGAN
     `image_attention_resolution` too, and with labels a projection."""
+    text: TextEncoderConfig = TextEncoderConfig()
 
     def channels_at(self, resolution: int) -> int:
         """Return the number of channels at a resolution."""

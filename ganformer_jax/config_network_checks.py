@@ -15,6 +15,7 @@ from ganformer_jax.config import (
 from ganformer_jax.config_attention import LOCAL_ATTENTION_HEADS
 from ganformer_jax.config_baseline_checks import check_baseline
 from ganformer_jax.config_ranges import check_ranges
+from ganformer_jax.config_text_checks import check_text
 from ganformer_jax.errors import UserError
 
 
@@ -23,6 +24,7 @@ def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorCo
     check_ranges(generator, "generator")
     check_ranges(discriminator, "discriminator")
     _check_resolution(generator.resolution, generator.base_grid)
+    check_text(generator, discriminator)
     if generator.network == "ganformer":
         _check_generator(generator)
     else:

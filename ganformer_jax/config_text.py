@@ -24,8 +24,9 @@ class TextEncoderConfig:
     hidden_width: Annotated[int, at_least(1)] = 256
     """Width of the hidden layer of each feed-forward network: four times `width`
     as published."""
-    vocabulary: Annotated[int, at_least(1)] = 64
-    """Number of different tokens; token 0 is padding, which nothing attends to."""
+    vocabulary: Annotated[int, at_least(0)] = 0
+    """Number of different tokens; token 0 is padding, which nothing attends to.
+    0 for no encoder: labels are not captions."""
     longest: Annotated[int, at_least(1)] = 32
     """Tokens of the longest text, those for its start and end among them."""
     segments: Annotated[int, at_least(1)] = 2
@@ -33,3 +34,10 @@ class TextEncoderConfig:
     first."""
     epsilon: Annotated[float, Range(0, above=True)] = 1e-12
     """Added to variances by layer normalization."""
+    learning_rate_multiplier: Annotated[float, Range(0, above=True)] = 0.1
+    """Learning rate of the encoder relative to the rest of its network."""
+
+    @property
+    def vector_width(self) -> int:
+        """Width of the vector of a text: the pooled one and the mean of its tokens."""
+        return 2 * self.width

@@ -32,6 +32,9 @@ class DataConfig:
     """Flip images left to right at random."""
     threads: Annotated[int, at_least(0)] = 2
     """Threads that read and decode images."""
+    held_out_pairs: bool = False
+    """Leave scenes out of training whose captions have one of four pairs of color and
+    shape, such as a red cube."""
 
     @property
     def rendered(self) -> bool:

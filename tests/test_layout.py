@@ -10,9 +10,15 @@ PACKAGE = "ganformer_jax"
 ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
 LEVELS = [
-    {"caches", "classes", "conditions", "config", "config_attention", "config_checks"}
+    {"caches", "captions", "classes", "conditions", "config", "config_attention", "config_checks"}
     | {"config_baseline_checks", "config_dicts", "config_files", "config_kinds"}
-    | {"config_network_checks", "config_ranges", "config_text", "config_training"}
+    | {
+        "config_network_checks",
+        "config_ranges",
+        "config_text",
+        "config_text_checks",
+        "config_training",
+    }
     | {"config_translation"}
     | {"config_translation_checks", "download"}
     | {"errors", "files", "gpu", "hosts", "signals", "storage"},

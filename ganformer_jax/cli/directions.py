@@ -62,7 +62,9 @@ def run(options: Options) -> None:
     synthesizer, variables, weights = options.load_synthesizer(options.batch_size, options.noise)
     check_layer(attention_layers(synthesizer.config), options.layer)
     seeds, size = range(options.seed, options.seed + options.count), synthesizer.config.label_size
-    chosen = choose_labels(options.workdir, size, seeds, options.class_names, options.condition)
+    chosen = choose_labels(
+        *(options.workdir, size, seeds, options.class_names, options.condition), options.prompt
+    )
     latents = synthesizer.latents(variables, seeds, chosen.labels, options.truncation_psi)
     context = FigureContext(synthesizer, variables, latents)
     search = DirectionSearch(context, lambda: _segmenter(options), options.factors, options.layer)

@@ -30,6 +30,10 @@ class SynthesisOptions(GeneratorOptions):
     condition: str | None = None
     """Condition of all images: comma-separated numbers, or name=number pairs; by default
     conditions of training images."""
+    prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Caption of the images of a run that was trained on captions, in words of
+    tokenizer.json; given several times, captions take turns. By default those of
+    images of the dataset."""
     batch_size: int = 16
     """Images to make at once."""
 
@@ -54,9 +58,10 @@ class ImageOptions(SynthesisOptions):
         if self.batch_size < 1:
             raise UserError("--batch-size must be 1 or more")
         if self.latents is not None:
-            if self.seeds != type(self).seeds or self.class_names or self.condition is not None:
+            labeled = self.class_names or self.condition is not None or self.prompt
+            if self.seeds != type(self).seeds or labeled:
                 raise UserError(
-                    "--latents excludes --seeds, --class and --condition: leave them out"
+                    "--latents excludes --seeds, --class, --condition and --prompt: leave them out"
                 )
             if not self.latents.is_file():
                 raise UserError(f"no file {self.latents}")
@@ -82,7 +87,8 @@ class ImageOptions(SynthesisOptions):
             )
             return FigureContext(synthesizer, variables, latents, **settings), weights
         chosen = choose_labels(
-            self.workdir, config.label_size, seeds, self.class_names, self.condition
+            *(self.workdir, config.label_size, seeds, self.class_names, self.condition),
+            self.prompt,
         )
         truncation = self.truncation_psi, self.truncation_cutoff
         z_BxKxD = synthesizer.z(seeds)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from ganformer_jax.cli.options import program
+from ganformer_jax.config_text import TextEncoderConfig
 from ganformer_jax.data.catalog import find_entry, open_entry
 from ganformer_jax.data.decode import SCALED
 from ganformer_jax.data.depth import narrow_range_warning
@@ -30,7 +31,8 @@ from ganformer_jax.pixels import channel_words, from_uint8, to_uint8
 
 if TYPE_CHECKING:
     from ganformer_jax.data.prepare import PreparedDataset
-    from ganformer_jax.data.sources.source import Source
+    from ganformer_jax.data.sources.conditions import Conditions
+    from ganformer_jax.data.sources.source import Labels, Source
 
 SHEET = "contact-sheet.png"
 _COLORS = {1: "gray", 3: "color", 4: "color and opacity"}
@@ -72,6 +74,9 @@ class Options:
     """Classes or conditions: auto (from the source, or its dataset.json), none,
     folders (names of subfolders as classes), or a .csv or .json file of file names
     and classes, or, in .json, lists of numbers."""
+    captions: pathlib.Path | None = None
+    """Captions to train on instead of labels: a .csv file of file names and captions, or
+    a .json file of the form that --labels reads. Every image needs one."""
     held_out: int = 0
     """Number of images to hold out for evaluation (the `test` split), drawn at
     random before unreadable ones are skipped."""
@@ -113,7 +118,7 @@ def run(options: Options) -> None:
         raise UserError("--threads must be 1 or more")
     with open_images(options) as source:
         _refuse_without_effect(options, source)
-        labels = find_labels(source, options.labels)
+        labels = _find_labels(source, options)
         spec = dataset_spec(options, source)
         check_spec(spec)
         prepared = prepare(
@@ -137,6 +142,17 @@ def open_images(options: Options) -> Source:
         data_dir=options.tfds_dir,
         follow_links=options.follow_links,
     )
+
+
+def _find_labels(source: Source, options: Options) -> Labels | Conditions | None:
+    """Return the classes, conditions or captions of the images."""
+    if options.captions is None:
+        return find_labels(source, options.labels)
+    if options.labels != "auto":
+        raise UserError("--captions excludes --labels: leave one of them out")
+    from ganformer_jax.data.captions import find_captions
+
+    return find_captions(source, options.captions)
 
 
 def dataset_spec(options: Options, source: Source) -> DatasetSpec:
@@ -212,7 +228,10 @@ def _report_lines(
         *_counts("changed", report["notes"]),
         *_counts("classes", report["classes"], most=20),
     ]
-    if conditions := report.get("conditions"):
+    if tokens := report.get("tokens"):
+        length = len(report["conditions"])
+        lines.append(f"  captions of up to {length} tokens, of {tokens} different ones")
+    elif conditions := report.get("conditions"):
         lines += _ranges(conditions)
     elif not report["classes"]:
         lines.append("  no classes" + (" were found" if options.labels == "auto" else ""))
@@ -286,4 +305,15 @@ def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Option
     if conditions := prepared.report.get("conditions"):
         words += ["--generator.label-size", str(len(conditions))]
         words += ["--discriminator.label-logit", "projection"]
+        words += _text_options(len(conditions), prepared.report.get("tokens", 0))
     return f"  {program()} {shlex.join(words)}"
+
+
+def _text_options(length: int, tokens: int) -> list[str]:
+    """Return the options of the networks' encoders, for captions of this length."""
+    words: list[str] = []
+    for network in ("generator", "discriminator") if tokens else ():
+        words += [f"--{network}.text.vocabulary", str(tokens)]
+        if length > TextEncoderConfig.longest:
+            words += [f"--{network}.text.longest", str(length)]
+    return words

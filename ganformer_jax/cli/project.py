@@ -53,6 +53,8 @@ class Options(GeneratorOptions):
     """Name or number of the class of all images."""
     condition: str | None = None
     """Condition of all images: comma-separated numbers, or name=number pairs."""
+    prompt: str | None = None
+    """Caption of all images, for a run that was trained on captions."""
     batch_size: int = 16
     """Images to project at once."""
     overwrite: bool = False
@@ -127,11 +129,16 @@ def _labels(options: Options, config: GeneratorConfig) -> Any:
 
     from ganformer_jax.experiment.chosen_labels import choose_labels
 
-    named = options.class_name is not None or options.condition is not None
-    if config.label_size and not named:
-        raise UserError("this generator has labels: choose one with --class or --condition")
+    given = options.class_name, options.condition, options.prompt
+    if config.label_size and given == (None, None, None):
+        raise UserError(
+            "this generator has labels: choose one with --class, --condition or --prompt"
+        )
     classes = () if options.class_name is None else (options.class_name,)
-    chosen = choose_labels(options.workdir, config.label_size, [0], classes, options.condition)
+    prompts = () if options.prompt is None else (options.prompt,)
+    chosen = choose_labels(
+        options.workdir, config.label_size, [0], classes, options.condition, prompts
+    )
     return None if chosen.labels is None else np.asarray(chosen.labels)
 
 

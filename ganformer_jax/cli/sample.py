@@ -47,6 +47,10 @@ class Options(GeneratorOptions):
     """Condition of the images of a run that was trained on conditions: numbers such as
     0.5,1,0, or name=1,other=0.5 (conditions.json), the others 0; by default those of
     images of the dataset."""
+    prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Caption of the images of a run that was trained on captions, in words of
+    tokenizer.json; given several times, captions take turns. By default those of
+    images of the dataset."""
     attention_rows: int = 8
     """Number of images whose attention is drawn; 0 for none."""
     batch_size: int = 16
@@ -84,7 +88,8 @@ def run(options: Options) -> None:
     generator, variables = options.load_generator()
     config, devices = generator.config, len(placement.devices)
     chosen = choose_labels(
-        options.workdir, config.label_size, seeds, options.class_names, options.condition
+        *(options.workdir, config.label_size, seeds, options.class_names, options.condition),
+        options.prompt,
     )
     rows = options.attention_rows if config.attended_resolutions else 0
     write_samples(

@@ -31,6 +31,9 @@ class Options(GeneratorOptions):
     condition: str | None = None
     """Condition to start with: comma-separated numbers, or name=number pairs; by default that
     of a training image."""
+    prompt: str | None = None
+    """Caption to start with, of a run that was trained on captions; the page shows its
+    tokens as numbers."""
 
 
 def run(options: Options) -> None:
@@ -80,14 +83,15 @@ def _labels(options: Options, size: int) -> Labels:
 
     run = options.workdir
     names = load_condition_names(run, size) if size else None
-    if options.condition is None and names is None:
+    prompts = () if options.prompt is None else (options.prompt,)
+    if options.condition is None and names is None and not prompts:
         if not size:
             return Labels()
         return Labels("classes", tuple(load_class_names(run, size)), 0)
     try:
-        chosen = choose_labels(run, size, [0], condition=options.condition).labels
+        chosen = choose_labels(run, size, [0], condition=options.condition, prompts=prompts).labels
     except UserError as error:
-        if options.condition is not None:
+        if options.condition is not None or prompts:
             raise
         print(f"starting with a condition of zeros: {error}")
         chosen = None

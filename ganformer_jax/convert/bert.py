@@ -89,6 +89,7 @@ def _config(
         vocabulary=vocabulary,
         longest=len(_take(path, arrays, "embeddings.position_embeddings.weight")),
         segments=len(_take(path, arrays, "embeddings.token_type_embeddings.weight")),
+        learning_rate_multiplier=1.0,  # by which parameters are stored divided
     )
 
 

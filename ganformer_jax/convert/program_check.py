@@ -22,6 +22,10 @@ def check_inputs(config: GeneratorConfig) -> dict[str, np.ndarray]:
     """Return inputs of the program `sample` by name, in their order."""
     size = config.label_size
     labels = np.eye(size, dtype=np.float32)[np.arange(SEEDS) % size] if size else None
+    if count := config.text.vocabulary:  # captions of different lengths, without padding inside
+        tokens = 1 + np.arange(size) % max(count - 1, 1)
+        labels = np.stack([tokens * (np.arange(size) < size - i) for i in range(SEEDS)])
+        labels = labels.astype(np.float32)
     return {
         "seeds": np.arange(SEEDS, dtype=np.uint32),
         **({} if labels is None else {"labels": labels}),
@@ -66,7 +70,7 @@ def largest_differences(
     w_BxKxLxD = broadcast_layers(sampled["w"], num_layers(config))
     psi = jnp.asarray(inputs["truncation_psi"])
     average, width = weights[PREFIX + "moments/w_average"], config.truncated_size
-    truncated = truncate(w_BxKxLxD, average, psi, width=width)
+    truncated = truncate(w_BxKxLxD, average, psi, width=width, words=config.words)
     generated = programs["generate"](weights, z_BxKxD, *rest, *noise_seeds)
     synthesized = programs["synthesize"](weights, truncated, *noise_seeds)
     found = {

@@ -64,7 +64,8 @@ def generator_programs(config: GeneratorConfig, noise: str) -> dict[str, Program
     latents = (BATCH, config.num_latents)
     z = Input("z", (*latents, config.z_size), "float32", "normally distributed; the last is global")
     layers = num_layers(config)
-    w = Input("w", (*latents, layers, config.w_size), "float32", "w of each latent and layer")
+    w_shape = (BATCH, config.num_w, layers, config.w_size)
+    w = Input("w", w_shape, "float32", "w of each latent and layer")
     images = "float32 [b, height, width, channels], about -1 to 1"
     maps = {
         "attention": "list, a layer each: float32 [b, components, heads, height, width], 0 to 1"
@@ -134,6 +135,8 @@ _PSI = Input("truncation_psi", (), "float32", "1 is without truncation, 0 the me
 
 def _labels(config: GeneratorConfig) -> tuple[Input, ...]:
     meaning = "one-hot class or condition of each image"
+    if config.text.vocabulary:
+        meaning = "tokens of the caption of each image, 0 for padding"
     labels = Input("labels", (BATCH, config.label_size), "float32", meaning)
     return (labels,) if config.label_size else ()
 

@@ -8,7 +8,7 @@ import functools
 import io
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,29 @@ import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 from PIL import Image
 
-from ganformer_jax.data.find import Records, condition_names, find_builder, open_split
+from ganformer_jax.data.find import (
+    Records,
+    condition_names,
+    find_builder,
+    open_split,
+    tokenizer_text,
+)
 from ganformer_jax.data.fit import MODES
 from ganformer_jax.data.png import decode_stored
 from ganformer_jax.errors import UserError, one_line
+
+
+@dataclass(frozen=True)
+class Description:
+    """Conditions that are made of what a dataset stores of its images, not stored themselves.
+
+    Attributes:
+        features: Names of the features that they are made of.
+        describe: Function of these features of an example, to its condition, float32.
+    """
+
+    features: tuple[str, ...]
+    describe: Callable[[Mapping[str, Any]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -40,6 +59,8 @@ class DatasetSource:
         fingerprint: Checksum of a dataset that `prepare` made; "" for others.
         condition_names: Names of the numbers of a condition, in their order; empty where images
             have no ``condition``.
+        tokenizer: Contents of tokenizer.json if conditions are captions; "" if they are not.
+        description: Makes the conditions; None if they are stored.
     """
 
     name: str
@@ -51,6 +72,8 @@ class DatasetSource:
     class_names: tuple[str, ...] = ()
     fingerprint: str = ""
     condition_names: tuple[str, ...] = ()
+    tokenizer: str = ""
+    description: Description | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -70,7 +93,7 @@ class DatasetSource:
                 f"{'x'.join(map(str, wanted))}; prepare it again or change the resolution"
             )
         if self.condition_names:
-            labels = np.asarray(example["condition"], np.float32)
+            labels = self._condition(example)
         else:
             labels = np.zeros(self.label_count, np.float32)
             if self.label_count:
@@ -79,22 +102,33 @@ class DatasetSource:
 
     def label(self, index: int) -> int | np.ndarray:
         """Return the class of image ``index``, or its condition, without decoding it."""
-        name = self._label_feature
-        features = tfds.features.FeaturesDict({name: self.features[name]})
-        stored = _decode(features, self.records[index])[name]
-        return np.asarray(stored, np.float32) if self.condition_names else int(stored)
+        stored = self.part(index, self._label_features)
+        return self._condition(stored) if self.condition_names else int(stored["label"])
 
     def record(self, index: int) -> dict[str, Any]:
         """Return all that is stored of example ``index``: for scenes also masks and attributes."""
         return _decode(self.features, self.records[index])
 
+    def part(self, index: int, names: Sequence[str]) -> dict[str, Any]:
+        """Return these features of example ``index``; the others are not decoded."""
+        features = tfds.features.FeaturesDict({name: self.features[name] for name in names})
+        return _decode(features, self.records[index])
+
+    def _condition(self, example: Mapping[str, Any]) -> np.ndarray:
+        if self.description is not None:
+            return self.description.describe(example)
+        return np.asarray(example["condition"], np.float32)
+
     @property
-    def _label_feature(self) -> str:
-        return "condition" if self.condition_names else "label"
+    def _label_features(self) -> tuple[str, ...]:
+        """Names of the features that decide the label."""
+        if self.description is not None:
+            return self.description.features
+        return ("condition",) if self.condition_names else ("label",)
 
     @functools.cached_property
     def _trained_on(self) -> tfds.features.FeaturesDict:
-        wanted = ("image", self._label_feature) if self.label_count else ("image",)
+        wanted = ("image", *self._label_features) if self.label_count else ("image",)
         return tfds.features.FeaturesDict({name: self.features[name] for name in wanted})
 
 
@@ -135,7 +169,8 @@ def open_dataset(
     fingerprint = str((builder.info.metadata or {}).get("fingerprint", ""))
     count = len(classes or conditions)
     source = DatasetSource(
-        name, records, features, size, channels, count, classes, fingerprint, conditions
+        *(name, records, features, size, channels, count, classes, fingerprint, conditions),
+        tokenizer=tokenizer_text(builder),
     )
     _ = source[0]  # the declared shape may be unknown, so look at an image
     return source

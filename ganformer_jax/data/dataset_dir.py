@@ -21,6 +21,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from etils import epath
 
+from ganformer_jax.captions import TOKENIZER_FILE, vocabulary_of
 from ganformer_jax.data.find import CONDITION_NAMES
 from ganformer_jax.data.shards import ExampleEncoder, Tally
 from ganformer_jax.data.sources.conditions import Conditions
@@ -108,6 +109,8 @@ def write_description(
     if total.deep_range is not None:
         report["range_of_16_bits"] = total.deep_range
     _write_info(encoder, tallies, folder, report)
+    if tokenizer := _tokenizer(encoder):
+        write_atomically(folder / TOKENIZER_FILE, tokenizer)
     table = io.StringIO()
     skipped = [*encoder.source.skipped, *total.skipped]
     csv.writer(table).writerows([("name", "reason"), *skipped])
@@ -121,9 +124,11 @@ def _report(encoder: ExampleEncoder, total: Tally, splits: Mapping[str, int]) ->
     entries = len(source) + len(source.skipped)
     reasons = Counter(reason for _, reason in (*source.skipped, *total.skipped))
     names = () if labels is None or isinstance(labels, Conditions) else labels.names
-    conditions = {}
+    conditions: dict[str, Any] = {}
     if isinstance(labels, Conditions):
         conditions = {"conditions": labels.ranges()}
+        if labels.tokenizer:
+            conditions["tokens"] = vocabulary_of(labels.tokenizer)
     return {
         "name": encoder.spec.name,
         "source": source.description.encode("utf-8", "replace").decode(),
@@ -140,8 +145,15 @@ def _report(encoder: ExampleEncoder, total: Tally, splits: Mapping[str, int]) ->
         **conditions,
         "labels_of_no_picture": labels.unused if labels else 0,
         "megabytes": round(total.bytes / 1e6, 3),
-        "fingerprint": checksum([dataclasses.astuple(geometry), total.digest]),
+        "fingerprint": checksum(
+            [dataclasses.astuple(geometry), total.digest, *filter(None, [_tokenizer(encoder)])]
+        ),
     }
+
+
+def _tokenizer(encoder: ExampleEncoder) -> str:
+    """Return the tokenizer of captions; "" without."""
+    return encoder.labels.tokenizer if isinstance(encoder.labels, Conditions) else ""
 
 
 def _write_info(

@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from etils import epath
 
+from ganformer_jax.captions import TOKENIZER_FILE
 from ganformer_jax.config_training import RENDERED
 from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.storage import is_transient, with_retries
@@ -124,6 +125,12 @@ def condition_names(builder: Any) -> tuple[str, ...]:
             f"{builder.name} has no condition of {len(names)} numbers: prepare it again"
         )
     return names
+
+
+def tokenizer_text(builder: Any) -> str:
+    """Return the tokenizer.json of a dataset whose conditions are captions; "" for others."""
+    path = epath.Path(builder.data_path) / TOKENIZER_FILE
+    return path.read_text() if condition_names(builder) and path.exists() else ""
 
 
 class Records:

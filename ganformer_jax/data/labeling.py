@@ -15,10 +15,11 @@ import numpy as np
 
 from ganformer_jax.data.sources.conditions import Conditions, conditions_of_lists
 from ganformer_jax.data.sources.source import MAX_CLASSES, Labels, Source, classes_of_numbers
-from ganformer_jax.errors import UserError
+from ganformer_jax.errors import UserError, os_reason
 
 STYLEGAN_FILE = "dataset.json"
 _NO_CLASS = -1
+_PLURAL = {"class": "classes", "caption": "captions"}
 
 
 class _Table(NamedTuple):
@@ -102,38 +103,38 @@ def _common(folders: Sequence[pathlib.PurePosixPath]) -> pathlib.PurePosixPath:
     return pathlib.PurePosixPath(*prefix)
 
 
-def _read_json(contents: bytes, where: str) -> _Table | None:
+def _read_json(contents: bytes, where: str, what: str = "class") -> _Table | None:
     """Read {"labels": [["path", class], ...]} of StyleGAN; None if labels are null or empty."""
     try:
         values = json.loads(contents)
         rows, names = values["labels"], values.get("condition_names")
         if rows in (None, []):
             return None
-        return _Table(_by_name([(str(n), label) for n, label in rows], where), names)
+        return _Table(_by_name([(str(n), label) for n, label in rows], where, what), names)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
-            f'{where} has no labels as StyleGAN writes them: {{"labels": [["file", class], ...]}}'
+            f'{where} has no labels as StyleGAN writes them: {{"labels": [["file", {what}], ...]}}'
         ) from error
 
 
-def _read_csv(contents: bytes, where: str) -> _Table:
+def _read_csv(contents: bytes, where: str, what: str = "class") -> _Table:
     try:
         rows = [row for row in csv.reader(io.StringIO(contents.decode("utf-8-sig"))) if row]
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{where} is not a CSV file in UTF-8: {error}") from error
     if not rows or any(len(row) != 2 for row in rows):
-        raise UserError(f"{where} should have two columns, file and class, in every row")
-    return _Table(_by_name([(name, label.strip()) for name, label in rows], where))
+        raise UserError(f"{where} should have two columns, file and {what}, in every row")
+    return _Table(_by_name([(name, label.strip()) for name, label in rows], where, what))
 
 
-def _by_name(rows: Sequence[tuple[str, Any]], where: str) -> Mapping[str, Any]:
+def _by_name(rows: Sequence[tuple[str, Any]], where: str, what: str = "class") -> Mapping[str, Any]:
     """Return labels by normalized name."""
     table: dict[str, Any] = {}
     for name, label in rows:
         first = table.setdefault(_normalized(name), label)
         if first != label:
             raise UserError(
-                f"{where} gives {name} two classes, {_short(first)} and {_short(label)}"
+                f"{where} gives {name} two {_PLURAL[what]}, {_short(first)} and {_short(label)}"
             )
     return table
 
@@ -150,7 +151,21 @@ def _without_zeros(name: str) -> str:
 def _of_table(source: Source, table: _Table | None, where: str) -> Labels | Conditions | None:
     if table is None:
         return None
-    by_name = table.labels
+    labels, unused = labels_of_entries(source, table.labels, where)
+    if table.condition_names is not None or _are_vectors(labels):
+        conditions = conditions_of_lists(labels, table.condition_names, where)
+        return dataclasses.replace(conditions, unused=unused)
+    return dataclasses.replace(_of_values(labels, where), unused=unused)
+
+
+def labels_of_entries(
+    source: Source, by_name: Mapping[str, Any], where: str
+) -> tuple[list[Any], int]:
+    """Return the label of each entry, None for none, and how many labels name no entry.
+
+    Raises:
+        UserError: If none of the entries has a label.
+    """
     names = [_normalized(name) for name in source.names]
     if all(name.isdecimal() for name in names):  # of arrays: 7 and 0007 are the same image
         names = [_without_zeros(name) for name in names]
@@ -162,11 +177,27 @@ def _of_table(source: Source, table: _Table | None, where: str) -> Labels | Cond
             f"{where} labels none of the images: it should name them as they are in "
             f"{source.description}, such as {next(iter(source.names), 'none')}"
         )
-    unused = len(set(by_name) - set(names))
-    if table.condition_names is not None or _are_vectors(labels):
-        conditions = conditions_of_lists(labels, table.condition_names, where)
-        return dataclasses.replace(conditions, unused=unused)
-    return dataclasses.replace(_of_values(labels, where), unused=unused)
+    return labels, len(set(by_name) - set(names))
+
+
+def read_table(path: pathlib.Path, what: str = "class") -> Mapping[str, Any]:
+    """Return labels by the normalized names of images, from a .json or .csv file.
+
+    Args:
+        path: The file.
+        what: What a label is, for messages.
+
+    Raises:
+        UserError: If the file cannot be read.
+    """
+    try:
+        contents = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {os_reason(error)}") from error
+    if path.suffix.lower() == ".csv":
+        return _read_csv(contents, str(path), what).labels
+    table = _read_json(contents, str(path), what)
+    return {} if table is None else table.labels
 
 
 def _are_vectors(labels: Sequence[Any]) -> bool:

@@ -106,6 +106,8 @@ def make_plan(
         "labels": labels and {kind: list(labels.names), "origin": labels.origin},
         "entries": checksum([fingerprint, None if numbers is None else numbers.tobytes()]),
     }
+    if isinstance(labels, Conditions) and labels.tokenizer:
+        plan["tokenizer"] = checksum([labels.tokenizer])
     return json.loads(json.dumps(plan))
 
 

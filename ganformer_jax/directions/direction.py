@@ -55,6 +55,7 @@ class Direction:
         w_BxKxLxD: Float[np.ndarray, "b k l d"],
         amounts_B: Float[np.ndarray, " b"],
         component: int | None = None,
+        words: int = 0,
     ) -> Float[np.ndarray, "b k l d"]:
         """Return latents moved along the direction.
 
@@ -62,11 +63,15 @@ class Direction:
             w_BxKxLxD: Latents; a single one serves several amounts.
             amounts_B: How far to move each, in standard deviations; 0 changes no bit.
             component: Which component a direction of `COMPONENTS` moves, from 0; by default all.
+            words: Number of words of a caption in w, before the global latent, which stay.
         """
-        change_KxLxD = np.zeros(w_BxKxLxD.shape[1:], np.float32)
+        count, *rest = w_BxKxLxD.shape[1:]
+        change_KxLxD = np.zeros((count - words, *rest), np.float32)
         first, last = self.layers or (0, w_BxKxLxD.shape[2] - 1)
         places = self._places(component)
         change_KxLxD[places, first : last + 1] = self.step_KxD[:, None]
+        if words:
+            change_KxLxD = np.insert(change_KxLxD, [count - words - 1] * words, 0.0, 0)
         amounts = np.asarray(amounts_B, np.float32)[:, None, None, None]
         return w_BxKxLxD + amounts * change_KxLxD
 

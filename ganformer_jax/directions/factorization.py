@@ -147,7 +147,7 @@ def _captured(config: GeneratorConfig, variables: Mapping[str, Any]) -> Any:
     _, state = apply_sampling(
         config,
         variables,
-        jnp.zeros((1, config.num_latents, num_layers(config), config.w_size)),
+        jnp.zeros((1, config.num_w, num_layers(config), config.w_size)),
         noise="none",
         method="synthesize",
         mutable=["intermediates"],

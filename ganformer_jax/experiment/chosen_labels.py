@@ -1,4 +1,4 @@
-"""The classes or conditions that generated images get, as a user chooses them."""
+"""The classes, conditions or captions that generated images get, as a user chooses them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from ganformer_jax.captions import TOKENIZER_FILE, CaptionTokenizer, load_tokenizer
 from ganformer_jax.classes import CLASSES_FILE, find_class, load_class_names
 from ganformer_jax.conditions import expected, load_condition_names, parse_condition
 from ganformer_jax.errors import UserError
 
 MAX_CLASS_COLUMNS = 16
-"""A grid has one class in each column, up to this number of classes."""
+"""A grid has one class or prompt in each column, up to this number of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,8 @@ class ChosenLabels:
     Attributes:
         labels: Class number or condition of each image; None without labels.
         facts: What the record of each image says of its label.
-        columns: Columns of a grid in which each holds one class; None if any number will do.
+        columns: Columns of a grid in which each holds one class or prompt; None if any number
+            will do.
     """
 
     labels: Sequence[Any] | None
@@ -38,6 +40,7 @@ def choose_labels(
     seeds: Sequence[int],
     classes: Sequence[str] = (),
     condition: str | None = None,
+    prompts: Sequence[str] = (),
 ) -> ChosenLabels:
     """Return the labels of images of these seeds.
 
@@ -49,26 +52,56 @@ def choose_labels(
         classes: Names or numbers of classes, which take turns; by default all.
         condition: Condition of all images, as `parse_condition` reads it; by default those of the
             images that the run was trained on.
+        prompts: Captions in words, which take turns.
 
     Raises:
         UserError: If the generator takes no such labels, or the dataset is not available.
     """
+    if bool(classes) + (condition is not None) + bool(prompts) > 1:
+        raise UserError("--class, --condition and --prompt exclude each other: give one of them")
+    tokenizer = load_tokenizer(workdir) if size else None
+    if prompts:
+        return _of_prompts(workdir, size, tokenizer, prompts, len(seeds))
     names = load_condition_names(workdir, size) if size else None
-    if classes and condition is not None:
-        raise UserError("--class and --condition exclude each other: leave one out")
     if names is not None and classes:
         raise UserError(
             f"--class: {workdir} was trained on conditions, use --condition; {expected(names)}"
         )
     if condition is not None:
-        return _one_condition(workdir, size, names, condition, len(seeds))
+        return _one_condition(workdir, size, names, tokenizer, condition, len(seeds))
     if names is not None:
-        return _drawn_conditions(workdir, names, seeds)
+        return _drawn_conditions(workdir, names, tokenizer, seeds)
     return _classes_in_turn(workdir, size, classes, len(seeds))
 
 
+def _of_prompts(
+    workdir: pathlib.Path,
+    size: int,
+    tokenizer: CaptionTokenizer | None,
+    prompts: Sequence[str],
+    count: int,
+) -> ChosenLabels:
+    if tokenizer is None:
+        raise UserError(
+            f"--prompt: {workdir} was not trained on captions: there is no {TOKENIZER_FILE}"
+        )
+    try:
+        vectors = tokenizer.encode(prompts, size)
+    except UserError as error:
+        raise UserError(f"--prompt: {error}") from error
+    turns = [place % len(prompts) for place in range(count)]
+    facts = [{"prompt": prompts[turn]} for turn in turns]
+    columns = len(prompts) if 1 < len(prompts) <= MAX_CLASS_COLUMNS else None
+    return ChosenLabels([vectors[turn] for turn in turns], facts, columns)
+
+
 def _one_condition(
-    workdir: pathlib.Path, size: int, names: Sequence[str] | None, condition: str, count: int
+    workdir: pathlib.Path,
+    size: int,
+    names: Sequence[str] | None,
+    tokenizer: CaptionTokenizer | None,
+    condition: str,
+    count: int,
 ) -> ChosenLabels:
     if not size:
         raise UserError("--condition: the generator was trained without conditions")
@@ -79,32 +112,41 @@ def _one_condition(
         numbers = parse_condition(condition, known)
     except UserError as error:
         raise UserError(f"--condition {condition}: {error}") from error
-    return _conditions([numbers] * count, known)
+    return _conditions([numbers] * count, known, tokenizer)
 
 
 def _drawn_conditions(
-    run: pathlib.Path, names: Sequence[str], seeds: Sequence[int]
+    run: pathlib.Path,
+    names: Sequence[str],
+    tokenizer: CaptionTokenizer | None,
+    seeds: Sequence[int],
 ) -> ChosenLabels:
     from ganformer_jax.evaluate.image_sets import sample_labels  # which read datasets
     from ganformer_jax.experiment.data import open_run
 
+    option, hint = ("prompt", "a caption") if tokenizer else ("condition", expected(names))
     try:
         source = open_run(run, "train")
     except UserError as error:
         raise UserError(
-            f"give --condition, as the dataset of {run} is not available ({error}); "
-            f"{expected(names)}"
+            f"give --{option}, as the dataset of {run} is not available ({error}); {hint}"
         ) from error
-    if list(source.condition_names) != list(names):
+    text = tokenizer.text if tokenizer else ""
+    if (list(source.condition_names), source.tokenizer) != (list(names), text):
         raise UserError(
-            f"give --condition, as {source.name} has other conditions than {run}; {expected(names)}"
+            f"give --{option}, as {source.name} has other conditions than {run}; {hint}"
         )
-    return _conditions(sample_labels(source, seeds), names)
+    return _conditions(sample_labels(source, seeds), names, tokenizer)
 
 
-def _conditions(vectors: Sequence[Any], names: Sequence[str]) -> ChosenLabels:
+def _conditions(
+    vectors: Sequence[Any], names: Sequence[str], tokenizer: CaptionTokenizer | None
+) -> ChosenLabels:
     labels = np.asarray(vectors, np.float32)
-    facts = [{"condition": _record(names, vector)} for vector in labels]
+    if tokenizer is not None:
+        facts = [{"caption": tokenizer.decode(vector)} for vector in labels]
+    else:
+        facts = [{"condition": _record(names, vector)} for vector in labels]
     return ChosenLabels(list(labels), facts)
 
 

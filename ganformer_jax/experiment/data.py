@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ganformer_jax import hosts
+from ganformer_jax.captions import vocabulary_of
 from ganformer_jax.classes import classes_in_turn
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import load_config
@@ -31,6 +32,21 @@ class ExperimentData:
         if config.data.rendered and height != width:
             hint = "give data.name or a square generator.base_grid"
             raise UserError(f"scenes are square, not {height}x{width}; {hint}")
+        captioned = config.data.rendered and config.generator.text.vocabulary
+        if config.data.held_out_pairs and not captioned:
+            raise UserError(
+                "data.held_out_pairs is about captions of scenes, which are not read here: set it "
+                "to False"
+            )
+        if captioned:
+            from ganformer_jax.experiment.scene_captions import check_scene_captions
+
+            check_scene_captions(config.generator)
+            if config.data.mirror:
+                raise UserError(
+                    "data.mirror mirrors images, but not what captions of scenes say of left and "
+                    "right: set it to False"
+                )
 
     @functools.cached_property
     def folder(self) -> str:
@@ -60,6 +76,17 @@ class ExperimentData:
             split=split,
             channels=generator.image_channels,
         )
+        if self.config.data.rendered and generator.text.vocabulary:
+            from ganformer_jax.experiment.scene_captions import (
+                with_scene_captions,
+                without_held_out,
+            )
+
+            if self.config.data.held_out_pairs and split == "train":
+                source = without_held_out(source)
+            source = with_scene_captions(source, generator.label_size)
+        if generator.label_size:
+            self._check_captions(source)
         if generator.label_size not in (0, source.label_count):
             count, given = source.label_count, f"generator.label_size is {generator.label_size}"
             hint = f"set --generator.label-size {count}"
@@ -68,6 +95,26 @@ class ExperimentData:
         if generator.label_size and source.condition_names:
             self._check_label_logit(source)
         return source
+
+    def _check_captions(self, source: DatasetSource) -> None:
+        """Raise UserError if labels are captions and the networks read none, or the other way."""
+        generator = self.config.generator
+        given = generator.label_size, generator.text.vocabulary
+        if not source.tokenizer:
+            if given[1]:
+                raise UserError(
+                    f"generator.text.vocabulary is {given[1]}, but {source.name} has no captions: "
+                    "prepare it with --captions, or leave the options of text out"
+                )
+            return
+        needed = source.label_count, vocabulary_of(source.tokenizer)
+        if given != needed:
+            raise UserError(
+                f"generator.label_size is {given[0]} and generator.text.vocabulary {given[1]}, but "
+                f"captions of {source.name} have up to {needed[0]} tokens of {needed[1]}: set "
+                f"--generator.label-size {needed[0]} --generator.text.vocabulary {needed[1]} "
+                f"--discriminator.text.vocabulary {needed[1]}"
+            )
 
     def _check_label_logit(self, source: DatasetSource) -> None:
         """Raise UserError if a condition of zeros would hide an image from the discriminator."""

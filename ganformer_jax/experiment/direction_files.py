@@ -84,7 +84,7 @@ def direction_sheet(
     farthest = int(np.argmax(np.abs(amounts)))
     rows, names = [], []
     for direction in group.directions:
-        moved = direction.moved(latents.w_BxKxLxD, np.asarray(amounts))
+        moved = direction.moved(latents.w_BxKxLxD, np.asarray(amounts), words=latents.words)
         images = context.images(latents.with_w(moved))
         change = _change(made.images, images[farthest : farthest + 1], region_HxW)
         names.append(f"{_short(direction, group)}  {change}")

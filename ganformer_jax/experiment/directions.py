@@ -78,8 +78,8 @@ class DirectionSearch:
 
     @property
     def w_MxKxD(self) -> Float[np.ndarray, "m k d"]:
-        """Latents of the samples."""
-        return self.context.latents.w_BxKxLxD[:, :, 0]
+        """Latents of the samples, without the words of captions."""
+        return self.context.latents.own_w_BxKxLxD[:, :, 0]
 
 
 def find_directions(

@@ -95,7 +95,7 @@ def move_along(
         component: The component that it moves, from 0; None for the global or all latents.
     """
     amounts_B = np.full(len(latents), amount)
-    w_BxKxLxD = direction.moved(latents.w_BxKxLxD, amounts_B, component)
+    w_BxKxLxD = direction.moved(latents.w_BxKxLxD, amounts_B, component, latents.words)
     edited = dataclasses.replace(latents, w_BxKxLxD=w_BxKxLxD)
     words = f"{direction.name} {amount:+g}"
     if component is not None and component_name(component) != direction.latent:

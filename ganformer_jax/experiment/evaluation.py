@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from ganformer_jax.caches import caches
+from ganformer_jax.captions import load_tokenizer
 from ganformer_jax.classes import CLASSES_FILE
 from ganformer_jax.conditions import load_condition_names
 from ganformer_jax.convert.state_dict import read_state_dict
@@ -109,7 +110,9 @@ def _has_labels_of(dataset: DatasetSource, run: pathlib.Path, count: int) -> boo
     """Return whether a dataset has labels as a run was trained on, as far as the run says."""
     names = load_condition_names(run, count)
     if names is not None:
-        return list(dataset.condition_names) == names
+        tokenizer = load_tokenizer(run)
+        text = tokenizer.text if tokenizer else ""
+        return (list(dataset.condition_names), dataset.tokenizer) == (names, text)
     may_be_conditions = not (run / CLASSES_FILE).exists()  # not said of weights that were imported
     return dataset.label_count == count and (may_be_conditions or not dataset.condition_names)
 

@@ -139,9 +139,9 @@ def _search(
     assert last is not None
     seeds = np.arange(first, first + len(targets), dtype=np.uint32)
     maps = jax.device_get(dict(last.noise_maps))
-    return ImageLatents(np.asarray(last.w_BxKxLxD), seeds, noise_maps=maps), np.stack(
-        jax.device_get(curve)
-    )
+    words, w_BxKxLxD = synthesizer.config.words, np.asarray(last.w_BxKxLxD)
+    latents = ImageLatents(w_BxKxLxD, seeds, noise_maps=maps, words=words)
+    return latents, np.stack(jax.device_get(curve))
 
 
 def _joined(parts: list[ImageLatents]) -> ImageLatents:
@@ -153,13 +153,15 @@ def _joined(parts: list[ImageLatents]) -> ImageLatents:
         np.concatenate([part.w_BxKxLxD for part in parts]),
         np.concatenate([part.noise_seeds_B for part in parts]),
         noise_maps=maps,
+        words=parts[0].words,
     )
 
 
 def _mean_image(projector: Projector) -> Images:
     mean_KxD, layers = projector.statistics.mean_KxD, num_layers(projector.synthesizer.config)
     w_1xKxLxD = np.repeat(mean_KxD[None, :, None], layers, 2)
-    latents = ImageLatents(w_1xKxLxD, np.zeros(1, np.uint32))
+    words = projector.synthesizer.config.words
+    latents = ImageLatents(w_1xKxLxD, np.zeros(1, np.uint32), words=words)
     return projector.synthesizer(projector.variables, latents).images
 
 

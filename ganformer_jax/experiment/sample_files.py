@@ -21,8 +21,8 @@ from ganformer_jax.train.checksums import checksums
 from ganformer_jax.visualize import save_png
 
 RECORDS_FILE = "samples.jsonl"
-"""One JSON object a line for each image: file, seed, class or condition, truncation, noise,
-weights."""
+"""One JSON object a line for each image: file, seed, class, condition, prompt or caption,
+truncation, noise, weights."""
 WRITERS = 4
 """Images that are compressed and written at once."""
 

@@ -1,6 +1,7 @@
 """Networks: generator and discriminator, built from their configs."""
 
 from ganformer_jax.config_checks import validate_networks
+from ganformer_jax.models.captions import without_words
 from ganformer_jax.models.discriminator import Discriminator, make_discriminator
 from ganformer_jax.models.generator import Generator, component_maps, stack_attention
 from ganformer_jax.models.latents import broadcast_layers, mix_components, mix_layers, truncate
@@ -18,4 +19,5 @@ __all__ = [
     "stack_attention",
     "truncate",
     "validate_networks",
+    "without_words",
 ]

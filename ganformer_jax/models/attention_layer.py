@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.models.captions import visible_words
 from ganformer_jax.nn.attention import BipartiteAttention, KMeans, upsample_assignments
 from ganformer_jax.nn.component_update import ComponentUpdate
 from ganformer_jax.nn.places import Places, place_scores
@@ -26,6 +27,7 @@ class AttentionState(NamedTuple):
         components_BxKxD: Components as updated by earlier layers; None to read them from w.
         assignments_BxNxKxF: Shares of image positions in the components' centroids.
         maps: Attention maps of all layers so far, [B, K, N, H, W] each.
+        word_maps: The same of the words of captions, [B, T, N, H, W] each.
         merged_BxKxHxW: The share of each image where images were merged.
     """
 
@@ -33,6 +35,7 @@ class AttentionState(NamedTuple):
     assignments_BxNxKxF: Float[Array, "b n k f"] | None = None
     maps: tuple[Float[Array, "b k n h w"], ...] = ()
     merged_BxKxHxW: Float[Array, "b k h w"] | None = None
+    word_maps: tuple[Float[Array, "b t n h w"], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +66,34 @@ class SynthesisContext:
     shift_BxKx2: Float[Array, "b k 2"] | None = None
 
 
+class Attended(NamedTuple):
+    """What the image attends to."""
+
+    y_BxTxD: Float[Array, "b t d"]
+    position_TxD: Float[Array, "t d2"] | None
+    mask_BxT: Float[Array, "b t"] | None
+
+
+def with_words(components: Attended, words_BxTxD: Float[Array, "b t d"]) -> Attended:
+    """Return components and, behind them, words; those of padding are hidden.
+
+    Words have positions of zeros, as their encoder gave them their own.
+    """
+    y_BxKxD, position_KxD, mask_BxK = components
+    count = words_BxTxD.shape[1]
+    if position_KxD is not None:
+        position_KxD = jnp.pad(position_KxD, ((0, count), (0, 0)))
+    if mask_BxK is None:
+        mask_BxK = jnp.ones(y_BxKxD.shape[:2], jnp.float32)
+    mask_BxT = jnp.concatenate([mask_BxK, visible_words(words_BxTxD)], 1)
+    y_BxTxD = jnp.concatenate([y_BxKxD, words_BxTxD.astype(y_BxKxD.dtype)], 1)
+    return Attended(y_BxTxD, position_KxD, mask_BxT)
+
+
 class AttentionLayer(nn.Module):
     """The image attends to the components; optionally, these to each other and to the image.
+
+    With captions, the image attends to the words too.
 
     Attributes:
         config: The generator.
@@ -79,6 +108,7 @@ class AttentionLayer(nn.Module):
         self,
         x_BxHxWxC: Float[Array, "b h w c"],
         components_BxKxD: Float[Array, "b k d"],
+        words_BxTxD: Float[Array, "b t d"] | None,
         state: AttentionState,
         context: SynthesisContext,
     ) -> tuple[Float[Array, "b h w c"], AttentionState]:
@@ -90,7 +120,7 @@ class AttentionLayer(nn.Module):
         if self.resolution in config.attended_resolutions:
             grid = height, width
             x_BxFxC, state = self._components(
-                x_BxFxC, components_BxKxD, position_FxD, grid, state, context
+                x_BxFxC, components_BxKxD, words_BxTxD, position_FxD, grid, state, context
             )
         else:
             state = state._replace(components_BxKxD=None)
@@ -102,34 +132,43 @@ class AttentionLayer(nn.Module):
         self,
         x_BxFxC: Array,
         components_BxKxD: Array,
+        words_BxTxD: Array | None,
         position_FxD: Array,
         grid: tuple[int, int],
         state: AttentionState,
         context: SynthesisContext,
     ) -> tuple[Float[Array, "b f c"], AttentionState]:
-        """Let the image attend to the components, and these to each other and to the image."""
+        """Let the image attend to components and words, and components to each other and it."""
         config, attention = self.config, self.config.attention
         carried = state.assignments_BxNxKxF if attention.kmeans_carried else None
         if carried is not None:
             carried = upsample_assignments(carried, grid)
+        attended = Attended(components_BxKxD, context.position_KxD, context.mask_BxK)
+        if words_BxTxD is not None:
+            attended = with_words(attended, words_BxTxD)
         x_BxFxC, probabilities, shares = self._top_down()(
             x_BxFxC,
-            components_BxKxD,
+            attended.y_BxTxD,
             position_FxD,
-            context.position_KxD,
+            attended.position_TxD,
             assignments_BxNxTxF=carried,
-            mask_BxT=context.mask_BxK,
+            mask_BxT=attended.mask_BxT,
             place_scores_BxFxT=context.places and place_scores(context.places, *grid),
             train=context.train,
             rows=context.rows,
         )
         updated = self._update_components(components_BxKxD, x_BxFxC, position_FxD, context)
-        maps = probabilities.reshape(-1, attention.heads, *grid, config.components)
-        maps_BxKxNxHxW = jnp.transpose(maps, (0, 4, 1, 2, 3))
+        count = attended.y_BxTxD.shape[1]
+        maps = probabilities.reshape(-1, attention.heads, *grid, count)
+        maps_BxTxNxHxW = jnp.transpose(maps, (0, 4, 1, 2, 3))
+        if words_BxTxD is not None:
+            words_BxTxNxHxW = maps_BxTxNxHxW[:, config.components :]
+            maps_BxTxNxHxW = maps_BxTxNxHxW[:, : config.components]
+            state = state._replace(word_maps=(*state.word_maps, words_BxTxNxHxW))
         return x_BxFxC, state._replace(
             components_BxKxD=updated,
             assignments_BxNxKxF=shares,
-            maps=(*state.maps, maps_BxKxNxHxW),
+            maps=(*state.maps, maps_BxTxNxHxW),
         )
 
     def _among_pixels(

@@ -15,11 +15,13 @@ import jax.numpy as jnp
 
 from ganformer_jax.config import DiscriminatorConfig, MappingConfig
 from ganformer_jax.config_attention import LOCAL_ATTENTION_HEADS
+from ganformer_jax.models.captions import read_captions
 from ganformer_jax.models.dcgan import DCGANDiscriminator
 from ganformer_jax.models.discriminator_attention import AggregatorScores, DiscriminatorAttention
 from ganformer_jax.models.mapping import MappingBranch
 from ganformer_jax.models.sagan import SAGANDiscriminator
 from ganformer_jax.models.synthesis import RESIDUAL_GAIN
+from ganformer_jax.models.text_encoder import TextEncoder
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.layers import (
     EqualizedConvolution,
@@ -147,7 +149,8 @@ class Discriminator(nn.Module):
         Args:
             images_BxHxWxC: Images in [-1, 1]; height and width are those of the base grid times one
                 power of two.
-            labels_BxY: One-hot labels or conditions. The logit is then that of the class (Mescheder
+            labels_BxY: One-hot labels or conditions; or tokens of captions, which
+                `read_captions` makes a vector of. The logit is then that of the class (Mescheder
                 et al. 2018, arXiv 1801.04406); with `label_logit` "projection" one that does not
                 depend on the label is added (Miyato and Koyama 2018, arXiv 1802.05637, equation 3);
                 with "embedding" it is the product of features and a vector that a mapping network
@@ -186,6 +189,9 @@ class Discriminator(nn.Module):
             if skip:
                 image = resample.downsample(image, config.resample_filter)
                 x = self._read_image(image, x, resolution)
+        if config.text.vocabulary and labels_BxY is not None:
+            encoder = TextEncoder(config.text, name="text")
+            labels_BxY = read_captions(encoder, labels_BxY).vector_BxD
         return self._logits(x, aggregators_BxKxD, labels_BxY), {"features": x}
 
     def _attention(

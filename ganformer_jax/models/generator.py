@@ -12,9 +12,12 @@ import jax.numpy as jnp
 
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.models import latents, synthesis
+from ganformer_jax.models.captions import insert_words, read_captions
 from ganformer_jax.models.dcgan import DCGANSynthesis
 from ganformer_jax.models.mapping import MappingNetwork, direct_latents
 from ganformer_jax.models.sagan import SAGANSynthesis
+from ganformer_jax.models.text_encoder import TextEncoder
+from ganformer_jax.nn.layers import EqualizedDense
 from ganformer_jax.nn.rows import WHOLE, Rows
 
 if TYPE_CHECKING:
@@ -55,6 +58,10 @@ class Generator(nn.Module):
             network = networks[config.network]
             self.synthesis = network(config, self.rematerialize, self.axis_name)
         self.w_average = self.variable("moments", "w_average", jnp.zeros, (config.w_size,))
+        if config.text.vocabulary:
+            self.text = TextEncoder(config.text)
+        if config.words:
+            self.words = EqualizedDense(config.w_size)
         if config.reads_latent_positions:
             shape = (config.own_latents, config.w_size)
             self.latent_positions = self.param("latent_positions", jax.random.uniform, shape)
@@ -81,7 +88,8 @@ class Generator(nn.Module):
 
         Args:
             z_BxKxD: Normally distributed latents: the components and, last, the global one.
-            labels_BxY: One-hot labels, or conditions, of a conditional generator.
+            labels_BxY: One-hot labels, conditions, or tokens of captions, of a conditional
+                generator.
             truncation_psi: Below 1 trades variety for quality.
             truncation_cutoff: Truncate only the first layers.
             noise: "random", "const" or "none".
@@ -93,7 +101,8 @@ class Generator(nn.Module):
         Returns:
             Images, float32, nominally in [-1, 1]; and a dict of `w` [B, K, D], before truncation,
             and `attention`, per layer [B, K, N, H, W] at the layer's resolution; where images are
-            merged, `shares` too, the share [B, K, H, W] of each at every position.
+            merged, `shares` too, the share [B, K, H, W] of each at every position; with captions,
+            `words` too, per layer [B, T, N, H, W].
 
         Raises:
             ValueError: An unknown noise mode, or latents of another shape.
@@ -108,6 +117,7 @@ class Generator(nn.Module):
                 truncation_psi,
                 truncation_cutoff,
                 self.config.truncated_size,
+                self.config.words,
             )
         images_BxHxWxC, out = self.synthesize(
             w_BxKxLxD,
@@ -151,17 +161,19 @@ class Generator(nn.Module):
 
         Args:
             z_BxKxD: Normally distributed latents: the components and, last, the global one.
-            labels_BxY: One-hot labels, or conditions, of a conditional generator.
+            labels_BxY: One-hot labels, conditions, or tokens of captions, of a conditional
+                generator.
             component_mask_BxK: From `component_mask`; None if all components are visible.
             train: Apply attention dropout.
             rows: Rows of the full batch that these images are, for gradient accumulation;
                 dropout is drawn for the full batch.
 
         Returns:
-            One w for each component and, last, the global one.
+            One w for each component, one for each word of a caption, zeros for padding, and, last,
+            the global one.
 
         Raises:
-            ValueError: Latents of another shape.
+            ValueError: Latents of another shape, or no captions.
         """
         expected = (self.config.num_latents, self.config.z_size)
         if z_BxKxD.shape[1:] != expected:
@@ -170,14 +182,23 @@ class Generator(nn.Module):
             )
         if self.config.network != "ganformer":
             return direct_latents(self.config, z_BxKxD, labels_BxY)
-        return self.mapping(
+        caption = None
+        if self.config.text.vocabulary:
+            caption = read_captions(self.text, labels_BxY)
+            labels_BxY = caption.vector_BxD
+        w_BxKxD = self.mapping(
             z_BxKxD,
             labels_BxY,
             self.latent_positions,
             mask_BxK=component_mask_BxK,
+            caption=caption,
             train=train,
             rows=rows,
         )
+        if caption is None or not self.config.words:
+            return w_BxKxD
+        words_BxTxD = self.words(caption.tokens_BxTxD) * caption.visible_BxT[..., None]
+        return insert_words(w_BxKxD, words_BxTxD)
 
     def synthesize(
         self,
@@ -193,7 +214,8 @@ class Generator(nn.Module):
         """Generate images from w.
 
         Args:
-            w_BxKxLxD: A latent for every component and layer.
+            w_BxKxLxD: A latent for every component and layer, words included; words of zeros are
+                not attended to.
             noise: "random", "const" or "none".
             noise_seeds_B: As for whole generators.
             component_mask_BxK: The mask that `map` was given.
@@ -204,7 +226,8 @@ class Generator(nn.Module):
                 noise and dropout are drawn for the full batch.
 
         Returns:
-            Images, float32, and a dict of `attention` and `shares`, as from whole generators.
+            Images, float32, and a dict of `attention`, `shares` and `words`, as from whole
+            generators.
 
         Raises:
             ValueError: An unknown noise mode, or components without places to move.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, Int
+    from jaxtyping import Array, Bool, Float, Int
 
     Latents = Float[Array, "b k l d"]
     Cutoff = int | Int[Array, ""]
@@ -28,6 +28,7 @@ def truncate(
     psi: float | Float[Array, ""],
     cutoff: Cutoff | None = None,
     width: int | None = None,
+    words: int = 0,
 ) -> Latents:
     """Apply the truncation trick (arXiv 1812.04948, appendix B): w_average + psi (w - w_average).
 
@@ -37,6 +38,7 @@ def truncate(
         psi: 1 changes nothing, 0 gives the mean.
         cutoff: Truncate the first `cutoff` layers only; None for all.
         width: Truncate the first `width` numbers of each w only; None for all.
+        words: Number of words of a caption, before the global latent, which stay as they are.
 
     Returns:
         Truncated latents.
@@ -47,6 +49,9 @@ def truncate(
         strength_L = jnp.where(layer_L < cutoff, strength_L, 1.0)
     mean = w_average_D[None, None, None]
     truncated = mean + (w_BxKxLxD - mean) * strength_L[None, None, :, None]
+    if words:
+        is_word_K = _is_word(w_BxKxLxD.shape[1], words)
+        truncated = jnp.where(is_word_K[None, :, None, None], w_BxKxLxD, truncated)
     if width is None:
         return truncated
     return jnp.concatenate([truncated[..., :width], w_BxKxLxD[..., width:]], -1)
@@ -58,7 +63,23 @@ def mix_layers(w_BxKxLxD: Latents, other_BxKxLxD: Latents, cutoff: Cutoff) -> La
     return jnp.where(layer < cutoff, w_BxKxLxD, other_BxKxLxD)
 
 
-def mix_components(w_BxKxLxD: Latents, other_BxKxLxD: Latents, cutoff: Cutoff) -> Latents:
-    """Mix components: latents from index `cutoff` on come from `other`."""
-    latent = jnp.arange(w_BxKxLxD.shape[1])[None, :, None, None]
+def mix_components(
+    w_BxKxLxD: Latents, other_BxKxLxD: Latents, cutoff: Cutoff, words: int = 0
+) -> Latents:
+    """Mix components: latents from index `cutoff` on come from `other`.
+
+    Words of a caption, before the global latent, are not counted and stay.
+    """
+    count = w_BxKxLxD.shape[1]
+    latent_K = jnp.arange(count)
+    if words:
+        own_K = jnp.where(latent_K == count - 1, count - 1 - words, latent_K)
+        latent_K = jnp.where(_is_word(count, words), -1, own_K)
+    latent = latent_K[None, :, None, None]
     return jnp.where(latent < cutoff, w_BxKxLxD, other_BxKxLxD)
+
+
+def _is_word(count: int, words: int) -> Bool[Array, " k"]:
+    """Return which of the vectors of w are words: those before the last."""
+    place_K = jnp.arange(count)
+    return (place_K >= count - 1 - words) & (place_K < count - 1)

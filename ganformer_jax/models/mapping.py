@@ -1,7 +1,8 @@
 """Mapping network: normally distributed z to intermediate latents w, one per component.
 
 StyleGAN's mapping network (arXiv 1812.04948, section 2), shared by the components, with attention
-among them (arXiv 2103.01209, section 3.2); the global latent has a branch of its own.
+among them (arXiv 2103.01209, section 3.2); the global latent has a branch of its own. With a
+caption, the components attend to its words too (as in arXiv 1706.03762, section 3.2.3).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganformer_jax.config import GeneratorConfig, MappingConfig
+from ganformer_jax.models.captions import Caption
 from ganformer_jax.nn.attention import BipartiteAttention
 from ganformer_jax.nn.initialize import as_uniform
 from ganformer_jax.nn.layers import EqualizedDense, normalize
@@ -43,7 +45,8 @@ class MappingBranch(nn.Module):
     Attributes:
         config: Depth, kind and width of the layers.
         width: Width of the output, and of hidden layers whose width the config leaves open.
-        attention: Attention among components before every hidden layer, or None.
+        attention: Attention among components before every hidden layer, or None. With a caption,
+            attention of the same kind to its words follows each.
     """
 
     config: MappingConfig
@@ -58,6 +61,7 @@ class MappingBranch(nn.Module):
         mask_BxK: Array | None = None,
         train: bool = False,
         rows: Rows = WHOLE,
+        caption: Caption | None = None,
     ) -> Float[Array, "*batch d2"]:
         """Map the last axis."""
         multiplier = self.config.learning_rate_multiplier
@@ -78,6 +82,10 @@ class MappingBranch(nn.Module):
                 attend = self.attention.clone(name=f"attention_{index}", parent=self)
                 positions = position_KxD, position_KxD
                 x, _, _ = attend(x, x, *positions, mask_BxT=mask_BxK, train=train, rows=rows)
+            if self.attention is not None and caption is not None:
+                read = self.attention.clone(name=f"words_{index}", parent=self)
+                y, mask = caption.tokens_BxTxD, caption.visible_BxT
+                x, _, _ = read(x, y, position_KxD, mask_BxT=mask, train=train, rows=rows)
             if self.config.residual:
                 x = ResidualLayer(multiplier, name=f"layer_{index}")(x, skip)
             else:
@@ -99,6 +107,7 @@ class MappingNetwork(nn.Module):
         position_KxD: Float[Array, "k d2"] | None,
         *,
         mask_BxK: Float[Array, "b k"] | None = None,
+        caption: Caption | None = None,
         train: bool = False,
         rows: Rows = WHOLE,
     ) -> Float[Array, "b k d"]:
@@ -106,9 +115,11 @@ class MappingNetwork(nn.Module):
 
         Args:
             z_BxKxD: Normally distributed latents.
-            labels_BxY: One-hot labels or conditions, used where `config.label_size` is above 0.
+            labels_BxY: One-hot labels, conditions or vectors of captions, used where
+                `config.label_size` is above 0.
             position_KxD: Trained positions of the components.
             mask_BxK: 0 hides a component from the others' attention.
+            caption: Whose words the components attend to, if they attend to each other.
             train: Apply attention dropout.
             rows: Rows of the full batch that these images are, for gradient accumulation;
                 dropout is drawn for the full batch.
@@ -142,7 +153,7 @@ class MappingNetwork(nn.Module):
                 own_BxKxD = self._map_together(own_BxKxD, width)
             else:
                 branch = MappingBranch(mapping, width, self._attention(), name="components")
-                own_BxKxD = branch(own_BxKxD, position_KxD, mask_BxK, train, rows)
+                own_BxKxD = branch(own_BxKxD, position_KxD, mask_BxK, train, rows, caption)
             mapped.insert(0, own_BxKxD)
         w_BxKxD = jnp.concatenate(mapped, 1)
         return w_BxKxD if end is None else end(w_BxKxD)

@@ -90,9 +90,12 @@ class SynthesisLayer(nn.Module):
         )(x, w_BxKxD[:, -1])
         if self.resolution in config.attended_resolutions + config.self_attended_resolutions:
             components = state.components_BxKxD
-            components = w_BxKxD[:, :-1] if components is None else components
+            end, words = -1 - config.words, None
+            components = w_BxKxD[:, :end] if components is None else components
+            if config.words:
+                words = w_BxKxD[:, end:-1]
             attention = AttentionLayer(config, self.resolution, name="attention")
-            x, state = attention(x, components, state, context)
+            x, state = attention(x, components, words, state, context)
         else:
             state = state._replace(components_BxKxD=None)
         if synthesis.noise:
@@ -268,7 +271,8 @@ class SynthesisNetwork(nn.Module):
         """Return images, nominally in [-1, 1], and a dict.
 
         `attention` is a tuple of maps [B, K, N, H, W] from the lowest layer up; where images are
-        merged, `shares` [B, K, H, W] has the share of each at every position.
+        merged, `shares` [B, K, H, W] has the share of each at every position; with captions,
+        `words` has maps [B, T, N, H, W] of their words.
         """
         config = self.config
         image, state = None, AttentionState()
@@ -298,4 +302,6 @@ class SynthesisNetwork(nn.Module):
         out: dict[str, Any] = {"attention": state.maps}
         if state.merged_BxKxHxW is not None:
             out["shares"] = state.merged_BxKxHxW
+        if config.words:
+            out["words"] = state.word_maps
         return image, out

@@ -3,6 +3,9 @@
 Each layer is self-attention and a feed-forward network (arXiv 1706.03762, sections 3.2 and 3.3),
 each followed by a residual sum and layer normalization. The activation is the exact GELU (arXiv
 1606.08415). The vector of the first token, [CLS], stands for the whole text.
+
+Parameters are stored divided by `learning_rate_multiplier`, as those of `EqualizedDense`: the steps
+of Adam have one size for all parameters, and those of an encoder are small from the start.
 """
 
 from __future__ import annotations
@@ -18,8 +21,7 @@ from ganformer_jax.config_text import TextEncoderConfig
 from ganformer_jax.nn.initialize import normal
 
 if TYPE_CHECKING:
-    from jax.typing import DTypeLike
-    from jaxtyping import Array, Float, Int, Key
+    from jaxtyping import Array, Float, Int
 
 DEVIATION = 0.02
 """Standard deviation of initial weights, as published."""
@@ -61,7 +63,7 @@ class TextEncoder(nn.Module):
         x_BxTxD = self._embed(tokens_BxT)
         for number in range(config.layers):
             x_BxTxD = EncoderLayer(config, name=f"layer_{number}")(x_BxTxD, visible_BxT)
-        pooled = _dense(config.width, "pooler")(x_BxTxD[:, 0])
+        pooled = _Dense(config, config.width, name="pooler")(x_BxTxD[:, 0])
         return x_BxTxD, jnp.tanh(pooled)
 
     def _embed(self, tokens_BxT: Int[Array, "b t"]) -> Float[Array, "b t d"]:
@@ -69,7 +71,9 @@ class TextEncoder(nn.Module):
         config = self.config
 
         def table(name: str, count: int) -> Array:
-            return self.param(name, normal(DEVIATION), (count, config.width))
+            initial = normal(DEVIATION / config.learning_rate_multiplier)
+            stored = self.param(name, initial, (count, config.width))
+            return stored * config.learning_rate_multiplier
 
         words = table("words", config.vocabulary)
         places = table("places", config.longest)
@@ -91,10 +95,10 @@ class EncoderLayer(nn.Module):
     def __call__(self, x_BxTxD: Float[Array, "b t d"], visible_BxT: Array) -> Float[Array, "b t d"]:
         """Return updated tokens."""
         config = self.config
-        attended = _dense(config.width, "attended")(self._attend(x_BxTxD, visible_BxT))
+        attended = _Dense(config, config.width, name="attended")(self._attend(x_BxTxD, visible_BxT))
         x_BxTxD = nn.LayerNorm(config.epsilon, name="attention_norm")(x_BxTxD + attended)
-        hidden = _dense(config.hidden_width, "hidden")(x_BxTxD)
-        output = _dense(config.width, "output")(nn.gelu(hidden, approximate=False))
+        hidden = _Dense(config, config.hidden_width, name="hidden")(x_BxTxD)
+        output = _Dense(config, config.width, name="output")(nn.gelu(hidden, approximate=False))
         return nn.LayerNorm(config.epsilon, name="norm")(x_BxTxD + output)
 
     def _attend(self, x_BxTxD: Array, visible_BxT: Array) -> Float[Array, "b t d"]:
@@ -102,16 +106,27 @@ class EncoderLayer(nn.Module):
         config = self.config
         heads = *x_BxTxD.shape[:2], config.heads, config.width // config.heads
         names = ("queries", "keys", "values")
-        queries, keys, values = (_dense(config.width, n)(x_BxTxD).reshape(heads) for n in names)
+        width = config.width
+        queries, keys, values = (
+            _Dense(config, width, name=name)(x_BxTxD).reshape(heads) for name in names
+        )
         scores = jnp.einsum("bsnd,btnd->bnst", queries, keys) / math.sqrt(heads[-1])
         scores = scores + jnp.where(visible_BxT, 0.0, HIDDEN_SCORE)[:, None, None]
         gathered = jnp.einsum("bnst,btnd->bsnd", jax.nn.softmax(scores, -1), values)
         return gathered.reshape(x_BxTxD.shape)
 
 
-def _dense(features: int, name: str) -> nn.Dense:
-    return nn.Dense(features, kernel_init=_kernel, name=name)
+class _Dense(nn.Module):
+    """A dense layer of an encoder."""
 
+    config: TextEncoderConfig
+    features: int
 
-def _kernel(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    return normal(DEVIATION)(key, shape).astype(dtype)
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d2"]:
+        """Map the last axis."""
+        multiplier = self.config.learning_rate_multiplier
+        initial = normal(DEVIATION / multiplier)
+        kernel = self.param("kernel", initial, (x.shape[-1], self.features)) * multiplier
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)) * multiplier
+        return x @ kernel + bias.reshape((1,) * (x.ndim - 1) + (-1,))

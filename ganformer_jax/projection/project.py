@@ -92,7 +92,7 @@ def project(
         The state after each step.
     """
     count, layers = len(targets_BxHxWxC), num_layers(config)
-    shape = (count, config.num_latents, layers if options.per_layer else 1, config.w_size)
+    shape = (count, config.num_w, layers if options.per_layer else 1, config.w_size)
     found: dict[str, Any] = {"units": jnp.zeros(shape)}
     if options.noise:
         found["noise"] = noise_maps(variables, count)

@@ -76,10 +76,10 @@ def read_latents(
     w, layers = arrays["w"], num_layers(config)
     if w.ndim == 3:
         w = np.repeat(w[:, :, None], layers, 2)
-    expected = (config.num_latents, layers, config.w_size)
+    expected = (config.num_w, layers, config.w_size)
     if w.ndim != 4 or w.shape[1:] != expected or not len(w) or w.dtype.kind not in "fiu":
         raise UserError(
-            f"{path}: this generator's w is [B, {config.num_latents}, {config.w_size}] or "
+            f"{path}: this generator's w is [B, {config.num_w}, {config.w_size}] or "
             f"[B, {', '.join(map(str, expected))}], not {w.dtype} {list(arrays['w'].shape)}"
         )
     if not np.isfinite(w).all():
@@ -96,6 +96,7 @@ def read_latents(
         _noise_maps(path, arrays, config, len(w)),
         tuple(facts) if len(facts) == len(w) else (),
         _shift(path, arrays, config, len(w)),
+        config.words,
     )
 
 

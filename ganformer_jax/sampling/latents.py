@@ -27,6 +27,7 @@ class ImageLatents:
         facts: What is known of each image besides, such as its seed; of values that JSON has.
         shift_BxKx2: How far to move the place of each component, in columns and rows, where the
             longer side of the image is 2; float32, without the global latent. None for not at all.
+        words: Number of words of a caption in w, between components and global latent.
     """
 
     w_BxKxLxD: Float[np.ndarray, "b k l d"]
@@ -35,14 +36,22 @@ class ImageLatents:
     noise_maps: Mapping[str, Float[np.ndarray, "b h w"]] = dataclasses.field(default_factory=dict)
     facts: tuple[Mapping[str, Any], ...] = ()
     shift_BxKx2: Float[np.ndarray, "b k 2"] | None = None
+    words: int = 0
 
     def __len__(self) -> int:
         return len(self.w_BxKxLxD)
 
     @property
     def components(self) -> int:
-        """Number of latent components, without the global latent."""
-        return self.w_BxKxLxD.shape[1] - 1
+        """Number of latent components, without words and the global latent."""
+        return self.w_BxKxLxD.shape[1] - 1 - self.words
+
+    @property
+    def own_w_BxKxLxD(self) -> Float[np.ndarray, "b k l d"]:
+        """W without the words of captions."""
+        if not self.words:
+            return self.w_BxKxLxD
+        return np.delete(self.w_BxKxLxD, np.s_[self.components : -1], 1)
 
     def take(self, rows: Sequence[int] | Int[np.ndarray, " m"]) -> ImageLatents:
         """Return the latents of these images, which may repeat."""
@@ -54,6 +63,7 @@ class ImageLatents:
             {name: noise[rows] for name, noise in self.noise_maps.items()},
             tuple(self.facts[row] for row in rows) if self.facts else (),
             None if self.shift_BxKx2 is None else self.shift_BxKx2[rows],
+            self.words,
         )
 
     def with_w(self, w_BxKxLxD: Float[np.ndarray, "b k l d"]) -> ImageLatents:

@@ -96,7 +96,8 @@ class Synthesizer:
         """Return the latents of seeds; arguments and errors are those of a `Sampler`."""
         drawn = np.asarray(list(seeds), np.uint32)
         w_BxKxLxD = self.map(variables, self.z(drawn), labels, truncation_psi, truncation_cutoff)
-        return ImageLatents(w_BxKxLxD, drawn, facts=tuple({"seed": int(seed)} for seed in drawn))
+        facts = tuple({"seed": int(seed)} for seed in drawn)
+        return ImageLatents(w_BxKxLxD, drawn, facts=facts, words=self.config.words)
 
     def __call__(self, variables: Mapping[str, Any], latents: ImageLatents) -> Synthesized:
         """Make an image of each latent.
@@ -156,7 +157,7 @@ def _map(
     w_BxKxD = apply_sampling(config, variables, z_BxKxD, labels, method="map")
     w_BxKxLxD = broadcast_layers(w_BxKxD, num_layers(config))
     average = variables["moments"]["w_average"]
-    return truncate(w_BxKxLxD, average, psi, cutoff, config.truncated_size)
+    return truncate(w_BxKxLxD, average, psi, cutoff, config.truncated_size, config.words)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -21,6 +21,8 @@ RELATIONS = ("left of", "right of", "in front of", "behind")
 """Where an object is from another, as the camera sees them."""
 DEPTH_SCALE = 16.0
 """Units of depth that count as much as the width of the image when the relation is chosen."""
+HELD_OUT_PAIRS = (("red", "cube"), ("blue", "sphere"), ("green", "cylinder"), ("yellow", "cube"))
+"""Colors and shapes whose combination may be held out; each occurs in other pairs too."""
 
 
 class SceneObjects(NamedTuple):
@@ -65,6 +67,20 @@ def relation(objects: SceneObjects, one: int, other: int, resolution: int) -> st
     return RELATIONS[2 + int(away > 0)]
 
 
+def described(objects: SceneObjects, index: int) -> list[int]:
+    """Return the numbers of the objects that the caption of a scene describes: two at most."""
+    return np.random.default_rng(index).permutation(len(objects.shape_Q))[:2].tolist()
+
+
+def held_out(objects: SceneObjects, index: int) -> bool:
+    """Return whether the caption of a scene has one of `HELD_OUT_PAIRS`."""
+    pairs = {
+        (COLORS[objects.color_Q[number]], SHAPES[objects.shape_Q[number]])
+        for number in described(objects, index)
+    }
+    return not pairs.isdisjoint(HELD_OUT_PAIRS)
+
+
 def caption(objects: SceneObjects, index: int, resolution: int) -> str:
     """Describe a scene: how many objects there are, and two of them, or the only one.
 
@@ -77,13 +93,20 @@ def caption(objects: SceneObjects, index: int, resolution: int) -> str:
     text = f"{COUNTS[count]} object{'s' * (count != 1)}"
     if not count:
         return text
-    chosen = np.random.default_rng(index).permutation(count)[:2].tolist()
+    chosen = described(objects, index)
     text += f", {object_words(objects, chosen[0])}"
     if len(chosen) < 2:
         return text
     one, other = chosen
     where = relation(objects, one, other, resolution)
     return f"{text} {where} {object_words(objects, other)}"
+
+
+def longest_caption() -> str:
+    """Return a caption that has as many words as any."""
+    thing = " ".join(("a", SIZES[0], COLORS[0], MATERIALS[0], SHAPES[0]))
+    where = max(RELATIONS, key=lambda words: len(words.split()))
+    return f"{COUNTS[2]} objects, {thing} {where} {thing}"
 
 
 def vocabulary() -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from ganformer_jax.models import (
     make_discriminator,
     mix_components,
     mix_layers,
+    without_words,
 )
 from ganformer_jax.nn.rows import WHOLE, Rows
 from ganformer_jax.train.augmentation import probability
@@ -98,7 +99,10 @@ class Networks:
         labels_BxY: Float[Array, "b y"] | None,
         count: int,
     ) -> tuple[Float[Array, "b k l d"], Float[Array, " d"]]:
-        """Sample w of `count` images, mixed over layers and components, and its unmixed mean."""
+        """Sample w of `count` images, mixed over layers and components, and its unmixed mean.
+
+        Words of captions do not count for the mean.
+        """
         config, options = self.config.generator, self.config.loss
         generator, shape = self._generator(), (count, config.num_latents, config.z_size)
 
@@ -125,8 +129,9 @@ class Networks:
         if options.component_mixing > 0 and latents > 1:
             other_BxKxLxD = broadcast_layers(draw("component_z"), layers)
             cutoff = draw_cutoff(keys["component_cutoff"], options.component_mixing, latents)
-            w_BxKxLxD = mix_components(w_BxKxLxD, other_BxKxLxD, cutoff)
-        return w_BxKxLxD, w_BxKxD.mean((0, 1), dtype=jnp.float32)
+            w_BxKxLxD = mix_components(w_BxKxLxD, other_BxKxLxD, cutoff, config.words)
+        own_BxKxD = without_words(w_BxKxD, config.words)
+        return w_BxKxLxD, own_BxKxD.mean((0, 1), dtype=jnp.float32)
 
     def synthesize(
         self, params: Tree, state: TrainState, keys: Keys, w_BxKxLxD: Float[Array, "b k l d"]

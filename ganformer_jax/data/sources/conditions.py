@@ -23,6 +23,7 @@ class Conditions:
     vectors: np.ndarray  # float32 [entries, names], a row of NaN for an entry without a condition
     origin: str  # where they come from, for the report
     unused: int = 0  # number of rows in a table of labels that name no entry
+    tokenizer: str = ""  # contents of tokenizer.json if they are captions
 
     def at(self, index: int) -> np.ndarray | None:
         """Return the condition of an entry, float32 [names]; None if it has none."""

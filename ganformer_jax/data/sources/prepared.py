@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ganformer_jax.data.find import RAW, condition_names, find_version, no_split, open_builder
+from ganformer_jax.data.find import (
+    RAW,
+    condition_names,
+    find_version,
+    no_split,
+    open_builder,
+    tokenizer_text,
+)
 from ganformer_jax.data.fit import MODES
 from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.frames import FramedRecords, index_frames
@@ -55,6 +62,7 @@ class TfdsSource(Source):
         self._name = f"{builder.name} ({split})"
         self._features = _image_features(self._name, builder.info.features)
         self._condition_names = condition_names(builder)
+        self._tokenizer = tokenizer_text(builder)
         try:
             instructions = list(builder.info.splits[split].file_instructions)
         except Exception as error:  # of several kinds, by what is wrong with the name
@@ -94,7 +102,8 @@ class TfdsSource(Source):
         """
         if self._condition_names:
             vectors = np.stack([self._condition(index) for index in range(len(self))])
-            return Conditions(self._condition_names, vectors, "the condition feature")
+            names, origin = self._condition_names, "the condition feature"
+            return Conditions(names, vectors, origin, tokenizer=self._tokenizer)
         if not isinstance(self._features.get("label"), tfds.features.ClassLabel):
             return None
         classes = np.array([self._class(index) for index in range(len(self))], np.int64)

@@ -30,7 +30,10 @@ SIDE = 256
 
 
 def z_path(context: FigureContext) -> Iterator[Still | Video]:
-    """Draw spherical interpolations in z, labels linearly, and a video through the images."""
+    """Draw spherical interpolations in z, labels linearly, and a video through the images.
+
+    A caption changes to the next one halfway.
+    """
     context.need_images(2)
     if context.z_BxKxD is None:
         raise Unsuitable("latents of a file have no z")
@@ -86,6 +89,8 @@ def _between_z(context: FigureContext, start: int, end: int, t: np.ndarray) -> I
         config = context.config
         known = label_vectors(config, check_labels(config, context.labels, len(context.latents)))
         labels = interpolate(known[start], known[end], t[:, None])
+        if config.text.vocabulary:  # between the tokens of two captions there are none
+            labels = np.where(t[:, None] < 0.5, known[start], known[end])
     psi, cutoff = context.truncation_psi, context.truncation_cutoff
     w_BxKxLxD = context.synthesizer.map(context.variables, z_BxKxD, labels, psi, cutoff)
     return _first(context, 0).with_w(w_BxKxLxD)

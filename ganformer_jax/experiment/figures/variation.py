@@ -43,10 +43,13 @@ def truncation(context: FigureContext) -> Iterator[Still]:
         labels = None if context.labels is None else list(context.labels)[: len(kept)]
         z_BxKxD = context.z_BxKxD[: len(kept)]
         w_BxKxLxD = context.synthesizer.map(context.variables, z_BxKxD, labels)
-    columns = [
-        context.images(kept.with_w(average_D + np.float32(psi) * (w_BxKxLxD - average_D)))
-        for psi in PSI
-    ]
+    is_own = np.ones((w_BxKxLxD.shape[1], 1, 1), bool)
+    is_own[kept.components : -1] = False  # words of captions stay
+    columns = []
+    for psi in PSI:
+        moved_BxKxLxD = average_D + np.float32(psi) * (w_BxKxLxD - average_D)
+        moved_BxKxLxD = np.where(is_own, moved_BxKxLxD, w_BxKxLxD)
+        columns.append(context.images(kept.with_w(moved_BxKxLxD)))
     yield Still(
         "truncation", lay_out(list(zip(*columns, strict=True)), [f"psi {psi:g}" for psi in PSI])
     )

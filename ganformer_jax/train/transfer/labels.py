@@ -23,7 +23,10 @@ def fit_mapping(leaves: Leaves, there: GeneratorConfig, here: GeneratorConfig) -
     """Fit the label embedding, and the layers that read it beside z."""
     width, wanted_width = _label_width(there), _label_width(here)
     if width == wanted_width:
-        _fit_embedding(leaves, EMBEDDING, there.label_size, here.label_size)
+        if there.text == here.text:
+            _fit_embedding(leaves, EMBEDDING, there.label_width, here.label_width)
+        else:  # what is embedded has another meaning
+            _drop(leaves, EMBEDDING)
         return
     first, wanted = _first_dense(there), _first_dense(here)
     for branch in there.labeled_branches:
@@ -59,10 +62,10 @@ def _leave_label(leaves: Leaves, name: str, there: GeneratorConfig) -> None:
     size = there.z_size
     kernel, bias = leaves[f"{name}.kernel"], leaves[f"{name}.bias"]
     embedding, embedding_bias = leaves[f"{EMBEDDING}.kernel"], leaves[f"{EMBEDDING}.bias"]
-    classes = embedding.value / math.sqrt(there.label_size) + embedding_bias.value[None]
+    classes = embedding.value / math.sqrt(there.label_width) + embedding_bias.value[None]
     classes = classes / np.sqrt(np.mean(np.square(classes), 1, keepdims=True) + 1e-8)
     width = len(kernel.value)
-    note = f"mean over {there.label_size} classes"
+    note = f"mean over {there.label_width} classes"
     leaves[f"{name}.kernel"] = kernel.adapted(
         kernel.value[:size] * math.sqrt(size / width), "without the rows of the label"
     )
@@ -107,6 +110,12 @@ def _add_input(leaves: Leaves, branch: str, here: GeneratorConfig) -> None:
     leaves[f"{layer}.dense_1.bias"] = bias.adapted(bias.value - shift / multiplier, subtracted)
 
 
+def _drop(leaves: Leaves, *names: str) -> None:
+    """Leave the dense layers of these names out, so that they start anew."""
+    for path in [f"{name}.{part}" for name in names for part in ("kernel", "bias")]:
+        leaves.pop(path, None)
+
+
 def _fit_embedding(leaves: Leaves, name: str, given: int, wanted: int) -> None:
     """Change the number of classes of a label embedding; those that stay keep their vectors."""
     if given != wanted:
@@ -149,8 +158,11 @@ def fit_rows_of_classes(leaves: Leaves, given: int, wanted: int) -> None:
 
 def fit_logits(leaves: Leaves, there: Config, here: Config) -> None:
     """Fit the layers that return a logit for each class, or one without classes."""
-    given, wanted = there.generator.label_size, here.generator.label_size
+    given, wanted = there.generator.label_width, here.generator.label_width
     kind, wanted_kind = _logit(there), _logit(here)
+    if "none" not in (kind, wanted_kind) and there.discriminator.text != here.discriminator.text:
+        _drop(leaves, "output", "label_embedding")  # products with labels of another meaning
+        return
     if (kind, given) == (wanted_kind, wanted):
         return
     if kind == wanted_kind == "embedding":

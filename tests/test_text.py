@@ -1,0 +1,303 @@
+"""Captions in both networks: what attends to words, what padding and other words change."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from captioned import CAPTIONED, TEXT, TOKENS, captioned_batch, captions, random_generator
+from eight_devices import on_eight_devices
+from tiny import random_variables, tiny_config
+from training import gan_programs, on_host, run_steps, sgd, train_gan
+
+from ganformer_jax import Discriminator, Generator
+from ganformer_jax.config_checks import validate
+from ganformer_jax.config_text import TextEncoderConfig
+from ganformer_jax.convert.build import flatten
+from ganformer_jax.convert.program_check import (
+    check_inputs,
+    expected_images,
+    largest_differences,
+)
+from ganformer_jax.convert.programs import PREFIX, generator_programs
+from ganformer_jax.directions.direction import ALL, COMPONENTS, Direction
+from ganformer_jax.errors import UserError
+from ganformer_jax.models import mix_components, truncate, without_words
+from ganformer_jax.sampling import Synthesizer, read_latents, save_latents
+from ganformer_jax.train.checkpoint import Checkpoints
+
+BASE = CAPTIONED.generator
+CONFIG = dataclasses.replace(
+    BASE,
+    mapping=dataclasses.replace(BASE.mapping, self_attention=True, learning_rate_multiplier=1.0),
+    attention=dataclasses.replace(BASE.attention, dropout=0.0),
+)
+LABELS = captions(3)
+
+
+def z_of(config, count=3, seed=0):
+    shape = count, config.num_latents, config.z_size
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def run(generator, variables, labels, **options):
+    """Images of three captions and what is computed beside them."""
+    z = z_of(generator.config)
+
+    def apply(variables, labels):
+        return generator.apply(variables, z, labels, noise="const", **options)
+
+    return jax.jit(apply)(variables, labels)
+
+
+@pytest.fixture(scope="module")
+def made():
+    generator, variables = random_generator(CONFIG)
+    return generator, variables, run(generator, variables, LABELS)
+
+
+def test_without_captions_networks_have_the_parameters_that_they_had():
+    config = tiny_config()
+    network = Generator(config.generator)
+    shapes = jax.eval_shape(
+        lambda: network.init(jax.random.key(0), z_of(config.generator), noise="const")
+    )
+    assert set(shapes["params"]) == {"mapping", "synthesis"}
+    assert config.generator.num_w == config.generator.num_latents == 3
+    assert config.generator.words == 0 and config.generator.label_width == 0
+
+
+def test_the_image_attends_to_components_and_words(made):
+    _, _, (images, out) = made
+    assert images.shape == (3, 8, 8, 3) and out["w"].shape == (3, 2 + TOKENS + 1, CONFIG.w_size)
+    (components,), (words,) = out["attention"], out["words"]
+    assert components.shape == (3, 2, 1, 4, 4) and words.shape == (3, TOKENS, 1, 4, 4)
+    np.testing.assert_allclose(components.sum(1) + words.sum(1), 1, rtol=1e-5)
+    hidden = LABELS == 0
+    assert hidden.any() and not np.asarray(words)[hidden].any()
+    assert (np.asarray(words)[~hidden] > 0).all()
+    assert not np.asarray(out["w"])[:, 2:-1][hidden].any()
+
+
+def test_longer_padding_gives_the_same_image(made):
+    generator, variables, (images, _) = made
+    longer = Generator(dataclasses.replace(CONFIG, label_size=TOKENS + 2))
+    padded = np.pad(LABELS, ((0, 0), (0, 2)))
+    np.testing.assert_allclose(run(longer, variables, padded)[0], images, atol=2e-4)
+
+
+def test_another_word_gives_another_image(made):
+    generator, variables, (images, _) = made
+    changed = LABELS.copy()
+    changed[0, 1] = 3 + (changed[0, 1] - 2) % 9
+    other = np.asarray(run(generator, variables, changed)[0])
+    assert np.abs(other[0] - images[0]).max() > 3e-4
+    np.testing.assert_allclose(other[1:], images[1:], atol=1e-5)
+
+
+def test_truncation_leaves_words_as_they_are(made):
+    generator, variables, (_, out) = made
+    synthesizer = Synthesizer(CONFIG, 3)
+    w = synthesizer.map(variables, z_of(CONFIG), LABELS, truncation_psi=0.0)
+    average = np.asarray(variables["moments"]["w_average"])
+    np.testing.assert_allclose(w[:, 2:-1, 0], out["w"][:, 2:-1], atol=1e-4)
+    np.testing.assert_allclose(w[:, [0, 1, -1], 0], np.tile(average, (3, 3, 1)), rtol=1e-5)
+    images, _ = run(generator, variables, LABELS, truncation_psi=0.5)
+    w_BxKxLxD = jnp.repeat(out["w"][:, :, None], generator.num_layers, 2)
+    same = truncate(w_BxKxLxD, average, 0.5, words=TOKENS)
+    expected, _ = generator.apply(variables, same, noise="const", method="synthesize")
+    np.testing.assert_allclose(images, expected, atol=2e-4)
+
+
+def test_components_attend_to_the_words_in_the_mapping_network(made):
+    _, variables, (_, out) = made
+    assert "words_0" in variables["params"]["mapping"]["components"]
+    pooled = jax.tree.map(jnp.zeros_like, variables["params"]["mapping"]["label_embedding"])
+    mapping = variables["params"]["mapping"] | {"label_embedding": pooled}
+    without = {**variables, "params": variables["params"] | {"mapping": mapping}}
+    one, other = (
+        Generator(CONFIG).apply(without, z_of(CONFIG), captions(3, seed), method="map")
+        for seed in (0, 5)
+    )
+    assert np.abs(one[:, :2] - other[:, :2]).max() > 1e-3  # components
+    np.testing.assert_allclose(one[:, -1], other[:, -1], atol=1e-5)  # the global latent
+
+
+def test_with_places_words_enter_through_the_components():
+    attention = dataclasses.replace(CONFIG.attention, places=True)
+    config = dataclasses.replace(CONFIG, attention=attention)
+    generator, variables = random_generator(config)
+    images, out = run(generator, variables, LABELS)
+    assert out["w"].shape[1] == config.num_w == 3 and "words" not in out
+    assert "words" not in variables["params"]
+    other = run(generator, variables, captions(3, 5))[0]
+    assert np.abs(images - other).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"components_attend_components": True, "components_attend_image": True},
+        {"component_dropout": 0.5},
+        {"attention": {"kmeans_iterations": 1, "gate_latents": True, "kmeans_carried": True}},
+    ],
+    ids=["updated", "dropout", "duplex"],
+)
+def test_other_kinds_of_attention_leave_padding_out(changes):
+    changes = dict(changes)
+    if "attention" in changes:
+        changes["attention"] = dataclasses.replace(CONFIG.attention, **changes["attention"])
+    config = dataclasses.replace(CONFIG, attention_resolutions=(4, 8), **changes)
+    generator, variables = random_generator(config)
+    rngs = {name: jax.random.key(0) for name in ("components", "dropout")}
+    out = run(generator, variables, LABELS, train=True, rngs=rngs)[1]
+    for maps in out["words"]:
+        assert not np.asarray(maps)[LABELS == 0].any()
+
+
+def test_mixing_takes_no_words_and_counts_only_latents():
+    w, other = np.zeros((1, 8, 2, 1), np.float32), np.ones((1, 8, 2, 1), np.float32)
+    for cutoff, taken in ((1, [1, 7]), (2, [7]), (3, [])):
+        mixed = np.asarray(mix_components(w, other, cutoff, words=5))
+        assert np.flatnonzero(mixed[0, :, 0, 0]).tolist() == taken
+    assert without_words(w, 5).shape == (1, 3, 2, 1)
+
+
+def test_directions_move_no_words():
+    w = np.zeros((2, 8, 3, 4), np.float32)
+    step = np.ones((3, 4), np.float32)
+    moved = Direction("x", ALL, step, 1.0, "regression").moved(w, np.ones(2), words=5)
+    assert np.flatnonzero(moved[0, :, 0, 0]).tolist() == [0, 1, 7]
+    moved = Direction("x", COMPONENTS, step[:1], 1.0, "factorization").moved(w, np.ones(2), words=5)
+    assert np.flatnonzero(moved[0, :, 0, 0]).tolist() == [0, 1]
+
+
+def test_latents_of_captions_are_stored_and_masked(made, tmp_path):
+    _, variables, _ = made
+    synthesizer = Synthesizer(CONFIG, 3)
+    latents = synthesizer.latents(variables, range(3), LABELS)
+    assert latents.components == 2 and latents.own_w_BxKxLxD.shape[1] == 3
+    images = synthesizer(variables, latents).images
+    without = synthesizer(variables, latents.without(1)).images
+    assert (images != without).any()
+    save_latents(tmp_path / "x.npz", latents.without(1))
+    read = read_latents(tmp_path / "x.npz", CONFIG)
+    np.testing.assert_array_equal(synthesizer(variables, read).images, without)
+
+
+def test_programs_of_an_export_make_the_same_images(made):
+    _, variables, _ = made
+    inputs = check_inputs(CONFIG)
+    assert (inputs["labels"] > 0).sum(1).tolist() == [TOKENS, TOKENS - 1]
+    weights = {PREFIX + name: leaf for name, leaf in flatten(variables).items()}
+    programs = generator_programs(CONFIG, "const")
+    assert programs["synthesize"].inputs[0].shape[1] == CONFIG.num_w
+    functions = {name: program.function for name, program in programs.items()}
+    expected = expected_images(CONFIG, variables, "const", inputs)
+    found = largest_differences(CONFIG, "const", functions, weights, inputs, expected)
+    assert max(found.values()) <= 1, found
+
+
+# Training
+
+
+def test_the_discriminator_reads_captions():
+    network = Discriminator(CAPTIONED.discriminator)
+    images = np.random.default_rng(0).uniform(-1, 1, (4, 8, 8, 3)).astype(np.float32)
+    labels = captions(4)
+    variables = random_variables(lambda: network.init(jax.random.key(0), images, labels))
+    assert set(variables["params"]["text"]) >= {"layer_0", "words", "pooler"}
+
+    def logits(labels):
+        return np.asarray(network.apply(variables, images, labels)[0])
+
+    assert np.abs(logits(labels) - logits(captions(4, 9))).max() > 1e-4
+    padded = np.pad(labels, ((0, 0), (0, 2)))
+    np.testing.assert_allclose(logits(labels), logits(padded), atol=1e-5)
+    with pytest.raises(ValueError, match="9 tokens, and the encoder reads at most 8"):
+        logits(np.ones((4, 9), np.float32))
+
+
+def test_a_step_changes_the_encoders_of_both_networks_and_the_mean_without_words():
+    programs = gan_programs(CAPTIONED, optimizers=sgd())
+    before = on_host(programs.init(jax.random.key(0)))
+    after, _ = run_steps(programs, [captioned_batch(0)])
+    for name in ("generator", "discriminator"):
+        one, other = (getattr(state, name)["text"] for state in (before, after))
+        for part in ("words", "places", "pooler"):
+            changed = jax.tree.map(lambda a, b: (a != b).any(), one[part], other[part])
+            assert all(jax.tree.leaves(changed)), (name, part)
+    assert after.w_average.shape == (BASE.w_size,) and np.isfinite(after.w_average).all()
+
+
+def test_eight_devices_train_what_one_does():
+    print(
+        on_eight_devices(
+            """
+from captioned import CAPTIONED, captioned_batch
+import jax
+from sharing import without_device_draws
+from training import assert_close, gan_programs, run_steps, sgd
+config = without_device_draws(CAPTIONED)
+one, eight = (
+    run_steps(gan_programs(config, jax.devices()[:n], sgd()), [captioned_batch(0)]) for n in (1, 8)
+)
+assert_close(one, eight)
+"""
+        )
+    )
+
+
+def test_a_run_resumes_bit_for_bit(tmp_path):
+    def batches(images_seen):
+        return iter([captioned_batch(number) for number in range(images_seen // 16, 9)])
+
+    def weights(run):
+        with Checkpoints(run, read_only=True) as checkpoints:
+            return checkpoints.weights()[0]
+
+    for name, lengths in (("whole", [0.032]), ("halves", [0.016, 0.032])):
+        for kimg in lengths:
+            train = dataclasses.replace(CAPTIONED.train, total_kimg=kimg)
+            once = dataclasses.replace(CAPTIONED, train=train)
+            assert train_gan(once, tmp_path / name, batches)
+    same = weights(tmp_path / "whole"), weights(tmp_path / "halves")
+    jax.tree.map(np.testing.assert_array_equal, *same)
+
+
+# Configs
+
+
+def changed(generator=None, discriminator=None, text=None):
+    config = CAPTIONED
+    if text is not None:
+        encoder = dataclasses.replace(TEXT, **text)
+        generator = {"text": encoder, **(generator or {})}
+        discriminator = {"text": encoder, **(discriminator or {})}
+    return dataclasses.replace(
+        config,
+        generator=dataclasses.replace(config.generator, **(generator or {})),
+        discriminator=dataclasses.replace(config.discriminator, **(discriminator or {})),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"generator": {"label_size": 0}}, "label_size is 0; for captions .* from 2 to generator"),
+        ({"generator": {"label_size": 9}}, "label_size is 9; .* generator.text.longest, 8"),
+        ({"generator": {"text": TextEncoderConfig()}}, "vocabulary is 0 and discriminator.*12"),
+        ({"text": {"heads": 3}}, "text.heads is 3, which does not divide .*width 8"),
+        ({"generator": {"components": 0}}, "components is 0, but captions need components"),
+        ({"discriminator": {"label_logit": "class"}}, "set it to projection"),
+        ({"discriminator": {"network": "sagan"}}, "network is sagan, which reads no captions"),
+        ({"text": {"vocabulary": 0}}, "text has no effect: set generator.text.vocabulary"),
+        ({"text": {"learning_rate_multiplier": 0.0}}, "learning_rate_multiplier is 0.0"),
+    ],
+)
+def test_configs_that_do_not_fit_are_refused_in_one_line(changes, words):
+    validate(CAPTIONED)
+    with pytest.raises(UserError, match=words) as raised:
+        validate(changed(**changes))
+    assert "\n" not in str(raised.value)
