@@ -1,7 +1,7 @@
 """The paper's comparison: GANformer beside StyleGAN2, GAN, k-GAN, SAGAN and DCGAN, on the scenes.
 
 Command:   python benchmarks/compare.py --folder runs/compare [--seeds 0 1 2] [--kimg 100]
-Cost:      half an hour to an hour a run on two CPU cores; 27 runs by default
+Cost:      half an hour to an hour a run on two CPU cores; 30 runs by default
 
 All runs see equally many images. The generators of StyleGAN2 and GAN have 76 channels rather than
 64, and with them as many operations as GANformer's; the table has those of all. What each has

@@ -21,6 +21,7 @@ config = dataclasses.replace(
     relativistic,
     generator=dataclasses.replace(
         generator,
+        attention_resolutions=(8, 32),
         attention=dataclasses.replace(
             generator.attention, places=True, integration="both", kmeans_iterations=0
         ),

@@ -14,7 +14,13 @@ from ganformer_jax.config_checks import validate
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.component_metrics import layer_segments, segmentation_scores
 from ganformer_jax.nn.attention import BipartiteAttention
-from ganformer_jax.nn.places import ComponentPlaces, Places, place_scores
+from ganformer_jax.nn.places import (
+    CENTER_GAIN,
+    ComponentPlaces,
+    Places,
+    place_scores,
+    spread_means,
+)
 from ganformer_jax.sampling import Synthesizer, read_latents, save_latents
 from ganformer_jax.visualize import NO_COMPONENT, attention_segmentation
 
@@ -43,15 +49,28 @@ def made(config, **options):
         variables, w_BxKxLxD, noise="const", method="synthesize", **options
     )
     params = {"params": variables["params"]["synthesis"]["places"]}
-    return images, out["attention"], ComponentPlaces().apply(params, w[:, :-1])
+    height, width = config.image_size
+    module = ComponentPlaces((width / max(height, width), height / max(height, width)))
+    return images, out["attention"], module.apply(params, w[:, :-1])
 
 
 def test_places_stay_in_the_image_whatever_the_latents():
     """Outside it a component would get no gradient to return by."""
     w = 30 * jax.random.normal(jax.random.key(0), (8, 3, 4))
-    places, _ = ComponentPlaces().init_with_output(jax.random.key(1), w)
-    assert jnp.abs(places.center_BxKx2).max() <= 1
+    places, _ = ComponentPlaces((1.0, 0.5)).init_with_output(jax.random.key(1), w)
+    assert (jnp.abs(places.center_BxKx2) <= jnp.array([1.0, 0.5])[None, None]).all()
     assert 0.04 <= places.spread_BxKx2.min() and places.spread_BxKx2.max() <= 0.36
+
+
+def test_places_start_spread_over_the_image():
+    """Every quarter of it has a component at least, and no two are close."""
+    for count in (8, 16):
+        means_KxD = spread_means(jax.random.key(0), (count, 5))
+        centers_Kx2 = np.tanh(CENTER_GAIN * means_KxD[:, :2])
+        quarters = {tuple(quarter) for quarter in centers_Kx2 > 0}
+        between = np.linalg.norm(centers_Kx2[:, None] - centers_Kx2[None], axis=-1)
+        assert len(quarters) == 4
+        assert (between + 2 * np.eye(count)).min() > 0.6 / np.sqrt(count)
 
 
 def test_labels_change_images_without_a_style():

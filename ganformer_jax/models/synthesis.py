@@ -283,7 +283,9 @@ class SynthesisNetwork(nn.Module):
         if config.merge.images:
             w_BxKxLxD = fold_images(w_BxKxLxD)
         if config.attention.places and config.components:
-            places = ComponentPlaces(name="places")(w_BxKxLxD[:, :-1, 0])
+            height, width = config.image_size
+            sides = width / max(height, width), height / max(height, width)
+            places = ComponentPlaces(sides, name="places")(w_BxKxLxD[:, :-1, 0])
             if context.shift_BxKx2 is not None:
                 center_BxKx2 = places.center_BxKx2 + context.shift_BxKx2
                 places = places._replace(center_BxKx2=center_BxKx2)

@@ -13,18 +13,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 
-from ganformer_jax.nn.initialize import normal
 from ganformer_jax.nn.layers import EqualizedDense
 from ganformer_jax.nn.positions import grid_directions
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    from jaxtyping import Array, Float, Key
 
 LATENT_GAIN = 0.4
 """Initial weight of latents, whose standard deviation is 2 at first."""
 CENTER_GAIN = 0.5
-"""Initial standard deviation of centers, about; they stay in [-1, 1], which the image spans."""
+"""Initial standard deviation of centers around their means, of half the image, before a `tanh`."""
+INITIAL_SIDE = 0.8
+"""Share of the image, in the middle, over which means of centers are spread at first."""
+PLASTIC = 1.32471795724474602596
+"""The root of x^3 = x + 1, whose powers make even sequences of points in the plane."""
 SPREAD, SPREAD_RANGE = 0.12, 3.0
 """Initial spread, and the factor by which it may be narrower or wider."""
 HEIGHT = 3.0
@@ -43,19 +47,39 @@ class Places(NamedTuple):
 
 
 class ComponentPlaces(nn.Module):
-    """Latents of components to their places, around a trained place of each component."""
+    """Latents of components to their places, around a trained mean of each component.
+
+    Attributes:
+        sides: Width and height of the image, the longer one 1.
+    """
+
+    sides: tuple[float, float] = (1.0, 1.0)
 
     @nn.compact
     def __call__(self, w_BxKxD: Float[Array, "b k d"]) -> Places:
         """Return the places, float32."""
         raw = EqualizedDense(5, gain=LATENT_GAIN, name="latents")(w_BxKxD.astype(jnp.float32))
-        raw = raw + self.param("means", normal(), (w_BxKxD.shape[1], 5))[None]
+        raw = raw + self.param("means", spread_means, (w_BxKxD.shape[1], 5))[None]
         return Places(
             # A component that left the image would get no gradient to return by.
-            jnp.tanh(CENTER_GAIN * raw[..., :2]),
+            jnp.asarray(self.sides)[None, None] * jnp.tanh(CENTER_GAIN * raw[..., :2]),
             SPREAD * jnp.exp(math.log(SPREAD_RANGE) * jnp.tanh(raw[..., 2:4] / 2)),
             HEIGHT + raw[..., 4],
         )
+
+
+def spread_means(key: Key[Array, ""], shape: tuple[int, int]) -> Float[Array, "k d"]:
+    """Return initial means whose centers are spread evenly over the image; others are 0.
+
+    The sequence is that of M. Roberts, "The unreasonable effectiveness of quasirandom sequences",
+    2018. Random means would leave parts of the image without a component, and early training
+    decides which component has which part.
+    """
+    points_Kx2 = (0.5 + np.arange(1, shape[0] + 1)[:, None] / PLASTIC ** np.array([1, 2])) % 1
+    centers_Kx2 = INITIAL_SIDE * (2 * points_Kx2 - 1)
+    means_KxD = np.zeros(shape, np.float32)
+    means_KxD[:, :2] = np.arctanh(centers_Kx2) / CENTER_GAIN
+    return jnp.asarray(means_KxD)
 
 
 def place_scores(places: Places, height: int, width: int) -> Float[Array, "b f k"]:
