@@ -103,6 +103,7 @@ class Trial:
         from training import loss, networks  # pyright: ignore[reportMissingImports]
 
         self.torch, self.case, self.device = torch, case, device
+        torch.manual_seed(0)
         self.g, self.d = (network.to(device) for network in networks_of(case, dnnlib, networks))
         self.g.train().requires_grad_(False)
         self.d.train().requires_grad_(False)
@@ -142,7 +143,7 @@ class Trial:
         adam.step()
 
     def follow(self, decay: float = 0.999) -> None:
-        """Move the average towards the generator, and copy what is no parameter."""
+        """Move the average towards the generator, and copy its buffers."""
         with self.torch.no_grad():
             for mean, value in zip(self.average.parameters(), self.g.parameters(), strict=True):
                 mean.copy_(value.lerp(mean, decay))

@@ -67,7 +67,6 @@ def main() -> None:
     # Those of the config `scenes_ganformer`, with half as many layers in the mapping network.
     case = cases.Case(images.shape[1], 1024, 64, batch=16, components=8)
     trial = Trial(case, arguments.checkout, "cpu")
-    trial.torch.manual_seed(0)
     train(trial, images, int(arguments.kimg * 1000) // case.batch, ema_kimg=5.0)
     save(trial, arguments.out)
 

@@ -17,6 +17,7 @@ from ganformer_jax.data.png import encode_stored
 from ganformer_jax.evaluate import weights
 
 TINY = """
+--config scenes_ganformer
 --generator.components 2 --generator.latent-size 8 --generator.base-grid 16 16
 --generator.attention-resolutions 16 16
 --generator.mapping.num-layers 1 --generator.synthesis.channel-base 64

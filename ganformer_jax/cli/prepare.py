@@ -294,8 +294,9 @@ def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Option
     grid = base_grid((geometry.height, geometry.width))
     published = find_entry(options.source) and geometry.fit == "pad"
     words = ["train", "--workdir", f"runs/{spec.name}"]
-    words += ["--config", options.source if published else OWN_IMAGES]
+    words += ["--config", options.source] if published else []
     words += ["--data.name", folder if os.sep in folder else os.path.join(os.curdir, folder)]
+    words += [] if published else ["--config", OWN_IMAGES]
     words += ["--generator.resolution", str(max(geometry.height, geometry.width))]
     words += ["--generator.base-grid", *map(str, grid)] if grid and grid != (4, 4) else []
     if geometry.channels != 3:
@@ -311,7 +312,8 @@ def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Option
 
 def _text_options(length: int, tokens: int) -> list[str]:
     """Return the options of the networks' encoders, for captions of this length."""
-    words: list[str] = []
+    # Centroids of duplex attention would stand for places in the caption, not for its words.
+    words = ["--generator.attention.kmeans-iterations", "0"] if tokens else []
     for network in ("generator", "discriminator") if tokens else ():
         words += [f"--{network}.text.vocabulary", str(tokens)]
         if length > TextEncoderConfig.longest:

@@ -108,9 +108,9 @@ class AttentionLayer(nn.Module):
         self,
         x_BxHxWxC: Float[Array, "b h w c"],
         components_BxKxD: Float[Array, "b k d"],
-        words_BxTxD: Float[Array, "b t d"] | None,
         state: AttentionState,
         context: SynthesisContext,
+        words_BxTxD: Float[Array, "b t d"] | None = None,
     ) -> tuple[Float[Array, "b h w c"], AttentionState]:
         """Return updated image features and the state for the next layer."""
         config = self.config

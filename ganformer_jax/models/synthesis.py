@@ -95,7 +95,7 @@ class SynthesisLayer(nn.Module):
             if config.words:
                 words = w_BxKxD[:, end:-1]
             attention = AttentionLayer(config, self.resolution, name="attention")
-            x, state = attention(x, components, words, state, context)
+            x, state = attention(x, components, state, context, words)
         else:
             state = state._replace(components_BxKxD=None)
         if synthesis.noise:

@@ -115,7 +115,7 @@ def check_run(
     words = {n: f"{n} was {a}, now {b}" for n, (a, b) in changed.items()}
     listed = [said for n, said in words.items() if n not in FREE and n not in same]
     if listed:
-        hint = f"{ANOTHER}, or give --config {path} to resume this run"
+        hint = f"{ANOTHER}, or give --config {path} --workdir {run} to resume this run"
         raise UserError(f"{run} holds a run of another config ({', '.join(listed)}): {hint}")
     return list(words.values())
 

@@ -26,6 +26,7 @@ export function dragMoves(panel, { componentAt, pick, refresh }) {
   panel.style.touchAction = "none"; // a finger moves the component and not the page
   panel.addEventListener("dragstart", (event) => event.preventDefault()); // of the image as a file
   panel.addEventListener("pointerdown", (event) => {
+    drag = null;
     const key = componentAt(event);
     if (key === null || event.button !== 0) return;
     drag = { key, from: [event.clientX, event.clientY], edit: editOf(key), moved: false };
@@ -44,9 +45,11 @@ export function dragMoves(panel, { componentAt, pick, refresh }) {
     change(drag.key, { x, y });
     refresh();
   });
-  for (const end of ["pointerup", "pointercancel"]) {
-    panel.addEventListener(end, () => { if (drag?.moved) commit(); });
-  }
+  panel.addEventListener("pointerup", () => { if (drag?.moved) commit(); });
+  panel.addEventListener("pointercancel", () => { // no click follows
+    if (drag?.moved) commit();
+    drag = null;
+  });
   panel.addEventListener("click", (event) => { // the end of a drag picks nothing else
     if (drag?.moved) event.stopImmediatePropagation();
     drag = null;
