@@ -236,7 +236,9 @@ class GeneratorConfig:
         """
         if self.merge.images:
             return ("components",)
-        return ("global", "components") if self.attention.places else ("global",)
+        return (
+            ("global", "components") if self.attention.places and self.components else ("global",)
+        )
 
     @property
     def z_size(self) -> int:

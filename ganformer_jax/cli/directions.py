@@ -63,7 +63,8 @@ def run(options: Options) -> None:
     check_layer(attention_layers(synthesizer.config), options.layer)
     seeds, size = range(options.seed, options.seed + options.count), synthesizer.config.label_size
     chosen = choose_labels(
-        *(options.workdir, size, seeds, options.class_names, options.condition), options.prompt
+        *(options.workdir, size, seeds, options.class_names, options.condition),
+        *(options.prompt, synthesizer.config.text.vocabulary),
     )
     latents = synthesizer.latents(variables, seeds, chosen.labels, options.truncation_psi)
     context = FigureContext(synthesizer, variables, latents)

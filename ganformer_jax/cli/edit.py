@@ -168,8 +168,9 @@ def _other(options: Options, context: FigureContext, component: int | None, seed
     """Return the latents that are swapped in, of the same labels as the images."""
     count, labels = len(context.latents), context.labels
     if context.config.label_size and labels is None:
-        if component is None:
-            raise UserError("--swap of the global latent needs labels: give --seeds, not --latents")
+        config = context.config
+        if component is None or "components" in config.labeled_branches or config.text.vocabulary:
+            raise UserError("--swap of what depends on labels: give --seeds, not --latents")
         labels = [0] * count  # which components do not depend on
     truncation = options.truncation_psi, options.truncation_cutoff
     return context.synthesizer.latents(context.variables, [seed] * count, labels, *truncation)

@@ -88,7 +88,7 @@ class ImageOptions(SynthesisOptions):
             return FigureContext(synthesizer, variables, latents, **settings), weights
         chosen = choose_labels(
             *(self.workdir, config.label_size, seeds, self.class_names, self.condition),
-            self.prompt,
+            *(self.prompt, config.text.vocabulary),
         )
         truncation = self.truncation_psi, self.truncation_cutoff
         z_BxKxD = synthesizer.z(seeds)

@@ -89,7 +89,7 @@ def run(options: Options) -> None:
     config, devices = generator.config, len(placement.devices)
     chosen = choose_labels(
         *(options.workdir, config.label_size, seeds, options.class_names, options.condition),
-        options.prompt,
+        *(options.prompt, config.text.vocabulary),
     )
     rows = options.attention_rows if config.attended_resolutions else 0
     write_samples(

@@ -69,12 +69,12 @@ def _load(options: Options) -> ViewedGenerator:
     from ganformer_jax.viewer import ViewedGenerator
 
     config, variables, weights, placement = options.load_for_devices(1)
-    labels = _labels(options, config.label_size)
+    labels = _labels(options, config.label_size, config.text.vocabulary)
     variables = jax.device_put(variables, placement.devices[0])
     return ViewedGenerator(config, variables, labels, weights)
 
 
-def _labels(options: Options, size: int) -> Labels:
+def _labels(options: Options, size: int, vocabulary: int) -> Labels:
     """Return the labels of the generator: conditions if the run or an option says so."""
     from ganformer_jax.classes import load_class_names
     from ganformer_jax.conditions import load_condition_names
@@ -84,14 +84,15 @@ def _labels(options: Options, size: int) -> Labels:
     run = options.workdir
     names = load_condition_names(run, size) if size else None
     prompts = () if options.prompt is None else (options.prompt,)
-    if options.condition is None and names is None and not prompts:
+    if options.condition is None and names is None and not prompts and not vocabulary:
         if not size:
             return Labels()
         return Labels("classes", tuple(load_class_names(run, size)), 0)
     try:
-        chosen = choose_labels(run, size, [0], condition=options.condition, prompts=prompts).labels
+        given = {"condition": options.condition, "prompts": prompts}
+        chosen = choose_labels(run, size, [0], **given, vocabulary=vocabulary).labels
     except UserError as error:
-        if options.condition is not None or prompts:
+        if options.condition is not None or prompts or vocabulary:
             raise
         print(f"starting with a condition of zeros: {error}")
         chosen = None

@@ -41,6 +41,7 @@ def choose_labels(
     classes: Sequence[str] = (),
     condition: str | None = None,
     prompts: Sequence[str] = (),
+    vocabulary: int = 0,
 ) -> ChosenLabels:
     """Return the labels of images of these seeds.
 
@@ -53,13 +54,16 @@ def choose_labels(
         condition: Condition of all images, as `parse_condition` reads it; by default those of the
             images that the run was trained on.
         prompts: Captions in words, which take turns.
+        vocabulary: Number of tokens of captions, `text.vocabulary` of the generator.
 
     Raises:
         UserError: If the generator takes no such labels, or the dataset is not available.
     """
     if bool(classes) + (condition is not None) + bool(prompts) > 1:
         raise UserError("--class, --condition and --prompt exclude each other: give one of them")
-    tokenizer = load_tokenizer(workdir) if size else None
+    tokenizer = _tokenizer(workdir, vocabulary)
+    if vocabulary and classes:
+        raise UserError(f"--class: {workdir} was trained on captions, use --prompt")
     if prompts:
         return _of_prompts(workdir, size, tokenizer, prompts, len(seeds))
     names = load_condition_names(workdir, size) if size else None
@@ -71,7 +75,20 @@ def choose_labels(
         return _one_condition(workdir, size, names, tokenizer, condition, len(seeds))
     if names is not None:
         return _drawn_conditions(workdir, names, tokenizer, seeds)
+    if vocabulary:
+        raise UserError(f"{workdir} reads captions, and has none of its own: give --prompt")
     return _classes_in_turn(workdir, size, classes, len(seeds))
+
+
+def _tokenizer(workdir: pathlib.Path, vocabulary: int) -> CaptionTokenizer | None:
+    """Return the tokenizer of a generator that reads captions, if it is there."""
+    tokenizer = load_tokenizer(workdir) if vocabulary else None
+    if tokenizer is not None and tokenizer.vocabulary != vocabulary:
+        raise UserError(
+            f"{TOKENIZER_FILE} of {workdir} has {tokenizer.vocabulary} tokens, and the generator "
+            f"reads {vocabulary}: put the one of its dataset there"
+        )
+    return tokenizer
 
 
 def _of_prompts(

@@ -125,7 +125,8 @@ class ExperimentData:
     def training_images(self) -> int:
         """Return the number of training images, without rendering scenes."""
         data = self.config.data
-        return data.train_images if data.rendered else len(self.open("train"))
+        known = data.rendered and not data.held_out_pairs
+        return data.train_images if known else len(self.open("train"))
 
     def batches(self, images_seen: int) -> Iterator[dict[str, np.ndarray]]:
         """Yield this process's share of the training batches after `images_seen` images."""

@@ -30,7 +30,8 @@ def fit_mapping(leaves: Leaves, there: GeneratorConfig, here: GeneratorConfig) -
         return
     first, wanted = _first_dense(there), _first_dense(here)
     for branch in there.labeled_branches:
-        if branch not in here.labeled_branches:
+        together = branch == "components" and there.mapping.shared_width
+        if branch not in here.labeled_branches or together:
             continue
         if first is not None and first == wanted:
             _leave_label(leaves, f"mapping.{branch}.{first}", there)
