@@ -2,8 +2,8 @@
 
 Command:  python benchmarks/first_step.py
 
-Runs `run.py train` on the default experiment with an empty cache of compiled programs, and again
-with the cache that the first run left. --data names a folder with the scenes; without it each run
+Runs `run.py train` on the config `scenes_ganformer` with an empty cache of compiled programs, and
+again with the cache that the first run left. --data names a folder with the scenes; without it each run
 renders them first, as that of a newcomer. The first samples are of the untrained generator; they
 are evaluated after the first step.
 """
@@ -33,7 +33,8 @@ def moments(workdir: pathlib.Path, cache: pathlib.Path, data: str, last: str) ->
     """Return the seconds from the start to the first line about each moment, up to the last one."""
     batch = ["--train.batch-size", "16", "--train.total-kimg", "0.016", "--train.log-kimg", "0.016"]
     command = [sys.executable, str(REPOSITORY / "run.py"), "train", "--workdir", str(workdir)]
-    command += [*batch, "--data.directory", data or str(workdir / "data")]
+    command += ["--config", "scenes_ganformer", *batch]
+    command += ["--data.directory", data or str(workdir / "data")]
     environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     environment |= {"XDG_CACHE_HOME": str(cache), "PYTHONUNBUFFERED": "1"}
     began, found = time.perf_counter(), {}
