@@ -3,9 +3,9 @@
 Command:  python benchmarks/first_step.py
 
 Runs `run.py train` on the config `scenes_ganformer` with an empty cache of compiled programs, and
-again with the cache that the first run left. --data names a folder with the scenes; without it each run
-renders them first, as that of a newcomer. The first samples are of the untrained generator; they
-are evaluated after the first step.
+again with the cache that the first run left. --data names a folder with the scenes; without it each
+run renders them first, as that of a newcomer. The first samples are of the untrained generator;
+they are evaluated after the first step.
 """
 
 from __future__ import annotations
