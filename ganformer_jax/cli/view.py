@@ -74,7 +74,7 @@ def _load(options: Options) -> ViewedGenerator:
     return ViewedGenerator(config, variables, labels, weights)
 
 
-def _labels(options: Options, size: int, vocabulary: int) -> Labels:
+def _labels(options: Options, size: int, vocabulary: int = 0) -> Labels:
     """Return the labels of the generator: conditions if the run or an option says so."""
     from ganformer_jax.classes import load_class_names
     from ganformer_jax.conditions import load_condition_names
