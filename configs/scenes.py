@@ -6,9 +6,11 @@ global latent), and on each by itself (no attention among them). The loss is tha
 scenes_r3gan.py.
 
 Command:   ganformer-jax train
-Hardware:  two CPU cores
-Cost:      TIME
-Expected:  objects of many colors, each with a component of its own; EXPECTED
+Hardware:  one CPU core, with other work beside it
+Cost:      half an hour, with the scenes already rendered
+Expected:  objects of many colors, each with a component of its own; after 40 thousand images the
+           sliced Wasserstein distance (metric/swd in metrics.jsonl) has fallen from about 200 to 16
+           or 17, and foreground ARI of the last layer is 0.75 to 0.79 (two runs, 2026-11-29)
 """
 
 import dataclasses
