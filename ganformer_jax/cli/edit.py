@@ -170,7 +170,7 @@ def _other(options: Options, context: FigureContext, component: int | None, seed
     if context.config.label_size and labels is None:
         config = context.config
         if component is None or "components" in config.labeled_branches or config.text.vocabulary:
-            raise UserError("--swap of what depends on labels: give --seeds, not --latents")
+            raise UserError("--swap of this latent needs labels: give --seeds, not --latents")
         labels = [0] * count  # which components do not depend on
     truncation = options.truncation_psi, options.truncation_cutoff
     return context.synthesizer.latents(context.variables, [seed] * count, labels, *truncation)
