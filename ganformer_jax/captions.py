@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 TOKENIZER_FILE = "tokenizer.json"
 PADDING, START, END = "[PAD]", "[CLS]", "[SEP]"
 SPECIAL = PADDING, START, END
-"""Tokens that are no words; their numbers are 0, 1 and 2."""
+"""Tokens that are not words; their numbers are 0, 1 and 2."""
 MAX_WORDS = 1 << 16
-"""Different words of a dataset's captions: more is a mistake."""
+"""Most different words of a dataset's captions; more are taken for a mistake."""
 
 
 class CaptionTokenizer:

@@ -150,6 +150,7 @@ class GeneratorConfig:
     `dtype` and the channels of `synthesis` (SAGAN also
     `image_attention_resolution`), and need `components` 0."""
     text: TextEncoderConfig = TextEncoderConfig()
+    """Encoder of captions."""
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -236,9 +237,9 @@ class GeneratorConfig:
         """
         if self.merge.images:
             return ("components",)
-        return (
-            ("global", "components") if self.attention.places and self.components else ("global",)
-        )
+        if self.attention.places and self.components:
+            return "global", "components"
+        return ("global",)
 
     @property
     def z_size(self) -> int:
@@ -315,6 +316,7 @@ class DiscriminatorConfig:
     published, which has `channel_base`, `channel_max` and `dtype`, SAGAN
     `image_attention_resolution` too, and with labels a projection."""
     text: TextEncoderConfig = TextEncoderConfig()
+    """Encoder of captions."""
 
     def channels_at(self, resolution: int) -> int:
         """Return the number of channels at a resolution."""

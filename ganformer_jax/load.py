@@ -85,7 +85,7 @@ def load_checkpoint(
     """Load a checkpoint's averaged generator, as `load_run` does, with its step.
 
     Raises:
-        UserError: If there is no such checkpoint, or it does not fit this version's networks.
+        UserError: If there is no such checkpoint, or its arrays are those of other networks.
     """
     from ganformer_jax.train.best import step_of
     from ganformer_jax.train.checkpoint import Checkpoints
