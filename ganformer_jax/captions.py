@@ -160,7 +160,10 @@ def vocabulary_of(text: str) -> int:
 
 
 def _split(tokenizer: Any, caption: str) -> list[str]:
-    text = tokenizer.normalizer.normalize_str(caption)
+    try:
+        text = tokenizer.normalizer.normalize_str(caption)
+    except UnicodeEncodeError as error:  # as of an argument in another encoding than the terminal's
+        raise UserError(f"{ascii(caption)} is not text in UTF-8: write it again") from error
     return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
 
 

@@ -74,6 +74,7 @@ def test_the_file_is_one_that_the_library_applies_alone():
         ("a bal", "has the word 'bal'; did you mean ball"),
         ("a zzz", "has the word 'zzz'; tokenizer.json has the known words"),
         ("[CLS]", "has the word '\\['"),
+        ("a \udcff ball", "is not text in UTF-8"),
         ("a ball a ball", "has 6 tokens, with those for its start and end, but at most 5 are read"),
     ],
 )
@@ -208,6 +209,8 @@ def check_samples(capsys, run):
         (["--prompt", "a red cub"], "did you mean cube?"),
         (["--prompt", "a " * 12], "has 14 tokens"),
         (["--prompt", "a cube", "--condition", "1,2"], "exclude each other"),
+        (["--condition", "1,2"], "was trained on captions, use --prompt"),
+        (["--class", "1"], "was trained on captions, use --prompt"),
     ):
         assert words in complaint(capsys, *sample, "--out", str(run.parent / "d"), *options)
     figures = ["visualize", "--workdir", str(run), "--figures", "truncation", "interpolation-z"]

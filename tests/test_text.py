@@ -1,6 +1,10 @@
 """Captions in both networks: what attends to words, what padding and other words change."""
 
 import dataclasses
+import json
+import types
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +12,17 @@ import numpy as np
 import pytest
 from captioned import CAPTIONED, TEXT, TOKENS, captioned_batch, captions, random_generator
 from eight_devices import on_eight_devices
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from tiny import random_variables, tiny_config
 from training import gan_programs, on_host, run_steps, sgd, train_gan
+from transfers import random_state
 
 from ganformer_jax import Discriminator, Generator
 from ganformer_jax.config_checks import validate
 from ganformer_jax.config_text import TextEncoderConfig
 from ganformer_jax.convert.build import flatten
+from ganformer_jax.convert.export import KEY, read_generator, save_generator
 from ganformer_jax.convert.program_check import (
     check_inputs,
     expected_images,
@@ -23,9 +31,14 @@ from ganformer_jax.convert.program_check import (
 from ganformer_jax.convert.programs import PREFIX, generator_programs
 from ganformer_jax.directions.direction import ALL, COMPONENTS, Direction
 from ganformer_jax.errors import UserError
+from ganformer_jax.experiment.evaluation import generated_images, metric_networks
+from ganformer_jax.experiment.figures.interpolation import _between_w
 from ganformer_jax.models import mix_components, truncate, without_words
-from ganformer_jax.sampling import Synthesizer, read_latents, save_latents
+from ganformer_jax.sampling import ImageLatents, Synthesizer, read_latents, save_latents
 from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.devices import place_on
+from ganformer_jax.train.state import WEIGHTS
+from ganformer_jax.train.transfer.start import adapt
 
 BASE = CAPTIONED.generator
 CONFIG = dataclasses.replace(
@@ -264,6 +277,107 @@ def test_a_run_resumes_bit_for_bit(tmp_path):
             assert train_gan(once, tmp_path / name, batches)
     same = weights(tmp_path / "whole"), weights(tmp_path / "halves")
     jax.tree.map(np.testing.assert_array_equal, *same)
+
+
+# Starts from weights, damaged files, figures
+
+
+def slower(config, multiplier):
+    """The same networks, whose encoders have another learning rate."""
+    text = dataclasses.replace(TEXT, learning_rate_multiplier=multiplier)
+    generator = dataclasses.replace(config.generator, text=text)
+    discriminator = dataclasses.replace(config.discriminator, text=text)
+    return dataclasses.replace(config, generator=generator, discriminator=discriminator)
+
+
+def started(here, there, seed=2):
+    """Random weights there, and those of a new run here that starts from them."""
+    theirs = weights_of(random_state(there, seed))
+    mine = random_state(here, seed + 1)
+    return theirs, weights_of(adapt(weights_of(mine), theirs, here, there).put(mine))
+
+
+def weights_of(state):
+    return {name: jax.device_get(getattr(state, name)) for name in WEIGHTS}
+
+
+def test_another_learning_rate_of_the_encoders_keeps_images_and_logits():
+    there = dataclasses.replace(CAPTIONED, generator=CONFIG)
+    here = slower(there, 0.1)
+    theirs, mine = started(here, there)
+    moments = {"moments": {"w_average": np.zeros(CONFIG.w_size, np.float32)}}
+    seen = captioned_batch(0)["images"][:3] / 127.5 - 1
+    made, judged = [], []
+    for config, weights in ((there, theirs), (here, mine)):
+        variables = {"params": weights["ema"], **moments}
+        if weights["constants"]:
+            variables["constants"] = weights["constants"]
+        made.append(run(Generator(config.generator), variables, LABELS)[0])
+        judge = jax.jit(Discriminator(config.discriminator).apply)
+        judged.append(judge({"params": weights["discriminator"]}, seen, LABELS)[0])
+    assert np.std(made[0], 0).mean() > 0.01
+    np.testing.assert_allclose(made[1], made[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(judged[1], judged[0], rtol=1e-3, atol=1e-4)
+
+
+def test_without_captions_the_logit_is_what_they_share():
+    here = tiny_config(path_length_weight=2.0, component_mixing=0.5)
+    theirs, mine = started(here, CAPTIONED)
+    shared = theirs["discriminator"]["unconditional"]
+    jax.tree.map(np.testing.assert_array_equal, mine["discriminator"]["output"], shared)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"heads": 0}, {"heads": 3}, {"layers": 10**9}, {"width": 0}, {"longest": 2}, {"epsilon": "x"}],
+)
+def test_damaged_exports_are_refused_in_one_line(damage, tmp_path):
+    _, variables = random_generator(BASE)
+    path = tmp_path / "g.safetensors"
+    save_generator(path, BASE, variables)
+    arrays = load_file(path)
+    about = json.loads(safe_open(path, framework="numpy").metadata()[KEY])
+    about["generator"]["text"] |= damage
+    save_file(arrays, path, {KEY: json.dumps(about)})
+    with pytest.raises(UserError, match="has no config of a generator|do not fit") as raised:
+        read_generator(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_components_are_measured_without_words():
+    """DCI, for one, regresses attributes on what the components are."""
+    generator, variables = random_generator(BASE)
+    dataset: Any = FewCaptions()
+    networks = metric_networks(place_on(jax.devices()[:1]), 2, cached=False)
+    _, trained = generated_images(Path("run"), generator, variables, networks, dataset=dataset)
+    _, w_BxKxD, _ = trained.components(range(2), attention=False)
+    expected = run(generator, variables, LABELS)[1]["w"].shape[1] - TOKENS
+    assert w_BxKxD.shape == (2, expected, BASE.w_size)
+
+
+class FewCaptions:
+    """What generated images ask of a dataset with captions."""
+
+    condition_names = ()
+
+    def __len__(self):
+        return 3
+
+    def label(self, index):
+        return LABELS[index]
+
+
+def test_a_path_in_w_changes_the_words_halfway(made):
+    w_BxKxD = np.asarray(made[2][1]["w"])
+    latents = ImageLatents(
+        np.repeat(w_BxKxD[:, :, None], 2, 2), np.zeros(3, np.uint32), words=TOKENS
+    )
+    context = types.SimpleNamespace(latents=latents)
+    between = _between_w(context, 0, 1, np.array([0, 0.25, 0.75])).w_BxKxLxD
+    words = slice(CONFIG.components, -1)
+    for step, end in ((0, 0), (1, 0), (2, 1)):
+        np.testing.assert_array_equal(between[step, words, 0], w_BxKxD[end, words])
+    assert np.any(between[1, :2] != between[0, :2])
 
 
 # Configs

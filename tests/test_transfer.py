@@ -13,7 +13,13 @@ from training import assert_close
 from transfers import architecture, changed, classes, random_state
 
 from ganformer_jax import Discriminator, Generator
-from ganformer_jax.config import AttentionConfig, Config, MappingConfig, MergeConfig
+from ganformer_jax.config import (
+    AttentionConfig,
+    Config,
+    LabelMappingConfig,
+    MappingConfig,
+    MergeConfig,
+)
 from ganformer_jax.errors import UserError
 from ganformer_jax.train.checksums import by_path
 from ganformer_jax.train.state import WEIGHTS, TrainState
@@ -183,6 +189,32 @@ def test_logits_from_products_are_new(given, wanted):
     outcomes = {entry.path: entry for entry in transfer.report if entry.outcome == "new"}
     assert outcomes["discriminator.output.kernel"].note == "same shape, other meaning"
     assert "discriminator.dense.kernel" not in outcomes
+
+
+# Learning rate multipliers
+
+
+@pytest.mark.parametrize("name", ["plain", "residual", "residual, wider w", "places"])
+def test_another_multiplier_of_the_mapping_network_keeps_images(name):
+    there = classes(MAPPINGS[name], 3)
+    mapping = dataclasses.replace(there.generator.mapping, learning_rate_multiplier=0.02)
+    here = changed(there, mapping=mapping)
+    theirs, mine, transfer = transferred(there, here)
+    check_report(theirs, mine, transfer)
+    for label in range(3):
+        assert_close(images(here, mine, label), images(there, theirs, label), rtol=1e-4, atol=1e-5)
+
+
+def test_another_multiplier_of_the_label_mapping_keeps_logits():
+    there = classes(tiny_config(0), 3, "embedding")
+    there = changed(there, {"label_mapping": LabelMappingConfig(2, learning_rate_multiplier=1.0)})
+    here = changed(there, {"label_mapping": LabelMappingConfig(2, learning_rate_multiplier=0.05)})
+    theirs, mine, transfer = transferred(there, here)
+    check_report(theirs, mine, transfer)
+    seen = random_images(3)
+    for label in range(3):
+        expected = logits(there, theirs, seen, label)
+        assert_close(logits(here, mine, seen, label), expected, rtol=1e-4, atol=1e-5)
 
 
 # Channels

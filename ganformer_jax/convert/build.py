@@ -43,6 +43,14 @@ GENERATOR_RANGES = {
     "image_attention_resolution": Range(2, 256),
     "local_attention_below": Range(2, 256),
     "synthesis.clamp": Range(0, above=True),
+    "text.layers": Range(0, 256),
+    "text.width": Range(1, 1 << 16),
+    "text.heads": Range(1, 256),
+    "text.hidden_width": Range(1, 1 << 20),
+    "text.vocabulary": Range(0, 1 << 24),
+    "text.longest": Range(1, 1 << 16),
+    "text.segments": Range(1, 256),
+    "text.learning_rate_multiplier": Range(0, above=True),
 }
 DISCRIMINATOR_RANGES = {
     "minibatch_stddev_channels": Range(0, 64),

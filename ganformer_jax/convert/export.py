@@ -52,7 +52,7 @@ def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]
         if not isinstance(about, dict) or about.get("version") != VERSION:
             raise UserError(f"its version is not {VERSION}")
         generator, template = build_generator(from_dict(GeneratorConfig, about["generator"]))
-    except (UserError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged config can raise any
         raise UserError(f"{path} has no config of a generator: {one_line(error)}") from error
     expected = {name: leaf.shape for name, leaf in flatten(template).items()}
     if {name: leaf.shape for name, leaf in leaves.items()} != expected:

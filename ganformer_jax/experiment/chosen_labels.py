@@ -62,8 +62,9 @@ def choose_labels(
     if bool(classes) + (condition is not None) + bool(prompts) > 1:
         raise UserError("--class, --condition and --prompt exclude each other: give one of them")
     tokenizer = _tokenizer(workdir, vocabulary)
-    if vocabulary and classes:
-        raise UserError(f"--class: {workdir} was trained on captions, use --prompt")
+    if vocabulary and (classes or condition is not None):
+        option = "class" if classes else "condition"
+        raise UserError(f"--{option}: {workdir} was trained on captions, use --prompt")
     if prompts:
         return _of_prompts(workdir, size, tokenizer, prompts, len(seeds))
     names = load_condition_names(workdir, size) if size else None
@@ -72,7 +73,7 @@ def choose_labels(
             f"--class: {workdir} was trained on conditions, use --condition; {expected(names)}"
         )
     if condition is not None:
-        return _one_condition(workdir, size, names, tokenizer, condition, len(seeds))
+        return _one_condition(workdir, size, names, condition, len(seeds))
     if names is not None:
         return _drawn_conditions(workdir, names, tokenizer, seeds)
     if vocabulary:
@@ -116,7 +117,6 @@ def _one_condition(
     workdir: pathlib.Path,
     size: int,
     names: Sequence[str] | None,
-    tokenizer: CaptionTokenizer | None,
     condition: str,
     count: int,
 ) -> ChosenLabels:
@@ -129,7 +129,7 @@ def _one_condition(
         numbers = parse_condition(condition, known)
     except UserError as error:
         raise UserError(f"--condition {condition}: {error}") from error
-    return _conditions([numbers] * count, known, tokenizer)
+    return _conditions([numbers] * count, known, None)
 
 
 def _drawn_conditions(

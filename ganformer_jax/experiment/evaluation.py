@@ -27,7 +27,7 @@ from ganformer_jax.evaluate.features import NetworkSettings
 from ganformer_jax.evaluate.image_sets import ImageSet, dataset_images, sample_labels, source_images
 from ganformer_jax.evaluate.weights import load_weights
 from ganformer_jax.experiment.data import open_folder, open_run, opens_as_dataset
-from ganformer_jax.models import Generator
+from ganformer_jax.models import Generator, without_words
 from ganformer_jax.sampling import ImageLatents, Sampler, Synthesizer, swap_components
 from ganformer_jax.train.devices import Placement
 
@@ -153,7 +153,8 @@ def generated_images(
         return variables, seeds, labels, truncation_psi
 
     def components(indices: Sequence[int], attention: bool) -> tuple[Any, ...]:
-        return dataclasses.replace(sampler, attention=attention)(*arguments(indices))
+        images, w, maps = dataclasses.replace(sampler, attention=attention)(*arguments(indices))
+        return images, np.asarray(without_words(w, network.config.words)), maps
 
     synthesizer = Synthesizer(
         network.config, networks.batch_size, noise, True, batch_sharding=networks.sharding

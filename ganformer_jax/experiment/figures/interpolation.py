@@ -42,7 +42,10 @@ def z_path(context: FigureContext) -> Iterator[Still | Video]:
 
 
 def w_path(context: FigureContext) -> Iterator[Still | Video]:
-    """Draw linear interpolations in w, and a video through the images."""
+    """Draw linear interpolations in w, and a video through the images.
+
+    The words of a caption change to those of the next one halfway.
+    """
     context.need_images(2)
     yield Still("interpolation-w", _strips(context, _between_w))
     yield _video(context, "interpolation-w", _between_w)
@@ -77,7 +80,12 @@ def _first(context: FigureContext, row: int) -> ImageLatents:
 
 def _between_w(context: FigureContext, start: int, end: int, t: np.ndarray) -> ImageLatents:
     w_BxKxLxD = context.latents.w_BxKxLxD
-    between = interpolate(w_BxKxLxD[start], w_BxKxLxD[end], t[:, None, None, None])
+    t = t[:, None, None, None]
+    between = interpolate(w_BxKxLxD[start], w_BxKxLxD[end], t)
+    words = context.latents.words
+    if words:  # between a word and padding, which is zeros, there is nothing
+        own = slice(-1 - words, -1)
+        between[:, own] = np.where(t < 0.5, w_BxKxLxD[start, own], w_BxKxLxD[end, own])
     return _first(context, 0).with_w(between)
 
 

@@ -6,12 +6,14 @@ that both sides have keep theirs.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 
 import numpy as np
 
 from ganformer_jax.config import Config, GeneratorConfig
+from ganformer_jax.config_text import TextEncoderConfig
 from ganformer_jax.train.transfer.leaves import Leaf, Leaves
 
 # Labels in the mapping network
@@ -23,7 +25,7 @@ def fit_mapping(leaves: Leaves, there: GeneratorConfig, here: GeneratorConfig) -
     """Fit the label embedding, and the layers that read it beside z."""
     width, wanted_width = _label_width(there), _label_width(here)
     if width == wanted_width:
-        if there.text == here.text:
+        if _same_encoder(there.text, here.text):
             _fit_embedding(leaves, EMBEDDING, there.label_width, here.label_width)
         else:  # what is embedded has another meaning
             _drop(leaves, EMBEDDING)
@@ -42,6 +44,12 @@ def fit_mapping(leaves: Leaves, there: GeneratorConfig, here: GeneratorConfig) -
                 _add_input(leaves, f"mapping.{branch}", here)
 
 
+def _same_encoder(there: TextEncoderConfig, here: TextEncoderConfig) -> bool:
+    """Return whether vectors of captions mean the same, but for how fast the encoder trains."""
+    multiplier = here.learning_rate_multiplier
+    return dataclasses.replace(there, learning_rate_multiplier=multiplier) == here
+
+
 def _label_width(config: GeneratorConfig) -> int:
     return (config.mapping.label_width or config.z_size) if config.label_size else 0
 
@@ -57,16 +65,18 @@ def _first_dense(config: GeneratorConfig) -> str | None:
 
 
 def _leave_label(leaves: Leaves, name: str, there: GeneratorConfig) -> None:
-    """Replace the label by the mean of all classes in the layer that reads it."""
+    """Replace the label in the layer that reads it: by the mean of all classes, or by zeros."""
     if not there.label_size:
         return
     size = there.z_size
     kernel, bias = leaves[f"{name}.kernel"], leaves[f"{name}.bias"]
     embedding, embedding_bias = leaves[f"{EMBEDDING}.kernel"], leaves[f"{EMBEDDING}.bias"]
     classes = embedding.value / math.sqrt(there.label_width) + embedding_bias.value[None]
+    note = f"mean over {there.label_width} classes"
+    if there.text.vocabulary:  # vectors of captions are not classes, and have no known mean
+        classes, note = embedding_bias.value[None], "label of zeros"
     classes = classes / np.sqrt(np.mean(np.square(classes), 1, keepdims=True) + 1e-8)
     width = len(kernel.value)
-    note = f"mean over {there.label_width} classes"
     leaves[f"{name}.kernel"] = kernel.adapted(
         kernel.value[:size] * math.sqrt(size / width), "without the rows of the label"
     )
@@ -161,7 +171,8 @@ def fit_logits(leaves: Leaves, there: Config, here: Config) -> None:
     """Fit the layers that return a logit for each class, or one without classes."""
     given, wanted = there.generator.label_width, here.generator.label_width
     kind, wanted_kind = _logit(there), _logit(here)
-    if "none" not in (kind, wanted_kind) and there.discriminator.text != here.discriminator.text:
+    texts = there.discriminator.text, here.discriminator.text
+    if "none" not in (kind, wanted_kind) and not _same_encoder(*texts):
         _drop(leaves, "output", "label_embedding")  # products with labels of another meaning
         return
     if (kind, given) == (wanted_kind, wanted):
@@ -173,7 +184,8 @@ def fit_logits(leaves: Leaves, there: Config, here: Config) -> None:
         output, shared = leaves.pop(f"output.{name}"), leaves.pop(f"unconditional.{name}", None)
         if "embedding" in (kind, wanted_kind):
             continue  # products with a vector are of no use as logits
-        classes = None if kind == "none" else output
+        captioned = bool(there.generator.text.vocabulary)  # whose logits are not of classes
+        classes = None if kind == "none" or captioned else output
         shared = output if kind == "none" else shared
         if wanted_kind == "none":
             leaves[f"output.{name}"] = _mean_logit(classes, shared, given)

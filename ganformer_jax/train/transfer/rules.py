@@ -15,6 +15,10 @@ import numpy as np
 from ganformer_jax.config import Config, GeneratorConfig
 from ganformer_jax.train.transfer.labels import fit_logits, fit_mapping, fit_rows_of_classes
 from ganformer_jax.train.transfer.leaves import Leaves, Shape
+from ganformer_jax.train.transfer.multipliers import (
+    fit_discriminator_multipliers,
+    fit_generator_multipliers,
+)
 
 
 def fit_generator(
@@ -25,6 +29,7 @@ def fit_generator(
     if {there.network, here.network} != {"ganformer"}:
         fit_rows_of_classes(leaves, there.label_size, here.label_size)
         return leaves
+    fit_generator_multipliers(leaves, there, here)
     _fit_output_channels(leaves, there.image_channels, here.image_channels)
     _move_last_layers(leaves, shapes, there.resolution, here.resolution)
     if (there.image_channels, here.image_channels) in CHANNELS and here.image_channels == 4:
@@ -40,6 +45,7 @@ def fit_discriminator(leaves: Leaves, there: Config, here: Config) -> Leaves:
     if {there.discriminator.network, here.discriminator.network} != {"stylegan2"}:
         fit_rows_of_classes(leaves, there.generator.label_size, here.generator.label_size)
         return leaves
+    fit_discriminator_multipliers(leaves, there.discriminator, here.discriminator)
     channels = there.generator.image_channels, here.generator.image_channels
     _fit_input_channels(leaves, *channels)
     fit_logits(leaves, there, here)
