@@ -11,8 +11,9 @@ ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
 LEVELS = [
     {"caches", "captions", "classes", "conditions", "config", "config_attention", "config_checks"}
-    | {"config_baseline_checks", "config_dicts", "config_files", "config_kinds"}
+    | {"config_baseline_checks", "config_dicts", "config_discriminator", "config_files"}
     | {
+        "config_kinds",
         "config_network_checks",
         "config_ranges",
         "config_text",

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.caches import caches
@@ -154,7 +155,7 @@ def generated_images(
 
     def components(indices: Sequence[int], attention: bool) -> tuple[Any, ...]:
         images, w, maps = dataclasses.replace(sampler, attention=attention)(*arguments(indices))
-        return images, np.asarray(without_words(w, network.config.words)), maps
+        return images, np.asarray(without_words(jnp.asarray(w), network.config.words)), maps
 
     synthesizer = Synthesizer(
         network.config, networks.batch_size, noise, True, batch_sharding=networks.sharding

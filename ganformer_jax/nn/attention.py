@@ -16,7 +16,8 @@ alternate as in k-means, from learned first centroids. A gain alone, gamma(a) * 
 possible too. With places, scores of components come from their latents alone (`nn.places`).
 
 With F elements in X and T in Y the cost is F x T, linear in pixels. T is small, so nothing here
-projects the F elements where projecting T keys, centroids or values gives the same sums.
+projects the F elements where projecting T keys, centroids or values gives the same sums
+(`nn.projections`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import flax.linen as nn
 import jax
@@ -33,6 +34,7 @@ import jax.numpy as jnp
 
 from ganformer_jax.nn.initialize import normal
 from ganformer_jax.nn.layers import EPSILON, Dropout, EqualizedDense
+from ganformer_jax.nn.projections import Projection, gather, own_head, score, spread_heads
 from ganformer_jax.nn.rows import WHOLE, Rows
 
 if TYPE_CHECKING:
@@ -58,36 +60,6 @@ class KMeans:
     weight_per_iteration: bool = True
 
 
-class Projection(NamedTuple):
-    """Rows and the dense layer that projects them; either batch of rows may be 1."""
-
-    rows_BxFxI: Float[Array, "b f i"]
-    kernel_IxO: Float[Array, "i o"]
-    bias_O: Float[Array, " o"]
-
-
-def score(projection: Projection, keys_BxNxTxO: Float[Array, "b n t o"]) -> Float[Array, "b n f t"]:
-    """Return products of projected rows with keys: q(X) k(Y)^T of (1), q(X) K^T of (4) and (5)."""
-    rows_BxFxI, kernel_IxO, bias_O = projection
-    # (X W + b) k^T = X (W k^T) + b k^T
-    keys_BxNxTxI = jnp.einsum("io,bnto->bnti", kernel_IxO, keys_BxNxTxO)
-    offset_BxNxT = jnp.einsum("o,bnto->bnt", bias_O, keys_BxNxTxO)
-    if keys_BxNxTxI.shape[0] != 1:  # so written for a symbolic batch, of which > is undecided
-        scores = jnp.einsum("bfi,bnti->bnft", rows_BxFxI, keys_BxNxTxI)
-    else:
-        scores = jnp.tensordot(rows_BxFxI, keys_BxNxTxI[0], (2, 2)).transpose(0, 2, 1, 3)
-    return scores + offset_BxNxT[:, :, None]
-
-
-def gather(shares_BxNxTxF: Assignments, projection: Projection) -> Float[Array, "b n t o"]:
-    """Return sums of projected rows, weighted by shares: S q(X) of (4)."""
-    rows_BxFxI, kernel_IxO, bias_O = projection
-    # S (X W + b) = (S X) W + (S 1) b
-    gathered_BxNxTxI = jnp.einsum("bntf,bfi->bnti", shares_BxNxTxF, rows_BxFxI)
-    total_BxNxTx1 = shares_BxNxTxF.sum(-1, keepdims=True)
-    return gathered_BxNxTxI @ kernel_IxO + total_BxNxTx1 * bias_O[None, None, None]
-
-
 def assignments(probabilities_BxNxFxT: Probabilities) -> Assignments:
     """Return S of (4): the share of each element of X in each component's centroid."""
     total = jnp.sum(probabilities_BxNxFxT, 2, keepdims=True) + EPSILON
@@ -107,23 +79,6 @@ def upsample_assignments(
     factor = math.isqrt(height * width // cells)
     shares = shares_BxNxTxF.reshape(*batch, height // factor, width // factor) / (factor * factor)
     return jnp.repeat(jnp.repeat(shares, factor, -1), factor, -2).reshape(*batch, height * width)
-
-
-def spread_heads(x_BxNxTxD: Float[Array, "b n t d"]) -> Float[Array, "b n t n*d"]:
-    """Put each head's vector at its place among all heads, with zeros elsewhere.
-
-    Its product with rows that are not split into heads is that of (1) and (5) for the one head.
-    """
-    heads = x_BxNxTxD.shape[1]
-    placed = jnp.einsum("bntd,nm->bntmd", x_BxNxTxD, jnp.eye(heads))
-    return placed.reshape(*placed.shape[:3], -1)
-
-
-def own_head(x_BxNxTxD: Float[Array, "b n t n*d"]) -> Float[Array, "b n t d"]:
-    """Keep each head's vector out of rows that hold those of all heads: (4) for the one head."""
-    heads = x_BxNxTxD.shape[1]
-    split = x_BxNxTxD.reshape(*x_BxNxTxD.shape[:3], heads, -1)
-    return jnp.einsum("bntmd,nm->bntd", split, jnp.eye(heads))
 
 
 def normalize_attended(
