@@ -20,6 +20,7 @@ from ganformer_jax.captions import (
 )
 from ganformer_jax.config_checks import validate
 from ganformer_jax.config_files import load_config
+from ganformer_jax.config_text import TextEncoderConfig
 from ganformer_jax.data.batches import open_dataset, train_batches
 from ganformer_jax.data.captions import find_captions
 from ganformer_jax.data.sources.conditions import Conditions
@@ -27,8 +28,15 @@ from ganformer_jax.data.sources.folder import FolderSource
 from ganformer_jax.data.sources.prepared import TfdsSource
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.data import ExperimentData
-from ganformer_jax.experiment.scene_captions import scene_tokenizer
-from ganformer_jax.scenes.captions import HELD_OUT_PAIRS, caption, longest_caption, scene_objects
+from ganformer_jax.experiment.scene_captions import described_scenes, scene_tokenizer
+from ganformer_jax.scenes.captions import (
+    FACTS,
+    HELD_OUT_PAIRS,
+    caption,
+    facts,
+    longest_caption,
+    scene_objects,
+)
 
 CAPTIONS = ["A red cube", "a blue cube, behind it a Ball", "the ball", "a ball"]
 # Options that keep a run tiny.
@@ -271,6 +279,23 @@ def test_pairs_are_held_out_of_training_only(tmp_path):
     plain = dataclasses.replace(load_config("scenes"), data=held.data)
     with pytest.raises(UserError, match="data.held_out_pairs is about captions of scenes"):
         ExperimentData(plain)
+
+
+def test_networks_without_captions_have_what_they_say_as_a_condition(tmp_path):
+    config = text_config(tmp_path, label_size=len(FACTS), text=TextEncoderConfig())
+    discriminator = dataclasses.replace(config.discriminator, text=TextEncoderConfig())
+    config = dataclasses.replace(config, discriminator=discriminator)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, held_out_pairs=True))
+    validate(config)
+    with small_chunks():
+        source = ExperimentData(config).open("test")
+    assert source.condition_names == FACTS and not source.tokenizer
+    for scene, index in zip(described_scenes(source, range(8)), range(8), strict=True):
+        image, objects, number = scene
+        record = source.record(index)
+        np.testing.assert_array_equal(image, record["image"])
+        assert number == int(record["index"])
+        np.testing.assert_array_equal(source.label(index), facts(objects, number, 32))
 
 
 def test_options_that_do_not_fit_scenes_are_refused(tmp_path):

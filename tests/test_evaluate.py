@@ -59,9 +59,9 @@ def test_requests():
         Request("rfid2048", "rfid", 2048),
     ]
     assert [r.needs_reference for r in found] == [True, True, True, False, False, True]
-    assert not any(r.needs_reference for r in parse_requests("is,seg,dci", 1))
+    assert not any(r.needs_reference for r in parse_requests("is,seg,dci,caption", 1))
     assert [r.needs_generator for r in parse_requests("is,seg,dci,swd", 1)] == [0, 1, 1, 0]
-    assert [r.count for r in parse_requests("seg,dci,seg64", 1)] == [500, 2000, 64]
+    assert [r.count for r in parse_requests("seg,dci,caption,seg64", 1)] == [500, 2000, 1000, 64]
     assert [r.network for r in found] == [TRAINED, TRAINED, RANDOM, None, None, RANDOM]
     assert [r.feature for r in found][:5] == ["2048", "2048", "2048", None, None]
     assert parse_requests("ppl_w_end_50k", 1)[0].count == 50_000

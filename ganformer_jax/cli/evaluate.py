@@ -27,7 +27,7 @@ class Options(RunOptions):
     metrics: str = "swd2k,rkid2k,rpr2k"
     """Metrics, separated by commas: fid, kid, is, pr, prdc; rfid, rkid, rpr and
     rprdc of a random network; swd; ppl_w_end, ppl_w_full, ppl_z_end and
-    ppl_z_full; edit; seg and dci, for scenes only. Each may end in a number of
+    ppl_z_full; edit; seg, dci and caption, for scenes only. Each may end in a number of
     images: fid50k."""
     fake: pathlib.Path | None = None
     """Images of one size to evaluate instead of a run: anything that `prepare` reads,

@@ -21,6 +21,8 @@ from ganformer_jax.evaluate.features import cached_arrays
 from ganformer_jax.metrics.dci import dci
 from ganformer_jax.metrics.segmentation import color_clusters, foreground_ari, matched_mean_iou
 from ganformer_jax.pixels import enlarge, strongest_component
+from ganformer_jax.scenes.caption_scores import caption_scores
+from ganformer_jax.scenes.captions import SceneObjects
 from ganformer_jax.scenes.dataset import stored_name
 from ganformer_jax.scenes.layout import (
     IMAGE_ATTRIBUTES,
@@ -85,6 +87,33 @@ class ValidatedSegmenter:
         codes = np.asarray(w_MxKxD).reshape(len(w_MxKxD), -1)
         scores = dci(codes, attributes_MxA[:, self.reliable])._asdict()
         return {**scores, "attributes": float(self.reliable.sum())}
+
+    def captions(
+        self,
+        images_MxHxWx3: Images,
+        scenes: Sequence[tuple[UInt8[np.ndarray, "h w 3"], SceneObjects, int]],
+    ) -> dict[str, float]:
+        """Compare generated images with their captions.
+
+        Args:
+            images_MxHxWx3: Generated images.
+            scenes: Image, objects and index of the real scene whose caption each was made for.
+
+        Returns:
+            The scores of `caption_scores`; with "real_" before the name, those of the real scenes,
+            which the network limits; with "other_", those of generated images with the caption of
+            another one, which is chance.
+        """
+        told = [(objects, index) for _, objects, index in scenes]
+        found = self.segmenter.read(images_MxHxWx3)
+        real = self.segmenter.read(np.stack([image for image, _, _ in scenes]))
+        width = images_MxHxWx3.shape[2]
+        cases = {"": found, "real_": real, "other_": found[1:] + found[:1]}
+        return {
+            f"{case}{name}": score
+            for case, read in cases.items()
+            for name, score in caption_scores(told, read, width).items()
+        }
 
 
 def load_segmenter(

@@ -21,7 +21,10 @@ from ganformer_jax.evaluate.requests import EDITS, PATHS, SCENES, Request
 from ganformer_jax.evaluate.weights import variables_digest
 from ganformer_jax.metrics.lpips import lpips_variables
 from ganformer_jax.models import Generator
+from ganformer_jax.scenes.captions import SceneObjects
 
+Described = tuple[UInt8[np.ndarray, "h w c"], SceneObjects, int]
+"""A real scene: its image, its objects, and the index that decides what its caption says."""
 Components = tuple[UInt8[np.ndarray, "m h w c"], Float[np.ndarray, "m k d"], Attention]
 """Images, w and the attention maps of each layer."""
 
@@ -36,6 +39,7 @@ class TrainedGenerator:
         components: Function from indices, and whether to return attention, to `Components`.
         edited: Function from indices and an edit to images and attention.
         conditions: Function from indices to conditions, for a generator trained on them.
+        described: Function from indices to the scenes whose captions the images have, if so.
     """
 
     network: Generator
@@ -43,6 +47,7 @@ class TrainedGenerator:
     components: Callable[[Sequence[int], bool], Components]
     edited: MakeImages
     conditions: Callable[[Sequence[int]], Float[np.ndarray, "m y"]] | None = None
+    described: Callable[[Sequence[int]], list[Described]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,12 +196,20 @@ def _component_numbers(
             if has_attention:
                 scores, segments = segmenter.segmentation(images, attention)
                 segmentation = images, segments
+            elif request.kind == "caption":
+                scores = segmenter.captions(images, _described(generator, request.count))
             else:
                 scores = segmenter.disentanglement(images, w)
         except ValueError as error:
             raise UserError(f"{request.name}: {error}") from error
         numbers |= {f"{request.name}_{name}": value for name, value in scores.items()}
     return numbers, {"attributes": segmenter.reliable_names}, segmentation
+
+
+def _described(generator: TrainedGenerator, count: int) -> list[Described]:
+    if generator.described is None:
+        raise ValueError("needs a generator that was trained on captions of scenes")
+    return generator.described(range(count))
 
 
 def _edit_numbers(evaluation: Evaluation, generator: TrainedGenerator) -> dict[str, float]:

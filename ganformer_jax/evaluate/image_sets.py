@@ -84,5 +84,10 @@ def sample_labels(source: DatasetSource, seeds: Sequence[int]) -> list[Any]:
     Returns:
         Class numbers; or conditions, each float32 [Y].
     """
+    return [source.label(index) for index in sample_indices(source, seeds)]
+
+
+def sample_indices(source: DatasetSource, seeds: Sequence[int]) -> list[int]:
+    """Return which real images the labels of `sample_labels` are of."""
     order = np.random.default_rng(0).permutation(len(source))
-    return [source.label(int(order[seed % len(order)])) for seed in seeds]
+    return [int(order[seed % len(order)]) for seed in seeds]

@@ -10,8 +10,8 @@ RANDOM, TRAINED = "random inception", "inception"
 FEATURES = {"fid": "2048", "kid": "2048", "is": "logits_unbiased", "pr": "2048", "prdc": "2048"}
 """Metrics of Inception's features, and the features that each needs."""
 PATHS = ("ppl_z_full", "ppl_z_end", "ppl_w_full", "ppl_w_end")
-SCENES = {"seg": 500, "dci": 2000}
-"""Metrics of components on scenes, and their default numbers of images."""
+SCENES = {"seg": 500, "dci": 2000, "caption": 1000}
+"""Metrics of what is seen in images of scenes, and their default numbers of images."""
 EDITS = {"edit": 100}
 """The metric of edits of components, and its default number of images."""
 OF_GENERATORS = (*PATHS, *SCENES, *EDITS)

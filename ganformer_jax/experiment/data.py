@@ -32,13 +32,12 @@ class ExperimentData:
         if config.data.rendered and height != width:
             hint = "give data.name or a square generator.base_grid"
             raise UserError(f"scenes are square, not {height}x{width}; {hint}")
-        captioned = config.data.rendered and config.generator.text.vocabulary
-        if config.data.held_out_pairs and not captioned:
+        if config.data.held_out_pairs and not self._described:
             raise UserError(
                 "data.held_out_pairs is about captions of scenes, which are not read here: set it "
                 "to False"
             )
-        if captioned:
+        if self._described:
             from ganformer_jax.experiment.scene_captions import check_scene_captions
 
             check_scene_captions(config.generator)
@@ -47,6 +46,15 @@ class ExperimentData:
                     "data.mirror mirrors images, but not what captions of scenes say of left and "
                     "right: set it to False"
                 )
+
+    @functools.cached_property
+    def _described(self) -> bool:
+        """Whether labels are captions of built-in scenes, or what these say."""
+        if not (self.config.data.rendered and self.config.generator.label_size):
+            return False
+        from ganformer_jax.experiment.scene_captions import describes_scenes
+
+        return describes_scenes(self.config.generator)
 
     @functools.cached_property
     def folder(self) -> str:
@@ -76,7 +84,7 @@ class ExperimentData:
             split=split,
             channels=generator.image_channels,
         )
-        if self.config.data.rendered and generator.text.vocabulary:
+        if self._described:
             from ganformer_jax.experiment.scene_captions import (
                 with_scene_captions,
                 without_held_out,
@@ -84,7 +92,7 @@ class ExperimentData:
 
             if self.config.data.held_out_pairs and split == "train":
                 source = without_held_out(source)
-            source = with_scene_captions(source, generator.label_size)
+            source = with_scene_captions(source, generator)
         if generator.label_size:
             self._check_captions(source)
         if generator.label_size not in (0, source.label_count):

@@ -25,9 +25,16 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.component_edits import MeasuredEdit
 from ganformer_jax.evaluate.evaluation import TrainedGenerator
 from ganformer_jax.evaluate.features import NetworkSettings
-from ganformer_jax.evaluate.image_sets import ImageSet, dataset_images, sample_labels, source_images
+from ganformer_jax.evaluate.image_sets import (
+    ImageSet,
+    dataset_images,
+    sample_indices,
+    sample_labels,
+    source_images,
+)
 from ganformer_jax.evaluate.weights import load_weights
 from ganformer_jax.experiment.data import open_folder, open_run, opens_as_dataset
+from ganformer_jax.experiment.scene_captions import described_scenes
 from ganformer_jax.models import Generator, without_words
 from ganformer_jax.sampling import ImageLatents, Sampler, Synthesizer, swap_components
 from ganformer_jax.train.devices import Placement
@@ -166,11 +173,13 @@ def generated_images(
             raise ValueError("images that are merged have no components to edit")
         return synthesizer(variables, _edit(synthesizer.latents(*arguments(indices)), edit))
 
-    conditions = None
+    conditions, described = None, None
     if dataset is not None and dataset.condition_names:
         conditions = functools.partial(_conditions, dataset)
+        if dataset.description is not None:
+            described = functools.partial(_described, dataset, seed)
     images = ImageSet(f"images of {run}", None, lambda indices: sampler.images(*arguments(indices)))
-    return images, TrainedGenerator(network, variables, components, edited, conditions)
+    return images, TrainedGenerator(network, variables, components, edited, conditions, described)
 
 
 def _edit(latents: ImageLatents, edit: MeasuredEdit | None) -> ImageLatents:
@@ -188,6 +197,11 @@ def _edit(latents: ImageLatents, edit: MeasuredEdit | None) -> ImageLatents:
         raise ValueError("needs two images or more, which swap components")
     w_BxKxLxD = latents.w_BxKxLxD
     return latents.with_w(swap_components(w_BxKxLxD, np.roll(w_BxKxLxD, -1, 0), [component]))
+
+
+def _described(dataset: DatasetSource, seed: int, indices: Sequence[int]) -> list[Any]:
+    """Return the scenes that images of these indices have the captions of."""
+    return described_scenes(dataset, sample_indices(dataset, [seed + i for i in indices]))
 
 
 def _conditions(dataset: DatasetSource, indices: Sequence[int]) -> np.ndarray:

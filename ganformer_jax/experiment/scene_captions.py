@@ -1,9 +1,12 @@
-"""Captions of the built-in scenes as labels, made from the objects that a dataset stores."""
+"""Captions of the built-in scenes as labels, made from the objects that a dataset stores.
+
+Networks that read no captions may have what they say as a condition instead, of `FACTS`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,10 @@ from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.data.batches import DatasetSource, Description
 from ganformer_jax.errors import UserError
 from ganformer_jax.scenes.captions import (
+    FACTS,
+    SceneObjects,
     caption,
+    facts,
     held_out,
     longest_caption,
     scene_objects,
@@ -24,12 +30,19 @@ READ = ("objects", "index")
 """Features of a scene that its caption is made of."""
 
 
+def describes_scenes(config: GeneratorConfig) -> bool:
+    """Return whether a generator of built-in scenes has their captions, or what they say."""
+    return bool(config.text.vocabulary) or config.label_size == len(FACTS)
+
+
 def check_scene_captions(config: GeneratorConfig) -> None:
     """Refuse numbers of tokens that the captions of scenes do not have.
 
     Raises:
         UserError: If an option has to be set differently.
     """
+    if not config.text.vocabulary:
+        return
     tokenizer = scene_tokenizer()
     size, count = len(tokenizer.tokens(longest_caption())), tokenizer.vocabulary
     given = config.label_size, config.text.vocabulary
@@ -79,20 +92,47 @@ def without_held_out(source: DatasetSource) -> DatasetSource:
     return dataclasses.replace(source, records=ChosenRecords(source.records, kept))
 
 
-def with_scene_captions(source: DatasetSource, length: int) -> DatasetSource:
-    """Return the scenes with their captions as conditions of this many tokens."""
-    tokenizer, resolution = scene_tokenizer(), source.size[1]
+def with_scene_captions(source: DatasetSource, config: GeneratorConfig) -> DatasetSource:
+    """Return the scenes with their captions as conditions, or what these say, for a generator."""
+    resolution, length = source.size[1], config.label_size
+    if not config.text.vocabulary:
+        return _described(source, FACTS, "", lambda scene, index: facts(scene, index, resolution))
+    tokenizer = scene_tokenizer()
 
-    def describe(example: Mapping[str, Any]) -> np.ndarray:
-        objects = scene_objects(example["objects"])
-        text = caption(objects, int(example["index"]), resolution)
-        return tokenizer.encode([text], length)[0]
+    def tokens(objects: SceneObjects, index: int) -> np.ndarray:
+        return tokenizer.encode([caption(objects, index, resolution)], length)[0]
+
+    return _described(source, token_names(length), tokenizer.text, tokens)
+
+
+def _described(
+    source: DatasetSource,
+    names: Sequence[str],
+    tokenizer: str,
+    describe: Callable[[SceneObjects, int], np.ndarray],
+) -> DatasetSource:
+    """Return the scenes with conditions of their objects and index."""
+
+    def condition(example: Mapping[str, Any]) -> np.ndarray:
+        return describe(*_read(example))
 
     return dataclasses.replace(
         source,
-        label_count=length,
+        label_count=len(names),
         class_names=(),
-        condition_names=token_names(length),
-        tokenizer=tokenizer.text,
-        description=Description(READ, describe),
+        condition_names=tuple(names),
+        tokenizer=tokenizer,
+        description=Description(READ, condition),
     )
+
+
+def described_scenes(
+    source: DatasetSource, indices: Sequence[int]
+) -> list[tuple[np.ndarray, SceneObjects, int]]:
+    """Return image, objects and index of scenes, by their numbers in a dataset."""
+    records = [source.part(index, ("image", *READ)) for index in indices]
+    return [(record["image"], *_read(record)) for record in records]
+
+
+def _read(example: Mapping[str, Any]) -> tuple[SceneObjects, int]:
+    return scene_objects(example["objects"]), int(example["index"])

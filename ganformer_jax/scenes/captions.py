@@ -102,6 +102,26 @@ def caption(objects: SceneObjects, index: int, resolution: int) -> str:
     return f"{text} {where} {object_words(objects, other)}"
 
 
+FACTS = (
+    *(f"objects {count}" for count in COUNTS),
+    *(f"first {word}" for word in (*SIZES, *COLORS, *MATERIALS, *SHAPES)),
+    *RELATIONS,
+    *(f"second {word}" for word in (*SIZES, *COLORS, *MATERIALS, *SHAPES)),
+)
+"""What a caption may say; `facts` has a number for each."""
+
+
+def facts(objects: SceneObjects, index: int, resolution: int) -> Float[np.ndarray, " y"]:
+    """Return what the caption of a scene says as one number, 0 or 1, for each of `FACTS`."""
+    said = {f"objects {COUNTS[len(objects.shape_Q)]}"}
+    chosen = described(objects, index)
+    for place, number in zip(("first", "second"), chosen, strict=False):
+        said |= {f"{place} {word}" for word in object_words(objects, number).split()[1:]}
+    if len(chosen) == 2:
+        said.add(relation(objects, chosen[0], chosen[1], resolution))
+    return np.array([name in said for name in FACTS], np.float32)
+
+
 def longest_caption() -> str:
     """Return a caption that has as many words as any."""
     thing = " ".join(("a", SIZES[0], COLORS[0], MATERIALS[0], SHAPES[0]))

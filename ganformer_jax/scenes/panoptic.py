@@ -78,6 +78,15 @@ class PanopticNetwork(nn.Module):
         return PanopticOutput(heads[0][..., 0], heads[1][..., 0], heads[2], tuple(heads[3:]))
 
 
+class ReadScene(NamedTuple):
+    """What is seen in one image."""
+
+    objects_HxW: Int[np.ndarray, "h w"]
+    """The object of each pixel, from 1; 0 for the background. Some may have no pixel."""
+    classes_QxA: Int[np.ndarray, "q a"]
+    """Class of each object for each of `OBJECT_ATTRIBUTES`."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Segmenter:
     """A panoptic network and its weights."""
@@ -90,7 +99,13 @@ class Segmenter:
         self, images_BxHxWx3: UInt8[np.ndarray, "b h w 3"]
     ) -> tuple[Int[np.ndarray, "b h w"], Float[np.ndarray, "b a"]]:
         """Return objects, numbered from 1 in each image, and `IMAGE_ATTRIBUTES`."""
-        objects, attributes = [], []
+        found = self.read(images_BxHxWx3)
+        attributes = [image_attributes(objects, classes) for objects, classes in found]
+        return np.stack([objects for objects, _ in found]), np.stack(attributes)
+
+    def read(self, images_BxHxWx3: UInt8[np.ndarray, "b h w 3"]) -> list[ReadScene]:
+        """Return what is seen in each image."""
+        found = []
         for start in range(0, len(images_BxHxWx3), self.batch_size):
             batch = images_BxHxWx3[start : start + self.batch_size]
             filled = batch[np.arange(self.batch_size) % len(batch)]  # one size, one program
@@ -99,9 +114,8 @@ class Segmenter:
                 of_image = jax.tree.map(lambda array, row=row: array[row], output)
                 objects_HxW = group_pixels(*of_image[:3])
                 classes_QxA = classify_objects(objects_HxW, of_image.classes)
-                objects.append(objects_HxW)
-                attributes.append(image_attributes(objects_HxW, classes_QxA))
-        return np.stack(objects), np.stack(attributes)
+                found.append(ReadScene(objects_HxW, classes_QxA))
+        return found
 
 
 def train_segmenter(labels: SceneLabels, *, steps: int = STEPS, seed: int = 0) -> Segmenter:
