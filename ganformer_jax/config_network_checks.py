@@ -234,8 +234,10 @@ def _widths(config: GeneratorConfig) -> dict[str, int]:
     if attends and not mapping.shared_width and mapping.num_layers:
         inner = mapping.inner_width
         where = "of the mapping network's self-attention"
-        first = config.w_size if mapping.residual else config.z_size
-        widths[f"width {where}"] = inner or first
+        first = inner or (config.w_size if mapping.residual else config.z_size)
+        if not mapping.residual and config.label_size and "components" in config.labeled_branches:
+            first += mapping.label_width or config.z_size  # a label beside z
+        widths[f"width {where}"] = first
         if mapping.num_layers > 1 and not mapping.residual:
             widths[f"hidden width {where}"] = mapping.width or inner or config.w_size
     return widths

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny import random_variables, tiny_config
 
-from ganformer_jax import Generator
+from ganformer_jax import AttentionConfig, Generator, MappingConfig
 from ganformer_jax.config_checks import validate
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.component_metrics import layer_segments, segmentation_scores
@@ -212,3 +212,20 @@ def test_places_alone_have_no_centroids():
     generator = dataclasses.replace(experiment.generator, attention=duplex)
     with pytest.raises(UserError, match="set generator.attention.kmeans_iterations to 0"):
         validate(dataclasses.replace(experiment, generator=generator))
+
+
+@pytest.mark.parametrize(("label_width", "fits"), [(4, True), (5, False)])
+def test_heads_divide_the_width_of_z_with_its_label(label_width, fits):
+    """Labels stand beside z of components with places, before layers that are not residual."""
+    mapping = MappingConfig(num_layers=2, residual=False, label_width=label_width)
+    attention = AttentionConfig(heads=2, kmeans_iterations=0, places=True)
+    experiment = tiny_config(2)
+    generator = dataclasses.replace(
+        experiment.generator, attention=attention, mapping=mapping, label_size=3
+    )
+    experiment = dataclasses.replace(experiment, generator=generator)
+    if fits:
+        validate(experiment)
+    else:
+        with pytest.raises(UserError, match="self-attention, 9: use a divisor"):
+            validate(experiment)
