@@ -76,6 +76,21 @@ def test_from_images_to_latents_and_back(tmp_path, capsys, kind):
         assert figure.height > sheet.height  # three rows of pairs, and three rows
 
 
+def test_a_search_starts_at_the_nearest_sample(tmp_path, capsys):
+    """With a learning rate of almost 0 it stays there, but for what it explores."""
+    path, folder = export(tmp_path, GANFORMER), pictures(tmp_path / "in")
+    gaps = {}
+    for start in ("nearest", "mean", "auto"):
+        more = ("--start", start, "--learning-rate", "1e-9", "--out", str(tmp_path / start))
+        code, _, err = call(capsys, "project", str(folder), "--workdir", path, *QUICK, *more)
+        assert code == 0, err
+        lines = (tmp_path / start / "projected.jsonl").read_text().splitlines()
+        numbers = [json.loads(line) for line in lines]
+        place = "nearest_sample" if start == "nearest" else "mean_image"
+        gaps[start] = [abs(n["distance"] - n[f"distance_of_{place}"]) for n in numbers]
+    assert max(max(gap) for gap in gaps.values()) < 1e-4
+
+
 def test_files_are_targets_too_and_bad_ones_are_skipped(tmp_path, capsys):
     path, folder = export(tmp_path, GANFORMER), pictures(tmp_path / "in")
     (folder / "bad.png").write_bytes(b"no image")
@@ -97,6 +112,11 @@ def test_files_are_targets_too_and_bad_ones_are_skipped(tmp_path, capsys):
         ("ganformer", ("missing.png",), "missing.png"),
         ("ganformer", ("IN", "--steps", "0"), "--steps must be 1 or more"),
         ("ganformer", ("IN", "--samples", "-1"), "--samples must be 0 or more"),
+        (
+            "ganformer",
+            ("IN", "--samples", "0", "--start", "nearest"),
+            "--start nearest needs samples",
+        ),
         ("ganformer", ("IN", "--learning-rate", "0"), "--learning-rate must be above 0"),
         ("ganformer", ("IN", "--distance", "lpips"), "LPIPS needs images of 16 pixels"),
         ("ganformer", ("IN", "--class", "1"), "trained without classes"),

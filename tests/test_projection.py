@@ -123,6 +123,20 @@ def test_an_image_is_found_alone_as_among_others(variables):
     assert np.abs(other.w_BxKxLxD - alone.w_BxKxLxD).max() > 1e-3  # explores elsewhere
 
 
+def test_it_starts_at_given_latents(variables):
+    images = targets(variables)
+    latents = Synthesizer(CONFIG, 3).latents(variables, [3, 8, 5], [1, 1, 1]).w_BxKxLxD
+    statistics = latent_statistics(CONFIG, variables, ONE_HOT, 100)
+    for per_layer in (False, True):
+        options = ProjectionOptions(steps=1, learning_rate=1e-9, per_layer=per_layer, exploration=0)
+        found = project(
+            CONFIG, variables, images, laplacian_distance, statistics, options, 0, latents[:, :, 0]
+        )
+        state = next(found)
+        np.testing.assert_allclose(state.w_BxKxLxD, latents, atol=1e-4)
+        np.testing.assert_allclose(state.distance_B, 0, atol=1e-3)
+
+
 def test_without_exploration_the_first_distance_is_that_of_the_mean(variables):
     images = targets(variables)
     statistics = latent_statistics(CONFIG, variables, ONE_HOT, 100)

@@ -49,6 +49,9 @@ class Options(GeneratorOptions):
     """Weights of LPIPS for VGG-16; by default the published ones, downloaded once."""
     samples: int = 1000
     """Number of samples to compare with; 0 for none."""
+    start: Literal["auto", "mean", "nearest"] = "auto"
+    """Where to start: at the mean of w, or at the nearest sample. By default there
+    if components have places and there are samples, else at the mean."""
     class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
     """Name or number of the class of all images."""
     condition: str | None = None
@@ -99,6 +102,7 @@ def run(options: Options) -> None:
         ProjectionOptions(
             options.steps, options.learning_rate, options.per_layer, options.optimize_noise
         ),
+        options.start == "nearest" or (options.start == "auto" and config.attention.places),
     )
     samples = None
     if options.samples:
@@ -118,6 +122,8 @@ def _check(options: Options) -> None:
             raise UserError(f"--{flag.replace('_', '-')} must be 1 or more")
     if options.samples < 0:
         raise UserError("--samples must be 0 or more")
+    if options.start == "nearest" and not options.samples:
+        raise UserError("--start nearest needs samples: set --samples to 1 or more")
     if not options.learning_rate > 0:
         raise UserError("--learning-rate must be above 0")
     options.check_generator()

@@ -37,6 +37,8 @@ class Projector:
         statistics: Of w, with the label of the images.
         distance: Of generated images and targets.
         options: How to search.
+        from_nearest: Start from the nearest sample of each image, if there are samples, instead of
+            the mean. An object of components with places is only found where one is near.
     """
 
     synthesizer: Synthesizer
@@ -44,6 +46,7 @@ class Projector:
     statistics: LatentStatistics
     distance: Distance
     options: ProjectionOptions
+    from_nearest: bool = False
 
 
 class Projected(NamedTuple):
@@ -94,18 +97,21 @@ def project_images(
     """
     batch, steps = projector.synthesizer.batch_size, projector.options.steps
     latents, curves = [], []
+    nearest, starts = _nearest(projector, targets, samples), None
+    if projector.from_nearest and samples is not None:
+        starts = samples.w_BxKxLxD[nearest.rows, :, 0]
     total = -(-len(targets) // batch) * steps
     with tqdm(total=total, unit=" steps", desc="projecting", disable=not progress) as bar:
         for start in range(0, len(targets), batch):
             rows = np.arange(start, start + batch) % len(targets)
-            found, curve = _search(projector, from_uint8(targets[rows]), start, bar)
+            own = None if starts is None else starts[rows]
+            found, curve = _search(projector, from_uint8(targets[rows]), start, own, bar)
             kept = min(batch, len(targets) - start)
             latents.append(found.take(range(kept)))
             curves.append(curve[:, :kept])
     whole = _joined(latents)
     images = projector.synthesizer(projector.variables, whole).images
     mean = _mean_image(projector)
-    nearest = _nearest(projector, targets, samples)
     return Projected(
         whole,
         images,
@@ -113,12 +119,14 @@ def project_images(
         _distances(projector.distance, images, targets, batch),
         mean,
         _distances(projector.distance, mean.repeat(len(targets), 0), targets, batch),
-        *nearest,
+        nearest.images,
+        nearest.distance_B,
+        nearest.seeds_B,
     )
 
 
 def _search(
-    projector: Projector, targets: np.ndarray, first: int, bar: tqdm
+    projector: Projector, targets: np.ndarray, first: int, starts: np.ndarray | None, bar: tqdm
 ) -> tuple[ImageLatents, np.ndarray]:
     """Return the latents of one batch, and the distances at each step."""
     synthesizer, curve = projector.synthesizer, []
@@ -131,6 +139,7 @@ def _search(
         projector.statistics,
         projector.options,
         first,
+        starts,
     ):
         curve.append(last.distance_B)
         bar.update()
@@ -173,12 +182,20 @@ def _distances(distance: Distance, images: Images, targets: Images, batch: int) 
     return np.concatenate(jax.device_get(found))[: len(images)]
 
 
-def _nearest(
-    projector: Projector, targets: Images, samples: ImageLatents | None
-) -> tuple[Images, np.ndarray, np.ndarray]:
-    """Return the nearest samples, their distances and seeds."""
+class _Nearest(NamedTuple):
+    """The nearest sample of each image: its number among the samples, and what it is."""
+
+    rows: Int[np.ndarray, " b"]
+    images: Images
+    distance_B: Float[np.ndarray, " b"]
+    seeds_B: Int[np.ndarray, " b"]
+
+
+def _nearest(projector: Projector, targets: Images, samples: ImageLatents | None) -> _Nearest:
+    """Return the nearest samples, none if there are none."""
     if samples is None:
-        return targets[:0], np.zeros(0, np.float32), np.zeros(0, np.int64)
+        none = np.zeros(0, np.int64)
+        return _Nearest(none, targets[:0], np.zeros(0, np.float32), none)
     batch = projector.synthesizer.batch_size
     images = projector.synthesizer(projector.variables, samples).images
     rows, distances = [], []
@@ -188,4 +205,4 @@ def _nearest(
         rows.append(int(distance_M.argmin()))
         distances.append(distance_M[rows[-1]])
     seeds = samples.noise_seeds_B[rows].astype(np.int64)
-    return images[rows], np.asarray(distances), seeds
+    return _Nearest(np.asarray(rows), images[rows], np.asarray(distances), seeds)

@@ -76,6 +76,7 @@ def project(
     statistics: LatentStatistics,
     options: ProjectionOptions = ProjectionOptions(),
     first: int = 0,
+    start_BxKxD: Float[np.ndarray, "b k d"] | None = None,
 ) -> Iterator[Projection]:
     """Search latents of images, all at once; what is found for one does not depend on the others.
 
@@ -84,16 +85,18 @@ def project(
         variables: Of the generator.
         targets_BxHxWxC: Images in [-1, 1], of the generator's shape.
         distance: Function of generated images and targets, to a distance of each pair.
-        statistics: Where to start, of the label that the images are to have.
+        statistics: Mean and spread of w, with the label that the images are to have.
         options: How to search.
         first: Number of the first image, which decides its exploration.
+        start_BxKxD: Latents of each image to start from; by default the mean, as published.
 
     Yields:
         The state after each step.
     """
     count, layers = len(targets_BxHxWxC), num_layers(config)
     shape = (count, config.num_w, layers if options.per_layer else 1, config.w_size)
-    found: dict[str, Any] = {"units": jnp.zeros(shape)}
+    start = jnp.zeros(()) if start_BxKxD is None else _units(start_BxKxD, statistics)
+    found: dict[str, Any] = {"units": jnp.zeros(shape) + start}
     if options.noise:
         found["noise"] = noise_maps(variables, count)
     optimizer = optax.adam(functools.partial(_learning_rate, options))
@@ -140,6 +143,14 @@ def _update(
         return found, moments, distance_B
 
     return update
+
+
+def _units(w_BxKxD: Any, statistics: LatentStatistics) -> Float[Array, "b k 1 d"]:
+    """Return latents as multiples of their deviation around the mean; 0 of what never varies."""
+    deviation_1xKx1 = statistics.deviation_K[None, :, None]
+    varies = deviation_1xKx1 > 0
+    moved_BxKxD = w_BxKxD - statistics.mean_KxD[None]
+    return jnp.where(varies, moved_BxKxD / jnp.where(varies, deviation_1xKx1, 1.0), 0.0)[:, :, None]
 
 
 def _latents(units: Any, statistics: LatentStatistics, layers: int) -> Float[Array, "b k l d"]:
