@@ -18,6 +18,8 @@ def validate(config: Config) -> None:
     check_ranges(config)
     validate_networks(config.generator, config.discriminator)
     _check_losses(config.loss)
+    if config.loss.mismatch_weight and not config.generator.label_size:
+        raise UserError("loss.mismatch_weight is about labels, and there are none: set it to 0")
     _check_schedules(config)
     _check_augmentation(config)
     _check_frozen(config)

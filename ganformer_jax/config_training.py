@@ -155,6 +155,10 @@ class LossConfig:
     """Probability of taking later layers' latents from a second z."""
     component_mixing: Annotated[float, Range(0, 1)] = 0.0
     """Probability of taking later components' latents from a second z."""
+    mismatch_weight: Annotated[float, at_least(0)] = 0.0
+    """Weight of the discriminator's loss with real images of other labels, those of
+    the next image of the batch, in place of generated ones (matching-aware,
+    arXiv 1605.05396, section 4.2); 0 turns it off."""
 
     @property
     def penalizes_discriminator(self) -> bool:

@@ -19,6 +19,7 @@ from ganformer_jax.captions import (
     vocabulary_of,
 )
 from ganformer_jax.config_checks import validate
+from ganformer_jax.config_dicts import to_dict
 from ganformer_jax.config_files import load_config
 from ganformer_jax.config_text import TextEncoderConfig
 from ganformer_jax.data.batches import open_dataset, train_batches
@@ -27,7 +28,7 @@ from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.folder import FolderSource
 from ganformer_jax.data.sources.prepared import TfdsSource
 from ganformer_jax.errors import UserError
-from ganformer_jax.experiment.data import ExperimentData
+from ganformer_jax.experiment.data import ExperimentData, open_scenes
 from ganformer_jax.experiment.scene_captions import described_scenes, scene_tokenizer
 from ganformer_jax.scenes.captions import (
     FACTS,
@@ -276,6 +277,8 @@ def test_pairs_are_held_out_of_training_only(tmp_path):
     kept = [text for text in texts(every) if not has_pair(text)]
     assert texts(some) == kept and 0 < len(kept) < len(every)
     assert len(ExperimentData(held).open("test")) == 8
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(held)))
+    assert [len(split) for split in open_scenes(tmp_path)] == [8, 8]  # to segment them all
     plain = dataclasses.replace(load_config("scenes"), data=held.data)
     with pytest.raises(UserError, match="data.held_out_pairs is about captions of scenes"):
         ExperimentData(plain)

@@ -15,7 +15,7 @@ from tiny import BATCH, FULL, conditional, labeled_batch, random_batch, tiny_con
 from training import SGD_RATE, assert_close, gan_programs, on_host, run_steps, sgd
 
 from ganformer_jax import losses
-from ganformer_jax.config_checks import check_batch
+from ganformer_jax.config_checks import check_batch, validate
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import Discriminator
 from ganformer_jax.train import updates
@@ -44,7 +44,8 @@ def pmapped_step(config, batch):
 
 def compare_pmap_sums():
     """Without what is a device's own, pmap gives what jit gives on one device."""
-    config = without_device_draws(conditional(tiny_config(0, path_length_weight=2.0)))
+    config = conditional(tiny_config(0, path_length_weight=2.0, mismatch_weight=0.5))
+    config = without_device_draws(config)
     one = run_steps(gan_programs(config, jax.devices()[:1], sgd()), [labeled_batch(0)])
     state, info = pmapped_step(config, labeled_batch(0))
     first = jax.tree.map(lambda leaf: leaf[0], (state, [info]))
@@ -193,6 +194,42 @@ def test_r_t_is_the_mean_sign_of_real_logits(state):
     assert -1 < np.sign(logits).mean() < 1
     _, info = apply("discriminator_update", state)
     np.testing.assert_allclose(info["overfitting/r_t"], np.sign(logits).mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "relativistic"])
+def test_real_images_of_other_labels_count_as_generated_ones(loss):
+    """Reed et al. 2016, section 4.2, with the labels of the next image."""
+    weights = {"generator": loss if loss == "relativistic" else "non_saturating"}
+    config = conditional(tiny_config(0, discriminator=loss, mismatch_weight=0.5, **weights))
+    config = dataclasses.replace(
+        config, discriminator=dataclasses.replace(config.discriminator, label_logit="projection")
+    )
+    state, batch = first_state(config), labeled_batch(0)
+
+    def networks(config):
+        return Networks(config, DataParallel(), sgd())
+
+    update = jax.jit(functools.partial(updates.discriminator_update, networks(config)))
+    _, info = update(state, batch)
+    images = jnp.asarray(batch["images"], jnp.float32) / 127.5 - 1
+    judge = jax.jit(Discriminator(config.discriminator).apply)
+    others = np.roll(batch["labels"], 1, 0)
+    real, other = (
+        judge({"params": state.discriminator}, images, labels)[0]
+        for labels in (batch["labels"], others)
+    )
+    differs = (batch["labels"] != others).any(1)
+    expected = losses.DISCRIMINATOR_LOSSES[loss](real, other) * differs
+    assert 0 < differs.sum() < len(differs)
+    np.testing.assert_allclose(info["loss/mismatch"], expected.mean(), rtol=1e-4)
+    without = dataclasses.replace(config, loss=dataclasses.replace(config.loss, mismatch_weight=0))
+    update = jax.jit(functools.partial(updates.discriminator_update, networks(without)))
+    assert "loss/mismatch" not in update(state, batch)[1]
+
+
+def test_a_mismatch_needs_labels():
+    with pytest.raises(UserError, match="mismatch_weight is about labels, and there are none"):
+        validate(tiny_config(0, mismatch_weight=1.0))
 
 
 def test_the_average_halves_its_distance_in_a_half_life(state):

@@ -98,9 +98,8 @@ def _segmenter(options: Options) -> ValidatedSegmenter:
     """
     from ganformer_jax.caches import caches
     from ganformer_jax.evaluate.component_metrics import load_segmenter
-    from ganformer_jax.experiment.data import open_run
+    from ganformer_jax.experiment.data import open_scenes
 
     if options.workdir.is_file():
         raise UserError(f"{options.workdir} is a file, which has no dataset: use a run of scenes")
-    splits = open_run(options.workdir, "train"), open_run(options.workdir, "test")
-    return load_segmenter(*splits, caches() / "features")
+    return load_segmenter(*open_scenes(options.workdir), caches() / "features")

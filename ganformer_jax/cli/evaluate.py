@@ -83,7 +83,7 @@ def run(options: Options) -> None:
     from ganformer_jax.cli.heap import local_devices
     from ganformer_jax.data.spec import check_value_range
     from ganformer_jax.evaluate.evaluation import Evaluation, evaluate
-    from ganformer_jax.experiment.data import open_run
+    from ganformer_jax.experiment.data import open_scenes
     from ganformer_jax.experiment.evaluation import (
         Reading,
         generated_images,
@@ -128,7 +128,7 @@ def run(options: Options) -> None:
         if hosts.is_first() and (words := channel_words(network.config.image_channels)):
             print(words)
         if any(request.kind in SCENES for request in requests):
-            scenes = open_run(workdir, "train"), open_run(workdir, "test")
+            scenes = open_scenes(workdir)
     reference = reference_images(workdir, options.real, reading) if needs_reference else None
     for images in (candidate, reference):
         if images is not None and images.warning and hosts.is_first():

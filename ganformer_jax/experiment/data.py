@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -187,6 +188,17 @@ class ExperimentData:
 def open_run(run: pathlib.Path, split: str) -> DatasetSource:
     """Open a split of the dataset of a run."""
     return ExperimentData(load_config(run / "config.json")).open(split)
+
+
+def open_scenes(run: pathlib.Path) -> tuple[DatasetSource, DatasetSource]:
+    """Open the scenes of a run, training and test split, for the network that segments them.
+
+    Those that `data.held_out_pairs` leaves out of training are among them.
+    """
+    config = load_config(run / "config.json")
+    every = dataclasses.replace(config.data, held_out_pairs=False)
+    data = ExperimentData(dataclasses.replace(config, data=every))
+    return data.open("train"), data.open("test")
 
 
 def opens_as_dataset(folder: pathlib.Path) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -57,6 +58,13 @@ class DataParallel:
         if self.axis_name is None:
             return self.divide(batch[:count])
         return self.share(lax.all_gather(batch, self.axis_name, tiled=True)[:count])
+
+    def moved_on(self, batch: Array) -> Array:
+        """Return this device's share of the whole batch moved on by one place, the last first."""
+        if self.axis_name is None:
+            return self.divide(jnp.roll(batch, 1, 0))
+        whole = lax.all_gather(batch, self.axis_name, tiled=True)
+        return self.share(jnp.roll(whole, 1, 0))
 
     def gather(self, params: Any) -> Any:
         """Gather parameters that a mesh divides: a network uses them whole on every device.

@@ -29,6 +29,7 @@ from ganformer_jax.train.augmentation import adapt, probability
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.diagnosis import first_non_finite
+from ganformer_jax.train.discriminator_loss import discriminator_loss, mismatch_loss
 from ganformer_jax.train.diversity import diversity, image_moments
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.optimizer_step import optimizer_step
@@ -44,7 +45,7 @@ from ganformer_jax.train.state import (
 from ganformer_jax.train.trainable import Batch, Info, Trainable, Update
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    pass
 
 Result = tuple[TrainState, Info]
 
@@ -213,6 +214,9 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
 
     With `loss.r1_interval` 1, the discriminator's penalties are added to the loss.
     """
+    mismatch_weight = networks.config.loss.mismatch_weight
+    if mismatch_weight:
+        batch = {**batch, "other_labels": networks.parallel.moved_on(batch["labels"])}
     count, keys = networks.count(batch), networks.keys(state, "discriminator")
     penalized = networks.config.loss.penalizes_discriminator
     joined = penalized and not networks.config.loss.lazy_penalty_interval
@@ -232,7 +236,14 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
             fake_Bx1, stats = part.discriminate_with_stats(
                 params, seen, keys["augment_fake"], fakes_BxHxWxC, **inputs
             )
-            loss, info = _discriminator_loss(part, real_Bx1, fake_Bx1)
+            loss, info = discriminator_loss(part, real_Bx1, fake_Bx1)
+            if mismatch_weight:
+                other_Bx1 = part.discriminate(
+                    *(params, seen, keys["augment_real"], reals_BxHxWxC, reals["other_labels"]),
+                    count,
+                )
+                info["loss/mismatch"] = mismatch_loss(part, real_Bx1, other_Bx1, reals)
+                loss += mismatch_weight * info["loss/mismatch"]
             if not joined:
                 return loss, (info, moments, stats)
             discriminate = functools.partial(part.discriminate, params, state, **inputs)
@@ -251,21 +262,6 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
     state = state.with_stats("discriminator", stats)
     info |= {"gradient_norm/discriminator": norm, "diversity/generated": diversity(*moments)}
     return state, info
-
-
-def _discriminator_loss(
-    networks: Networks, real_Bx1: Float[Array, "b 1"], fake_Bx1: Float[Array, "b 1"]
-) -> tuple[Float[Array, ""], Info]:
-    """Return the mean adversarial loss, and it and its logits to log."""
-    name = networks.config.loss.discriminator
-    settings = {"epsilon": networks.config.loss.wgan_epsilon} if name == "wgan" else {}
-    loss = losses.DISCRIMINATOR_LOSSES[name](real_Bx1, fake_Bx1, **settings).mean()
-    info = {"loss/discriminator": loss}
-    info |= {"logits/real": real_Bx1.mean(), "logits/fake": fake_Bx1.mean()}
-    if name in losses.DECISION_LOGITS:
-        above_Bx1 = jnp.sign(real_Bx1 - losses.DECISION_LOGITS[name])
-        info["overfitting/r_t"] = above_Bx1.mean()  # arXiv 2006.06676, equation 1
-    return loss, info
 
 
 def average_stats_update(networks: Networks, state: TrainState, batch: Batch) -> TrainState:
