@@ -20,12 +20,18 @@ PROJECTION = ["--discriminator.label-logit", "projection"]
 TOKENS = ["--generator.label-size", "18"]
 for network in ("generator", "discriminator"):
     TOKENS += [f"--{network}.text.vocabulary", "39", f"--{network}.text.longest", "18"]
+MISMATCH = ["--loss.mismatch-weight", "1"]
+PLACES = ["--config", "scenes", *PROJECTION]
+NUMBERS = ["--generator.label-size", "45"]
 VARIANTS = {
     "pixels attend to words": ["--config", "scenes_text"],
-    "places": ["--config", "scenes", *PROJECTION, *TOKENS],
-    "places, numbers": ["--config", "scenes", *PROJECTION, "--generator.label-size", "45"],
+    "pixels attend to words, mismatch": ["--config", "scenes_text", *MISMATCH],
+    "places": [*PLACES, *TOKENS],
+    "places, mismatch": [*PLACES, *TOKENS, *MISMATCH],
+    "places, numbers": [*PLACES, *NUMBERS],
+    "places, numbers, mismatch": [*PLACES, *NUMBERS, *MISMATCH],
 }
-"""Both networks read captions but in the last, where labels are `scenes.captions.FACTS`."""
+"""With "numbers", labels are `scenes.captions.FACTS`; else both networks read captions."""
 SCORES = ("count", "color", "size", "material", "shape", "relation", "pair", "held_out_pair")
 METRICS = "swd2k,caption1k"
 
