@@ -165,15 +165,25 @@ class ExperimentData:
         return classes_in_turn(count, size)
 
     def held_out(self, count: int) -> np.ndarray:
-        """Return `count` images to compare with: of the test split, else of the training split."""
-        source = self.open("train")
+        """Return at most `count` images to compare with, the first of `held_out_source`."""
+        source = self.held_out_source()
+        return held_out_images(source, min(count, len(source)))
+
+    def held_out_labels(self, count: int) -> list[Any] | None:
+        """Return the labels of these images; None if the generator takes none."""
+        if not self.config.generator.label_size:
+            return None
+        source = self.held_out_source()
+        return [source.label(index) for index in range(min(count, len(source)))]
+
+    def held_out_source(self) -> DatasetSource:
+        """Return the test split, else that of validation, else that of training."""
         for split in ("test", "validation"):
             try:
-                source = self.open(split)
-                break
+                return self.open(split)
             except UserError:
                 continue
-        return held_out_images(source, min(count, len(source)))
+        return self.open("train")
 
 
 def open_run(run: pathlib.Path, split: str) -> DatasetSource:
