@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ganformer_jax import hosts
-from ganformer_jax.captions import vocabulary_of
-from ganformer_jax.classes import classes_in_turn
+from ganformer_jax.captions import save_tokenizer, vocabulary_of
+from ganformer_jax.classes import classes_in_turn, save_class_names
+from ganformer_jax.conditions import save_condition_names
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import load_config
 from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
@@ -163,6 +164,21 @@ class ExperimentData:
         if size and self.open("train").condition_names:
             return self.labels(range(count))
         return classes_in_turn(count, size)
+
+    def save_label_names(self, run: pathlib.Path) -> None:
+        """Write the names of classes or conditions, or the tokens of captions, to a run's folder.
+
+        Nothing is written by other processes than the first, or without labels.
+        """
+        if not self.config.generator.label_size or not hosts.is_first():
+            return
+        source = self.open("train")
+        if source.tokenizer:
+            save_tokenizer(source.tokenizer, run)
+        if source.condition_names:
+            save_condition_names(source.condition_names, run)
+        else:
+            save_class_names(source.class_names, run)
 
     def held_out(self, count: int) -> np.ndarray:
         """Return at most `count` images to compare with, the first of `held_out_source`."""

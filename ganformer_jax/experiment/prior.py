@@ -17,7 +17,7 @@ from ganformer_jax.evaluate.image_sets import dataset_images
 from ganformer_jax.evaluate.training_metrics import TrainingMetrics, parse_training_requests
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.observers import OwnCopy, checked, draw_curve, networks_for
-from ganformer_jax.experiment.prior_data import prior_data, save_label_names
+from ganformer_jax.experiment.prior_data import prior_data
 from ganformer_jax.metrics.pairs import pair_error
 from ganformer_jax.models.codebook import use_of
 from ganformer_jax.pixels import channel_words
@@ -93,7 +93,7 @@ def train_prior(
         return prior.sampler.images(prior.variables(state), indices, data.labels(indices))
 
     def batches(images_seen: int) -> Any:
-        save_label_names(data, run)
+        data.save_label_names(run)
         return data.batches(images_seen)
 
     return train(

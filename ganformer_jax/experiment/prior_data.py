@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 
-from ganformer_jax import hosts
-from ganformer_jax.captions import save_tokenizer, vocabulary_of
-from ganformer_jax.classes import save_class_names
-from ganformer_jax.conditions import save_condition_names
+from ganformer_jax.captions import vocabulary_of
 from ganformer_jax.config import Config, DiscriminatorConfig, GeneratorConfig
 from ganformer_jax.config_prior import PriorConfig
 from ganformer_jax.config_text import TextEncoderConfig
@@ -65,16 +61,3 @@ def _check_labels(config: PriorConfig, needed: tuple[int, int] | None) -> None:
         f"{needed[0]} and {needed[1]}: set --prior.label-size {needed[0]} --prior.vocabulary "
         f"{needed[1]}"
     )
-
-
-def save_label_names(data: ExperimentData, run: pathlib.Path) -> None:
-    """Write the names of classes, or the tokens of captions, to the folder of a conditional run."""
-    if not data.config.generator.label_size or not hosts.is_first():
-        return
-    source = data.open("train")
-    if source.tokenizer:
-        save_tokenizer(source.tokenizer, run)
-    if source.condition_names:
-        save_condition_names(source.condition_names, run)
-    else:
-        save_class_names(source.class_names, run)

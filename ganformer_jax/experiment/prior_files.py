@@ -8,10 +8,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from PIL import Image
 
-from ganformer_jax import hosts, visualize
+from ganformer_jax import hosts
 from ganformer_jax.config_kinds import kind_of
 from ganformer_jax.config_prior import PriorConfig
 from ganformer_jax.errors import UserError
@@ -21,7 +19,7 @@ from ganformer_jax.experiment.sample_files import (
     weights_digest,
     write_images,
 )
-from ganformer_jax.experiment.samples import GRID, SampleSet
+from ganformer_jax.experiment.samples import GRID, SampleSet, draw_grid
 from ganformer_jax.models.codebook import Codebook
 from ganformer_jax.pixels import channel_words
 from ganformer_jax.sampling.priors import PriorSampler
@@ -140,13 +138,6 @@ def write_prior_samples(
         write_images(batches, len(own), hosts.is_first())
     hosts.all_of(True)
     if hosts.is_first():
-        shown = np.stack([_read(folder / record["file"]) for record in records[:GRID]])
-        scale = max(1, 64 // max(config.autoencoder.image_size))
-        visualize.save_png(figure, visualize.image_grid(shown, columns, scale=scale))
+        shown = [folder / record["file"] for record in records[:GRID]]
+        draw_grid(figure, shown, columns, max(config.autoencoder.image_size))
     say(f"{len(records)} images in {folder}, figure: {figure}")
-
-
-def _read(path: pathlib.Path) -> np.ndarray:
-    with Image.open(path) as image:
-        pixels = np.asarray(image)
-    return pixels[..., None] if pixels.ndim == 2 else pixels

@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 Tree = Any
-RESTARTS = 2
-"""What the key of a step is folded with for restarts of the codebook."""
 LARGEST_BALANCE = 1e4
 """Largest weight that balances the adversarial loss, as in the published code."""
 
@@ -121,7 +119,7 @@ def autoencoder_update(
     autoencoder, autoencoder_optimizer = _step(
         optimizer, gradients, state.autoencoder_optimizer, state.autoencoder
     )
-    key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), RESTARTS)
+    key = jax.random.fold_in(state.key, state.step)
     codebook = update_codebook(config.codebook, state.codebook, out["vectors"], out["codes"], key)
     if adversarial:
         loss = functools.partial(_discriminator_loss, config, parallel, reals, out["images"])
