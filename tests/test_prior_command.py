@@ -136,3 +136,30 @@ def test_programs_are_compiled_before_training(capsys, folder):
     _, said, _ = call(capsys, *arguments(folder, "--compile-only"))
     for name in ("autoencoder", "adversarial", "transformer", "first state", "samples"):
         assert f"{name}: " in said
+
+
+def test_classes_condition_a_run(capsys, tmp_path, monkeypatch):
+    """A folder for each class, prepared, trained on and sampled."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        folder = tmp_path / "pets" / name
+        folder.mkdir(parents=True)
+        for number in range(8):
+            pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    assert (
+        call(
+            capsys, "prepare", "pets", "--name", "pets", "--resolution", "8", "--labels", "folders"
+        )[0]
+        == 0
+    )
+    command = [*arguments(tmp_path), "--data.name", "data/pets"]
+    command += ["--autoencoder.image-size", "8", "8"]
+    said = complaint(capsys, *command, "--prior.label-size", "3")
+    assert "set --prior.label-size 2 --prior.vocabulary 0" in said
+    code, _, err = call(capsys, *command, "--prior.label-size", "2")
+    assert code == 0, err
+    call(capsys, "sample", "--workdir", "run", "--count", "4", "--class", "dog", "cat")
+    lines = (tmp_path / "run" / "generated" / "samples.jsonl").read_text().splitlines()
+    assert [json.loads(line)["class"] for line in lines] == ["dog", "cat", "dog", "cat"]
