@@ -2,8 +2,8 @@
 
 Command:   ganformer-jax train --config scenes_prior
 Hardware:  two CPU cores
-Cost:      not measured to the end
-Expected:  not known yet
+Cost:      not measured to the end; 48 kimg took 37 minutes on busy cores
+Expected:  at 48 kimg, half of them of the autoencoder, an error of 5.8 levels and an swd of 27
 """
 
 from ganformer_jax.config_prior import (
