@@ -15,7 +15,7 @@ import traceback
 from typing import Any
 
 from ganformer_jax import config as config_module
-from ganformer_jax import config_translation
+from ganformer_jax import config_prior, config_translation
 from ganformer_jax.config import Config
 from ganformer_jax.config_dicts import to_dict
 from ganformer_jax.config_kinds import KINDS, as_gan, experiment_from_dict
@@ -92,7 +92,7 @@ def _run(path: pathlib.Path) -> Any:
 def _reason(error: Exception) -> str:
     """Return in one line what a config file raised, with the field nearest to an unknown one."""
     found = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
-    modules = config_module, config_translation
+    modules = config_module, config_translation, config_prior
     named = (getattr(module, found[1], None) for module in modules) if found else ()
     kind = next(filter(None, named), None)
     if not found or kind is None:

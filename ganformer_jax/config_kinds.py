@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import validate
 from ganformer_jax.config_dicts import from_dict
+from ganformer_jax.config_prior import PriorConfig
+from ganformer_jax.config_prior_checks import validate_prior
 from ganformer_jax.config_translation import TranslationConfig
 from ganformer_jax.config_translation_checks import validate_translation
 from ganformer_jax.errors import UserError, did_you_mean
@@ -20,11 +22,16 @@ class Kind(NamedTuple):
     """Its config: a dataclass whose field `train` is a `TrainConfig`."""
     validate: Callable[[Any], None]
     """Raises `UserError` if an option has to be set differently."""
+    hint: str
+    """What makes images with a run of it, for commands that are for GANs."""
 
 
 KINDS = {
-    "gan": Kind(Config, validate),
-    "translation": Kind(TranslationConfig, validate_translation),
+    "gan": Kind(Config, validate, "`sample` makes images with it"),
+    "translation": Kind(
+        TranslationConfig, validate_translation, "`sample --images` is what translates"
+    ),
+    "prior": Kind(PriorConfig, validate_prior, "`sample` makes images with it"),
 }
 """Kinds by the field `kind` of a config; without the field it is of a GAN."""
 
@@ -61,6 +68,6 @@ def as_gan(config: Any, source: str) -> Config:
         source: What it was read from, for the message.
     """
     if not isinstance(config, Config):
-        hint = "`sample --images` is what translates"
-        raise UserError(f"{source} is of a {kind_of(config)}, and this is for GANs: {hint}")
+        kind = kind_of(config)
+        raise UserError(f"{source} is of a {kind}, and this is for GANs: {kind_named(kind).hint}")
     return config

@@ -1,4 +1,4 @@
-"""Adversarial losses and regularization of a GAN, as pure functions of logits or of callables.
+"""Losses and regularization of a GAN, as pure functions of logits, of callables or of images.
 
 Losses are per image, in float32 and not averaged. Logits are high for real images.
 """
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     Latents = Float[Array, "b k l d"]
     Logits = Float[Array, "b 1"]
     PerImage = Float[Array, " b"]
+
+SMALLEST = 4
+"""Shorter side of the coarsest level of a pyramid, at least."""
 
 
 def _require(array: Any, name: str, rank: int) -> None:
@@ -253,3 +256,31 @@ def path_length(
 
     gradient_BxKxLxD = jax.grad(projection)(w_BxKxLxD)
     return jnp.sqrt(jnp.square(gradient_BxKxLxD).sum(3).mean((1, 2)))
+
+
+def laplacian_distance(
+    one_BxHxWxC: Float[Array, "b h w c"], other_BxHxWxC: Float[Array, "b h w c"]
+) -> Float[Array, " b"]:
+    """Return the distance of each pair of images in a Laplacian pyramid.
+
+    The sum over levels of the mean absolute difference, as in Lap1 of P. Bojanowski et al.,
+    "Optimizing the Latent Space of Generative Networks", ICML 2018 (arXiv 1707.05776), where a
+    level's sum is weighted by the size of its pixels. Levels are halved by averaging 2x2 pixels,
+    until a side is odd or the shorter one has less than 8.
+
+    Args:
+        one_BxHxWxC: Images of any number of channels, in [-1, 1].
+        other_BxHxWxC: The second image of each pair.
+
+    Returns:
+        0 or more, of float32.
+    """
+    rest = one_BxHxWxC - other_BxHxWxC  # the pyramid is linear
+    distance_B = jnp.zeros(len(rest))
+    while all(side % 2 == 0 and side >= 2 * SMALLEST for side in rest.shape[1:3]):
+        batch, height, width, channels = rest.shape
+        half = rest.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+        detail = rest - jax.image.resize(half, rest.shape, "bilinear")
+        distance_B += jnp.abs(detail).mean((1, 2, 3))
+        rest = half
+    return distance_B + jnp.abs(rest).mean((1, 2, 3))

@@ -25,10 +25,23 @@ KINDS = {
 --optimizer.epsilon 1 --optimizer.gradient-clip 1 --optimizer.learning-rate-schedule.kimg 1
 --data.train-images 64 --data.held-out-images 32
 """.split(),
+    "prior": """
+--config scenes_prior --autoencoder.width 4 --autoencoder.multipliers 1 1 1 --codebook.entries 16
+--codebook.width 4 --transformer.layers 1 --transformer.width 16 --transformer.heads 2
+--transformer.hidden-width 16 --discriminator.width 2 --discriminator.layers 1
+--autoencoder-optimizer.epsilon 1 --transformer-optimizer.epsilon 1
+--prior.autoencoder-kimg 0.064 --prior.adversarial-kimg 0
+--data.train-images 64 --data.held-out-images 32
+""".split(),
 }
+FIGURES = {"gan": 6, "translation": 6, "prior": 5}
+"""Of steps 0, 16 and 32: with attention; or reconstructions, and samples once there are any."""
 
 
-@pytest.fixture(scope="module", params=["gan", pytest.param("translation", marks=pytest.mark.slow)])
+SLOW_KINDS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("translation", "prior")]
+
+
+@pytest.fixture(scope="module", params=["gan", *SLOW_KINDS])
 def kind(request):
     return request.param
 
@@ -65,9 +78,9 @@ def two(folder):
     return folder / "two"
 
 
-def test_two_processes_leave_one_run(two):
+def test_two_processes_leave_one_run(two, kind):
     assert {(2, "loss/generator"), (16, "metric/swd")} <= numbers(two).keys()
-    assert len(list((two / "samples").iterdir())) == 6  # at steps 0, 16 and 32, with attention
+    assert len(list((two / "samples").iterdir())) == FIGURES[kind]
     event = json.loads((two / "history.jsonl").read_text().splitlines()[-1])
     assert (event["event"], event["step"], event["processes"]) == ("completed", 32, 2)
 
@@ -88,7 +101,9 @@ def test_a_signal_to_one_process_stops_both_and_the_run_resumes(folder, two):
 
 @pytest.mark.slow
 def test_two_processes_sample_and_evaluate_as_one(folder, two, kind):
-    given = ["--count", "5"] if kind == "gan" else ["--images", str(write_photos(folder, 5))]
+    given = ["--count", "5"]
+    if kind == "translation":
+        given = ["--images", str(write_photos(folder, 5))]
     sample = ["sample", "--workdir", str(two), *given]
     evaluate = ["evaluate", "--workdir", str(two), "--metrics", "swd32"]
     found = []
@@ -149,7 +164,7 @@ def test_a_run_is_killed_and_moves_between_numbers_of_processes(folder, two, see
 def assert_same_run(one, other):
     """Equal to rounding up to the first R1 after step 0, from where Adam makes more of it."""
     expected, found = numbers(one), numbers(other)
-    assert expected.keys() <= found.keys() and len(expected) > 80  # a stop is logged too
+    assert expected.keys() <= found.keys() and len(expected) > 40  # a stop is logged too
     for name, value in expected.items():
         rtol, atol = (1e-4, 1e-5) if name[0] <= 16 else (2e-3, 0.02)
         np.testing.assert_allclose(found[name], value, rtol=rtol, atol=atol, err_msg=str(name))

@@ -20,7 +20,7 @@ LEVELS = [
         "config_text_checks",
         "config_training",
     }
-    | {"config_translation"}
+    | {"config_prior", "config_prior_checks", "config_translation"}
     | {"config_translation_checks", "download"}
     | {"errors", "files", "gpu", "hosts", "signals", "storage"},
     {"augment", "nn", "losses", "pickles", "pixels"},

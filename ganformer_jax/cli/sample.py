@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Literal
 
 import tyro
@@ -12,6 +12,7 @@ import tyro
 from ganformer_jax.cli.generator_options import GeneratorOptions
 from ganformer_jax.cli.options import HostOptions
 from ganformer_jax.cli.ranges import parse_ranges
+from ganformer_jax.cli.sample_prior import OF_PRIORS, is_prior, sample_prior
 from ganformer_jax.errors import UserError
 
 SEEDS = 2**32
@@ -51,6 +52,11 @@ class Options(GeneratorOptions):
     """Caption of the images of a run that was trained on captions, in words of
     tokenizer.json; given several times, captions take turns. By default those of
     images of the dataset."""
+    temperature: float = 1.0
+    """Temperature of the codes that a prior draws: below 1 trades variety for quality,
+    and 0 takes the most probable ones."""
+    top_k: int = 0
+    """Number of most probable codes that a prior draws from; 0 for all."""
     attention_rows: int = 8
     """Number of images whose attention is drawn; 0 for none."""
     batch_size: int = 16
@@ -76,6 +82,11 @@ def run(options: Options) -> None:
     seeds = _seeds(options)
     if options.batch_size < 1:
         raise UserError("--batch-size must be 1 or more")
+    if is_prior(options.workdir):
+        _refuse(options, OF_PRIORS, f"{options.workdir} is of a prior, which excludes")
+        return sample_prior(options, seeds, _folder(options, "generated"))
+    of_gans = (field.name for field in dataclasses.fields(options))
+    _refuse(options, {*of_gans} - {"temperature", "top_k"}, "only priors have")
     options.check_generator()
 
     options.hosts.connect()
@@ -120,10 +131,7 @@ def _translate(options: Options) -> None:
     """Write translations of images, `samples.jsonl`, and figures beside the folder."""
     if not options.images:
         raise UserError("--back needs --images: name what to translate")
-    for field in dataclasses.fields(options):
-        given = getattr(options, field.name) != field.default
-        if given and field.name not in (*OF_TRANSLATIONS, "hosts"):
-            raise UserError(f"--images excludes --{field.name.replace('_', '-')}: leave it out")
+    _refuse(options, (*OF_TRANSLATIONS, "hosts"), "--images excludes")
     if options.batch_size < 1:
         raise UserError("--batch-size must be 1 or more")
     options.check_run()
@@ -142,6 +150,15 @@ def _translate(options: Options) -> None:
         options.batch_size,
         overwrite=options.overwrite,
     )
+
+
+def _refuse(options: Options, known: Collection[str], reason: str) -> None:
+    """Refuse options that are given and not known; the reason stands before the option."""
+    names = {"class_names": "class"}
+    for field in dataclasses.fields(options):
+        if getattr(options, field.name) != field.default and field.name not in known:
+            option = names.get(field.name, field.name.replace("_", "-"))
+            raise UserError(f"{reason} --{option}: leave it out")
 
 
 def _seeds(options: Options) -> Sequence[int]:

@@ -16,6 +16,7 @@ from ganformer_jax.config import Config
 from ganformer_jax.config_dicts import to_dict
 from ganformer_jax.config_files import load_experiment
 from ganformer_jax.config_kinds import validate_experiment
+from ganformer_jax.config_prior import PriorConfig
 from ganformer_jax.config_translation import TranslationConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.signals import Stopped
@@ -59,7 +60,14 @@ class TranslationOptions(Options):
     experiment: Annotated[TranslationConfig, tyro.conf.arg(name="")] = TranslationConfig()  # type: ignore[assignment]
 
 
-OPTIONS = {Config: Options, TranslationConfig: TranslationOptions}
+@dataclasses.dataclass(frozen=True)
+class PriorOptions(Options):
+    """Train an autoencoder and a prior over its codes, or resume it from its newest checkpoint."""
+
+    experiment: Annotated[PriorConfig, tyro.conf.arg(name="")] = PriorConfig()  # type: ignore[assignment]
+
+
+OPTIONS = {Config: Options, TranslationConfig: TranslationOptions, PriorConfig: PriorOptions}
 """Options by the kind of experiment, which `--config` decides."""
 
 

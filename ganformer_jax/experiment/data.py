@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ganformer_jax import hosts
-from ganformer_jax.captions import vocabulary_of
-from ganformer_jax.classes import classes_in_turn
+from ganformer_jax.captions import save_tokenizer, vocabulary_of
+from ganformer_jax.classes import classes_in_turn, save_class_names
+from ganformer_jax.conditions import save_condition_names
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import load_config
 from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
@@ -173,16 +174,41 @@ class ExperimentData:
             return self.labels(range(count))
         return classes_in_turn(count, size)
 
-    def held_out(self, count: int) -> np.ndarray:
-        """Return `count` images to compare with: of the test split, else of the training split."""
+    def save_label_names(self, run: pathlib.Path) -> None:
+        """Write the names of classes or conditions, or the tokens of captions, to a run's folder.
+
+        Nothing is written by other processes than the first, or without labels.
+        """
+        if not self.config.generator.label_size or not hosts.is_first():
+            return
         source = self.open("train")
+        if source.tokenizer:
+            save_tokenizer(source.tokenizer, run)
+        if source.condition_names:
+            save_condition_names(source.condition_names, run)
+        else:
+            save_class_names(source.class_names, run)
+
+    def held_out(self, count: int) -> np.ndarray:
+        """Return at most `count` images to compare with, the first of `held_out_source`."""
+        source = self.held_out_source()
+        return held_out_images(source, min(count, len(source)))
+
+    def held_out_labels(self, count: int) -> list[Any] | None:
+        """Return the labels of these images; None if the generator takes none."""
+        if not self.config.generator.label_size:
+            return None
+        source = self.held_out_source()
+        return [source.label(index) for index in range(min(count, len(source)))]
+
+    def held_out_source(self) -> DatasetSource:
+        """Return the test split, else that of validation, else that of training."""
         for split in ("test", "validation"):
             try:
-                source = self.open(split)
-                break
+                return self.open(split)
             except UserError:
                 continue
-        return held_out_images(source, min(count, len(source)))
+        return self.open("train")
 
 
 def open_run(run: pathlib.Path, split: str) -> DatasetSource:

@@ -13,11 +13,15 @@ import numpy as np
 
 from ganformer_jax.config import Config
 from ganformer_jax.config_kinds import validate_experiment
+from ganformer_jax.config_prior import PriorConfig
 from ganformer_jax.config_translation import TranslationConfig
 from ganformer_jax.experiment.observers import LatestGenerator
+from ganformer_jax.experiment.prior import LatestPrior
 from ganformer_jax.experiment.translation import LatestTranslators
 from ganformer_jax.train.compile import Programs, compile_program, memory_of
 from ganformer_jax.train.devices import Placement, device_words, find_devices, place_on
+from ganformer_jax.train.prior import prior_trainable
+from ganformer_jax.train.prior_state import weights_of
 from ganformer_jax.train.progress import duration
 from ganformer_jax.train.slices import describe_slice
 from ganformer_jax.train.trainable import State
@@ -88,7 +92,21 @@ def _translation_programs(config: TranslationConfig, placement: Placement) -> Ma
     }
 
 
-PROGRAMS = {Config: _gan_programs, TranslationConfig: _translation_programs}
+def _prior_programs(config: PriorConfig, placement: Placement) -> Mapping[str, Lower]:
+    programs = Programs(prior_trainable(config, placement, _no_images), placement)
+    prior, state = LatestPrior(config, placement), programs.abstract_state()
+    variables = _on(prior.placement, weights_of(state))
+    return {
+        **_training_programs(programs, state),
+        "samples": functools.partial(prior.sampler.lower, variables),
+    }
+
+
+PROGRAMS = {
+    Config: _gan_programs,
+    TranslationConfig: _translation_programs,
+    PriorConfig: _prior_programs,
+}
 """Functions that return the programs of an experiment, by its kind."""
 
 

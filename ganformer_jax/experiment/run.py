@@ -8,9 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ganformer_jax import hosts
-from ganformer_jax.captions import save_tokenizer
-from ganformer_jax.classes import save_class_names
-from ganformer_jax.conditions import save_condition_names
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import validate
 from ganformer_jax.experiment.data import ExperimentData
@@ -74,14 +71,7 @@ def train_experiment(
             start = warm_start(init_from, config, run, say)
 
     def batches(images_seen: int) -> Iterator[dict[str, np.ndarray]]:
-        if config.generator.label_size and hosts.is_first():
-            source = data.open("train")
-            if source.tokenizer:
-                save_tokenizer(source.tokenizer, run)
-            if source.condition_names:
-                save_condition_names(source.condition_names, run)
-            else:
-                save_class_names(source.class_names, run)
+        data.save_label_names(run)
         return data.batches(images_seen)
 
     return train(

@@ -106,7 +106,7 @@ def write_samples(
     hosts.all_of(True)
     if hosts.is_first():
         shown = [folder / record["file"] for record in records[:GRID]]
-        _draw_grid(figures[0], shown, columns, sampler.config.resolution)
+        draw_grid(figures[0], shown, columns, sampler.config.resolution)
         if attention_rows:
             first = range(len(records))[:attention_rows]
             samples = sampler(variables, *wanted.arguments(first))
@@ -115,10 +115,17 @@ def write_samples(
     say(f"{len(records)} images in {folder}, figures: {', '.join(map(str, figures))}")
 
 
-def _draw_grid(
+def draw_grid(
     path: pathlib.Path, images: Sequence[pathlib.Path], columns: int | None, resolution: int
 ) -> None:
-    """Draw images that were written, small ones enlarged."""
+    """Draw images that were written, small ones enlarged.
+
+    Args:
+        path: Of the figure.
+        images: Files of the images.
+        columns: Columns of the grid.
+        resolution: Longer side of the images.
+    """
     shown = np.stack([_read(image) for image in images])
     scale = max(1, 64 // resolution)
     visualize.save_png(path, visualize.image_grid(shown, columns, scale=scale))

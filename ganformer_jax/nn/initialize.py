@@ -49,9 +49,10 @@ _NORMALS: contextvars.ContextVar[_Normals | None] = contextvars.ContextVar("norm
 def normal(stddev: float = 1.0) -> Initializer:
     """Return an initializer of float32 normal numbers; `initialize` draws those of many at once."""
 
-    def of_shape(key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
+    def of_shape(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         normals = _NORMALS.get()
-        return stddev * (jax.random.normal(key, shape) if normals is None else normals.take(shape))
+        drawn = jax.random.normal(key, shape) if normals is None else normals.take(shape)
+        return (stddev * drawn).astype(dtype)
 
     return of_shape
 

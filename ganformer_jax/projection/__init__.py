@@ -3,7 +3,7 @@
 Needs jax, flax, optax and what they bring; the distance is the caller's.
 """
 
-from ganformer_jax.projection.distances import laplacian_distance
+from ganformer_jax.losses import laplacian_distance
 from ganformer_jax.projection.project import Projection, ProjectionOptions, project
 from ganformer_jax.projection.start import LatentStatistics, latent_statistics
 

@@ -295,6 +295,8 @@ class Checkpoints:
                 for name, field in tree.tree.items()
                 if name in fields
             }
+            if not wanted:  # of another kind, as the caller sees in its config
+                return {}, config
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
             args = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True)
             return self._intact(step, handler.restore(folder, args=args)), config

@@ -113,16 +113,19 @@ class Programs:
         jax.monitoring.record_event(PAUSE_EVENT)
         return time.perf_counter() - began
 
-    def step(self, state: State, batch: Batch, number: int) -> tuple[State, Info]:
+    def step(
+        self, state: State, batch: Batch, number: int, images_seen: int = 0
+    ) -> tuple[State, Info]:
         """Run the updates of step `number`, counted from 0, without waiting for their end.
 
         Args:
             state: Donated: do not use it again.
             batch: On the devices.
             number: Equals `state.step`, which is on the device.
+            images_seen: Equals `state.images_seen`.
         """
         self.wait()
-        return train_step(self.compiled, state, batch, number)
+        return train_step(self.compiled, state, batch, number, images_seen)
 
     def copy(self, state: State) -> State:
         """Copy a state that the next step takes over."""

@@ -181,7 +181,7 @@ def _run_steps(
             batch = _next(stream, stop)
             if batch is None:
                 break
-            state, info = session.programs.step(state, batch, at.step)
+            state, info = session.programs.step(state, batch, *at)
             at = Position(at.step + 1, at.images + options.batch_size)
             log.add(info)
             attempt.stalls.step_done()

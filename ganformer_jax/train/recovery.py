@@ -103,10 +103,11 @@ class Recovery:
         stream = prefetch(
             self._batches(at.images), trainable.batch, programs.placement.batch, depth=0
         )
+        count = next(iter(trainable.batch.values())).shape[0]
         for step in range(at.step, last_step):
-            batch = next(stream)
+            batch, images = next(stream), at.images + (step - at.step) * count
             before = programs.copy(state)
-            state, info = programs.step(state, batch, step)
+            state, info = programs.step(state, batch, step, images)
             numbers: Any = jax.device_get(info)
             finite = all(np.isfinite(value).all() for value in numbers.values())
             if not finite or not all_finite(state):

@@ -29,6 +29,7 @@ FREE += ("train.log_kimg", "train.image_kimg", "train.metric_kimg", "train.metri
 FREE += ("train.metrics", "train.checkpoint_kimg", "train.checkpoints_kept", "train.recoveries")
 FREE += ("train.fsdp", "train.accumulate", "train.rematerialize", "train.matmul_precision")
 FREE += ("train.stall_minutes", "generator.dtype", "discriminator.dtype")
+FREE += ("autoencoder.dtype", "transformer.dtype")
 OWN = ("data.directory", "data.threads")
 """What may differ from process to process."""
 

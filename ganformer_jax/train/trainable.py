@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -44,20 +45,25 @@ class Update:
         name: Name in logs, profiles and messages.
         function: Takes the state and a batch; returns the new state and scalars to log.
         interval: Steps from one call to the next; it is due at step 0 too.
+        first: Images seen before the first step that it is part of.
+        end: Images seen from which it is not part of steps any more.
     """
 
     name: str
     function: Callable[[State, Batch], tuple[State, Info]]
     interval: int = 1
+    first: float = 0
+    end: float = math.inf
 
 
-def due_updates(updates: Sequence[Update], step: int) -> list[Update]:
+def due_updates(updates: Sequence[Update], step: int, images_seen: int = 0) -> list[Update]:
     """Return the updates that make up step `step`, counted from 0, in order."""
-    return [update for update in updates if step % update.interval == 0]
+    stage = (update for update in updates if update.first <= images_seen < update.end)
+    return [update for update in stage if step % update.interval == 0]
 
 
 def train_step(
-    updates: Sequence[Update], state: State, batch: Batch, step: int
+    updates: Sequence[Update], state: State, batch: Batch, step: int, images_seen: int = 0
 ) -> tuple[State, Info]:
     """Apply the updates that are due, one after the other.
 
@@ -66,9 +72,10 @@ def train_step(
         state: Before the step; `state.step` is `step`.
         batch: The whole batch, or the share of one device under a mapped axis.
         step: Steps done so far, a Python integer.
+        images_seen: `state.images_seen`, a Python integer; 0 will do where no update has stages.
     """
     info: Info = {}
-    for update in due_updates(updates, step):
+    for update in due_updates(updates, step, images_seen):
         state, more = update.function(state, batch)
         info |= more
     return state, info
@@ -80,7 +87,8 @@ class Trainable:
 
     Attributes:
         init: Makes the first state from a key; no two leaves may share memory. Jitted.
-        updates: Of a training step, in order. The last one counts `step` and `images_seen`.
+        updates: Of a training step, in order. The last one that is due counts `step` and
+            `images_seen`.
         batch: Shape and dtype of every array of a whole batch, over all devices.
         sample: Takes a state and indices; returns uint8 images [M, H, W, C], image i decided by
             index i and the state alone. Every process calls it and gets all images.

@@ -1,0 +1,58 @@
+"""`sample` of a run of a prior."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ganformer_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from ganformer_jax.cli.sample import Options
+
+OF_PRIORS = ("workdir", "step", "best", "out", "count", "seed", "seeds", "class_names", "prompt")
+OF_PRIORS += ("temperature", "top_k", "batch_size", "overwrite", "hosts")
+"""Options that priors have."""
+
+
+def is_prior(workdir: pathlib.Path) -> bool:
+    """Return whether a folder is that of a run of a prior, as its config says."""
+    try:
+        values = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and values.get("kind") == "prior"
+
+
+def sample_prior(options: Options, seeds: Sequence[int], folder: pathlib.Path) -> None:
+    """Write images of these seeds and `samples.jsonl` to a folder, and a grid beside it."""
+    options.check_run()
+    options.hosts.connect()
+    from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.experiment.chosen_labels import choose_labels
+    from ganformer_jax.experiment.prior_files import check_drawing, load_prior, write_prior_samples
+    from ganformer_jax.experiment.samples import SampleSet
+
+    placement = local_devices(options.batch_size)
+    prior = load_prior(options.workdir, options.step, options.best, print)
+    check_drawing(prior, options.temperature, options.top_k, options.workdir)
+    conditions = prior.config.prior
+    if conditions.vocabulary and not options.prompt:
+        raise UserError(f"{options.workdir} was trained on captions: give --prompt")
+    chosen = choose_labels(
+        *(options.workdir, conditions.label_size, seeds, options.class_names, None),
+        *(options.prompt, conditions.vocabulary),
+    )
+    write_prior_samples(
+        prior,
+        SampleSet(seeds, chosen.labels, chosen.facts),
+        folder,
+        placement,
+        options.batch_size,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        columns=chosen.columns,
+        overwrite=options.overwrite,
+    )

@@ -1,0 +1,143 @@
+"""Images of a prior written to a folder, each with a record: what is there is kept."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ganformer_jax import hosts
+from ganformer_jax.config_kinds import kind_of
+from ganformer_jax.config_prior import PriorConfig
+from ganformer_jax.errors import UserError
+from ganformer_jax.experiment.sample_files import (
+    claim_folder,
+    make_records,
+    weights_digest,
+    write_images,
+)
+from ganformer_jax.experiment.samples import GRID, SampleSet, draw_grid
+from ganformer_jax.models.codebook import Codebook
+from ganformer_jax.pixels import channel_words
+from ganformer_jax.sampling.priors import PriorSampler
+from ganformer_jax.train.best import step_of
+from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.devices import Placement
+from ganformer_jax.train.prior_state import WEIGHTS
+
+
+class LoadedPrior(NamedTuple):
+    """The networks of a checkpoint, and how far its training was."""
+
+    config: PriorConfig
+    variables: Mapping[str, Any]
+    """As `PriorSampler` takes them."""
+    images_seen: int
+
+
+def load_prior(
+    run: pathlib.Path,
+    step: int | None = None,
+    best: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> LoadedPrior:
+    """Load the networks of a run of a prior.
+
+    Args:
+        run: Its folder.
+        step: Step of the checkpoint; by default the newest that is not damaged.
+        best: Use the checkpoint with the best metric instead.
+        say: Receives the metric and the value that decided.
+
+    Raises:
+        UserError: If there is no such checkpoint, or the run is not of a prior.
+    """
+    with Checkpoints(run, read_only=True) as checkpoints:
+        if best:
+            step = step_of(checkpoints.best(), run, say)
+        fields, config = checkpoints.weights(step, (*WEIGHTS, "images_seen"))
+    if not isinstance(config, PriorConfig):
+        raise UserError(f"{run} is of a {kind_of(config)}, not of a prior")
+    codebook = Codebook(**{n: jnp.asarray(array) for n, array in fields["codebook"].items()})
+    variables = {name: fields[name] for name in WEIGHTS} | {"codebook": codebook}
+    return LoadedPrior(config, variables, int(fields["images_seen"]))
+
+
+def check_drawing(prior: LoadedPrior, temperature: float, top_k: int, run: pathlib.Path) -> None:
+    """Refuse numbers that codes cannot be drawn with, and a transformer that is not trained.
+
+    Raises:
+        UserError: If so.
+    """
+    entries, kimg = prior.config.codebook.entries, prior.config.prior.autoencoder_kimg
+    if not 0 <= temperature < float("inf"):
+        raise UserError(f"--temperature is {temperature}; it should be 0 or more")
+    if not 0 <= top_k <= entries:
+        raise UserError(f"--top-k is {top_k}; it should be from 0 to {entries}, codebook.entries")
+    if prior.images_seen <= 1000 * kimg:
+        raise UserError(
+            f"{run} is at {prior.images_seen / 1000:g} kimg, and its transformer trains after "
+            f"{kimg:g}: train it further"
+        )
+
+
+def write_prior_samples(
+    prior: LoadedPrior,
+    wanted: SampleSet,
+    folder: pathlib.Path,
+    placement: Placement,
+    batch_size: int = 16,
+    *,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    columns: int | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Write `<seed>.png` for each seed, `samples.jsonl`, and a grid beside the folder.
+
+    Images that an earlier call with the same settings and weights has made are kept. Processes
+    divide the rest.
+
+    Args:
+        prior: The networks.
+        wanted: The images; truncation has no effect.
+        folder: Where to write; the figure is `<folder>-grid.png`.
+        placement: Devices of this process.
+        batch_size: Images per batch; rounded up to a multiple of the devices.
+        temperature: What logits are divided by; with 0 the most probable code is chosen.
+        top_k: Number of most probable codes to draw from; 0 for all.
+        columns: Columns of the grid.
+        overwrite: Replace what is not an image of this set.
+        say: Receives lines for the user.
+
+    Raises:
+        UserError: If something would be replaced, or cannot be written.
+    """
+    config, digest = prior.config, weights_digest(prior.variables)
+    facts = {"temperature": temperature, "top_k": top_k, "weights": digest}
+    records = make_records(wanted.seeds, wanted.facts, facts)
+    figure = folder.with_name(f"{folder.name}-grid.png")
+    say = say if hosts.is_first() else lambda line: None
+    missing = claim_folder(folder, records, [figure], overwrite, say)
+    if words := channel_words(config.autoencoder.image_channels):
+        say(f"{words}; all channels are in the .npy files")
+    devices = len(placement.devices)
+    batch = -(-batch_size // devices) * devices
+    sampler = PriorSampler(config, batch, top_k, placement.batch)
+    if missing:
+        own = [missing[row] for row in hosts.own_rows(len(missing))]
+        paths = iter([folder / records[place]["file"] for place in own])
+        seeds, labels, *_ = wanted.arguments(own)
+        variables = jax.device_put(prior.variables, placement.replicated)
+        stream = sampler.stream(variables, seeds, labels, temperature)
+        batches = (([next(paths) for _ in images], images) for images in stream)
+        write_images(batches, len(own), hosts.is_first())
+    hosts.all_of(True)
+    if hosts.is_first():
+        shown = [folder / record["file"] for record in records[:GRID]]
+        draw_grid(figure, shown, columns, max(config.autoencoder.image_size))
+    say(f"{len(records)} images in {folder}, figure: {figure}")

@@ -1,0 +1,280 @@
+"""An autoregressive prior as the training loop trains it (VQGAN, arXiv 2012.09841).
+
+The first `prior.autoencoder_kimg` thousand images train the autoencoder, its codebook and a
+discriminator of patches; those that follow train the transformer over codes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from ganformer_jax import losses
+from ganformer_jax.config_checks import need_multiple
+from ganformer_jax.config_prior import PriorConfig
+from ganformer_jax.models.code_prior import (
+    code_logits,
+    codes_of,
+    cross_entropy,
+    encode,
+    prefix_tokens,
+)
+from ganformer_jax.models.codebook import update_codebook
+from ganformer_jax.models.translator import PatchDiscriminator
+from ganformer_jax.models.vq_autoencoder import (
+    Decoder,
+    commitment_loss,
+    nearest_codes,
+    straight_through,
+)
+from ganformer_jax.nn import resample
+from ganformer_jax.pixels import from_uint8
+from ganformer_jax.train.data_parallel import DataParallel
+from ganformer_jax.train.devices import Placement
+from ganformer_jax.train.prior_state import PriorState, create_prior, make_optimizer
+from ganformer_jax.train.trainable import Batch, Info, Trainable, Update
+from ganformer_jax.train.updates import with_matmul_precision
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+Tree = Any
+LARGEST_BALANCE = 1e4
+"""Largest weight that balances the adversarial loss, as in the published code."""
+
+
+def prior_trainable(
+    config: PriorConfig,
+    placement: Placement,
+    sample: Callable[[Any, Sequence[int]], np.ndarray],
+) -> Trainable:
+    """Return what the training loop needs of a prior: one update for each of its stages.
+
+    Args:
+        config: The experiment, whose batch divides over the devices.
+        placement: The devices.
+        sample: See `Trainable.sample`; the state is a `PriorState`.
+    """
+    count, devices = config.train.batch_size, len(placement.devices)
+    need_multiple(count, devices, f"{devices} device{'s' * (devices > 1)}")
+    shape = (count, *config.autoencoder.image_size, config.autoencoder.image_channels)
+    end = 1000 * config.prior.autoencoder_kimg
+    start = min(1000 * config.prior.adversarial_kimg, end) if config.loss.adversarial else end
+    stages = {
+        "autoencoder": (functools.partial(autoencoder_update, adversarial=False), 0, start),
+        "adversarial": (functools.partial(autoencoder_update, adversarial=True), start, end),
+        "transformer": (transformer_update, end, float("inf")),
+    }
+    updates = []
+    for name, (function, first, last) in stages.items():
+        update = functools.partial(function, config, DataParallel(placement.batch))
+        update.__name__ = f"{name}_update"  # type: ignore[attr-defined]  # for profilers
+        precise = with_matmul_precision(update, config.train.matmul_precision)
+        if first < last:
+            updates.append(Update(name, precise, first=first, end=last))
+    inputs = {"images": jax.ShapeDtypeStruct(shape, np.uint8)}
+    if config.prior.label_size:
+        inputs["labels"] = jax.ShapeDtypeStruct((count, config.prior.label_size), np.float32)
+    return Trainable(
+        init=functools.partial(create_prior, config),
+        updates=updates,
+        batch=inputs,
+        sample=sample,
+        reseed=lambda state, number: state.replace(key=jax.random.fold_in(state.key, number)),
+    )
+
+
+def autoencoder_update(
+    config: PriorConfig,
+    parallel: DataParallel,
+    state: PriorState,
+    batch: Batch,
+    *,
+    adversarial: bool,
+) -> tuple[PriorState, Info]:
+    """Update encoder, decoder and codebook, then the discriminator, and count the step.
+
+    Args:
+        config: The experiment.
+        parallel: How devices share the batch; without a mapped axis.
+        state: Before the step.
+        batch: `images`, uint8 [B, H, W, C].
+        adversarial: Whether the discriminator takes part.
+
+    Returns:
+        The new state, and float32 scalars by name.
+    """
+    optimizer = make_optimizer(config.autoencoder_optimizer, state.images_seen)
+    reals = from_uint8(batch["images"])
+    loss = functools.partial(_autoencoder_loss, config, parallel, state, reals, adversarial)
+    (_, (out, info)), gradients = jax.value_and_grad(loss, has_aux=True)(state.autoencoder)
+    info["gradient_norm/autoencoder"] = optax.tree.norm(gradients)
+    autoencoder, autoencoder_optimizer = _step(
+        optimizer, gradients, state.autoencoder_optimizer, state.autoencoder
+    )
+    key = jax.random.fold_in(state.key, state.step)
+    codebook = update_codebook(config.codebook, state.codebook, out["vectors"], out["codes"], key)
+    if adversarial:
+        loss = functools.partial(_discriminator_loss, config, parallel, reals, out["images"])
+        (_, more), gradients = jax.value_and_grad(loss, has_aux=True)(state.discriminator)
+        more["gradient_norm/discriminator"] = optax.tree.norm(gradients)
+        info |= more
+        discriminator, memory = _step(
+            optimizer, gradients, state.discriminator_optimizer, state.discriminator
+        )
+        state = state.replace(discriminator=discriminator, discriminator_optimizer=memory)
+    state = state.replace(
+        autoencoder=autoencoder, codebook=codebook, autoencoder_optimizer=autoencoder_optimizer
+    )
+    return _counted(state, batch), info
+
+
+def transformer_update(
+    config: PriorConfig, parallel: DataParallel, state: PriorState, batch: Batch
+) -> tuple[PriorState, Info]:
+    """Update the transformer on the codes of images, and count the step.
+
+    Args:
+        config: The experiment.
+        parallel: How devices share the batch; without a mapped axis.
+        state: Before the step.
+        batch: `images`, uint8 [B, H, W, C], and, of a conditional prior, `labels`, float32
+            [B, Y].
+
+    Returns:
+        The new state, and float32 scalars by name.
+    """
+    seen = state.images_seen - round(1000 * config.prior.autoencoder_kimg)
+    optimizer = make_optimizer(config.transformer_optimizer, seen)
+    params, entries = parallel.gather((state.autoencoder, state.codebook.entries))
+    codes_BxT = codes_of(config, params, entries, from_uint8(batch["images"]))
+    codes_BxT = parallel.divide(codes_BxT)
+    prefix_BxT = prefix_tokens(config, batch.get("labels"), len(codes_BxT))
+
+    def loss(params: Tree) -> Float[Array, ""]:
+        logits = code_logits(config, parallel.gather(params), prefix_BxT, codes_BxT)
+        return cross_entropy(logits, codes_BxT).mean()
+
+    value, gradients = jax.value_and_grad(loss)(state.transformer)
+    info = {
+        "loss/bits": value / jnp.log(2),
+        "gradient_norm/transformer": optax.tree.norm(gradients),
+    }
+    transformer, memory = _step(
+        optimizer, gradients, state.transformer_optimizer, state.transformer
+    )
+    state = state.replace(transformer=transformer, transformer_optimizer=memory)
+    return _counted(state, batch), info
+
+
+def _autoencoder_loss(
+    config: PriorConfig,
+    parallel: DataParallel,
+    state: PriorState,
+    reals: Float[Array, "b h w c"],
+    adversarial: bool,
+    params: dict[str, Tree],
+) -> tuple[Array, tuple[dict[str, Array], Info]]:
+    """Return the loss of encoder and decoder, what the rest of the step needs, and what to log."""
+    whole, weights = parallel.gather(params), config.loss
+    vectors = parallel.divide(encode(config, whole, reals))
+    book = parallel.gather(state.codebook.entries)
+    codes = nearest_codes(vectors, book)
+    entries = book[codes]
+    passed, decoder = straight_through(vectors, entries), Decoder(config.autoencoder)
+    decoded: Any = decoder.apply({"params": whole["decoder"]}, passed)
+    images, features = parallel.divide(decoded)
+
+    def reconstruction(images: Array) -> tuple[Array, Info]:
+        pixel = jnp.abs(images - reals).mean()
+        pyramid = losses.laplacian_distance(images, reals).mean()
+        total = weights.pixel * pixel + weights.pyramid * pyramid
+        return total, {"loss/pixel": pixel, "loss/pyramid": pyramid}
+
+    info: Info = {"loss/commitment": commitment_loss(vectors, entries)}
+    if adversarial:
+        # The gradients of both losses at the images, to balance them at the last convolution.
+        critic = parallel.gather(state.discriminator)
+        fixed, kernel = lax.stop_gradient((images, whole["decoder"]["to_image"]["kernel"]))
+        (_, more), slopes = jax.value_and_grad(reconstruction, has_aux=True)(fixed)
+        deceive = functools.partial(_generator_loss, config, critic)
+        info["loss/generator"], other_slopes = jax.value_and_grad(deceive)(fixed)
+        balance = balance_of(lax.stop_gradient(features), kernel, slopes, other_slopes)
+        info |= more | {"loss/balance": balance}
+        slopes += weights.adversarial * balance * other_slopes
+        total = jnp.sum(images * lax.stop_gradient(slopes))  # its gradient is that of the losses
+    else:
+        total, more = reconstruction(images)
+        info |= more
+    total += weights.commitment * info["loss/commitment"]
+    out = {"images": images, "vectors": vectors, "codes": codes}
+    return total, (lax.stop_gradient(out), info)
+
+
+def balance_of(
+    features: Float[Array, "b h w c"],
+    kernel: Float[Array, "h w i o"],
+    slopes: Float[Array, "b h w o"],
+    other_slopes: Float[Array, "b h w o"],
+) -> Float[Array, ""]:
+    """Return how much larger one loss's gradient at a convolution is than another's (equation 7).
+
+    Args:
+        features: What the convolution reads.
+        kernel: Its kernel, [H, W, I, O].
+        slopes: Gradient of the one loss at its output.
+        other_slopes: That of the other.
+    """
+    convolve = functools.partial(resample.convolve, features.astype(jnp.float32))
+    gradient = jax.vjp(convolve, kernel)[1]
+    one, other = (jnp.linalg.norm(gradient(each)[0]) for each in (slopes, other_slopes))
+    return jnp.clip(one / (other + 1e-4), 0, LARGEST_BALANCE)
+
+
+def _generator_loss(
+    config: PriorConfig, critic: Tree, fakes: Float[Array, "b h w c"]
+) -> Float[Array, ""]:
+    """Return the adversarial loss of reconstructions, for the discriminator's parameters."""
+    return losses.hinge_generator(_logits(config, critic, fakes)).mean()
+
+
+def _discriminator_loss(
+    config: PriorConfig,
+    parallel: DataParallel,
+    reals: Float[Array, "b h w c"],
+    fakes: Float[Array, "b h w c"],
+    params: Tree,
+) -> tuple[Array, Info]:
+    """Return the loss of the discriminator, and what to log."""
+    whole = parallel.gather(params)
+    real, fake = _logits(config, whole, reals), _logits(config, whole, fakes)
+    loss = losses.hinge_discriminator(real, fake).mean()
+    return loss, {
+        "loss/discriminator": loss,
+        "logits/real": real.mean(),
+        "logits/fake": fake.mean(),
+    }
+
+
+def _logits(config: PriorConfig, params: Tree, images: Array) -> Float[Array, "p 1"]:
+    """Return the logits of all patches of all images in one column."""
+    logits: Any = PatchDiscriminator(config.discriminator).apply({"params": params}, images)
+    return logits.reshape(-1, 1)
+
+
+def _step(
+    optimizer: optax.GradientTransformation, gradients: Tree, memory: optax.OptState, params: Tree
+) -> tuple[Tree, optax.OptState]:
+    updates, memory = optimizer.update(gradients, memory, params)
+    return optax.apply_updates(params, updates), memory
+
+
+def _counted(state: PriorState, batch: Batch) -> PriorState:
+    return state.replace(step=state.step + 1, images_seen=state.images_seen + len(batch["images"]))

@@ -1,0 +1,285 @@
+"""The autoregressive prior: its stages, on any number of devices, resumed, and its samples."""
+
+import dataclasses
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from eight_devices import on_eight_devices
+from training import assert_close, no_images, on_host
+
+from ganformer_jax import losses
+from ganformer_jax.config_dicts import to_dict
+from ganformer_jax.config_kinds import experiment_from_dict, validate_experiment
+from ganformer_jax.config_prior import (
+    AutoencoderConfig,
+    CodebookConfig,
+    PriorConfig,
+    PriorOptimizerConfig,
+    PriorStageConfig,
+    TransformerConfig,
+)
+from ganformer_jax.config_training import TrainConfig
+from ganformer_jax.config_translation import PatchConfig
+from ganformer_jax.errors import UserError
+from ganformer_jax.models.code_prior import (
+    code_logits,
+    draw_code,
+    prefix_tokens,
+    sample_codes,
+    transformer_of,
+)
+from ganformer_jax.nn import resample
+from ganformer_jax.sampling.priors import PriorSampler
+from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.compile import Programs
+from ganformer_jax.train.devices import place_on
+from ganformer_jax.train.loop import train
+from ganformer_jax.train.prefetch import place_batch
+from ganformer_jax.train.prior import balance_of, prior_trainable
+from ganformer_jax.train.prior_state import weights_of
+
+BATCH, CLASSES = 8, 3
+TINY = PriorConfig(
+    autoencoder=AutoencoderConfig(image_size=(8, 8), width=4, multipliers=(1, 1)),
+    codebook=CodebookConfig(entries=8, width=2),
+    transformer=TransformerConfig(layers=2, width=8, heads=2, hidden_width=8),
+    discriminator=PatchConfig(width=2, layers=1),
+    prior=PriorStageConfig(autoencoder_kimg=0.016, adversarial_kimg=0.008, label_size=CLASSES),
+    train=TrainConfig(batch_size=BATCH, total_kimg=0.032),
+)
+
+
+def programs_on(devices, config=TINY, **mesh):
+    placement = place_on(devices, **mesh)
+    return Programs(prior_trainable(config, placement, no_images), placement)
+
+
+def batch_of(seed):
+    random = np.random.default_rng(seed)
+    labels = np.eye(CLASSES, dtype=np.float32)[random.integers(0, CLASSES, BATCH)]
+    return {"images": random.integers(0, 256, (BATCH, 8, 8, 3), np.uint8), "labels": labels}
+
+
+def batches(images_seen):
+    return map(batch_of, itertools.count(images_seen // BATCH))
+
+
+def run_stages(programs, count=4):
+    """The states and what updates report, of as many steps, on the host."""
+    state, found = programs.init(jax.random.key(0)), []
+    names, sharding = programs.trainable.batch, programs.placement.batch
+    for number in range(count):
+        before = on_host(state)
+        batch = place_batch(batch_of(number), names, sharding)
+        state, info = programs.step(state, batch, number, number * BATCH)
+        found.append((before, on_host(info)))
+    return on_host(state), found
+
+
+@pytest.fixture(scope="module")
+def programs():
+    return programs_on(jax.devices()[:1])
+
+
+@pytest.fixture(scope="module")
+def stages(programs):
+    return run_stages(programs)
+
+
+def changed(one, other):
+    return not all(map(np.array_equal, jax.tree.leaves(one), jax.tree.leaves(other)))
+
+
+def test_each_stage_trains_its_networks(stages):
+    last, found = stages
+    states = [state for state, _ in found] + [last]
+    assert [int(state.images_seen) for state in states] == [0, 8, 16, 24, 32]
+    for name, moves in {
+        "autoencoder": [True, True, False, False],
+        "codebook": [True, True, False, False],
+        "discriminator": [False, True, False, False],
+        "transformer": [False, False, True, True],
+    }.items():
+        pairs = itertools.pairwise(getattr(state, name) for state in states)
+        assert [changed(*pair) for pair in pairs] == moves, name
+    names = [set(info) for _, info in found]
+    assert "loss/generator" not in names[0] and {"loss/generator", "loss/balance"} <= names[1]
+    assert names[2] == {"loss/bits", "gradient_norm/transformer"}
+
+
+def test_bits_are_those_of_the_logits(stages):
+    """At first about as many as a uniform distribution over 8 codes has."""
+    state, info = stages[1][2]
+    sampler = PriorSampler(TINY, BATCH)
+    batch, variables = batch_of(2), jax.tree.map(jnp.asarray, weights_of(state))
+    _, codes = sampler.reconstruct(variables, batch["images"])
+    nats = sampler.nats(variables, codes, batch["labels"].argmax(-1).tolist())
+    np.testing.assert_allclose(nats.mean() / np.log(2), info["loss/bits"], rtol=1e-3)
+    assert abs(info["loss/bits"] - 3) < 0.2
+
+
+def test_the_balance_is_the_ratio_of_gradients_at_the_last_convolution():
+    keys = jax.random.split(jax.random.key(0), 3)
+    features, target = (jax.random.normal(key, (2, 8, 8, 3)) for key in keys[:2])
+    kernel = jax.random.normal(keys[2], (3, 3, 3, 3))
+
+    def at(loss):
+        return lambda kernel: loss(resample.convolve(features, kernel))
+
+    one, other = (
+        lambda images: losses.laplacian_distance(images, target).mean(),
+        lambda images: jnp.square(images).mean(),
+    )
+    expected = jnp.linalg.norm(jax.grad(at(one))(kernel)) / jnp.linalg.norm(
+        jax.grad(at(other))(kernel)
+    )
+    images = resample.convolve(features, kernel)
+    found = balance_of(features, kernel, jax.grad(one)(images), jax.grad(other)(images))
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+def random_transformer(config=TINY):
+    tokens = jnp.zeros((1, config.longest), jnp.int32)
+    params = transformer_of(config).init(jax.random.key(0), tokens)["params"]
+    return jax.tree.map(lambda leaf: leaf * 5, params)  # far from uniform
+
+
+def test_cached_samples_are_uncached_ones():
+    """Each code drawn again from logits of the whole sequence, without a cache."""
+    params, count = random_transformer(), TINY.autoencoder.code_count
+    prefix = prefix_tokens(TINY, jnp.eye(CLASSES), CLASSES)
+    keys = jax.vmap(jax.random.key)(jnp.arange(CLASSES))
+    sample = functools.partial(sample_codes, TINY, temperature=0.7, top_k=4)
+    found = jax.jit(sample)(params, prefix, keys)
+    codes = jnp.zeros((CLASSES, count), jnp.int32)
+    logits_of = jax.jit(functools.partial(code_logits, TINY))
+    for place in range(count):
+        logits = logits_of(params, prefix, codes)[:, place]
+        folded = jax.vmap(jax.random.fold_in, (0, None))(keys, place)
+        codes = codes.at[:, place].set(draw_code(logits, folded, jnp.float32(0.7), 4))
+    np.testing.assert_array_equal(found, codes)
+    assert len({tuple(row) for row in found.tolist()}) == CLASSES
+    alone = jax.jit(sample)(params, prefix[1:2], keys[1:2])
+    np.testing.assert_array_equal(alone[0], found[1])
+
+
+def test_draws_follow_temperature_and_top_k():
+    logits = jnp.asarray([[0.0, 2.0, 1.0, -1.0]]).repeat(4000, 0)
+    keys = jax.vmap(jax.random.key)(jnp.arange(4000))
+
+    def shares(temperature, top_k):
+        codes = draw_code(logits, keys, jnp.float32(temperature), top_k)
+        return np.bincount(codes, minlength=4) / 4000
+
+    np.testing.assert_allclose(shares(1.0, 0), jax.nn.softmax(logits[0]), atol=0.03)
+    np.testing.assert_allclose(shares(2.0, 0), jax.nn.softmax(logits[0] / 2), atol=0.03)
+    np.testing.assert_array_equal(shares(0.0, 0), [0, 1, 0, 0])
+    np.testing.assert_array_equal(shares(5.0, 1), [0, 1, 0, 0])
+    kept = shares(3.0, 2)
+    assert (kept > 0).tolist() == [False, True, True, False]
+    expected = jax.nn.softmax(logits[0, 1:3] / 3)
+    np.testing.assert_allclose(kept[1:3], expected, atol=0.03)
+
+
+def test_prefixes_are_tokens_of_their_own():
+    def prefix(label_size, vocabulary, labels):
+        options = dataclasses.replace(TINY.prior, label_size=label_size, vocabulary=vocabulary)
+        config = dataclasses.replace(TINY, prior=options)
+        found = prefix_tokens(config, labels, 2)
+        assert found.shape[1] == config.prefix_length and int(found.max()) < config.vocabulary
+        return found.tolist()
+
+    assert prefix(0, 0, None) == [[8], [8]]
+    assert prefix(3, 0, jnp.eye(3)[1:]) == [[9], [10]]
+    captions = jnp.asarray([[1.0, 4.0, 2.0], [1.0, 2.0, 0.0]])
+    assert prefix(3, 5, captions) == [[9, 12, 10], [9, 10, 8]]
+
+
+def test_half_precision_is_close(stages):
+    """Losses of the steps in bfloat16, whose parameters stay float32."""
+    names = ("autoencoder", "discriminator", "transformer")
+    halves = {n: dataclasses.replace(getattr(TINY, n), dtype="bfloat16") for n in names}
+    state, found = run_stages(programs_on(jax.devices()[:1], dataclasses.replace(TINY, **halves)))
+    for (_, info), (_, expected) in zip(found, stages[1], strict=True):
+        for name in set(info) & {"loss/pixel", "loss/pyramid", "loss/bits", "loss/discriminator"}:
+            np.testing.assert_allclose(info[name], expected[name], rtol=0.1, err_msg=name)
+    leaves = jax.tree.leaves((state.autoencoder, state.transformer, state.codebook))
+    assert {leaf.dtype.name for leaf in leaves} == {"float32"}
+
+
+def report_devices():
+    """Compare eight devices, in two meshes, with one, through all stages and restarts."""
+    # Adam would make steps of the rounding in gradients that are 0.
+    options = PriorOptimizerConfig(learning_rate=0.005, epsilon=1.0)
+    config = dataclasses.replace(TINY, autoencoder_optimizer=options, transformer_optimizer=options)
+    meshes = [(jax.devices()[:1], {}), (jax.devices(), {})]
+    meshes.append((jax.devices(), {"fsdp": 4, "sharded_size": 16}))
+    found = []
+    for devices, mesh in meshes:
+        state, steps = run_stages(programs_on(devices, config, **mesh))
+        networks = state.autoencoder, state.codebook, state.discriminator, state.transformer
+        found.append((networks, [info for _, info in steps]))
+    for other in found[1:]:
+        assert_close(found[0], other, rtol=1e-3, atol=1e-4)
+    print("equal")
+
+
+def test_eight_devices_compute_what_one_computes():
+    code = "import test_prior; test_prior.report_devices()"
+    assert on_eight_devices(code).strip().endswith("equal")
+
+
+def train_tiny(run, kimg=0.032, config=TINY):
+    placement = place_on(jax.devices()[:1])
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, total_kimg=kimg))
+    trainable, say = prior_trainable(config, placement, no_images), lambda line: None
+    return train(trainable, placement, config, run, batches, say=say)
+
+
+@pytest.mark.parametrize("stop", [0.008, 0.016, 0.024])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, stages, stop):
+    """Stopped in each stage."""
+    assert train_tiny(tmp_path, stop)
+    assert train_tiny(tmp_path)
+    names = ("autoencoder", "discriminator", "transformer", "transformer_optimizer")
+    whole = stages[0]
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        fields, _ = checkpoints.weights(4, (*names, "codebook"))
+    for name in names:
+        leaves = map(jax.tree.leaves, (fields[name], getattr(whole, name)))
+        for one, other in zip(*leaves, strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=name)
+    for name, array in fields["codebook"].items():
+        np.testing.assert_array_equal(array, getattr(whole.codebook, name), err_msg=name)
+
+
+def changed_config(**groups):
+    values = to_dict(TINY)
+    for path, value in groups.items():
+        group, name = path.split("__")
+        values[group][name] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"autoencoder__image_size": [8, 9]}, "image_size is 8x9; both should be multiples of 2"),
+        ({"discriminator__layers": 2}, "the pixels of a code, and 16 or more"),
+        ({"autoencoder__multipliers": []}, "autoencoder.multipliers is []; it should be one"),
+        ({"transformer__heads": 3}, "transformer.heads is 3, which does not divide"),
+        ({"codebook__entries": 1}, "codebook.entries is 1; it should be 2 or more"),
+        ({"codebook__decay": 1.0}, "codebook.decay is 1.0; it should be 0 or more, below 1"),
+        ({"prior__vocabulary": 5, "prior__label_size": 0}, "for captions set prior.label_size"),
+        ({"train__accumulate": 2}, "train.accumulate has no effect on a prior"),
+        ({"loss__adversarial": -1.0}, "loss.adversarial is -1.0; it should be 0 or more"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(groups, message):
+    with pytest.raises(UserError) as error:
+        validate_experiment(experiment_from_dict(changed_config(**groups)))
+    assert message in str(error.value) and "\n" not in str(error.value)
