@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import validate
 from ganformer_jax.config_dicts import from_dict
+from ganformer_jax.config_ganformer2 import GANformer2Config
+from ganformer_jax.config_ganformer2_checks import validate_ganformer2
 from ganformer_jax.config_translation import TranslationConfig
 from ganformer_jax.config_translation_checks import validate_translation
 from ganformer_jax.errors import UserError, did_you_mean
@@ -25,8 +27,14 @@ class Kind(NamedTuple):
 KINDS = {
     "gan": Kind(Config, validate),
     "translation": Kind(TranslationConfig, validate_translation),
+    "ganformer2": Kind(GANformer2Config, validate_ganformer2),
 }
 """Kinds by the field `kind` of a config; without the field it is of a GAN."""
+SAMPLES = {
+    "translation": "`sample --images` is what translates",
+    "ganformer2": "`sample` makes its scenes",
+}
+"""What other kinds have in place of the commands of GANs."""
 
 
 def kind_of(config: Any) -> str:
@@ -61,6 +69,6 @@ def as_gan(config: Any, source: str) -> Config:
         source: What it was read from, for the message.
     """
     if not isinstance(config, Config):
-        hint = "`sample --images` is what translates"
-        raise UserError(f"{source} is of a {kind_of(config)}, and this is for GANs: {hint}")
+        kind = kind_of(config)
+        raise UserError(f"{source} is of a {kind}, and this is for GANs: {SAMPLES[kind]}")
     return config

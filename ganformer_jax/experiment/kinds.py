@@ -6,7 +6,9 @@ import pathlib
 from typing import Any
 
 from ganformer_jax.config import Config
+from ganformer_jax.config_ganformer2 import GANformer2Config
 from ganformer_jax.errors import UserError
+from ganformer_jax.experiment.ganformer2 import train_ganformer2
 from ganformer_jax.experiment.run import train_experiment
 from ganformer_jax.experiment.translation import train_translation
 
@@ -17,7 +19,7 @@ def train_kind(
     """Train, or resume, a run, as the function of its kind does.
 
     Args:
-        config: The experiment: of a GAN or of a translation.
+        config: The experiment, of any kind.
         run: Folder of the run.
         init_from: What a new run of a GAN starts from.
         wandb: Project of Weights and Biases to log to as well.
@@ -29,4 +31,6 @@ def train_kind(
         return train_experiment(config, run, init_from=init_from, wandb=wandb)
     if init_from is not None:
         raise UserError("--init-from is for GANs: leave it out")
+    if isinstance(config, GANformer2Config):
+        return train_ganformer2(config, run, wandb=wandb)
     return train_translation(config, run, wandb=wandb)
