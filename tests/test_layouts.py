@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from ganformer_jax.config_ganformer2 import ExecutionConfig, PlanningConfig
+from ganformer_jax.experiment.planned_evaluation import layout_counts
+from ganformer_jax.experiment.planned_files import measure_edit
 from ganformer_jax.losses_layouts import OFFSETS, READ, layout_matching, segment_fidelity
 from ganformer_jax.models.executor import Executor
 from ganformer_jax.models.planner import Planner, draw_present
@@ -23,6 +25,7 @@ from ganformer_jax.nn.layouts import (
     shrink,
     shuffle_segments,
 )
+from ganformer_jax.sampling.planned_scenes import PlannedScenes, SegmentEdit
 
 SIZE, BATCH = 8, 3
 PLANNING = PlanningConfig(steps=2, step_segments=2, latent_size=4, channel_base=32, channel_max=4)
@@ -193,3 +196,29 @@ def test_moved_maps_leave_the_image():
     expected = [[[-1, -1, -1], [-1, 0, 1], [-1, 3, 4]]]
     np.testing.assert_array_equal(move_maps(maps, 1, 1, -1.0), expected)
     np.testing.assert_array_equal(move_maps(maps, 0, 0, -1.0), maps)
+
+
+def test_pieces_of_segments_are_counted():
+    layouts = np.zeros((2, 6, 6), int)
+    layouts[0, 0, 0] = layouts[0, 5, 5] = 1
+    layouts[0, 2:4, 2:4] = 2
+    layouts[1, :3] = 3
+    found = layout_counts(layouts)
+    assert found["segments"] == 1.5 and found["pieces"] == (2 + 1 + 1) / 3
+    np.testing.assert_allclose(found["background"], (30 / 36 + 18 / 36) / 2)
+
+
+def test_edits_are_measured_where_the_segment_was_and_is():
+    layouts = np.zeros((2, 1, 4, 4), int)
+    layouts[0, 0, 0] = 1
+    moved = np.roll(layouts, 1, 2)
+    images = np.zeros((2, 4, 4, 3), np.uint8)
+    changed = images.copy()
+    changed[0, :2] = 10
+    changed[0, 3] = 4
+    nothing = np.zeros((2, 4, 4))
+    before = PlannedScenes(images, layouts, nothing, nothing)
+    after = PlannedScenes(changed, moved, nothing, nothing)
+    change = measure_edit(before, after, SegmentEdit(1, down=1))
+    np.testing.assert_array_equal(change.inside, [10, np.nan])
+    np.testing.assert_array_equal(change.outside, [2, np.nan])
