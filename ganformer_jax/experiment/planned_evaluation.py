@@ -85,6 +85,8 @@ def layout_counts(layouts_BxHxW: np.ndarray) -> dict[str, float]:
         present = np.unique(labels[labels > 0])
         counts.append(len(present))
         shares.append((labels == 0).mean())
-        pieces += [ndimage.label(labels == segment)[1] for segment in present]
-    found = {"segments": counts, "background": shares, "pieces": pieces or [0]}
-    return {name: float(np.mean(values)) for name, values in found.items()}
+        for segment in present:
+            found: Any = ndimage.label(labels == segment)
+            pieces.append(found[1])
+    means = {"segments": counts, "background": shares, "pieces": pieces or [0]}
+    return {name: float(np.mean(values)) for name, values in means.items()}
