@@ -32,7 +32,7 @@ KINDS = {
 """Kinds by the field `kind` of a config; without the field it is of a GAN."""
 SAMPLES = {
     "translation": "`sample --images` is what translates",
-    "ganformer2": "`sample` makes its scenes",
+    "ganformer2": "`sample` makes its scenes, and `edit` changes them",
 }
 """What other kinds have in place of the commands of GANs."""
 

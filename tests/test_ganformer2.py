@@ -33,7 +33,8 @@ from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import place_on
-from ganformer_jax.train.ganformer2 import ganformer2_trainable, generate_scenes, real_scenes
+from ganformer_jax.train.ganformer2 import ganformer2_trainable
+from ganformer_jax.train.ganformer2_scenes import generate_scenes, real_scenes
 from ganformer_jax.train.loop import train
 
 BATCH, SIZE = 8, 8

@@ -22,7 +22,7 @@ KINDS = {
 --config scenes_ganformer2 --planning.channel-base 32 --planning.channel-max 4
 --planning.latent-size 4 --execution.channel-base 64 --execution.channel-max 4
 --execution.style-size 4 --layout-discriminator.channel-max 4 --image-discriminator.channel-max 4
---optimizer.epsilon 1 --optimizer.gradient-clip 1 --loss.together-kimg 0
+--optimizer.epsilon 1 --optimizer.gradient-clip 1 --loss.together-kimg 0 --loss.penalty-interval 0
 --data.train-images 64 --data.held-out-images 32
 """.split(),
     "gan": [*TINY_OPTIONS, "--loss.r1-gamma", "0"],
