@@ -83,11 +83,12 @@ class SceneSampler:
             raise ValueError(
                 f"segments are 0 to {self.config.planning.segments - 1}, not {edit.segment}"
             )
+        numbers = None if edit is None else jax.tree.map(np.asarray, edit)
         found = []
         for start in range(0, drawn.size, self.batch_size):
             rows = np.arange(start, start + self.batch_size) % drawn.size
             placed = jax.device_put(drawn[rows], self.batch_sharding)
-            found.append(jax.device_get(_generate(self, edit, weights, placed)))
+            found.append(jax.device_get(_generate(self, numbers, weights, placed)))
         parts = zip(*found, strict=True)
         return PlannedScenes(*(np.concatenate(part)[: drawn.size] for part in parts))
 
@@ -97,7 +98,7 @@ class SceneSampler:
         return _generate.lower(self, None, weights, seeds)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=0)
 def _generate(
     sampler: SceneSampler, edit: SegmentEdit | None, weights: Mapping[str, Any], seeds_B: jax.Array
 ) -> tuple[Array, ...]:
@@ -146,14 +147,15 @@ def execute(
 def apply_edit(
     config: GANformer2Config, edit: SegmentEdit, plan: Plan, z_BxKxD: Float[Array, "b k d"]
 ) -> tuple[Plan, Float[Array, "b k d"]]:
-    """Return the plan and the styles after an edit; later steps are not planned again."""
+    """Return the plan and the styles after an edit; later steps are not planned again.
+
+    Numbers of the edit may be traced, so that one program makes all edits of a kind.
+    """
     place = edit.segment
     if edit.style_seed is not None:
-        other_KxD = _styles(config, jnp.full((1,), edit.style_seed, jnp.uint32))[0]
+        other_KxD = _styles(config, jnp.asarray(edit.style_seed, jnp.uint32)[None])[0]
         z_BxKxD = z_BxKxD.at[:, place].set(other_KxD[None, place])
-    present = plan.present_BxK
-    if edit.remove:
-        present = present.at[:, place].set(0.0)
+    present = plan.present_BxK.at[:, place].multiply(1.0 - edit.remove)
     shape = plan.shape_BxHxWxK[..., place]
     shape = move_maps(shape, edit.down, edit.right, HIDDEN)
     depth = move_maps(plan.depth_BxHxWxK[..., place], edit.down, edit.right, 0.0)
