@@ -1,7 +1,7 @@
 """The configuration of GANformer2: layouts are planned segment by segment, then executed.
 
-Arad Hudson and Zitnick 2021 (arXiv 2111.08960). What the paper leaves open is listed in
-docs/ganformer2.md.
+Arad Hudson and Zitnick 2021 (arXiv 2111.08960). Choices of this package are listed
+in docs/ganformer2.md.
 """
 
 from __future__ import annotations

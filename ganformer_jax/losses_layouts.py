@@ -1,4 +1,4 @@
-"""Losses of GANformer2 that look at segments (arXiv 2111.08960, section 3.3), as pure functions."""
+"""Losses of GANformer2 that look at segments (arXiv 2111.08960), as pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Execution: styles of segments and a layout to an image (arXiv 2111.08960, section 3.2).
+"""Execution: styles of segments and a layout to an image (arXiv 2111.08960).
 
 The synthesis network of a GANformer, where pixels attend to the styles of their segments: the
 layout is the attention.

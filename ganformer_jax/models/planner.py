@@ -1,4 +1,4 @@
-"""Planning: structure latents to a layout, by a recurrent GANformer (arXiv 2111.08960, 3.1).
+"""Planning: structure latents to a layout, by a recurrent GANformer (arXiv 2111.08960).
 
 Every segment has a latent, from which one small network makes its shape and depth, given the layout
 so far and, by bipartite attention, the latents of earlier segments. The same weights make all
@@ -58,7 +58,7 @@ class Plan(NamedTuple):
 def draw_present(config: PlanningConfig, key: Key[Array, ""], batch: int) -> Float[Array, "b k"]:
     """Draw how many segments each step adds, from 1 up; 1 for segments that are there.
 
-    As in arXiv 2111.08960, section 3.1, but uniform, where the paper's number is normal.
+    A number that varies, as in arXiv 2111.08960; here it is uniform.
     """
     steps, most = config.steps, config.step_segments
     count_BxSx1: Int[Array, "b s 1"] = jax.random.randint(key, (batch, steps, 1), 1, most + 1)

@@ -1,6 +1,6 @@
 """Discriminators of GANformer2: of layouts, and of images with their segments.
 
-Arad Hudson and Zitnick 2021 (arXiv 2111.08960), section 3.3.
+Arad Hudson and Zitnick 2021 (arXiv 2111.08960).
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ def compose(
 ) -> Float[Array, "b h w k"]:
     """Compose segments into a layout: nearer ones occlude others.
 
-    softmax(depth + log shape) over segments, as in arXiv 2111.08960, section 3.1: a segment is
-    where its shape is, and among several there, the share of a nearer one is larger.
+    softmax(depth + log shape) over segments, as in GANformer2 (arXiv 2111.08960): a segment
+    is where its shape is, and among several there, the share of a nearer one is larger.
 
     Args:
         shape_BxHxWxK: Logarithm of the probability that a pixel is in a segment's shape.
@@ -107,7 +107,7 @@ def hierarchical_noise(
 ) -> Float[Array, "b h w k"]:
     """Draw the sum of normal noise at every resolution from 2x2 up to `shape` [B, H, W, K].
 
-    Hierarchical noise of arXiv 2111.08960, section 3.1, here with one standard deviation.
+    Hierarchical noise of arXiv 2111.08960, here with one standard deviation.
     """
     batch, height, width, segments = shape
     total, rows = jnp.zeros(shape), 2
