@@ -18,13 +18,6 @@ RUN += "--train.image-kimg 0.128 --train.metric-kimg 0.128".split()
 # Adam makes large steps of the rounding in gradients that are 0, those of a translation's biases;
 # others of such a small translation are in the hundreds, and would multiply it.
 KINDS = {
-    "ganformer2": """
---config scenes_ganformer2 --planning.channel-base 32 --planning.channel-max 4
---planning.latent-size 4 --execution.channel-base 64 --execution.channel-max 4
---execution.style-size 4 --layout-discriminator.channel-max 4 --image-discriminator.channel-max 4
---optimizer.epsilon 1 --optimizer.gradient-clip 1 --loss.together-kimg 0 --loss.penalty-interval 0
---data.train-images 64 --data.held-out-images 32
-""".split(),
     "gan": [*TINY_OPTIONS, "--loss.r1-gamma", "0"],
     "translation": """
 --config scenes_translation --generator.width 2 --generator.blocks 1 --generator.components 2
@@ -35,10 +28,7 @@ KINDS = {
 }
 
 
-SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("translation", "ganformer2")]
-
-
-@pytest.fixture(scope="module", params=["gan", *SLOW])
+@pytest.fixture(scope="module", params=["gan", pytest.param("translation", marks=pytest.mark.slow)])
 def kind(request):
     return request.param
 
@@ -50,7 +40,7 @@ def folder(tmp_path_factory, kind):
 
 def train_options(folder, name, kimg=KIMG, fsdp=1):
     """Of `train`, of the kind that the folder is named after."""
-    kind = next(kind for kind in KINDS if folder.name.startswith(kind))  # the longer name first
+    kind = next(kind for kind in KINDS if folder.name.startswith(kind))
     options = ["--workdir", str(folder / name), "--data.directory", str(folder / "data")]
     options += ["--train.total-kimg", str(kimg), "--train.fsdp", str(fsdp)]
     return ["train", *KINDS[kind], *options, *RUN]
