@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import validate
 from ganformer_jax.config_dicts import from_dict
+from ganformer_jax.config_ganformer2 import GANformer2Config
+from ganformer_jax.config_ganformer2_checks import validate_ganformer2
 from ganformer_jax.config_prior import PriorConfig
 from ganformer_jax.config_prior_checks import validate_prior
 from ganformer_jax.config_translation import TranslationConfig
@@ -32,6 +34,9 @@ KINDS = {
         TranslationConfig, validate_translation, "`sample --images` is what translates"
     ),
     "prior": Kind(PriorConfig, validate_prior, "`sample` makes images with it"),
+    "ganformer2": Kind(
+        GANformer2Config, validate_ganformer2, "`sample` makes its scenes, and `edit` changes them"
+    ),
 }
 """Kinds by the field `kind` of a config; without the field it is of a GAN."""
 

@@ -20,10 +20,11 @@ LEVELS = [
         "config_text_checks",
         "config_training",
     }
-    | {"config_prior", "config_prior_checks", "config_translation"}
+    | {"config_ganformer2", "config_ganformer2_checks", "config_prior", "config_prior_checks"}
+    | {"config_translation"}
     | {"config_translation_checks", "download"}
     | {"errors", "files", "gpu", "hosts", "signals", "storage"},
-    {"augment", "nn", "losses", "pickles", "pixels"},
+    {"augment", "nn", "losses", "losses_layouts", "pickles", "pixels"},
     {"models", "scenes", "data", "metrics"},
     {"train", "sampling", "visualize", "evaluate", "convert", "projection", "directions"},
     {"load", "experiment", "report", "viewer"},

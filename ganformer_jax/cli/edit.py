@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ganformer_jax.cli.image_options import ImageOptions
 from ganformer_jax.cli.options import refuse_filled
 from ganformer_jax.cli.sample import SEEDS
+from ganformer_jax.cli.segment_edits import edit_segment
 from ganformer_jax.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class Options(ImageOptions):
     seeds: str = "0-7"
     """Seeds of the images, such as 1,5,10-20."""
     component: str | None = None
-    """Component to edit, from 1; or `global` for the global latent."""
+    """Component to edit, from 1; or `global` for the global latent. Of a GANformer2, the
+    segment."""
     remove: bool = False
     """Hide the component from attention."""
     swap: int | None = None
@@ -67,6 +69,9 @@ class Options(ImageOptions):
 def run(options: Options) -> None:
     """Write edited images, a sheet, latents and a table to a folder."""
     kind = _check(options)
+    options.check_generator()
+    if options.kind() == "ganformer2":
+        return edit_segment(options, kind)
     seeds = options.check_images()
     folder = options.out or options.default_folder("edited")
     refuse_filled(folder, options.overwrite)

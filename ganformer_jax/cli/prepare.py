@@ -18,6 +18,7 @@ from ganformer_jax.data.decode import SCALED
 from ganformer_jax.data.depth import narrow_range_warning
 from ganformer_jax.data.fit import Geometry
 from ganformer_jax.data.labeling import find_labels
+from ganformer_jax.data.segments import SegmentFolder
 from ganformer_jax.data.spec import (
     DatasetSpec,
     base_grid,
@@ -77,6 +78,9 @@ class Options:
     captions: pathlib.Path | None = None
     """Captions to train on instead of labels: a .csv file of file names and captions, or
     a .json file of the form that --labels reads. Every image needs one."""
+    segments: pathlib.Path | None = None
+    """Folder of label images, to train a GANformer2 on: for every image a gray PNG of its
+    name and size, whose values are numbers of segments, 0 for the background."""
     held_out: int = 0
     """Number of images to hold out for evaluation (the `test` split), drawn at
     random before unreadable ones are skipped."""
@@ -119,11 +123,11 @@ def run(options: Options) -> None:
     with open_images(options) as source:
         _refuse_without_effect(options, source)
         labels = _find_labels(source, options)
+        segments = None if options.segments is None else SegmentFolder(options.segments, source)
         spec = dataset_spec(options, source)
         check_spec(spec)
-        prepared = prepare(
-            source, spec, options.data_dir, labels=labels, threads=options.threads, say=print
-        )
+        more = {"labels": labels, "segments": segments, "threads": options.threads}
+        prepared = prepare(source, spec, options.data_dir, **more, say=print)
     sheet = _draw(prepared, spec)
     print("\n".join(_report_lines(prepared, spec, sheet, options)))
 
@@ -296,6 +300,10 @@ def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Option
     words = ["train", "--workdir", f"runs/{spec.name}"]
     words += ["--config", options.source] if published else []
     words += ["--data.name", folder if os.sep in folder else os.path.join(os.curdir, folder)]
+    if options.segments is not None:
+        words += ["--config", "scenes_ganformer2"]
+        words += ["--execution.resolution", str(geometry.height)]
+        return f"  {program()} {shlex.join(words)}"
     words += [] if published else ["--config", OWN_IMAGES]
     words += ["--generator.resolution", str(max(geometry.height, geometry.width))]
     words += ["--generator.base-grid", *map(str, grid)] if grid and grid != (4, 4) else []

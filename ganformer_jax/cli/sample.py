@@ -71,6 +71,8 @@ class Options(GeneratorOptions):
     hosts: HostOptions = HostOptions()
 
 
+OF_SCENES = ("workdir", "step", "best", "out", "count", "seed", "seeds", "batch_size", "overwrite")
+"""Options that scenes of a GANformer2 have; processes too."""
 OF_TRANSLATIONS = ("workdir", "step", "best", "out", "batch_size", "overwrite", "images", "back")
 """Options that translations have; processes too."""
 
@@ -88,6 +90,8 @@ def run(options: Options) -> None:
     of_gans = (field.name for field in dataclasses.fields(options))
     _refuse(options, {*of_gans} - {"temperature", "top_k"}, "only priors have")
     options.check_generator()
+    if options.kind() == "ganformer2":
+        return _scenes(options, seeds)
 
     options.hosts.connect()
     from ganformer_jax.cli.heap import local_devices
@@ -123,6 +127,28 @@ def run(options: Options) -> None:
         _folder(options, "generated"),
         columns=chosen.columns,
         attention_rows=rows,
+        overwrite=options.overwrite,
+    )
+
+
+def _scenes(options: Options, seeds: Sequence[int]) -> None:
+    """Write scenes of a GANformer2, `samples.jsonl`, and figures beside the folder."""
+    for field in dataclasses.fields(options):
+        given = getattr(options, field.name) != field.default
+        if given and field.name not in (*OF_SCENES, "hosts"):
+            option = field.name.replace("_", "-")
+            raise UserError(f"--{option} has no effect on a GANformer2: leave it out")
+    options.hosts.connect()
+    from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.experiment.planned_files import load_scenes, write_scenes
+
+    placement = local_devices(options.batch_size)
+    write_scenes(
+        load_scenes(options.workdir, options.step, options.best, print),
+        seeds,
+        _folder(options, "generated"),
+        placement,
+        options.batch_size,
         overwrite=options.overwrite,
     )
 

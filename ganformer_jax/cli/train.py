@@ -15,6 +15,7 @@ from ganformer_jax.cli.streams import lenient_streams
 from ganformer_jax.config import Config
 from ganformer_jax.config_dicts import to_dict
 from ganformer_jax.config_files import load_experiment
+from ganformer_jax.config_ganformer2 import GANformer2Config
 from ganformer_jax.config_kinds import validate_experiment
 from ganformer_jax.config_prior import PriorConfig
 from ganformer_jax.config_translation import TranslationConfig
@@ -67,7 +68,19 @@ class PriorOptions(Options):
     experiment: Annotated[PriorConfig, tyro.conf.arg(name="")] = PriorConfig()  # type: ignore[assignment]
 
 
-OPTIONS = {Config: Options, TranslationConfig: TranslationOptions, PriorConfig: PriorOptions}
+@dataclasses.dataclass(frozen=True)
+class GANformer2Options(Options):
+    """Train a GANformer2, planning and execution, or resume it from its newest checkpoint."""
+
+    experiment: Annotated[GANformer2Config, tyro.conf.arg(name="")] = GANformer2Config()  # type: ignore[assignment]
+
+
+OPTIONS = {
+    Config: Options,
+    TranslationConfig: TranslationOptions,
+    PriorConfig: PriorOptions,
+    GANformer2Config: GANformer2Options,
+}
 """Options by the kind of experiment, which `--config` decides."""
 
 

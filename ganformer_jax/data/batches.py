@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import grain
 import numpy as np
@@ -176,8 +176,20 @@ def open_dataset(
     return source
 
 
+class Source(Protocol):
+    """Arrays of images by index, by name, `images` among them; safe to share between threads."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        ...
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """Return the arrays of an image."""
+        ...
+
+
 def train_batches(
-    source: DatasetSource,
+    source: Source,
     *,
     batch_size: int,
     seed: int,
@@ -250,7 +262,8 @@ def _mirror_half(
     mirrored = np.empty(image.shape, image.dtype)
     for channel in range(image.shape[-1]):  # much faster than all channels at once
         mirrored[..., channel] = image[:, ::-1, channel]
-    return {**item, "images": mirrored}
+    flipped = {"layouts": item["layouts"][:, ::-1]} if "layouts" in item else {}
+    return {**item, "images": mirrored, **flipped}
 
 
 def _holds_images(feature: Any) -> bool:

@@ -51,8 +51,19 @@ class Geometry:
         return max(kept) < max(self.height, self.width)
 
 
-def fit(image: Image.Image, geometry: Geometry) -> UInt8[np.ndarray, "h w c"]:
-    """Crop or pad, then resize an image of mode L, RGB or RGBA; the right size stays as it is."""
+def fit_labels(labels_HxW: UInt8[np.ndarray, "h w"], geometry: Geometry) -> np.ndarray:
+    """Crop or pad, then resize labels to the nearest ones, uint8 [H, W, 1]; padding is of 0."""
+    gray = dataclasses.replace(geometry, channels=1)
+    return fit(Image.fromarray(labels_HxW), gray, Image.Resampling.NEAREST)
+
+
+def fit(
+    image: Image.Image, geometry: Geometry, resampling: Image.Resampling | None = None
+) -> UInt8[np.ndarray, "h w c"]:
+    """Crop or pad, then resize an image of mode L, RGB or RGBA; the right size stays as it is.
+
+    `resampling` is by default the geometry's filter.
+    """
     image = with_channels(image, geometry.channels)
     if geometry.crop_ratio is not None:
         image = _crop(image, geometry.crop_ratio)
@@ -60,7 +71,7 @@ def fit(image: Image.Image, geometry: Geometry) -> UInt8[np.ndarray, "h w c"]:
         image = _pad_to_square(image)
     size = geometry.width, geometry.height
     if image.size != size:
-        image = image.resize(size, FILTERS[geometry.filter])
+        image = image.resize(size, FILTERS[geometry.filter] if resampling is None else resampling)
     pixels = np.asarray(image)
     return pixels if pixels.ndim == 3 else pixels[..., None]
 

@@ -24,6 +24,7 @@ from ganformer_jax.data.dataset_dir import (
     remove_work_files,
     write_description,
 )
+from ganformer_jax.data.segments import SegmentFolder
 from ganformer_jax.data.shards import ExampleEncoder, divide, write_shards
 from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.source import Labels, Source, check_class_names, no_images
@@ -47,6 +48,7 @@ def prepare(
     data_dir: str | os.PathLike[str],
     *,
     labels: Labels | Conditions | None = None,
+    segments: SegmentFolder | None = None,
     threads: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> PreparedDataset:
@@ -60,6 +62,7 @@ def prepare(
         spec: What the dataset should be.
         data_dir: Folder of prepared datasets; made if absent.
         labels: Classes or conditions of the entries.
+        segments: Label images of the entries.
         threads: Number of threads that decode and encode; by default one per core.
         say: Receives lines for the user.
 
@@ -75,6 +78,8 @@ def prepare(
     shards = divide(len(source), spec)
     fingerprint = source.fingerprint()
     plan = make_plan(spec, labels, source.description, fingerprint)
+    if segments is not None:
+        plan["segments"] = segments.fingerprint
     dataset_dir = pathlib.Path(data_dir) / spec.name
     make_dataset_dir(dataset_dir, source)
     with exclusive_lock(dataset_dir, "preparing", say):
@@ -83,7 +88,7 @@ def prepare(
         is_new = report is None
         if report is None:
             work_dir = open_work_dir(dataset_dir, plan)
-            encoder = ExampleEncoder(source, labels, spec)
+            encoder = ExampleEncoder(source, labels, spec, segments)
             tallies = write_shards(encoder, shards, work_dir, threads or _core_count(), say)
             report = write_description(encoder, tallies, work_dir, plan)
             if source.fingerprint() != fingerprint:

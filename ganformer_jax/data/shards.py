@@ -32,6 +32,7 @@ from ganformer_jax.data.depth import joined_range
 from ganformer_jax.data.fit import MODES
 from ganformer_jax.data.fit_entry import fit_entry
 from ganformer_jax.data.png import encode_compressed, encode_stored
+from ganformer_jax.data.segments import SegmentFolder
 from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.source import Labels, Source, Unreadable
 from ganformer_jax.data.spec import DatasetSpec
@@ -60,6 +61,7 @@ class ExampleEncoder:
     source: Source
     labels: Labels | Conditions | None
     spec: DatasetSpec
+    segments: SegmentFolder | None = None
 
     @functools.cached_property
     def features(self) -> tfds.features.FeaturesDict:
@@ -75,6 +77,9 @@ class ExampleEncoder:
             "image": image,
             "name": tfds.features.Text(doc="where the image was in its source"),
         }
+        if self.segments is not None:
+            shape = geometry.height, geometry.width, 1
+            features["mask"] = tfds.features.Image(shape=shape, encoding_format="png")
         if isinstance(self.labels, Labels):
             features["label"] = tfds.features.ClassLabel(names=self.labels.names)
         elif self.labels is not None:
@@ -89,6 +94,10 @@ class ExampleEncoder:
         fitted = fit_entry(stored, self.spec.geometry, self.spec.value_range)
         name = self.source.names[index].encode("utf-8", "replace").decode()
         example = {"image": self._stored_image(fitted.pixels_HxWxC), "name": name, **label}
+        if self.segments is not None:
+            name = self.source.names[index]
+            labels = self.segments.labels(name, fitted.size, self.spec.geometry)
+            example["mask"] = encode_compressed(labels)
         width, height = fitted.size
         size = f"{width}x{height}"
         return Example(self._serialize(example), size, fitted.kind, fitted.notes, fitted.deep_range)

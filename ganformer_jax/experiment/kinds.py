@@ -6,8 +6,10 @@ import pathlib
 from typing import Any
 
 from ganformer_jax.config import Config
+from ganformer_jax.config_ganformer2 import GANformer2Config
 from ganformer_jax.config_prior import PriorConfig
 from ganformer_jax.errors import UserError
+from ganformer_jax.experiment.ganformer2 import train_ganformer2
 from ganformer_jax.experiment.prior import train_prior
 from ganformer_jax.experiment.run import train_experiment
 from ganformer_jax.experiment.translation import train_translation
@@ -33,4 +35,6 @@ def train_kind(
         raise UserError("--init-from is for GANs: leave it out")
     if isinstance(config, PriorConfig):
         return train_prior(config, run, wandb=wandb)
+    if isinstance(config, GANformer2Config):
+        return train_ganformer2(config, run, wandb=wandb)
     return train_translation(config, run, wandb=wandb)

@@ -12,14 +12,17 @@ import jax
 import numpy as np
 
 from ganformer_jax.config import Config
+from ganformer_jax.config_ganformer2 import GANformer2Config
 from ganformer_jax.config_kinds import validate_experiment
 from ganformer_jax.config_prior import PriorConfig
 from ganformer_jax.config_translation import TranslationConfig
+from ganformer_jax.experiment.ganformer2 import LatestScenes, read_weights
 from ganformer_jax.experiment.observers import LatestGenerator
 from ganformer_jax.experiment.prior import LatestPrior
 from ganformer_jax.experiment.translation import LatestTranslators
 from ganformer_jax.train.compile import Programs, compile_program, memory_of
 from ganformer_jax.train.devices import Placement, device_words, find_devices, place_on
+from ganformer_jax.train.ganformer2 import ganformer2_trainable
 from ganformer_jax.train.prior import prior_trainable
 from ganformer_jax.train.prior_state import weights_of
 from ganformer_jax.train.progress import duration
@@ -102,10 +105,21 @@ def _prior_programs(config: PriorConfig, placement: Placement) -> Mapping[str, L
     }
 
 
+def _ganformer2_programs(config: GANformer2Config, placement: Placement) -> Mapping[str, Lower]:
+    programs = Programs(ganformer2_trainable(config, placement, _no_images), placement)
+    scenes, state = LatestScenes(config, placement), programs.abstract_state()
+    weights = _on(scenes.placement, read_weights(state))
+    return {
+        **_training_programs(programs, state),
+        "scenes": functools.partial(scenes.sampler.lower, weights),
+    }
+
+
 PROGRAMS = {
     Config: _gan_programs,
     TranslationConfig: _translation_programs,
     PriorConfig: _prior_programs,
+    GANformer2Config: _ganformer2_programs,
 }
 """Functions that return the programs of an experiment, by its kind."""
 

@@ -12,6 +12,7 @@ from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.models.captions import visible_words
 from ganformer_jax.nn.attention import BipartiteAttention, KMeans, upsample_assignments
 from ganformer_jax.nn.component_update import ComponentUpdate
+from ganformer_jax.nn.layouts import layout_scores
 from ganformer_jax.nn.places import Places, place_scores
 from ganformer_jax.nn.positions import GridPositions
 from ganformer_jax.nn.rows import WHOLE, Rows
@@ -49,6 +50,7 @@ class SynthesisContext:
         local_position_9xD: Trained positions of the 3x3 that local attention sees.
         places: Places of the components.
         shift_BxKx2: How far to move them, in columns and rows.
+        layout_BxHxWxK: Shares of the components in every pixel, which then are the attention.
         mask_BxK: 0 hides a component from attention, 1 shows it.
         train: Apply attention dropout.
         rows: Rows of the full batch that these images are, for gradient accumulation;
@@ -64,6 +66,13 @@ class SynthesisContext:
     local_position_9xD: Float[Array, "9 d"] | None = None
     places: Places | None = None
     shift_BxKx2: Float[Array, "b k 2"] | None = None
+    layout_BxHxWxK: Float[Array, "b h w k"] | None = None
+
+    def place_scores(self, height: int, width: int) -> Float[Array, "b f k"] | None:
+        """Return scores of components by their places or a layout; None to compare features."""
+        if self.layout_BxHxWxK is not None:
+            return layout_scores(self.layout_BxHxWxK, height, width)
+        return self.places and place_scores(self.places, height, width)
 
 
 class Attended(NamedTuple):
@@ -153,7 +162,7 @@ class AttentionLayer(nn.Module):
             attended.position_TxD,
             assignments_BxNxTxF=carried,
             mask_BxT=attended.mask_BxT,
-            place_scores_BxFxT=context.places and place_scores(context.places, *grid),
+            place_scores_BxFxT=context.place_scores(*grid),
             train=context.train,
             rows=context.rows,
         )

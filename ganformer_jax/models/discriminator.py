@@ -161,7 +161,8 @@ class Discriminator(nn.Module):
                 dropout is drawn for the full batch.
 
         Returns:
-            Logits, float32; and a dict with `features`, the base grid before the last layers.
+            Logits, float32; and a dict with `features`, the base grid before the last layers, and
+            `blocks`, the features after every block, from the image on.
 
         Raises:
             ValueError: The batch is not a multiple of the minibatch stddev group, the images are
@@ -173,6 +174,7 @@ class Discriminator(nn.Module):
                 f"config.network is {config.network}: call make_discriminator instead of this class"
             )
         skip, image = config.architecture == "skip", images_BxHxWxC
+        blocks: list[Array] = []
         self._check_size(*image.shape[1:3])
         resolution = max(image.shape[1:3])
         x = self._read_image(image, None, resolution)
@@ -185,6 +187,7 @@ class Discriminator(nn.Module):
         while resolution > max(self.base_grid):
             block = DiscriminatorBlock(config, resolution, name=f"block_{resolution}")
             x, aggregators_BxKxD = apply(block, x, aggregators_BxKxD)
+            blocks.append(x)
             resolution //= 2
             if skip:
                 image = resample.downsample(image, config.resample_filter)
@@ -192,7 +195,8 @@ class Discriminator(nn.Module):
         if config.text.vocabulary and labels_BxY is not None:
             encoder = TextEncoder(config.text, name="text")
             labels_BxY = read_captions(encoder, labels_BxY).vector_BxD
-        return self._logits(x, aggregators_BxKxD, labels_BxY), {"features": x}
+        out = {"features": x, "blocks": tuple(blocks)}
+        return self._logits(x, aggregators_BxKxD, labels_BxY), out
 
     def _attention(
         self, batch: int, train: bool, rows: Rows

@@ -1,0 +1,50 @@
+"""`edit` for runs of a GANformer2: one segment restyled, moved or removed."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from ganformer_jax.cli.options import refuse_filled
+from ganformer_jax.cli.ranges import parse_ranges
+from ganformer_jax.cli.sample import SEEDS
+from ganformer_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from ganformer_jax.cli.edit import Options
+
+OF_SEGMENTS = ("workdir", "step", "best", "seeds", "component", "remove", "swap", "move", "out")
+"""Options of `edit` that edits of segments have."""
+
+
+def edit_segment(options: Options, kind: str) -> None:
+    """Write edited scenes and a sheet of all of them to a folder, and print what changed."""
+    for field in dataclasses.fields(options):
+        given = getattr(options, field.name) != field.default
+        if given and field.name not in (*OF_SEGMENTS, "overwrite"):
+            option = field.name.replace("_", "-")
+            raise UserError(f"--{option} has no effect on a GANformer2: leave it out")
+    seeds = parse_ranges(options.seeds, "--seeds", SEEDS)
+    folder = options.out or options.default_folder("edited")
+    refuse_filled(folder, options.overwrite)
+    placement, loaded = _load(options)
+    from ganformer_jax.experiment.planned_files import write_edited
+    from ganformer_jax.sampling.planned_scenes import SegmentEdit
+
+    size, last = loaded.config.execution.resolution, loaded.config.planning.segments - 1
+    text = str(options.component)
+    if not text.isdecimal() or not 1 <= int(text) <= last:
+        raise UserError(f"--component {text}: name a segment from 1 to {last}")
+    down, right = options.move or (0.0, 0.0)
+    edit = SegmentEdit(
+        int(text), options.swap, round(down * size), round(right * size), kind == "remove"
+    )
+    print(write_edited(loaded, edit, seeds, folder, placement))
+
+
+def _load(options: Options):
+    from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.experiment.planned_files import BATCH, load_scenes
+
+    placement = local_devices(BATCH)
+    return placement, load_scenes(options.workdir, options.step, options.best, print)

@@ -1,0 +1,29 @@
+"""Checks of a GANformer2's config before anything is compiled."""
+
+from __future__ import annotations
+
+from ganformer_jax.config_checks import check_schedule, need_multiple
+from ganformer_jax.config_ganformer2 import GANformer2Config
+from ganformer_jax.config_ranges import check_ranges
+from ganformer_jax.errors import UserError
+
+
+def validate_ganformer2(config: GANformer2Config) -> None:
+    """Check every range of a GANformer2, and how its options fit together.
+
+    Raises:
+        UserError: If an option has to be set differently; the message names it.
+    """
+    check_ranges(config)
+    check_schedule("optimizer.learning_rate_schedule", config.optimizer.learning_rate_schedule)
+    resolution, train = config.execution.resolution, config.train
+    if resolution.bit_count() != 1:
+        raise UserError(f"execution.resolution is {resolution}; it should be a power of two")
+    for name in ("layout_discriminator", "image_discriminator"):
+        group = min(getattr(config, name).minibatch_stddev_group, train.batch_size)
+        need_multiple(train.batch_size, group, f"{name}.minibatch_stddev_group {group}")
+    if config.data.held_out_pairs:
+        raise UserError("data.held_out_pairs is about captions: leave it out")
+    for name in ("accumulate", "freeze_discriminator", "rematerialize"):
+        if getattr(train, name) != getattr(type(train)(), name):
+            raise UserError(f"train.{name} has no effect on a GANformer2: leave it out")

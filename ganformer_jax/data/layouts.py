@@ -1,0 +1,62 @@
+"""Images with label maps of their segments, which a dataset stores as `mask`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ganformer_jax.data.batches import DatasetSource
+from ganformer_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+
+FEATURE = "mask"
+"""Name of the feature with the label maps: 0 is the background."""
+
+
+@dataclass(frozen=True)
+class LayoutSource:
+    """The images of one split and their label maps, read by index.
+
+    Raises `UserError` for a dataset without label maps, or with a label that is too large.
+
+    Attributes:
+        source: The images.
+        segments: Number of segments; labels are from 0 to `segments` - 1.
+    """
+
+    source: DatasetSource
+    segments: int
+
+    def __post_init__(self) -> None:
+        if FEATURE not in self.source.features:
+            raise UserError(
+                f"{self.source.name} has no segments: prepare it with --segments, or use scenes"
+            )
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """Return `images`, uint8 [H, W, C], and `layouts`, labels, uint8 [H, W]."""
+        image = self.source[index]["images"]
+        return {"images": image, "layouts": self.labels(index)}
+
+    def labels(self, index: int) -> UInt8[np.ndarray, "h w"]:
+        """Return the label map of an image."""
+        labels = self.source.part(index, (FEATURE,))[FEATURE][..., 0]
+        largest = int(labels.max())
+        if largest >= self.segments:
+            raise UserError(
+                f"{self.source.name} has an image with label {largest}, but planning has labels "
+                f"0 to {self.segments - 1}: raise planning.steps or planning.step_segments"
+            )
+        if labels.shape != self.source.size:
+            raise UserError(
+                f"{self.source.name} has segments of {'x'.join(map(str, labels.shape))}: prepare "
+                "it again"
+            )
+        return labels

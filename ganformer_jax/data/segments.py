@@ -1,0 +1,73 @@
+"""Label images beside the images of a source: which pixels are of which segment."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from ganformer_jax.data.fit import Geometry, fit_labels
+from ganformer_jax.data.sources.source import Source, checksum
+from ganformer_jax.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+
+MODES = ("L", "P", "1", "I", "I;16")
+"""Pillow's modes of label images; of a palette, the numbers of its colors are the labels."""
+
+
+class SegmentFolder:
+    """A folder of label images: `b/c.png` has the labels of the image `b/c.jpg`.
+
+    Raises `UserError` if an image has none.
+    """
+
+    def __init__(self, folder: pathlib.Path, source: Source):
+        if not folder.is_dir():
+            raise UserError(f"no folder {folder} with segments")
+        self.folder = folder
+        missing = [name for name in source.names if not self._path(name).is_file()]
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise UserError(
+                f"{self._path(missing[0])}{more} is missing: every image needs a label image"
+            )
+        stats = (self._path(name).stat() for name in source.names)
+        self.fingerprint = checksum([f"{each.st_size} {each.st_mtime_ns}" for each in stats])
+        """Checksum of sizes and times of the files."""
+
+    def _path(self, name: str) -> pathlib.Path:
+        return (self.folder / name).with_suffix(".png")
+
+    def labels(
+        self, name: str, size: tuple[int, int], geometry: Geometry
+    ) -> UInt8[np.ndarray, "h w 1"]:
+        """Return the labels of an image, cropped and resized as the image is.
+
+        Args:
+            name: Of the image in its source.
+            size: Width and height of the image as it is stored, upright.
+            geometry: Of the dataset.
+
+        Raises:
+            UserError: If the file is damaged, holds no labels from 0 to 255, or has another size.
+        """
+        path = self._path(name)
+        try:
+            with Image.open(path) as image:
+                mode, found, labels = image.mode, image.size, np.asarray(image)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({one_line(error)})") from error
+        if mode not in MODES:
+            raise UserError(f"{path} holds colors, not labels: it should be a gray PNG")
+        if labels.min() < 0 or labels.max() > 255:
+            raise UserError(f"{path} has label {labels.max()}; labels are 0 to 255")
+        if found != size:
+            raise UserError(
+                f"{path} is {found[0]}x{found[1]} and its image {size[0]}x{size[1]}: both should "
+                "be of one size"
+            )
+        return fit_labels(labels.astype(np.uint8), geometry)

@@ -1,0 +1,74 @@
+"""The data of a GANformer2: images with label maps of their segments."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+
+from ganformer_jax import hosts
+from ganformer_jax.config import Config, GeneratorConfig
+from ganformer_jax.config_ganformer2 import GANformer2Config
+from ganformer_jax.data.batches import train_batches
+from ganformer_jax.data.layouts import LayoutSource
+from ganformer_jax.errors import UserError
+from ganformer_jax.experiment.data import ExperimentData
+
+
+class GANformer2Data:
+    """Images and label maps; raises `UserError` if the config can have none.
+
+    Attributes:
+        images: The images alone, as the data of a GAN on them.
+    """
+
+    def __init__(self, config: GANformer2Config):
+        self.config = config
+        execution = config.execution
+        generator = GeneratorConfig(
+            resolution=execution.resolution, image_channels=execution.image_channels
+        )
+        self.images = ExperimentData(
+            Config(generator=generator, data=config.data, train=config.train)
+        )
+
+    @functools.cache  # noqa: B019 - lives as long as the process
+    def open(self, split: str) -> LayoutSource:
+        """Open a split."""
+        return LayoutSource(self.images.open(split), self.config.planning.segments)
+
+    def check(self) -> None:
+        """Refuse a dataset that has no segments; scenes are not rendered for it.
+
+        Raises:
+            UserError: If so, or if processes see different sets.
+        """
+        if not self.config.data.rendered:
+            self.open("train").labels(0)
+        hosts.check_equal({"the number of training images": self.images.training_images()})
+
+    def batches(self, images_seen: int) -> Iterator[dict[str, np.ndarray]]:
+        """Yield this process's share of the training batches after `images_seen` images."""
+        return train_batches(
+            self.open("train"),
+            batch_size=self.config.train.batch_size,
+            seed=self.config.train.seed,
+            images_seen=images_seen,
+            mirror=self.config.data.mirror,
+            host_index=hosts.device_index(),
+            host_count=hosts.count(),
+            threads=self.config.data.threads,
+        )
+
+    def held_out(self, count: int) -> dict[str, np.ndarray]:
+        """Return `count` held-out images and label maps, or training ones where there are none."""
+        source = self.open("train")
+        for split in ("test", "validation"):
+            try:
+                source = self.open(split)
+                break
+            except UserError:
+                continue
+        rows = [source[index] for index in range(min(count, len(source)))]
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

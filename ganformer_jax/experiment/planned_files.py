@@ -1,0 +1,197 @@
+"""Scenes of a GANformer2 written to a folder, each with a record: what is there is kept."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ganformer_jax import hosts, visualize
+from ganformer_jax.config_ganformer2 import GANformer2Config
+from ganformer_jax.config_kinds import kind_of
+from ganformer_jax.errors import UserError
+from ganformer_jax.experiment.ganformer2 import COLUMNS, layout_sheet, segment_palette
+from ganformer_jax.experiment.sample_files import (
+    claim_folder,
+    make_records,
+    weights_digest,
+    write_images,
+)
+from ganformer_jax.pixels import as_rgb
+from ganformer_jax.sampling.planned_scenes import PlannedScenes, SceneSampler, SegmentEdit
+from ganformer_jax.train.best import step_of
+from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.devices import Placement
+from ganformer_jax.train.ganformer2_state import WEIGHTS
+
+BATCH = 16
+"""Images at once, of edits."""
+GRID = 64
+"""Images in the grid, at most: the first ones."""
+
+
+class LoadedScenes(NamedTuple):
+    """The averaged generators of a checkpoint."""
+
+    config: GANformer2Config
+    weights: Mapping[str, Any]
+    """What `SceneSampler` reads."""
+
+
+def load_scenes(
+    run: pathlib.Path,
+    step: int | None = None,
+    best: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> LoadedScenes:
+    """Load the generators of a run of a GANformer2.
+
+    Args:
+        run: Its folder.
+        step: Step of the checkpoint; by default the newest that is not damaged.
+        best: Use the checkpoint with the best metric instead.
+        say: Receives the metric and the value that decided.
+
+    Raises:
+        UserError: If there is no such checkpoint, or the run is of another kind.
+    """
+    with Checkpoints(run, read_only=True) as checkpoints:
+        if best:
+            step = step_of(checkpoints.best(), run, say)
+        fields, config = checkpoints.weights(step, WEIGHTS)
+    if not isinstance(config, GANformer2Config):
+        raise UserError(f"{run} is of a {kind_of(config)}, not of a GANformer2")
+    return LoadedScenes(config, fields)
+
+
+def write_scenes(
+    loaded: LoadedScenes,
+    seeds: Sequence[int],
+    folder: pathlib.Path,
+    placement: Placement,
+    batch_size: int = 16,
+    *,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Write `<seed>.png` for each seed, `samples.jsonl`, and figures beside the folder.
+
+    Images that an earlier call with the same weights has made are kept. Processes divide the rest.
+
+    Args:
+        loaded: The generators.
+        seeds: Seed of each scene.
+        folder: Where to write; figures are `<folder>-grid.png` and, of layouts step by step,
+            `<folder>-layouts.png`.
+        placement: Devices of this process.
+        batch_size: Images per batch; rounded up to a multiple of the devices.
+        overwrite: Replace what is not an image of this set.
+        say: Receives lines for the user.
+
+    Raises:
+        UserError: If something would be replaced, or cannot be written.
+    """
+    records = make_records(seeds, None, {"weights": weights_digest(loaded.weights)})
+    figures = [folder.with_name(f"{folder.name}-{name}.png") for name in ("grid", "layouts")]
+    say = say if hosts.is_first() else lambda line: None
+    missing = claim_folder(folder, records, figures, overwrite, say)
+    sampler, weights = scene_sampler(loaded, placement, batch_size)
+    own = [missing[row] for row in hosts.own_rows(len(missing))]
+    parts = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
+    batches = (
+        (
+            [folder / records[place]["file"] for place in part],
+            sampler(weights, [seeds[place] for place in part]).images,
+        )
+        for part in parts
+    )
+    write_images(batches, len(own), hosts.is_first())
+    hosts.all_of(True)
+    if hosts.is_first():
+        shown = sampler(weights, seeds[:GRID])
+        scale = max(1, 64 // shown.images.shape[1])
+        visualize.save_png(figures[0], visualize.image_grid(shown.images, scale=scale))
+        sheet = layout_sheet(shown, loaded.config.planning.segments, COLUMNS)
+        visualize.save_png(figures[1], sheet)
+    say(f"{len(records)} images in {folder}, figures: {', '.join(map(str, figures))}")
+
+
+def scene_sampler(
+    loaded: LoadedScenes, placement: Placement, batch_size: int
+) -> tuple[SceneSampler, Mapping[str, Any]]:
+    """Return a sampler on these devices, and the weights there."""
+    devices = len(placement.devices)
+    batch = -(-batch_size // devices) * devices
+    weights = jax.device_put(dict(loaded.weights), placement.replicated)
+    return SceneSampler(loaded.config, batch, placement.batch), weights
+
+
+class SegmentChange(NamedTuple):
+    """Mean absolute changes by an edit of one segment, in levels of 0 to 255, of each image."""
+
+    inside: np.ndarray
+    """In the segment, before and after; NaN for images without it."""
+    outside: np.ndarray
+    """In the rest of the image."""
+
+
+def measure_edit(before: PlannedScenes, after: PlannedScenes, edit: SegmentEdit) -> SegmentChange:
+    """Return how much an edit changes inside and outside its segment.
+
+    Args:
+        before: Scenes without the edit.
+        after: The same with it.
+        edit: The edit.
+    """
+    change = np.abs(after.images.astype(np.float32) - before.images).mean(-1)
+    region = before.layouts[:, -1] == edit.segment
+    where = region | (after.layouts[:, -1] == edit.segment)
+    there = region.any((1, 2))
+
+    def mean(inside: np.ndarray) -> np.ndarray:
+        total = np.where(inside, change, 0).sum((1, 2)) / np.maximum(inside.sum((1, 2)), 1)
+        return np.where(there, total, np.nan)
+
+    return SegmentChange(mean(where), mean(~where))
+
+
+def write_edited(
+    loaded: LoadedScenes,
+    edit: SegmentEdit,
+    seeds: Sequence[int],
+    folder: pathlib.Path,
+    placement: Placement,
+) -> str:
+    """Write `<seed>.png` of edited scenes and `sheet.png` of all of them; return what changed.
+
+    Args:
+        loaded: The generators.
+        edit: The edit.
+        seeds: Seed of each scene.
+        folder: Where to write.
+        placement: Devices of this process.
+    """
+    sampler, weights = scene_sampler(loaded, placement, BATCH)
+    before, after = sampler(weights, seeds), sampler(weights, seeds, edit)
+    for seed, image in zip(seeds, after.images, strict=True):
+        visualize.save_png(folder / f"{seed:06d}.png", image)
+    palette = segment_palette(loaded.config.planning.segments)
+    rows, count = [], min(COLUMNS, len(seeds))
+    for scenes in (before, after):
+        rows += [palette[scenes.layouts[:count, -1]], as_rgb(scenes.images[:count])]
+    names = ["layout", "image", "edited layout", "edited image"]
+    scale = max(1, 64 // before.images.shape[1])
+    sheet = visualize.image_grid(np.concatenate(rows), count, scale=scale, row_headings=names)
+    visualize.save_png(folder / "sheet.png", sheet)
+    change = measure_edit(before, after, edit)
+    there = ~np.isnan(change.inside)
+    if not there.any():
+        return f"no image has segment {edit.segment}; {len(seeds)} images in {folder}"
+    inside, outside = (np.median(each[there]) for each in change)
+    return (
+        f"median change of {there.sum()} images with segment {edit.segment}: {inside:.1f} levels "
+        f"inside, {outside:.1f} outside; {len(seeds)} images in {folder}"
+    )

@@ -1,0 +1,221 @@
+"""GANformer2 as the training loop trains it (arXiv 2111.08960): planning and execution.
+
+Both stages are updated in every step. Planning learns from real layouts. Execution makes images
+from the layouts of the batch and, once both are trained together, from planned ones.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from ganformer_jax import losses
+from ganformer_jax.config_checks import need_multiple
+from ganformer_jax.config_ganformer2 import GANformer2Config
+from ganformer_jax.losses_layouts import layout_matching, segment_fidelity
+from ganformer_jax.train.data_parallel import DataParallel
+from ganformer_jax.train.devices import Placement
+from ganformer_jax.train.ganformer2_scenes import Scenes, generate_scenes, real_scenes
+from ganformer_jax.train.ganformer2_state import (
+    GANformer2State,
+    Tree,
+    average,
+    create_ganformer2,
+    make_networks,
+    make_optimizer,
+)
+from ganformer_jax.train.trainable import Batch, Info, Trainable, Update
+from ganformer_jax.train.updates import with_matmul_precision
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Key
+
+Result = tuple[GANformer2State, Info]
+
+
+def ganformer2_trainable(
+    config: GANformer2Config,
+    placement: Placement,
+    sample: Callable[[Any, Sequence[int]], np.ndarray],
+) -> Trainable:
+    """Return what the training loop needs of a GANformer2.
+
+    Args:
+        config: The experiment, whose batch divides over the devices.
+        placement: The devices.
+        sample: See `Trainable.sample`; the state is a `GANformer2State`.
+    """
+    count, devices = config.train.batch_size, len(placement.devices)
+    need_multiple(count, devices, f"{devices} device{'s' * (devices > 1)}")
+    size, channels = config.execution.resolution, config.execution.image_channels
+    parallel, interval = DataParallel(placement.batch), config.loss.penalty_interval
+
+    def named(function: Callable[..., Result]) -> Callable[[Any, Batch], Result]:
+        update = functools.partial(function, config, parallel)
+        update.__name__ = function.__name__  # type: ignore[attr-defined]  # for profilers
+        return with_matmul_precision(update, config.train.matmul_precision)
+
+    updates = [Update("penalty", named(penalty_update), interval)] if interval else []
+    return Trainable(
+        init=functools.partial(create_ganformer2, config),
+        updates=[*updates, Update("ganformer2", named(ganformer2_update))],
+        batch={
+            "images": jax.ShapeDtypeStruct((count, size, size, channels), np.uint8),
+            "layouts": jax.ShapeDtypeStruct((count, size, size), np.uint8),
+        },
+        sample=sample,
+        reseed=lambda state, number: state.replace(key=jax.random.fold_in(state.key, number)),
+    )
+
+
+def ganformer2_update(
+    config: GANformer2Config, parallel: DataParallel, state: GANformer2State, batch: Batch
+) -> Result:
+    """Update both generators, then the discriminators and the reader, and count the step.
+
+    Args:
+        config: The experiment.
+        parallel: How devices share the batch; without a mapped axis.
+        state: Before the step.
+        batch: `images`, uint8 [B, H, W, C], and `layouts`, their labels, uint8 [B, H, W].
+
+    Returns:
+        The new state, and float32 scalars by name.
+    """
+    key = jax.random.fold_in(state.key, state.step)
+    reals = real_scenes(config, parallel, batch, key)
+
+    losses_of = functools.partial(_generators_loss, config, parallel, state, reals, key)
+    (_, (fakes, info)), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.generators)
+    state = _step(config, state, "generator", gradients, info)
+
+    losses_of = functools.partial(_discriminators_loss, config, parallel, reals, fakes)
+    (_, more), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.discriminators)
+    state = _step(config, state, "discriminator", gradients, more)
+
+    count = len(batch["images"])
+    ema = average(config, state, count)
+    state = state.replace(ema=ema, step=state.step + 1, images_seen=state.images_seen + count)
+    return state, info | more
+
+
+def penalty_update(
+    config: GANformer2Config, parallel: DataParallel, state: GANformer2State, batch: Batch
+) -> Result:
+    """Apply R1 and R2 (arXiv 1801.04406) to both discriminators, multiplied by the interval."""
+    key = jax.random.fold_in(state.key, state.step)
+    reals = real_scenes(config, parallel, batch, key)
+    fakes, _ = lax.stop_gradient(
+        generate_scenes(config, parallel, state, parallel.gather(state.generators), reals, key)
+    )
+    networks, loss = make_networks(config), config.loss
+
+    def penalty_of(params: dict[str, Tree]) -> tuple[Array, Info]:
+        whole = parallel.gather(params)
+
+        def layout_logits(seen: Array) -> Array:
+            return networks.layouts.apply({"params": whole["layouts"]}, seen)[0]  # type: ignore
+
+        def image_logits(layout: Array, images: Array) -> Array:
+            logits: Any = networks.images.apply({"params": whole["images"]}, images, layout)
+            return logits[0] + (logits[1] * (logits[2] > 0)).mean(1, keepdims=True)
+
+        found = {"layouts": jnp.zeros(()), "images": jnp.zeros(())}
+        for scenes in (reals, fakes):
+            penalty_B = losses.r1_penalty(layout_logits, scenes.seen_BxHxWxK)
+            found["layouts"] += penalty_B.mean()
+            logits_of = functools.partial(image_logits, scenes.layout_BxHxWxK)
+            found["images"] += losses.r1_penalty(logits_of, scenes.images_BxHxWxC).mean()
+        total = loss.layout_gamma * found["layouts"] + loss.image_gamma * found["images"]
+        info = {f"loss/penalty_{name}": value for name, value in found.items()}
+        return loss.penalty_interval * total / 2, info
+
+    (_, info), gradients = jax.value_and_grad(penalty_of, has_aux=True)(state.discriminators)
+    return _step(config, state, "discriminator", gradients, {}), info
+
+
+def _generators_loss(
+    config: GANformer2Config,
+    parallel: DataParallel,
+    state: GANformer2State,
+    reals: Scenes,
+    key: Key[Array, ""],
+    params: dict[str, Tree],
+) -> tuple[Array, tuple[Scenes, Info]]:
+    """Return the loss of planning and execution, the scenes that they made, and what to log."""
+    options, networks = config.loss, make_networks(config)
+    fakes, info = generate_scenes(config, parallel, state, parallel.gather(params), reals, key)
+    critics = parallel.gather(state.discriminators)
+    real, fake = (_logits(config, critics, scenes) for scenes in (reals, fakes))
+    for name in ("layouts", "images"):
+        loss = losses.relativistic_generator(real[name], fake[name]).mean()
+        info[f"loss/generator_{name}"] = loss
+    total = info["loss/generator_layouts"] + info["loss/generator_images"]
+    if options.fidelity:
+        fidelity = segment_fidelity(fake["segments"], fake["areas"], real=True).mean()
+        info["loss/fidelity"] = fidelity
+        total += options.fidelity * fidelity
+    if options.matching:
+        read: Any = networks.reader.apply({"params": critics["reader"]}, fakes.images_BxHxWxC)
+        info["loss/matching"] = layout_matching(read, fakes.layout_BxHxWxK).mean()
+        total += options.matching * info["loss/matching"]
+    info["loss/generator"] = total
+    return total, (lax.stop_gradient(fakes), info)
+
+
+def _discriminators_loss(
+    config: GANformer2Config,
+    parallel: DataParallel,
+    reals: Scenes,
+    fakes: Scenes,
+    params: dict[str, Tree],
+) -> tuple[Array, Info]:
+    """Return the loss of the discriminators and of the reader, and what to log."""
+    options, whole, networks = config.loss, parallel.gather(params), make_networks(config)
+    real, fake = (_logits(config, whole, scenes) for scenes in (reals, fakes))
+    info: Info = {}
+    for name in ("layouts", "images"):
+        loss = losses.relativistic_discriminator(real[name], fake[name]).mean()
+        info[f"loss/discriminator_{name}"] = loss
+        info[f"logits/real_{name}"] = real[name].mean()
+        info[f"logits/fake_{name}"] = fake[name].mean()
+    total = info["loss/discriminator_layouts"] + info["loss/discriminator_images"]
+    if options.fidelity:
+        fidelity = segment_fidelity(real["segments"], real["areas"], real=True)
+        fidelity += segment_fidelity(fake["segments"], fake["areas"], real=False)
+        info["loss/discriminator_fidelity"] = fidelity.mean()
+        total += options.fidelity * info["loss/discriminator_fidelity"]
+    read: Any = networks.reader.apply({"params": whole["reader"]}, reals.images_BxHxWxC)
+    info["loss/reader"] = layout_matching(read, reals.layout_BxHxWxK).mean()
+    info["loss/discriminator"] = total
+    return total + info["loss/reader"], info
+
+
+def _logits(config: GANformer2Config, params: dict[str, Tree], scenes: Scenes) -> dict[str, Array]:
+    """Return the logits of layouts, images and segments, and the areas of the latter."""
+    networks = make_networks(config)
+    layouts: Any = networks.layouts.apply({"params": params["layouts"]}, scenes.seen_BxHxWxK)
+    images: Any = networks.images.apply(
+        {"params": params["images"]}, scenes.images_BxHxWxC, scenes.layout_BxHxWxK
+    )
+    names = "images", "segments", "areas"
+    return {"layouts": layouts[0], **dict(zip(names, images, strict=True))}
+
+
+def _step(
+    config: GANformer2Config, state: GANformer2State, kind: str, gradients: Tree, info: Info
+) -> GANformer2State:
+    """Apply the optimizer of the generators or of the discriminators; log the norm in `info`."""
+    info[f"gradient_norm/{kind}"] = optax.tree.norm(gradients)
+    params, memory = getattr(state, f"{kind}s"), getattr(state, f"{kind}_optimizer")
+    optimizer = make_optimizer(config, state.images_seen)
+    updates, memory = optimizer.update(gradients, memory, params)
+    params = optax.apply_updates(params, updates)
+    return state.replace(**{f"{kind}s": params, f"{kind}_optimizer": memory})

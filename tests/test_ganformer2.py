@@ -1,0 +1,294 @@
+"""GANformer2: its updates, on any number of devices, resumed, and its commands."""
+
+import dataclasses
+import itertools
+import json
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from command_line import call, complaint
+from eight_devices import on_eight_devices
+from PIL import Image
+from small_scenes import small_chunks
+from training import assert_close, no_images, on_host, run_steps
+
+from ganformer_jax.cli import main
+from ganformer_jax.config_dicts import to_dict
+from ganformer_jax.config_ganformer2 import (
+    CriticConfig,
+    ExecutionConfig,
+    GANformer2Config,
+    GANformer2LossConfig,
+    PlanningConfig,
+)
+from ganformer_jax.config_ganformer2_checks import validate_ganformer2
+from ganformer_jax.config_kinds import experiment_from_dict
+from ganformer_jax.config_training import TrainConfig
+from ganformer_jax.errors import UserError
+from ganformer_jax.sampling.planned_scenes import SceneSampler, SegmentEdit
+from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.compile import Programs
+from ganformer_jax.train.data_parallel import DataParallel
+from ganformer_jax.train.devices import place_on
+from ganformer_jax.train.ganformer2 import ganformer2_trainable
+from ganformer_jax.train.ganformer2_scenes import generate_scenes, real_scenes
+from ganformer_jax.train.loop import train
+
+BATCH, SIZE = 8, 8
+WHOLE_BATCH = DataParallel(None)
+CRITIC = CriticConfig(channel_base=32, channel_max=4, minibatch_stddev_group=2)
+TINY = GANformer2Config(
+    planning=PlanningConfig(steps=2, latent_size=4, channel_base=32, channel_max=4),
+    execution=ExecutionConfig(resolution=SIZE, style_size=4, channel_base=32, channel_max=4),
+    layout_discriminator=CRITIC,
+    image_discriminator=CRITIC,
+    loss=GANformer2LossConfig(together_kimg=0.0, penalty_interval=2),
+    train=TrainConfig(batch_size=BATCH, total_kimg=0.032),
+)
+
+
+def with_loss(**values):
+    return dataclasses.replace(TINY, loss=dataclasses.replace(TINY.loss, **values))
+
+
+def programs_on(devices, config=TINY, **mesh):
+    placement = place_on(devices, **mesh)
+    return Programs(ganformer2_trainable(config, placement, no_images), placement)
+
+
+def batch_of(seed):
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 256, (BATCH, SIZE, SIZE, 3), np.uint8)
+    return {"images": images, "layouts": random.integers(0, 4, (BATCH, SIZE, SIZE), np.uint8)}
+
+
+def batches(images_seen):
+    return map(batch_of, itertools.count(images_seen // BATCH))
+
+
+@pytest.fixture(scope="module")
+def programs():
+    return programs_on(jax.devices()[:1])
+
+
+@pytest.fixture(scope="module")
+def weights(programs):
+    state = programs.init(jax.random.key(0))
+    return {"ema": state.ema, "constants": state.constants}
+
+
+def test_every_network_learns_and_the_average_follows(programs):
+    before = on_host(programs.init(jax.random.key(0)))
+    state, infos = run_steps(programs, [batch_of(0), batch_of(1)])
+    for field in ("generators", "discriminators", "ema"):
+        changed = jax.tree.map(
+            lambda a, b: not np.array_equal(a, b), getattr(before, field), getattr(state, field)
+        )
+        flat = {jax.tree_util.keystr(p): c for p, c in jax.tree_util.tree_leaves_with_path(changed)}
+        # The relativistic loss compares logits, from which their common bias goes away.
+        still = [name for name, c in flat.items() if not c and "['output']['bias']" not in name]
+        assert still == []
+    assert (state.step, state.images_seen) == (2, 2 * BATCH)
+    assert "loss/penalty_images" in infos[0] and "loss/penalty_images" not in infos[1]
+
+
+def test_gradients_of_execution_reach_planning_only_together(weights):
+    """Images change with the planner once both stages are trained together, and not before."""
+    config = with_loss(together_kimg=1.0, planned_share=1.0)
+    key = jax.random.key(0)
+    reals = real_scenes(config, WHOLE_BATCH, batch_of(0), key)
+
+    @jax.jit
+    def gradients(seen):
+        state = SimpleNamespace(images_seen=seen, constants=weights["constants"])
+
+        def brightness(generators):
+            scenes, _ = generate_scenes(config, WHOLE_BATCH, state, generators, reals, key)
+            return scenes.images_BxHxWxC.mean()
+
+        return jax.grad(brightness)(weights["ema"])
+
+    apart, together = gradients(jnp.int32(999)), gradients(jnp.int32(1000))
+    size = lambda tree: sum(float(abs(leaf).sum()) for leaf in jax.tree.leaves(tree))  # noqa: E731
+    assert size(apart["planner"]) == 0 < size(together["planner"])
+    assert size(apart["executor"]) > 0 and size(together["executor"]) > 0
+
+
+def test_half_precision_is_close(programs):
+    """Losses of a step in bfloat16, whose parameters stay float32."""
+    names = ("planning", "execution", "layout_discriminator", "image_discriminator")
+    halves = {n: dataclasses.replace(getattr(TINY, n), dtype="bfloat16") for n in names}
+    half = programs_on(jax.devices()[:1], dataclasses.replace(TINY, **halves))
+    state, (info,) = run_steps(half, [batch_of(0)])
+    _, (expected,) = run_steps(programs, [batch_of(0)])
+    for name in ("loss/generator", "loss/discriminator", "loss/matching", "loss/fidelity"):
+        np.testing.assert_allclose(info[name], expected[name], rtol=0.05, err_msg=name)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(state.generators)} == {"float32"}
+
+
+def report_devices():
+    """Compare eight devices, in two meshes, with one."""
+    options = dataclasses.replace(TINY.optimizer, learning_rate=0.005, epsilon=1.0)
+    config = dataclasses.replace(TINY, optimizer=options)
+    meshes = [(jax.devices()[:1], {}), (jax.devices(), {})]
+    meshes.append((jax.devices(), {"fsdp": 4, "sharded_size": 16}))
+    found = []
+    for devices, mesh in meshes:
+        programs = programs_on(devices, config, **mesh)
+        state, infos = run_steps(programs, [batch_of(0), batch_of(1)])
+        found.append((state.generators, state.discriminators, state.ema, infos))
+    for other in found[1:]:
+        assert_close(found[0], other, rtol=1e-3)
+    print("equal")
+
+
+def test_eight_devices_compute_what_one_computes():
+    code = "import test_ganformer2; test_ganformer2.report_devices()"
+    assert on_eight_devices(code).strip().endswith("equal")
+
+
+def train_tiny(run, kimg=0.032, config=TINY):
+    placement = place_on(jax.devices()[:1])
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, total_kimg=kimg))
+    trainable, say = ganformer2_trainable(config, placement, no_images), lambda line: None
+    return train(trainable, placement, config, run, batches, say=say)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
+    assert train_tiny(tmp_path / "whole")
+    assert train_tiny(tmp_path / "parts", 0.016)
+    assert train_tiny(tmp_path / "parts")
+    states = []
+    for name in ("whole", "parts"):
+        with Checkpoints(tmp_path / name, read_only=True) as checkpoints:
+            fields = ("generators", "discriminators", "ema", "generator_optimizer")
+            states.append(checkpoints.weights(4, fields)[0])
+    jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+def test_a_scene_depends_on_its_seed_alone(weights):
+    sampler = SceneSampler(TINY, 2)
+    several, one = sampler(weights, [5, 6, 7]), sampler(weights, [7])
+    np.testing.assert_array_equal(several.layouts[2:], one.layouts)
+    assert np.abs(several.images[2:].astype(int) - one.images).max() <= 1
+    assert several.layouts.shape == (3, 3, SIZE, SIZE) and (several.layouts[:, 0] == 0).all()
+
+
+def test_edits_change_their_segment_alone(weights):
+    sampler, seeds = SceneSampler(TINY, 4), range(4)
+    before = sampler(weights, seeds)
+    restyled = sampler(weights, seeds, SegmentEdit(1, style_seed=9))
+    np.testing.assert_array_equal(before.layouts, restyled.layouts)
+    assert (before.images != restyled.images).any()
+    last = before.layouts[:, -1]
+    removed = sampler(weights, seeds, SegmentEdit(1, remove=True)).layouts[:, -1]
+    assert (last == 1).any() and not (removed == 1).any()
+    np.testing.assert_array_equal(removed[last != 1], last[last != 1])
+    moved = sampler(weights, seeds, SegmentEdit(1, down=SIZE)).layouts[:, -1]
+    np.testing.assert_array_equal(moved, removed)
+    with pytest.raises(ValueError, match="segments are 0 to 4, not 5"):
+        sampler(weights, seeds, SegmentEdit(5))
+
+
+def changed(**groups):
+    values = to_dict(TINY)
+    for path, value in groups.items():
+        group, name = path.split("__")
+        values[group][name] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"execution__resolution": 24}, "execution.resolution is 24; it should be a power of two"),
+        ({"planning__steps": 0}, "planning.steps is 0; it should be 1 or more"),
+        ({"image_discriminator__minibatch_stddev_group": 3}, "image_discriminator.minibatch"),
+        ({"loss__matching": -1.0}, "loss.matching is -1.0; it should be 0 or more"),
+        ({"train__accumulate": 2}, "train.accumulate has no effect on a GANformer2"),
+        ({"data__held_out_pairs": True}, "data.held_out_pairs is about captions"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(groups, message):
+    with pytest.raises(UserError, match=message.replace(".", r"\.")):
+        validate_ganformer2(experiment_from_dict(changed(**groups)))
+
+
+SMOKE = """
+--config scenes_ganformer2 --planning.channel-base 32 --planning.channel-max 4
+--planning.latent-size 4 --execution.channel-base 64 --execution.channel-max 4
+--execution.style-size 4 --layout-discriminator.channel-max 4 --image-discriminator.channel-max 4
+--train.batch-size 4 --data.train-images 16 --data.held-out-images 8 --train.total-kimg 0.016
+--train.log-kimg 0.008 --train.image-kimg 0.016 --train.metric-kimg 0.016 --train.metric-images 8
+""".split()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("ganformer2")
+
+
+def arguments(folder, *options):
+    paths = ["--workdir", str(folder / "run"), "--data.directory", str(folder / "data")]
+    return ["train", *SMOKE, *paths, *options]
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    with small_chunks():
+        main(arguments(folder))
+    return folder / "run"
+
+
+def test_a_run_measures_and_draws_scenes_and_layouts(run):
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    measured = [record for record in records if "metric/swd" in record]
+    assert [record["step"] for record in measured] == [0, 4]
+    for name in ("00000004.png", "00000004-layouts.png"):
+        with Image.open(run / "samples" / name) as image:
+            assert np.asarray(image).std() > 1
+
+
+def test_scenes_are_sampled_and_kept(capsys, run, tmp_path):
+    out = tmp_path / "out"
+    command = ["sample", "--workdir", str(run), "--out", str(out), "--batch-size", "2"]
+    _, said, _ = call(capsys, *command, "--count", "3")
+    assert f"3 images in {out}" in said
+    assert {path.name for path in out.glob("*.png")} == {f"00000{i}.png" for i in range(3)}
+    assert (tmp_path / "out-grid.png").exists() and (tmp_path / "out-layouts.png").exists()
+    assert "3 of 4 images are in" in call(capsys, *command, "--count", "4")[1]
+
+
+def test_a_segment_is_edited_by_the_command(capsys, run, tmp_path):
+    command = ["edit", "--workdir", str(run), "--seeds", "0-3", "--component", "1"]
+    out = tmp_path / "edited"
+    _, said, _ = call(capsys, *command, "--swap", "9", "--out", str(out))
+    assert f"4 images in {out}" in said and (out / "sheet.png").exists()
+    said = complaint(capsys, *command, "--recolor", "255", "0", "0")
+    assert "--recolor has no effect on a GANformer2" in said
+    said = complaint(capsys, *command[:-1], "7", "--remove")
+    assert "--component 7: name a segment from 1 to 6" in said
+
+
+def test_commands_of_gans_say_that_a_run_is_of_a_ganformer2(capsys, run, tmp_path):
+    said = complaint(capsys, "export", "--workdir", str(run), "--out", str(tmp_path / "x"))
+    assert "is of a ganformer2, and this is for GANs: `sample` makes its scenes" in said
+    said = complaint(capsys, "sample", "--workdir", str(run), "--truncation-psi", "0.5")
+    assert "--truncation-psi has no effect on a GANformer2" in said
+    said = complaint(capsys, "train", "--config", "scenes_ganformer2", "--init-from", str(run))
+    assert "--init-from is for GANs" in said
+
+
+def test_more_objects_than_segments_are_refused(capsys, folder):
+    options = ["--planning.steps", "1", "--workdir", str(folder / "few")]
+    said = complaint(capsys, *arguments(folder, *options))
+    assert "but planning has labels 0 to 2: raise planning.steps or planning.step_segments" in said
+
+
+def test_programs_are_compiled_before_training(capsys, folder):
+    _, said, _ = call(capsys, *arguments(folder, "--compile-only"))
+    for name in ("penalty", "ganformer2", "first state", "scenes"):
+        assert f"{name}: " in said

@@ -1,0 +1,86 @@
+"""Label images beside images: `prepare --segments`, and what is read of them in training."""
+
+import numpy as np
+import pytest
+from command_line import call, complaint
+from PIL import Image
+
+from ganformer_jax.data.batches import open_dataset, train_batches
+from ganformer_jax.data.layouts import LayoutSource
+from ganformer_jax.errors import UserError
+
+COUNT, SIZE = 6, 16
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Images 24 wide and 16 high of one gray for each segment, and their label images."""
+    random = np.random.default_rng(0)
+    for number in range(COUNT):
+        labels = random.integers(0, 4, (4, 6), np.uint8).repeat(4, 0).repeat(4, 1)
+        images, segments = tmp_path / "images" / "part", tmp_path / "segments" / "part"
+        for folder in (images, segments):
+            folder.mkdir(parents=True, exist_ok=True)
+        gray = np.repeat(labels[..., None] * 60, 3, -1)
+        Image.fromarray(gray).save(images / f"{number}.bmp")
+        Image.fromarray(labels).save(segments / f"{number}.png")
+    return tmp_path
+
+
+def command(folders, *options):
+    paths = ["--segments", str(folders / "segments"), "--data-dir", str(folders / "data")]
+    return ["prepare", str(folders / "images"), "--name", "labeled", *paths, *options]
+
+
+def test_labels_are_cropped_and_resized_as_images_are(capsys, folders):
+    _, said, _ = call(capsys, *command(folders, "--resolution", str(SIZE)))
+    assert "--config scenes_ganformer2" in said
+    source = open_dataset(folders / "data" / "labeled", folders, size=(SIZE, SIZE))
+    layouts = LayoutSource(source, 4)
+    assert len(layouts) == COUNT
+    for index in range(COUNT):
+        example = layouts[index]
+        np.testing.assert_array_equal(example["images"][..., 0], 60 * example["layouts"])
+    with pytest.raises(UserError, match="label 3, but planning has labels 0 to 2"):
+        _ = [LayoutSource(source, 3)[index] for index in range(COUNT)]
+
+
+def test_labels_are_mirrored_with_their_images(capsys, folders):
+    call(capsys, *command(folders, "--resolution", str(SIZE)))
+    source = open_dataset(folders / "data" / "labeled", folders, size=(SIZE, SIZE))
+    batches = train_batches(LayoutSource(source, 4), batch_size=16, seed=0, mirror=True, threads=0)
+    batch = next(batches)
+    np.testing.assert_array_equal(batch["images"][..., 0], 60 * batch["layouts"])
+
+
+def last_line(capsys, *arguments):
+    """Run a command that must fail while it prepares; return the line below its progress."""
+    code, _, err = call(capsys, *arguments)
+    assert code == 1
+    return err.splitlines()[-1]
+
+
+def test_what_cannot_be_used_is_said_in_one_line(capsys, folders):
+    first = folders / "segments" / "part" / "0.png"
+    Image.new("RGB", (24, 16)).save(first)
+    said = last_line(capsys, *command(folders))
+    assert "0.png holds colors, not labels: it should be a gray PNG" in said
+    Image.new("L", (16, 16)).save(first)
+    said = last_line(capsys, *command(folders, "--name", "other"))
+    assert "0.png is 16x16 and its image 24x16: both should be of one size" in said
+    first.write_bytes(b"no image")
+    assert "0.png cannot be read" in last_line(capsys, *command(folders, "--name", "third"))
+    first.unlink()
+    (folders / "segments" / "part" / "1.png").unlink()
+    said = complaint(capsys, *command(folders, "--name", "fourth"))
+    assert "0.png and 1 more is missing: every image needs a label image" in said
+    said = complaint(capsys, *command(folders, "--segments", str(folders / "none")))
+    assert "with segments" in said
+
+
+def test_a_dataset_without_segments_is_refused(capsys, folders):
+    words = ["prepare", str(folders / "images"), "--name", "plain", "--resolution", str(SIZE)]
+    call(capsys, *words, "--data-dir", str(folders / "data"))
+    source = open_dataset(folders / "data" / "plain", folders, size=(SIZE, SIZE))
+    with pytest.raises(UserError, match="has no segments: prepare it with --segments"):
+        LayoutSource(source, 4)
