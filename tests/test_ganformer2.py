@@ -277,7 +277,7 @@ def test_commands_of_gans_say_that_a_run_is_of_a_ganformer2(capsys, run, tmp_pat
     said = complaint(capsys, "export", "--workdir", str(run), "--out", str(tmp_path / "x"))
     assert "is of a ganformer2, and this is for GANs: `sample` makes its scenes" in said
     said = complaint(capsys, "sample", "--workdir", str(run), "--truncation-psi", "0.5")
-    assert "--truncation-psi has no effect on a GANformer2" in said
+    assert "is of a GANformer2, which excludes --truncation-psi: leave it out" in said
     said = complaint(capsys, "train", "--config", "scenes_ganformer2", "--init-from", str(run))
     assert "--init-from is for GANs" in said
 

@@ -133,11 +133,7 @@ def run(options: Options) -> None:
 
 def _scenes(options: Options, seeds: Sequence[int]) -> None:
     """Write scenes of a GANformer2, `samples.jsonl`, and figures beside the folder."""
-    for field in dataclasses.fields(options):
-        given = getattr(options, field.name) != field.default
-        if given and field.name not in (*OF_SCENES, "hosts"):
-            option = field.name.replace("_", "-")
-            raise UserError(f"--{option} has no effect on a GANformer2: leave it out")
+    _refuse(options, (*OF_SCENES, "hosts"), f"{options.workdir} is of a GANformer2, which excludes")
     options.hosts.connect()
     from ganformer_jax.cli.heap import local_devices
     from ganformer_jax.experiment.planned_files import load_scenes, write_scenes
