@@ -40,6 +40,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
         (["train", "--train.batch-size", "many"], "--train.batch-size: invalid literal"),
         (["train", "--train.batch-size"], "Missing value for argument"),
         (["train", "--generator.attention.integration", "mil"], "invalid choice 'mil'"),
+        (["project", "--images", "a.png"], "unknown option --images: leave it out, and keep what"),
         (["sample", "--cout", "3"], "unknown option --cout; did you mean --count?"),
         (["sample", "--clas", "red"], "unknown option --clas; did you mean --class?"),
         (["sample", "--class-name", "red"], "unknown option --class-name; did you mean --class?"),

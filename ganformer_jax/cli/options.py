@@ -154,6 +154,8 @@ def _refuse_unknown(unknown: Sequence[str], options: Any, help_command: str) -> 
     if name is None:
         raise UsageError(f"unexpected argument {unknown[0]}")
     known = [flag for flag, _ in _flags(options)]
+    if name.removeprefix("--") in known:
+        raise UsageError(f"unknown option {name}: leave it out, and keep what follows it")
     near = did_you_mean(name.replace("_", "-"), known) or f"; see {help_command}"
     raise UsageError(f"unknown option {name}{near}")
 
@@ -172,7 +174,7 @@ def _check_finite(flag: str, value: Any) -> None:
 
 
 def _flags(options: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every option, as tyro spells it, and its value."""
+    """Yield every option, as tyro spells it, and its value; positional ones without dashes."""
     hints = get_type_hints(type(options), include_extras=True)
     for field in dataclasses.fields(options):
         value, name = getattr(options, field.name), field.name.replace("_", "-")
@@ -180,6 +182,9 @@ def _flags(options: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             name = name if getattr(setting, "name", None) is None else setting.name
         if dataclasses.is_dataclass(value):
             yield from _flags(value, f"{prefix}{name}." if name else prefix)
+            continue
+        if tyro.conf.Positional in getattr(hints[field.name], "__metadata__", ()):
+            yield name, value
             continue
         yield f"--{prefix}{name}", value
         if isinstance(value, bool):
