@@ -1,0 +1,140 @@
+"""What `prepare` says of a dataset, and the command that trains on it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ganformer_jax.cli.options import program
+from ganformer_jax.config_text import TextEncoderConfig
+from ganformer_jax.data.catalog import find_entry
+from ganformer_jax.data.decode import SCALED
+from ganformer_jax.data.depth import narrow_range_warning
+from ganformer_jax.data.spec import DatasetSpec, base_grid
+from ganformer_jax.pixels import channel_words
+
+if TYPE_CHECKING:
+    from ganformer_jax.cli.prepare import Options
+    from ganformer_jax.data.prepare import PreparedDataset
+
+_COLORS = {1: "gray", 3: "color", 4: "color and opacity"}
+OWN_IMAGES = "scenes_ganformer"
+"""Config of the printed command, for images that no published config is meant for."""
+
+
+def report_lines(
+    prepared: PreparedDataset, spec: DatasetSpec, sheet: pathlib.Path, options: Options
+) -> list[str]:
+    """Return lines of text: what is in the dataset, what was changed, and how to train on it."""
+    report, geometry = prepared.report, spec.geometry
+    done = "prepared" if prepared.is_new else "was prepared already"
+    held = report["splits"].get("test", 0)
+    lines = [
+        f"{prepared.folder} {done}: {report['splits']['train']} images to train on"
+        + (f", {held} held out" if held else ""),
+        f"  from {report['source']}, {geometry.width} wide and {geometry.height} high, "
+        f"{_COLORS.get(geometry.channels, f'{geometry.channels} channels')}, "
+        f"{geometry.filter} filter, {report['megabytes']:.1f} MB",
+        *_counts("stored as", report["stored_kinds"]),
+        *_counts("sizes (width x height)", report["stored_sizes"]),
+        *_counts("changed", report["notes"]),
+        *_counts("classes", report["classes"], most=20),
+    ]
+    if tokens := report.get("tokens"):
+        length = len(report["conditions"])
+        lines.append(f"  captions of up to {length} tokens, of {tokens} different ones")
+    elif conditions := report.get("conditions"):
+        lines += _ranges(conditions)
+    elif not report["classes"]:
+        lines.append("  no classes" + (" were found" if options.labels == "auto" else ""))
+    skipped = sum(report["skipped"].values())
+    if skipped:
+        lines += _counts(f"skipped {skipped} of {report['entries']} entries", report["skipped"])
+        lines.append(f"  all of them: {prepared.folder / 'skipped.csv'}")
+    if report["labels_of_no_picture"]:
+        lines.append(f"  labels that name no image: {report['labels_of_no_picture']}")
+    if report["left_out"]:
+        lines.append(f"  left out by --max-images: {report['left_out']}")
+    if words := channel_words(geometry.channels):
+        lines.append(f"  {words}")
+    lines += _range_warnings(report, spec)
+    if geometry.channels == 3 and _all_gray(report["stored_kinds"]):
+        lines.append("  all images are gray: consider --channels 1")
+    return [
+        *lines,
+        f"a training batch: {sheet}",
+        "to train on it:",
+        _train_command(spec, prepared, options),
+    ]
+
+
+def _range_warnings(report: Mapping[str, Any], spec: DatasetSpec) -> list[str]:
+    """Return what is odd about the range of values, as stored or as --value-range gives it."""
+    of_arrays = any(kind.endswith(" array") for kind in report["stored_kinds"])
+    if spec.value_range is None:
+        warning = narrow_range_warning(report.get("range_of_16_bits"))
+        return [f"  warning: {warning} (with another --name)"] if warning else []
+    if of_arrays or SCALED in report["notes"]:
+        return []
+    return ["  warning: --value-range changed no image, as all have 8 bits or fewer: leave it out"]
+
+
+def _counts(title: str, counts: Mapping[str, int], most: int = 6) -> list[str]:
+    if not counts:
+        return []
+    shown = [f"{count:9d}  {name}" for name, count in list(counts.items())[:most]]
+    if len(counts) > most:
+        rest = sum(list(counts.values())[most:])
+        shown.append(f"{rest:9d}  of {len(counts) - most} other kinds")
+    return [f"  {title}:", *shown]
+
+
+def _ranges(conditions: Mapping[str, tuple[float, float]], most: int = 20) -> list[str]:
+    first = list(conditions.items())[:most]
+    shown = [f"{low:9.4g} to {high:<9.4g}  {name}" for name, (low, high) in first]
+    if len(conditions) > most:
+        shown.append(f"{'':22}  and {len(conditions) - most} more")
+    return ["  conditions, smallest to largest value:", *shown]
+
+
+def _all_gray(kinds: Mapping[str, int]) -> bool:
+    return all(kind.split()[-1] in ("L", "1", "I;16", "I;16B", "I;16L") for kind in kinds)
+
+
+def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Options) -> str:
+    geometry, folder = spec.geometry, str(prepared.folder.parent)
+    grid = base_grid((geometry.height, geometry.width))
+    published = find_entry(options.source) and geometry.fit == "pad"
+    words = ["train", "--workdir", f"runs/{spec.name}"]
+    words += ["--config", options.source] if published else []
+    words += ["--data.name", folder if os.sep in folder else os.path.join(os.curdir, folder)]
+    if options.segments is not None:
+        words += ["--config", "scenes_ganformer2"]
+        words += ["--execution.resolution", str(geometry.height)]
+        return f"  {program()} {shlex.join(words)}"
+    words += [] if published else ["--config", OWN_IMAGES]
+    words += ["--generator.resolution", str(max(geometry.height, geometry.width))]
+    words += ["--generator.base-grid", *map(str, grid)] if grid and grid != (4, 4) else []
+    if geometry.channels != 3:
+        words += ["--generator.image-channels", str(geometry.channels)]
+    if prepared.report["classes"]:
+        words += ["--generator.label-size", str(len(prepared.report["classes"]))]
+    if conditions := prepared.report.get("conditions"):
+        words += ["--generator.label-size", str(len(conditions))]
+        words += ["--discriminator.label-logit", "projection"]
+        words += _text_options(len(conditions), prepared.report.get("tokens", 0))
+    return f"  {program()} {shlex.join(words)}"
+
+
+def _text_options(length: int, tokens: int) -> list[str]:
+    """Return the options of the networks' encoders, for captions of this length."""
+    # Centroids of duplex attention would stand for places in the caption, not for its words.
+    words = ["--generator.attention.kmeans-iterations", "0"] if tokens else []
+    for network in ("generator", "discriminator") if tokens else ():
+        words += [f"--{network}.text.vocabulary", str(tokens)]
+        if length > TextEncoderConfig.longest:
+            words += [f"--{network}.text.longest", str(length)]
+    return words
