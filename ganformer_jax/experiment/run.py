@@ -10,6 +10,7 @@ import numpy as np
 from ganformer_jax import hosts
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import validate
+from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.initial_weights import warm_start
 from ganformer_jax.experiment.observers import LatestGenerator, make_observers
@@ -48,6 +49,11 @@ def train_experiment(
             finite.
     """
     validate(config)
+    if config.generator.text.vocabulary and hosts.count() > 1:
+        raise UserError(
+            "several processes cannot train on captions yet, as they would wait for each other: "
+            "start one"
+        )
     if wandb is not None:
         check_wandb()
     data = ExperimentData(config)
