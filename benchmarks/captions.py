@@ -21,15 +21,17 @@ TOKENS = ["--generator.label-size", "18"]
 for network in ("generator", "discriminator"):
     TOKENS += [f"--{network}.text.vocabulary", "39", f"--{network}.text.longest", "18"]
 MISMATCH = ["--loss.mismatch-weight", "1"]
+CONTRASTIVE = ["--loss.contrastive-weight", "1"]
 PLACES = ["--config", "scenes", *PROJECTION]
 NUMBERS = ["--generator.label-size", "45"]
 VARIANTS = {
     "pixels attend to words": ["--config", "scenes_text"],
-    "pixels attend to words, mismatch": ["--config", "scenes_text", *MISMATCH],
+    "pixels attend to words, contrastive": ["--config", "scenes_text", *CONTRASTIVE],
     "places": [*PLACES, *TOKENS],
     "places, mismatch": [*PLACES, *TOKENS, *MISMATCH],
+    "places, contrastive": [*PLACES, *TOKENS, *CONTRASTIVE],
     "places, numbers": [*PLACES, *NUMBERS],
-    "places, numbers, mismatch": [*PLACES, *NUMBERS, *MISMATCH],
+    "places, numbers, contrastive": [*PLACES, *NUMBERS, *CONTRASTIVE],
 }
 """With "numbers", labels are `scenes.captions.FACTS`; else both networks read captions."""
 SCORES = ("count", "color", "size", "material", "shape", "relation", "pair", "held_out_pair")

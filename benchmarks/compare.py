@@ -1,10 +1,11 @@
-"""The paper's comparison: GANformer beside StyleGAN2, GAN, k-GAN, SAGAN and DCGAN, on the scenes.
+"""The paper's comparison: GANformer beside StyleGAN2, GAN, k-GAN, SAGAN, VQGAN, on the scenes.
 
 Command:   python benchmarks/compare.py --folder runs/compare [--seeds 0 1 2] [--kimg 100]
-Cost:      half an hour to an hour a run on two CPU cores; 30 runs by default
+Cost:      half an hour to an hour a run on two CPU cores; 33 runs by default
 
 All runs see equally many images. The generators of StyleGAN2 and GAN have 76 channels rather than
-64, and with them as many operations as GANformer's; the table has those of all. What each has
+64, and with them as many operations as GANformer's; the table has those of all but VQGAN's, which
+makes an image code by code; two fifths of its images train its autoencoder. What each has
 reached when the quickest has ended is their comparison at equal time: training alone, without
 compilation and measurements. What is done already is kept, so the command may be stopped and given
 again. Prints Markdown, and writes a page with curves and samples of the first seed beside each
@@ -23,8 +24,10 @@ import numpy as np
 from runs import cells, command, curves_table, distances, logged, table, train_and_measure
 
 from ganformer_jax import Config, create_state
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config_files import load_experiment
+from ganformer_jax.config_prior import PriorConfig
 from ganformer_jax.sampling import Sampler
+from ganformer_jax.train.prior_state import create_prior
 
 EQUAL = ["--generator.synthesis.channel-base", "1216", "--generator.synthesis.channel-max", "76"]
 VARIANTS = {
@@ -41,6 +44,7 @@ VARIANTS = {
     "SAGAN of its paper": ["--config", "scenes_sagan_published"],
     "GANformer, relativistic": ["--config", "scenes_r3gan"],
     "GANformer, places": ["--config", "scenes"],
+    "VQGAN": ["--config", "scenes_prior"],
 }
 METRICS = "swd2k,rkid2k,rpr2k"
 OF_COMPONENTS = ",seg500,dci2k"
@@ -49,25 +53,42 @@ BATCH = 16
 
 
 def pace(run: pathlib.Path) -> float:
-    """Return the seconds for a thousand images: their median, which no interruption changes."""
-    return statistics.median(
-        line["seconds_per_kimg"] for line in logged(run) if "seconds_per_kimg" in line
-    )
+    """Return the mean of the seconds for a thousand images; of each stage of training the median.
+
+    So no interruption changes it.
+    """
+    stages: dict[bool, list[float]] = {}
+    for line in logged(run):
+        if "seconds_per_kimg" in line:
+            stages.setdefault("loss/bits" in line, []).append(line["seconds_per_kimg"])
+    total = sum(statistics.median(seconds) * len(seconds) for seconds in stages.values())
+    return total / sum(map(len, stages.values()))
 
 
 def distance_at(run: pathlib.Path, second: float) -> float:
-    """Return the distance after a time of training, between two measurements by their line."""
+    """Return the distance after a time of training, between two measurements by their line.
+
+    NaN before the first measurement.
+    """
     found = distances(run)
-    return float(np.interp(second / pace(run), list(found), list(found.values())))
+    return float(np.interp(second / pace(run), list(found), list(found.values()), left=np.nan))
 
 
-def sizes(config: Config) -> dict[str, float]:
-    """Return millions of parameters, and operations (1e9) of the generator for an image."""
+def millions(tree: Any) -> float:
+    """Return the size of a tree of arrays, in millions."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree)) / 1e6
+
+
+def sizes(config: Config | PriorConfig) -> dict[str, float]:
+    """Return millions of parameters, and operations (1e9) of the generator for an image.
+
+    The generator of a prior is all that makes images; XLA does not count what loops repeat.
+    """
+    if isinstance(config, PriorConfig):
+        prior = jax.eval_shape(lambda: create_prior(config, jax.random.key(0)))
+        makes = prior.autoencoder["decoder"], prior.codebook.entries, prior.transformer
+        return {"parameters of G (1e6)": millions(makes), "of D": millions(prior.discriminator)}
     state: Any = jax.eval_shape(lambda: create_state(config, jax.random.key(0)))
-
-    def millions(tree: Any) -> float:
-        return sum(leaf.size for leaf in jax.tree.leaves(tree)) / 1e6
-
     lowered = Sampler(config.generator, BATCH).lower(state.generator_variables())
     costs: Any = lowered.cost_analysis()
     return {
@@ -91,7 +112,18 @@ def figures(run: pathlib.Path, measured: dict[str, Any]) -> dict[str, float]:
     chosen["images/s"] = 1000 / pace(run)
     memory = [line["memory_gib"] for line in logged(run) if "memory_gib" in line]
     chosen |= {"GiB": max(memory)} if memory else {}
-    return chosen | sizes(load_config(run / "config.json"))
+    return chosen | sizes(load_experiment(run / "config.json"))
+
+
+def stages(kimg: float) -> list[str]:
+    """Return options that divide thousands of images between VQGAN's stages, as its config does."""
+    shares = {
+        "prior.autoencoder-kimg": 0.4,
+        "prior.adversarial-kimg": 0.3,
+        "autoencoder-optimizer.learning-rate-schedule.kimg": 0.4,
+        "transformer-optimizer.learning-rate-schedule.kimg": 0.6,
+    }
+    return [word for n, share in shares.items() for word in (f"--{n}", str(round(share * kimg, 3)))]
 
 
 def mean_curve(runs: list[pathlib.Path]) -> dict[float, float]:
@@ -114,6 +146,8 @@ def main() -> None:
         options.folder, VARIANTS, options.variants, options.seeds, options.kimg
     ):
         chosen += ["--data.directory", str(options.data)]
+        if variant == "VQGAN":
+            chosen += stages(options.kimg)
         metrics = METRICS + (OF_COMPONENTS if variant.startswith(ATTENTION) else "")
         measured = train_and_measure(run, chosen, metrics)
         folders.setdefault(variant, []).append(run)

@@ -18,8 +18,7 @@ def validate(config: Config) -> None:
     check_ranges(config)
     validate_networks(config.generator, config.discriminator)
     _check_losses(config.loss)
-    if config.loss.mismatch_weight and not config.generator.label_size:
-        raise UserError("loss.mismatch_weight is about labels, and there are none: set it to 0")
+    _check_label_losses(config)
     _check_schedules(config)
     _check_augmentation(config)
     _check_frozen(config)
@@ -40,6 +39,19 @@ def _check_losses(loss: LossConfig) -> None:
                 f"loss.{name} is {getattr(loss, name)}, but loss.r1_interval 0 turns it off; "
                 "set the interval to 1 or more"
             )
+
+
+def _check_label_losses(config: Config) -> None:
+    """Refuse losses about labels where there are none, or the discriminator compares none."""
+    for name in ("mismatch_weight", "contrastive_weight"):
+        if getattr(config.loss, name) and not config.generator.label_size:
+            raise UserError(f"loss.{name} is about labels, and there are none: set it to 0")
+    network = config.discriminator.network
+    if config.loss.contrastive_weight and network != "stylegan2":
+        raise UserError(
+            f"loss.contrastive_weight needs discriminator.network stylegan2, not {network}: set "
+            "one of them"
+        )
 
 
 def _check_schedules(config: Config) -> None:

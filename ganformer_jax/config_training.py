@@ -159,6 +159,13 @@ class LossConfig:
     """Weight of the discriminator's loss with real images of other labels, those of
     the next image of the batch, in place of generated ones (matching-aware,
     arXiv 1605.05396, section 4.2); 0 turns it off."""
+    contrastive_weight: Annotated[float, at_least(0)] = 0.0
+    """Weight of both networks' contrastive loss between images and labels: the
+    discriminator finds the label of a real image among those of the batch, the
+    generator makes images whose label it finds (XMC-GAN, arXiv 2101.04702); 0
+    turns it off."""
+    contrastive_temperature: Annotated[float, Range(0, above=True)] = 0.1
+    """What cosines of images and labels are divided by in that loss."""
 
     @property
     def penalizes_discriminator(self) -> bool:

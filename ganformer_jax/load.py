@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -87,15 +86,11 @@ def load_checkpoint(
     Raises:
         UserError: If there is no such checkpoint, or its arrays are those of other networks.
     """
-    from ganformer_jax.train.best import step_of
-    from ganformer_jax.train.checkpoint import Checkpoints
+    from ganformer_jax.train.run_reading import PROGRESS, read_run
     from ganformer_jax.train.state import WEIGHTS, stats_variables
 
-    with _quiet_absl(), Checkpoints(pathlib.Path(run), read_only=True) as checkpoints:
-        if best:
-            step = step_of(checkpoints.best(), run, say)
-        fields, read = checkpoints.weights(step, (*WEIGHTS, "step", "images_seen"))
-        config = as_gan(read, str(run))
+    fields, read = read_run(run, (*WEIGHTS, *PROGRESS), step, best, say)
+    config = as_gan(read, str(run))
     variables = {
         "params": fields["ema"],
         "constants": fields["constants"],
@@ -121,16 +116,3 @@ def _check_fit(generator: Generator, variables: dict[str, Any], run: Any) -> Non
                 f"the weights in {run} are of a version of ganformer_jax with other networks: they "
                 f"have no {path} of shape {list(leaf.shape)}; load them with that version"
             )
-
-
-@contextlib.contextmanager
-def _quiet_absl() -> Iterator[None]:
-    """Silence Orbax, which warns of everything that reading without writing omits."""
-    from absl import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    from jaxtyping import Array, Bool, Float
 
     Images = Float[Array, "b h w c"]
     Latents = Float[Array, "b k l d"]
@@ -256,6 +256,31 @@ def path_length(
 
     gradient_BxKxLxD = jax.grad(projection)(w_BxKxLxD)
     return jnp.sqrt(jnp.square(gradient_BxKxLxD).sum(3).mean((1, 2)))
+
+
+def contrastive(
+    similarities_BxN: Float[Array, "b n"],
+    same_BxN: Bool[Array, "b n"],
+    temperature: float = 0.1,
+) -> PerImage:
+    """Return -log of the share that an image's own label has among the labels of a batch.
+
+    The contrastive loss between images and sentences of Zhang et al. 2021 (XMC-GAN, arXiv
+    2101.04702, section 4.1), whose temperature is 0.1.
+
+    Args:
+        similarities_BxN: Cosines between the vectors of images and of labels.
+        same_BxN: Which of the labels are the image's own, at least one; there are several if
+            images have the same label.
+        temperature: What cosines are divided by.
+
+    Raises:
+        ValueError: Arguments of another rank.
+    """
+    _require(similarities_BxN, "similarities", 2)
+    scaled_BxN = similarities_BxN.astype(jnp.float32) / temperature
+    own_B = jax.nn.logsumexp(scaled_BxN, 1, where=same_BxN)
+    return jax.nn.logsumexp(scaled_BxN, 1) - own_B
 
 
 def laplacian_distance(

@@ -282,6 +282,19 @@ def test_commands_of_gans_say_that_a_run_is_of_a_ganformer2(capsys, run, tmp_pat
     assert "--init-from is for GANs" in said
 
 
+def test_evaluate_measures_what_training_logged(capsys, run):
+    command = ["evaluate", "--workdir", str(run), "--split", "test", "--metrics"]
+    measured = json.loads(call(capsys, *command, "swd8")[1].splitlines()[-1])
+    assert (run / "evaluations.jsonl").exists() and measured["step"] == 4
+    records = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    logged = [record["metric/swd"] for record in records if "metric/swd" in record]
+    assert measured["swd8"] == pytest.approx(logged[-1], rel=1e-3)
+    said = complaint(capsys, *command, "seg8")
+    assert f"seg8 is for GANs, and {run} is of a ganformer2: leave it out" in said
+    said = complaint(capsys, *command, "swd8", "--truncation-psi", "0.5")
+    assert "--truncation-psi is for GANs" in said
+
+
 def test_more_objects_than_segments_are_refused(capsys, folder):
     options = ["--planning.steps", "1", "--workdir", str(folder / "few")]
     said = complaint(capsys, *arguments(folder, *options))

@@ -45,6 +45,27 @@ def test_two_processes_train_what_one_does_and_one_resumes_them(tmp_path):
     assert said[0].startswith("resuming") and int(final_state(tmp_path / "two").step) == 30
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: hosts.first(int),
+        lambda: hosts.all_of(1),
+        lambda: hosts.first_arrays(dict, {}),
+        lambda: hosts.gather_rows({}, 0),
+        lambda: hosts.check_equal({}),
+        hosts.stop_agreed,
+    ],
+)
+def test_a_call_that_all_must_make_is_an_error_of_one_alone(call):
+    """With one process too: what the first one does by itself, two would wait in for ever."""
+    call()
+    with hosts.alone(), pytest.raises(RuntimeError, match="all processes must make"):
+        call()
+    with pytest.raises(RuntimeError, match="all processes must make"):
+        hosts.first(call)
+    call()
+
+
 @pytest.mark.slow
 def test_damage_that_one_process_sees_is_agreed_on(tmp_path):
     assert train_mean(tmp_path, with_train(total_kimg=0.16, checkpoint_kimg=0.08))

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import resource
-import types
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +17,7 @@ from terminal import terminal
 from training import train_mean, with_train
 
 from ganformer_jax import files
-from ganformer_jax.config import GeneratorConfig
-from ganformer_jax.experiment.observers import draw_curve, draw_samples
-from ganformer_jax.sampling import Samples
+from ganformer_jax.experiment.observers import draw_curve, draw_figures
 from ganformer_jax.train import history, log_writers
 from ganformer_jax.train.log import Log
 from ganformer_jax.train.log_writers import BestEffort, append, encode_jpeg
@@ -134,17 +131,10 @@ def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch):
 
 def test_sample_grids_that_cannot_be_written_reach_the_log(tmp_path, monkeypatch):
     disk, said = Disk(monkeypatch), []
-    images_32x8x8x3, attempt = np.zeros((32, 8, 8, 3), np.uint8), BestEffort(said.append)
-    attention = (np.full((32, 2, 1, 4, 4), 0.5, np.float32),)
-
-    def sampler(variables, seeds, labels):
-        return Samples(images_32x8x8x3, np.zeros((32, 3, 4), np.float32), attention)
-
-    sampler.config = GeneratorConfig(resolution=8, components=2)
-    generator = types.SimpleNamespace(sampler=sampler, variables=lambda state: {})
+    attempt, drawn = BestEffort(said.append), {"samples": GRID, "attention": GRID}
     for step, disk.full in ((1, False), (2, True), (3, True), (4, False)):
-        now = Snapshot(step, step, None, lambda indices: images_32x8x8x3, lambda: None)
-        found = draw_samples(generator, lambda count: None, tmp_path, attempt, said.append, now)
+        now = Snapshot(step, step, None, lambda indices: GRID[None], lambda: None)
+        found = draw_figures(lambda: drawn, tmp_path, attempt, said.append, now)
         assert set(found) == {"images/samples", "images/attention"}
     names = sorted(path.name for path in (tmp_path / "samples").iterdir())
     assert names == [f"0000000{step}{n}.png" for step in (1, 4) for n in ("-attention", "")]

@@ -5,6 +5,7 @@ import typing
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from ganformer_jax import losses
@@ -206,6 +207,21 @@ def test_path_length_of_a_linear_synthesis():
     np.testing.assert_allclose(lengths(matrix), expected, rtol=1e-5)
     slope = jax.grad(lambda scale: lengths(scale * matrix).sum())(1.0)
     np.testing.assert_allclose(slope, expected.sum(), rtol=1e-5)  # homogeneous of degree one
+
+
+def test_the_contrastive_loss_is_a_cross_entropy_over_the_labels_of_a_batch():
+    """arXiv 2101.04702, section 4.1; images of one label share their probability."""
+    cosines = np.random.default_rng(0).uniform(-1, 1, (4, 4)).astype(np.float32)
+    own = np.eye(4, dtype=bool)
+    expected = optax.softmax_cross_entropy_with_integer_labels(cosines / 0.1, np.arange(4))
+    np.testing.assert_allclose(losses.contrastive(cosines, own), expected, rtol=1e-5)
+    own[0, 3] = own[3, 0] = True
+    shared = losses.contrastive(cosines, own, 0.5)
+    odds = np.exp(cosines / 0.5)
+    np.testing.assert_allclose(shared[0], -np.log((odds[0, 0] + odds[0, 3]) / odds[0].sum()), 1e-5)
+    assert (shared >= 0).all()
+    gradients = jax.grad(lambda x: losses.contrastive(x, own).sum())(jnp.asarray(cosines))
+    assert np.isfinite(gradients).all() and (np.sign(gradients) == np.where(own, -1, 1)).all()
 
 
 def test_refuses_wrong_ranks_and_types():

@@ -37,7 +37,12 @@ def config(width, parts=1, path_length=0.0):
         FULL,
         generator=dataclasses.replace(FULL.generator, synthesis=synthesis),
         discriminator=dataclasses.replace(FULL.discriminator, **wide),
-        loss=dataclasses.replace(FULL.loss, path_length_weight=path_length, mismatch_weight=0.0),
+        loss=dataclasses.replace(
+            FULL.loss,
+            path_length_weight=path_length,
+            mismatch_weight=0.0,
+            contrastive_weight=0.0,
+        ),
         train=dataclasses.replace(FULL.train, batch_size=BATCH, accumulate=parts),
     )
 

@@ -15,7 +15,8 @@ from training import gan_programs, run_steps, sgd, train_gan
 from ganformer_jax.config_files import load_config
 from ganformer_jax.load import load
 from ganformer_jax.sampling import Sampler
-from ganformer_jax.train.updates import gan_updates, with_matmul_precision
+from ganformer_jax.train.binding import with_matmul_precision
+from ganformer_jax.train.updates import gan_updates
 
 
 def in_type(config, dtype):

@@ -144,7 +144,7 @@ def test_a_stop_has_the_exit_code_that_was_asked_for(tmp_path, monkeypatch, caps
     def end(code):
         raise SystemExit(code)
 
-    monkeypatch.setattr("ganformer_jax.experiment.kinds.train_experiment", train)
+    monkeypatch.setattr("ganformer_jax.experiment.run.train_experiment", train)
     monkeypatch.setattr(hosts, "end", end)
     command = ["train", "--workdir", str(tmp_path), "--stop-code", "75"]
     with pytest.raises(SystemExit) as caught:

@@ -18,7 +18,7 @@ from tiny import random_variables, tiny_config
 from training import gan_programs, on_host, run_steps, sgd, train_gan
 from transfers import random_state
 
-from ganformer_jax import Discriminator, Generator, hosts
+from ganformer_jax import Discriminator, Generator
 from ganformer_jax.config_checks import validate
 from ganformer_jax.config_text import TextEncoderConfig
 from ganformer_jax.convert.build import flatten
@@ -33,7 +33,6 @@ from ganformer_jax.directions.direction import ALL, COMPONENTS, Direction
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.evaluation import generated_images, metric_networks
 from ganformer_jax.experiment.figures.interpolation import _between_w
-from ganformer_jax.experiment.run import train_experiment
 from ganformer_jax.models import mix_components, truncate, without_words
 from ganformer_jax.sampling import ImageLatents, Synthesizer, read_latents, save_latents
 from ganformer_jax.train.checkpoint import Checkpoints
@@ -416,9 +415,3 @@ def test_configs_that_do_not_fit_are_refused_in_one_line(changes, words):
     with pytest.raises(UserError, match=words) as raised:
         validate(changed(**changes))
     assert "\n" not in str(raised.value)
-
-
-def test_several_processes_are_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(hosts, "count", lambda: 2)
-    with pytest.raises(UserError, match="several processes cannot train on captions yet"):
-        train_experiment(CAPTIONED, tmp_path / "run")

@@ -227,9 +227,39 @@ def test_real_images_of_other_labels_count_as_generated_ones(loss):
     assert "loss/mismatch" not in update(state, batch)[1]
 
 
-def test_a_mismatch_needs_labels():
-    with pytest.raises(UserError, match="mismatch_weight is about labels, and there are none"):
-        validate(tiny_config(0, mismatch_weight=1.0))
+@pytest.mark.parametrize("logit", ["class", "projection", "embedding"])
+def test_the_label_of_an_image_is_found_among_those_of_the_batch(logit):
+    """In both networks: the share of an image's own label, by cosines over the temperature."""
+    config = conditional(tiny_config(0, contrastive_weight=0.5, contrastive_temperature=0.2))
+    config = dataclasses.replace(
+        config, discriminator=dataclasses.replace(config.discriminator, label_logit=logit)
+    )
+    state, batch = first_state(config), labeled_batch(0)
+    networks = Networks(config, DataParallel(), sgd())
+    labels = jnp.asarray(batch["labels"])
+    same = np.asarray(batch["labels"]) @ np.asarray(batch["labels"]).T > 0
+    judge = jax.jit(Discriminator(config.discriminator).apply)
+
+    def expected(images):
+        _, out = judge({"params": state.discriminator}, images, labels, others_NxY=labels)
+        odds = np.exp(np.asarray(out["similarities"], np.float64) / 0.2)
+        assert np.abs(out["similarities"]).max() <= 1 + 1e-5
+        return -np.log((odds * same).sum(1) / odds.sum(1)).mean()
+
+    _, info = jax.jit(functools.partial(updates.discriminator_update, networks))(state, batch)
+    reals = jnp.asarray(batch["images"], jnp.float32) / 127.5 - 1
+    np.testing.assert_allclose(info["loss/contrastive"], expected(reals), rtol=1e-4)
+    keys = networks.keys(state, "generator")
+    w, _ = networks.sample_w(state.generator, state, keys, labels, len(labels))
+    fakes = networks.synthesize(state.generator, state, keys, w)
+    _, info = jax.jit(functools.partial(updates.generator_update, networks))(state, batch)
+    np.testing.assert_allclose(info["loss/generator_contrastive"], expected(fakes), rtol=1e-4)
+
+
+@pytest.mark.parametrize("weight", ["mismatch_weight", "contrastive_weight"])
+def test_losses_about_labels_need_labels(weight):
+    with pytest.raises(UserError, match=f"{weight} is about labels, and there are none"):
+        validate(tiny_config(0, **{weight: 1.0}))
 
 
 def test_the_average_halves_its_distance_in_a_half_life(state):

@@ -87,7 +87,14 @@ def conditional(config: Config) -> Config:
     )
 
 
-FULL = conditional(tiny_config(path_length_weight=2.0, component_mixing=0.5, mismatch_weight=0.5))
+FULL = conditional(
+    tiny_config(
+        path_length_weight=2.0,
+        component_mixing=0.5,
+        mismatch_weight=0.5,
+        contrastive_weight=0.5,
+    )
+)
 
 
 def labeled_batch(number: int, batch: int = BATCH) -> dict[str, np.ndarray]:

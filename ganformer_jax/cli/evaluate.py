@@ -6,15 +6,18 @@ import dataclasses
 import json
 import pathlib
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ganformer_jax.cli.options import HostOptions, RunOptions
 from ganformer_jax.errors import UserError
-from ganformer_jax.evaluate.requests import SCENES, parse_requests
+from ganformer_jax.evaluate.requests import SCENES, Request, parse_requests
 
 if TYPE_CHECKING:
-    from ganformer_jax.evaluate.evaluation import Report
+    from ganformer_jax.data.batches import DatasetSource
+    from ganformer_jax.evaluate.evaluation import Report, TrainedGenerator
+    from ganformer_jax.evaluate.features import NetworkSettings
+    from ganformer_jax.evaluate.image_sets import ImageSet
 
 STANDARD = 50_000  # generated images, as FID is usually reported
 ROWS = 8  # images in segmentation.png
@@ -83,21 +86,15 @@ def run(options: Options) -> None:
     from ganformer_jax.cli.heap import local_devices
     from ganformer_jax.data.spec import check_value_range
     from ganformer_jax.evaluate.evaluation import Evaluation, evaluate
-    from ganformer_jax.experiment.data import open_scenes
     from ganformer_jax.experiment.evaluation import (
         Reading,
-        generated_images,
-        labeled_dataset,
         metric_networks,
         reference_images,
         stored_images,
     )
-    from ganformer_jax.load import load_checkpoint
-    from ganformer_jax.pixels import channel_words
 
-    workdir, split = options.workdir, options.split
     check_value_range(options.value_range)
-    reading = Reading(split, options.array, options.value_range, options.follow_links)
+    reading = Reading(options.split, options.array, options.value_range, options.follow_links)
     candidate = None if options.fake is None else stored_images(options.fake, reading)
     requests = parse_requests(options.metrics, candidate.count or 0 if candidate else STANDARD)
     if candidate and (unfit := [r.name for r in requests if r.needs_generator]):
@@ -108,43 +105,82 @@ def run(options: Options) -> None:
     files = {name: getattr(options, name) for name in ("inception", "vgg16", "lpips")}
     devices = local_devices(options.batch_size)
     networks = metric_networks(devices, options.batch_size, files, options.cache)
-    generator, scenes, facts = None, None, {}
-    if candidate is None:
-        sampling: Any = {"truncation_psi": options.truncation_psi, "noise": options.noise}
-        network, variables, step, images_seen = load_checkpoint(
-            workdir, options.step, options.best, print
-        )
-        facts = {"step": step, "kimg": images_seen / 1000, **sampling}
-        classes = network.config.label_size
-        candidate, generator = generated_images(
-            workdir,
-            network,
-            variables,
-            networks,
-            seed=options.seed,
-            dataset=labeled_dataset(workdir, options.real, split, classes),
-            **sampling,
-        )
-        if hosts.is_first() and (words := channel_words(network.config.image_channels)):
-            print(words)
-        if any(request.kind in SCENES for request in requests):
-            scenes = open_scenes(workdir)
-    reference = reference_images(workdir, options.real, reading) if needs_reference else None
-    for images in (candidate, reference):
+    if candidate:
+        made = Candidate(candidate)
+    else:
+        make = _generated if options.kind() == "gan" else _of_other_kind
+        made = make(options, requests, networks)
+    real = reference_images(options.workdir, options.real, reading) if needs_reference else None
+    for images in (made.images, real):
         if images is not None and images.warning and hosts.is_first():
             print(f"warning: {images.name}: {images.warning}", file=sys.stderr)
     evaluation = Evaluation(
         requests,
-        candidate,
+        made.images,
         networks,
-        reference=reference,
+        reference=real,
         reference_count=options.real_count,
-        generator=generator,
-        scenes=scenes,
+        generator=made.generator,
+        scenes=made.scenes,
         seed=options.seed,
         allow_few=options.allow_few,
     )
-    _report(evaluate(evaluation), facts, workdir if generator else None)
+    _report(evaluate(evaluation), made.facts, made.run)
+
+
+class Candidate(NamedTuple):
+    """The images to measure and, of a run, what made them."""
+
+    images: ImageSet
+    generator: TrainedGenerator | None = None
+    scenes: tuple[DatasetSource, DatasetSource] | None = None
+    """Training and test split, for metrics about scenes."""
+    facts: Mapping[str, Any] = {}
+    """How far training was, and how images are sampled."""
+    run: pathlib.Path | None = None
+    """Whose folder keeps the result; None for stored images."""
+
+
+def _generated(
+    options: Options, requests: Sequence[Request], networks: NetworkSettings
+) -> Candidate:
+    """Return the images of a run."""
+    from ganformer_jax import hosts
+    from ganformer_jax.experiment.data import open_scenes
+    from ganformer_jax.experiment.evaluation import generated_images, labeled_dataset
+    from ganformer_jax.load import load_checkpoint
+    from ganformer_jax.pixels import channel_words
+
+    run = options.workdir
+    sampling: Any = {"truncation_psi": options.truncation_psi, "noise": options.noise}
+    network, variables, step, images_seen = load_checkpoint(run, options.step, options.best, print)
+    labels = labeled_dataset(run, options.real, options.split, network.config.label_size)
+    images, generator = generated_images(
+        run, network, variables, networks, seed=options.seed, dataset=labels, **sampling
+    )
+    if hosts.is_first() and (words := channel_words(network.config.image_channels)):
+        print(words)
+    scenes = open_scenes(run) if any(request.kind in SCENES for request in requests) else None
+    facts = {"step": step, "kimg": images_seen / 1000, **sampling}
+    return Candidate(images, generator, scenes, facts, run)
+
+
+def _of_other_kind(
+    options: Options, requests: Sequence[Request], networks: NetworkSettings
+) -> Candidate:
+    """Return the images of a run that is not of a GAN."""
+    from ganformer_jax.experiment.run_images import IMAGES_OF, Chosen
+
+    kind, run = options.kind(), options.workdir
+    if unfit := [request.name for request in requests if request.needs_generator]:
+        raise UserError(f"{unfit[0]} is for GANs, and {run} is of a {kind}: leave it out")
+    for name in ("truncation_psi", "noise"):
+        if getattr(options, name) != getattr(Options, name):
+            option = name.replace("_", "-")
+            raise UserError(f"--{option} is for GANs, and {run} is of a {kind}: leave it out")
+    chosen = Chosen(run, options.step, options.best, options.seed, networks, options.split)
+    images, step, images_seen = IMAGES_OF[kind](chosen)
+    return Candidate(images, run=run, facts={"step": step, "kimg": images_seen / 1000})
 
 
 def _report(report: Report, facts: Mapping[str, Any], workdir: pathlib.Path | None) -> None:

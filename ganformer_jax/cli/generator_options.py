@@ -30,14 +30,6 @@ class GeneratorOptions(RunOptions):
         elif self.best or self.step is not None:
             raise UserError(f"{self.workdir} has no checkpoints: leave out --step and --best")
 
-    def kind(self) -> str:
-        """Return the kind of training that the run is of; a file is of a GAN."""
-        from ganformer_jax.config_files import load_experiment
-        from ganformer_jax.config_kinds import kind_of
-
-        path = self.workdir / "config.json"
-        return kind_of(load_experiment(path)) if path.is_file() else "gan"
-
     def load_generator(self) -> tuple[Generator, dict[str, Any]]:
         """Load the averaged generator, as `load` does."""
         from ganformer_jax.load import load, load_run

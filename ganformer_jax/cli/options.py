@@ -63,6 +63,14 @@ class RunOptions:
         if not self.workdir.is_dir():
             raise UserError(f"no run in {self.workdir}: name its folder with --workdir")
 
+    def kind(self) -> str:
+        """Return the kind of training that the run is of; a file is of a GAN."""
+        from ganformer_jax.config_files import load_experiment
+        from ganformer_jax.config_kinds import kind_of
+
+        path = self.workdir / "config.json"
+        return kind_of(load_experiment(path)) if path.is_file() else "gan"
+
 
 def program() -> str:
     """Return how the program is started: in a checkout by run.py, else by its installed name."""

@@ -12,7 +12,7 @@ import tyro
 from ganformer_jax.cli.generator_options import GeneratorOptions
 from ganformer_jax.cli.options import HostOptions
 from ganformer_jax.cli.ranges import parse_ranges
-from ganformer_jax.cli.sample_prior import OF_PRIORS, is_prior, sample_prior
+from ganformer_jax.cli.sample_prior import OF_PRIORS, sample_prior
 from ganformer_jax.errors import UserError
 
 SEEDS = 2**32
@@ -84,13 +84,14 @@ def run(options: Options) -> None:
     seeds = _seeds(options)
     if options.batch_size < 1:
         raise UserError("--batch-size must be 1 or more")
-    if is_prior(options.workdir):
+    kind = options.kind()
+    if kind == "prior":
         _refuse(options, OF_PRIORS, f"{options.workdir} is of a prior, which excludes")
         return sample_prior(options, seeds, _folder(options, "generated"))
     of_gans = (field.name for field in dataclasses.fields(options))
     _refuse(options, {*of_gans} - {"temperature", "top_k"}, "only priors have")
     options.check_generator()
-    if options.kind() == "ganformer2":
+    if kind == "ganformer2":
         return _scenes(options, seeds)
 
     options.hosts.connect()

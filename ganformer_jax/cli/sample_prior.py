@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,15 +14,6 @@ if TYPE_CHECKING:
 OF_PRIORS = ("workdir", "step", "best", "out", "count", "seed", "seeds", "class_names", "prompt")
 OF_PRIORS += ("temperature", "top_k", "batch_size", "overwrite", "hosts")
 """Options that priors have."""
-
-
-def is_prior(workdir: pathlib.Path) -> bool:
-    """Return whether a folder is that of a run of a prior, as its config says."""
-    try:
-        values = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(values, dict) and values.get("kind") == "prior"
 
 
 def sample_prior(options: Options, seeds: Sequence[int], folder: pathlib.Path) -> None:

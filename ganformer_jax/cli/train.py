@@ -106,7 +106,7 @@ def run(options: Options) -> None:
 
     options.hosts.connect(preemption=True)
     from ganformer_jax.cli.heap import prepare_cpu
-    from ganformer_jax.experiment.kinds import train_kind  # needs much more than parsing
+    from ganformer_jax.experiment.run import train_experiment  # needs much more than parsing
     from ganformer_jax.train.devices import smallest_batch
 
     prepare_cpu(smallest_batch(config), config.train.devices, config.train.platform)
@@ -119,7 +119,7 @@ def run(options: Options) -> None:
     try:
         with lenient_streams():
             start = options.init_from
-            done = train_kind(config, workdir, init_from=start, wandb=options.wandb)
+            done = train_experiment(config, workdir, init_from=start, wandb=options.wandb)
         if not done:
             raise Stopped(agreed=True)
     except Stopped as stop:

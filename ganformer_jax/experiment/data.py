@@ -132,6 +132,19 @@ class ExperimentData:
             hint = "set --discriminator.label-logit projection"
             raise UserError(f"{source.name} has conditions, not classes: {hint}")
 
+    def check(self) -> None:
+        """Refuse a dataset that cannot be opened; scenes are not rendered for it.
+
+        Raises:
+            UserError: If so, or if processes see different numbers of images.
+        """
+        if not self.config.data.rendered:
+            hosts.check_equal({"the number of training images": len(self.open("train"))})
+
+    def image_sets(self) -> Sequence[ExperimentData]:
+        """Return these images, which generated ones are compared with."""
+        return [self]
+
     def training_images(self) -> int:
         """Return the number of training images, without rendering scenes."""
         data = self.config.data
@@ -209,11 +222,6 @@ class ExperimentData:
             except UserError:
                 continue
         return self.open("train")
-
-
-def open_run(run: pathlib.Path, split: str) -> DatasetSource:
-    """Open a split of the dataset of a run."""
-    return ExperimentData(load_config(run / "config.json")).open(split)
 
 
 def open_scenes(run: pathlib.Path) -> tuple[DatasetSource, DatasetSource]:

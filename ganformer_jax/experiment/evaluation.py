@@ -33,7 +33,7 @@ from ganformer_jax.evaluate.image_sets import (
     source_images,
 )
 from ganformer_jax.evaluate.weights import load_weights
-from ganformer_jax.experiment.data import open_folder, open_run, opens_as_dataset
+from ganformer_jax.experiment.data import open_folder, opens_as_dataset
 from ganformer_jax.experiment.scene_captions import described_scenes
 from ganformer_jax.models import Generator, without_words
 from ganformer_jax.sampling import ImageLatents, Sampler, Synthesizer, swap_components
@@ -126,6 +126,8 @@ def _has_labels_of(dataset: DatasetSource, run: pathlib.Path, count: int) -> boo
 
 
 def _dataset_of(run: pathlib.Path, split: str) -> DatasetSource:
+    from ganformer_jax.experiment.kinds import open_run
+
     try:
         return open_run(run, split)
     except UserError as error:

@@ -1,48 +1,53 @@
-"""Training of a GANformer2, as the command `train` runs it: its figures and metrics."""
+"""A GANformer2 in training: scenes, and their layouts step by step."""
 
 from __future__ import annotations
 
 import functools
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ganformer_jax import hosts, visualize
+from ganformer_jax import visualize
 from ganformer_jax.config_ganformer2 import GANformer2Config
-from ganformer_jax.config_ganformer2_checks import validate_ganformer2
-from ganformer_jax.evaluate.image_sets import dataset_images
-from ganformer_jax.evaluate.training_metrics import TrainingMetrics, parse_training_requests
 from ganformer_jax.experiment.ganformer2_data import GANformer2Data
-from ganformer_jax.experiment.observers import OwnCopy, checked, draw_curve, networks_for
-from ganformer_jax.pixels import as_rgb, channel_words
+from ganformer_jax.experiment.latest import Figures, LatestNetworks, Lower
+from ganformer_jax.pixels import as_rgb
 from ganformer_jax.sampling.planned_scenes import PlannedScenes, SceneSampler
-from ganformer_jax.train.devices import Placement, find_devices, place_on
-from ganformer_jax.train.ganformer2 import ganformer2_trainable
+from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.ganformer2_state import WEIGHTS, GANformer2State
-from ganformer_jax.train.log_writers import BestEffort
-from ganformer_jax.train.loop import train
-from ganformer_jax.train.observing import Observer, Snapshot
-from ganformer_jax.train.progress import beside_bars
-from ganformer_jax.train.wandb_log import check_wandb
+from ganformer_jax.train.observing import Snapshot
 
 GRID, COLUMNS = 32, 8
 """Images in a sample grid, and in a row of it and of a sheet of layouts."""
 
 
-class LatestScenes:
-    """The averaged generators of a state in training, on the devices of this process."""
+class LatestScenes(LatestNetworks):
+    """The averaged generators of a state in training.
+
+    Attributes:
+        sampler: Of both.
+    """
 
     def __init__(self, config: GANformer2Config, training: Placement):
-        self._weights = OwnCopy(training, read_weights)
-        self.placement = self._weights.placement
-        batch = -(-GRID // len(training.own)) * len(training.own)
-        self.sampler = SceneSampler(config, batch, self.placement.batch)
+        options = config.execution
+        shape = options.resolution, options.resolution, options.image_channels
+        super().__init__(training, read_weights, shape, GRID)
+        self.sampler = SceneSampler(config, self.batch_size, self.placement.batch)
 
-    def weights(self, state: GANformer2State) -> Mapping[str, Any]:
-        """Return the weights of the average; all processes must call this for a new state."""
-        return self._weights(state)
+    def _lower(self, weights: Mapping[str, Any]) -> Mapping[str, Lower]:
+        return {"scenes": functools.partial(self.sampler.lower, weights)}
+
+    def images(
+        self, data: GANformer2Data, state: GANformer2State, indices: Sequence[int]
+    ) -> np.ndarray:
+        """Return images of scenes."""
+        return self.sampler(self.weights(state), indices).images
+
+    def figures(self, data: GANformer2Data, now: Snapshot) -> Callable[[], Figures]:
+        """Return what draws images, and a sheet of layouts step by step."""
+        weights, held_out = self.weights(now.state), data.held_out(COLUMNS)
+        return functools.partial(draw_scenes, self.sampler, weights, held_out)
 
 
 def read_weights(state: GANformer2State) -> dict[str, Any]:
@@ -50,104 +55,17 @@ def read_weights(state: GANformer2State) -> dict[str, Any]:
     return {name: getattr(state, name) for name in WEIGHTS}
 
 
-def train_ganformer2(
-    config: GANformer2Config,
-    run: pathlib.Path,
-    *,
-    wandb: str | None = None,
-    say: Callable[[str], None] = print,
-) -> bool:
-    """Train, or resume, a GANformer2, as `train.loop.train` does.
-
-    Args:
-        config: The experiment.
-        run: Folder of the run.
-        wandb: Project of Weights and Biases to log to as well.
-        say: Receives lines for the user.
-
-    Returns:
-        Whether the run is complete; False after SIGINT or SIGTERM, which leave a checkpoint.
-
-    Raises:
-        UserError: If the config, the dataset or the folder cannot be used, or losses stay not
-            finite.
-    """
-    validate_ganformer2(config)
-    if wandb is not None:
-        check_wandb()
-    data = GANformer2Data(config)
-    data.check()
-    if words := channel_words(config.execution.image_channels):
-        say(words)
-    devices = find_devices(config.train.platform, config.train.devices)
-    placement = place_on(devices, config.train.fsdp)
-    scenes = LatestScenes(config, placement)
-
-    def sample(state: GANformer2State, indices: Sequence[int]) -> np.ndarray:
-        return scenes.sampler(scenes.weights(state), indices).images
-
-    return train(
-        ganformer2_trainable(config, placement, sample),
-        placement,
-        config,
-        run,
-        data.batches,
-        make_scene_observers(config, run, data, scenes, beside_bars(say)),
-        wandb=wandb,
-        identities=data.images.identity(),
-        say=say,
-    )
-
-
-def make_scene_observers(
-    config: GANformer2Config,
-    run: pathlib.Path,
-    data: GANformer2Data,
-    scenes: LatestScenes,
-    say: Callable[[str], None] = print,
-) -> Sequence[Observer]:
-    """Return the observers of a run: scenes and layouts, metrics, and the curve of both."""
-    options, figures, curve = config.train, BestEffort(say), BestEffort(say)
-    draw = functools.partial(draw_scenes, scenes, data, run, figures)
-    made = [Observer(options.image_kimg, draw, at_once=True)]
-    size = config.execution.resolution, config.execution.resolution
-    requests = parse_training_requests(options.metrics, options.metric_images, size)
-    if requests and options.metric_kimg:
-        real, batch = data.images.training_images(), scenes.sampler.batch_size
-        networks = networks_for(requests, real, scenes.placement, batch)
-
-        @functools.cache
-        def metrics() -> TrainingMetrics:  # reads data, so not before it is needed
-            images = dataset_images(data.images.open("train"))
-            return TrainingMetrics(requests, images, data.images.held_out, networks)
-
-        made.append(Observer(options.metric_kimg, lambda now: metrics()(checked(now))))
-    made.append(Observer(options.image_kimg, functools.partial(draw_curve, run, curve)))
-    return made
-
-
 def draw_scenes(
-    scenes: LatestScenes,
-    data: GANformer2Data,
-    run: pathlib.Path,
-    attempt: BestEffort,
-    now: Snapshot,
-) -> Mapping[str, np.ndarray]:
-    """Write images, and a sheet of layouts step by step, to `<run>/samples`; return both."""
-    weights = scenes.weights(now.state)
-    held_out = data.held_out(COLUMNS)  # by all processes: it may render them
-    if not hosts.is_first():
-        return {}
-    drawn = scenes.sampler(weights, range(GRID))
+    sampler: SceneSampler, weights: Mapping[str, Any], held_out: Mapping[str, np.ndarray]
+) -> Figures:
+    """Draw images of the first seeds, and their layouts above real ones."""
+    drawn = sampler(weights, range(GRID))
     scale = max(1, 64 // drawn.images.shape[1])
-    grid = visualize.image_grid(drawn.images, COLUMNS, scale=scale)
-    segments = scenes.sampler.config.planning.segments
-    sheet = layout_sheet(drawn, segments, COLUMNS, held_out)
-    made = {"images/samples": ("", grid), "images/layouts": ("-layouts", sheet)}
-    for suffix, image in made.values():
-        path = run / "samples" / f"{now.step:08d}{suffix}.png"
-        attempt(str(path), visualize.save_png, path, image)
-    return {name: image for name, (_, image) in made.items()}
+    sheet = layout_sheet(drawn, sampler.config.planning.segments, COLUMNS, held_out)
+    return {
+        "samples": visualize.image_grid(drawn.images, COLUMNS, scale=scale),
+        "layouts": sheet,
+    }
 
 
 def segment_palette(segments: int) -> np.ndarray:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -46,7 +47,18 @@ class GANformer2Data:
         """
         if not self.config.data.rendered:
             self.open("train").labels(0)
-        hosts.check_equal({"the number of training images": self.images.training_images()})
+        self.images.check()
+
+    def image_sets(self) -> Sequence[ExperimentData]:
+        """Return the images alone."""
+        return [self.images]
+
+    def save_label_names(self, run: pathlib.Path) -> None:
+        """Write nothing, as there are no labels."""
+
+    def identity(self) -> Mapping[str, str]:
+        """Return the checksum of a dataset that `prepare` made, by the option that names it."""
+        return self.images.identity()
 
     def batches(self, images_seen: int) -> Iterator[dict[str, np.ndarray]]:
         """Yield this process's share of the training batches after `images_seen` images."""

@@ -1,4 +1,4 @@
-"""What is done with the averaged generator while it trains: figures, metrics, curves."""
+"""What is done with the latest networks while they train: figures, metrics, and a curve of both."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-import jax
 import numpy as np
 
 from ganformer_jax import hosts, visualize
-from ganformer_jax.config import Config
+from ganformer_jax.config_training import TrainConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.feasibility import check_measurable
 from ganformer_jax.evaluate.features import NetworkSettings
@@ -21,94 +19,104 @@ from ganformer_jax.evaluate.requests import TRAINED, Request
 from ganformer_jax.evaluate.training_metrics import TrainingMetrics, parse_training_requests
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.evaluation import metric_networks
-from ganformer_jax.sampling import Sampler
-from ganformer_jax.train.devices import Placement, place_on
+from ganformer_jax.experiment.latest import Figures, LatestNetworks, Metrics, TrainingData
+from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.log_writers import BestEffort
 from ganformer_jax.train.observing import Observer, Snapshot
-from ganformer_jax.train.state import TrainState
 
-GRID = 32
-"""Images in a sample grid; always those of seeds 0, 1, ..."""
-GRID_COLUMNS = 8
-ATTENTION_ROWS = 6
-"""Images whose attention is drawn."""
-
-
-class OwnCopy:
-    """Arrays of the latest state in training, whole on every device of this process.
-
-    Every process samples by itself, so that images need not be gathered from other hosts.
-
-    Attributes:
-        placement: The devices of this process that train.
-    """
-
-    def __init__(self, training: Placement, read: Callable[[Any], Any]):
-        self.placement = place_on(training.own)
-        self._read = read
-        self._whole = jax.jit(lambda tree: tree, out_shardings=training.replicated)
-        self._step, self._tree = None, None
-
-    def __call__(self, state: Any) -> Any:
-        """Return what `read` takes of a state; all processes must call this for a new state."""
-        if state.step is not self._step:
-            whole = self._whole(self._read(state))
-            own = jax.tree.map(lambda leaf: leaf.addressable_data(0), whole)
-            self._tree = jax.device_put(own, self.placement.replicated)
-            self._step = state.step
-        return self._tree
-
-
-class LatestGenerator:
-    """The averaged generator of a state in training, on the devices of this process.
-
-    Attributes:
-        sampler: One for figures and metrics, as it takes long to compile.
-        placement: The devices of this process that train.
-    """
-
-    def __init__(self, config: Config, training: Placement):
-        self._variables = OwnCopy(training, TrainState.generator_variables)
-        self.placement = self._variables.placement
-        batch = -(-GRID // len(training.own)) * len(training.own)
-        self.sampler = Sampler(
-            config.generator, batch, attention=True, batch_sharding=self.placement.batch
-        )
-
-    def variables(self, state: TrainState) -> Mapping[str, Any]:
-        """Return the variables of the average; all processes must call this for a new state."""
-        return self._variables(state)
+MAIN = ("samples", "translations")
+"""Figures whose file is named after the step alone."""
 
 
 def make_observers(
-    config: Config,
+    options: TrainConfig,
     run: pathlib.Path,
-    data: ExperimentData,
-    generator: LatestGenerator,
+    data: TrainingData,
+    latest: LatestNetworks,
     say: Callable[[str], None] = print,
 ) -> Sequence[Observer]:
-    """Return the observers of a run: sample grids, metrics, and the curve of both.
+    """Return the observers of a run: figures, metrics, and the curve of both.
 
     A figure that cannot be written, as on a full disk, is a warning to `say`.
+
+    Args:
+        options: Of training.
+        run: Folder of the run.
+        data: Of the experiment.
+        latest: The networks in training.
+        say: Receives lines for the user.
+
+    Raises:
+        UserError: If metrics cannot be measured: not after the updates have been compiled.
     """
-    options = config.train
-    image_kimg, size = options.image_kimg, config.generator.image_size
     figures, curve = BestEffort(say), BestEffort(say)
-    draw = functools.partial(draw_samples, generator, data.grid_labels, run, figures, say)
-    made = [Observer(image_kimg, draw, at_once=True)]
-    requests = parse_training_requests(options.metrics, options.metric_images, size)
-    if requests and options.metric_kimg:
-        real, batch = data.training_images(), generator.sampler.batch_size
-        networks = networks_for(requests, real, generator.placement, batch)
 
-        @functools.cache
-        def metrics() -> TrainingMetrics:  # reads data, so not before it is needed
-            images = dataset_images(data.open("train"))
-            return TrainingMetrics(requests, images, data.held_out, networks)
+    def draw(now: Snapshot) -> Mapping[str, np.ndarray]:
+        drawing = latest.figures(data, now)
+        return draw_figures(drawing, run, figures, say, now) if hosts.is_first() else {}
 
-        made.append(Observer(options.metric_kimg, lambda now: metrics()(checked(now))))
-    made.append(Observer(image_kimg, functools.partial(draw_curve, run, curve)))
+    made = [Observer(options.image_kimg, draw, at_once=True)]
+    metrics = metrics_of(options, data.image_sets(), latest)
+    if options.metric_kimg:
+        for measure in latest.measures(data, metrics, options.metric_images):
+            made.append(Observer(options.metric_kimg, measure))
+    made.append(Observer(options.image_kimg, functools.partial(draw_curve, run, curve)))
     return made
+
+
+def draw_figures(
+    drawing: Callable[[], Figures],
+    run: pathlib.Path,
+    attempt: BestEffort,
+    say: Callable[[str], None],
+    now: Snapshot,
+) -> Mapping[str, np.ndarray]:
+    """Draw figures and write them to `<run>/samples`; return them for the log.
+
+    The first process calls this alone.
+    """
+    with hosts.alone():
+        drawn = drawing()
+    for name, image in drawn.items():
+        suffix = "" if name in MAIN else f"-{name}"
+        path = run / "samples" / f"{now.step:08d}{suffix}.png"
+        attempt(str(path), visualize.save_png, path, image)
+    if now.step == 0:
+        say(f"first samples, of the untrained networks, in {run / 'samples'}")
+    return {f"images/{name}": image for name, image in drawn.items()}
+
+
+def draw_curve(run: pathlib.Path, attempt: BestEffort, now: Snapshot) -> Mapping[str, float]:
+    """Draw losses and metrics so far to `<run>/curve.png`."""
+    if now.step and hosts.is_first():
+        path = run / "curve.png"
+        attempt(str(path), visualize.training_curve, run / "metrics.jsonl", path)
+    return {}
+
+
+def metrics_of(
+    options: TrainConfig, sets: Sequence[ExperimentData], latest: LatestNetworks
+) -> Metrics | None:
+    """Return what makes the metrics of `train.metrics`, one for each set; None without any.
+
+    Raises:
+        UserError: If they cannot be measured.
+    """
+    size = latest.image_shape[:2]
+    requests = parse_training_requests(options.metrics, options.metric_images, size)
+    if not (requests and options.metric_kimg):
+        return None
+    real = min(images.training_images() for images in sets)
+    networks = networks_for(requests, real, latest.placement, latest.batch_size)
+
+    @functools.cache
+    def make() -> Sequence[TrainingMetrics]:  # reads data, so not before it is needed
+        return [
+            TrainingMetrics(requests, dataset_images(each.open("train")), each.held_out, networks)
+            for each in sets
+        ]
+
+    return make
 
 
 def networks_for(
@@ -123,8 +131,7 @@ def networks_for(
         batch_size: Images at once.
 
     Raises:
-        UserError: If there are too few images, or weights cannot be loaded: not after the updates
-            have been compiled.
+        UserError: If there are too few images, or weights cannot be loaded.
     """
     try:
         check_measurable(requests, real=real)
@@ -135,52 +142,3 @@ def networks_for(
     if any(request.network == TRAINED for request in requests):
         networks.load_weights(TRAINED)
     return networks
-
-
-def checked(now: Snapshot) -> Callable[[Sequence[int]], np.ndarray]:
-    """Return a function that samples a batch at a time, and ends if training is to stop."""
-
-    def sample(indices: Sequence[int]) -> np.ndarray:
-        now.check()
-        return now.sample(indices)
-
-    return sample
-
-
-def draw_samples(
-    generator: LatestGenerator,
-    labels_for: Callable[[int], Sequence[Any] | None],
-    run: pathlib.Path,
-    attempt: BestEffort,
-    say: Callable[[str], None],
-    now: Snapshot,
-) -> Mapping[str, np.ndarray]:
-    """Write a grid of samples, and their attention, to `<run>/samples`; return both for the log.
-
-    `labels_for` returns the labels of a number of images, None for an unconditional generator.
-    """
-    sampler, variables = generator.sampler, generator.variables(now.state)
-    if not hosts.is_first():
-        return {}
-    config = sampler.config
-    samples = sampler(variables, range(GRID), labels_for(GRID))
-    scale = max(1, 64 // config.resolution)
-    grid = visualize.image_grid(samples.images, GRID_COLUMNS, scale=scale)
-    drawn = {"images/samples": ("", grid)}
-    if samples.attention:
-        figure = visualize.attention_figure(samples.images, samples.attention, ATTENTION_ROWS)
-        drawn["images/attention"] = "-attention", figure
-    for suffix, image in drawn.values():
-        path = run / "samples" / f"{now.step:08d}{suffix}.png"
-        attempt(str(path), visualize.save_png, path, image)
-    if now.step == 0:
-        say(f"first samples, of the untrained generator, in {run / 'samples'}")
-    return {name: image for name, (_, image) in drawn.items()}
-
-
-def draw_curve(run: pathlib.Path, attempt: BestEffort, now: Snapshot) -> Mapping[str, float]:
-    """Draw losses and metrics so far to `<run>/curve.png`."""
-    if now.step and hosts.is_first():
-        path = run / "curve.png"
-        attempt(str(path), visualize.training_curve, run / "metrics.jsonl", path)
-    return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,17 +15,17 @@ from ganformer_jax.config_kinds import kind_of
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.ganformer2 import COLUMNS, layout_sheet, segment_palette
 from ganformer_jax.experiment.sample_files import (
+    Batch,
     claim_folder,
     make_records,
     weights_digest,
-    write_images,
+    write_missing,
 )
 from ganformer_jax.pixels import as_rgb
 from ganformer_jax.sampling.planned_scenes import PlannedScenes, SceneSampler, SegmentEdit
-from ganformer_jax.train.best import step_of
-from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.ganformer2_state import WEIGHTS
+from ganformer_jax.train.run_reading import PROGRESS, read_run
 
 BATCH = 16
 """Images at once, of edits."""
@@ -34,11 +34,13 @@ GRID = 64
 
 
 class LoadedScenes(NamedTuple):
-    """The averaged generators of a checkpoint."""
+    """The averaged generators of a checkpoint, and how far its training was."""
 
     config: GANformer2Config
     weights: Mapping[str, Any]
     """What `SceneSampler` reads."""
+    step: int
+    images_seen: int
 
 
 def load_scenes(
@@ -58,13 +60,11 @@ def load_scenes(
     Raises:
         UserError: If there is no such checkpoint, or the run is of another kind.
     """
-    with Checkpoints(run, read_only=True) as checkpoints:
-        if best:
-            step = step_of(checkpoints.best(), run, say)
-        fields, config = checkpoints.weights(step, WEIGHTS)
+    fields, config = read_run(run, (*WEIGHTS, *PROGRESS), step, best, say)
     if not isinstance(config, GANformer2Config):
         raise UserError(f"{run} is of a {kind_of(config)}, not of a GANformer2")
-    return LoadedScenes(config, fields)
+    weights = {name: fields[name] for name in WEIGHTS}
+    return LoadedScenes(config, weights, *(int(fields[name]) for name in PROGRESS))
 
 
 def write_scenes(
@@ -99,23 +99,20 @@ def write_scenes(
     say = say if hosts.is_first() else lambda line: None
     missing = claim_folder(folder, records, figures, overwrite, say)
     sampler, weights = scene_sampler(loaded, placement, batch_size)
-    own = [missing[row] for row in hosts.own_rows(len(missing))]
-    parts = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
-    batches = (
-        (
-            [folder / records[place]["file"] for place in part],
-            sampler(weights, [seeds[place] for place in part]).images,
-        )
-        for part in parts
-    )
-    write_images(batches, len(own), hosts.is_first())
-    hosts.all_of(True)
-    if hosts.is_first():
+
+    def make(places: Sequence[int]) -> Iterator[Batch]:
+        for start in range(0, len(places), batch_size):
+            part = places[start : start + batch_size]
+            yield part, sampler(weights, [seeds[place] for place in part]).images
+
+    def draw() -> None:
         shown = sampler(weights, seeds[:GRID])
         scale = max(1, 64 // shown.images.shape[1])
         visualize.save_png(figures[0], visualize.image_grid(shown.images, scale=scale))
         sheet = layout_sheet(shown, loaded.config.planning.segments, COLUMNS)
         visualize.save_png(figures[1], sheet)
+
+    write_missing(folder, records, missing, make, draw)
     say(f"{len(records)} images in {folder}, figures: {', '.join(map(str, figures))}")
 
 

@@ -11,27 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from ganformer_jax.config import Config
-from ganformer_jax.config_ganformer2 import GANformer2Config
 from ganformer_jax.config_kinds import validate_experiment
-from ganformer_jax.config_prior import PriorConfig
-from ganformer_jax.config_translation import TranslationConfig
-from ganformer_jax.experiment.ganformer2 import LatestScenes, read_weights
-from ganformer_jax.experiment.observers import LatestGenerator
-from ganformer_jax.experiment.prior import LatestPrior
-from ganformer_jax.experiment.translation import LatestTranslators
+from ganformer_jax.experiment.kinds import TRAININGS
+from ganformer_jax.experiment.latest import Lower
 from ganformer_jax.train.compile import Programs, compile_program, memory_of
 from ganformer_jax.train.devices import Placement, device_words, find_devices, place_on
-from ganformer_jax.train.ganformer2 import ganformer2_trainable
-from ganformer_jax.train.prior import prior_trainable
-from ganformer_jax.train.prior_state import weights_of
 from ganformer_jax.train.progress import duration
 from ganformer_jax.train.slices import describe_slice
-from ganformer_jax.train.trainable import State
-from ganformer_jax.train.translation import translation_trainable
-from ganformer_jax.train.updates import gan_trainable
-
-Lower = Callable[[], jax.stages.Lowered]
 
 
 def precompile(
@@ -72,74 +58,16 @@ def lowered_programs(config: Any, placement: Placement) -> Mapping[str, Lower]:
 
     The samples are those of the first process, whose devices must be among the placement's.
     """
-    return PROGRAMS[type(config)](config, placement)
-
-
-def _gan_programs(config: Config, placement: Placement) -> Mapping[str, Lower]:
-    programs = Programs(gan_trainable(config, placement, _no_images), placement)
-    generator, state = LatestGenerator(config, placement), programs.abstract_state()
-    variables = _on(generator.placement, state.generator_variables())
-    return {
-        **_training_programs(programs, state),
-        "samples": functools.partial(generator.sampler.lower, variables),
-    }
-
-
-def _translation_programs(config: TranslationConfig, placement: Placement) -> Mapping[str, Lower]:
-    programs = Programs(translation_trainable(config, placement, _no_images), placement)
-    translators, state = LatestTranslators(config, placement), programs.abstract_state()
-    params = _on(translators.placement, state.generators["target"])
-    return {
-        **_training_programs(programs, state),
-        "translations": functools.partial(translators.plain.lower, params),
-    }
-
-
-def _prior_programs(config: PriorConfig, placement: Placement) -> Mapping[str, Lower]:
-    programs = Programs(prior_trainable(config, placement, _no_images), placement)
-    prior, state = LatestPrior(config, placement), programs.abstract_state()
-    variables = _on(prior.placement, weights_of(state))
-    return {
-        **_training_programs(programs, state),
-        "samples": functools.partial(prior.sampler.lower, variables),
-    }
-
-
-def _ganformer2_programs(config: GANformer2Config, placement: Placement) -> Mapping[str, Lower]:
-    programs = Programs(ganformer2_trainable(config, placement, _no_images), placement)
-    scenes, state = LatestScenes(config, placement), programs.abstract_state()
-    weights = _on(scenes.placement, read_weights(state))
-    return {
-        **_training_programs(programs, state),
-        "scenes": functools.partial(scenes.sampler.lower, weights),
-    }
-
-
-PROGRAMS = {
-    Config: _gan_programs,
-    TranslationConfig: _translation_programs,
-    PriorConfig: _prior_programs,
-    GANformer2Config: _ganformer2_programs,
-}
-"""Functions that return the programs of an experiment, by its kind."""
-
-
-def _training_programs(programs: Programs, state: State) -> Mapping[str, Lower]:
-    """Return functions that trace the updates and the first state."""
-    batch, key = programs.abstract_batch(), jax.eval_shape(lambda: jax.random.key(0))
+    kind = TRAININGS[type(config)]
+    programs = Programs(kind.trainable(config, placement, _no_images), placement)
+    state, batch = programs.abstract_state(), programs.abstract_batch()
     lower: dict[str, Lower] = {
         update.name: functools.partial(programs.lower, update.function, state, batch)
         for update in programs.trainable.updates
     }
-    return {**lower, "first state": functools.partial(programs.init.lower, key)}
-
-
-def _on(placement: Placement, tree: Any) -> Any:
-    """Return the shapes of arrays that every device of a placement has whole."""
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placement.replicated),
-        tree,
-    )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    lower["first state"] = functools.partial(programs.init.lower, key)
+    return {**lower, **kind.latest(config, placement).programs(state)}
 
 
 def _no_images(state: Any, indices: Any) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,19 +14,20 @@ from ganformer_jax.config_kinds import kind_of
 from ganformer_jax.config_prior import PriorConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.sample_files import (
+    Batch,
     claim_folder,
+    in_turn,
     make_records,
     weights_digest,
-    write_images,
+    write_missing,
 )
 from ganformer_jax.experiment.samples import GRID, SampleSet, draw_grid
 from ganformer_jax.models.codebook import Codebook
 from ganformer_jax.pixels import channel_words
 from ganformer_jax.sampling.priors import PriorSampler
-from ganformer_jax.train.best import step_of
-from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.prior_state import WEIGHTS
+from ganformer_jax.train.run_reading import PROGRESS, read_run
 
 
 class LoadedPrior(NamedTuple):
@@ -35,6 +36,7 @@ class LoadedPrior(NamedTuple):
     config: PriorConfig
     variables: Mapping[str, Any]
     """As `PriorSampler` takes them."""
+    step: int
     images_seen: int
 
 
@@ -55,15 +57,12 @@ def load_prior(
     Raises:
         UserError: If there is no such checkpoint, or the run is not of a prior.
     """
-    with Checkpoints(run, read_only=True) as checkpoints:
-        if best:
-            step = step_of(checkpoints.best(), run, say)
-        fields, config = checkpoints.weights(step, (*WEIGHTS, "images_seen"))
+    fields, config = read_run(run, (*WEIGHTS, *PROGRESS), step, best, say)
     if not isinstance(config, PriorConfig):
         raise UserError(f"{run} is of a {kind_of(config)}, not of a prior")
     codebook = Codebook(**{n: jnp.asarray(array) for n, array in fields["codebook"].items()})
     variables = {name: fields[name] for name in WEIGHTS} | {"codebook": codebook}
-    return LoadedPrior(config, variables, int(fields["images_seen"]))
+    return LoadedPrior(config, variables, *(int(fields[name]) for name in PROGRESS))
 
 
 def check_drawing(prior: LoadedPrior, temperature: float, top_k: int, run: pathlib.Path) -> None:
@@ -128,16 +127,15 @@ def write_prior_samples(
     devices = len(placement.devices)
     batch = -(-batch_size // devices) * devices
     sampler = PriorSampler(config, batch, top_k, placement.batch)
-    if missing:
-        own = [missing[row] for row in hosts.own_rows(len(missing))]
-        paths = iter([folder / records[place]["file"] for place in own])
-        seeds, labels, *_ = wanted.arguments(own)
+
+    def make(places: Sequence[int]) -> Iterator[Batch]:
+        seeds, labels, *_ = wanted.arguments(places)
         variables = jax.device_put(prior.variables, placement.replicated)
-        stream = sampler.stream(variables, seeds, labels, temperature)
-        batches = (([next(paths) for _ in images], images) for images in stream)
-        write_images(batches, len(own), hosts.is_first())
-    hosts.all_of(True)
-    if hosts.is_first():
+        return in_turn(places, sampler.stream(variables, seeds, labels, temperature))
+
+    def draw() -> None:
         shown = [folder / record["file"] for record in records[:GRID]]
         draw_grid(figure, shown, columns, max(config.autoencoder.image_size))
+
+    write_missing(folder, records, missing, make, draw)
     say(f"{len(records)} images in {folder}, figure: {figure}")

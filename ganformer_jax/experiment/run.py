@@ -1,30 +1,30 @@
-"""Training of an experiment, as the command `train` runs it."""
+"""Training of an experiment of any kind, as the command `train` runs it."""
 
 from __future__ import annotations
 
+import functools
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-from ganformer_jax import hosts
 from ganformer_jax.config import Config
-from ganformer_jax.config_checks import validate
+from ganformer_jax.config_kinds import validate_experiment
 from ganformer_jax.errors import UserError
-from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.initial_weights import warm_start
-from ganformer_jax.experiment.observers import LatestGenerator, make_observers
+from ganformer_jax.experiment.kinds import TRAININGS
+from ganformer_jax.experiment.observers import make_observers
 from ganformer_jax.pixels import channel_words
 from ganformer_jax.train.devices import find_devices, place_on
 from ganformer_jax.train.loop import train
 from ganformer_jax.train.progress import beside_bars
-from ganformer_jax.train.state import TrainState
-from ganformer_jax.train.updates import gan_trainable
+from ganformer_jax.train.trainable import State
 from ganformer_jax.train.wandb_log import check_wandb
 
 
 def train_experiment(
-    config: Config,
+    config: Any,
     run: pathlib.Path,
     *,
     init_from: str | None = None,
@@ -34,10 +34,10 @@ def train_experiment(
     """Train, or resume, an experiment, as `train.loop.train` does.
 
     Args:
-        config: The experiment.
+        config: The experiment, of a kind in `config_kinds.KINDS`.
         run: Folder of the run.
-        init_from: What a new run starts from: folder of another run, or path or URL of an export
-            or a published snapshot.
+        init_from: What a new run of a GAN starts from: folder of another run, or path or URL of an
+            export or a published snapshot.
         wandb: Project of Weights and Biases to log to as well.
         say: Receives lines for the user.
 
@@ -45,50 +45,48 @@ def train_experiment(
         Whether the run is complete; False after SIGINT or SIGTERM, which leave a checkpoint.
 
     Raises:
-        UserError: If the config, the dataset or the folder cannot be used, or losses stay not
-            finite.
+        UserError: If the config, the data or the folder cannot be used, the kind has no
+            `init_from`, or losses stay not finite.
     """
-    validate(config)
-    if config.generator.text.vocabulary and hosts.count() > 1:
-        raise UserError(
-            "several processes cannot train on captions yet, as they would wait for each other: "
-            "start one"
-        )
+    validate_experiment(config)
+    if init_from is not None and not isinstance(config, Config):
+        raise UserError("--init-from is for GANs: leave it out")
     if wandb is not None:
         check_wandb()
-    data = ExperimentData(config)
-    if not config.data.rendered:  # scenes are rendered once the run's folder is known to be good
-        count = len(data.open("train"))
-        hosts.check_equal({"the number of training images": count})
-    if words := channel_words(config.generator.image_channels):
-        say(words)
+    kind = TRAININGS[type(config)]
+    data = kind.data(config)
+    data.check()  # scenes are rendered once the run's folder is known to be good
     devices = find_devices(config.train.platform, config.train.devices)
     placement = place_on(devices, config.train.fsdp)
-    generator = LatestGenerator(config, placement)
-
-    def sample(state: TrainState, indices: Sequence[int]) -> np.ndarray:
-        return generator.sampler.images(generator.variables(state), indices, data.labels(indices))
-
-    start = None
-    if init_from is not None:
-        if any(path.name.isdigit() for path in (run / "checkpoints").glob("*")):
-            say("--init-from has no effect: the run resumes")
-        else:
-            start = warm_start(init_from, config, run, say)
+    latest = kind.latest(config, placement)
+    if words := channel_words(latest.image_shape[-1]):
+        say(words)
 
     def batches(images_seen: int) -> Iterator[dict[str, np.ndarray]]:
         data.save_label_names(run)
         return data.batches(images_seen)
 
     return train(
-        gan_trainable(config, placement, sample),
+        kind.trainable(config, placement, functools.partial(latest.images, data)),
         placement,
         config,
         run,
         batches,
-        make_observers(config, run, data, generator, beside_bars(say)),
-        warm_start=start,
+        make_observers(config.train, run, data, latest, beside_bars(say)),
+        warm_start=_start(init_from, config, run, say),
         wandb=wandb,
         identities=data.identity(),
         say=say,
     )
+
+
+def _start(
+    source: str | None, config: Any, run: pathlib.Path, say: Callable[[str], None]
+) -> Callable[[State], State] | None:
+    """Return what puts other weights into the first state of a new run, if there are any."""
+    if source is None:
+        return None
+    if any(path.name.isdigit() for path in (run / "checkpoints").glob("*")):
+        say("--init-from has no effect: the run resumes")
+        return None
+    return warm_start(source, config, run, say)

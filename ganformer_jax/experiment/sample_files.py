@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,6 +27,8 @@ WRITERS = 4
 """Images that are compressed and written at once."""
 
 Record = Mapping[str, Any]
+Batch = tuple[Sequence[int], UInt8[np.ndarray, "b h w c"]]
+"""Images, and the places of their records."""
 
 
 def make_records(
@@ -142,6 +144,43 @@ def missing_places(folder: pathlib.Path, records: Sequence[Record]) -> list[int]
     """Return the places of the records whose image is not in the folder."""
     there = _files(folder)
     return [place for place, record in enumerate(records) if record["file"] not in there]
+
+
+def write_missing(
+    folder: pathlib.Path,
+    records: Sequence[Record],
+    missing: Sequence[int],
+    make: Callable[[Sequence[int]], Iterable[Batch]],
+    draw: Callable[[], None],
+) -> None:
+    """Write images that are missing, as they are made; all processes call it and divide them.
+
+    Args:
+        folder: Of the images.
+        records: Of all images.
+        missing: Places of the records whose image is to be made.
+        make: Makes the images at some places, in batches; it may leave out what cannot be made.
+        draw: Draws figures once all are written; the first process calls it.
+    """
+    if missing:
+        own = [missing[row] for row in hosts.own_rows(len(missing))]
+        batches = (
+            ([folder / records[place]["file"] for place in places], images)
+            for places, images in make(own)
+        )
+        write_images(batches, len(own), hosts.is_first())
+    hosts.all_of(True)
+    if hosts.is_first():
+        with hosts.alone():
+            draw()
+
+
+def in_turn(
+    places: Sequence[int], stream: Iterable[UInt8[np.ndarray, "b h w c"]]
+) -> Iterator[Batch]:
+    """Yield batches of images with their places, in the order of the places."""
+    rest = iter(places)
+    return (([next(rest) for _ in images], images) for images in stream)
 
 
 def write_images(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,10 +13,12 @@ from PIL import Image
 
 from ganformer_jax import hosts, visualize
 from ganformer_jax.experiment.sample_files import (
+    Batch,
     claim_folder,
+    in_turn,
     make_records,
     weights_digest,
-    write_images,
+    write_missing,
 )
 from ganformer_jax.pixels import channel_words
 from ganformer_jax.sampling import Sampler
@@ -97,21 +99,19 @@ def write_samples(
     if words := channel_words(sampler.config.image_channels):
         say(f"{words}; all channels are in the .npy files")
     variables = jax.device_put(variables, placement.replicated)
-    if missing:
-        own = [missing[row] for row in hosts.own_rows(len(missing))]
-        paths = iter([folder / records[place]["file"] for place in own])
-        stream = sampler.stream(variables, *wanted.arguments(own))
-        batches = (([next(paths) for _ in images], images) for images in stream)
-        write_images(batches, len(own), hosts.is_first())
-    hosts.all_of(True)
-    if hosts.is_first():
+
+    def make(places: Sequence[int]) -> Iterator[Batch]:
+        return in_turn(places, sampler.stream(variables, *wanted.arguments(places)))
+
+    def draw() -> None:
         shown = [folder / record["file"] for record in records[:GRID]]
         draw_grid(figures[0], shown, columns, sampler.config.resolution)
         if attention_rows:
-            first = range(len(records))[:attention_rows]
-            samples = sampler(variables, *wanted.arguments(first))
+            samples = sampler(variables, *wanted.arguments(range(len(records))[:attention_rows]))
             figure = visualize.attention_figure(samples.images, samples.attention, attention_rows)
             visualize.save_png(figures[1], figure)
+
+    write_missing(folder, records, missing, make, draw)
     say(f"{len(records)} images in {folder}, figures: {', '.join(map(str, figures))}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,27 +16,29 @@ from ganformer_jax.config_translation import TranslationConfig
 from ganformer_jax.data.fit import Geometry
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.sample_files import (
+    Batch,
     claim_folder,
     missing_places,
     weights_digest,
-    write_images,
+    write_missing,
 )
 from ganformer_jax.experiment.targets import entries, read_fitted
 from ganformer_jax.sampling.translations import ImageTranslator
-from ganformer_jax.train.best import step_of
-from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.devices import Placement
+from ganformer_jax.train.run_reading import PROGRESS, read_run
 
 SHOWN = 8
 """Images in the figure, at most."""
 
 
 class LoadedTranslators(NamedTuple):
-    """Both generators of a checkpoint."""
+    """Both generators of a checkpoint, and how far its training was."""
 
     config: TranslationConfig
     params: Mapping[str, Any]
     """By the set that a generator makes, "source" or "target"."""
+    step: int
+    images_seen: int
 
 
 def load_translators(
@@ -56,13 +58,11 @@ def load_translators(
     Raises:
         UserError: If there is no such checkpoint, or the run is not of a translation.
     """
-    with Checkpoints(run, read_only=True) as checkpoints:
-        if best:
-            step = step_of(checkpoints.best(), run, say)
-        fields, config = checkpoints.weights(step, ("generators",))
+    fields, config = read_run(run, ("generators", *PROGRESS), step, best, say)
     if not isinstance(config, TranslationConfig):
         raise UserError(f"{run} is of a {kind_of(config)}, and --images is for translations")
-    return LoadedTranslators(config, fields["generators"])
+    progress = (int(fields[name]) for name in PROGRESS)
+    return LoadedTranslators(config, fields["generators"], *progress)
 
 
 def write_translations(
@@ -113,22 +113,22 @@ def write_translations(
     translator = ImageTranslator(options, batch, attention=True, batch_sharding=placement.batch)
     params = jax.device_put(translators.params[kind], placement.replicated)
     geometry = Geometry(*options.image_size, options.image_channels)
-    if missing:
-        own = [missing[row] for row in hosts.own_rows(len(missing))]
-        read = ((folder / files[p], read_fitted(found[p], geometry, say)) for p in own)
-        good = ((path, pixels) for path, pixels in read if pixels is not None)
-        batches = (
-            ([path for path, _ in rows], translator(params, _stack(rows)).images)
-            for rows in iter(lambda: list(itertools.islice(good, batch)), [])
-        )
-        write_images(batches, len(own), hosts.is_first())
-    hosts.all_of(True)
-    if hosts.is_first():
+
+    def make(places: Sequence[int]) -> Iterator[Batch]:
+        read = ((place, read_fitted(found[place], geometry, say)) for place in places)
+        good = ((place, pixels) for place, pixels in read if pixels is not None)
+        while rows := list(itertools.islice(good, batch)):
+            pixels = np.stack([each for _, each in rows])
+            yield [place for place, _ in rows], translator(params, pixels).images
+
+    def draw() -> None:
         read = (read_fitted(entry, geometry, lambda line: None) for entry in found)
         shown = list(itertools.islice((p for p in read if p is not None), SHOWN))
         if not shown:
             raise UserError(f"no image could be read: {', '.join(map(str, paths))}")
         _draw(translator, params, np.stack(shown), figures)
+
+    write_missing(folder, records, missing, make, draw)
     done = len(records) - len(missing_places(folder, records))
     say(f"{done} images in {folder}, figures: {', '.join(map(str, figures))}")
 
@@ -146,10 +146,6 @@ def file_names(names: Sequence[str]) -> list[str]:
         files.append(next(free))
         taken.add(files[-1].lower())
     return files
-
-
-def _stack(rows: Sequence[tuple[pathlib.Path, np.ndarray]]) -> np.ndarray:
-    return np.stack([pixels for _, pixels in rows])
 
 
 def _draw(

@@ -1,38 +1,24 @@
-"""Training of a translation, as the command `train` runs it: its figures and metrics."""
+"""A translation in training: both directions, and the error where the truth is known."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import operator
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ganformer_jax import hosts, visualize
+from ganformer_jax import visualize
 from ganformer_jax.config_translation import TranslationConfig
-from ganformer_jax.config_translation_checks import validate_translation
-from ganformer_jax.evaluate.image_sets import dataset_images
-from ganformer_jax.evaluate.training_metrics import TrainingMetrics, parse_training_requests
-from ganformer_jax.experiment.observers import OwnCopy, checked, draw_curve, networks_for
+from ganformer_jax.experiment.latest import Figures, LatestNetworks, Lower, Metrics, checked
 from ganformer_jax.experiment.translation_data import TranslationData
 from ganformer_jax.metrics.pairs import pair_error
-from ganformer_jax.pixels import channel_words
 from ganformer_jax.sampling.translations import ImageTranslator
-from ganformer_jax.train.devices import Placement, find_devices, place_on
-from ganformer_jax.train.log_writers import BestEffort
-from ganformer_jax.train.loop import train
-from ganformer_jax.train.observing import Observer, Snapshot
-from ganformer_jax.train.progress import beside_bars
-from ganformer_jax.train.translation import (
-    OTHER,
-    SETS,
-    TranslationState,
-    translation_trainable,
-)
-from ganformer_jax.train.wandb_log import check_wandb
+from ganformer_jax.train.devices import Placement
+from ganformer_jax.train.observing import Snapshot
+from ganformer_jax.train.translation import OTHER, SETS, TranslationState
 
 COLUMNS = 8
 """Images of either set in a figure: the first held-out ones."""
@@ -40,120 +26,59 @@ BATCH = 32
 """Images that are translated at once."""
 
 
-class LatestTranslators:
-    """Both generators of a state in training, on the devices of this process."""
+class LatestTranslators(LatestNetworks):
+    """Both generators of a state in training.
+
+    Attributes:
+        plain: What translates.
+        with_attention: The same, with the attention of components.
+    """
 
     def __init__(self, config: TranslationConfig, training: Placement):
-        self._params = OwnCopy(training, operator.attrgetter("generators"))
-        self.placement = self._params.placement
-        devices = len(training.own)
-        batch = -(-BATCH // devices) * devices
+        options, read = config.generator, operator.attrgetter("generators")
+        shape = *options.image_size, options.image_channels
+        super().__init__(training, read, shape, BATCH)
         make = functools.partial(
-            ImageTranslator, config.generator, batch, batch_sharding=self.placement.batch
+            ImageTranslator, options, self.batch_size, batch_sharding=self.placement.batch
         )
         self.plain, self.with_attention = make(), make(attention=True)
 
-    def params(self, state: TranslationState) -> Mapping[str, Any]:
-        """Return both generators; all processes must call this for a new state."""
-        return self._params(state)
+    def _lower(self, weights: Mapping[str, Any]) -> Mapping[str, Lower]:
+        return {"translations": functools.partial(self.plain.lower, weights["target"])}
 
     def translate(self, state: TranslationState, kind: str, images: np.ndarray) -> np.ndarray:
         """Translate images into a set."""
-        return self.plain(self.params(state)[kind], images).images
+        return self.plain(self.weights(state)[kind], images).images
 
-
-def train_translation(
-    config: TranslationConfig,
-    run: pathlib.Path,
-    *,
-    wandb: str | None = None,
-    say: Callable[[str], None] = print,
-) -> bool:
-    """Train, or resume, a translation, as `train.loop.train` does.
-
-    Args:
-        config: The experiment.
-        run: Folder of the run.
-        wandb: Project of Weights and Biases to log to as well.
-        say: Receives lines for the user.
-
-    Returns:
-        Whether the run is complete; False after SIGINT or SIGTERM, which leave a checkpoint.
-
-    Raises:
-        UserError: If the config, a dataset or the folder cannot be used, or losses stay not finite.
-    """
-    validate_translation(config)
-    if wandb is not None:
-        check_wandb()
-    data = TranslationData(config)
-    data.check()
-    if words := channel_words(config.generator.image_channels):
-        say(words)
-    devices = find_devices(config.train.platform, config.train.devices)
-    placement = place_on(devices, config.train.fsdp)
-    translators = LatestTranslators(config, placement)
-
-    def sample(state: TranslationState, indices: Sequence[int]) -> np.ndarray:
+    def images(
+        self, data: TranslationData, state: TranslationState, indices: Sequence[int]
+    ) -> np.ndarray:
+        """Return translations of held-out images of the source."""
         images = data.held_out("source", max(indices) + 1)[np.asarray(indices)]
-        return translators.translate(state, "target", images)
+        return self.translate(state, "target", images)
 
-    return train(
-        translation_trainable(config, placement, sample),
-        placement,
-        config,
-        run,
-        data.batches,
-        make_translation_observers(config, run, data, translators, beside_bars(say)),
-        wandb=wandb,
-        identities=data.identity(),
-        say=say,
-    )
+    def figures(self, data: TranslationData, now: Snapshot) -> Callable[[], Figures]:
+        """Return what draws held-out images, their translations, and those back.
 
+        With components, the attention of translations into the target as well.
+        """
+        weights = self.weights(now.state)
+        held_out = {kind: data.held_out(kind, COLUMNS) for kind in SETS}
+        return functools.partial(draw_translations, self, weights, held_out)
 
-def make_translation_observers(
-    config: TranslationConfig,
-    run: pathlib.Path,
-    data: TranslationData,
-    translators: LatestTranslators,
-    say: Callable[[str], None] = print,
-) -> Sequence[Observer]:
-    """Return the observers of a run: figures of both directions, metrics, and their curve."""
-    options = config.train
-    figures, curve = BestEffort(say), BestEffort(say)
-    draw = functools.partial(draw_translations, translators, data, run, figures)
-    made = [Observer(options.image_kimg, draw, at_once=True)]
-    size = config.generator.image_size
-    requests = parse_training_requests(options.metrics, options.metric_images, size)
-    if requests and options.metric_kimg:
-        real = min(images.training_images() for images in data.sets.values())
-        batch = translators.plain.batch_size
-        networks = networks_for(requests, real, translators.placement, batch)
-
-        @functools.cache
-        def measures() -> dict[str, TrainingMetrics]:  # reads data, so not before it is needed
-            return {
-                kind: TrainingMetrics(
-                    requests,
-                    dataset_images(data.sets[kind].open("train")),
-                    functools.partial(data.held_out, kind),
-                    networks,
-                )
-                for kind in SETS
-            }
-
-        def measure(now: Snapshot) -> dict[str, float]:
-            return measure_translations(translators, data, measures(), options.metric_images, now)
-
-        made.append(Observer(options.metric_kimg, measure))
-    made.append(Observer(options.image_kimg, functools.partial(draw_curve, run, curve)))
-    return made
+    def measures(
+        self, data: TranslationData, metrics: Metrics | None, count: int
+    ) -> Sequence[Callable[[Snapshot], Mapping[str, float]]]:
+        """Return what measures translations of held-out images, of both directions."""
+        if metrics is None:
+            return []
+        return [lambda now: measure_translations(self, data, metrics, count, now)]
 
 
 def measure_translations(
     translators: LatestTranslators,
     data: TranslationData,
-    measures: Mapping[str, TrainingMetrics],
+    metrics: Metrics,
     count: int,
     now: Snapshot,
 ) -> dict[str, float]:
@@ -163,7 +88,7 @@ def measure_translations(
     (`pair_error`).
     """
     numbers: dict[str, float] = {}
-    known = data.truth(count)
+    known, measures = data.truth(count), dict(zip(SETS, metrics(), strict=True))
     for kind, prefix in (("target", "metric/"), ("source", "metric/back_")):
         images = data.held_out(OTHER[kind], count)
 
@@ -181,37 +106,20 @@ def measure_translations(
 
 
 def draw_translations(
-    translators: LatestTranslators,
-    data: TranslationData,
-    run: pathlib.Path,
-    attempt: BestEffort,
-    now: Snapshot,
-) -> Mapping[str, np.ndarray]:
-    """Write held-out images, their translations, and those back, to `<run>/samples`.
-
-    With components, the attention of translations into the target as well. Returns both for the
-    log.
-    """
-    params = translators.params(now.state)
-    held_out = {kind: data.held_out(kind, COLUMNS) for kind in SETS}  # by all: it may render them
-    if not hosts.is_first():
-        return {}
+    translators: LatestTranslators, weights: Mapping[str, Any], held_out: Mapping[str, np.ndarray]
+) -> Figures:
+    """Draw images of both sets, their translations, and those back; and attention."""
     rows, names, drawn = [], [], {}
     for kind in SETS[::-1]:
         images = held_out[OTHER[kind]]
-        there = translators.with_attention(params[kind], images)
-        back = translators.plain(params[OTHER[kind]], there.images)
+        there = translators.with_attention(weights[kind], images)
+        back = translators.plain(weights[OTHER[kind]], there.images)
         rows += [images, there.images, back.images]
         names += [OTHER[kind], f"to {kind}", "and back"]
         if kind == "target" and there.attention:
-            drawn["images/attention"] = (
-                "-attention",
-                visualize.attention_figure(images, there.attention, len(images)),
-            )
-    scale = max(1, 64 // max(images.shape[1:3]))
-    grid = visualize.image_grid(np.concatenate(rows), len(rows[0]), scale=scale, row_headings=names)
-    drawn["images/translations"] = "", grid
-    for suffix, image in drawn.values():
-        path = run / "samples" / f"{now.step:08d}{suffix}.png"
-        attempt(str(path), visualize.save_png, path, image)
-    return {name: image for name, (_, image) in drawn.items()}
+            drawn["attention"] = visualize.attention_figure(images, there.attention, len(images))
+    scale = max(1, 64 // max(rows[0].shape[1:3]))
+    drawn["translations"] = visualize.image_grid(
+        np.concatenate(rows), len(rows[0]), scale=scale, row_headings=names
+    )
+    return drawn

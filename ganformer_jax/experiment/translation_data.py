@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -48,6 +49,13 @@ class TranslationData:
                 f"data.paired needs as many images in both sets, not {counts['source']} and "
                 f"{counts['target']}"
             )
+
+    def image_sets(self) -> Sequence[ExperimentData]:
+        """Return both sets, in the order of `SETS`."""
+        return [self.sets[kind] for kind in SETS]
+
+    def save_label_names(self, run: pathlib.Path) -> None:
+        """Write nothing, as there are no labels."""
 
     def batches(self, images_seen: int) -> Iterator[dict[str, np.ndarray]]:
         """Yield this process's share of the batches after `images_seen` images of each set."""

@@ -15,10 +15,19 @@ from ganformer_jax.hosts.sharing import (
     preemption_noticed,
     stop_agreed,
 )
-from ganformer_jax.hosts.store import all_of, count, device_index, first, index, is_first
+from ganformer_jax.hosts.store import (
+    all_of,
+    alone,
+    count,
+    device_index,
+    first,
+    index,
+    is_first,
+)
 
 __all__ = [
     "all_of",
+    "alone",
     "check_equal",
     "check_shared",
     "connect",

@@ -12,7 +12,16 @@ import jax
 import numpy as np
 
 from ganformer_jax.errors import UserError
-from ganformer_jax.hosts.store import all_of, count, device_index, first, is_first, value_of
+from ganformer_jax.hosts.store import (
+    all_of,
+    alone,
+    check_together,
+    count,
+    device_index,
+    first,
+    is_first,
+    value_of,
+)
 
 _NOTICE = "RECEIVED_PREEMPTION_NOTICE"  # where jax's preemption service notes it
 _PATIENCE = 10.0  # seconds
@@ -28,8 +37,10 @@ def first_arrays(function: Callable[[], Any], like: Any) -> Any:
         function: Makes the tree; others wait for it, however long it takes.
         like: The same tree of whatever has a shape and a dtype.
     """
+    check_together()
     if count() == 1:
-        return function()
+        with alone():
+            return function()
     from jax.experimental import multihost_utils
 
     made: list[Any] = []
@@ -50,6 +61,7 @@ def own_rows(total: int) -> list[int]:
 
 def gather_rows(own: Any, total: int) -> Any:
     """Return the whole table on all processes, from the `own_rows` of each; NumPy arrays."""
+    check_together()
     if count() == 1:
         return own
     from jax.experimental import multihost_utils
@@ -68,6 +80,7 @@ def stop_agreed() -> bool:
 
     All processes must call this equally often. Once they have agreed, it stays so.
     """
+    check_together()
     global _agreements, _agreed
     if count() > 1 and not _agreed:
         from jax.experimental import multihost_utils
@@ -79,6 +92,7 @@ def stop_agreed() -> bool:
 
 def check_shared(folder: pathlib.Path) -> None:
     """Raise `UserError` on all processes unless they see the same folder."""
+    check_together()
     if count() == 1:
         return
     # A new name each time: a network's disk may remember for a minute that a file was not there.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -13,6 +15,7 @@ from ganformer_jax.errors import UserError, one_line
 
 _PREFIX = "ganformer_jax/first"
 _calls = 0
+_alone = contextvars.ContextVar("alone", default=False)
 
 
 def count() -> int:
@@ -38,6 +41,26 @@ def is_first() -> bool:
     return index() == 0
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Mark what one process does by itself: calls that all must make raise an error in it.
+
+    With one process too, where they would do no harm: so a test of any kind shows what would wait
+    for ever with two.
+    """
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
+def check_together() -> None:
+    """Raise an error where one process is by itself: the others would not make this call."""
+    if _alone.get():
+        raise RuntimeError("one process alone made a call that all processes must make")
+
+
 def first(function: Callable[[], Any]) -> Any:
     """Call a function on the first process; return its JSON result on all.
 
@@ -46,8 +69,10 @@ def first(function: Callable[[], Any]) -> Any:
     Raises:
         UserError: On all other processes, if the function raises anything.
     """
+    check_together()
     if count() == 1:
-        return function()
+        with alone():
+            return function()
     global _calls
     _calls += 1
     key = f"{_PREFIX}/{_calls}"
@@ -57,7 +82,8 @@ def first(function: Callable[[], Any]) -> Any:
             raise UserError(outcome["error"])
         return outcome["result"]
     try:
-        result = function()
+        with alone():
+            result = function()
     except Exception as error:
         message = str(error) if isinstance(error, UserError) else one_line(error)
         client().key_value_set(key, json.dumps({"error": message}))
@@ -68,6 +94,7 @@ def first(function: Callable[[], Any]) -> Any:
 
 def all_of(value: Any) -> list[Any]:
     """Return the JSON value of every process, in order; every process must call this."""
+    check_together()
     if count() == 1:
         return [value]
     global _calls

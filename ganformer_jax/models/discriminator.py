@@ -13,21 +13,18 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ganformer_jax.config import DiscriminatorConfig, MappingConfig
+from ganformer_jax.config import DiscriminatorConfig
 from ganformer_jax.config_attention import LOCAL_ATTENTION_HEADS
-from ganformer_jax.models.captions import read_captions
 from ganformer_jax.models.dcgan import DCGANDiscriminator
 from ganformer_jax.models.discriminator_attention import AggregatorScores, DiscriminatorAttention
-from ganformer_jax.models.mapping import MappingBranch
+from ganformer_jax.models.label_logits import label_logits, label_reader
 from ganformer_jax.models.sagan import SAGANDiscriminator
 from ganformer_jax.models.synthesis import RESIDUAL_GAIN
-from ganformer_jax.models.text_encoder import TextEncoder
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.layers import (
     EqualizedConvolution,
     EqualizedDense,
     minibatch_stddev,
-    normalize,
 )
 from ganformer_jax.nn.local_attention import PLACES, POSITION_WIDTH, LocalAttention
 from ganformer_jax.nn.rows import WHOLE, Rows
@@ -141,6 +138,7 @@ class Discriminator(nn.Module):
         images_BxHxWxC: Float[Array, "b h w c"],
         labels_BxY: Float[Array, "b y"] | None = None,
         *,
+        others_NxY: Float[Array, "n y"] | None = None,
         train: bool = False,
         rows: Rows = WHOLE,
     ) -> tuple[Float[Array, "b 1"], dict[str, Any]]:
@@ -156,13 +154,15 @@ class Discriminator(nn.Module):
                 with "embedding" it is the product of features and a vector that a mapping network
                 makes of the label (Karras et al. 2020, arXiv 2006.06676).
                 None, or no classes, for an unconditional discriminator.
+            others_NxY: Labels of any images, to compare these images with.
             train: Apply attention dropout, from the "dropout" stream.
             rows: Rows of the full batch that these images are, for gradient accumulation;
                 dropout is drawn for the full batch.
 
         Returns:
-            Logits, float32; and a dict with `features`, the base grid before the last layers, and
-            `blocks`, the features after every block, from the image on.
+            Logits, float32; and a dict with `features`, the base grid before the last layers,
+            `blocks`, the features after every block, from the image on, and `similarities`, [B, N]
+            in [-1, 1], of images and `others_NxY`, None without labels.
 
         Raises:
             ValueError: The batch is not a multiple of the minibatch stddev group, the images are
@@ -192,11 +192,13 @@ class Discriminator(nn.Module):
             if skip:
                 image = resample.downsample(image, config.resample_filter)
                 x = self._read_image(image, x, resolution)
-        if config.text.vocabulary and labels_BxY is not None:
-            encoder = TextEncoder(config.text, name="text")
-            labels_BxY = read_captions(encoder, labels_BxY).vector_BxD
-        out = {"features": x, "blocks": tuple(blocks)}
-        return self._logits(x, aggregators_BxKxD, labels_BxY), out
+        out = {"features": x, "blocks": tuple(blocks), "similarities": None}
+        x_BxC = self._last_features(x, aggregators_BxKxD)
+        if labels_BxY is None or not labels_BxY.shape[-1]:
+            return EqualizedDense(1, name="output")(x_BxC), out
+        read = label_reader(config, x.shape[-1])
+        logits_Bx1, out["similarities"] = label_logits(config, x_BxC, read, labels_BxY, others_NxY)
+        return logits_Bx1, out
 
     def _attention(
         self, batch: int, train: bool, rows: Rows
@@ -238,10 +240,10 @@ class Discriminator(nn.Module):
         y = layer(image.astype(self.config.dtype))
         return y if x is None else x + y
 
-    def _logits(
-        self, x: Float[Array, "b h w c"], aggregators_BxKxD: Array | None, labels_BxY: Array | None
-    ) -> Float[Array, "b 1"]:
-        """Return the logits of features at the base grid, and of aggregators."""
+    def _last_features(
+        self, x: Float[Array, "b h w c"], aggregators_BxKxD: Array | None
+    ) -> Float[Array, "b c"]:
+        """Return what logits are made of: features of the base grid, and scores of aggregators."""
         config, channels = self.config, x.shape[-1]
         if config.minibatch_stddev_channels:
             x = minibatch_stddev(x, config.minibatch_stddev_group, config.minibatch_stddev_channels)
@@ -254,35 +256,7 @@ class Discriminator(nn.Module):
         if aggregators_BxKxD is not None:
             scores_BxK = AggregatorScores(config, name="aggregator_scores")(aggregators_BxKxD)
             x = jnp.concatenate([x, scores_BxK], 1)
-        if labels_BxY is None or not labels_BxY.shape[-1]:
-            return EqualizedDense(1, name="output")(x)
-        if config.label_logit == "embedding":
-            vector_BxD = self._map_labels(labels_BxY, channels)
-            width = vector_BxD.shape[-1]
-            products_BxD = EqualizedDense(width, name="output")(x) * vector_BxD
-            return jnp.sum(products_BxD, 1, keepdims=True) / math.sqrt(width)
-        logits_BxY = EqualizedDense(labels_BxY.shape[-1], name="output")(x)
-        logits_Bx1 = jnp.sum(logits_BxY * labels_BxY, 1, keepdims=True)
-        if config.label_logit == "projection":
-            logits_Bx1 += EqualizedDense(1, name="unconditional")(x)
-        return logits_Bx1
-
-    def _map_labels(self, labels_BxY: Array, channels: int) -> Float[Array, "b d"]:
-        """Return the vector that each image's features are compared with."""
-        options = self.config.label_mapping
-        width = options.width or channels
-        embed = EqualizedDense(options.embedding_width or width, name="label_embedding")
-        embedding = normalize(embed(labels_BxY.astype(jnp.float32)))
-        if not options.num_layers:
-            return embedding
-        mapping = MappingConfig(
-            num_layers=options.num_layers - 1,  # the last is the output layer
-            residual=False,
-            width=options.hidden_width,
-            last_hidden_width=options.hidden_width,
-            learning_rate_multiplier=options.learning_rate_multiplier,
-        )
-        return MappingBranch(mapping, width, name="label_mapping")(embedding)
+        return x
 
 
 def make_discriminator(

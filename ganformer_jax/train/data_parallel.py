@@ -57,14 +57,22 @@ class DataParallel:
         """Return this device's share of the first `count` items of the whole batch."""
         if self.axis_name is None:
             return self.divide(batch[:count])
-        return self.share(lax.all_gather(batch, self.axis_name, tiled=True)[:count])
+        return self.share(self.whole(batch)[:count])
 
     def moved_on(self, batch: Array) -> Array:
         """Return this device's share of the whole batch moved on by one place, the last first."""
         if self.axis_name is None:
             return self.divide(jnp.roll(batch, 1, 0))
-        whole = lax.all_gather(batch, self.axis_name, tiled=True)
-        return self.share(jnp.roll(whole, 1, 0))
+        return self.share(jnp.roll(self.whole(batch), 1, 0))
+
+    def whole(self, batch: Array) -> Array:
+        """Return the whole batch on every device."""
+        if self.axis_name is not None:
+            return lax.all_gather(batch, self.axis_name, tiled=True)
+        if self.batch_sharding is None:
+            return batch
+        everywhere = NamedSharding(self.batch_sharding.mesh, PartitionSpec())
+        return lax.with_sharding_constraint(batch, everywhere)
 
     def gather(self, params: Any) -> Any:
         """Gather parameters that a mesh divides: a network uses them whole on every device.

@@ -1,4 +1,4 @@
-"""The discriminator's adversarial loss, and its loss with real images of other labels."""
+"""The discriminator's adversarial loss."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ganformer_jax import losses
 from ganformer_jax.train.networks import Networks
-from ganformer_jax.train.trainable import Batch, Info
+from ganformer_jax.train.trainable import Info
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -19,7 +19,7 @@ def discriminator_loss(
 ) -> tuple[Float[Array, ""], Info]:
     """Return the mean adversarial loss, and it and its logits to log."""
     name = networks.config.loss.discriminator
-    loss = _compared(networks, real_Bx1, fake_Bx1).mean()
+    loss = compared(networks, real_Bx1, fake_Bx1).mean()
     info = {"loss/discriminator": loss}
     info |= {"logits/real": real_Bx1.mean(), "logits/fake": fake_Bx1.mean()}
     if name in losses.DECISION_LOGITS:
@@ -28,18 +28,7 @@ def discriminator_loss(
     return loss, info
 
 
-def mismatch_loss(
-    networks: Networks, real_Bx1: Float[Array, "b 1"], other_Bx1: Float[Array, "b 1"], reals: Batch
-) -> Float[Array, ""]:
-    """Return the mean loss with real images of other labels in place of generated ones.
-
-    Images of the same label count as 0.
-    """
-    differs_B = jnp.any(reals["labels"] != reals["other_labels"], 1)
-    return (_compared(networks, real_Bx1, other_Bx1) * differs_B).mean()
-
-
-def _compared(
+def compared(
     networks: Networks, real_Bx1: Float[Array, "b 1"], fake_Bx1: Float[Array, "b 1"]
 ) -> Float[Array, " b"]:
     """Return the discriminator's loss of each image."""

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
 
 from ganformer_jax import losses
-from ganformer_jax.config_checks import need_multiple
 from ganformer_jax.config_ganformer2 import GANformer2Config
 from ganformer_jax.losses_layouts import layout_matching, segment_fidelity
+from ganformer_jax.train.adam import apply_gradients, make_adam
+from ganformer_jax.train.binding import bind, check_devices, reseed
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.ganformer2_scenes import Scenes, generate_scenes, real_scenes
@@ -29,10 +29,8 @@ from ganformer_jax.train.ganformer2_state import (
     average,
     create_ganformer2,
     make_networks,
-    make_optimizer,
 )
 from ganformer_jax.train.trainable import Batch, Info, Trainable, Update
-from ganformer_jax.train.updates import with_matmul_precision
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Key
@@ -52,26 +50,21 @@ def ganformer2_trainable(
         placement: The devices.
         sample: See `Trainable.sample`; the state is a `GANformer2State`.
     """
-    count, devices = config.train.batch_size, len(placement.devices)
-    need_multiple(count, devices, f"{devices} device{'s' * (devices > 1)}")
+    count, interval = config.train.batch_size, config.loss.penalty_interval
+    check_devices(count, placement)
     size, channels = config.execution.resolution, config.execution.image_channels
-    parallel, interval = DataParallel(placement.batch), config.loss.penalty_interval
-
-    def named(function: Callable[..., Result]) -> Callable[[Any, Batch], Result]:
-        update = functools.partial(function, config, parallel)
-        update.__name__ = function.__name__  # type: ignore[attr-defined]  # for profilers
-        return with_matmul_precision(update, config.train.matmul_precision)
-
-    updates = [Update("penalty", named(penalty_update), interval)] if interval else []
+    updates = [Update("ganformer2", bind(ganformer2_update, config, placement))]
+    if interval:
+        updates.insert(0, Update("penalty", bind(penalty_update, config, placement), interval))
     return Trainable(
         init=functools.partial(create_ganformer2, config),
-        updates=[*updates, Update("ganformer2", named(ganformer2_update))],
+        updates=updates,
         batch={
             "images": jax.ShapeDtypeStruct((count, size, size, channels), np.uint8),
             "layouts": jax.ShapeDtypeStruct((count, size, size), np.uint8),
         },
         sample=sample,
-        reseed=lambda state, number: state.replace(key=jax.random.fold_in(state.key, number)),
+        reseed=reseed,
     )
 
 
@@ -94,11 +87,12 @@ def ganformer2_update(
 
     losses_of = functools.partial(_generators_loss, config, parallel, state, reals, key)
     (_, (fakes, info)), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.generators)
-    state = _step(config, state, "generator", gradients, info)
+    step = functools.partial(apply_gradients, make_adam(config.optimizer, state.images_seen))
+    state, info["gradient_norm/generator"] = step(state, "generator", gradients)
 
     losses_of = functools.partial(_discriminators_loss, config, parallel, reals, fakes)
     (_, more), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.discriminators)
-    state = _step(config, state, "discriminator", gradients, more)
+    state, more["gradient_norm/discriminator"] = step(state, "discriminator", gradients)
 
     count = len(batch["images"])
     ema = average(config, state, count)
@@ -138,7 +132,8 @@ def penalty_update(
         return loss.penalty_interval * total / 2, info
 
     (_, info), gradients = jax.value_and_grad(penalty_of, has_aux=True)(state.discriminators)
-    return _step(config, state, "discriminator", gradients, {}), info
+    optimizer = make_adam(config.optimizer, state.images_seen)
+    return apply_gradients(optimizer, state, "discriminator", gradients)[0], info
 
 
 def _generators_loss(
@@ -207,15 +202,3 @@ def _logits(config: GANformer2Config, params: dict[str, Tree], scenes: Scenes) -
     )
     names = "images", "segments", "areas"
     return {"layouts": layouts[0], **dict(zip(names, images, strict=True))}
-
-
-def _step(
-    config: GANformer2Config, state: GANformer2State, kind: str, gradients: Tree, info: Info
-) -> GANformer2State:
-    """Apply the optimizer of the generators or of the discriminators; log the norm in `info`."""
-    info[f"gradient_norm/{kind}"] = optax.tree.norm(gradients)
-    params, memory = getattr(state, f"{kind}s"), getattr(state, f"{kind}_optimizer")
-    optimizer = make_optimizer(config, state.images_seen)
-    updates, memory = optimizer.update(gradients, memory, params)
-    params = optax.apply_updates(params, updates)
-    return state.replace(**{f"{kind}s": params, f"{kind}_optimizer": memory})

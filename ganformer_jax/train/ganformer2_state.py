@@ -15,7 +15,7 @@ from ganformer_jax.models.executor import Executor
 from ganformer_jax.models.planner import Planner
 from ganformer_jax.models.segment_discriminator import LayoutReader, SegmentDiscriminator
 from ganformer_jax.nn.initialize import initialize
-from ganformer_jax.train import schedules
+from ganformer_jax.train.adam import make_adam
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Int, Key
@@ -90,7 +90,7 @@ def create_ganformer2(config: GANformer2Config, key: Key[Array, ""]) -> GANforme
         for own, (name, arrays) in zip(keys[2:], inputs.items(), strict=True)
     }
     generators = {"planner": planner["params"], "executor": executor["params"]}
-    optimizer = make_optimizer(config)
+    optimizer = make_adam(config.optimizer)
     return GANformer2State(
         generators=generators,
         discriminators=discriminators,
@@ -102,24 +102,6 @@ def create_ganformer2(config: GANformer2Config, key: Key[Array, ""]) -> GANforme
         images_seen=jnp.zeros((), jnp.int32),
         key=state_key,
     )
-
-
-def make_optimizer(
-    config: GANformer2Config, images_seen: Int[Array, ""] | None = None
-) -> optax.GradientTransformation:
-    """Make Adam of both generators, or of the discriminators.
-
-    Args:
-        config: The experiment.
-        images_seen: For the schedule of the learning rate; by default it is the option's value.
-    """
-    options = config.optimizer
-    schedule = options.learning_rate_schedule
-    rate = schedules.value(schedule, options.learning_rate, images_seen)
-    adam = optax.adam(rate, b1=options.beta1, b2=options.beta2, eps=options.epsilon)
-    if options.gradient_clip is None:
-        return adam
-    return optax.chain(optax.clip_by_global_norm(options.gradient_clip), adam)
 
 
 def average(config: GANformer2Config, state: GANformer2State, count: int) -> Tree:

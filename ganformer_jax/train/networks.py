@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,16 @@ KEYS_PER_ROW = 32
 assert len(KEY_NAMES) <= KEYS_PER_ROW
 DROPOUT = 2
 """What the key of an augmentation is folded with for the discriminator's dropout."""
+
+
+class Judgment(NamedTuple):
+    """What the discriminator says of images."""
+
+    logits_Bx1: Float[Array, "b 1"]
+    stats: Tree
+    """Its "batch_stats", updated."""
+    similarities_BxN: Float[Array, "b n"] | None
+    """Of images and of labels to compare them with, if there are any."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,10 +218,9 @@ class Networks:
             labels_BxY: Their labels.
             count: Images of the whole batch.
         """
-        discriminate = self.discriminate_with_stats
-        return discriminate(params, state, key, images_BxHxWxC, labels_BxY, count)[0]
+        return self.judge(params, state, key, images_BxHxWxC, labels_BxY, count).logits_Bx1
 
-    def discriminate_with_stats(
+    def judge(
         self,
         params: Tree,
         state: TrainState,
@@ -219,8 +228,12 @@ class Networks:
         images_BxHxWxC: Float[Array, "b h w c"],
         labels_BxY: Float[Array, "b y"] | None,
         count: int,
-    ) -> tuple[Float[Array, "b 1"], Tree]:
-        """Return logits, as `discriminate`, and the discriminator's "batch_stats", updated."""
+        others_NxY: Float[Array, "n y"] | None = None,
+    ) -> Judgment:
+        """Return logits, as `discriminate`, and what else the discriminator says.
+
+        `others_NxY` are labels to compare the images with, the same on every device.
+        """
         images_BxHxWxC = self.augment(state, key, images_BxHxWxC, count)
         config = self.config
         discriminator = make_discriminator(
@@ -231,7 +244,8 @@ class Networks:
         )
         dropout = self.parallel.own_key(jax.random.fold_in(key, DROPOUT))
         variables = {"params": params} | stats_variables(state.batch_stats, "discriminator")
-        (logits_Bx1, _), updated = discriminator.apply(
+        options: Any = {} if others_NxY is None else {"others_NxY": others_NxY}
+        (logits_Bx1, out), updated = discriminator.apply(
             self.parallel.gather(variables),
             images_BxHxWxC,
             labels_BxY,
@@ -239,8 +253,10 @@ class Networks:
             rows=self.rows,
             rngs={"dropout": dropout},
             mutable=["batch_stats"],
+            **options,
         )
-        return logits_Bx1, updated.get("batch_stats", {})
+        stats = updated.get("batch_stats", {})
+        return Judgment(logits_Bx1, stats, out.get("similarities"))
 
     def _generator(self) -> Generator:
         config = self.config

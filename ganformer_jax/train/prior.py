@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
 
 from ganformer_jax import losses
-from ganformer_jax.config_checks import need_multiple
 from ganformer_jax.config_prior import PriorConfig
 from ganformer_jax.models.code_prior import (
     code_logits,
@@ -36,11 +34,12 @@ from ganformer_jax.models.vq_autoencoder import (
 )
 from ganformer_jax.nn import resample
 from ganformer_jax.pixels import from_uint8
+from ganformer_jax.train.adam import apply_gradients
+from ganformer_jax.train.binding import bind, check_devices, reseed
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.prior_state import PriorState, create_prior, make_optimizer
 from ganformer_jax.train.trainable import Batch, Info, Trainable, Update
-from ganformer_jax.train.updates import with_matmul_precision
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -62,8 +61,8 @@ def prior_trainable(
         placement: The devices.
         sample: See `Trainable.sample`; the state is a `PriorState`.
     """
-    count, devices = config.train.batch_size, len(placement.devices)
-    need_multiple(count, devices, f"{devices} device{'s' * (devices > 1)}")
+    count = config.train.batch_size
+    check_devices(count, placement)
     shape = (count, *config.autoencoder.image_size, config.autoencoder.image_channels)
     end = 1000 * config.prior.autoencoder_kimg
     start = min(1000 * config.prior.adversarial_kimg, end) if config.loss.adversarial else end
@@ -74,11 +73,9 @@ def prior_trainable(
     }
     updates = []
     for name, (function, first, last) in stages.items():
-        update = functools.partial(function, config, DataParallel(placement.batch))
-        update.__name__ = f"{name}_update"  # type: ignore[attr-defined]  # for profilers
-        precise = with_matmul_precision(update, config.train.matmul_precision)
+        update = bind(function, config, placement, f"{name}_update")
         if first < last:
-            updates.append(Update(name, precise, first=first, end=last))
+            updates.append(Update(name, update, first=first, end=last))
     inputs = {"images": jax.ShapeDtypeStruct(shape, np.uint8)}
     if config.prior.label_size:
         inputs["labels"] = jax.ShapeDtypeStruct((count, config.prior.label_size), np.float32)
@@ -87,7 +84,7 @@ def prior_trainable(
         updates=updates,
         batch=inputs,
         sample=sample,
-        reseed=lambda state, number: state.replace(key=jax.random.fold_in(state.key, number)),
+        reseed=reseed,
     )
 
 
@@ -112,28 +109,19 @@ def autoencoder_update(
         The new state, and float32 scalars by name.
     """
     optimizer = make_optimizer(config.autoencoder_optimizer, state.images_seen)
+    step = functools.partial(apply_gradients, optimizer)
     reals = from_uint8(batch["images"])
     loss = functools.partial(_autoencoder_loss, config, parallel, state, reals, adversarial)
     (_, (out, info)), gradients = jax.value_and_grad(loss, has_aux=True)(state.autoencoder)
-    info["gradient_norm/autoencoder"] = optax.tree.norm(gradients)
-    autoencoder, autoencoder_optimizer = _step(
-        optimizer, gradients, state.autoencoder_optimizer, state.autoencoder
-    )
+    state, info["gradient_norm/autoencoder"] = step(state, "autoencoder", gradients)
     key = jax.random.fold_in(state.key, state.step)
     codebook = update_codebook(config.codebook, state.codebook, out["vectors"], out["codes"], key)
     if adversarial:
         loss = functools.partial(_discriminator_loss, config, parallel, reals, out["images"])
         (_, more), gradients = jax.value_and_grad(loss, has_aux=True)(state.discriminator)
-        more["gradient_norm/discriminator"] = optax.tree.norm(gradients)
+        state, more["gradient_norm/discriminator"] = step(state, "discriminator", gradients)
         info |= more
-        discriminator, memory = _step(
-            optimizer, gradients, state.discriminator_optimizer, state.discriminator
-        )
-        state = state.replace(discriminator=discriminator, discriminator_optimizer=memory)
-    state = state.replace(
-        autoencoder=autoencoder, codebook=codebook, autoencoder_optimizer=autoencoder_optimizer
-    )
-    return _counted(state, batch), info
+    return _counted(state.replace(codebook=codebook), batch), info
 
 
 def transformer_update(
@@ -163,14 +151,8 @@ def transformer_update(
         return cross_entropy(logits, codes_BxT).mean()
 
     value, gradients = jax.value_and_grad(loss)(state.transformer)
-    info = {
-        "loss/bits": value / jnp.log(2),
-        "gradient_norm/transformer": optax.tree.norm(gradients),
-    }
-    transformer, memory = _step(
-        optimizer, gradients, state.transformer_optimizer, state.transformer
-    )
-    state = state.replace(transformer=transformer, transformer_optimizer=memory)
+    state, norm = apply_gradients(optimizer, state, "transformer", gradients)
+    info = {"loss/bits": value / jnp.log(2), "gradient_norm/transformer": norm}
     return _counted(state, batch), info
 
 
@@ -267,13 +249,6 @@ def _logits(config: PriorConfig, params: Tree, images: Array) -> Float[Array, "p
     """Return the logits of all patches of all images in one column."""
     logits: Any = PatchDiscriminator(config.discriminator).apply({"params": params}, images)
     return logits.reshape(-1, 1)
-
-
-def _step(
-    optimizer: optax.GradientTransformation, gradients: Tree, memory: optax.OptState, params: Tree
-) -> tuple[Tree, optax.OptState]:
-    updates, memory = optimizer.update(gradients, memory, params)
-    return optax.apply_updates(params, updates), memory
 
 
 def _counted(state: PriorState, batch: Batch) -> PriorState:

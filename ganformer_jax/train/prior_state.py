@@ -15,7 +15,7 @@ from ganformer_jax.models.codebook import Codebook, new_codebook
 from ganformer_jax.models.translator import PatchDiscriminator
 from ganformer_jax.models.vq_autoencoder import Decoder, Encoder
 from ganformer_jax.nn.initialize import initialize
-from ganformer_jax.train import schedules
+from ganformer_jax.train.adam import make_adam
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Int, Key
@@ -87,22 +87,5 @@ def create_prior(config: PriorConfig, key: Key[Array, ""]) -> PriorState:
 def make_optimizer(
     options: PriorOptimizerConfig, images_seen: Int[Array, ""] | None = None
 ) -> optax.GradientTransformation:
-    """Make the optimizer of a stage.
-
-    Args:
-        options: Of the stage.
-        images_seen: Images of the stage, for the schedule of the learning rate; by default it is
-            the option's value.
-    """
-    schedule = options.learning_rate_schedule
-    adam = optax.adamw(
-        schedules.value(schedule, options.learning_rate, images_seen),
-        b1=options.beta1,
-        b2=options.beta2,
-        eps=options.epsilon,
-        weight_decay=options.weight_decay,
-        mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
-    )
-    if options.gradient_clip is None:
-        return adam
-    return optax.chain(optax.clip_by_global_norm(options.gradient_clip), adam)
+    """Make the optimizer of a stage; `images_seen` counts images of the stage, see `make_adam`."""
+    return make_adam(options, images_seen, options.weight_decay)

@@ -15,21 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
 
 from ganformer_jax import losses
 from ganformer_jax.augment.crop import random_crop
-from ganformer_jax.config_checks import need_multiple
 from ganformer_jax.config_translation import TranslationConfig, TranslatorConfig
 from ganformer_jax.models.translator import PatchDiscriminator, Translator
 from ganformer_jax.nn.initialize import initialize
 from ganformer_jax.pixels import from_uint8
-from ganformer_jax.train import schedules
+from ganformer_jax.train.adam import apply_gradients, make_adam
+from ganformer_jax.train.binding import bind, check_devices, reseed
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.image_pool import exchange
 from ganformer_jax.train.trainable import Batch, Info, Trainable, Update
-from ganformer_jax.train.updates import with_matmul_precision
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, Key
@@ -74,7 +72,7 @@ def create_translation(config: TranslationConfig, key: Key[Array, ""]) -> Transl
     ]
     generators = dict(zip(SETS, made[:2], strict=True))
     discriminators = dict(zip(SETS, made[2:], strict=True))
-    optimizer = make_optimizer(config)
+    optimizer = make_adam(config.optimizer)
     return TranslationState(
         generators=generators,
         discriminators=discriminators,
@@ -85,24 +83,6 @@ def create_translation(config: TranslationConfig, key: Key[Array, ""]) -> Transl
         images_seen=jnp.zeros((), jnp.int32),
         key=state_key,
     )
-
-
-def make_optimizer(
-    config: TranslationConfig, images_seen: Int[Array, ""] | None = None
-) -> optax.GradientTransformation:
-    """Make the optimizer of both generators, or of both discriminators.
-
-    Args:
-        config: The experiment.
-        images_seen: For the schedule of the learning rate; by default it is the option's value.
-    """
-    options = config.optimizer
-    schedule = options.learning_rate_schedule
-    rate = schedules.value(schedule, options.learning_rate, images_seen)
-    adam = optax.adam(rate, b1=options.beta1, b2=options.beta2, eps=options.epsilon)
-    if options.gradient_clip is None:
-        return adam
-    return optax.chain(optax.clip_by_global_norm(options.gradient_clip), adam)
 
 
 def translate(
@@ -131,20 +111,16 @@ def translation_trainable(
         placement: The devices.
         sample: See `Trainable.sample`; the state is a `TranslationState`.
     """
-    count, devices = config.train.batch_size, len(placement.devices)
-    need_multiple(count, devices, f"{devices} device{'s' * (devices > 1)}")
+    count = config.train.batch_size
+    check_devices(count, placement)
     shape = (count, *config.generator.image_size, config.generator.image_channels)
     images = jax.ShapeDtypeStruct(shape, np.uint8)
-    update = functools.partial(translation_update, config, DataParallel(placement.batch))
-    update.__name__ = translation_update.__name__  # type: ignore[attr-defined]  # for profilers
     return Trainable(
         init=functools.partial(create_translation, config),
-        updates=[
-            Update("translation", with_matmul_precision(update, config.train.matmul_precision))
-        ],
+        updates=[Update("translation", bind(translation_update, config, placement))],
         batch={"images": images, "targets": images},
         sample=sample,
-        reseed=lambda state, number: state.replace(key=jax.random.fold_in(state.key, number)),
+        reseed=reseed,
     )
 
 
@@ -162,34 +138,24 @@ def translation_update(
     Returns:
         The new state, and float32 scalars by name.
     """
-    optimizer = make_optimizer(config, state.images_seen)
+    step = functools.partial(apply_gradients, make_adam(config.optimizer, state.images_seen))
     key = jax.random.fold_in(state.key, state.step)
     reals = cropped_reals(config, parallel, batch, key)
 
     losses_of = functools.partial(_generators_loss, config, parallel, state, reals, key)
     (_, (fakes, info)), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.generators)
-    info["gradient_norm/generator"] = optax.tree.norm(gradients)
-    generators, generator_optimizer = _step(
-        optimizer, gradients, state.generator_optimizer, state.generators
-    )
+    moved, info["gradient_norm/generator"] = step(state, "generator", gradients)
 
     pools, shown = {}, {}
     for number, name in enumerate(SETS):
         pool_key = jax.random.fold_in(key, SHIFT + number)
-        whole = _replicated(parallel, fakes[name])
+        whole = parallel.whole(fakes[name])
         pools[name], kept = exchange(state.pools[name], state.images_seen, whole, pool_key)
         shown[name] = parallel.divide(kept)
     losses_of = functools.partial(_discriminators_loss, config, parallel, reals, shown)
     (_, more), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.discriminators)
-    more["gradient_norm/discriminator"] = optax.tree.norm(gradients)
-    discriminators, discriminator_optimizer = _step(
-        optimizer, gradients, state.discriminator_optimizer, state.discriminators
-    )
-    state = state.replace(
-        generators=generators,
-        discriminators=discriminators,
-        generator_optimizer=generator_optimizer,
-        discriminator_optimizer=discriminator_optimizer,
+    moved, more["gradient_norm/discriminator"] = step(moved, "discriminator", gradients)
+    state = moved.replace(
         pools=pools,
         step=state.step + 1,
         images_seen=state.images_seen + len(batch["images"]),
@@ -280,18 +246,3 @@ def _total(losses_of_sets: Iterable[Array]) -> Array:
 def _distance(a: Array, b: Array) -> Array:
     """Return the mean L1 distance."""
     return jnp.abs(a - b).mean()
-
-
-def _step(
-    optimizer: optax.GradientTransformation, gradients: Tree, memory: optax.OptState, params: Tree
-) -> tuple[Tree, optax.OptState]:
-    updates, memory = optimizer.update(gradients, memory, params)
-    return optax.apply_updates(params, updates), memory
-
-
-def _replicated(parallel: DataParallel, images: Array) -> Array:
-    """Give every device all images, which are exchanged one after the other."""
-    if parallel.batch_sharding is None:
-        return images
-    whole = NamedSharding(parallel.batch_sharding.mesh, PartitionSpec())
-    return lax.with_sharding_constraint(images, whole)

@@ -26,11 +26,13 @@ from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train import schedules
 from ganformer_jax.train.accumulate import accumulate, parts_of
 from ganformer_jax.train.augmentation import adapt, probability
+from ganformer_jax.train.binding import reseed, with_matmul_precision
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.diagnosis import first_non_finite
-from ganformer_jax.train.discriminator_loss import discriminator_loss, mismatch_loss
+from ganformer_jax.train.discriminator_loss import discriminator_loss
 from ganformer_jax.train.diversity import diversity, image_moments
+from ganformer_jax.train.label_losses import contrastive_loss, labels_to_contrast, mismatch_loss
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.optimizer_step import optimizer_step
 from ganformer_jax.train.regularization import path_length_update, penalties, r1_update
@@ -96,23 +98,6 @@ def _with_used(
     return update
 
 
-def with_matmul_precision(function: Callable[..., Any], precision: str) -> Callable[..., Any]:
-    """Return a function whose matrix products and convolutions have at least this precision.
-
-    Those of its gradients too: everything is traced within the setting. "default" leaves the
-    function as it is, under the setting that jax has when it is traced.
-    """
-    if precision == "default":
-        return function
-
-    def precise(*arguments: Any) -> Any:
-        with jax.default_matmul_precision(precision):
-            return function(*arguments)
-
-    precise.__name__ = getattr(function, "__name__", precise.__name__)
-    return precise
-
-
 def gan_trainable(
     config: Config,
     placement: Placement,
@@ -133,7 +118,7 @@ def gan_trainable(
         updates=gan_updates(config, DataParallel(placement.batch), optimizers),
         batch=batch_shapes(config),
         sample=sample,
-        reseed=lambda state, number: state.replace(key=jax.random.fold_in(state.key, number)),
+        reseed=reseed,
         diagnose=functools.partial(_diagnose, config),
         state_version=STATE_VERSION,
         added_leaves=ADDED_LEAVES,
@@ -178,26 +163,32 @@ def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Res
     """
     config, mean = networks.config, networks.parallel.mean
     count, keys = networks.count(batch), networks.keys(state, "generator")
+    every_label = labels_to_contrast(networks, batch)
 
     def gradients_of(part: Networks, reals: Batch) -> tuple[Any, Tree]:
         labels = reals.get("labels")
-
-        def logits(key: Any, images_BxHxWxC: jax.Array) -> jax.Array:
-            return part.discriminate(state.discriminator, state, key, images_BxHxWxC, labels, count)
+        judge = functools.partial(part.judge, state.discriminator, state)
 
         def real_logits() -> jax.Array:
-            return logits(keys["augment_real"], from_uint8(reals["images"]))
+            images_BxHxWxC = from_uint8(reals["images"])
+            return judge(keys["augment_real"], images_BxHxWxC, labels, count).logits_Bx1
 
         def loss_of(params: Tree) -> tuple[jax.Array, Any]:
             w_BxKxLxD, w_mean_D = part.sample_w(params, state, keys, labels, count)
             images_BxHxWxC, stats = part.synthesize_with_stats(params, state, keys, w_BxKxLxD)
-            logits_Bx1 = logits(keys["augment_fake"], images_BxHxWxC)
-            loss_B = losses.generator_loss(config.loss.generator, logits_Bx1, real_logits)
-            return loss_B.mean(), (logits_Bx1, w_mean_D, stats)
+            seen = judge(keys["augment_fake"], images_BxHxWxC, labels, count, every_label)
+            loss_B = losses.generator_loss(config.loss.generator, seen.logits_Bx1, real_logits)
+            loss = loss_B.mean()
+            info = {"loss/generator": loss, "logits/generator": seen.logits_Bx1.mean()}
+            if every_label is not None:
+                contrast = contrastive_loss(part, seen, labels, every_label)
+                info["loss/generator_contrastive"] = contrast
+                loss += config.loss.contrastive_weight * contrast
+            return loss, (info, w_mean_D, stats)
 
         return jax.value_and_grad(loss_of, has_aux=True)(state.generator)
 
-    (loss, (logits_Bx1, w_mean_D, stats)), gradients = accumulate(
+    (_, (info, w_mean_D, stats)), gradients = accumulate(
         networks, state.generator, batch, gradients_of
     )
     state, norm = optimizer_step(networks, state, "generator", gradients)
@@ -205,7 +196,6 @@ def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Res
     beta = config.optimizer.w_average_beta
     w_mean_D = lax.stop_gradient(mean(w_mean_D))
     state = state.replace(w_average=w_mean_D + beta * (state.w_average - w_mean_D))
-    info = {"loss/generator": loss, "logits/generator": logits_Bx1.mean()}
     return state, mean(info) | {"gradient_norm/generator": norm}
 
 
@@ -214,12 +204,11 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
 
     With `loss.r1_interval` 1, the discriminator's penalties are added to the loss.
     """
-    mismatch_weight = networks.config.loss.mismatch_weight
-    if mismatch_weight:
+    options, every_label = networks.config.loss, labels_to_contrast(networks, batch)
+    if options.mismatch_weight:
         batch = {**batch, "other_labels": networks.parallel.moved_on(batch["labels"])}
     count, keys = networks.count(batch), networks.keys(state, "discriminator")
-    penalized = networks.config.loss.penalizes_discriminator
-    joined = penalized and not networks.config.loss.lazy_penalty_interval
+    joined = options.penalizes_discriminator and not options.lazy_penalty_interval
 
     def gradients_of(part: Networks, reals: Batch) -> tuple[Any, Tree]:
         labels, reals_BxHxWxC = reals.get("labels"), from_uint8(reals["images"])
@@ -229,21 +218,29 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
 
         def loss_of(params: Tree) -> tuple[jax.Array, Any]:
             inputs = {"labels_BxY": labels, "count": count}
-            real_Bx1, stats = part.discriminate_with_stats(
-                params, state, keys["augment_real"], reals_BxHxWxC, **inputs
+            real = part.judge(
+                params,
+                state,
+                keys["augment_real"],
+                reals_BxHxWxC,
+                others_NxY=every_label,
+                **inputs,
             )
-            seen = state.with_stats("discriminator", stats)
-            fake_Bx1, stats = part.discriminate_with_stats(
-                params, seen, keys["augment_fake"], fakes_BxHxWxC, **inputs
+            after = state.with_stats("discriminator", real.stats)
+            fake_Bx1, stats, _ = part.judge(
+                params, after, keys["augment_fake"], fakes_BxHxWxC, **inputs
             )
-            loss, info = discriminator_loss(part, real_Bx1, fake_Bx1)
-            if mismatch_weight:
+            loss, info = discriminator_loss(part, real.logits_Bx1, fake_Bx1)
+            if options.mismatch_weight:
                 other_Bx1 = part.discriminate(
-                    *(params, seen, keys["augment_real"], reals_BxHxWxC, reals["other_labels"]),
+                    *(params, after, keys["augment_real"], reals_BxHxWxC, reals["other_labels"]),
                     count,
                 )
-                info["loss/mismatch"] = mismatch_loss(part, real_Bx1, other_Bx1, reals)
-                loss += mismatch_weight * info["loss/mismatch"]
+                info["loss/mismatch"] = mismatch_loss(part, real.logits_Bx1, other_Bx1, reals)
+                loss += options.mismatch_weight * info["loss/mismatch"]
+            if every_label is not None:
+                info["loss/contrastive"] = contrastive_loss(part, real, labels, every_label)
+                loss += options.contrastive_weight * info["loss/contrastive"]
             if not joined:
                 return loss, (info, moments, stats)
             discriminate = functools.partial(part.discriminate, params, state, **inputs)

@@ -1,0 +1,134 @@
+"""What a kind of training brings to `train_experiment`: its data, and the latest networks."""
+
+from __future__ import annotations
+
+import abc
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from ganformer_jax.evaluate.training_metrics import TrainingMetrics
+from ganformer_jax.experiment.data import ExperimentData
+from ganformer_jax.train.devices import Placement, place_on
+from ganformer_jax.train.observing import Snapshot
+
+Figures = Mapping[str, np.ndarray]
+"""uint8 images [H, W] or [H, W, C] by name."""
+Metrics = Callable[[], Sequence[TrainingMetrics]]
+"""Makes the metrics of `train.metrics`, one for each set of real images; reads data."""
+Lower = Callable[[], jax.stages.Lowered]
+
+
+class TrainingData(Protocol):
+    """The data of an experiment, opened, and for scenes rendered, when first asked for."""
+
+    def check(self) -> None:
+        """Raise `UserError` unless it can be trained on; scenes are not rendered for it."""
+        ...
+
+    def image_sets(self) -> Sequence[ExperimentData]:
+        """Return the sets of real images that generated ones are compared with."""
+        ...
+
+    def save_label_names(self, run: pathlib.Path) -> None:
+        """Write what labels mean, if there are any, to the folder of a run."""
+        ...
+
+    def batches(self, images_seen: int) -> Iterator[dict[str, np.ndarray]]:
+        """Yield this process's share of the training batches after `images_seen` images."""
+        ...
+
+    def identity(self) -> Mapping[str, str]:
+        """Return the checksums of datasets that `prepare` made, by the options that name them."""
+        ...
+
+
+class LatestNetworks(abc.ABC):
+    """The networks of the latest state in training, whole on every device of this process.
+
+    Every process samples by itself, so that images need not be gathered from other hosts.
+
+    Args:
+        training: The devices that train, of all processes.
+        read: Takes what images are made from, a tree of arrays, from a state.
+        image_shape: Height, width and channels of the images.
+        at_once: Images to make at once.
+
+    Attributes:
+        placement: The devices of this process that train.
+        image_shape: As above.
+        batch_size: Images made at once, a multiple of these devices.
+    """
+
+    def __init__(
+        self,
+        training: Placement,
+        read: Callable[[Any], Any],
+        image_shape: tuple[int, int, int],
+        at_once: int,
+    ):
+        self.placement, self.image_shape = place_on(training.own), image_shape
+        self.batch_size = -(-at_once // len(training.own)) * len(training.own)
+        self._read = read
+        self._whole = jax.jit(lambda tree: tree, out_shardings=training.replicated)
+        self._step, self._weights = None, None
+
+    def weights(self, state: Any) -> Any:
+        """Return what images are made from; all processes must call this for a new state."""
+        if state.step is not self._step:
+            whole = self._whole(self._read(state))
+            own = jax.tree.map(lambda leaf: leaf.addressable_data(0), whole)
+            self._weights = jax.device_put(own, self.placement.replicated)
+            self._step = state.step
+        return self._weights
+
+    def programs(self, state: Any) -> Mapping[str, Lower]:
+        """Return functions that trace what makes images, by name, for a state of shapes alone."""
+        shapes = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                leaf.shape, leaf.dtype, sharding=self.placement.replicated
+            ),
+            self._read(state),
+        )
+        return self._lower(shapes)
+
+    @abc.abstractmethod
+    def _lower(self, weights: Any) -> Mapping[str, Lower]: ...
+
+    @abc.abstractmethod
+    def images(self, data: Any, state: Any, indices: Sequence[int]) -> np.ndarray:
+        """Return uint8 images [M, H, W, C], see `Trainable.sample`; all processes call it."""
+
+    @abc.abstractmethod
+    def figures(self, data: Any, now: Snapshot) -> Callable[[], Figures]:
+        """Do what all processes must; return a function that draws, which one process calls.
+
+        A figure named "samples" or "translations" is the main one.
+        """
+
+    def measures(
+        self, data: Any, metrics: Metrics | None, count: int
+    ) -> Sequence[Callable[[Snapshot], Mapping[str, float]]]:
+        """Return what to measure in training, as functions that return numbers by name.
+
+        Args:
+            data: Of the experiment.
+            metrics: Those of `train.metrics`; None if there are none.
+            count: Held-out images to measure on.
+        """
+        if metrics is None:
+            return []
+        return [lambda now: metrics()[0](checked(now))]
+
+
+def checked(now: Snapshot) -> Callable[[Sequence[int]], np.ndarray]:
+    """Return a function that samples a batch at a time, and ends if training is to stop."""
+
+    def sample(indices: Sequence[int]) -> np.ndarray:
+        now.check()
+        return now.sample(indices)
+
+    return sample

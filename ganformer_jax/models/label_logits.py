@@ -1,0 +1,101 @@
+"""Logits of images with labels, and how alike images and labels are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+
+from ganformer_jax.config import DiscriminatorConfig, MappingConfig
+from ganformer_jax.models.captions import read_captions
+from ganformer_jax.models.mapping import MappingBranch
+from ganformer_jax.models.text_encoder import TextEncoder
+from ganformer_jax.nn.layers import EqualizedDense, normalize
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+    ReadLabels = Callable[[Float[Array, "b y"]], Float[Array, "b d"]]
+
+
+def label_reader(config: DiscriminatorConfig, channels: int) -> ReadLabels:
+    """Return what makes the vector of a label that an image's vector is compared with.
+
+    Called within a compact method of the discriminator, whose parameters it then has. A caption's
+    vector is that of `read_captions`; with `label_logit` "embedding" a mapping network makes one of
+    the label (Karras et al. 2020, arXiv 2006.06676).
+
+    Args:
+        config: The discriminator.
+        channels: Width of the features before the logit.
+    """
+    encoder = TextEncoder(config.text, name="text") if config.text.vocabulary else None
+    mapper = _label_mapper(config, channels) if config.label_logit == "embedding" else None
+
+    def read(labels_BxY: Array) -> Array:
+        if encoder is not None:
+            labels_BxY = read_captions(encoder, labels_BxY).vector_BxD
+        return labels_BxY if mapper is None else mapper(labels_BxY)
+
+    return read
+
+
+def _label_mapper(config: DiscriminatorConfig, channels: int) -> ReadLabels:
+    """Return the mapping network of labels."""
+    options = config.label_mapping
+    width = options.width or channels
+    embed = EqualizedDense(options.embedding_width or width, name="label_embedding")
+    mapping = MappingConfig(
+        num_layers=options.num_layers - 1,  # the last is the output layer
+        residual=False,
+        width=options.hidden_width,
+        last_hidden_width=options.hidden_width,
+        learning_rate_multiplier=options.learning_rate_multiplier,
+    )
+    branch = MappingBranch(mapping, width, name="label_mapping") if options.num_layers else None
+
+    def read(labels_BxY: Array) -> Array:
+        embedding = normalize(embed(labels_BxY.astype(jnp.float32)))
+        return embedding if branch is None else branch(embedding)
+
+    return read
+
+
+def label_logits(
+    config: DiscriminatorConfig,
+    x_BxC: Float[Array, "b c"],
+    read: ReadLabels,
+    labels_BxY: Float[Array, "b y"],
+    others_NxY: Float[Array, "n y"] | None = None,
+) -> tuple[Float[Array, "b 1"], Float[Array, "b n"] | None]:
+    """Return the logits of images with their labels, and how alike images and all labels are.
+
+    Args:
+        config: The discriminator, whose `label_logit` says how labels decide.
+        x_BxC: Features before the logit.
+        read: Of `label_reader`.
+        labels_BxY: The label of each image.
+        others_NxY: Labels of any images.
+
+    Returns:
+        Logits; and cosines of the angles between the vectors of images and of `others_NxY`, None
+        without them.
+    """
+    vector_BxD = read(labels_BxY).astype(jnp.float32)
+    image_BxD = EqualizedDense(vector_BxD.shape[-1], name="output")(x_BxC)
+    logits_Bx1 = jnp.sum(image_BxD * vector_BxD, 1, keepdims=True)
+    if config.label_logit == "embedding":
+        logits_Bx1 /= math.sqrt(vector_BxD.shape[-1])
+    elif config.label_logit == "projection":
+        logits_Bx1 += EqualizedDense(1, name="unconditional")(x_BxC)
+    if others_NxY is None:
+        return logits_Bx1, None
+    other_NxD = read(others_NxY).astype(jnp.float32)
+    return logits_Bx1, _unit(image_BxD) @ _unit(other_NxD).T
+
+
+def _unit(vectors: Float[Array, "b d"]) -> Float[Array, "b d"]:
+    """Return vectors of length 1."""
+    return normalize(vectors) / math.sqrt(vectors.shape[-1])

@@ -1,0 +1,68 @@
+"""Adam of networks that share one learning rate, and the step that an update ends with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import optax
+
+from ganformer_jax.config_ganformer2 import GANformer2OptimizerConfig
+from ganformer_jax.config_prior import PriorOptimizerConfig
+from ganformer_jax.config_translation import TranslationOptimizerConfig
+from ganformer_jax.train import schedules
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Int
+
+Tree = Any
+AdamOptions = GANformer2OptimizerConfig | PriorOptimizerConfig | TranslationOptimizerConfig
+
+
+def make_adam(
+    options: AdamOptions,
+    images_seen: Int[Array, ""] | None = None,
+    weight_decay: float | None = None,
+) -> optax.GradientTransformation:
+    """Make Adam, behind a limit of the norm of gradients if there is one.
+
+    Args:
+        options: Of the optimizer.
+        images_seen: For the schedule of the learning rate; by default it is the option's value.
+        weight_decay: Of matrices, decoupled from gradients (AdamW, arXiv 1711.05101); None for an
+            optimizer whose memory has no place for it.
+    """
+    rate = schedules.value(options.learning_rate_schedule, options.learning_rate, images_seen)
+    betas: Any = {"b1": options.beta1, "b2": options.beta2, "eps": options.epsilon}
+    if weight_decay is None:
+        adam = optax.adam(rate, **betas)
+    else:
+        adam = optax.adamw(rate, **betas, weight_decay=weight_decay, mask=_matrices)
+    if options.gradient_clip is None:
+        return adam
+    return optax.chain(optax.clip_by_global_norm(options.gradient_clip), adam)
+
+
+def _matrices(params: Tree) -> Tree:
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def apply_gradients(
+    optimizer: optax.GradientTransformation, state: Any, name: str, gradients: Tree
+) -> tuple[Any, Float[Array, ""]]:
+    """Apply the gradients of a network, or of several that have one optimizer.
+
+    Args:
+        optimizer: Whose memory is the state's field `<name>_optimizer`.
+        state: Before the step: a flax dataclass.
+        name: The parameters' field, or, of several networks, the field without its final s.
+        gradients: As the parameters.
+
+    Returns:
+        The new state, and the norm of the gradients.
+    """
+    field = name if hasattr(state, name) else f"{name}s"
+    params, memory = getattr(state, field), getattr(state, f"{name}_optimizer")
+    updates, memory = optimizer.update(gradients, memory, params)
+    params = optax.apply_updates(params, updates)
+    return state.replace(**{field: params, f"{name}_optimizer": memory}), optax.tree.norm(gradients)
