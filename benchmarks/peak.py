@@ -1,9 +1,10 @@
-"""Measure the peak speed of this machine in GFLOP/s and print one line of JSON.
+"""Measure the peak speed of this machine and its memory, and print one line of JSON.
 
 Command:  python benchmarks/peak.py
 
-Matrix products and 3x3 convolutions of large shapes, on one jax device with all cores (of
-accelerators: the first). The fastest of many calls counts.
+Matrix products and 3x3 convolutions of large shapes, in GFLOP/s, and copies of an array larger than
+any cache, in GB/s read and written, on one jax device with all cores (of accelerators: the first).
+The fastest of many calls counts.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import jax
 import jax.numpy as jnp
 
 SECONDS = 2.0
+COPIED = 2**28
+"""Bytes of the array that is copied."""
 
 
 def fastest(function: Callable[[], jax.Array], seconds: float = SECONDS) -> float:
@@ -47,6 +50,12 @@ def convolution(batch: int, size: int, channels: int, dtype: str) -> float:
     return operations / fastest(lambda: convolve(x, kernel)) / 1e9
 
 
+def memory() -> float:
+    x = jnp.ones(COPIED // 4, jnp.float32)
+    copy = jax.jit(lambda x: x + 1)
+    return 2 * COPIED / fastest(lambda: copy(x)) / 1e9
+
+
 def main() -> None:
     cpu = jax.default_backend() == "cpu"
     size, batch = (2048, 8) if cpu else (8192, 64)
@@ -56,6 +65,7 @@ def main() -> None:
             "matrix_product_gflops": round(matrix_product(size, dtype), 1),
             "convolution_gflops": round(convolution(batch, 32, 128, dtype), 1),
         }
+    report["memory_gbytes"] = round(memory(), 1)
     print(json.dumps(report))
 
 

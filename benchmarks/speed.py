@@ -3,7 +3,8 @@
 Commands:  python benchmarks/speed.py
            python benchmarks/speed.py --sizes 64 --compare "PYTHON benchmarks/published.py CHECKOUT"
 
-Prints a table row by row and writes all numbers to --out as JSON. Every measurement is a process of
+Prints a table row by row and writes all numbers to --out as JSON. The machine's peak is measured
+before each case, since it changes from one hour to the next. Every measurement is a process of
 its own. With --compare the two trainers take turns (A B A B) and ratios are taken turn by turn, so
 that both meet the same state of the machine. The other command is run with the options
 of `cases.py` appended and must print, as its last line, a JSON object with
@@ -110,19 +111,20 @@ def main() -> None:
     chosen = sweeps[options.sweep] if options.sweep else [cases.PUBLISHED[size] for size in sizes]
     ours = [sys.executable, str(HERE / "ganformer.py"), *(["--phases"] * options.phases)]
     records = []
-    bounds = measure([sys.executable, str(HERE / "peak.py")])
-    peak = max(bounds["float32"].values())
-    print(f"peak of {bounds['device']}, float32: {peak:.4g} GFLOP/s\n")
     print(header(bool(options.compare)), flush=True)
     for base in chosen:
+        bounds = measure([sys.executable, str(HERE / "peak.py")])
+        peak = max(bounds["float32"].values())
+        memory = bounds["memory_gbytes"]
+        print(f"{bounds['device']}: {peak:.4g} GFLOP/s, {memory:.3g} GB/s", file=sys.stderr)
         for kind in options.kinds:
             case = dataclasses.replace(base, kind=kind)
             other = shlex.split(options.compare)
             runs = take_turns(case, ours, other, options.turns, options.seconds)
             print(row(case, runs, peak), flush=True)
-            records.append({"case": dataclasses.asdict(case), **runs})
+            records.append({"case": dataclasses.asdict(case), "peak": bounds, **runs})
             machine = platform.processor() or platform.machine()
-            report = {"machine": machine, "peak": bounds, "cases": records}
+            report = {"machine": machine, "cases": records}
             options.out.write_text(json.dumps(report, indent=1) + "\n")
 
 

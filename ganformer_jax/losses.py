@@ -266,7 +266,8 @@ def contrastive(
     """Return -log of the share that an image's own label has among the labels of a batch.
 
     The contrastive loss between images and sentences of Zhang et al. 2021 (XMC-GAN, arXiv
-    2101.04702, section 4.1), whose temperature is 0.1.
+    2101.04702, section 4), from images to sentences only: so the images of a batch may be computed
+    in parts, as long as all labels are there.
 
     Args:
         similarities_BxN: Cosines between the vectors of images and of labels.
@@ -275,9 +276,11 @@ def contrastive(
         temperature: What cosines are divided by.
 
     Raises:
-        ValueError: Arguments of another rank.
+        ValueError: Arguments of another rank, or of different shapes.
     """
     _require(similarities_BxN, "similarities", 2)
+    if similarities_BxN.shape != same_BxN.shape:
+        raise ValueError(f"similarities {similarities_BxN.shape}, but same {same_BxN.shape}")
     scaled_BxN = similarities_BxN.astype(jnp.float32) / temperature
     own_B = jax.nn.logsumexp(scaled_BxN, 1, where=same_BxN)
     return jax.nn.logsumexp(scaled_BxN, 1) - own_B

@@ -1,5 +1,7 @@
 """Running the command line inside a test."""
 
+import json
+
 import pytest
 
 from ganformer_jax.cli import main
@@ -23,3 +25,17 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1
     assert err.startswith("error: ") and err.count("\n") == 1, err
     assert "Traceback" not in err + out
     return err
+
+
+def assert_evaluated_as_logged(capsys, run, kind):
+    """`evaluate` of a run of 4 steps that is not of a GAN gives the last distance of its log."""
+    command = ["evaluate", "--workdir", str(run), "--split", "test", "--metrics"]
+    measured = json.loads(call(capsys, *command, "swd8")[1].splitlines()[-1])
+    assert (run / "evaluations.jsonl").exists() and measured["step"] == 4
+    records = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    logged = [record["metric/swd"] for record in records if "metric/swd" in record]
+    assert measured["swd8"] == pytest.approx(logged[-1], rel=1e-3)
+    said = complaint(capsys, *command, "seg8")
+    assert f"seg8 is for GANs, and {run} is of a {kind}: leave it out" in said
+    said = complaint(capsys, *command, "swd8", "--truncation-psi", "0.5")
+    assert "--truncation-psi is for GANs" in said

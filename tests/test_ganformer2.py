@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from command_line import call, complaint
+from command_line import assert_evaluated_as_logged, call, complaint
 from eight_devices import on_eight_devices
 from PIL import Image
 from small_scenes import small_chunks
@@ -283,16 +283,7 @@ def test_commands_of_gans_say_that_a_run_is_of_a_ganformer2(capsys, run, tmp_pat
 
 
 def test_evaluate_measures_what_training_logged(capsys, run):
-    command = ["evaluate", "--workdir", str(run), "--split", "test", "--metrics"]
-    measured = json.loads(call(capsys, *command, "swd8")[1].splitlines()[-1])
-    assert (run / "evaluations.jsonl").exists() and measured["step"] == 4
-    records = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    logged = [record["metric/swd"] for record in records if "metric/swd" in record]
-    assert measured["swd8"] == pytest.approx(logged[-1], rel=1e-3)
-    said = complaint(capsys, *command, "seg8")
-    assert f"seg8 is for GANs, and {run} is of a ganformer2: leave it out" in said
-    said = complaint(capsys, *command, "swd8", "--truncation-psi", "0.5")
-    assert "--truncation-psi is for GANs" in said
+    assert_evaluated_as_logged(capsys, run, "ganformer2")
 
 
 def test_more_objects_than_segments_are_refused(capsys, folder):

@@ -59,7 +59,7 @@ def test_two_processes_train_what_one_does_and_one_resumes_them(tmp_path):
 def test_a_call_that_all_must_make_is_an_error_of_one_alone(call):
     """With one process too: what the first one does by itself, two would wait in for ever."""
     call()
-    with hosts.alone(), pytest.raises(RuntimeError, match="all processes must make"):
+    with hosts.single_process(), pytest.raises(RuntimeError, match="all processes must make"):
         call()
     with pytest.raises(RuntimeError, match="all processes must make"):
         hosts.first(call)

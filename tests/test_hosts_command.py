@@ -22,7 +22,8 @@ KINDS = {
     "captions": [
         *TINY_OPTIONS,
         *"""
---loss.r1-gamma 0 --loss.mismatch-weight 1 --generator.label-size 18
+--loss.r1-gamma 0 --loss.mismatch-weight 1 --loss.contrastive-weight 1 --optimizer.epsilon 0.01
+--generator.label-size 18
 --generator.attention.kmeans-iterations 0
 --discriminator.label-logit projection --generator.text.layers 1 --generator.text.width 8
 --generator.text.hidden-width 8 --generator.text.vocabulary 39 --discriminator.text.layers 1

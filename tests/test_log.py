@@ -16,7 +16,7 @@ from PIL import Image
 from terminal import terminal
 from training import train_mean, with_train
 
-from ganformer_jax import files
+from ganformer_jax import files, hosts
 from ganformer_jax.experiment.observers import draw_curve, draw_figures
 from ganformer_jax.train import history, log_writers
 from ganformer_jax.train.log import Log
@@ -134,12 +134,19 @@ def test_sample_grids_that_cannot_be_written_reach_the_log(tmp_path, monkeypatch
     attempt, drawn = BestEffort(said.append), {"samples": GRID, "attention": GRID}
     for step, disk.full in ((1, False), (2, True), (3, True), (4, False)):
         now = Snapshot(step, step, None, lambda indices: GRID[None], lambda: None)
-        found = draw_figures(lambda: drawn, tmp_path, attempt, said.append, now)
+        found = draw_figures(lambda: drawn, "samples", tmp_path, attempt, said.append, now)
         assert set(found) == {"images/samples", "images/attention"}
     names = sorted(path.name for path in (tmp_path / "samples").iterdir())
     assert names == [f"0000000{step}{n}.png" for step in (1, 4) for n in ("-attention", "")]
     (line,) = said
     assert line.endswith("No space left on device); training continues")
+
+
+def test_what_draws_a_figure_cannot_wait_for_other_processes(tmp_path):
+    """Data that captions need are opened before: two processes waited for each other here."""
+    now = Snapshot(1, 1, None, lambda indices: GRID[None], lambda: None)
+    with pytest.raises(RuntimeError, match="all processes must make"):
+        draw_figures(lambda: hosts.first(dict), "", tmp_path, BestEffort(print), print, now)
 
 
 # Alarms and progress

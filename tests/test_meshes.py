@@ -29,7 +29,7 @@ MESHES = {"data 8": 1, "fsdp 8": 8}
 WHOLE = ("data 8",)  # of which all updates are compiled
 
 
-def config(width, parts=1, path_length=0.0):
+def config(width, parts=1, path_length=0.0, contrastive=0.0):
     """R1; channels that eight devices divide; a batch that is most of the work."""
     wide = {"channel_base": 8 * width, "channel_max": width}
     synthesis = dataclasses.replace(FULL.generator.synthesis, **wide)
@@ -41,7 +41,7 @@ def config(width, parts=1, path_length=0.0):
             FULL.loss,
             path_length_weight=path_length,
             mismatch_weight=0.0,
-            contrastive_weight=0.0,
+            contrastive_weight=contrastive,
         ),
         train=dataclasses.replace(FULL.train, batch_size=BATCH, accumulate=parts),
     )
@@ -81,7 +81,12 @@ def report_more_meshes():
     first = after(one, adversarial(one))
     compared(programs_on(DEVICES, 2), first)
     compared(programs_on(2), first)
-    print(json.dumps({"in parts": compared(programs_on(4, parts=2), first)}))
+    report = {"in parts": compared(programs_on(4, parts=2), first)}
+    one = programs_on(1, contrastive=0.5)  # images of a device beside the labels of all
+    first = after(one, adversarial(one))
+    compared(programs_on(DEVICES, 2, contrastive=0.5), first)
+    compared(programs_on(4, parts=2, contrastive=0.5), first)
+    print(json.dumps(report))
 
 
 def report_path_length_updates():

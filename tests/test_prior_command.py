@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from command_line import call, complaint
+from command_line import assert_evaluated_as_logged, call, complaint
 from PIL import Image
 from small_scenes import small_chunks
 
@@ -104,6 +104,8 @@ def test_a_transformer_that_is_not_trained_makes_no_images(capsys, folder, run):
     main(arguments(folder, *short))
     said = complaint(capsys, "sample", "--workdir", str(folder / "short"))
     assert "is at 0.008 kimg, and its transformer trains after 0.016: train it further" in said
+    said = complaint(capsys, "evaluate", "--workdir", str(folder / "short"), "--metrics", "swd8")
+    assert "its transformer trains after 0.016" in said
 
 
 def test_labels_that_the_data_lack_are_refused(capsys, folder):
@@ -128,16 +130,7 @@ def test_captions_condition_a_run(capsys, folder, run):
 
 
 def test_evaluate_measures_what_training_logged(capsys, run):
-    command = ["evaluate", "--workdir", str(run), "--split", "test", "--metrics"]
-    measured = json.loads(call(capsys, *command, "swd8")[1].splitlines()[-1])
-    assert (run / "evaluations.jsonl").exists() and measured["step"] == 4
-    records = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    logged = [record["metric/swd"] for record in records if "metric/swd" in record]
-    assert measured["swd8"] == pytest.approx(logged[-1], rel=1e-3)
-    said = complaint(capsys, *command, "seg8")
-    assert f"seg8 is for GANs, and {run} is of a prior: leave it out" in said
-    said = complaint(capsys, *command, "swd8", "--truncation-psi", "0.5")
-    assert "--truncation-psi is for GANs" in said
+    assert_evaluated_as_logged(capsys, run, "prior")
 
 
 def test_a_run_has_a_report(capsys, run):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from command_line import call, complaint
+from command_line import assert_evaluated_as_logged, call, complaint
 from eight_devices import on_eight_devices
 from PIL import Image
 from small_scenes import small_chunks
@@ -305,16 +305,7 @@ def test_metrics_that_cannot_be_measured_are_refused_at_once(capsys, folder, run
 
 
 def test_evaluate_measures_what_training_logged(capsys, run):
-    command = ["evaluate", "--workdir", str(run), "--split", "test", "--metrics"]
-    measured = json.loads(call(capsys, *command, "swd8")[1].splitlines()[-1])
-    assert (run / "evaluations.jsonl").exists() and measured["step"] == 4
-    records = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    logged = [record["metric/swd"] for record in records if "metric/swd" in record]
-    assert measured["swd8"] == pytest.approx(logged[-1], rel=1e-3)
-    said = complaint(capsys, *command, "seg8")
-    assert f"seg8 is for GANs, and {run} is of a translation: leave it out" in said
-    said = complaint(capsys, *command, "swd8", "--truncation-psi", "0.5")
-    assert "--truncation-psi is for GANs" in said
+    assert_evaluated_as_logged(capsys, run, "translation")
 
 
 def test_a_run_has_a_report(capsys, run):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from captioned import captioned_batch, with_captions
 from eight_devices import on_eight_devices
 from sharing import shares, without_device_draws
 from tiny import BATCH, FULL, conditional, labeled_batch, random_batch, tiny_config
@@ -44,7 +45,8 @@ def pmapped_step(config, batch):
 
 def compare_pmap_sums():
     """Without what is a device's own, pmap gives what jit gives on one device."""
-    config = conditional(tiny_config(0, path_length_weight=2.0, mismatch_weight=0.5))
+    weights = {"mismatch_weight": 0.5, "contrastive_weight": 0.5}
+    config = conditional(tiny_config(0, path_length_weight=2.0, **weights))
     config = without_device_draws(config)
     one = run_steps(gan_programs(config, jax.devices()[:1], sgd()), [labeled_batch(0)])
     state, info = pmapped_step(config, labeled_batch(0))
@@ -248,12 +250,26 @@ def test_the_label_of_an_image_is_found_among_those_of_the_batch(logit):
 
     _, info = jax.jit(functools.partial(updates.discriminator_update, networks))(state, batch)
     reals = jnp.asarray(batch["images"], jnp.float32) / 127.5 - 1
-    np.testing.assert_allclose(info["loss/contrastive"], expected(reals), rtol=1e-4)
+    np.testing.assert_allclose(info["loss/discriminator_contrastive"], expected(reals), rtol=1e-4)
     keys = networks.keys(state, "generator")
     w, _ = networks.sample_w(state.generator, state, keys, labels, len(labels))
     fakes = networks.synthesize(state.generator, state, keys, w)
     _, info = jax.jit(functools.partial(updates.generator_update, networks))(state, batch)
     np.testing.assert_allclose(info["loss/generator_contrastive"], expected(fakes), rtol=1e-4)
+
+
+def test_the_contrastive_loss_trains_both_networks_on_captions():
+    """Steps of plain gradient descent along it alone make images and captions fit better."""
+    config = with_captions(tiny_config(0, contrastive_weight=100.0))
+    state, batch = first_state(config), captioned_batch(0)
+    networks = Networks(config, DataParallel(), sgd())
+    for name, steps in (("discriminator", 3), ("generator", 3)):
+        update = jax.jit(functools.partial(getattr(updates, f"{name}_update"), networks))
+        found = []
+        for _ in range(steps):
+            state, info = update(state, batch)
+            found.append(float(info[f"loss/{name}_contrastive"]))
+        assert found[-1] < found[0], name
 
 
 @pytest.mark.parametrize("weight", ["mismatch_weight", "contrastive_weight"])

@@ -96,7 +96,7 @@ def run(options: Options) -> None:
     check_value_range(options.value_range)
     reading = Reading(options.split, options.array, options.value_range, options.follow_links)
     candidate = None if options.fake is None else stored_images(options.fake, reading)
-    requests = parse_requests(options.metrics, candidate.count or 0 if candidate else STANDARD)
+    requests = parse_requests(options.metrics, STANDARD)
     if candidate and (unfit := [r.name for r in requests if r.needs_generator]):
         raise UserError(f"{unfit[0]} needs a generator: leave out --fake")
     needs_reference = any(request.needs_reference for request in requests)
@@ -110,6 +110,8 @@ def run(options: Options) -> None:
     else:
         make = _generated if options.kind() == "gan" else _of_other_kind
         made = make(options, requests, networks)
+    if made.images.count is not None:
+        requests = parse_requests(options.metrics, made.images.count)
     real = reference_images(options.workdir, options.real, reading) if needs_reference else None
     for images in (made.images, real):
         if images is not None and images.warning and hosts.is_first():
@@ -144,12 +146,10 @@ class Candidate(NamedTuple):
 def _generated(
     options: Options, requests: Sequence[Request], networks: NetworkSettings
 ) -> Candidate:
-    """Return the images of a run."""
-    from ganformer_jax import hosts
+    """Return the images of a GAN's run."""
     from ganformer_jax.experiment.data import open_scenes
     from ganformer_jax.experiment.evaluation import generated_images, labeled_dataset
     from ganformer_jax.load import load_checkpoint
-    from ganformer_jax.pixels import channel_words
 
     run = options.workdir
     sampling: Any = {"truncation_psi": options.truncation_psi, "noise": options.noise}
@@ -158,8 +158,7 @@ def _generated(
     images, generator = generated_images(
         run, network, variables, networks, seed=options.seed, dataset=labels, **sampling
     )
-    if hosts.is_first() and (words := channel_words(network.config.image_channels)):
-        print(words)
+    _say_channels(network.config.image_channels)
     scenes = open_scenes(run) if any(request.kind in SCENES for request in requests) else None
     facts = {"step": step, "kimg": images_seen / 1000, **sampling}
     return Candidate(images, generator, scenes, facts, run)
@@ -169,7 +168,7 @@ def _of_other_kind(
     options: Options, requests: Sequence[Request], networks: NetworkSettings
 ) -> Candidate:
     """Return the images of a run that is not of a GAN."""
-    from ganformer_jax.experiment.run_images import IMAGES_OF, Chosen
+    from ganformer_jax.experiment.run_images import IMAGES_OF, CheckpointSampling
 
     kind, run = options.kind(), options.workdir
     if unfit := [request.name for request in requests if request.needs_generator]:
@@ -178,9 +177,21 @@ def _of_other_kind(
         if getattr(options, name) != getattr(Options, name):
             option = name.replace("_", "-")
             raise UserError(f"--{option} is for GANs, and {run} is of a {kind}: leave it out")
-    chosen = Chosen(run, options.step, options.best, options.seed, networks, options.split)
-    images, step, images_seen = IMAGES_OF[kind](chosen)
+    sampling = CheckpointSampling(
+        *(run, options.step, options.best, options.seed, networks, options.real, options.split)
+    )
+    images, channels, step, images_seen = IMAGES_OF[kind](sampling)
+    _say_channels(channels)
     return Candidate(images, run=run, facts={"step": step, "kimg": images_seen / 1000})
+
+
+def _say_channels(count: int) -> None:
+    """Say which channels metrics see, if there are not 1 or 3."""
+    from ganformer_jax import hosts
+    from ganformer_jax.pixels import channel_words
+
+    if hosts.is_first() and (words := channel_words(count)):
+        print(words)
 
 
 def _report(report: Report, facts: Mapping[str, Any], workdir: pathlib.Path | None) -> None:

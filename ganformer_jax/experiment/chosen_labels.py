@@ -139,7 +139,7 @@ def _drawn_conditions(
     seeds: Sequence[int],
 ) -> ChosenLabels:
     from ganformer_jax.evaluate.image_sets import sample_labels  # which read datasets
-    from ganformer_jax.experiment.kinds import open_run
+    from ganformer_jax.experiment.kind_data import open_run
 
     option, hint = ("prompt", "a caption") if tokenizer else ("condition", expected(names))
     try:

@@ -192,9 +192,11 @@ class ExperimentData:
 
         Nothing is written by other processes than the first, or without labels.
         """
-        if not self.config.generator.label_size or not hosts.is_first():
+        if not self.config.generator.label_size:
             return
-        source = self.open("train")
+        source = self.open("train")  # by all processes: it may render scenes
+        if not hosts.is_first():
+            return
         if source.tokenizer:
             save_tokenizer(source.tokenizer, run)
         if source.condition_names:

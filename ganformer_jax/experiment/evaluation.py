@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -34,6 +34,7 @@ from ganformer_jax.evaluate.image_sets import (
 )
 from ganformer_jax.evaluate.weights import load_weights
 from ganformer_jax.experiment.data import open_folder, opens_as_dataset
+from ganformer_jax.experiment.kind_data import data_of_run, open_run
 from ganformer_jax.experiment.scene_captions import described_scenes
 from ganformer_jax.models import Generator, without_words
 from ganformer_jax.sampling import ImageLatents, Sampler, Synthesizer, swap_components
@@ -125,14 +126,33 @@ def _has_labels_of(dataset: DatasetSource, run: pathlib.Path, count: int) -> boo
     return dataset.label_count == count and (may_be_conditions or not dataset.condition_names)
 
 
-def _dataset_of(run: pathlib.Path, split: str) -> DatasetSource:
-    from ganformer_jax.experiment.kinds import open_run
+def held_out_source(run: pathlib.Path) -> DatasetSource:
+    """Return the held-out images that a run of a translation translates.
 
+    Raises:
+        UserError: If its dataset is not where the run says.
+    """
+    return _explained(run, lambda: data_of_run(run).sets["source"].held_out_source())
+
+
+def _dataset_of(run: pathlib.Path, split: str) -> DatasetSource:
+    return _explained(run, lambda: open_run(run, split))
+
+
+def _explained(run: pathlib.Path, open_dataset: Callable[[], DatasetSource]) -> DatasetSource:
+    """Open a dataset of a run, with a hint if it is not there."""
     try:
-        return open_run(run, split)
+        return open_dataset()
     except UserError as error:
         hint = "if it was moved, name its folder with --real"
         raise UserError(f"the dataset of {run}: {error}; {hint}") from error
+
+
+def on_every_device(weights: Any, networks: NetworkSettings) -> Any:
+    """Return weights on all devices that run the networks of `metric_networks`."""
+    assert networks.sharding is not None
+    everywhere = jax.sharding.NamedSharding(networks.sharding.mesh, jax.sharding.PartitionSpec())
+    return jax.device_put(weights, everywhere)
 
 
 def generated_images(
@@ -150,9 +170,7 @@ def generated_images(
 
     Images of a conditional generator have the classes or conditions of those of a dataset.
     """
-    assert networks.sharding is not None, "metric_networks"
-    everywhere = jax.sharding.NamedSharding(networks.sharding.mesh, jax.sharding.PartitionSpec())
-    variables = jax.device_put(variables, everywhere)
+    variables = on_every_device(variables, networks)
     sampler = Sampler(
         network.config, networks.batch_size, noise=noise, batch_sharding=networks.sharding
     )

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from ganformer_jax import hosts
 from ganformer_jax.evaluate.training_metrics import TrainingMetrics
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.train.devices import Placement, place_on
@@ -30,7 +31,7 @@ class TrainingData(Protocol):
         ...
 
     def image_sets(self) -> Sequence[ExperimentData]:
-        """Return the sets of real images that generated ones are compared with."""
+        """Return the sets of real images; generated ones are compared with the last."""
         ...
 
     def save_label_names(self, run: pathlib.Path) -> None:
@@ -61,7 +62,10 @@ class LatestNetworks(abc.ABC):
         placement: The devices of this process that train.
         image_shape: As above.
         batch_size: Images made at once, a multiple of these devices.
+        main_figure: Name of the figure whose file is named after the step alone.
     """
+
+    main_figure = "samples"
 
     def __init__(
         self,
@@ -73,14 +77,15 @@ class LatestNetworks(abc.ABC):
         self.placement, self.image_shape = place_on(training.own), image_shape
         self.batch_size = -(-at_once // len(training.own)) * len(training.own)
         self._read = read
-        self._whole = jax.jit(lambda tree: tree, out_shardings=training.replicated)
+        self._replicate = jax.jit(lambda tree: tree, out_shardings=training.replicated)
         self._step, self._weights = None, None
 
     def weights(self, state: Any) -> Any:
         """Return what images are made from; all processes must call this for a new state."""
+        hosts.check_together()
         if state.step is not self._step:
-            whole = self._whole(self._read(state))
-            own = jax.tree.map(lambda leaf: leaf.addressable_data(0), whole)
+            replicated = self._replicate(self._read(state))
+            own = jax.tree.map(lambda leaf: leaf.addressable_data(0), replicated)
             self._weights = jax.device_put(own, self.placement.replicated)
             self._step = state.step
         return self._weights
@@ -104,10 +109,7 @@ class LatestNetworks(abc.ABC):
 
     @abc.abstractmethod
     def figures(self, data: Any, now: Snapshot) -> Callable[[], Figures]:
-        """Do what all processes must; return a function that draws, which one process calls.
-
-        A figure named "samples" or "translations" is the main one.
-        """
+        """Do what all processes must; return a function that draws, which one process calls."""
 
     def measures(
         self, data: Any, metrics: Metrics | None, count: int
@@ -116,12 +118,13 @@ class LatestNetworks(abc.ABC):
 
         Args:
             data: Of the experiment.
-            metrics: Those of `train.metrics`; None if there are none.
+            metrics: Those of `train.metrics`, the last of which compare with what
+                `Trainable.sample` is to be like; None if there are none.
             count: Held-out images to measure on.
         """
         if metrics is None:
             return []
-        return [lambda now: metrics()[0](checked(now))]
+        return [lambda now: metrics()[-1](checked(now))]
 
 
 def checked(now: Snapshot) -> Callable[[Sequence[int]], np.ndarray]:

@@ -24,9 +24,6 @@ from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.log_writers import BestEffort
 from ganformer_jax.train.observing import Observer, Snapshot
 
-MAIN = ("samples", "translations")
-"""Figures whose file is named after the step alone."""
-
 
 def make_observers(
     options: TrainConfig,
@@ -52,8 +49,8 @@ def make_observers(
     figures, curve = BestEffort(say), BestEffort(say)
 
     def draw(now: Snapshot) -> Mapping[str, np.ndarray]:
-        drawing = latest.figures(data, now)
-        return draw_figures(drawing, run, figures, say, now) if hosts.is_first() else {}
+        drawing, main = latest.figures(data, now), latest.main_figure
+        return draw_figures(drawing, main, run, figures, say, now) if hosts.is_first() else {}
 
     made = [Observer(options.image_kimg, draw, at_once=True)]
     metrics = metrics_of(options, data.image_sets(), latest)
@@ -66,6 +63,7 @@ def make_observers(
 
 def draw_figures(
     drawing: Callable[[], Figures],
+    main: str,
     run: pathlib.Path,
     attempt: BestEffort,
     say: Callable[[str], None],
@@ -73,16 +71,16 @@ def draw_figures(
 ) -> Mapping[str, np.ndarray]:
     """Draw figures and write them to `<run>/samples`; return them for the log.
 
-    The first process calls this alone.
+    Only the first process calls this. The file of the figure named `main` is named after the step.
     """
-    with hosts.alone():
+    with hosts.single_process():
         drawn = drawing()
     for name, image in drawn.items():
-        suffix = "" if name in MAIN else f"-{name}"
+        suffix = "" if name == main else f"-{name}"
         path = run / "samples" / f"{now.step:08d}{suffix}.png"
         attempt(str(path), visualize.save_png, path, image)
     if now.step == 0:
-        say(f"first samples, of the untrained networks, in {run / 'samples'}")
+        say(f"first {' and '.join(drawn)}, before any step, in {run / 'samples'}")
     return {f"images/{name}": image for name, image in drawn.items()}
 
 

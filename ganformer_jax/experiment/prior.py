@@ -72,13 +72,15 @@ class LatestPrior(LatestNetworks):
         self, data: ExperimentData, metrics: Metrics | None, count: int
     ) -> Sequence[Callable[[Snapshot], Mapping[str, float]]]:
         """Return what measures codes, and samples once the transformer trains."""
+        codes = functools.partial(measure_codes, self, data, count)
+        if metrics is None:
+            return [codes]
 
         def compare(now: Snapshot) -> Mapping[str, float]:
-            if metrics is None or not self.trains_transformer(now.images_seen):
-                return {}
-            return metrics()[0](checked(now))
+            trained = self.trains_transformer(now.images_seen)
+            return metrics()[-1](checked(now)) if trained else {}
 
-        return [functools.partial(measure_codes, self, data, count), compare]
+        return [codes, compare]
 
 
 def measure_codes(

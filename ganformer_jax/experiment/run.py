@@ -13,6 +13,7 @@ from ganformer_jax.config import Config
 from ganformer_jax.config_kinds import validate_experiment
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.initial_weights import warm_start
+from ganformer_jax.experiment.kind_data import DATA
 from ganformer_jax.experiment.kinds import TRAININGS
 from ganformer_jax.experiment.observers import make_observers
 from ganformer_jax.pixels import channel_words
@@ -53,8 +54,7 @@ def train_experiment(
         raise UserError("--init-from is for GANs: leave it out")
     if wandb is not None:
         check_wandb()
-    kind = TRAININGS[type(config)]
-    data = kind.data(config)
+    kind, data = TRAININGS[type(config)], DATA[type(config)](config)
     data.check()  # scenes are rendered once the run's folder is known to be good
     devices = find_devices(config.train.platform, config.train.devices)
     placement = place_on(devices, config.train.fsdp)

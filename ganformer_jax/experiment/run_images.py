@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from ganformer_jax.evaluate.features import NetworkSettings
 from ganformer_jax.evaluate.image_sets import ImageSet, sample_labels
+from ganformer_jax.experiment.evaluation import held_out_source, labeled_dataset, on_every_device
 from ganformer_jax.experiment.planned_files import load_scenes
-from ganformer_jax.experiment.prior_data import prior_data
 from ganformer_jax.experiment.prior_files import check_drawing, load_prior
 from ganformer_jax.experiment.translated_files import load_translators
-from ganformer_jax.experiment.translation_data import TranslationData
 from ganformer_jax.sampling.planned_scenes import SceneSampler
 from ganformer_jax.sampling.priors import PriorSampler
 from ganformer_jax.sampling.translations import ImageTranslator
 
 
-class RunImages(NamedTuple):
-    """Images of a checkpoint, and how far its training was."""
+class CheckpointImages(NamedTuple):
+    """Images of a checkpoint, how many channels they have, and how far its training was."""
 
     images: ImageSet
+    channels: int
     step: int
     images_seen: int
 
 
-class Chosen(NamedTuple):
+class CheckpointSampling(NamedTuple):
     """A checkpoint of a run, and how its images are made.
 
     Attributes:
@@ -38,7 +37,8 @@ class Chosen(NamedTuple):
         best: Use the checkpoint with the best metric instead.
         seed: Seed of image 0; the next images have the next seeds.
         networks: Whose batch and devices images are made with.
-        split: Of the run's dataset, whose labels images take.
+        real: Where the run's dataset is now, if not where the run says.
+        split: Of the dataset whose labels images take.
     """
 
     run: pathlib.Path
@@ -46,70 +46,72 @@ class Chosen(NamedTuple):
     best: bool
     seed: int
     networks: NetworkSettings
+    real: pathlib.Path | None = None
     split: str = "train"
 
-    def place(self, weights: Any) -> Any:
-        """Return weights on all devices that make images."""
-        sharding = self.networks.sharding
-        assert sharding is not None, "metric_networks"
-        everywhere = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
-        return jax.device_put(weights, everywhere)
+    def image_set(
+        self, count: int | None, sample: Callable[[Sequence[int]], np.ndarray]
+    ) -> ImageSet:
+        """Return images, named after the run."""
+        return ImageSet(f"images of {self.run}", count, sample)
 
 
-def images_of_prior(chosen: Chosen, say: Callable[[str], None] = print) -> RunImages:
+def images_of_prior(
+    sampling: CheckpointSampling, say: Callable[[str], None] = print
+) -> CheckpointImages:
     """Return samples of a prior, at temperature 1; with labels they have those of its dataset."""
-    prior = load_prior(chosen.run, chosen.step, chosen.best, say)
-    check_drawing(prior, 1.0, 0, chosen.run)
-    labeled = None
-    if prior.config.prior.label_size:
-        labeled = prior_data(prior.config).open(chosen.split)
-    networks = chosen.networks
+    run, networks = sampling.run, sampling.networks
+    prior = load_prior(run, sampling.step, sampling.best, say)
+    check_drawing(prior, 1.0, 0, run)
+    classes = prior.config.prior.label_size
+    labeled = labeled_dataset(run, sampling.real, sampling.split, classes)
     sampler = PriorSampler(prior.config, networks.batch_size, 0, networks.sharding)
-    variables = chosen.place(prior.variables)
+    variables = on_every_device(prior.variables, networks)
 
     def sample(indices: Sequence[int]) -> np.ndarray:
-        seeds = [chosen.seed + index for index in indices]
+        seeds = [sampling.seed + index for index in indices]
         labels = None if labeled is None else sample_labels(labeled, seeds)
         return sampler.images(variables, seeds, labels)
 
-    return RunImages(_named(chosen, None, sample), prior.step, prior.images_seen)
+    images, channels = sampling.image_set(None, sample), prior.config.autoencoder.image_channels
+    return CheckpointImages(images, channels, prior.step, prior.images_seen)
 
 
-def images_of_scenes(chosen: Chosen, say: Callable[[str], None] = print) -> RunImages:
+def images_of_scenes(
+    sampling: CheckpointSampling, say: Callable[[str], None] = print
+) -> CheckpointImages:
     """Return images of the scenes of a GANformer2."""
-    loaded, networks = load_scenes(chosen.run, chosen.step, chosen.best, say), chosen.networks
+    networks = sampling.networks
+    loaded = load_scenes(sampling.run, sampling.step, sampling.best, say)
     sampler = SceneSampler(loaded.config, networks.batch_size, networks.sharding)
-    weights = chosen.place(loaded.weights)
+    weights = on_every_device(loaded.weights, networks)
 
     def sample(indices: Sequence[int]) -> np.ndarray:
-        return sampler(weights, [chosen.seed + index for index in indices]).images
+        return sampler(weights, [sampling.seed + index for index in indices]).images
 
-    return RunImages(_named(chosen, None, sample), loaded.step, loaded.images_seen)
+    images, channels = sampling.image_set(None, sample), loaded.config.execution.image_channels
+    return CheckpointImages(images, channels, loaded.step, loaded.images_seen)
 
 
-def images_of_translation(chosen: Chosen, say: Callable[[str], None] = print) -> RunImages:
+def images_of_translation(
+    sampling: CheckpointSampling, say: Callable[[str], None] = print
+) -> CheckpointImages:
     """Return translations of the held-out images of the source, in their order."""
-    loaded, networks = load_translators(chosen.run, chosen.step, chosen.best, say), chosen.networks
-    translator = ImageTranslator(
-        loaded.config.generator, networks.batch_size, batch_sharding=networks.sharding
-    )
-    source = TranslationData(loaded.config).sets["source"].held_out_source()
-    weights = chosen.place(loaded.params["target"])
+    networks = sampling.networks
+    loaded = load_translators(sampling.run, sampling.step, sampling.best, say)
+    options, source = loaded.config.generator, held_out_source(sampling.run)
+    translator = ImageTranslator(options, networks.batch_size, batch_sharding=networks.sharding)
+    weights = on_every_device(loaded.params["target"], networks)
 
     def sample(indices: Sequence[int]) -> np.ndarray:
         images = np.stack([source[index]["images"] for index in indices])
         return translator(weights, images).images
 
-    return RunImages(_named(chosen, len(source), sample), loaded.step, loaded.images_seen)
+    images = sampling.image_set(len(source), sample)
+    return CheckpointImages(images, options.image_channels, loaded.step, loaded.images_seen)
 
 
-def _named(
-    chosen: Chosen, count: int | None, sample: Callable[[Sequence[int]], np.ndarray]
-) -> ImageSet:
-    return ImageSet(f"images of {chosen.run}", count, sample)
-
-
-IMAGES_OF: dict[str, Callable[[Chosen], RunImages]] = {
+IMAGES_OF: dict[str, Callable[[CheckpointSampling], CheckpointImages]] = {
     "prior": images_of_prior,
     "ganformer2": images_of_scenes,
     "translation": images_of_translation,

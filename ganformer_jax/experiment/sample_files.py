@@ -171,7 +171,7 @@ def write_missing(
         write_images(batches, len(own), hosts.is_first())
     hosts.all_of(True)
     if hosts.is_first():
-        with hosts.alone():
+        with hosts.single_process():
             draw()
 
 

@@ -34,6 +34,8 @@ class LatestTranslators(LatestNetworks):
         with_attention: The same, with the attention of components.
     """
 
+    main_figure = "translations"
+
     def __init__(self, config: TranslationConfig, training: Placement):
         options, read = config.generator, operator.attrgetter("generators")
         shape = *options.image_size, options.image_channels
@@ -64,7 +66,8 @@ class LatestTranslators(LatestNetworks):
         """
         weights = self.weights(now.state)
         held_out = {kind: data.held_out(kind, COLUMNS) for kind in SETS}
-        return functools.partial(draw_translations, self, weights, held_out)
+        translators = self.plain, self.with_attention
+        return functools.partial(draw_translations, *translators, weights, held_out)
 
     def measures(
         self, data: TranslationData, metrics: Metrics | None, count: int
@@ -106,14 +109,17 @@ def measure_translations(
 
 
 def draw_translations(
-    translators: LatestTranslators, weights: Mapping[str, Any], held_out: Mapping[str, np.ndarray]
+    plain: ImageTranslator,
+    with_attention: ImageTranslator,
+    weights: Mapping[str, Any],
+    held_out: Mapping[str, np.ndarray],
 ) -> Figures:
     """Draw images of both sets, their translations, and those back; and attention."""
     rows, names, drawn = [], [], {}
     for kind in SETS[::-1]:
         images = held_out[OTHER[kind]]
-        there = translators.with_attention(weights[kind], images)
-        back = translators.plain(weights[OTHER[kind]], there.images)
+        there = with_attention(weights[kind], images)
+        back = plain(weights[OTHER[kind]], there.images)
         rows += [images, there.images, back.images]
         names += [OTHER[kind], f"to {kind}", "and back"]
         if kind == "target" and there.attention:

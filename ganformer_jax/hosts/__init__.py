@@ -17,19 +17,20 @@ from ganformer_jax.hosts.sharing import (
 )
 from ganformer_jax.hosts.store import (
     all_of,
-    alone,
+    check_together,
     count,
     device_index,
     first,
     index,
     is_first,
+    single_process,
 )
 
 __all__ = [
     "all_of",
-    "alone",
     "check_equal",
     "check_shared",
+    "check_together",
     "connect",
     "count",
     "device_index",
@@ -44,5 +45,6 @@ __all__ = [
     "let_cause_end",
     "own_rows",
     "preemption_noticed",
+    "single_process",
     "stop_agreed",
 ]

@@ -14,12 +14,12 @@ import numpy as np
 from ganformer_jax.errors import UserError
 from ganformer_jax.hosts.store import (
     all_of,
-    alone,
     check_together,
     count,
     device_index,
     first,
     is_first,
+    single_process,
     value_of,
 )
 
@@ -39,7 +39,7 @@ def first_arrays(function: Callable[[], Any], like: Any) -> Any:
     """
     check_together()
     if count() == 1:
-        with alone():
+        with single_process():
             return function()
     from jax.experimental import multihost_utils
 

@@ -15,7 +15,7 @@ from ganformer_jax.errors import UserError, one_line
 
 _PREFIX = "ganformer_jax/first"
 _calls = 0
-_alone = contextvars.ContextVar("alone", default=False)
+_single = contextvars.ContextVar("single_process", default=False)
 
 
 def count() -> int:
@@ -42,22 +42,22 @@ def is_first() -> bool:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
+def single_process() -> Iterator[None]:
     """Mark what one process does by itself: calls that all must make raise an error in it.
 
-    With one process too, where they would do no harm: so a test of any kind shows what would wait
-    for ever with two.
+    In this thread only, and with one process too, where they would do no harm: so a test of any
+    kind shows what would wait forever with two.
     """
-    token = _alone.set(True)
+    token = _single.set(True)
     try:
         yield
     finally:
-        _alone.reset(token)
+        _single.reset(token)
 
 
 def check_together() -> None:
-    """Raise an error where one process is by itself: the others would not make this call."""
-    if _alone.get():
+    """Raise `RuntimeError` in `single_process`; for functions that all processes must call."""
+    if _single.get():
         raise RuntimeError("one process alone made a call that all processes must make")
 
 
@@ -71,7 +71,7 @@ def first(function: Callable[[], Any]) -> Any:
     """
     check_together()
     if count() == 1:
-        with alone():
+        with single_process():
             return function()
     global _calls
     _calls += 1
@@ -82,7 +82,7 @@ def first(function: Callable[[], Any]) -> Any:
             raise UserError(outcome["error"])
         return outcome["result"]
     try:
-        with alone():
+        with single_process():
             result = function()
     except Exception as error:
         message = str(error) if isinstance(error, UserError) else one_line(error)

@@ -162,7 +162,7 @@ class Discriminator(nn.Module):
         Returns:
             Logits, float32; and a dict with `features`, the base grid before the last layers,
             `blocks`, the features after every block, from the image on, and `similarities`, [B, N]
-            in [-1, 1], of images and `others_NxY`, None without labels.
+            in [-1, 1], of images and `others_NxY`, None without these.
 
         Raises:
             ValueError: The batch is not a multiple of the minibatch stddev group, the images are

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 def label_reader(config: DiscriminatorConfig, channels: int) -> ReadLabels:
-    """Return what makes the vector of a label that an image's vector is compared with.
+    """Return a function from labels to the vectors that those of images are compared with.
 
-    Called within a compact method of the discriminator, whose parameters it then has. A caption's
-    vector is that of `read_captions`; with `label_logit` "embedding" a mapping network makes one of
-    the label (Karras et al. 2020, arXiv 2006.06676).
+    Call this in a compact method of the discriminator: the parameters become its own. The vector of
+    a caption is that of `read_captions`; with `label_logit` "embedding" a mapping network makes the
+    vector (Karras et al. 2020, arXiv 2006.06676); otherwise it is the label.
 
     Args:
         config: The discriminator.
@@ -80,8 +80,8 @@ def label_logits(
         others_NxY: Labels of any images.
 
     Returns:
-        Logits; and cosines of the angles between the vectors of images and of `others_NxY`, None
-        without them.
+        Logits; and the cosines between vectors of images and those of `others_NxY`, None without
+        these.
     """
     vector_BxD = read(labels_BxY).astype(jnp.float32)
     image_BxD = EqualizedDense(vector_BxD.shape[-1], name="output")(x_BxC)
@@ -93,7 +93,8 @@ def label_logits(
     if others_NxY is None:
         return logits_Bx1, None
     other_NxD = read(others_NxY).astype(jnp.float32)
-    return logits_Bx1, _unit(image_BxD) @ _unit(other_NxD).T
+    units = _unit(image_BxD), _unit(other_NxD).T
+    return logits_Bx1, jnp.matmul(*units, precision="highest")
 
 
 def _unit(vectors: Float[Array, "b d"]) -> Float[Array, "b d"]:

@@ -48,21 +48,21 @@ def _matrices(params: Tree) -> Tree:
 
 
 def apply_gradients(
-    optimizer: optax.GradientTransformation, state: Any, name: str, gradients: Tree
+    optimizer: optax.GradientTransformation, state: Any, network: str, memory: str, gradients: Tree
 ) -> tuple[Any, Float[Array, ""]]:
     """Apply the gradients of a network, or of several that have one optimizer.
 
     Args:
-        optimizer: Whose memory is the state's field `<name>_optimizer`.
+        optimizer: Of these parameters.
         state: Before the step: a flax dataclass.
-        name: The parameters' field, or, of several networks, the field without its final s.
+        network: The field of the parameters.
+        memory: The field of the optimizer's own arrays.
         gradients: As the parameters.
 
     Returns:
         The new state, and the norm of the gradients.
     """
-    field = name if hasattr(state, name) else f"{name}s"
-    params, memory = getattr(state, field), getattr(state, f"{name}_optimizer")
-    updates, memory = optimizer.update(gradients, memory, params)
+    params = getattr(state, network)
+    updates, moments = optimizer.update(gradients, getattr(state, memory), params)
     params = optax.apply_updates(params, updates)
-    return state.replace(**{field: params, f"{name}_optimizer": memory}), optax.tree.norm(gradients)
+    return state.replace(**{network: params, memory: moments}), optax.tree.norm(gradients)

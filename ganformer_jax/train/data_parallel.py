@@ -57,16 +57,16 @@ class DataParallel:
         """Return this device's share of the first `count` items of the whole batch."""
         if self.axis_name is None:
             return self.divide(batch[:count])
-        return self.share(self.whole(batch)[:count])
+        return self.share(self.gather_batch(batch)[:count])
 
     def moved_on(self, batch: Array) -> Array:
         """Return this device's share of the whole batch moved on by one place, the last first."""
         if self.axis_name is None:
             return self.divide(jnp.roll(batch, 1, 0))
-        return self.share(jnp.roll(self.whole(batch), 1, 0))
+        return self.share(jnp.roll(self.gather_batch(batch), 1, 0))
 
-    def whole(self, batch: Array) -> Array:
-        """Return the whole batch on every device."""
+    def gather_batch(self, batch: Array) -> Array:
+        """Return the arrays of all devices' images on every device."""
         if self.axis_name is not None:
             return lax.all_gather(batch, self.axis_name, tiled=True)
         if self.batch_sharding is None:

@@ -12,7 +12,13 @@ import jax.numpy as jnp
 
 from ganformer_jax import losses
 from ganformer_jax.pixels import from_uint8
-from ganformer_jax.train.networks import Networks
+from ganformer_jax.train.label_losses import (
+    discriminator_label_loss,
+    generator_label_loss,
+    labels_to_contrast,
+    with_other_labels,
+)
+from ganformer_jax.train.networks import DiscriminatorOutput, Networks
 from ganformer_jax.train.regularization import penalties
 from ganformer_jax.train.state import TrainState, Tree
 from ganformer_jax.train.trainable import Batch
@@ -70,20 +76,30 @@ def _count(networks: Networks, batch: Batch) -> int:
 def _logits(
     networks: Networks, params: Tree, state: TrainState, images_BxHxWxC: jax.Array, batch: Batch
 ) -> jax.Array:
+    return _output(networks, params, state, images_BxHxWxC, batch).logits_Bx1
+
+
+def _output(
+    networks: Networks, params: Tree, state: TrainState, images_BxHxWxC: jax.Array, batch: Batch
+) -> DiscriminatorOutput:
+    """Return what the discriminator returns; similarities are to the labels of this part alone."""
     key, labels_BxY = networks.keys(state, "discriminator")["augment_fake"], batch.get("labels")
-    count = _count(networks, batch)
-    return networks.discriminate(params, state, key, images_BxHxWxC, labels_BxY, count)
+    return networks.discriminate_with_output(
+        *(params, state, key, images_BxHxWxC, labels_BxY, _count(networks, batch)),
+        labels_to_contrast(networks, batch),
+    )
 
 
 def _generator_loss(networks: Networks, params: Tree, state: TrainState, batch: Batch) -> jax.Array:
-    images_BxHxWxC = _fakes(networks, params, state, batch)
-    logits = functools.partial(_logits, networks, state.discriminator, state, batch=batch)
+    output = functools.partial(_output, networks, state.discriminator, state, batch=batch)
+    fake = output(_fakes(networks, params, state, batch))
     loss_B = losses.generator_loss(
         networks.config.loss.generator,
-        logits(images_BxHxWxC),
-        lambda: logits(from_uint8(batch["images"])),
+        fake.logits_Bx1,
+        lambda: output(from_uint8(batch["images"])).logits_Bx1,
     )
-    return loss_B.mean()
+    every_label = labels_to_contrast(networks, batch)
+    return loss_B.mean() + generator_label_loss(networks, fake, batch, every_label)[0]
 
 
 def _discriminator_loss(
@@ -97,9 +113,14 @@ def _discriminator_loss(
         networks.discriminate, params, state, labels_BxY=batch.get("labels"), count=count
     )
     named = penalties(networks, state, keys, count, logits, reals_BxHxWxC, lambda: fakes_BxHxWxC)
-    both_Bx1 = logits(keys["augment_fake"], fakes_BxHxWxC)
-    both_Bx1 += logits(keys["augment_real"], reals_BxHxWxC)
-    return both_Bx1.mean() + sum(named.values())
+    real = _output(networks, params, state, reals_BxHxWxC, batch)
+    both_Bx1 = logits(keys["augment_fake"], fakes_BxHxWxC) + real.logits_Bx1
+    with_labels = functools.partial(
+        *(networks.discriminate, params, state, keys["augment_real"], reals_BxHxWxC), count=count
+    )
+    reals, every_label = with_other_labels(networks, batch), labels_to_contrast(networks, batch)
+    of_labels, _ = discriminator_label_loss(networks, with_labels, real, reals, every_label)
+    return both_Bx1.mean() + sum(named.values()) + of_labels
 
 
 def _watched(function: Callable[..., Any], *arguments: Any) -> tuple[list[str], Any]:

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Key
 
 Result = tuple[GANformer2State, Info]
+GENERATORS = "generators", "generator_optimizer"
+DISCRIMINATORS = "discriminators", "discriminator_optimizer"
+"""Fields of the state: parameters, and the memory of their optimizer."""
 
 
 def ganformer2_trainable(
@@ -88,11 +91,11 @@ def ganformer2_update(
     losses_of = functools.partial(_generators_loss, config, parallel, state, reals, key)
     (_, (fakes, info)), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.generators)
     step = functools.partial(apply_gradients, make_adam(config.optimizer, state.images_seen))
-    state, info["gradient_norm/generator"] = step(state, "generator", gradients)
+    state, info["gradient_norm/generator"] = step(state, *GENERATORS, gradients)
 
     losses_of = functools.partial(_discriminators_loss, config, parallel, reals, fakes)
     (_, more), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.discriminators)
-    state, more["gradient_norm/discriminator"] = step(state, "discriminator", gradients)
+    state, more["gradient_norm/discriminator"] = step(state, *DISCRIMINATORS, gradients)
 
     count = len(batch["images"])
     ema = average(config, state, count)
@@ -133,7 +136,7 @@ def penalty_update(
 
     (_, info), gradients = jax.value_and_grad(penalty_of, has_aux=True)(state.discriminators)
     optimizer = make_adam(config.optimizer, state.images_seen)
-    return apply_gradients(optimizer, state, "discriminator", gradients)[0], info
+    return apply_gradients(optimizer, state, *DISCRIMINATORS, gradients)[0], info
 
 
 def _generators_loss(

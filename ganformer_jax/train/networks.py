@@ -46,8 +46,8 @@ DROPOUT = 2
 """What the key of an augmentation is folded with for the discriminator's dropout."""
 
 
-class Judgment(NamedTuple):
-    """What the discriminator says of images."""
+class DiscriminatorOutput(NamedTuple):
+    """What the discriminator returns for images."""
 
     logits_Bx1: Float[Array, "b 1"]
     stats: Tree
@@ -218,9 +218,11 @@ class Networks:
             labels_BxY: Their labels.
             count: Images of the whole batch.
         """
-        return self.judge(params, state, key, images_BxHxWxC, labels_BxY, count).logits_Bx1
+        return self.discriminate_with_output(
+            params, state, key, images_BxHxWxC, labels_BxY, count
+        ).logits_Bx1
 
-    def judge(
+    def discriminate_with_output(
         self,
         params: Tree,
         state: TrainState,
@@ -229,8 +231,8 @@ class Networks:
         labels_BxY: Float[Array, "b y"] | None,
         count: int,
         others_NxY: Float[Array, "n y"] | None = None,
-    ) -> Judgment:
-        """Return logits, as `discriminate`, and what else the discriminator says.
+    ) -> DiscriminatorOutput:
+        """Return logits, as `discriminate`, and what else the discriminator returns.
 
         `others_NxY` are labels to compare the images with, the same on every device.
         """
@@ -256,7 +258,7 @@ class Networks:
             **options,
         )
         stats = updated.get("batch_stats", {})
-        return Judgment(logits_Bx1, stats, out.get("similarities"))
+        return DiscriminatorOutput(logits_Bx1, stats, out.get("similarities"))
 
     def _generator(self) -> Generator:
         config = self.config

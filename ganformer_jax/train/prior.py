@@ -113,13 +113,17 @@ def autoencoder_update(
     reals = from_uint8(batch["images"])
     loss = functools.partial(_autoencoder_loss, config, parallel, state, reals, adversarial)
     (_, (out, info)), gradients = jax.value_and_grad(loss, has_aux=True)(state.autoencoder)
-    state, info["gradient_norm/autoencoder"] = step(state, "autoencoder", gradients)
+    state, info["gradient_norm/autoencoder"] = step(
+        state, "autoencoder", "autoencoder_optimizer", gradients
+    )
     key = jax.random.fold_in(state.key, state.step)
     codebook = update_codebook(config.codebook, state.codebook, out["vectors"], out["codes"], key)
     if adversarial:
         loss = functools.partial(_discriminator_loss, config, parallel, reals, out["images"])
         (_, more), gradients = jax.value_and_grad(loss, has_aux=True)(state.discriminator)
-        state, more["gradient_norm/discriminator"] = step(state, "discriminator", gradients)
+        state, more["gradient_norm/discriminator"] = step(
+            state, "discriminator", "discriminator_optimizer", gradients
+        )
         info |= more
     return _counted(state.replace(codebook=codebook), batch), info
 
@@ -151,7 +155,9 @@ def transformer_update(
         return cross_entropy(logits, codes_BxT).mean()
 
     value, gradients = jax.value_and_grad(loss)(state.transformer)
-    state, norm = apply_gradients(optimizer, state, "transformer", gradients)
+    state, norm = apply_gradients(
+        optimizer, state, "transformer", "transformer_optimizer", gradients
+    )
     info = {"loss/bits": value / jnp.log(2), "gradient_norm/transformer": norm}
     return _counted(state, batch), info
 

@@ -37,6 +37,9 @@ SETS: tuple[str, str] = ("source", "target")
 """The sets of images. A generator is named after the set that it makes, a discriminator after the
 set whose images it tells from translations."""
 OTHER = {"source": "target", "target": "source"}
+GENERATORS = "generators", "generator_optimizer"
+DISCRIMINATORS = "discriminators", "discriminator_optimizer"
+"""Fields of the state: parameters, and the memory of their optimizer."""
 SHIFT, CROP = 2, 4
 """What the key of a step is folded with for the pool, and for crops, of "source"; those of "target"
 are one more."""
@@ -144,17 +147,17 @@ def translation_update(
 
     losses_of = functools.partial(_generators_loss, config, parallel, state, reals, key)
     (_, (fakes, info)), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.generators)
-    moved, info["gradient_norm/generator"] = step(state, "generator", gradients)
+    moved, info["gradient_norm/generator"] = step(state, *GENERATORS, gradients)
 
     pools, shown = {}, {}
     for number, name in enumerate(SETS):
         pool_key = jax.random.fold_in(key, SHIFT + number)
-        whole = parallel.whole(fakes[name])
+        whole = parallel.gather_batch(fakes[name])
         pools[name], kept = exchange(state.pools[name], state.images_seen, whole, pool_key)
         shown[name] = parallel.divide(kept)
     losses_of = functools.partial(_discriminators_loss, config, parallel, reals, shown)
     (_, more), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.discriminators)
-    moved, more["gradient_norm/discriminator"] = step(moved, "discriminator", gradients)
+    moved, more["gradient_norm/discriminator"] = step(moved, *DISCRIMINATORS, gradients)
     state = moved.replace(
         pools=pools,
         step=state.step + 1,

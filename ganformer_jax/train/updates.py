@@ -32,7 +32,12 @@ from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.diagnosis import first_non_finite
 from ganformer_jax.train.discriminator_loss import discriminator_loss
 from ganformer_jax.train.diversity import diversity, image_moments
-from ganformer_jax.train.label_losses import contrastive_loss, labels_to_contrast, mismatch_loss
+from ganformer_jax.train.label_losses import (
+    discriminator_label_loss,
+    generator_label_loss,
+    labels_to_contrast,
+    with_other_labels,
+)
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.optimizer_step import optimizer_step
 from ganformer_jax.train.regularization import path_length_update, penalties, r1_update
@@ -159,7 +164,8 @@ def adversarial_update(networks: Networks, state: TrainState, batch: Batch) -> R
 def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Raise the logits of generated images, and follow the mean of w.
 
-    By default with the non-saturating loss (Goodfellow et al. 2014, arXiv 1406.2661, section 3).
+    By default with the non-saturating loss (Goodfellow et al. 2014, arXiv 1406.2661, section 3);
+    with `loss.contrastive_weight` also with the contrastive loss.
     """
     config, mean = networks.config, networks.parallel.mean
     count, keys = networks.count(batch), networks.keys(state, "generator")
@@ -167,24 +173,26 @@ def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Res
 
     def gradients_of(part: Networks, reals: Batch) -> tuple[Any, Tree]:
         labels = reals.get("labels")
-        judge = functools.partial(part.judge, state.discriminator, state)
+        discriminate = functools.partial(
+            part.discriminate_with_output,
+            state.discriminator,
+            state,
+            labels_BxY=labels,
+            count=count,
+        )
 
         def real_logits() -> jax.Array:
             images_BxHxWxC = from_uint8(reals["images"])
-            return judge(keys["augment_real"], images_BxHxWxC, labels, count).logits_Bx1
+            return discriminate(keys["augment_real"], images_BxHxWxC).logits_Bx1
 
         def loss_of(params: Tree) -> tuple[jax.Array, Any]:
             w_BxKxLxD, w_mean_D = part.sample_w(params, state, keys, labels, count)
             images_BxHxWxC, stats = part.synthesize_with_stats(params, state, keys, w_BxKxLxD)
-            seen = judge(keys["augment_fake"], images_BxHxWxC, labels, count, every_label)
-            loss_B = losses.generator_loss(config.loss.generator, seen.logits_Bx1, real_logits)
-            loss = loss_B.mean()
-            info = {"loss/generator": loss, "logits/generator": seen.logits_Bx1.mean()}
-            if every_label is not None:
-                contrast = contrastive_loss(part, seen, labels, every_label)
-                info["loss/generator_contrastive"] = contrast
-                loss += config.loss.contrastive_weight * contrast
-            return loss, (info, w_mean_D, stats)
+            fake = discriminate(keys["augment_fake"], images_BxHxWxC, others_NxY=every_label)
+            loss_B = losses.generator_loss(config.loss.generator, fake.logits_Bx1, real_logits)
+            info = {"loss/generator": loss_B.mean(), "logits/generator": fake.logits_Bx1.mean()}
+            of_labels, more = generator_label_loss(part, fake, reals, every_label)
+            return info["loss/generator"] + of_labels, (info | more, w_mean_D, stats)
 
         return jax.value_and_grad(loss_of, has_aux=True)(state.generator)
 
@@ -202,11 +210,11 @@ def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Res
 def discriminator_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Tell real images from generated ones, by default with the logistic loss (arXiv 1406.2661).
 
-    With `loss.r1_interval` 1, the discriminator's penalties are added to the loss.
+    With `loss.r1_interval` 1, the discriminator's penalties are added to the loss, and with their
+    weights the losses about labels (`label_losses.py`).
     """
     options, every_label = networks.config.loss, labels_to_contrast(networks, batch)
-    if options.mismatch_weight:
-        batch = {**batch, "other_labels": networks.parallel.moved_on(batch["labels"])}
+    batch = with_other_labels(networks, batch)
     count, keys = networks.count(batch), networks.keys(state, "discriminator")
     joined = options.penalizes_discriminator and not options.lazy_penalty_interval
 
@@ -218,29 +226,22 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
 
         def loss_of(params: Tree) -> tuple[jax.Array, Any]:
             inputs = {"labels_BxY": labels, "count": count}
-            real = part.judge(
-                params,
-                state,
-                keys["augment_real"],
-                reals_BxHxWxC,
+            real = part.discriminate_with_output(
+                *(params, state, keys["augment_real"], reals_BxHxWxC),
                 others_NxY=every_label,
                 **inputs,
             )
             after = state.with_stats("discriminator", real.stats)
-            fake_Bx1, stats, _ = part.judge(
+            fake_Bx1, stats, _ = part.discriminate_with_output(
                 params, after, keys["augment_fake"], fakes_BxHxWxC, **inputs
             )
             loss, info = discriminator_loss(part, real.logits_Bx1, fake_Bx1)
-            if options.mismatch_weight:
-                other_Bx1 = part.discriminate(
-                    *(params, after, keys["augment_real"], reals_BxHxWxC, reals["other_labels"]),
-                    count,
-                )
-                info["loss/mismatch"] = mismatch_loss(part, real.logits_Bx1, other_Bx1, reals)
-                loss += options.mismatch_weight * info["loss/mismatch"]
-            if every_label is not None:
-                info["loss/contrastive"] = contrastive_loss(part, real, labels, every_label)
-                loss += options.contrastive_weight * info["loss/contrastive"]
+            with_labels = functools.partial(
+                *(part.discriminate, params, after, keys["augment_real"], reals_BxHxWxC),
+                count=count,
+            )
+            of_labels, more = discriminator_label_loss(part, with_labels, real, reals, every_label)
+            loss, info = loss + of_labels, info | more
             if not joined:
                 return loss, (info, moments, stats)
             discriminate = functools.partial(part.discriminate, params, state, **inputs)

@@ -1,0 +1,37 @@
+"""The data of an experiment of any kind, and of a run."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ganformer_jax.config import Config
+from ganformer_jax.config_files import load_experiment
+from ganformer_jax.config_ganformer2 import GANformer2Config
+from ganformer_jax.config_prior import PriorConfig
+from ganformer_jax.config_translation import TranslationConfig
+from ganformer_jax.data.batches import DatasetSource
+from ganformer_jax.experiment.data import ExperimentData
+from ganformer_jax.experiment.ganformer2_data import GANformer2Data
+from ganformer_jax.experiment.prior_data import prior_data
+from ganformer_jax.experiment.translation_data import TranslationData
+
+DATA: Mapping[type[Any], Callable[[Any], Any]] = {
+    Config: ExperimentData,
+    TranslationConfig: TranslationData,
+    PriorConfig: prior_data,
+    GANformer2Config: GANformer2Data,
+}
+"""Functions that return the `TrainingData` of a config, by its class."""
+
+
+def data_of_run(run: pathlib.Path) -> Any:
+    """Return the data of a run, where its folder says that they are now."""
+    config = load_experiment(run / "config.json")
+    return DATA[type(config)](config)
+
+
+def open_run(run: pathlib.Path, split: str) -> DatasetSource:
+    """Open a split of the real images that those of a run are to be like."""
+    return data_of_run(run).image_sets()[-1].open(split)
