@@ -23,10 +23,11 @@ for network in ("generator", "discriminator"):
 MISMATCH = ["--loss.mismatch-weight", "1"]
 CONTRASTIVE = ["--loss.contrastive-weight", "1"]
 PLACES = ["--config", "scenes", *PROJECTION]
+WORDS = ["--config", "scenes_ganformer", "--generator.attention.kmeans-iterations", "0"]
 NUMBERS = ["--generator.label-size", "45"]
 VARIANTS = {
-    "pixels attend to words": ["--config", "scenes_text"],
-    "pixels attend to words, contrastive": ["--config", "scenes_text", *CONTRASTIVE],
+    "pixels attend to words": [*WORDS, *PROJECTION, *TOKENS],
+    "pixels attend to words, contrastive": [*WORDS, *PROJECTION, *TOKENS, *CONTRASTIVE],
     "places": [*PLACES, *TOKENS],
     "places, mismatch": [*PLACES, *TOKENS, *MISMATCH],
     "places, contrastive": [*PLACES, *TOKENS, *CONTRASTIVE],
