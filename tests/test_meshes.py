@@ -246,7 +246,7 @@ def test_gradients_of_a_network_travel_together_once(report, mesh, update):
             continue
         groups = {shape[0] for _, shape in reduction.shapes if shape}
         assert groups <= {BATCH // GROUP // (DEVICES // GROUP)}, reduction
-        assert not groups or "Discriminator._logits" in reduction.name
+        assert not groups or "Discriminator._last_features" in reduction.name
     assert len(reductions) <= {"r1": 9, "adversarial": 14}[update]
 
 
