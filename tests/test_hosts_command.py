@@ -179,11 +179,16 @@ def test_a_run_is_killed_and_moves_between_numbers_of_processes(folder, two, see
 
 
 def assert_same_run(one, other):
-    """Equal to rounding up to the first R1 after step 0, from where Adam makes more of it."""
+    """Equal to rounding up to the first R1 after step 0, from where Adam makes more of it.
+
+    Layouts of a GANformer2 are hard: rounding may move a pixel to another segment at any step.
+    """
     expected, found = numbers(one), numbers(other)
     assert expected.keys() <= found.keys() and len(expected) > 40  # a stop is logged too
+    hard = one.parent.name.startswith("ganformer2")
     for name, value in expected.items():
         rtol, atol = (1e-4, 1e-5) if name[0] <= 16 else (2e-3, 0.02)
+        rtol, atol = (1e-2, 0.02) if hard else (rtol, atol)
         np.testing.assert_allclose(found[name], value, rtol=rtol, atol=atol, err_msg=str(name))
     grids = [sorted(path.name for path in (run / "samples").iterdir()) for run in (one, other)]
     assert grids[0] == grids[1]
