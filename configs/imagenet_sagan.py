@@ -44,5 +44,7 @@ config = Config(
     optimizer=OptimizerConfig(
         learning_rate=1e-4, discriminator_learning_rate=4e-4, beta2=0.9, ema_kimg=0.0
     ),
-    train=TrainConfig(total_kimg=256_000.0, batch_size=256),
+    train=TrainConfig(
+        total_kimg=256_000.0, batch_size=256, log_kimg=16.0, image_kimg=200.0, metric_kimg=200.0
+    ),
 )

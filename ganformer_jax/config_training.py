@@ -262,5 +262,5 @@ class TrainConfig:
     metric_images: Annotated[int, at_least(1)] = 2_000
     """Images to compare, for metrics whose names end in no number."""
     stall_minutes: Annotated[float, at_least(0)] = 60.0
-    """Minutes without a step after which several processes end with an error,
+    """Minutes without progress after which several processes end with an error,
     so that they can be started again; 0 for never."""

@@ -25,6 +25,13 @@ def one_line(error: BaseException, limit: int = 200) -> str:
     return f"{type(error).__name__}: {lines[0][:limit]}" if lines else type(error).__name__
 
 
+def first_cause(error: BaseException) -> BaseException:
+    """Return the error that led to another, as far as Python knows."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
+
+
 def os_reason(error: OSError) -> str:
     """Return why the operating system refused: "No space left on device"."""
     return error.strerror or str(error) or type(error).__name__

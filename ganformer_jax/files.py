@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all, folders that are moved, and locks of folders."""
+"""Files that are written completely or not at all, and folders that are moved."""
 
 from __future__ import annotations
 
@@ -8,14 +8,9 @@ import mmap
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 
 from ganformer_jax.errors import UserError, os_reason
-
-try:
-    import fcntl
-except ImportError:  # outside POSIX
-    fcntl = None
 
 _POSIX = os.name == "posix"
 _UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -23,8 +18,8 @@ _UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _CANNOT_SYNC = {errno.EINVAL, *_UNSUPPORTED}
 # What file systems answer that cannot rename a folder, such as mounted buckets.
 _CANNOT_RENAME = {errno.EMFILE, errno.EPERM, errno.EXDEV, *_UNSUPPORTED}
-_CANNOT_WRITE = {errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS}
-_MOVING, _LOCK = ".moving", ".lock"
+CANNOT_WRITE = {errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS}
+_MOVING = ".moving"
 TEMPORARY = ".writing"
 """Suffix of an incomplete file, which may be deleted when no process writes it."""
 
@@ -150,48 +145,6 @@ def sync(path: str | os.PathLike[str]) -> None:
             raise
     finally:
         os.close(handle)
-
-
-@contextlib.contextmanager
-def exclusive_lock(
-    folder: pathlib.Path, purpose: str, say: Callable[[str], None]
-) -> Iterator[None]:
-    """Lock an existing folder against other processes; the lock ends with the process.
-
-    Where there are no locks, as on some mounted disks and outside POSIX, `say` receives a warning,
-    and nothing is locked.
-
-    Args:
-        folder: What to lock.
-        purpose: What a process does with the folder, for messages: "preparing".
-        say: Receives the warning.
-
-    Raises:
-        UserError: If another process holds the lock.
-    """
-    if fcntl is None:
-        say(f"warning: no locks on this system; nothing keeps another command from {purpose} it")
-        yield
-        return
-    # A disk of the network locks files that are open for writing, for all hosts; the folder itself,
-    # which earlier versions locked, is locked for this host alone.
-    targets = (folder, os.O_RDONLY), (folder / _LOCK, os.O_RDWR | os.O_CREAT)
-    with contextlib.ExitStack() as stack:
-        try:
-            for path, flags in targets:
-                handle = os.open(path, flags, 0o666)
-                stack.callback(os.close, handle)
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another process is {purpose} {folder}: wait until it ends") from error
-        except OSError as error:
-            if error.errno in _CANNOT_WRITE:
-                raise
-            say(
-                f"warning: cannot lock {folder} ({os_reason(error)}); nothing keeps others "
-                f"from {purpose} it"
-            )
-        yield
 
 
 def allow_open_files() -> None:

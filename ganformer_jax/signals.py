@@ -27,12 +27,11 @@ class Stopped(KeyboardInterrupt):
 
     Attributes:
         agreed: Whether all processes of a job raise it.
-        code: Exit code of the command.
     """
 
     def __init__(self, *words: str, agreed: bool = False):
         super().__init__(*words)
-        self.agreed, self.code = agreed, 0
+        self.agreed = agreed
 
 
 @contextlib.contextmanager

@@ -13,6 +13,9 @@ from ganformer_jax.errors import one_line
 
 T = TypeVar("T")
 
+TEMPORARY_FAILURE = 75
+"""Exit code after an error that may be gone at the next attempt: EX_TEMPFAIL of sysexits.h."""
+
 _TRANSIENT = ("EIO", "ESTALE", "ETIMEDOUT", "EREMOTEIO", "EPIPE", "ECONNRESET", "ECONNREFUSED")
 _TRANSIENT += ("ECONNABORTED", "ENOTCONN", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH")
 _NUMBERS = {getattr(errno, name) for name in _TRANSIENT if hasattr(errno, name)}
@@ -30,6 +33,11 @@ def is_transient(error: BaseException) -> bool:
     if error.__cause__ is not None:
         return is_transient(error.__cause__)
     return any(word in str(error) for word in _WORDS)
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code of a command that an error ended: `TEMPORARY_FAILURE` or 1."""
+    return TEMPORARY_FAILURE if is_transient(error) else 1
 
 
 def with_retries(read: Callable[[], T], what: str) -> T:

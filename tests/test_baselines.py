@@ -223,6 +223,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ONE_QUICKLY)
 def test_statistics_are_the_same_on_eight_devices(network):
     assert on_eight_devices(EIGHT.format(network=network)).split()[-1] == "equal"

@@ -3,6 +3,7 @@
 import resource
 import shutil
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +15,12 @@ import tensorflow_datasets as tfds
 
 from ganformer_jax.config import Config, DataConfig, GeneratorConfig
 from ganformer_jax.data.batches import held_out_images, open_dataset, train_batches
+from ganformer_jax.data.find import NoSplit
+from ganformer_jax.data.reading import read_all
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.component_metrics import read_labels
 from ganformer_jax.evaluate.image_sets import sample_labels
-from ganformer_jax.experiment.data import ExperimentData, open_folder
+from ganformer_jax.experiment.data import ExperimentData, open_folder, open_held_out
 from ganformer_jax.scenes import dataset as scenes_dataset
 from ganformer_jax.scenes.dataset import (
     Scenes,
@@ -94,6 +97,42 @@ def one_line(raised) -> str:
     message = str(raised.value)
     assert message and "\n" not in message and len(message) < 400
     return message
+
+
+@pytest.mark.parametrize("missing", [[], ["test"], ["test", "validation"]])
+def test_held_out_images_are_of_the_first_split_that_there_is(missing):
+    def open_split(name):
+        if name in missing:
+            raise NoSplit(name)
+        return name
+
+    found = open_held_out(open_split)
+    assert found == ("test", "validation", "train")[len(missing)]
+
+
+def test_a_held_out_split_that_cannot_be_read_is_not_replaced():
+    def open_split(name):
+        if name == "test":
+            raise UserError("the bucket does not answer")
+        return name
+
+    with pytest.raises(UserError, match="does not answer"):
+        open_held_out(open_split)
+
+
+def test_what_is_read_by_many_threads_is_in_order_and_ends_at_the_first_error():
+    assert read_all(lambda index: 2 * index, np.arange(100)) == list(range(0, 200, 2))
+    asked = []
+
+    def read(index):
+        asked.append(index)
+        if index == 3:
+            raise UserError("damaged")
+        time.sleep(0.01)
+
+    with pytest.raises(UserError, match="damaged"):
+        read_all(read, range(10_000))
+    assert len(asked) < 5_000
 
 
 def test_hard_scenes_are_a_dataset_of_their_own(tmp_path):

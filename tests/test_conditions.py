@@ -277,6 +277,7 @@ def records(folder):
     return [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_from_files_to_samples_of_a_condition(home, capsys):
     """What the documentation walks through, with the command that `prepare` prints."""
     faces(home / "faces", rows(12), condition_names=NAMES)

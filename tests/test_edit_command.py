@@ -54,6 +54,7 @@ def synthesized(path, latents, attention=False):
     return synthesizer(jax.device_put(variables), latents)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_directions_then_edits_of_every_kind_of_generator(tmp_path, capsys, kind):
     config, seed = KINDS[kind], 2 if kind == "one channel" else 1  # whose images are not all black

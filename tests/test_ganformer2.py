@@ -117,6 +117,7 @@ def test_gradients_of_execution_reach_planning_only_together(weights):
     assert size(apart["executor"]) > 0 and size(together["executor"]) > 0
 
 
+@pytest.mark.slow
 def test_half_precision_is_close(programs):
     """Losses of a step in bfloat16, whose parameters stay float32."""
     names = ("planning", "execution", "layout_discriminator", "image_discriminator")
@@ -145,6 +146,7 @@ def report_devices():
     print("equal")
 
 
+@pytest.mark.slow
 def test_eight_devices_compute_what_one_computes():
     code = "import test_ganformer2; test_ganformer2.report_devices()"
     assert on_eight_devices(code).strip().endswith("equal")
@@ -157,6 +159,7 @@ def train_tiny(run, kimg=0.032, config=TINY):
     return train(trainable, placement, config, run, batches, say=say)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
     assert train_tiny(tmp_path / "whole")
     assert train_tiny(tmp_path / "parts", 0.016)
@@ -262,6 +265,7 @@ def test_scenes_are_sampled_and_kept(capsys, run, tmp_path):
     assert "3 of 4 images are in" in call(capsys, *command, "--count", "4")[1]
 
 
+@pytest.mark.slow
 def test_a_segment_is_edited_by_the_command(capsys, run, tmp_path):
     command = ["edit", "--workdir", str(run), "--seeds", "0-3", "--component", "1"]
     out = tmp_path / "edited"
@@ -292,6 +296,7 @@ def test_more_objects_than_segments_are_refused(capsys, folder):
     assert "but planning has labels 0 to 2: raise planning.steps or planning.step_segments" in said
 
 
+@pytest.mark.slow
 def test_programs_are_compiled_before_training(capsys, folder):
     _, said, _ = call(capsys, *arguments(folder, "--compile-only"))
     for name in ("penalty", "ganformer2", "first state", "scenes"):

@@ -161,7 +161,7 @@ def test_a_first_process_that_never_comes_is_one_line(tmp_path):
     given = ["--hosts.address", address, "--hosts.processes", "2", "--hosts.index", "1"]
     run = ["train", "--workdir", str(tmp_path), *given, "--hosts.wait", "0.02"]
     ((code, out, err),) = finish(start_run_py(1, *run))
-    assert code == 1 and out == f"waiting for the first process at {address}\n"
+    assert code == 75 and out == f"waiting for the first process at {address}\n"
     assert err.startswith(f"error: no answer at {address} (Connection refused, for 1 s): start")
 
 

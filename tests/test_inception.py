@@ -134,6 +134,7 @@ np.testing.assert_allclose(eight, one, rtol=1e-5, atol=1e-6)
 """
 
 
+@pytest.mark.slow
 def test_eight_devices_see_what_one_does():
     environment = {"PATH": "", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parents[1])}
     subprocess.run([sys.executable, "-c", EIGHT_DEVICES], env=environment, check=True, timeout=300)

@@ -23,7 +23,7 @@ LEVELS = [
     | {"config_ganformer2", "config_ganformer2_checks", "config_prior", "config_prior_checks"}
     | {"config_translation"}
     | {"config_translation_checks", "download"}
-    | {"errors", "files", "gpu", "hosts", "signals", "storage"},
+    | {"errors", "files", "gpu", "hosts", "locks", "signals", "storage"},
     {"augment", "nn", "losses", "losses_layouts", "pickles", "pixels"},
     {"models", "scenes", "data", "metrics"},
     {"train", "sampling", "visualize", "evaluate", "convert", "projection", "directions"},

@@ -174,6 +174,13 @@ def test_features_are_pooled_by_segment():
     np.testing.assert_allclose(area.sum(1), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [64, 128, 256])
+def test_features_of_a_pixel_are_those_of_its_segment(size):
+    layout = jnp.zeros((1, size, size, 2)).at[..., 0].set(1).at[0, 3, 5].set([0, 1])
+    pooled, _ = pool_segments(jnp.ones((1, size, size, 3)), layout)
+    np.testing.assert_allclose(pooled, 1, rtol=1e-5)
+
+
 def test_shuffled_layouts_keep_their_background_and_their_segments():
     layout = some_layout()
     other = shuffle_segments(layout, normal(5, BATCH, SEGMENTS))

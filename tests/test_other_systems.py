@@ -6,9 +6,10 @@ import os
 import pytest
 from processes import HERE, TINY_OPTIONS, run_code
 
-from ganformer_jax import files
+from ganformer_jax import files, locks
 from ganformer_jax.errors import UserError
-from ganformer_jax.files import exclusive_lock, sync, write_atomically
+from ganformer_jax.files import sync, write_atomically
+from ganformer_jax.locks import exclusive_lock
 
 # Modules that only POSIX has, and packages that have no wheels for Windows.
 HIDE = """
@@ -68,9 +69,9 @@ def no_locks(*arguments):
 @pytest.mark.parametrize("missing", ["the module", "locks of the disk"])
 def test_without_locks_a_warning_is_said_once(tmp_path, monkeypatch, missing):
     if missing == "the module":
-        monkeypatch.setattr(files, "fcntl", None)
+        monkeypatch.setattr(locks, "fcntl", None)
     else:
-        monkeypatch.setattr(files.fcntl, "flock", no_locks)
+        monkeypatch.setattr(locks.fcntl, "flock", no_locks)
     said = []
     with exclusive_lock(tmp_path, "training in", said.append):
         pass

@@ -79,6 +79,7 @@ def test_attributes_of_an_image(labels):
     assert nothing.sum() == 1 and nothing.shape == (len(IMAGE_ATTRIBUTES),)
 
 
+@pytest.mark.slow
 def test_it_learns(labels, monkeypatch):
     monkeypatch.setattr(panoptic, "BATCH", 4)
     monkeypatch.setattr(panoptic, "WIDTH", 8)

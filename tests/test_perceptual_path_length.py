@@ -14,6 +14,7 @@ from ganformer_jax import Generator
 from ganformer_jax.evaluate import path_length
 from ganformer_jax.evaluate.path_length import (
     STEP,
+    along_z,
     lerp,
     path_length_of,
     perceptual_path_length,
@@ -102,6 +103,15 @@ def test_great_circles():
     np.testing.assert_allclose(slerp(one, other, jnp.zeros((1, 1))), [[1, 0]], atol=1e-7)
     np.testing.assert_allclose(slerp(one, one, jnp.ones((1, 1))), [[1, 0]], atol=1e-7)
     np.testing.assert_allclose(lerp(one, other, jnp.array([[0.5]])), [[1.5, 0.25]])
+
+
+def test_z_between_drawn_ones_is_as_long_as_they_are():
+    one, other = jax.random.normal(jax.random.key(0), (2, 64, 256))
+    lengths = [
+        float(jnp.linalg.norm(z, axis=-1).mean())
+        for z in (one, along_z(one, other, jnp.full((64, 1), 0.3)))
+    ]
+    assert lengths[1] == pytest.approx(lengths[0], rel=0.02)
 
 
 def test_the_least_and_the_greatest_hundredth_are_left_out():

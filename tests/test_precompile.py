@@ -21,6 +21,7 @@ def programs_in(cache):
     return collections.Counter(name for name in names if name in PROGRAMS)
 
 
+@pytest.mark.slow
 def test_training_finds_the_programs_of_compile_only(tmp_path):
     cache = tmp_path / "xla"
     environment = ENVIRONMENT | {"JAX_COMPILATION_CACHE_DIR": str(cache)}

@@ -199,6 +199,7 @@ def test_prefixes_are_tokens_of_their_own():
     assert prefix(3, 5, captions) == [[9, 12, 10], [9, 10, 8]]
 
 
+@pytest.mark.slow
 def test_half_precision_is_close(stages):
     """Losses of the steps in bfloat16, whose parameters stay float32."""
     names = ("autoencoder", "discriminator", "transformer")
@@ -228,6 +229,7 @@ def report_devices():
     print("equal")
 
 
+@pytest.mark.slow
 def test_eight_devices_compute_what_one_computes():
     code = "import test_prior; test_prior.report_devices()"
     assert on_eight_devices(code).strip().endswith("equal")
@@ -240,7 +242,14 @@ def train_tiny(run, kimg=0.032, config=TINY):
     return train(trainable, placement, config, run, batches, say=say)
 
 
-@pytest.mark.parametrize("stop", [0.008, 0.016, 0.024])
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param(0.008, marks=pytest.mark.slow),
+        0.016,
+        pytest.param(0.024, marks=pytest.mark.slow),
+    ],
+)
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, stages, stop):
     """Stopped in each stage."""
     assert train_tiny(tmp_path, stop)

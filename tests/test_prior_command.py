@@ -117,6 +117,7 @@ def test_labels_that_the_data_lack_are_refused(capsys, folder):
     assert "set --prior.label-size 18 --prior.vocabulary 39" in said
 
 
+@pytest.mark.slow
 def test_captions_condition_a_run(capsys, folder, run):
     options = ["--prior.label-size", "18", "--prior.vocabulary", "39"]
     captioned = folder / "captioned"
@@ -144,6 +145,7 @@ def test_programs_are_compiled_before_training(capsys, folder):
         assert f"{name}: " in said
 
 
+@pytest.mark.slow
 def test_classes_condition_a_run(capsys, tmp_path, monkeypatch):
     """A folder for each class, prepared, trained on and sampled."""
     monkeypatch.chdir(tmp_path)

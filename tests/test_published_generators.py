@@ -36,6 +36,7 @@ def succeed(capsys, *arguments):
     return out
 
 
+@pytest.mark.slow
 def test_published_snapshots_are_seen_and_edited(snapshot, tmp_path, capsys):
     path, has_components = snapshot
     given = ("--workdir", path)

@@ -196,6 +196,7 @@ def test_values_that_change_are_logged():
     assert set(theirs) == {"schedule/ema_kimg", "schedule/r1_gamma"}
 
 
+@pytest.mark.slow
 def test_a_run_that_resumes_continues_what_changes(tmp_path):
     """As one that was not interrupted, to the bit.
 

@@ -1,20 +1,26 @@
 """Storage and terminals that fail for a while, or for good."""
 
+import contextlib
 import errno
 import io
 import os
+import pathlib
 import resource
 import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from ganformer_jax import cli, hosts, storage
+from ganformer_jax import cli, hosts, locks, storage
 from ganformer_jax.data.find import Records
 from ganformer_jax.errors import UserError
-from ganformer_jax.files import allow_open_files, exclusive_lock
+from ganformer_jax.files import allow_open_files
+from ganformer_jax.locks import exclusive_lock
 from ganformer_jax.signals import Stopped, end_signals, stop_on_signals
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def caused_by(error):
@@ -120,6 +126,27 @@ def test_a_lock_of_this_or_an_earlier_version_is_respected(tmp_path, code, name)
         pass
 
 
+def test_the_lock_of_another_host_is_waited_for(tmp_path, monkeypatch):
+    """Whose disk may keep it for a while after that host is gone."""
+    monkeypatch.setattr(locks, "patience", 0.2)
+    monkeypatch.setattr(locks, "_POLL", 0.01)
+    said = []
+    with exclusive_lock(tmp_path, "training in", pytest.fail), contextlib.ExitStack() as stack:
+        assert (tmp_path / ".lock").read_text() == f"{socket.gethostname()} {os.getpid()}\n"
+        with pytest.raises(
+            UserError, match=rf"another process is training in .* \({os.getpid()} on .*it ends$"
+        ):
+            stack.enter_context(exclusive_lock(tmp_path, "training in", pytest.fail))
+        (tmp_path / ".lock").write_text("elsewhere 7\n")
+        with pytest.raises(UserError, match=r"\(7 on elsewhere\).*or delete .* is gone"):
+            stack.enter_context(exclusive_lock(tmp_path, "training in", said.append))
+    (line,) = said
+    assert line.endswith("waiting for up to 0 s")
+    (tmp_path / ".lock").write_text("elsewhere 7\n")
+    with exclusive_lock(tmp_path, "training in", pytest.fail):
+        pass
+
+
 def test_a_lost_terminal_stops_a_command_unless_nohup_ignores_it():
     usual = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup may have started the tests
     try:
@@ -137,19 +164,61 @@ def test_a_lost_terminal_stops_a_command_unless_nohup_ignores_it():
         signal.signal(signal.SIGHUP, usual)
 
 
-def test_a_stop_has_the_exit_code_that_was_asked_for(tmp_path, monkeypatch, capsys):
-    def train(*arguments, **options):
+@pytest.mark.parametrize(
+    "where",
+    [
+        "ganformer_jax.experiment.run.train_experiment",
+        "ganformer_jax.cli.options.HostOptions.connect",
+        "ganformer_jax.cli.train.defaults",
+    ],
+)
+def test_a_stop_has_the_exit_code_that_was_asked_for(tmp_path, monkeypatch, capsys, where):
+    def stop(*arguments, **options):
         raise Stopped("SIGTERM")
 
     def end(code):
         raise SystemExit(code)
 
-    monkeypatch.setattr("ganformer_jax.experiment.run.train_experiment", train)
+    monkeypatch.setattr(where, stop)
     monkeypatch.setattr(hosts, "end", end)
     command = ["train", "--workdir", str(tmp_path), "--stop-code", "75"]
     with pytest.raises(SystemExit) as caught:
         cli.main(command)
     assert caught.value.code == 75 and "to resume: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "error, code",
+    [
+        (OSError(errno.EIO, "Input/output error"), 75),
+        (OSError(errno.EPIPE, "Broken pipe"), 75),
+        (OSError(errno.ENOSPC, "No space left on device"), 1),
+        (UserError("no answer at host:1 (Connection refused, for 300 s)"), 75),
+        (UserError("there is no such option"), 1),
+    ],
+)
+def test_what_may_be_gone_at_the_next_attempt_has_an_exit_code_of_its_own(
+    tmp_path, monkeypatch, capsys, error, code
+):
+    def train(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("ganformer_jax.experiment.run.train_experiment", train)
+    monkeypatch.setattr("ganformer_jax.cli.output_is_gone", lambda: False)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["train", "--workdir", str(tmp_path)])
+    assert caught.value.code == code and "error: " in capsys.readouterr().err
+
+
+def test_nobody_may_read_on():
+    """As with `| head`; it is not an error, and not one of storage."""
+    command = [sys.executable, "run.py", "train", "--dry-run"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 0 and not said
 
 
 def test_lines_reach_a_log_file_at_once(monkeypatch):

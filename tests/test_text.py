@@ -1,6 +1,7 @@
 """Captions in both networks: what attends to words, what padding and other words change."""
 
 import dataclasses
+import functools
 import json
 import types
 from pathlib import Path
@@ -18,7 +19,7 @@ from tiny import random_variables, tiny_config
 from training import gan_programs, on_host, run_steps, sgd, train_gan
 from transfers import random_state
 
-from ganformer_jax import Discriminator, Generator
+from ganformer_jax import Discriminator, Generator, create_state
 from ganformer_jax.config_checks import validate
 from ganformer_jax.config_text import TextEncoderConfig
 from ganformer_jax.convert.build import flatten
@@ -37,6 +38,8 @@ from ganformer_jax.models import mix_components, truncate, without_words
 from ganformer_jax.sampling import ImageLatents, Synthesizer, read_latents, save_latents
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.devices import place_on
+from ganformer_jax.train.networks import Networks
+from ganformer_jax.train.regularization import path_length_update
 from ganformer_jax.train.state import WEIGHTS
 from ganformer_jax.train.transfer.start import adapt
 
@@ -98,6 +101,19 @@ def test_longer_padding_gives_the_same_image(made):
     longer = Generator(dataclasses.replace(CONFIG, label_size=TOKENS + 2))
     padded = np.pad(LABELS, ((0, 0), (0, 2)))
     np.testing.assert_allclose(run(longer, variables, padded)[0], images, atol=2e-4)
+
+
+def test_padding_does_not_change_path_lengths():
+    found = []
+    for longer in (0, 2):
+        generator = dataclasses.replace(CONFIG, label_size=TOKENS + longer)
+        config = dataclasses.replace(CAPTIONED, generator=generator)
+        networks, batch = Networks(config), captioned_batch(0, 4)
+        batch["labels"] = np.pad(batch["labels"], ((0, 0), (0, longer)))
+        state = jax.jit(lambda key, config=config: create_state(config, key))(jax.random.key(0))
+        update = jax.jit(functools.partial(path_length_update, networks))
+        found.append(float(update(state, batch)[1]["path_length/mean"]))
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
 def test_another_word_gives_another_image(made):
@@ -244,6 +260,7 @@ def test_a_step_changes_the_encoders_of_both_networks_and_the_mean_without_words
     assert after.w_average.shape == (BASE.w_size,) and np.isfinite(after.w_average).all()
 
 
+@pytest.mark.slow
 def test_eight_devices_train_what_one_does():
     print(
         on_eight_devices(

@@ -116,6 +116,7 @@ def test_init_from_networks_of_the_same_size(capsys, folder, run):
     assert said == [f"starting from the weights of {run}"]
 
 
+@pytest.mark.slow
 def test_init_from_networks_of_another_size(capsys, folder, run):
     source, other = ["--init-from", str(run)], ["--generator.synthesis.channel-max", "2"]
     other += ["--generator.latent-size", "16"]

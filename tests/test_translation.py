@@ -68,6 +68,7 @@ def programs():
     return programs_on(jax.devices()[:1])
 
 
+@pytest.mark.slow
 def test_what_is_logged_is_what_the_networks_give(programs):
     before = jax.device_get(programs.init(jax.random.key(0)))
     batch = batch_of(0)
@@ -113,6 +114,7 @@ def test_every_network_learns_and_pools_fill(programs):
     assert (state.step, state.images_seen) == (2, 2 * BATCH)
 
 
+@pytest.mark.slow
 def test_half_precision_is_close(programs):
     """Losses of a step in bfloat16, whose parameters stay float32."""
     networks = {name: getattr(TINY, name) for name in ("generator", "discriminator")}
@@ -134,6 +136,15 @@ def test_pairs_are_cropped_alike():
         config = dataclasses.replace(TINY, data=data)
         reals = cropped_reals(config, WHOLE_BATCH, batch, jax.random.key(0))
         assert np.array_equal(reals["source"], reals["target"]) == paired
+
+
+def test_crops_are_in_the_range_of_images():
+    """Enlarging overshoots at edges, and translators end in a tanh."""
+    noise = np.random.default_rng(0).integers(0, 2, batch_of(0)["images"].shape, np.uint8) * 255
+    config = dataclasses.replace(TINY, data=dataclasses.replace(TINY.data, enlarge=0.117))
+    batch = {"images": noise, "targets": noise}
+    for images in cropped_reals(config, WHOLE_BATCH, batch, jax.random.key(0)).values():
+        assert images.min() == -1 and images.max() == 1
 
 
 def report_devices():
@@ -161,6 +172,7 @@ def report_devices():
     print("equal")
 
 
+@pytest.mark.slow
 def test_eight_devices_compute_what_one_computes():
     code = "import test_translation; test_translation.report_devices()"
     assert on_eight_devices(code).strip().endswith("equal")
@@ -301,6 +313,14 @@ def test_metrics_that_cannot_be_measured_are_refused_at_once(capsys, folder, run
     few = ["--train.metrics", "rfid", "--workdir", str(folder / "few")]
     said = complaint(capsys, *arguments(folder, *few))
     assert "train.metrics: rfid8 needs 2049 images or more, not 8" in said
+    assert not (folder / "few").exists()
+
+
+def test_no_translation_counts_twice(capsys, folder):
+    """Metrics of features would take copies for variety that is not there."""
+    more = ["--train.metrics", "rkid5k", "--workdir", str(folder / "few")]
+    said = complaint(capsys, *arguments(folder, *more))
+    assert "train.metrics: rkid5k needs 5000 images; the held-out split has 8" in said
     assert not (folder / "few").exists()
 
 

@@ -258,6 +258,7 @@ def test_the_label_of_an_image_is_found_among_those_of_the_batch(logit):
     np.testing.assert_allclose(info["loss/generator_contrastive"], expected(fakes), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_contrastive_loss_trains_both_networks_on_captions():
     """Steps of plain gradient descent along it alone make images and captions fit better."""
     config = with_captions(tiny_config(0, contrastive_weight=100.0))

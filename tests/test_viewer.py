@@ -26,6 +26,7 @@ def latents_of(kind, seed=SEED, noise="const"):
     return synthesizer, variables, synthesizer.latents(variables, [seed], None, PSI)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["const", "random", "none"])
 @pytest.mark.parametrize("edit", ["nothing", "swap", "global", "interpolate", "all", "remove"])
 def test_images_are_those_of_the_synthesizer(edit, noise):

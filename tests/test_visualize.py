@@ -19,6 +19,7 @@ from ganformer_jax.visualize import (
     to_uint8,
     training_curve,
 )
+from ganformer_jax.visualize.curves import _curves, _read_records
 
 
 def quadrants(side: int = 8, contrast: float = 1.0) -> np.ndarray:
@@ -226,6 +227,15 @@ def test_curve_skips_a_cut_line_and_missing_values_and_reads_a_resumed_run(tmp_p
     for path in (good, bad):
         training_curve(path, path.with_suffix(".png"))
     assert good.with_suffix(".png").read_bytes() == bad.with_suffix(".png").read_bytes()
+
+
+def test_of_a_long_file_all_metrics_are_read_and_some_losses(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    lines = [{"kimg": n, "loss/generator": n, "filled": "x" * 500} for n in range(20_000)]
+    write_lines(path, [*lines, *({"kimg": n, "metric/swd": n} for n in range(100))])
+    found = _curves(_read_records(path))
+    assert len(found["metric/swd"][0]) == 100
+    assert 3000 < len(found["loss/generator"][0]) < 5000
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ def test_the_command_line_lists_every_figure():
     assert list(Figure.__args__) == list(FIGURES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_figures_of_every_kind_of_generator(tmp_path, capsys, kind):
     """All that suit it; the others are named in one line each."""

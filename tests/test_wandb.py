@@ -6,7 +6,9 @@ Nothing here uses a network. The tests skip where the package is not installed.
 import importlib.util
 import json
 import struct
+import threading
 import time
+import types
 
 import numpy as np
 import pytest
@@ -108,6 +110,31 @@ def test_a_refusal_is_one_line(tmp_path):
     ):
         Wandb("no/such project", tmp_path, {})
     assert not (tmp_path / "wandb.json").exists()
+
+
+@installed
+def test_a_run_resumes_though_the_service_is_away(tmp_path, monkeypatch):
+    def away(*arguments, **options):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("wandb.init", away)
+    with pytest.raises(UserError, match="no network"):
+        train_mean(tmp_path / "new", wandb="tests")
+    train_mean(tmp_path / "run", with_train(total_kimg=0.032))
+    (tmp_path / "run" / "wandb.json").write_text('{"project": "tests", "id": "x"}')
+    said = []
+    assert train_mean(tmp_path / "run", wandb="tests", say=said.append)
+    (warning,) = [line for line in said if line.startswith("warning")]
+    assert "no network" in warning and warning.endswith("training continues without it")
+
+
+def test_what_is_left_is_not_waited_for_longer_than_a_minute(monkeypatch):
+    monkeypatch.setattr("ganformer_jax.train.wandb_log.LAST_SECONDS", 0.1)
+    released, log = threading.Event(), Wandb.__new__(Wandb)
+    log._run = types.SimpleNamespace(finish=released.wait)
+    with pytest.raises(UserError, match="TimeoutError: no end after 0 s: try `wandb sync`"):
+        log.close()
+    released.set()
 
 
 def test_without_the_package_one_line_says_how_to_get_it(tmp_path, monkeypatch, capsys):

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from tiny import random_batches, tiny_config
 
+from ganformer_jax.config import Config
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import place_on
 from ganformer_jax.train.loop import train
@@ -69,10 +70,19 @@ def assert_close(one: Any, other: Any, rtol: float = 2e-4, atol: float = 2e-5) -
         np.testing.assert_allclose(a, b, rtol=rtol, atol=atol, err_msg=name)
 
 
+@functools.cache
+def trainable_on_one(config: Config) -> Trainable:
+    """The same functions for equal configs, so that JAX traces them once."""
+    return gan_trainable(config, place_on(jax.devices()[:1]), no_images)
+
+
 def train_gan(config, run, batches=random_batches, observers: Iterable[Observer] = (), **options):
     """Train the tiny GAN on one device, without a word unless `say` is given."""
     placement = place_on(jax.devices()[:1])
-    trainable = gan_trainable(config, placement, no_images)
+    lengths = {field: 0.0 for field in ("total_kimg", "log_kimg", "checkpoint_kimg")}
+    trainable = trainable_on_one(
+        dataclasses.replace(config, train=dataclasses.replace(config.train, **lengths))
+    )
     options.setdefault("say", lambda line: None)
     return train(trainable, placement, config, run, batches, list(observers), **options)
 

@@ -1,8 +1,9 @@
 """The command line: a module for each command, such as `train`.
 
-Each command is a module with its `Options`, a dataclass, and `run(options)`. An error of the user
-ends in one line on standard error: exit code 2 for a command line that cannot be understood, 1 for
-everything else. SIGINT, SIGTERM and SIGHUP end a command with exit code 0.
+Each command is a module with its `Options`, a dataclass, and `run(options)`. An error ends in one
+line on standard error: exit code 2 for a command line that cannot be understood, 75 for what may be
+gone at the next attempt, 1 for everything else. SIGINT, SIGTERM and SIGHUP end a command with exit
+code 0.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ from ganformer_jax.cli import (
     view,
     visualize,
 )
-from ganformer_jax.cli.options import UsageError, parse, program
+from ganformer_jax.cli.options import UsageError, parse, program, stop_code_option
+from ganformer_jax.cli.streams import output_is_gone
 from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.files import allow_open_files
 from ganformer_jax.gpu import prepare_gpu
 from ganformer_jax.signals import Stopped, clean_up, interruptibly, stop_on_signals
+from ganformer_jax.storage import exit_code
 
 COMMANDS = {
     "prepare": prepare,
@@ -82,21 +85,23 @@ def main(argv: Sequence[str] | None = None) -> None:
             if hosts.is_first():
                 again = "resume" if arguments and arguments[0] in RESUMABLE else "start again"
                 print(f"stopped; to {again}: {program()} {shlex.join(arguments)}")
+        code = stop_code_option(arguments)
         if stop.agreed:
-            hosts.finish(stop.code)
-        hosts.end_all("stopped", stop.code)
-        hosts.end(stop.code)
+            hosts.finish(code)
+        hosts.end_all("stopped", code)
+        hosts.end(code)
     except KeyboardInterrupt:  # not by a signal
         _fail("interrupted", code=130)
     except UsageError as error:
         _fail(str(error), code=2)
     except UserError as error:
-        _fail(str(error))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no error at exit either
+        _fail(str(error), exit_code(error))
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and hosts.count() == 1 and output_is_gone():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor an error at exit
+            return
         where = f" {error.filename}" if error.filename else ""
-        _fail(f"cannot read or write{where}: {os_reason(error)}")
+        _fail(f"cannot read or write{where}: {os_reason(error)}", exit_code(error))
     except Exception as error:
         if "RESOURCE_EXHAUSTED" in str(error):
             _fail(
@@ -106,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if hosts.count() > 1:  # the others would wait for this one
             hosts.let_cause_end()
             traceback.print_exc()
-            _fail(one_line(error))
+            _fail(one_line(error), exit_code(error))
         raise
 
 

@@ -119,6 +119,20 @@ def config_option(arguments: Sequence[str]) -> pathlib.Path:
     return path
 
 
+def stop_code_option(arguments: Sequence[str]) -> int:
+    """Return the value of `train --stop-code`, which counts before anything else is read."""
+
+    def only(stop_code: int = 0) -> int:
+        return stop_code
+
+    if arguments[:1] != ["train"]:
+        return 0
+    try:
+        return _run_tyro(only, args=list(arguments), add_help=False)[0]
+    except UsageError:
+        return 0
+
+
 def refuse_overwriting(paths: Sequence[pathlib.Path], overwrite: bool) -> None:
     """Raise `UserError` if a file exists, unless `--overwrite` was given."""
     existing = [path for path in paths if path.exists()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -36,3 +37,16 @@ def lenient_streams() -> Iterator[None]:
     err: Any = _Lenient(sys.stderr)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         yield
+
+
+def output_is_gone() -> bool:
+    """Return whether nobody reads standard output any more, as after `| head`.
+
+    Storage raises the same error. Where the system cannot tell, it is the output's.
+    """
+    if not hasattr(select, "poll"):
+        return True
+    polled = select.poll()
+    polled.register(sys.stdout.fileno(), 0)
+    gone = select.POLLERR | select.POLLHUP | select.POLLNVAL
+    return any(events & gone for _, events in polled.poll(0))

@@ -116,15 +116,11 @@ def run(options: Options) -> None:
         precompile(config)
         return
     workdir = options.workdir or pathlib.Path("runs") / options.config.stem
-    try:
-        with lenient_streams():
-            start = options.init_from
-            done = train_experiment(config, workdir, init_from=start, wandb=options.wandb)
-        if not done:
-            raise Stopped(agreed=True)
-    except Stopped as stop:
-        stop.code = options.stop_code
-        raise
+    with lenient_streams():
+        start = options.init_from
+        done = train_experiment(config, workdir, init_from=start, wandb=options.wandb)
+    if not done:
+        raise Stopped(agreed=True)
 
 
 def compile_for_slice(config: Any, slice_name: str) -> None:

@@ -8,7 +8,7 @@ import functools
 import io
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ from ganformer_jax.data.find import (
 )
 from ganformer_jax.data.fit import MODES
 from ganformer_jax.data.png import decode_stored
+from ganformer_jax.data.reading import read_all
 from ganformer_jax.errors import UserError, one_line
 
 
@@ -250,7 +251,12 @@ def held_out_images(source: DatasetSource, count: int) -> UInt8[np.ndarray, "m h
     """
     if not 1 <= count <= len(source):
         raise UserError(f"{source.name} holds {len(source)} images; {count} were asked for")
-    return np.stack([source[index]["images"] for index in range(count)])
+    return read_images(source, range(count))
+
+
+def read_images(source: DatasetSource, indices: Iterable[int]) -> UInt8[np.ndarray, "m h w c"]:
+    """Return the images of these indices, never mirrored."""
+    return np.stack(read_all(lambda index: source[index]["images"], indices))
 
 
 def _mirror_half(

@@ -21,6 +21,10 @@ CONDITION_NAMES = "condition_names"  # in a dataset's metadata: what the numbers
 VERSIONS = "[0-9]*.*.*/dataset_info.json"  # pattern of a dataset's versions, in its folder
 
 
+class NoSplit(UserError):
+    """A dataset has no such split, or no image in it."""
+
+
 def find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> Any:
     """Find a dataset by name, folder or bucket, as `batches.open_dataset` takes them."""
     if "://" in dataset:
@@ -55,7 +59,7 @@ def _find_in_bucket(url: str) -> Any:
     if not url.startswith(BUCKET):
         raise UserError(f"{url}: datasets are read from folders and from {BUCKET} buckets")
     try:
-        return open_builder(find_version(epath.Path(url)))
+        return with_retries(lambda: open_builder(find_version(epath.Path(url))), url)
     except UserError:
         raise
     except ImportError as error:
@@ -163,7 +167,7 @@ def open_split(builder: Any, split: str) -> Records:
     if split.split("[")[0] not in builder.info.splits:
         raise no_split(builder, split)
     if builder.info.splits[split].num_examples == 0:
-        raise UserError(f"{name} is empty; choose another split or prepare it again")
+        raise NoSplit(f"{name} is empty; choose another split or prepare it again")
     try:
         return Records(builder.as_data_source(split, deserialize_method=RAW), name)
     except (NotImplementedError, ValueError) as error:
@@ -172,7 +176,7 @@ def open_split(builder: Any, split: str) -> Records:
         ) from error
 
 
-def no_split(builder: Any, split: str) -> UserError:
+def no_split(builder: Any, split: str) -> NoSplit:
     """Return the error of a split that a dataset does not have."""
     choices = ", ".join(builder.info.splits) or "none"
-    return UserError(f"{builder.name} has no split {split!r}; it has: {choices}")
+    return NoSplit(f"{builder.name} has no split {split!r}; it has: {choices}")

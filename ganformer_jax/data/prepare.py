@@ -30,7 +30,7 @@ from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.source import Labels, Source, check_class_names, no_images
 from ganformer_jax.data.spec import DatasetSpec, check_channels, check_spec, make_plan
 from ganformer_jax.errors import UserError
-from ganformer_jax.files import exclusive_lock
+from ganformer_jax.locks import exclusive_lock
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from ganformer_jax.data.batches import DatasetSource
+from ganformer_jax.data.batches import DatasetSource, read_images
+from ganformer_jax.data.reading import read_all
 from ganformer_jax.data.source_images import SourceImages
 from ganformer_jax.data.sources.source import Source
 from ganformer_jax.pixels import as_rgb
@@ -73,7 +74,7 @@ def dataset_images(source: DatasetSource) -> ImageSet:
     return ImageSet(
         source.name,
         len(source),
-        lambda indices: np.stack([source[index]["images"] for index in indices]),
+        lambda indices: read_images(source, indices),
         lambda index: source.records[index],
     )
 
@@ -84,7 +85,7 @@ def sample_labels(source: DatasetSource, seeds: Sequence[int]) -> list[Any]:
     Returns:
         Class numbers; or conditions, each float32 [Y].
     """
-    return [source.label(index) for index in sample_indices(source, seeds)]
+    return read_all(source.label, sample_indices(source, seeds))
 
 
 def sample_indices(source: DatasetSource, seeds: Sequence[int]) -> list[int]:

@@ -112,9 +112,7 @@ def _distances(
         one, other = mapped(one), mapped(other)
         ends = [lerp(one, other, t) for t in (t_Bx1x1, t_Bx1x1 + STEP)]
     else:
-        # Networks without a mapping network, which would scale z, need it as long as drawn ones.
-        length = 1.0 if config.network == "ganformer" else math.sqrt(config.z_size)
-        ends = [mapped(length * slerp(one, other, t)) for t in (t_Bx1x1, t_Bx1x1 + STEP)]
+        ends = [mapped(along_z(one, other, t)) for t in (t_Bx1x1, t_Bx1x1 + STEP)]
     images = [images_for_lpips(generator, variables, w_BxKxD) for w_BxKxD in ends]
     return lpips(lpips_variables, images[0], images[1])
 
@@ -141,6 +139,13 @@ def fit_lpips(images: Float[Array, "b h w c"]) -> Float[Array, "b h w 3"]:
     factor = 1 << (math.ceil(max(height, width) / LARGEST) - 1).bit_length()
     blocks = images.reshape(batch, height // factor, factor, width // factor, factor, channels)
     return blocks.mean((2, 4))
+
+
+def along_z(
+    one: Float[Array, "... d"], other: Float[Array, "... d"], t: Float[Array, "... 1"]
+) -> Float[Array, "... d"]:
+    """Interpolate directions at the length that drawn z have, as not all networks normalize z."""
+    return math.sqrt(one.shape[-1]) * slerp(one, other, t)
 
 
 def slerp(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,9 +18,12 @@ from ganformer_jax.conditions import save_condition_names
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import load_config
 from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
-from ganformer_jax.data.find import find_version, open_builder
+from ganformer_jax.data.find import NoSplit, find_version, open_builder
+from ganformer_jax.data.reading import read_all
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.image_sets import sample_labels
+
+T = TypeVar("T")
 
 
 class ExperimentData:
@@ -139,7 +143,8 @@ class ExperimentData:
             UserError: If so, or if processes see different numbers of images.
         """
         if not self.config.data.rendered:
-            hosts.check_equal({"the number of training images": len(self.open("train"))})
+            counts = {"training": len(self.open("train")), "held-out": self.held_out_count()}
+            hosts.check_equal({f"the number of {n} images": c for n, c in counts.items()})
 
     def image_sets(self) -> Sequence[ExperimentData]:
         """Return these images, which generated ones are compared with."""
@@ -214,16 +219,27 @@ class ExperimentData:
         if not self.config.generator.label_size:
             return None
         source = self.held_out_source()
-        return [source.label(index) for index in range(min(count, len(source)))]
+        return read_all(source.label, range(min(count, len(source))))
+
+    def held_out_count(self) -> int:
+        """Return the number of images of `held_out_source`, without rendering scenes."""
+        data = self.config.data
+        return data.held_out_images if data.rendered else len(self.held_out_source())
 
     def held_out_source(self) -> DatasetSource:
         """Return the test split, else that of validation, else that of training."""
-        for split in ("test", "validation"):
-            try:
-                return self.open(split)
-            except UserError:
-                continue
-        return self.open("train")
+        return open_held_out(self.open)
+
+
+def open_held_out(open_split: Callable[[str], T]) -> T:
+    """Open the test split, else that of validation, else that of training.
+
+    A split that is there but cannot be read is an error: other images are another measure.
+    """
+    for split in ("test", "validation"):
+        with contextlib.suppress(NoSplit):
+            return open_split(split)
+    return open_split("train")
 
 
 def open_scenes(run: pathlib.Path) -> tuple[DatasetSource, DatasetSource]:

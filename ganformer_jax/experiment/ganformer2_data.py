@@ -13,8 +13,8 @@ from ganformer_jax.config import Config, GeneratorConfig
 from ganformer_jax.config_ganformer2 import GANformer2Config
 from ganformer_jax.data.batches import train_batches
 from ganformer_jax.data.layouts import LayoutSource
-from ganformer_jax.errors import UserError
-from ganformer_jax.experiment.data import ExperimentData
+from ganformer_jax.data.reading import read_all
+from ganformer_jax.experiment.data import ExperimentData, open_held_out
 
 
 class GANformer2Data:
@@ -75,12 +75,6 @@ class GANformer2Data:
 
     def held_out(self, count: int) -> dict[str, np.ndarray]:
         """Return `count` held-out images and label maps, or training ones where there are none."""
-        source = self.open("train")
-        for split in ("test", "validation"):
-            try:
-                source = self.open(split)
-                break
-            except UserError:
-                continue
-        rows = [source[index] for index in range(min(count, len(source)))]
+        source = open_held_out(self.open)
+        rows = read_all(source.__getitem__, range(min(count, len(source))))
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

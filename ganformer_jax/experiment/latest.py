@@ -107,6 +107,10 @@ class LatestNetworks(abc.ABC):
     def images(self, data: Any, state: Any, indices: Sequence[int]) -> np.ndarray:
         """Return uint8 images [M, H, W, C], see `Trainable.sample`; all processes call it."""
 
+    def most_images(self, data: Any) -> int | None:
+        """Return how many different images can be measured; None if there is no end of them."""
+        return None
+
     @abc.abstractmethod
     def figures(self, data: Any, now: Snapshot) -> Callable[[], Figures]:
         """Do what all processes must; return a function that draws, which one process calls."""

@@ -20,7 +20,6 @@ from ganformer_jax.evaluate.training_metrics import TrainingMetrics, parse_train
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.evaluation import metric_networks
 from ganformer_jax.experiment.latest import Figures, LatestNetworks, Metrics, TrainingData
-from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.log_writers import BestEffort
 from ganformer_jax.train.observing import Observer, Snapshot
 
@@ -53,7 +52,7 @@ def make_observers(
         return draw_figures(drawing, main, run, figures, say, now) if hosts.is_first() else {}
 
     made = [Observer(options.image_kimg, draw, at_once=True)]
-    metrics = metrics_of(options, data.image_sets(), latest)
+    metrics = metrics_of(options, data, latest)
     if options.metric_kimg:
         for measure in latest.measures(data, metrics, options.metric_images):
             made.append(Observer(options.metric_kimg, measure))
@@ -92,50 +91,57 @@ def draw_curve(run: pathlib.Path, attempt: BestEffort, now: Snapshot) -> Mapping
     return {}
 
 
-def metrics_of(
-    options: TrainConfig, sets: Sequence[ExperimentData], latest: LatestNetworks
-) -> Metrics | None:
+def metrics_of(options: TrainConfig, data: TrainingData, latest: LatestNetworks) -> Metrics | None:
     """Return what makes the metrics of `train.metrics`, one for each set; None without any.
 
     Raises:
         UserError: If they cannot be measured.
     """
-    size = latest.image_shape[:2]
-    requests = parse_training_requests(options.metrics, options.metric_images, size)
+    sets, most = data.image_sets(), latest.most_images(data)
+    count = min(options.metric_images, most or options.metric_images)
+    requests = parse_training_requests(options.metrics, count, latest.image_shape[:2])
     if not (requests and options.metric_kimg):
         return None
     real = min(images.training_images() for images in sets)
-    networks = networks_for(requests, real, latest.placement, latest.batch_size)
+    networks = networks_for(requests, most, real, latest)
+
+    def held_out(images: ExperimentData, count: int) -> np.ndarray:
+        return images.held_out(min(count, most or count))
 
     @functools.cache
     def make() -> Sequence[TrainingMetrics]:  # reads data, so not before it is needed
         return [
-            TrainingMetrics(requests, dataset_images(each.open("train")), each.held_out, networks)
-            for each in sets
+            TrainingMetrics(
+                requests,
+                dataset_images(images.open("train")),
+                functools.partial(held_out, images),
+                networks,
+            )
+            for images in sets
         ]
 
     return make
 
 
 def networks_for(
-    requests: Sequence[Request], real: int, placement: Placement, batch_size: int
+    requests: Sequence[Request], most: int | None, real: int, latest: LatestNetworks
 ) -> NetworkSettings:
     """Return settings of the networks behind metrics, whose weights are here.
 
     Args:
         requests: The metrics.
+        most: Number of images that can be measured; None if there is no end of them.
         real: Number of images to compare with.
-        placement: Where they run.
-        batch_size: Images at once.
+        latest: Whose images are measured, on the same devices.
 
     Raises:
         UserError: If there are too few images, or weights cannot be loaded.
     """
     try:
-        check_measurable(requests, real=real)
+        check_measurable(requests, most, real, fake_name="the held-out split")
     except UserError as error:
         raise UserError(f"train.metrics: {error}") from error
-    networks = metric_networks(placement, batch_size)
+    networks = metric_networks(latest.placement, latest.batch_size)
     networks = dataclasses.replace(networks, load_weights=functools.cache(networks.load_weights))
     if any(request.network == TRAINED for request in requests):
         networks.load_weights(TRAINED)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ganformer_jax import visualize
 from ganformer_jax.config_translation import TranslationConfig
+from ganformer_jax.data.batches import read_images
 from ganformer_jax.experiment.latest import Figures, LatestNetworks, Lower, Metrics, checked
 from ganformer_jax.experiment.translation_data import TranslationData
 from ganformer_jax.metrics.pairs import pair_error
@@ -56,8 +57,12 @@ class LatestTranslators(LatestNetworks):
         self, data: TranslationData, state: TranslationState, indices: Sequence[int]
     ) -> np.ndarray:
         """Return translations of held-out images of the source."""
-        images = data.held_out("source", max(indices) + 1)[np.asarray(indices)]
+        images = read_images(data.sets["source"].held_out_source(), indices)
         return self.translate(state, "target", images)
+
+    def most_images(self, data: TranslationData) -> int:
+        """Return how many images can be translated in both directions: held-out ones."""
+        return min(data.sets[kind].held_out_count() for kind in SETS)
 
     def figures(self, data: TranslationData, now: Snapshot) -> Callable[[], Figures]:
         """Return what draws held-out images, their translations, and those back.
@@ -93,17 +98,16 @@ def measure_translations(
     numbers: dict[str, float] = {}
     known, measures = data.truth(count), dict(zip(SETS, metrics(), strict=True))
     for kind, prefix in (("target", "metric/"), ("source", "metric/back_")):
-        images = data.held_out(OTHER[kind], count)
+        source = data.sets[OTHER[kind]].held_out_source()
 
-        def sample(indices: Sequence[int], kind: str = kind, images: Any = images) -> np.ndarray:
-            chosen = images[np.asarray(indices) % len(images)]
-            return translators.translate(now.state, kind, chosen)
+        def sample(indices: Sequence[int], kind: str = kind, source: Any = source) -> np.ndarray:
+            return translators.translate(now.state, kind, read_images(source, indices))
 
         found = measures[kind](checked(dataclasses.replace(now, sample=sample)))
         numbers |= {prefix + name.removeprefix("metric/"): each for name, each in found.items()}
         if known:
-            truth = data.held_out(kind, count)[: len(images)]
-            translated = translators.translate(now.state, kind, images[: len(truth)])
+            least = min(count, translators.most_images(data))
+            truth, translated = data.held_out(kind, least), sample(range(least))
             numbers[f"{prefix}error"] = pair_error(translated, truth)
     return numbers
 

@@ -14,6 +14,7 @@ from ganformer_jax.config import Config, GeneratorConfig
 from ganformer_jax.config_training import DataConfig
 from ganformer_jax.config_translation import TranslationConfig
 from ganformer_jax.data.batches import DatasetSource
+from ganformer_jax.data.find import NoSplit
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.train.translation import FIELDS, SETS
@@ -43,7 +44,9 @@ class TranslationData:
             UserError: If so, or if processes see different sets.
         """
         counts = {kind: data.training_images() for kind, data in self.sets.items()}
-        hosts.check_equal({f"the number of {kind} images": n for kind, n in counts.items()})
+        held_out = {f"held-out {kind}": data.held_out_count() for kind, data in self.sets.items()}
+        facts = {f"the number of {n} images": c for n, c in {**counts, **held_out}.items()}
+        hosts.check_equal(facts)
         if self.config.data.paired and len(set(counts.values())) > 1:
             raise UserError(
                 f"data.paired needs as many images in both sets, not {counts['source']} and "
@@ -92,7 +95,7 @@ class TranslationData:
 def _test_split(data: ExperimentData) -> DatasetSource | None:
     try:
         return data.open("test")
-    except UserError:
+    except NoSplit:
         return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from jax._src import distributed  # jax has no public access to its key-value st
 from ganformer_jax.errors import UserError, one_line
 
 _PREFIX = "ganformer_jax/first"
+_PATIENCE = 10.0  # seconds, for a network that is away
 _calls = 0
 _single = contextvars.ContextVar("single_process", default=False)
 
@@ -118,9 +120,16 @@ def value_of(key: str) -> str | None:
 
 
 def _wait_for(key: str) -> str:
+    lost: float | None = None  # since when there was no answer
     while True:
         try:
             return client().blocking_key_value_get(key, 2000)
         except Exception as error:
-            if "DEADLINE_EXCEEDED" not in str(error):
+            if "DEADLINE_EXCEEDED" in str(error):
+                lost = None
+                continue
+            now = time.monotonic()
+            lost = now if lost is None else lost
+            if "UNAVAILABLE" not in str(error) or now - lost > _PATIENCE:
                 raise UserError(f"the first process is gone: {one_line(error)}") from error
+            time.sleep(0.5)

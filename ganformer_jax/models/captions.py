@@ -52,13 +52,13 @@ def read_captions(encoder: TextEncoder, labels_BxY: Float[Array, "b y"] | None) 
 
 
 def insert_words(
-    w_BxKxD: Float[Array, "b k d"], words_BxTxD: Float[Array, "b t d"]
-) -> Float[Array, "b k2 d"]:
+    w_BxKxD: Float[Array, "b k *d"], words_BxTxD: Float[Array, "b t *d"]
+) -> Float[Array, "b k2 *d"]:
     """Return w with words before the global latent, which stays the last."""
     return jnp.concatenate([w_BxKxD[:, :-1], words_BxTxD, w_BxKxD[:, -1:]], 1)
 
 
-def without_words(w_BxKxD: Float[Array, "b k2 d"], words: int) -> Float[Array, "b k d"]:
+def without_words(w_BxKxD: Float[Array, "b k2 *d"], words: int) -> Float[Array, "b k *d"]:
     """Return w without its words: components and, last, the global latent."""
     if not words:
         return w_BxKxD

@@ -78,12 +78,16 @@ def layout_scores(
 def pool_segments(
     features_BxHxWxC: Float[Array, "b h w c"], layout_BxHxWxK: Float[Array, "b h2 w2 k"]
 ) -> tuple[Float[Array, "b k c"], Float[Array, "b k"]]:
-    """Return the mean features of every segment, and its share of the image."""
+    """Return the mean features of every segment, and its share of the image.
+
+    Features of less than half a pixel fall to 0 with the share, and gradients stay small.
+    """
     shares = shrink(layout_BxHxWxK, features_BxHxWxC.shape[1])
     area_BxK = shares.mean((1, 2))
     cells = shares.shape[1] * shares.shape[2]
+    least = min(1e-4, 0.5 / cells)
     sums = jnp.einsum("bhwk,bhwc->bkc", shares, features_BxHxWxC.astype(jnp.float32))
-    return sums / (cells * jnp.maximum(area_BxK, 1e-4))[..., None], area_BxK
+    return sums / (cells * jnp.maximum(area_BxK, least))[..., None], area_BxK
 
 
 def shuffle_segments(

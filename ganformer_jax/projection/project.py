@@ -1,7 +1,8 @@
 """Projection: latents, and noise if wanted, whose images are near given ones.
 
-The method of StyleGAN2 (arXiv 1912.04958, appendix D), with two differences: all components are
-optimized, each in units of its own spread, since these differ, and any distance may be used.
+The method of StyleGAN2 (arXiv 1912.04958, appendix D), with three differences: all components are
+optimized, each in units of its own spread, since these differ; any distance may be used; and the
+spread that noise is a share of is that of one number of w, not of the whole vector.
 """
 
 from __future__ import annotations

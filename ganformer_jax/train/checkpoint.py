@@ -22,12 +22,12 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN
 
 from ganformer_jax import hosts
 from ganformer_jax.config_kinds import experiment_from_dict
-from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.errors import UserError, first_cause, one_line
 from ganformer_jax.files import move_folder
 from ganformer_jax.storage import with_retries
 from ganformer_jax.train.array_writing import handlers
 from ganformer_jax.train.best import Best, KeepBest, Manager, encode, find_best
-from ganformer_jax.train.checkpoint_moving import MovedFolder, finish_moves
+from ganformer_jax.train.checkpoint_moving import MovedFolder, finish_moves, remove_unfinished
 from ganformer_jax.train.checkpoint_reading import (
     Damage,
     agreed,
@@ -41,6 +41,8 @@ from ganformer_jax.train.state import WEIGHTS
 from ganformer_jax.train.trainable import State
 
 FOLDER = "checkpoints"
+PATIENCE = 600
+"""Seconds that processes wait for each other's part of a checkpoint."""
 
 
 class Checkpoints:
@@ -79,6 +81,7 @@ class Checkpoints:
                 cleanup_tmp_directories=not read_only,  # of processes killed in a save
                 read_only=read_only,
                 temporary_path_class=MovedFolder,
+                async_options=ocp.AsyncOptions(timeout_secs=PATIENCE),
             ),
             warn=warn,
         )
@@ -221,9 +224,12 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()
         except Exception as error:  # of many kinds, as in `_writing`
-            reason = one_line(error)
-        reason = next(filter(None, hosts.all_of(reason)), "")
+            reason = one_line(first_cause(error))
+        reasons = [found for found in hosts.all_of(reason) if found]
+        # Those that waited for the one that failed only know that.
+        reason = min(reasons, key=lambda found: "DEADLINE_EXCEEDED" in found, default="")
         if reason:
+            hosts.first(lambda: remove_unfinished(self._folder))
             self._manager.reload()  # or what was not written would count as a checkpoint
             self.warn(f"warning: a checkpoint was not written ({reason}); saving the next one")
         return bool(reason)

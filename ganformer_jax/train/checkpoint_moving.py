@@ -7,6 +7,7 @@ of Google Cloud by default, rename files only.
 from __future__ import annotations
 
 import pathlib
+import shutil
 
 from orbax.checkpoint import path as paths
 
@@ -33,3 +34,13 @@ def finish_moves(folder: pathlib.Path) -> None:
     for temporary in folder.glob(f"*{_TEMPORARY}*"):
         if is_moving(temporary):
             move_folder(temporary, folder / temporary.name.partition(_TEMPORARY)[0])
+
+
+def remove_unfinished(folder: pathlib.Path) -> None:
+    """Remove what a save that failed has left, whose space the next one may need.
+
+    Only while nothing is being saved. A checkpoint that was kept from moving is complete.
+    """
+    for temporary in folder.glob(f"*{_TEMPORARY}*"):
+        if not is_moving(temporary):
+            shutil.rmtree(temporary, ignore_errors=True)

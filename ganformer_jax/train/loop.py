@@ -184,7 +184,7 @@ def _run_steps(
             state, info = session.programs.step(state, batch, *at)
             at = Position(at.step + 1, at.images + options.batch_size)
             log.add(info)
-            attempt.stalls.step_done()
+            attempt.stalls.progress()
             done, stopping = at.images >= total, stop.requested()
             due = functools.partial(_due, images=at.images, batch_size=options.batch_size)
             if at.step == 1:
@@ -254,7 +254,7 @@ def _open_wandb(
     stack: contextlib.ExitStack,
 ) -> Sequence[Writer]:
     """Open the log in a project of Weights and Biases, if there is one."""
-    writers = wandb_writers(project, run, to_dict(config))
+    writers = wandb_writers(project, run, to_dict(config), say)
     for writer in writers:
         stack.callback(BestEffort(say), writer.name, writer.close)
     return writers

@@ -65,16 +65,24 @@ def observe(
     sample: Callable[[Sequence[int]], np.ndarray],
     log: Log,
     stop: Stop,
+    progress: Callable[[], None],
 ) -> tuple[str, float] | None:
     """Call observers and log what they return; return the metric that decides what is best.
 
     A request to stop ends this early; what was not measured by then is left out. An error of the
     disk or the user ends training on the untrained state; later, with one process, it is a warning.
+    `progress` is called whenever a part of the work is done.
     """
-    metric, now = None, Snapshot(at.step, at.images, state, sample, stop.check)
+
+    def check() -> None:
+        progress()
+        stop.check()
+
+    metric, now = None, Snapshot(at.step, at.images, state, sample, check)
     with log.paused(), contextlib.suppress(Stopped), stop.interruptible():
         for observer in (o for o in observers if o.every_kimg):
             jax.block_until_ready(state)
+            progress()
             try:
                 found = stop.call(functools.partial(observer.observe, now))
             except (OSError, UserError) as error:
@@ -95,4 +103,5 @@ def observe(
                 words = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
                 log.say(f"{at.kimg:8.1f} kimg  {words}")
         jax.monitoring.record_event(PAUSE_EVENT)
+    progress()
     return metric

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ganformer_jax import hosts
 from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.checksums import all_finite, by_path
@@ -75,7 +76,7 @@ class Recovery:
                 finite, if the step can be repeated.
         """
         self._checkpoints.wait()
-        newest = max(self._checkpoints.steps(), default=None)
+        newest = hosts.first(lambda: max(self._checkpoints.steps(), default=None))
         if newest != self._from:
             self._from, self._returns = newest, 0
         if self._returns >= self._limit:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ganformer_jax import losses
+from ganformer_jax.models.captions import insert_words, without_words
 from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train import schedules
 from ganformer_jax.train.accumulate import accumulate
@@ -83,8 +84,14 @@ def _path_lengths(
 
     def lengths_of(params: Tree) -> Float[Array, " b"]:
         w_BxKxLxD, _ = networks.sample_w(params, state, keys, labels_BxY, shape[0])
-        synthesize = functools.partial(networks.synthesize, params, state, keys)
-        return losses.path_length(synthesize, w_BxKxLxD, pixels_BxHxWxC)
+        words = networks.config.generator.words
+        words_BxTxLxD = w_BxKxLxD[:, -1 - words : -1]
+
+        def synthesize(own_BxKxLxD: Array) -> Array:
+            w_BxKxLxD = insert_words(own_BxKxLxD, words_BxTxLxD)
+            return networks.synthesize(params, state, keys, w_BxKxLxD)
+
+        return losses.path_length(synthesize, without_words(w_BxKxLxD, words), pixels_BxHxWxC)
 
     return lengths_of
 

@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict
 from ganformer_jax import hosts
 from ganformer_jax.config_dicts import differences, from_dict, to_dict
 from ganformer_jax.errors import UserError, one_line, os_reason
-from ganformer_jax.files import exclusive_lock
+from ganformer_jax.locks import exclusive_lock
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.history import events
 from ganformer_jax.train.trainable import Trainable

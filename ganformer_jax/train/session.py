@@ -67,9 +67,10 @@ class Attempt:
         self, observers: Sequence[Observer], at: Position, state: State
     ) -> tuple[str, float] | None:
         """Call observers; return the metric that decides which checkpoint is best."""
+        if not observers:
+            return None
         sample = functools.partial(self.session.programs.trainable.sample, state)
-        with self.stalls.paused():
-            return observe(observers, at, state, sample, self.log, self.stop)
+        return observe(observers, at, state, sample, self.log, self.stop, self.stalls.progress)
 
     def report(self, at: Position) -> None:
         """Log what the steps since the last report did.
@@ -93,13 +94,18 @@ class Attempt:
 
     def open_batches(self, images_seen: int) -> Iterator[Mapping[str, np.ndarray]] | None:
         """Open the data while the updates are compiled, and wait for these; None after a signal."""
-        session, stop, batches, stopped = self.session, self.stop, None, False
+        session, batches, stopped = self.session, None, False
         try:
-            with stop.interruptible():
+            with self.stop.interruptible():
                 batches = session.batches(images_seen)
-                if waited := session.programs.wait(stop.check_notice):
+                if waited := session.programs.wait(self._check_notice):
                     session.say(f"waited {waited:.1f} s for the updates to be compiled")
                     self.log.restart()
         except Stopped:
             stopped = True
         return None if any(hosts.all_of(stopped)) else batches
+
+    def _check_notice(self) -> None:
+        """Look for signals while updates compile, which is progress."""
+        self.stalls.progress()
+        self.stop.check_notice()

@@ -173,13 +173,17 @@ FIELDS = ("images", "targets")
 def cropped_reals(
     config: TranslationConfig, parallel: DataParallel, batch: Batch, key: Key[Array, ""]
 ) -> dict[str, Array]:
-    """Return the images of both sets, cropped at random; those of a pair at the same place."""
+    """Return the images of both sets, cropped at random; those of a pair at the same place.
+
+    In [-1, 1], as the translators make them: enlarging overshoots at edges.
+    """
     reals = {name: from_uint8(batch[field]) for name, field in zip(SETS, FIELDS, strict=True)}
     if not config.data.enlarge:
         return reals
     for number, name in enumerate(SETS):
         crop_key = jax.random.fold_in(key, CROP + number * (not config.data.paired))
-        reals[name] = parallel.divide(random_crop(reals[name], crop_key, config.data.enlarge))
+        crops_BxHxWxC = random_crop(reals[name], crop_key, config.data.enlarge)
+        reals[name] = parallel.divide(jnp.clip(crops_BxHxWxC, -1.0, 1.0))
     return reals
 
 

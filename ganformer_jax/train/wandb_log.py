@@ -7,7 +7,8 @@ import importlib.util
 import io
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ganformer_jax import hosts
@@ -15,6 +16,7 @@ from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.files import write_atomically
 
 RUN_FILE = "wandb.json"
+LAST_SECONDS = 60.0
 
 
 def check_wandb() -> None:
@@ -24,9 +26,28 @@ def check_wandb() -> None:
         raise UserError(f"the package wandb is not installed: {hint}")
 
 
-def wandb_writers(project: str | None, run: pathlib.Path, config: Mapping[str, Any]) -> list[Wandb]:
-    """Return a writer to a project; none without a project, or if this is not the first process."""
-    return [] if project is None or not hosts.is_first() else [Wandb(project, run, config)]
+def wandb_writers(
+    project: str | None,
+    run: pathlib.Path,
+    config: Mapping[str, Any],
+    say: Callable[[str], None],
+) -> list[Wandb]:
+    """Return a writer to a project; none without a project, or if this is not the first process.
+
+    A run that was logged before resumes without it, with a warning, if the service is away.
+
+    Raises:
+        UserError: If a new run cannot be logged.
+    """
+    if project is None or not hosts.is_first():
+        return []
+    try:
+        return [Wandb(project, run, config)]
+    except UserError as error:
+        if _stored_id(run / RUN_FILE, project) is None:
+            raise
+        say(f"warning: {error}; training continues without it")
+        return []
 
 
 class Wandb:
@@ -80,9 +101,26 @@ class Wandb:
         self._log(step, {"kimg": images_seen / 1000, name: image})
 
     def close(self) -> None:
-        """Send what is left, and end the run."""
+        """Send what is left, and end the run; what takes longer than `LAST_SECONDS` stays behind.
+
+        `wandb sync` sends it later.
+        """
+        failed: list[Exception] = []
+
+        def finish() -> None:
+            try:
+                self._run.finish()
+            except Exception as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=finish, name="wandb", daemon=True)
+        thread.start()
+        thread.join(LAST_SECONDS)
         with _failures():
-            self._run.finish()
+            if thread.is_alive():
+                raise TimeoutError(f"no end after {LAST_SECONDS:.0f} s: try `wandb sync`")
+            if failed:
+                raise failed[0]
 
     def _log(self, step: int, values: Mapping[str, Any]) -> None:
         """Log, unless a later step was logged, before training returned to an earlier one."""

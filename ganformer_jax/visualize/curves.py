@@ -17,24 +17,36 @@ if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
 _METRICS = "metrics"
+_MOST, _LINE = 4000, 500  # lines of losses that are read, and bytes of one, about
 # Okabe and Ito's colors that are dark enough for lines on white.
 _COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
 _STYLES = ["-", "--", ":"]  # of the first lines, and of those that share a color with one of them
 
 
 def _read_records(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines, skipping an incomplete last line, which a killed run can leave."""
+    """Read JSON lines, skipping an incomplete last line, which a killed run can leave.
+
+    Of a long file all lines with metrics are read, and about `_MOST` others.
+    """
+    records, wrong = [], 0
     try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        every = path.stat().st_size // (_MOST * _LINE) + 1
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if wrong:
+                    break
+                if number % every and b'"metric/' not in line:
+                    continue
+                try:
+                    records.append(json.loads(line))
+                except ValueError:  # of JSON, or of UTF-8
+                    wrong = number
+            else:
+                wrong = 0
+    except OSError as error:
         raise UserError(f"cannot read {path}: {one_line(error)}") from error
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if number < len(lines):
-                raise UserError(f"{path}:{number} is not a JSON record") from error
+    if wrong:
+        raise UserError(f"{path}:{wrong} is not a JSON record")
     return [record for record in records if isinstance(record, dict) and "kimg" in record]
 
 
