@@ -1,27 +1,29 @@
 """The paper's comparison: GANformer beside StyleGAN2, GAN, k-GAN, SAGAN, VQGAN, on the scenes.
 
 Command:   python benchmarks/compare.py --folder runs/compare [--seeds 0 1 2] [--kimg 100]
-Cost:      half an hour to an hour a run on two CPU cores; 33 runs by default
+Cost:      half an hour to an hour a run on one CPU core; 33 runs by default
 
 All runs see equally many images. The generators of StyleGAN2 and GAN have 76 channels rather than
 64, and with them as many operations as GANformer's; the table has those of all but VQGAN's, which
 makes an image code by code; two fifths of its images train its autoencoder. What each has
 reached when the quickest has ended is their comparison at equal time: training alone, without
-compilation and measurements. What is done already is kept, so the command may be stopped and given
-again. Prints Markdown, and writes a page with curves and samples of the first seed beside each
-other.
+compilation and measurements, as `compare_pace.py` timed it, or else as the runs went. What is done
+already is kept, so the command may be stopped and given again, and a copy of
+`benchmarks/results/compare` is a folder of runs whose table is made at once. Prints Markdown, and
+writes a page with curves and samples of the first seed beside each other.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import pathlib
 import statistics
 from typing import Any
 
 import jax
 import numpy as np
-from runs import cells, command, curves_table, distances, logged, table, train_and_measure
+from runs import PACE, cells, command, curves_table, distances, logged, table, train_and_measure
 
 from ganformer_jax import Config, create_state
 from ganformer_jax.config_files import load_experiment
@@ -65,13 +67,20 @@ def pace(run: pathlib.Path) -> float:
     return total / sum(map(len, stages.values()))
 
 
-def distance_at(run: pathlib.Path, second: float) -> float:
-    """Return the distance after a time of training, between two measurements by their line.
+def paces(folder: pathlib.Path, runs: dict[str, list[pathlib.Path]]) -> dict[str, float]:
+    """Return the seconds for a thousand images of every variant: as timed, or as its runs went."""
+    timed = folder / PACE
+    found = json.loads(timed.read_text()) if timed.exists() else {}
+    return {v: statistics.median(found.get(v) or map(pace, of)) for v, of in runs.items()}
 
-    NaN before the first measurement.
+
+def distance_at(run: pathlib.Path, kimg: float) -> float:
+    """Return the distance after thousands of images, between two measurements by their line.
+
+    NaN after the last measurement.
     """
     found = distances(run)
-    return float(np.interp(second / pace(run), list(found), list(found.values()), left=np.nan))
+    return float(np.interp(kimg, list(found), list(found.values()), right=np.nan))
 
 
 def millions(tree: Any) -> float:
@@ -99,7 +108,7 @@ def sizes(config: Config | PriorConfig) -> dict[str, float]:
 
 
 def figures(run: pathlib.Path, measured: dict[str, Any]) -> dict[str, float]:
-    """Return the metrics of a run, its speed and its memory."""
+    """Return the metrics of a run, its memory and its sizes."""
     chosen = {
         "swd": measured["swd2k"],
         "rkid": measured["rkid2k"],
@@ -109,7 +118,6 @@ def figures(run: pathlib.Path, measured: dict[str, Any]) -> dict[str, float]:
     ari = [value for name, value in measured.items() if "_layer" in name and "_ari" in name]
     chosen |= {"ARI": max(ari)} if ari else {}
     chosen |= {n: v for n, v in measured.items() if n.startswith("dci")}
-    chosen["images/s"] = 1000 / pace(run)
     memory = [line["memory_gib"] for line in logged(run) if "memory_gib" in line]
     chosen |= {"GiB": max(memory)} if memory else {}
     return chosen | sizes(load_experiment(run / "config.json"))
@@ -153,11 +161,13 @@ def main() -> None:
         folders.setdefault(variant, []).append(run)
         found.setdefault(variant, []).append(figures(run, measured))
         print(f"{run.name}: swd {measured['swd2k']:.1f}", flush=True)
-    every = [run for runs in folders.values() for run in runs]
-    quickest = options.kimg * min(map(pace, every))
+    seconds = paces(options.folder, folders)
+    quickest = options.kimg * min(seconds.values())
     for variant, runs in folders.items():
+        reached = quickest / seconds[variant]
         for one, run in zip(found[variant], runs, strict=True):
-            one[f"swd after {quickest / 60:.0f} min"] = distance_at(run, quickest)
+            one["images/s"] = 1000 / seconds[variant]
+            one[f"swd after {quickest / 60:.0f} min"] = distance_at(run, reached)
     curves = {variant: mean_curve(runs) for variant, runs in folders.items()}
     print(table(found), curves_table(curves), sep="\n\n")
     first = [runs[0] for runs in folders.values()]

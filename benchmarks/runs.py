@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
+MEASURED, PACE = "measured.json", "pace.json"
 RUN = [sys.executable, str(pathlib.Path(__file__).resolve().parents[1] / "run.py")]
 
 
@@ -28,7 +29,7 @@ def train_and_measure(run: pathlib.Path, options: Sequence[str], metrics: str) -
     Returns:
         The metrics.
     """
-    measured = run / "measured.json"
+    measured = run / MEASURED
     if not measured.exists():
         command("train", "--workdir", run, *options)
         evaluate = ["evaluate", "--workdir", str(run), "--metrics", metrics, "--split", "test"]
