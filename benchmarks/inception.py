@@ -72,7 +72,7 @@ def main() -> None:
     arguments = parser.parse_args()
     peak = measured_peak()
 
-    from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.cli.devices import local_devices
     from ganformer_jax.evaluate.features import feature_reader
     from ganformer_jax.evaluate.requests import RANDOM
     from ganformer_jax.experiment.evaluation import (

@@ -26,6 +26,7 @@ from ganformer_jax.config import (
     TextEncoderConfig,
     TrainConfig,
 )
+from ganformer_jax.config_checks import validate
 from ganformer_jax.errors import UserError
 from ganformer_jax.load import load
 from ganformer_jax.losses import (
@@ -108,5 +109,6 @@ __all__ = [
     "stack_attention",
     "train_step",
     "truncate",
+    "validate",
     "validate_networks",
 ]

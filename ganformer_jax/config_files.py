@@ -12,10 +12,9 @@ import pathlib
 import re
 import runpy
 import traceback
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_type_hints
 
-from ganformer_jax import config as config_module
-from ganformer_jax import config_prior, config_translation
 from ganformer_jax.config import Config
 from ganformer_jax.config_dicts import to_dict
 from ganformer_jax.config_kinds import KINDS, as_gan, experiment_from_dict
@@ -92,10 +91,16 @@ def _run(path: pathlib.Path) -> Any:
 def _reason(error: Exception) -> str:
     """Return in one line what a config file raised, with the field nearest to an unknown one."""
     found = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
-    modules = config_module, config_translation, config_prior
-    named = (getattr(module, found[1], None) for module in modules) if found else ()
-    kind = next(filter(None, named), None)
-    if not found or kind is None:
+    classes = {found.__name__: found for kind in KINDS.values() for found in _parts(kind.config)}
+    if not found or found[1] not in classes:
         return one_line(error)
-    near = did_you_mean(found[2], [field.name for field in dataclasses.fields(kind)])
+    near = did_you_mean(found[2], [field.name for field in dataclasses.fields(classes[found[1]])])
     return f"{found[1]} has no field {found[2]}{near}"
+
+
+def _parts(config: type[Any]) -> Iterator[type[Any]]:
+    """Yield a class of configs, and those of its fields."""
+    yield config
+    for hint in get_type_hints(config).values():
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            yield from _parts(hint)

@@ -43,7 +43,10 @@ def load(path: str | os.PathLike[str]) -> tuple[Generator, dict[str, Any]]:
         exported = is_safetensors(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {os_reason(error)}") from error
-    return read_generator(path) if exported else read_snapshot(path).generator()
+    if not exported:
+        return read_snapshot(path).generator()
+    generator, variables = read_generator(path)
+    return generator, jax.tree.map(jnp.asarray, variables)
 
 
 class LoadedCheckpoint(NamedTuple):

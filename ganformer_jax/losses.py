@@ -208,6 +208,8 @@ def gradient_penalty(
         TypeError: Images or logits that are not floating point.
     """
     _require(share_Bx1x1x1, "shares", 4)
+    _require(real_BxHxWxC, "real images", 4)
+    _require(fake_BxHxWxC, "generated images", 4)
     if real_BxHxWxC.shape != fake_BxHxWxC.shape:
         raise ValueError(f"real images {real_BxHxWxC.shape}, generated {fake_BxHxWxC.shape}")
     between_BxHxWxC = fake_BxHxWxC + share_Bx1x1x1 * (real_BxHxWxC - fake_BxHxWxC)
@@ -254,8 +256,9 @@ def path_length(
         _, height, width, _ = expected
         return jnp.sum(images_BxHxWxC * pixel_noise_BxHxWxC) / (height * width) ** 0.5
 
-    gradient_BxKxLxD = jax.grad(projection)(w_BxKxLxD)
-    return jnp.sqrt(jnp.square(gradient_BxKxLxD).sum(3).mean((1, 2)))
+    gradient_BxKxLxD = jax.grad(projection)(w_BxKxLxD).astype(jnp.float32)
+    squared_B = jnp.square(gradient_BxKxLxD).sum(3).mean((1, 2))
+    return jnp.sqrt(jnp.maximum(squared_B, 1e-20))  # the root has no gradient at 0
 
 
 def contrastive(
@@ -302,7 +305,15 @@ def laplacian_distance(
 
     Returns:
         0 or more, of float32.
+
+    Raises:
+        ValueError: Images of another rank, or of two shapes.
+        TypeError: Images that are not floating point.
     """
+    _require(one_BxHxWxC, "images", 4)
+    _require(other_BxHxWxC, "images", 4)
+    if one_BxHxWxC.shape != other_BxHxWxC.shape:
+        raise ValueError(f"images {one_BxHxWxC.shape} and {other_BxHxWxC.shape}")
     rest = one_BxHxWxC - other_BxHxWxC  # the pyramid is linear
     distance_B = jnp.zeros(len(rest))
     while all(side % 2 == 0 and side >= 2 * SMALLEST for side in rest.shape[1:3]):

@@ -37,6 +37,7 @@ LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}
 API_MAY_IMPORT = {
     "augment",
     "config",
+    "config_checks",
     "errors",
     "nn",
     "models",

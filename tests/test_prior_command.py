@@ -92,7 +92,7 @@ def test_other_commands_say_that_a_run_is_of_a_prior(capsys, run, tmp_path):
     said = complaint(capsys, "export", "--workdir", str(run), "--out", str(tmp_path / "x"))
     assert "is of a prior, and this is for GANs: `sample` makes images with it" in said
     said = complaint(capsys, "sample", "--workdir", str(run), "--images", str(run))
-    assert "is of a prior, and --images is for translations" in said
+    assert "is of a prior, not of a translation: `sample` makes images with it" in said
     said = complaint(capsys, "train", "--config", "scenes_prior", "--init-from", str(run))
     assert "--init-from is for GANs" in said
     said = complaint(capsys, "sample", "--workdir", str(tmp_path), "--top-k", "4")
@@ -136,7 +136,9 @@ def test_evaluate_measures_what_training_logged(capsys, run):
 
 def test_a_run_has_a_report(capsys, run):
     call(capsys, "report", str(run))
-    assert "--config scenes_prior" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "--config scenes_prior" in page and "32 × 32" in page
+    assert "Held-out images above their reconstructions" in page
 
 
 def test_programs_are_compiled_before_training(capsys, folder):

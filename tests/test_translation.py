@@ -330,7 +330,9 @@ def test_evaluate_measures_what_training_logged(capsys, run):
 
 def test_a_run_has_a_report(capsys, run):
     call(capsys, "report", str(run))
-    assert "--config scenes_translation" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "--config scenes_translation" in page and "32 × 32" in page
+    assert "Held-out images of both sets" in page and "Attention of the first samples" in page
 
 
 def test_programs_are_compiled_before_training(capsys, folder):

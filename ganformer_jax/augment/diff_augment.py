@@ -60,6 +60,7 @@ def diff_augment(
 
     Raises:
         ValueError: An unknown policy, or images of another rank.
+        TypeError: Images that are not floating point.
     """
     for name in policies:
         if name not in POLICIES:
@@ -67,6 +68,8 @@ def diff_augment(
             raise ValueError(f"no policy {name!r}: choose from {', '.join(POLICIES)}{near}")
     if jnp.ndim(images_BxHxWxC) != 4:
         raise ValueError(f"images must have rank 4, not shape {jnp.shape(images_BxHxWxC)}")
+    if not jnp.issubdtype(images_BxHxWxC.dtype, jnp.floating):
+        raise TypeError(f"images must be floating point, not {images_BxHxWxC.dtype}")
     return diff_augment_with(images_BxHxWxC, draw_choices(key, len(images_BxHxWxC)), policies)
 
 

@@ -105,8 +105,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except Exception as error:
         if "RESOURCE_EXHAUSTED" in str(error):
             _fail(
-                "out of memory on the device: use a smaller batch size, in training also "
-                "--train.accumulate 2 or --train.rematerialize"
+                "out of memory on the device: use a smaller batch size; GANs can also be trained "
+                "with --train.accumulate 2 or --train.rematerialize"
             )
         if hosts.count() > 1:  # the others would wait for this one
             hosts.let_cause_end()

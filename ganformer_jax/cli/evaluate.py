@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ganformer_jax.cli.options import HostOptions, RunOptions
+from ganformer_jax.cli.options import HostOptions, RunOptions, refuse_options
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.requests import SCENES, Request, parse_requests
 
@@ -83,7 +83,7 @@ def run(options: Options) -> None:
 
     options.hosts.connect()
     from ganformer_jax import hosts
-    from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.cli.devices import local_devices
     from ganformer_jax.data.spec import check_value_range
     from ganformer_jax.evaluate.evaluation import Evaluation, evaluate
     from ganformer_jax.experiment.evaluation import (
@@ -173,10 +173,8 @@ def _of_other_kind(
     kind, run = options.kind(), options.workdir
     if unfit := [request.name for request in requests if request.needs_generator]:
         raise UserError(f"{unfit[0]} is for GANs, and {run} is of a {kind}: leave it out")
-    for name in ("truncation_psi", "noise"):
-        if getattr(options, name) != getattr(Options, name):
-            option = name.replace("_", "-")
-            raise UserError(f"--{option} is for GANs, and {run} is of a {kind}: leave it out")
+    of_all = {field.name for field in dataclasses.fields(options)} - {"truncation_psi", "noise"}
+    refuse_options(options, of_all, f"OPTION is for GANs, and {run} is of a {kind}")
     sampling = CheckpointSampling(
         *(run, options.step, options.best, options.seed, networks, options.real, options.split)
     )

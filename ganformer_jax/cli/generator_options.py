@@ -46,7 +46,7 @@ class GeneratorOptions(RunOptions):
         Returns:
             Its config, its variables, their checksum, and where they and a batch are placed.
         """
-        from ganformer_jax.cli.heap import local_devices
+        from ganformer_jax.cli.devices import local_devices
         from ganformer_jax.experiment.sample_files import weights_digest
 
         placement = local_devices(batch_size)

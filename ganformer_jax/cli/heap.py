@@ -11,10 +11,7 @@ import sys
 
 import jax
 
-from ganformer_jax import hosts
-from ganformer_jax.caches import keep_compiled_programs
 from ganformer_jax.train.compile import PAUSE_EVENT
-from ganformer_jax.train.devices import Placement, divide_cpu, place_on, runs_on_cpu
 
 COMPILATION = "/jax/core/compile/backend_compile_duration"
 """Event that jax records for every compilation, of a cached program too."""
@@ -36,20 +33,6 @@ class _HeapInfo(ctypes.Structure):
 
 def _libc() -> ctypes.CDLL | None:
     return ctypes.CDLL(None) if sys.platform.startswith("linux") else None
-
-
-def local_devices(batch_size: int) -> Placement:
-    """Return the placement on the devices of this host, after `prepare_cpu`."""
-    prepare_cpu(batch_size)
-    return place_on(jax.local_devices())
-
-
-def prepare_cpu(batch_size: int, devices: int | None = None, platform: str | None = None) -> None:
-    """Divide the CPU over a batch, set the heap up if there is only the CPU, cache programs."""
-    keep_compiled_programs()
-    if runs_on_cpu(platform):
-        tune_heap()
-    divide_cpu(batch_size // hosts.count(), devices)
 
 
 def tune_heap() -> None:

@@ -9,7 +9,7 @@ import math
 import pathlib
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Union, get_type_hints
 
 import tyro
@@ -133,6 +133,21 @@ def stop_code_option(arguments: Sequence[str]) -> int:
         return 0
 
 
+def refuse_options(options: Any, known: Collection[str], reason: str) -> None:
+    """Raise `UserError` if an option is given that does not apply.
+
+    Args:
+        options: Of a command.
+        known: Names of the fields that apply.
+        reason: What the message says before "leave it out", with "OPTION" for the option.
+    """
+    hints = get_type_hints(type(options), include_extras=True)
+    for field in dataclasses.fields(options):
+        if getattr(options, field.name) != field.default and field.name not in known:
+            name = _option_name(field.name, hints[field.name])
+            raise UserError(f"{reason.replace('OPTION', f'--{name}')}: leave it out")
+
+
 def refuse_overwriting(paths: Sequence[pathlib.Path], overwrite: bool) -> None:
     """Raise `UserError` if a file exists, unless `--overwrite` was given."""
     existing = [path for path in paths if path.exists()]
@@ -195,13 +210,18 @@ def _check_finite(flag: str, value: Any) -> None:
             raise UserError(f"{flag} {number}: give a finite number")
 
 
+def _option_name(field: str, hint: Any) -> str:
+    """Return the name of an option, as tyro spells it, by its field and the field's type."""
+    settings = getattr(hint, "__metadata__", ())  # tyro.conf.arg(name=...)
+    named = [s.name for s in settings if getattr(s, "name", None) is not None]
+    return named[-1] if named else field.replace("_", "-")
+
+
 def _flags(options: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every option, as tyro spells it, and its value; positional ones without dashes."""
     hints = get_type_hints(type(options), include_extras=True)
     for field in dataclasses.fields(options):
-        value, name = getattr(options, field.name), field.name.replace("_", "-")
-        for setting in getattr(hints[field.name], "__metadata__", ()):  # tyro.conf.arg(name=...)
-            name = name if getattr(setting, "name", None) is None else setting.name
+        value, name = getattr(options, field.name), _option_name(field.name, hints[field.name])
         if dataclasses.is_dataclass(value):
             yield from _flags(value, f"{prefix}{name}." if name else prefix)
             continue

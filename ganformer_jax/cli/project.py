@@ -74,7 +74,7 @@ def run(options: Options) -> None:
 
     import jax
 
-    from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.cli.devices import local_devices
     from ganformer_jax.experiment.projection import Projector, project_images
     from ganformer_jax.experiment.projection_files import summary, write_projection
     from ganformer_jax.experiment.sample_files import weights_digest

@@ -103,7 +103,7 @@ def _neighbors(options: Options) -> Neighbors | str | None:
     """Return the neighbors, or why they are missing; a page without them is a page too."""
     if not options.neighbors:
         return None
-    from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.cli.devices import local_devices
     from ganformer_jax.evaluate.requests import RANDOM, TRAINED
     from ganformer_jax.experiment.evaluation import metric_networks
     from ganformer_jax.experiment.neighbors import neighbors_of_run

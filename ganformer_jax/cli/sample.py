@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import tyro
 
 from ganformer_jax.cli.generator_options import GeneratorOptions
-from ganformer_jax.cli.options import HostOptions
+from ganformer_jax.cli.options import HostOptions, refuse_options
 from ganformer_jax.cli.ranges import parse_ranges
 from ganformer_jax.cli.sample_prior import OF_PRIORS, sample_prior
 from ganformer_jax.errors import UserError
@@ -86,16 +86,17 @@ def run(options: Options) -> None:
         raise UserError("--batch-size must be 1 or more")
     kind = options.kind()
     if kind == "prior":
-        _refuse(options, OF_PRIORS, f"{options.workdir} is of a prior, which excludes")
+        reason = f"{options.workdir} is of a prior, which excludes OPTION"
+        refuse_options(options, OF_PRIORS, reason)
         return sample_prior(options, seeds, _folder(options, "generated"))
     of_gans = (field.name for field in dataclasses.fields(options))
-    _refuse(options, {*of_gans} - {"temperature", "top_k"}, "only priors have")
+    refuse_options(options, {*of_gans} - {"temperature", "top_k"}, "only priors have OPTION")
     options.check_generator()
     if kind == "ganformer2":
         return _scenes(options, seeds)
 
     options.hosts.connect()
-    from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.cli.devices import local_devices
     from ganformer_jax.experiment.chosen_labels import choose_labels
     from ganformer_jax.experiment.samples import SampleSet, write_samples
     from ganformer_jax.sampling import Sampler
@@ -134,9 +135,10 @@ def run(options: Options) -> None:
 
 def _scenes(options: Options, seeds: Sequence[int]) -> None:
     """Write scenes of a GANformer2, `samples.jsonl`, and figures beside the folder."""
-    _refuse(options, (*OF_SCENES, "hosts"), f"{options.workdir} is of a GANformer2, which excludes")
+    reason = f"{options.workdir} is of a GANformer2, which excludes OPTION"
+    refuse_options(options, (*OF_SCENES, "hosts"), reason)
     options.hosts.connect()
-    from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.cli.devices import local_devices
     from ganformer_jax.experiment.planned_files import load_scenes, write_scenes
 
     placement = local_devices(options.batch_size)
@@ -154,13 +156,13 @@ def _translate(options: Options) -> None:
     """Write translations of images, `samples.jsonl`, and figures beside the folder."""
     if not options.images:
         raise UserError("--back needs --images: name what to translate")
-    _refuse(options, (*OF_TRANSLATIONS, "hosts"), "--images excludes")
+    refuse_options(options, (*OF_TRANSLATIONS, "hosts"), "--images excludes OPTION")
     if options.batch_size < 1:
         raise UserError("--batch-size must be 1 or more")
     options.check_run()
 
     options.hosts.connect()
-    from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.cli.devices import local_devices
     from ganformer_jax.experiment.translated_files import load_translators, write_translations
 
     placement = local_devices(options.batch_size)
@@ -173,15 +175,6 @@ def _translate(options: Options) -> None:
         options.batch_size,
         overwrite=options.overwrite,
     )
-
-
-def _refuse(options: Options, known: Collection[str], reason: str) -> None:
-    """Refuse options that are given and not known; the reason stands before the option."""
-    names = {"class_names": "class"}
-    for field in dataclasses.fields(options):
-        if getattr(options, field.name) != field.default and field.name not in known:
-            option = names.get(field.name, field.name.replace("_", "-"))
-            raise UserError(f"{reason} --{option}: leave it out")
 
 
 def _seeds(options: Options) -> Sequence[int]:

@@ -20,7 +20,7 @@ def sample_prior(options: Options, seeds: Sequence[int], folder: pathlib.Path) -
     """Write images of these seeds and `samples.jsonl` to a folder, and a grid beside it."""
     options.check_run()
     options.hosts.connect()
-    from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.cli.devices import local_devices
     from ganformer_jax.experiment.chosen_labels import choose_labels
     from ganformer_jax.experiment.prior_files import check_drawing, load_prior, write_prior_samples
     from ganformer_jax.experiment.samples import SampleSet

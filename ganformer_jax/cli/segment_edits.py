@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
-from ganformer_jax.cli.options import refuse_filled
+from ganformer_jax.cli.options import refuse_filled, refuse_options
 from ganformer_jax.cli.ranges import parse_ranges
 from ganformer_jax.cli.sample import SEEDS
 from ganformer_jax.errors import UserError
@@ -19,11 +18,8 @@ OF_SEGMENTS = ("workdir", "step", "best", "seeds", "component", "remove", "swap"
 
 def edit_segment(options: Options, kind: str) -> None:
     """Write edited scenes and a sheet of all of them to a folder, and print what changed."""
-    for field in dataclasses.fields(options):
-        given = getattr(options, field.name) != field.default
-        if given and field.name not in (*OF_SEGMENTS, "overwrite"):
-            option = field.name.replace("_", "-")
-            raise UserError(f"--{option} has no effect on a GANformer2: leave it out")
+    known = (*OF_SEGMENTS, "overwrite")
+    refuse_options(options, known, "OPTION has no effect on a GANformer2")
     seeds = parse_ranges(options.seeds, "--seeds", SEEDS)
     folder = options.out or options.default_folder("edited")
     refuse_filled(folder, options.overwrite)
@@ -43,7 +39,7 @@ def edit_segment(options: Options, kind: str) -> None:
 
 
 def _load(options: Options):
-    from ganformer_jax.cli.heap import local_devices
+    from ganformer_jax.cli.devices import local_devices
     from ganformer_jax.experiment.planned_files import BATCH, load_scenes
 
     placement = local_devices(BATCH)

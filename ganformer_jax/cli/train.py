@@ -105,7 +105,7 @@ def run(options: Options) -> None:
         return
 
     options.hosts.connect(preemption=True)
-    from ganformer_jax.cli.heap import prepare_cpu
+    from ganformer_jax.cli.devices import prepare_cpu
     from ganformer_jax.experiment.run import train_experiment  # needs much more than parsing
     from ganformer_jax.train.devices import smallest_batch
 

@@ -1,5 +1,6 @@
 """Loads published weights into our modules, and writes generators as programs of `jax.export`."""
 
+from ganformer_jax.convert.export import save_generator
 from ganformer_jax.convert.nvidia import load_nvidia_discriminator, load_nvidia_generator
 from ganformer_jax.convert.program_file import check_programs, save_programs
 from ganformer_jax.convert.pytorch import load_discriminator, load_generator
@@ -13,5 +14,6 @@ __all__ = [
     "load_nvidia_generator",
     "load_tf_discriminator",
     "load_tf_generator",
+    "save_generator",
     "save_programs",
 ]

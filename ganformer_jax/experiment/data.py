@@ -19,6 +19,7 @@ from ganformer_jax.config import Config
 from ganformer_jax.config_files import load_config
 from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
 from ganformer_jax.data.find import NoSplit, find_version, open_builder
+from ganformer_jax.data.layouts import LayoutSource
 from ganformer_jax.data.reading import read_all
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.image_sets import sample_labels
@@ -156,10 +157,17 @@ class ExperimentData:
         known = data.rendered and not data.held_out_pairs
         return data.train_images if known else len(self.open("train"))
 
-    def batches(self, images_seen: int) -> Iterator[dict[str, np.ndarray]]:
-        """Yield this process's share of the training batches after `images_seen` images."""
+    def batches(
+        self, images_seen: int, source: LayoutSource | None = None
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yield this process's share of the training batches after `images_seen` images.
+
+        Args:
+            images_seen: Of this experiment.
+            source: The same images with more beside them; by default the training split.
+        """
         return train_batches(
-            self.open("train"),
+            source or self.open("train"),
             batch_size=self.config.train.batch_size,
             seed=self.config.train.seed,
             images_seen=images_seen,

@@ -8,10 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ganformer_jax import hosts
 from ganformer_jax.config import Config, GeneratorConfig
 from ganformer_jax.config_ganformer2 import GANformer2Config
-from ganformer_jax.data.batches import train_batches
 from ganformer_jax.data.layouts import LayoutSource
 from ganformer_jax.data.reading import read_all
 from ganformer_jax.experiment.data import ExperimentData, open_held_out
@@ -62,16 +60,7 @@ class GANformer2Data:
 
     def batches(self, images_seen: int) -> Iterator[dict[str, np.ndarray]]:
         """Yield this process's share of the training batches after `images_seen` images."""
-        return train_batches(
-            self.open("train"),
-            batch_size=self.config.train.batch_size,
-            seed=self.config.train.seed,
-            images_seen=images_seen,
-            mirror=self.config.data.mirror,
-            host_index=hosts.device_index(),
-            host_count=hosts.count(),
-            threads=self.config.data.threads,
-        )
+        return self.images.batches(images_seen, self.open("train"))
 
     def held_out(self, count: int) -> dict[str, np.ndarray]:
         """Return `count` held-out images and label maps, or training ones where there are none."""

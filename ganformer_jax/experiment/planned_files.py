@@ -11,8 +11,6 @@ import numpy as np
 
 from ganformer_jax import hosts, visualize
 from ganformer_jax.config_ganformer2 import GANformer2Config
-from ganformer_jax.config_kinds import kind_of
-from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.ganformer2 import COLUMNS, layout_sheet, segment_palette
 from ganformer_jax.experiment.sample_files import (
     Batch,
@@ -25,7 +23,7 @@ from ganformer_jax.pixels import as_rgb
 from ganformer_jax.sampling.planned_scenes import PlannedScenes, SceneSampler, SegmentEdit
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.ganformer2_state import WEIGHTS
-from ganformer_jax.train.run_reading import PROGRESS, read_run
+from ganformer_jax.train.run_reading import read_kind
 
 BATCH = 16
 """Images at once, of edits."""
@@ -49,22 +47,9 @@ def load_scenes(
     best: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> LoadedScenes:
-    """Load the generators of a run of a GANformer2.
-
-    Args:
-        run: Its folder.
-        step: Step of the checkpoint; by default the newest that is not damaged.
-        best: Use the checkpoint with the best metric instead.
-        say: Receives the metric and the value that decided.
-
-    Raises:
-        UserError: If there is no such checkpoint, or the run is of another kind.
-    """
-    fields, config = read_run(run, (*WEIGHTS, *PROGRESS), step, best, say)
-    if not isinstance(config, GANformer2Config):
-        raise UserError(f"{run} is of a {kind_of(config)}, not of a GANformer2")
-    weights = {name: fields[name] for name in WEIGHTS}
-    return LoadedScenes(config, weights, *(int(fields[name]) for name in PROGRESS))
+    """Load the generators of a run of a GANformer2, as `read_kind` does."""
+    read = read_kind(run, "ganformer2", WEIGHTS, step, best, say)
+    return LoadedScenes(read.config, read.fields, read.step, read.images_seen)
 
 
 def write_scenes(

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from ganformer_jax import hosts
-from ganformer_jax.config_kinds import kind_of
 from ganformer_jax.config_prior import PriorConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.sample_files import (
@@ -27,7 +26,7 @@ from ganformer_jax.pixels import channel_words
 from ganformer_jax.sampling.priors import PriorSampler
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.prior_state import WEIGHTS
-from ganformer_jax.train.run_reading import PROGRESS, read_run
+from ganformer_jax.train.run_reading import read_kind
 
 
 class LoadedPrior(NamedTuple):
@@ -46,23 +45,11 @@ def load_prior(
     best: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> LoadedPrior:
-    """Load the networks of a run of a prior.
-
-    Args:
-        run: Its folder.
-        step: Step of the checkpoint; by default the newest that is not damaged.
-        best: Use the checkpoint with the best metric instead.
-        say: Receives the metric and the value that decided.
-
-    Raises:
-        UserError: If there is no such checkpoint, or the run is not of a prior.
-    """
-    fields, config = read_run(run, (*WEIGHTS, *PROGRESS), step, best, say)
-    if not isinstance(config, PriorConfig):
-        raise UserError(f"{run} is of a {kind_of(config)}, not of a prior")
-    codebook = Codebook(**{n: jnp.asarray(array) for n, array in fields["codebook"].items()})
-    variables = {name: fields[name] for name in WEIGHTS} | {"codebook": codebook}
-    return LoadedPrior(config, variables, *(int(fields[name]) for name in PROGRESS))
+    """Load the networks of a run of a prior, as `read_kind` does."""
+    read = read_kind(run, "prior", WEIGHTS, step, best, say)
+    codebook = Codebook(**{n: jnp.asarray(array) for n, array in read.fields["codebook"].items()})
+    variables = read.fields | {"codebook": codebook}
+    return LoadedPrior(read.config, variables, read.step, read.images_seen)
 
 
 def check_drawing(prior: LoadedPrior, temperature: float, top_k: int, run: pathlib.Path) -> None:

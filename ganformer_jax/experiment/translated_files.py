@@ -11,7 +11,6 @@ import jax
 import numpy as np
 
 from ganformer_jax import hosts, visualize
-from ganformer_jax.config_kinds import kind_of
 from ganformer_jax.config_translation import TranslationConfig
 from ganformer_jax.data.fit import Geometry
 from ganformer_jax.errors import UserError
@@ -25,7 +24,7 @@ from ganformer_jax.experiment.sample_files import (
 from ganformer_jax.experiment.targets import entries, read_fitted
 from ganformer_jax.sampling.translations import ImageTranslator
 from ganformer_jax.train.devices import Placement
-from ganformer_jax.train.run_reading import PROGRESS, read_run
+from ganformer_jax.train.run_reading import read_kind
 
 SHOWN = 8
 """Images in the figure, at most."""
@@ -47,22 +46,9 @@ def load_translators(
     best: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> LoadedTranslators:
-    """Load the generators of a run of a translation.
-
-    Args:
-        run: Its folder.
-        step: Step of the checkpoint; by default the newest that is not damaged.
-        best: Use the checkpoint with the best metric instead.
-        say: Receives the metric and the value that decided.
-
-    Raises:
-        UserError: If there is no such checkpoint, or the run is not of a translation.
-    """
-    fields, config = read_run(run, ("generators", *PROGRESS), step, best, say)
-    if not isinstance(config, TranslationConfig):
-        raise UserError(f"{run} is of a {kind_of(config)}, and --images is for translations")
-    progress = (int(fields[name]) for name in PROGRESS)
-    return LoadedTranslators(config, fields["generators"], *progress)
+    """Load the generators of a run of a translation, as `read_kind` does."""
+    read = read_kind(run, "translation", ("generators",), step, best, say)
+    return LoadedTranslators(read.config, read.fields["generators"], read.step, read.images_seen)
 
 
 def write_translations(

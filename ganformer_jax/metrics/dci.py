@@ -46,6 +46,8 @@ def dci(
     codes, factors = check_features(codes_MxD, MIN_ROWS), check_features(factors_MxA, MIN_ROWS)
     if len(codes) != len(factors):
         raise ValueError(f"{len(codes)} rows of codes, but {len(factors)} of factors")
+    if codes.shape[1] < 2:
+        raise ValueError("one number of codes has no disentanglement: give two or more")
     factors = factors[:, factors.std(0) > 0]
     if factors.shape[1] < 2:
         raise ValueError("fewer than two factors vary")

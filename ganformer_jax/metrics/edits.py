@@ -54,7 +54,10 @@ def edit_changes(
 
     Raises:
         ValueError: If the shapes differ.
+        TypeError: If regions are not bool.
     """
+    if regions_MxHxW.dtype != bool:
+        raise TypeError(f"regions are {regions_MxHxW.dtype}, not bool")
     if change_MxHxW.shape != regions_MxHxW.shape:
         shapes = f"{list(change_MxHxW.shape)} and {list(regions_MxHxW.shape)}"
         raise ValueError(f"changes and regions are of shapes {shapes}")

@@ -38,6 +38,8 @@ def kernel_distance(
     """
     if subsets < 1:
         raise ValueError(f"subsets must be positive, got {subsets}")
+    if subset_size is not None and subset_size < 2:
+        raise ValueError(f"subset_size must be 2 or more, got {subset_size}")
     real, fake = check_pair(real_MxD, fake_MxD, least=max(2, subset_size or 2))
     if subset_size is None:
         rows = min(len(real), len(fake))

@@ -175,6 +175,8 @@ class Discriminator(nn.Module):
             )
         skip, image = config.architecture == "skip", images_BxHxWxC
         blocks: list[Array] = []
+        if not jnp.issubdtype(images_BxHxWxC.dtype, jnp.floating):
+            raise TypeError(f"images are {images_BxHxWxC.dtype}: convert them to [-1, 1]")
         self._check_size(*image.shape[1:3])
         resolution = max(image.shape[1:3])
         x = self._read_image(image, None, resolution)

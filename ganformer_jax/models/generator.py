@@ -33,7 +33,8 @@ class Generator(nn.Module):
     vectors in the collection "batch_stats": it must be mutable in calls with train=True.
 
     Variables: "params", trained; "constants", fixed noise and position grids; "moments", the
-    running mean of w as `w_average`. Random streams: "noise" for noise="random"; with train=True
+    running mean of w as `w_average`, which truncation needs and `gan_updates` keep: calls do not
+    change it. Random streams: "noise" for noise="random"; with train=True
     "dropout", and "components" for component dropout.
 
     Attributes:
@@ -230,10 +231,15 @@ class Generator(nn.Module):
             generators.
 
         Raises:
-            ValueError: An unknown noise mode, or components without places to move.
+            ValueError: Latents of another shape, an unknown noise mode, or components without
+                places to move.
         """
         if noise not in NOISE_MODES:
             raise ValueError(f"noise should be one of {', '.join(NOISE_MODES)}, not {noise!r}")
+        wanted = self.config.num_w, self.num_layers, self.config.w_size
+        if w_BxKxLxD.shape[1:] != wanted:
+            shape = list(w_BxKxLxD.shape)
+            raise ValueError(f"latents {shape}: give [batch, {', '.join(map(str, wanted))}]")
         if component_shift_BxKx2 is not None and not self.config.attention.places:
             raise ValueError("components without places cannot be moved: see attention.places")
         context = synthesis.SynthesisContext(

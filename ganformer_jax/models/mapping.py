@@ -165,6 +165,10 @@ class MappingNetwork(nn.Module):
             return None
         if labels_BxY is None:
             raise ValueError(f"this generator needs labels [batch, {config.label_size}]")
+        if labels_BxY.ndim != 2:
+            shape = list(labels_BxY.shape)
+            raise ValueError(f"labels {shape}: give one-hot classes [batch, {config.label_size}]")
+        labels_BxY = labels_BxY.astype(jnp.float32)
         width = config.mapping.label_width or config.z_size
         return normalize(EqualizedDense(width, name="label_embedding")(labels_BxY))
 

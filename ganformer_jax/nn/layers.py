@@ -72,7 +72,9 @@ class EqualizedDense(nn.Module):
         return kernel * (multiplier * self.gain / math.sqrt(width)), bias * multiplier
 
     def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
-        """Apply the layer in the type of x."""
+        """Apply the layer in the type of x, which must be floating point."""
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise TypeError(f"a dense layer of {x.dtype}: convert it to floating point")
         kernel, bias = self.weights(x.shape[-1])
         y = x @ kernel.astype(x.dtype)
         y = y + jnp.expand_dims(bias.astype(x.dtype), tuple(range(y.ndim - 1)))

@@ -67,7 +67,7 @@ def _backward(default: Form, own: Own, arrays: tuple[Array, ...], cotangent: Arr
     gradients = []
     for index, array in enumerate(arrays):
         others = arrays[:index] + arrays[index + 1 :]
-        facts = index, array.shape, array.dtype
+        facts = index, array.shape, array.dtype, _varying(array)
         transposed = tuple((name, _transpose(form, *facts)) for name, form in own)
         gradients.append(_apply(_transpose(default, *facts), transposed, *others, cotangent))
     return tuple(gradients)
@@ -76,8 +76,17 @@ def _backward(default: Form, own: Own, arrays: tuple[Array, ...], cotangent: Arr
 _apply.defvjp(_forward, _backward)
 
 
+def _varying(array: Array) -> tuple[str, ...]:
+    """Return the mapped axes of `jax.shard_map` over which an array differs."""
+    kind = jax.typeof(array)
+    of_axes = getattr(kind, "manual_axis_type", None)  # as jax calls it from 0.10.2 on
+    return tuple(sorted(getattr(kind, "vma", ()) if of_axes is None else of_axes.varying))
+
+
 @functools.cache
-def _transpose(form: Form, index: int, shape: tuple[int, ...], dtype: Any) -> Form:
+def _transpose(
+    form: Form, index: int, shape: tuple[int, ...], dtype: Any, varying: tuple[str, ...]
+) -> Form:
     """Return the form's transpose in one array, which takes the other arrays and a cotangent.
 
     A linear function has the same gradient everywhere, so it is taken at zero, and the array
@@ -90,6 +99,9 @@ def _transpose(form: Form, index: int, shape: tuple[int, ...], dtype: Any) -> Fo
         def linear(array: Array) -> Array:
             return form(*others[:index], array, *others[index:])
 
-        return jax.vjp(linear, jnp.zeros(shape, dtype))[1](cotangent)[0]
+        zero = jnp.zeros(shape, dtype)
+        if varying:
+            zero = lax.pcast(zero, varying, to="varying")
+        return jax.vjp(linear, zero)[1](cotangent)[0]
 
     return transpose

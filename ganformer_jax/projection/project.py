@@ -103,6 +103,7 @@ def project(
     optimizer = optax.adam(functools.partial(_learning_rate, options))
     inputs = found, optimizer.init(found), targets_BxHxWxC, jnp.arange(first, first + count)
     # Where the variables are, as later steps have them: or the second step would compile again.
+    variables = jax.tree.map(jnp.asarray, variables)
     where = jax.tree.leaves(variables)[0].sharding
     found, moments, targets, numbers_B = jax.device_put(inputs, where)
     update = _update(config, options, distance, optimizer)

@@ -24,7 +24,7 @@ COLORS = ("#0072b2", "#d55e00", "#009071", "#b8609a", "#8a7500", "#7a6fd0", "#c2
 DASHES = ("solid", "dash", "dot", "dashdot")
 PANELS = {
     "Adversarial losses": ("loss/generator", "loss/discriminator"),
-    "Regularizers": ("loss/", "path_length/"),
+    "Other losses": ("loss/", "path_length/"),
     "Discriminator logits": ("logits/",),
     "Overfitting and augmentation": ("overfitting/", "augment/"),
     "Diversity": ("diversity/",),

@@ -16,7 +16,7 @@ from PIL import Image, features
 
 from ganformer_jax.report.run_files import Run
 
-SIDES = {"samples": 1280, "attention": 1600}
+SIDES = {"samples": 1280, "sheets": 1600}
 """Longest side of a figure in pixels."""
 BUDGET = 6_000_000
 """Bytes of the figures of a run, before they are written as text, which adds a third."""
@@ -51,13 +51,13 @@ class Shown:
         step: Steps done.
         kimg: Thousands of images.
         samples: The grid of samples.
-        attention: The sheet of attention maps.
+        sheet: The sheet beside it, such as attention maps.
     """
 
     step: int
     kimg: float
     samples: Embedded | None
-    attention: Embedded | None
+    sheet: Embedded | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,15 +77,15 @@ class Gallery:
 
 def gallery(run: Run, budget: int = BUDGET) -> Gallery:
     """Encode the figures of a run, at fewer steps until they fit a budget in bytes."""
-    steps = sorted({*run.samples, *run.attention})
-    encoder = _Encoder({"samples": run.samples, "attention": run.attention})
+    steps = sorted({*run.samples, *run.sheets})
+    encoder = _Encoder({"samples": run.samples, "sheets": run.sheets})
     newest, chosen = encoder.size(steps[-1:]), steps[-1:]
     for count in [count for count in STEPS if count * newest <= budget]:
         chosen = spread(steps, count)
         if encoder.size(chosen) <= budget:
             break
     shown = [Shown(step, run.kimg_of(step), *encoder.images(step)) for step in chosen]
-    kept = [one for one in shown if one.samples or one.attention]
+    kept = [one for one in shown if one.samples or one.sheet]
     unreadable = sum(image is None for image in encoder.made.values())
     return Gallery(kept, len(steps), unreadable)
 

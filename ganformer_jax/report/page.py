@@ -17,11 +17,14 @@ from ganformer_jax.report.images import encode_array, gallery, last_samples
 from ganformer_jax.report.options import differing_options, option_table, train_command
 from ganformer_jax.report.run_files import LATEST, Run
 from ganformer_jax.report.summary import (
+    GRIDS,
     IMAGE_SIZE,
+    SHEET_CAPTIONS,
     best_of,
     facts,
     float_or_none,
     metrics,
+    run_kind,
     run_state,
     utc,
 )
@@ -53,7 +56,9 @@ def run_page(run: Run, neighbors: Neighbors | str | None = None, program: str = 
         metrics=metrics(run),
         charts=charts([run]),
         gallery=gallery(run),
-        attention=bool(run.option("generator.components")) or bool(run.attention),
+        grid_caption=GRIDS[run_kind(run)],
+        sheet_caption=SHEET_CAPTIONS.get(run.sheet, ""),
+        attention=run_kind(run) != "gan" or bool(run.option("generator.components") or run.sheets),
         neighbors=_neighbor_rows(neighbors),
         found=neighbors,
         options=option_table(run) if run.options else None,

@@ -19,7 +19,9 @@ from ganformer_jax.train.history import events
 from ganformer_jax.train.run_folder import CONFIG_FILE
 from ganformer_jax.train.transfer.report import REPORT_FILE
 
-SAMPLES = re.compile(r"(\d{1,15})(-attention)?\.png")
+SHEETS = ("attention", "layouts", "reconstructions")
+"""Sheets beside a grid of samples, of which a run has one."""
+SAMPLES = re.compile(rf"(\d{{1,15}})(-({'|'.join(SHEETS)}))?\.png")
 LATEST = 200
 """Events and evaluations that a page shows at most, the newest ones."""
 
@@ -37,7 +39,8 @@ class Run:
         events: Its history, oldest first, `LATEST` at most.
         evaluations: What `evaluate` measured, oldest first, `LATEST` at most.
         samples: Sample grids by step.
-        attention: Attention sheets by step.
+        sheets: Sheets of attention, or else another of `SHEETS`, by step.
+        sheet: Which of `SHEETS`; "" if there are none.
         parameters: Number of parameters of a network by its name, where that is stored.
         transferred: Whether the run started from other weights.
     """
@@ -50,7 +53,8 @@ class Run:
     events: Sequence[Mapping[str, Any]]
     evaluations: Sequence[Mapping[str, Any]]
     samples: Mapping[int, pathlib.Path]
-    attention: Mapping[int, pathlib.Path]
+    sheets: Mapping[int, pathlib.Path]
+    sheet: str
     parameters: Mapping[str, int]
     transferred: bool = False
 
@@ -77,7 +81,8 @@ def read_run(folder: pathlib.Path, name: str | None = None) -> Run:
         raise UserError(f"{folder} is not a run: it has no {', no '.join(names)}")
     try:
         options, problem = _options(folder / CONFIG_FILE)
-        samples, attention = _images(folder / "samples")
+        figures = _images(folder / "samples")
+        sheet = next((name for name in SHEETS if name in figures), "")
         happened = list(collections.deque(events(folder), LATEST))
         return Run(
             folder,
@@ -87,8 +92,9 @@ def read_run(folder: pathlib.Path, name: str | None = None) -> Run:
             read_log(folder / "metrics.jsonl"),
             happened,
             _evaluations(folder / "evaluations.jsonl"),
-            samples,
-            attention,
+            figures.get("", {}),
+            figures.get(sheet, {}) if sheet else {},
+            sheet,
             _parameters(folder, options.get("train.fsdp", 1), happened),
             (folder / REPORT_FILE).is_file(),
         )
@@ -138,14 +144,13 @@ def _options(path: pathlib.Path) -> tuple[dict[str, Any], str | None]:
     return flatten(values), None
 
 
-def _images(folder: pathlib.Path) -> tuple[dict[int, pathlib.Path], dict[int, pathlib.Path]]:
-    """Return sample grids and attention sheets by step, in order."""
-    found: tuple[dict[int, pathlib.Path], dict[int, pathlib.Path]] = {}, {}
-    for path in folder.iterdir() if folder.is_dir() else ():
+def _images(folder: pathlib.Path) -> dict[str, dict[int, pathlib.Path]]:
+    """Return figures by step, in order: grids of samples by the name "", sheets by theirs."""
+    found: dict[str, dict[int, pathlib.Path]] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if (match := SAMPLES.fullmatch(path.name)) and path.is_file():
-            found[bool(match[2])][int(match[1])] = path
-    samples, attention = (dict(sorted(paths.items())) for paths in found)
-    return samples, attention
+            found.setdefault(match[3] or "", {})[int(match[1])] = path
+    return {name: dict(sorted(paths.items())) for name, paths in found.items()}
 
 
 def _evaluations(path: pathlib.Path) -> list[dict[str, Any]]:

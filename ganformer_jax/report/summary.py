@@ -17,6 +17,19 @@ from ganformer_jax.train.progress import duration
 
 METRIC = "metric/"
 IMAGE_SIZE = "Image size"
+GRIDS = {
+    "gan": "Samples of seeds 0, 1, …, averaged generator",
+    "translation": "Held-out images of both sets, their translations, and those back",
+    "prior": "Samples of seeds 0, 1, …",
+    "ganformer2": "Scenes of seeds 0, 1, …, averaged networks",
+}
+"""What the grid of samples has, by the kind of training."""
+SHEET_CAPTIONS = {
+    "attention": "Attention of the first samples to each latent component",
+    "layouts": "Layouts of the samples, as they are planned",
+    "reconstructions": "Held-out images above their reconstructions",
+}
+"""What the sheets beside it have."""
 """Name of a fact; see `facts`."""
 _HIGHER = re.compile(r"_(precision|recall|density|coverage)$|^(is|seg|dci)\d*k?(_|$)")
 _KIND = re.compile(rf"({'|'.join(sorted(KINDS, key=len, reverse=True))})(?![a-z])")
@@ -56,6 +69,12 @@ class State:
     sentence: str
     kimg: float
     total: float | None
+
+
+def run_kind(run: Run) -> str:
+    """Return the kind of training of a run; of a GAN if its config does not say."""
+    kind = run.option("kind")
+    return kind if kind in GRIDS else "gan"
 
 
 def run_state(run: Run) -> State:
@@ -151,15 +170,21 @@ def _dataset(run: Run) -> str:
 
 
 def _image_size(run: Run) -> str:
-    resolution, grid = run.option("generator.resolution"), run.option("generator.base_grid")
-    channels = run.option("generator.image_channels")
-    try:
-        height, width = (resolution * side // max(grid) for side in grid)
-    except (TypeError, ValueError, ZeroDivisionError):
-        return str(resolution)
-    return f"{height} × {width}" + (f", {channels} channels" if channels != 3 else "")
+    """Return height, width and channels of images, by the names that kinds of training have."""
+    for network in ("generator", "autoencoder", "execution"):
+        size = run.option(f"{network}.image_size")
+        resolution = run.option(f"{network}.resolution")
+        grid = run.option(f"{network}.base_grid") or [1, 1]
+        channels = run.option(f"{network}.image_channels")
+        try:
+            height, width = size or [resolution * side // max(grid) for side in grid]
+        except (TypeError, ValueError, ZeroDivisionError):
+            continue
+        return f"{height} × {width}" + (f", {channels} channels" if channels != 3 else "")
+    return ""
 
 
 def _components(run: Run) -> str:
+    """Return the number of latent components of networks that may have any."""
     components = run.option("generator.components")
-    return str(components) if components else "none"
+    return "" if components is None else str(components or "none")

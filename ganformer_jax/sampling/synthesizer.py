@@ -43,7 +43,7 @@ class Synthesizer:
 
     The same latents and weights give the same images on the same machine. Activations are float32,
     and matrix products have the highest precision, as a `Sampler` has them; its images of a seed
-    are the same but for a few pixels, by one level.
+    are, with the same `noise`, the same but for a few pixels, by one level.
 
     Attributes:
         config: Config of the generator.

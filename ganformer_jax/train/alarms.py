@@ -118,5 +118,5 @@ _COLLAPSED = (
 )
 _EXPLODES = (
     f"{{name}} is {{value:.3g}}, over {NORM_RATIO:g} times its median: if losses grow too, use a "
-    "lower optimizer.learning_rate, optimizer.gradient_clip, or float32 where it is bfloat16"
+    "lower learning rate, the optimizer's gradient_clip, or float32 where it is bfloat16"
 )

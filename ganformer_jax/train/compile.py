@@ -168,8 +168,8 @@ def compile_program(name: str, lowered: jax.stages.Lowered) -> jax.stages.Compil
         used, unit, whole, unit_of_whole = filter(None, needed.groups())
         used, whole = float(used) * _GIB[unit], float(whole) * _GIB[unit_of_whole]
         raise TooLarge(
-            f"{name} needs {used:.2f} GiB, and a device has {whole:.2f}: lower train.batch_size, "
-            "raise train.accumulate, or set train.rematerialize",
+            f"{name} needs {used:.2f} GiB, and a device has {whole:.2f}: lower train.batch_size; "
+            "GANs can also raise train.accumulate or set train.rematerialize",
             used / whole,
         ) from error
 

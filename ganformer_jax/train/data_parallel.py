@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ganformer_jax.train.devices import FSDP_AXIS
 
@@ -28,12 +28,21 @@ class DataParallel:
     devices. Under a mapped axis an update sees one device's share of the batch.
 
     Attributes:
-        batch_sharding: How a mesh divides a batch; without it every device generates all images.
+        batch_sharding: How a mesh of automatic axes divides a batch; without it every device
+            generates all images.
         axis_name: The mapped axis of `jax.pmap`.
     """
 
     batch_sharding: NamedSharding | None = None
     axis_name: str | None = None
+
+    def __post_init__(self):
+        sharding = self.batch_sharding
+        if sharding is not None and set(sharding.mesh.axis_types) != {AxisType.Auto}:
+            raise ValueError(
+                "the mesh has axes that are not automatic: make it with "
+                "jax.make_mesh(..., axis_types=(jax.sharding.AxisType.Auto,))"
+            )
 
     def axis_size(self) -> int:
         """Return the number of devices on the mapped axis; 1 without one."""

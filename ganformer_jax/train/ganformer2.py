@@ -19,6 +19,7 @@ from ganformer_jax import losses
 from ganformer_jax.config_ganformer2 import GANformer2Config
 from ganformer_jax.losses_layouts import layout_matching, segment_fidelity
 from ganformer_jax.train.adam import apply_gradients, make_adam
+from ganformer_jax.train.averaging import moved_average
 from ganformer_jax.train.binding import bind, check_devices, reseed
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
@@ -26,7 +27,6 @@ from ganformer_jax.train.ganformer2_scenes import Scenes, generate_scenes, real_
 from ganformer_jax.train.ganformer2_state import (
     GANformer2State,
     Tree,
-    average,
     create_ganformer2,
     make_networks,
 )
@@ -39,6 +39,8 @@ Result = tuple[GANformer2State, Info]
 GENERATORS = "generators", "generator_optimizer"
 DISCRIMINATORS = "discriminators", "discriminator_optimizer"
 """Fields of the state: parameters, and the memory of their optimizer."""
+EMA_RAMPUP = 0.05
+"""Longest half-life of the averages, as a share of the images seen."""
 
 
 def ganformer2_trainable(
@@ -98,7 +100,8 @@ def ganformer2_update(
     state, more["gradient_norm/discriminator"] = step(state, *DISCRIMINATORS, gradients)
 
     count = len(batch["images"])
-    ema = average(config, state, count)
+    half_life, seen = jnp.asarray(1000 * config.optimizer.ema_kimg), state.images_seen
+    ema = moved_average(state.ema, state.generators, count, half_life, seen, EMA_RAMPUP)
     state = state.replace(ema=ema, step=state.step + 1, images_seen=state.images_seen + count)
     return state, info | more
 

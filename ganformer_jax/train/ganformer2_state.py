@@ -102,10 +102,3 @@ def create_ganformer2(config: GANformer2Config, key: Key[Array, ""]) -> GANforme
         images_seen=jnp.zeros((), jnp.int32),
         key=state_key,
     )
-
-
-def average(config: GANformer2Config, state: GANformer2State, count: int) -> Tree:
-    """Return the average, moved toward the generators by `count` images."""
-    half_life = jnp.minimum(config.optimizer.ema_kimg * 1000, state.images_seen * 0.05)
-    beta = 0.5 ** (count / jnp.maximum(half_life, 1e-8))
-    return jax.tree.map(lambda a, p: p + beta * (a - p), state.ema, state.generators)

@@ -9,7 +9,12 @@ from collections.abc import Callable, Mapping
 from tqdm import tqdm
 
 SHORT = {"loss/generator": "G", "loss/discriminator": "D", "loss/r1": "R1"}
-SHORT |= {"loss/path_length": "path", "memory_gib": "GiB"}
+SHORT |= {"loss/path_length": "path"}
+SHORT |= {"loss/cycle": "cycle", "loss/pyramid": "pyramid", "loss/bits": "bits"}
+SHORT |= {f"loss/generator_{part}": f"G {part}" for part in ("layouts", "images")}
+SHORT |= {f"loss/discriminator_{part}": f"D {part}" for part in ("layouts", "images")}
+SHORT |= {"memory_gib": "GiB"}
+"""What reports of any kind of training show, and its name there."""
 BAR = "{percentage:3.0f}%|{bar:10}| {n:.1f} of {total:g} kimg  {desc}"
 
 

@@ -18,8 +18,8 @@ from ganformer_jax.train.prefetch import prefetch
 from ganformer_jax.train.trainable import Position, State
 
 HINT = (
-    "lower optimizer.learning_rate, raise loss.r1_gamma or loss.r2_gamma, set "
-    "optimizer.gradient_clip, or use float32"
+    "lower the learning rate, raise the weight of a penalty if there is one, as loss.r1_gamma, set "
+    "the optimizer's gradient_clip, or use float32"
 )
 
 

@@ -28,8 +28,9 @@ FREE += ("train.batch_size",)
 FREE += ("train.log_kimg", "train.image_kimg", "train.metric_kimg", "train.metric_images")
 FREE += ("train.metrics", "train.checkpoint_kimg", "train.checkpoints_kept", "train.recoveries")
 FREE += ("train.fsdp", "train.accumulate", "train.rematerialize", "train.matmul_precision")
-FREE += ("train.stall_minutes", "generator.dtype", "discriminator.dtype")
-FREE += ("autoencoder.dtype", "transformer.dtype")
+FREE += ("train.stall_minutes",)
+FREE_ENDS = (".dtype",)
+"""Ends of names of further options that may change: parameters are float32 in any case."""
 OWN = ("data.directory", "data.threads")
 """What may differ from process to process."""
 
@@ -114,11 +115,15 @@ def check_run(
         known |= event.get("identities", {})
     same = {n for n, checksum in (identities or {}).items() if known.get(n) == checksum}
     words = {n: f"{n} was {a}, now {b}" for n, (a, b) in changed.items()}
-    listed = [said for n, said in words.items() if n not in FREE and n not in same]
+    listed = [said for n, said in words.items() if not (n in same or _may_change(n))]
     if listed:
         hint = f"{ANOTHER}, or give --config {path} --workdir {run} to resume this run"
         raise UserError(f"{run} holds a run of another config ({', '.join(listed)}): {hint}")
     return list(words.values())
+
+
+def _may_change(option: str) -> bool:
+    return option in FREE or option.endswith(FREE_ENDS)
 
 
 def _check_leftovers(run: pathlib.Path) -> None:

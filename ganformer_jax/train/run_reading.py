@@ -6,8 +6,10 @@ import contextlib
 import os
 import pathlib
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
+from ganformer_jax.config_kinds import kind_named, kind_of
+from ganformer_jax.errors import UserError
 from ganformer_jax.train.best import step_of
 from ganformer_jax.train.checkpoint import Checkpoints
 
@@ -38,6 +40,36 @@ def read_run(
         if best:
             step = step_of(checkpoints.best(), run, say)
         return checkpoints.weights(step, names)
+
+
+class KindOfRun(NamedTuple):
+    """Fields of a checkpoint's state, the config, and how far training was."""
+
+    fields: dict[str, Any]
+    config: Any
+    step: int
+    images_seen: int
+
+
+def read_kind(
+    run: str | os.PathLike[str],
+    kind: str,
+    names: Collection[str],
+    step: int | None = None,
+    best: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> KindOfRun:
+    """Read fields of a checkpoint's state as `read_run` does, of a run of one kind.
+
+    Raises:
+        UserError: If there is no such checkpoint, or the run is of another kind than that of this
+            name.
+    """
+    fields, config = read_run(run, (*names, *PROGRESS), step, best, say)
+    if not isinstance(config, kind_named(kind).config):
+        found = kind_of(config)
+        raise UserError(f"{run} is of a {found}, not of a {kind}: {kind_named(found).hint}")
+    return KindOfRun(fields, config, *(int(fields.pop(name)) for name in PROGRESS))
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train import schedules
 from ganformer_jax.train.accumulate import accumulate, parts_of
 from ganformer_jax.train.augmentation import adapt, probability
+from ganformer_jax.train.averaging import moved_average
 from ganformer_jax.train.binding import reseed, with_matmul_precision
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
@@ -50,9 +51,6 @@ from ganformer_jax.train.state import (
     create_state,
 )
 from ganformer_jax.train.trainable import Batch, Info, Trainable, Update
-
-if TYPE_CHECKING:
-    pass
 
 Result = tuple[TrainState, Info]
 
@@ -93,11 +91,21 @@ def gan_updates(
 def _with_used(
     networks: Networks, function: Callable[..., Result]
 ) -> Callable[[TrainState, Batch], Result]:
-    """Return an update that takes from a batch the arrays that its networks use."""
-    names = list(batch_shapes(networks.config))
+    """Return an update that takes from a batch the arrays that its networks use, and no others.
+
+    It raises `ValueError` for arrays of another type, or of other images.
+    """
+    shapes = batch_shapes(networks.config)
 
     def update(state: TrainState, batch: Batch) -> Result:
-        return function(networks, state, {name: batch[name] for name in names})
+        used = {name: batch[name] for name in shapes}
+        for name, wanted in shapes.items():
+            found = used[name]
+            if (found.shape[1:], found.dtype) != (wanted.shape[1:], wanted.dtype):
+                given = f"{found.dtype} {list(found.shape)}"
+                inner = ", ".join(map(str, wanted.shape[1:]))
+                raise ValueError(f"{name} are {given}: give {wanted.dtype} [batch, {inner}]")
+        return function(networks, state, used)
 
     update.__name__ = function.__name__  # by which profilers know the program
     return update
@@ -279,18 +287,12 @@ def average_stats_update(networks: Networks, state: TrainState, batch: Batch) ->
 
 
 def average_update(networks: Networks, state: TrainState, count: int) -> TrainState:
-    """Move the generator's average toward its parameters, and count the step of `count` images.
-
-    The half-life is in images, and shorter at first, so that the first weights are soon forgotten.
-    """
-    options = networks.config.optimizer
-    kimg = schedules.value(options.ema_kimg_schedule, options.ema_kimg, state.images_seen)
-    half_life = jnp.asarray(kimg * 1000)
-    if options.ema_rampup is not None:
-        half_life = jnp.minimum(half_life, state.images_seen * options.ema_rampup)
-    beta = 0.5 ** (count / jnp.maximum(half_life, 1e-8))
+    """Move the generator's average toward its parameters, and count the step of `count` images."""
+    options, seen = networks.config.optimizer, state.images_seen
+    half_life = 1000 * schedules.value(options.ema_kimg_schedule, options.ema_kimg, seen)
+    ema, rampup = state.ema, options.ema_rampup
     return state.replace(
-        ema=jax.tree.map(lambda a, p: p + beta * (a - p), state.ema, state.generator),
+        ema=moved_average(ema, state.generator, count, jnp.asarray(half_life), seen, rampup),
         step=state.step + 1,
         images_seen=state.images_seen + count,
     )

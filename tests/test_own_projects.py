@@ -1,0 +1,157 @@
+"""What an importing project gets wrong first is refused in words, and what it may do works."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from eight_devices import on_eight_devices
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from tiny import random_batch, random_variables, tiny_config
+
+from ganformer_jax import (
+    DataParallel,
+    Discriminator,
+    Generator,
+    convert,
+    create_state,
+    gan_updates,
+    gradient_penalty,
+    load,
+    path_length,
+    r1_penalty,
+)
+from ganformer_jax.augment.diff_augment import diff_augment
+from ganformer_jax.losses import laplacian_distance
+from ganformer_jax.metrics.edits import edit_changes
+from ganformer_jax.nn.layers import EqualizedDense
+
+TINY = tiny_config()
+CONFIG = dataclasses.replace(TINY, generator=dataclasses.replace(TINY.generator, label_size=3))
+
+
+@pytest.fixture(scope="module")
+def generator():
+    network = Generator(CONFIG.generator)
+    z = jnp.zeros((2, CONFIG.generator.num_latents, CONFIG.generator.z_size))
+    init = functools.partial(network.init, noise="const")
+    variables = random_variables(lambda: init(jax.random.key(0), z, jnp.zeros((2, 3))))
+    return network, variables, jax.random.normal(jax.random.key(0), z.shape)
+
+
+@pytest.mark.parametrize("dtype", [int, bool, np.uint8])
+def test_one_hot_labels_of_any_type_are_read(generator, dtype):
+    network, variables, z = generator
+    labels = np.eye(3)[[0, 2]]
+    expected = network.apply(variables, z, labels.astype(np.float32), method="map")
+    found = network.apply(variables, z, labels.astype(dtype), method="map")
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match=r"labels \[2\]: give one-hot classes \[batch, 3\]"):
+        network.apply(variables, z, np.array([0, 2]), method="map")
+
+
+def test_a_dense_layer_refuses_integers():
+    with pytest.raises(TypeError, match="a dense layer of int32"):
+        EqualizedDense(3).init(jax.random.key(0), jnp.ones((2, 4), jnp.int32))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": np.zeros((16, 8, 8, 3), np.float32)}, "images are float32 .*: give uint8"),
+        ({"images": np.zeros((16, 8, 8, 1), np.uint8)}, r"give uint8 \[batch, 8, 8, 3\]"),
+        ({"images": np.zeros((16, 8, 8), np.uint8)}, r"give uint8 \[batch, 8, 8, 3\]"),
+        (
+            {"labels": np.zeros((16, 3), np.int32)},
+            r"labels are int32 .*: give float32",
+        ),
+        ({"labels": np.zeros((16,), np.float32)}, r"give float32 \[batch, 3\]"),
+    ],
+)
+def test_a_batch_of_another_type_or_shape_is_refused(changes, message):
+    batch = random_batch(0) | {"labels": np.eye(3, dtype=np.float32)[np.zeros(16, int)]} | changes
+    state = jax.eval_shape(lambda: create_state(CONFIG, jax.random.key(0)))
+    for update in gan_updates(CONFIG):
+        with pytest.raises(ValueError, match=message):
+            jax.eval_shape(update.function, state, batch)
+
+
+def test_images_of_integers_are_refused():
+    network = Discriminator(CONFIG.discriminator)
+    images = jnp.zeros((2, 8, 8, 3), jnp.uint8)
+    with pytest.raises(TypeError, match=r"images are uint8: convert them to \[-1, 1\]"):
+        jax.eval_shape(network.init, jax.random.key(0), images)
+    for function in (
+        lambda: gradient_penalty(jnp.sum, images, images, jnp.ones((2, 1, 1, 1))),
+        lambda: laplacian_distance(images, images),
+        lambda: diff_augment(images, jax.random.key(0), ("color",)),
+    ):
+        with pytest.raises(TypeError):
+            function()
+
+
+def test_regions_of_integers_are_refused():
+    with pytest.raises(TypeError, match="regions are int64, not bool"):
+        edit_changes(np.zeros((1, 4, 4)), np.zeros((1, 4, 4), int))
+
+
+@pytest.mark.parametrize("layers", [1, 2, -1])
+def test_latents_of_another_number_of_layers_are_refused(generator, layers):
+    network, variables, z = generator
+    w = jnp.zeros((2, *z.shape[1:2], network.num_layers + layers, CONFIG.generator.w_size))
+    with pytest.raises(ValueError, match=r"latents \[2, 3, .*: give \[batch, 3, "):
+        network.apply(variables, w, noise="const", method="synthesize")
+
+
+def test_a_path_length_of_zero_has_a_gradient():
+    def length(scale):
+        noise = jnp.ones((1, 4, 4, 3))
+        return path_length(
+            lambda w: scale * w.sum() * noise, jnp.ones((1, 1, 1, 2), jnp.bfloat16), noise
+        ).sum()
+
+    value, gradient = jax.value_and_grad(length)(0.0)
+    assert value.dtype == jnp.float32 and value < 1e-9 and np.isfinite(gradient)
+
+
+def test_a_mesh_of_explicit_axes_is_refused_in_words():
+    mesh = jax.make_mesh((1,), ("batch",), axis_types=(AxisType.Explicit,))
+    with pytest.raises(ValueError, match="axes that are not automatic"):
+        DataParallel(NamedSharding(mesh, PartitionSpec("batch")))
+
+
+def test_a_file_of_ones_own_training_is_loaded_with_arrays_of_jax(tmp_path, generator):
+    network, variables, _ = generator
+    convert.save_generator(tmp_path / "x.safetensors", network.config, variables)
+    _, found = load(tmp_path / "x.safetensors")
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(found))
+
+
+def compare_sharded():
+    """Print the largest difference of gradients under `jax.shard_map` from those without."""
+    options = dataclasses.replace(TINY.discriminator, minibatch_stddev_channels=0)
+    network, size = Discriminator(options), (8, 8, 8, 3)
+    images = jax.random.normal(jax.random.key(0), size)
+    params = jax.jit(network.init)(jax.random.key(1), images[:1])
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Auto,))
+
+    def slopes(params, images):
+        """Gradients of R1 of squared logits; R1 of leaky ReLUs is constant around an image."""
+
+        def penalty(images):
+            return r1_penalty(lambda x: jnp.square(network.apply(params, x)[0]), images).sum()
+
+        return jax.grad(penalty)(images)
+
+    specs = PartitionSpec(), PartitionSpec("d")
+    sharded = jax.shard_map(slopes, mesh=mesh, in_specs=specs, out_specs=specs[1])
+    with jax.default_matmul_precision("highest"):
+        expected, found = jax.jit(slopes)(params, images), jax.jit(sharded)(params, images)
+    print(float(jnp.abs(found - expected).max() / jnp.abs(expected).max()))
+
+
+def test_second_derivatives_under_shard_map():
+    code = "import test_own_projects; test_own_projects.compare_sharded()"
+    assert float(on_eight_devices(code).splitlines()[-1]) < 1e-4
