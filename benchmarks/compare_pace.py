@@ -5,7 +5,7 @@ Cost:      half a minute a variant and turn on two CPU cores, which should do no
 
 Runs of a comparison may come from different machines, or from busy ones; at equal time they are
 compared by what is measured here. Writes `pace.json` into the folder: of every variant the seconds
-for a thousand images, by turn. Runs take it from there if it is there.
+for a thousand images, by turn. `compare.py` reads it from there.
 """
 
 from __future__ import annotations

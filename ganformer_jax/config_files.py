@@ -91,7 +91,7 @@ def _run(path: pathlib.Path) -> Any:
 def _reason(error: Exception) -> str:
     """Return in one line what a config file raised, with the field nearest to an unknown one."""
     found = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
-    classes = {found.__name__: found for kind in KINDS.values() for found in _parts(kind.config)}
+    classes = {part.__name__: part for kind in KINDS.values() for part in _parts(kind.config)}
     if not found or found[1] not in classes:
         return one_line(error)
     near = did_you_mean(found[2], [field.name for field in dataclasses.fields(classes[found[1]])])

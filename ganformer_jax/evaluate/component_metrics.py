@@ -104,7 +104,7 @@ class ValidatedSegmenter:
             which the network limits; with "other_", those of generated images with the caption of
             another one, which is chance.
         """
-        told = [(objects, index) for _, objects, index in scenes]
+        described_scenes = [(objects, index) for _, objects, index in scenes]
         found = self.segmenter.read(images_MxHxWx3)
         real = self.segmenter.read(np.stack([image for image, _, _ in scenes]))
         width = images_MxHxWx3.shape[2]
@@ -112,7 +112,7 @@ class ValidatedSegmenter:
         return {
             f"{case}{name}": score
             for case, read in cases.items()
-            for name, score in caption_scores(told, read, width).items()
+            for name, score in caption_scores(described_scenes, read, width).items()
         }
 
 

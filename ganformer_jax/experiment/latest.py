@@ -108,7 +108,7 @@ class LatestNetworks(abc.ABC):
         """Return uint8 images [M, H, W, C], see `Trainable.sample`; all processes call it."""
 
     def most_images(self, data: Any) -> int | None:
-        """Return how many different images can be measured; None if there is no end of them."""
+        """Return the number of different images that there are to measure; None if unlimited."""
         return None
 
     @abc.abstractmethod

@@ -130,7 +130,7 @@ def networks_for(
 
     Args:
         requests: The metrics.
-        most: Number of images that can be measured; None if there is no end of them.
+        most: Number of different images that there are to measure; None if unlimited.
         real: Number of images to compare with.
         latest: Whose images are measured, on the same devices.
 

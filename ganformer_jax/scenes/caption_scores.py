@@ -47,21 +47,23 @@ def _agreement(
 ) -> dict[str, list[bool]]:
     """Return whether each statement of one caption is seen."""
     visible = np.unique(read.objects_HxW[read.objects_HxW > 0])
-    told = described(objects, index)
+    chosen = described(objects, index)
     classes_QxA = np.stack([getattr(objects, f"{name}_Q") for name in OBJECT_ATTRIBUTES], 1)
-    agree_TxQxA = classes_QxA[told][:, None] == read.classes_QxA[visible - 1][None]
+    agree_TxQxA = classes_QxA[chosen][:, None] == read.classes_QxA[visible - 1][None]
     rows, columns = scipy.optimize.linear_sum_assignment(-agree_TxQxA.sum(-1))
-    seen_TxA = np.zeros((len(told), len(OBJECT_ATTRIBUTES)), bool)  # False where no object is found
+    seen_TxA = np.zeros(
+        (len(chosen), len(OBJECT_ATTRIBUTES)), bool
+    )  # False where no object is found
     seen_TxA[rows] = agree_TxQxA[rows, columns]
     scores = {name: seen_TxA[:, i].tolist() for i, name in enumerate(OBJECT_ATTRIBUTES)}
     pairs = [bool(c and s) for c, s in zip(scores["color"], scores["shape"], strict=True)]
     scores["count"] = [len(visible) == len(objects.shape_Q)]
     scores["pair"] = pairs
-    scores["held_out_pair"] = [p for p, n in zip(pairs, told, strict=True) if _rare(objects, n)]
+    scores["held_out_pair"] = [p for p, n in zip(pairs, chosen, strict=True) if _rare(objects, n)]
     scores["object"] = seen_TxA.all(1).tolist()
     scores["relation"] = []
-    if len(told) == 2:
-        both, said = len(rows) == 2, relation(objects, told[0], told[1], resolution)
+    if len(chosen) == 2:
+        both, said = len(rows) == 2, relation(objects, chosen[0], chosen[1], resolution)
         places = _relations(read.objects_HxW, *visible[columns]) if both else set()
         scores["relation"] = [said in places]
     return scores

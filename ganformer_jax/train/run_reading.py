@@ -62,8 +62,7 @@ def read_kind(
     """Read fields of a checkpoint's state as `read_run` does, of a run of one kind.
 
     Raises:
-        UserError: If there is no such checkpoint, or the run is of another kind than that of this
-            name.
+        UserError: If there is no such checkpoint, or the run is of another kind.
     """
     fields, config = read_run(run, (*names, *PROGRESS), step, best, say)
     if not isinstance(config, kind_named(kind).config):
