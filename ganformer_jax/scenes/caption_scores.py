@@ -51,9 +51,8 @@ def _agreement(
     classes_QxA = np.stack([getattr(objects, f"{name}_Q") for name in OBJECT_ATTRIBUTES], 1)
     agree_TxQxA = classes_QxA[chosen][:, None] == read.classes_QxA[visible - 1][None]
     rows, columns = scipy.optimize.linear_sum_assignment(-agree_TxQxA.sum(-1))
-    seen_TxA = np.zeros(
-        (len(chosen), len(OBJECT_ATTRIBUTES)), bool
-    )  # False where no object is found
+    # False where no object is found.
+    seen_TxA = np.zeros((len(chosen), len(OBJECT_ATTRIBUTES)), bool)
     seen_TxA[rows] = agree_TxQxA[rows, columns]
     scores = {name: seen_TxA[:, i].tolist() for i, name in enumerate(OBJECT_ATTRIBUTES)}
     pairs = [bool(c and s) for c, s in zip(scores["color"], scores["shape"], strict=True)]
