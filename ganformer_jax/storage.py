@@ -21,6 +21,8 @@ _TRANSIENT += ("ECONNABORTED", "ENOTCONN", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOW
 _NUMBERS = {getattr(errno, name) for name in _TRANSIENT if hasattr(errno, name)}
 # Libraries in C++ pass an error of the system, or the status of a bucket, on in words.
 _WORDS = {os.strerror(number) for number in _NUMBERS} | {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
+# What Gloo and NCCL say once another process has been killed.
+_WORDS |= {"Connection closed by peer", "remote process exited"}
 
 delays = (1, 2, 4, 8, 15, 30, 60)
 """Seconds before each retry, two minutes in all."""

@@ -210,6 +210,18 @@ def test_what_may_be_gone_at_the_next_attempt_has_an_exit_code_of_its_own(
     assert caught.value.code == code and "error: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Gloo all-reduce failed: pair.cc:547] Connection closed by peer [10.0.0.2]:12441",
+        "Gloo all-reduce failed: pair.cc:538] Read error: Connection reset by peer",
+        "NCCL operation async_err failed: remote process exited or there was a network error",
+    ],
+)
+def test_another_process_that_was_killed_is_a_temporary_failure(words):
+    assert storage.exit_code(RuntimeError(f"INTERNAL: {words}")) == 75
+
+
 def test_nobody_may_read_on():
     """As with `| head`; it is not an error, and not one of storage."""
     command = [sys.executable, "run.py", "train", "--dry-run"]
