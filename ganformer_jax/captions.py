@@ -40,7 +40,7 @@ class CaptionTokenizer:
     """
 
     def __init__(self, text: str, where: str = TOKENIZER_FILE):
-        library = _library()
+        library = tokenizers_library()
         try:
             self._tokenizer = library.Tokenizer.from_str(text)
             vocabulary: dict[str, int] = self._tokenizer.get_vocab()
@@ -67,7 +67,7 @@ class CaptionTokenizer:
             raise UserError("an empty caption: give it at least one word")
         for word in words:
             if word not in self._numbers:
-                hint = did_you_mean(word, self._words()) or "; tokenizer.json has the known words"
+                hint = did_you_mean(word, self.words()) or "; tokenizer.json has the known words"
                 raise UserError(
                     f"{caption!r}: no caption of the dataset has the word {word!r}{hint}"
                 )
@@ -100,13 +100,14 @@ class CaptionTokenizer:
             text += f" {word}" if text and is_word else word
         return text
 
-    def _words(self) -> list[str]:
-        return [token for token in self._numbers if token not in SPECIAL]
+    def words(self) -> list[str]:
+        """Return the words, whose numbers follow those of the tokens in `SPECIAL`."""
+        return [self._names[number] for number in range(len(SPECIAL), self.vocabulary)]
 
 
 def make_tokenizer(words: Sequence[str]) -> CaptionTokenizer:
     """Return the tokenizer of these words, numbered in their order behind the special tokens."""
-    library = _library()
+    library = tokenizers_library()
     numbers = {token: number for number, token in enumerate([*SPECIAL, *dict.fromkeys(words)])}
     model = library.models.WordLevel(vocab=numbers, unk_token=PADDING)
     return CaptionTokenizer(_with_rules(library.Tokenizer(model)).to_str(pretty=True))
@@ -118,7 +119,7 @@ def tokenizer_of(captions: Iterable[str]) -> CaptionTokenizer:
     Raises:
         UserError: If they have too many different words.
     """
-    library = _library()
+    library = tokenizers_library()
     splitter = _with_rules(library.Tokenizer(library.models.WordLevel({}, unk_token=PADDING)))
     counts = collections.Counter(word for text in captions for word in _split(splitter, text))
     if len(counts) > MAX_WORDS:
@@ -169,7 +170,7 @@ def _split(tokenizer: Any, caption: str) -> list[str]:
 
 def _with_rules(tokenizer: Any) -> Any:
     """Set what splits captions into words, and what a caption begins and ends with."""
-    library = _library()
+    library = tokenizers_library()
     normalizers = library.normalizers
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence(
@@ -179,7 +180,12 @@ def _with_rules(tokenizer: Any) -> Any:
     return tokenizer
 
 
-def _library() -> Any:
+def tokenizers_library() -> Any:
+    """Return the module `tokenizers`.
+
+    Raises:
+        UserError: If it is not installed.
+    """
     try:
         import tokenizers
     except ImportError as error:

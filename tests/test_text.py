@@ -279,7 +279,8 @@ assert_close(one, eight)
     )
 
 
-def test_a_run_resumes_bit_for_bit(tmp_path):
+@pytest.mark.parametrize("path_length", [0.0, pytest.param(2.0, marks=pytest.mark.slow)])
+def test_a_run_resumes_bit_for_bit(tmp_path, path_length):
     def batches(images_seen):
         return iter([captioned_batch(number) for number in range(images_seen // 16, 9)])
 
@@ -287,10 +288,11 @@ def test_a_run_resumes_bit_for_bit(tmp_path):
         with Checkpoints(run, read_only=True) as checkpoints:
             return checkpoints.weights()[0]
 
+    loss = dataclasses.replace(CAPTIONED.loss, path_length_weight=path_length)
     for name, lengths in (("whole", [0.032]), ("halves", [0.016, 0.032])):
         for kimg in lengths:
             train = dataclasses.replace(CAPTIONED.train, total_kimg=kimg)
-            once = dataclasses.replace(CAPTIONED, train=train)
+            once = dataclasses.replace(CAPTIONED, train=train, loss=loss)
             assert train_gan(once, tmp_path / name, batches)
     same = weights(tmp_path / "whole"), weights(tmp_path / "halves")
     jax.tree.map(np.testing.assert_array_equal, *same)

@@ -36,6 +36,9 @@ class Options:
     """Weights that a new run starts from: folder of a run, or path or http(s) URL
     of an export or a published snapshot. Classes, image channels, resolution
     and components may differ."""
+    init_text: pathlib.Path | None = None
+    """Folder of a published BERT, in Hugging Face's naming, that the encoders of
+    captions of a new run start from."""
     wandb: str | None = None
     """Project of Weights and Biases to log to as well; not stored in the run's
     config."""
@@ -117,8 +120,13 @@ def run(options: Options) -> None:
         return
     workdir = options.workdir or pathlib.Path("runs") / options.config.stem
     with lenient_streams():
-        start = options.init_from
-        done = train_experiment(config, workdir, init_from=start, wandb=options.wandb)
+        done = train_experiment(
+            config,
+            workdir,
+            init_from=options.init_from,
+            init_text=options.init_text,
+            wandb=options.wandb,
+        )
     if not done:
         raise Stopped(agreed=True)
 

@@ -147,6 +147,16 @@ class ExperimentData:
             counts = {"training": len(self.open("train")), "held-out": self.held_out_count()}
             hosts.check_equal({f"the number of {n} images": c for n, c in counts.items()})
 
+    def tokenizer(self) -> str:
+        """Return the tokenizer.json of captions, without rendering scenes; "" if there are none."""
+        if not self.config.data.rendered:
+            return self.open("train").tokenizer
+        if not self.config.generator.text.vocabulary:
+            return ""
+        from ganformer_jax.experiment.scene_captions import scene_tokenizer
+
+        return scene_tokenizer().text
+
     def image_sets(self) -> Sequence[ExperimentData]:
         """Return these images, which generated ones are compared with."""
         return [self]

@@ -15,6 +15,7 @@ from ganformer_jax.convert.snapshot import read_snapshot
 from ganformer_jax.convert.snapshot_contents import run_weights
 from ganformer_jax.download import fetch, is_url
 from ganformer_jax.errors import UserError, os_reason
+from ganformer_jax.experiment.sample_files import weights_digest
 from ganformer_jax.files import write_atomically
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.state import TrainState
@@ -34,9 +35,11 @@ def warm_start(
         say: Receives lines for the user.
 
     Raises:
-        UserError: If there are no such weights, or they have too little in common with the config.
+        UserError: If there are no such weights, they have too little in common with the config, or
+            processes find different ones.
     """
     weights, there = read_weights(source, say)
+    hosts.check_equal({f"the weights of {source}": weights_digest(weights)})
     transfer = start_from(weights, there, config, source)
     if transfer.complete:
         say(f"starting from the weights of {source}")

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ganformer_jax import hosts
 from ganformer_jax.config import Config
 from ganformer_jax.config_kinds import validate_experiment
 from ganformer_jax.errors import UserError
+from ganformer_jax.experiment.initial_text import start_from_bert
 from ganformer_jax.experiment.initial_weights import warm_start
 from ganformer_jax.experiment.kind_data import DATA
 from ganformer_jax.experiment.kinds import TRAININGS
@@ -23,12 +25,16 @@ from ganformer_jax.train.progress import beside_bars
 from ganformer_jax.train.trainable import State
 from ganformer_jax.train.wandb_log import check_wandb
 
+Start = Callable[[State], State]
+"""Puts other weights into the first state of a run."""
+
 
 def train_experiment(
     config: Any,
     run: pathlib.Path,
     *,
     init_from: str | None = None,
+    init_text: pathlib.Path | None = None,
     wandb: str | None = None,
     say: Callable[[str], None] = print,
 ) -> bool:
@@ -39,6 +45,7 @@ def train_experiment(
         run: Folder of the run.
         init_from: What a new run of a GAN starts from: folder of another run, or path or URL of an
             export or a published snapshot.
+        init_text: Folder of a BERT that its encoders of captions start from; not with `init_from`.
         wandb: Project of Weights and Biases to log to as well.
         say: Receives lines for the user.
 
@@ -47,11 +54,14 @@ def train_experiment(
 
     Raises:
         UserError: If the config, the data or the folder cannot be used, the kind has no
-            `init_from`, or losses stay not finite.
+            `init_from` or `init_text`, or losses stay not finite.
     """
     validate_experiment(config)
-    if init_from is not None and not isinstance(config, Config):
-        raise UserError("--init-from is for GANs: leave it out")
+    if init_from is not None and init_text is not None:
+        raise UserError("--init-from and --init-text exclude each other: leave one of them out")
+    start = "--init-from" if init_from is not None else "--init-text" if init_text else None
+    if start is not None and not isinstance(config, Config):
+        raise UserError(f"{start} is for GANs: leave it out")
     if wandb is not None:
         check_wandb()
     kind, data = TRAININGS[type(config)], DATA[type(config)](config)
@@ -61,6 +71,11 @@ def train_experiment(
     latest = kind.latest(config, placement)
     if words := channel_words(latest.image_shape[-1]):
         say(words)
+
+    def read_start() -> Start:
+        if init_text is not None:
+            return start_from_bert(init_text, config, data.tokenizer(), say)
+        return warm_start(str(init_from), config, run, say)
 
     def batches(images_seen: int) -> Iterator[dict[str, np.ndarray]]:
         data.save_label_names(run)
@@ -73,7 +88,7 @@ def train_experiment(
         run,
         batches,
         make_observers(config.train, run, data, latest, beside_bars(say)),
-        warm_start=_start(init_from, config, run, say),
+        warm_start=_start(start, read_start, run, say),
         wandb=wandb,
         identities=data.identity(),
         say=say,
@@ -81,12 +96,15 @@ def train_experiment(
 
 
 def _start(
-    source: str | None, config: Any, run: pathlib.Path, say: Callable[[str], None]
-) -> Callable[[State], State] | None:
-    """Return what puts other weights into the first state of a new run, if there are any."""
-    if source is None:
+    option: str | None,
+    read: Callable[[], Start],
+    run: pathlib.Path,
+    say: Callable[[str], None],
+) -> Start | None:
+    """Return what puts the weights that an option names into the first state of a new run."""
+    if option is None:
         return None
-    if any(path.name.isdigit() for path in (run / "checkpoints").glob("*")):
-        say("--init-from has no effect: the run resumes")
+    if hosts.first(lambda: any(p.name.isdigit() for p in (run / "checkpoints").glob("*"))):
+        say(f"{option} has no effect: the run resumes")
         return None
-    return warm_start(source, config, run, say)
+    return read()

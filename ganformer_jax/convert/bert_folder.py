@@ -1,0 +1,123 @@
+"""A published BERT as a folder: weights, sizes and vocabulary, as Hugging Face's hub has them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from ganformer_jax.captions import SPECIAL, tokenizers_library
+from ganformer_jax.config_text import TextEncoderConfig
+from ganformer_jax.convert.bert import read_bert
+from ganformer_jax.errors import UserError, one_line, os_reason
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+CONFIG, TOKENIZER, WORDS = "config.json", "tokenizer.json", "vocab.txt"
+RULES = "tokenizer_config.json"
+EXPECTED = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
+"""Settings of `CONFIG` that `TextEncoder` has; a folder that names others is refused."""
+UNKNOWN = "[UNK]"
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedBert:
+    """An encoder as it was published.
+
+    Attributes:
+        config: Its sizes.
+        params: Of `TextEncoder`.
+        special: The numbers of the tokens `captions.SPECIAL`, and of `UNKNOWN` behind them.
+        pieces: Returns the numbers of the pieces that a word is split into.
+    """
+
+    config: TextEncoderConfig
+    params: dict[str, Any]
+    special: tuple[int, ...]
+    pieces: Callable[[str], list[int]]
+
+
+def read_bert_folder(folder: pathlib.Path) -> PublishedBert:
+    """Read a BERT from a folder.
+
+    Args:
+        folder: Has the weights, `config.json`, and `tokenizer.json` or `vocab.txt`, the latter with
+            `tokenizer_config.json` if its words are not all lowercase without accents.
+
+    Raises:
+        UserError: If one of them is missing, is not of a BERT, or disagrees with another.
+    """
+    if not folder.is_dir():
+        raise UserError(f"no folder {folder} with a BERT")
+    heads, epsilon = _settings(folder / CONFIG)
+    config, params = read_bert(_first(folder, WEIGHTS), heads)
+    path = _first(folder, (TOKENIZER, WORDS))
+    tokenizer = _tokenizer(path)
+    if tokenizer.get_vocab_size() > config.vocabulary:
+        raise UserError(
+            f"{folder} has {tokenizer.get_vocab_size()} tokens, and weights of {config.vocabulary}"
+        )
+    special = tuple(map(tokenizer.token_to_id, (*SPECIAL, UNKNOWN)))
+    if None in special:
+        raise UserError(f"{path} has no token {(*SPECIAL, UNKNOWN)[special.index(None)]}")
+
+    def pieces(word: str) -> list[int]:
+        return tokenizer.encode(word, add_special_tokens=False).ids
+
+    return PublishedBert(dataclasses.replace(config, epsilon=epsilon), params, special, pieces)
+
+
+def _first(folder: pathlib.Path, names: tuple[str, ...]) -> pathlib.Path:
+    """Return the first of these files that is there."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"{folder} has no {' or '.join(names)}")
+
+
+def _settings(path: pathlib.Path) -> tuple[int, float]:
+    """Return the number of heads and the epsilon of layer normalization."""
+    settings = _read_json(path)
+    for name, value in EXPECTED.items():
+        if settings.get(name, value) != value:
+            raise UserError(f"{path}: {name} is {settings[name]}, and only {value} can be read")
+    heads = settings.get("num_attention_heads")
+    if not isinstance(heads, int) or heads < 1:
+        raise UserError(f"{path}: num_attention_heads is {heads}, not a number of heads")
+    epsilon = settings.get("layer_norm_eps", TextEncoderConfig.epsilon)
+    if not isinstance(epsilon, float) or not epsilon > 0:
+        raise UserError(f"{path}: layer_norm_eps is {epsilon}, not a number above 0")
+    return heads, epsilon
+
+
+def _tokenizer(path: pathlib.Path) -> Any:
+    library = tokenizers_library()
+    lowercase = True
+    if path.name == WORDS and (rules := path.with_name(RULES)).is_file():
+        lowercase = _read_json(rules).get("do_lower_case", True) is True
+    try:
+        if path.name == TOKENIZER:
+            tokenizer = library.Tokenizer.from_file(str(path))
+            tokenizer.no_padding()  # which some folders ask for, of every text
+            tokenizer.no_truncation()
+            return tokenizer
+        model = library.models.WordPiece.from_file(str(path), unk_token=UNKNOWN)
+        tokenizer = library.Tokenizer(model)
+        tokenizer.normalizer = library.normalizers.BertNormalizer(lowercase=lowercase)
+        tokenizer.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
+        return tokenizer
+    except Exception as error:  # which the library raises for all that is wrong
+        raise UserError(f"{path} is not a vocabulary: {one_line(error)}") from error
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {os_reason(error)}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {one_line(error)}") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"{path} has no settings")
+    return settings
