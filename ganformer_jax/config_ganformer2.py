@@ -168,7 +168,7 @@ class GANformer2OptimizerConfig:
     """Adam's decay of the first moment."""
     beta2: Annotated[float, Range(0, 1)] = 0.99
     """Adam's decay of the second moment."""
-    epsilon: Annotated[float, at_least(0)] = 1e-8
+    epsilon: Annotated[float, Range(0, above=True)] = 1e-8
     """Adam's epsilon."""
     ema_kimg: Annotated[float, at_least(0)] = 5.0
     """Half-life of the averaged generators (EMA), in thousands of images; at most 5%

@@ -19,6 +19,11 @@ def validate_ganformer2(config: GANformer2Config) -> None:
     resolution, train = config.execution.resolution, config.train
     if resolution.bit_count() != 1:
         raise UserError(f"execution.resolution is {resolution}; it should be a power of two")
+    if config.execution.style_size % 4:
+        raise UserError(
+            f"execution.style_size is {config.execution.style_size}; it should be a multiple of 4, "
+            "for positions as sines and cosines along both axes"
+        )
     for name in ("layout_discriminator", "image_discriminator"):
         group = min(getattr(config, name).minibatch_stddev_group, train.batch_size)
         need_multiple(train.batch_size, group, f"{name}.minibatch_stddev_group {group}")

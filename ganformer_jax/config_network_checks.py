@@ -50,9 +50,9 @@ def _check_generator(generator: GeneratorConfig) -> None:
     _check_without_effect(generator)
     _check_latents(generator)
     _check_merge(generator)
-    _check_heads("generator.attention.heads", generator.attention.heads, _widths(generator))
+    check_heads("generator.attention.heads", generator.attention.heads, _widths(generator))
     if generator.attended_resolutions or generator.self_attended_resolutions:
-        _check_positions("generator.positions", generator.positions, generator.w_size)
+        check_positions("generator.positions", generator.positions, generator.w_size)
 
 
 def _check_without_effect(config: GeneratorConfig) -> None:
@@ -183,8 +183,8 @@ def _check_discriminator_attention(config: DiscriminatorConfig, generator: Gener
         widths |= {
             f"channels at {shape(generator.grid_at(r))}": config.channels_at(r) for r in attended
         }
-    _check_heads("discriminator.aggregators.heads", options.heads, widths)
-    _check_positions("discriminator.positions", config.positions, options.width)
+    check_heads("discriminator.aggregators.heads", options.heads, widths)
+    check_positions("discriminator.positions", config.positions, options.width)
     added = config.minibatch_stddev_channels
     if options.count and added and options.width % added:
         raise UserError(
@@ -243,14 +243,16 @@ def _widths(config: GeneratorConfig) -> dict[str, int]:
     return widths
 
 
-def _check_heads(name: str, heads: int, widths: Mapping[str, int]) -> None:
+def check_heads(name: str, heads: int, widths: Mapping[str, int]) -> None:
+    """Refuse a number of heads that does not divide widths, which are given by what they are of."""
     for where, width in widths.items():
         if width % heads:
             words = f"which does not divide the {where}, {width}: use a divisor of it"
             raise UserError(f"{name} is {heads}, {words}")
 
 
-def _check_positions(name: str, positions: PositionConfig, default_width: int) -> None:
+def check_positions(name: str, positions: PositionConfig, default_width: int) -> None:
+    """Refuse positions of a width that their kind cannot have."""
     divisors = {"sinus": 2 * positions.directions, "linear": positions.directions, "trainable": 2}
     divisor, width = divisors.get(positions.kind, 1), positions.size or default_width
     if width % divisor:

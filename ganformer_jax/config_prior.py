@@ -134,7 +134,7 @@ class PriorOptimizerConfig:
     """Adam's decay of the first moment."""
     beta2: Annotated[float, Range(0, 1)] = 0.99
     """Adam's decay of the second moment."""
-    epsilon: Annotated[float, at_least(0)] = 1e-8
+    epsilon: Annotated[float, Range(0, above=True)] = 1e-8
     """Adam's epsilon."""
     weight_decay: Annotated[float, at_least(0)] = 0.0
     """Share of the learning rate by which matrices shrink in a step."""

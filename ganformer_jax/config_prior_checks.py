@@ -26,6 +26,12 @@ def validate_prior(config: PriorConfig) -> None:
             f"transformer.heads is {transformer.heads}, which does not divide transformer.width "
             f"{transformer.width}: use a divisor of it"
         )
+    if config.loss.adversarial and 0 < prior.autoencoder_kimg <= prior.adversarial_kimg:
+        raise UserError(
+            f"prior.adversarial_kimg is {prior.adversarial_kimg:g} and prior.autoencoder_kimg "
+            f"{prior.autoencoder_kimg:g}, so the adversarial loss would never start: lower the "
+            "first, or set loss.adversarial to 0"
+        )
     if prior.vocabulary and prior.label_size < 2:
         raise UserError(
             f"prior.vocabulary is {prior.vocabulary} and prior.label_size {prior.label_size}; for "

@@ -98,7 +98,7 @@ class TranslationOptimizerConfig:
     """Adam's decay of the first moment."""
     beta2: Annotated[float, Range(0, 1)] = 0.999
     """Adam's decay of the second moment."""
-    epsilon: Annotated[float, at_least(0)] = 1e-8
+    epsilon: Annotated[float, Range(0, above=True)] = 1e-8
     """Adam's epsilon."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ganformer_jax.config_checks import check_schedule
+from ganformer_jax.config_network_checks import check_heads, check_positions
 from ganformer_jax.config_ranges import check_ranges
 from ganformer_jax.config_translation import TranslationConfig
 from ganformer_jax.errors import UserError
@@ -24,11 +25,13 @@ def validate_translation(config: TranslationConfig) -> None:
             f"generator.image_size is {height}x{width}; both should be multiples of 4, and "
             f"{smallest} or more with discriminator.layers {config.discriminator.layers}"
         )
-    if generator.component_width % generator.attention.heads:
-        raise UserError(
-            f"generator.component_width {generator.component_width} should be a multiple of "
-            f"generator.attention.heads {generator.attention.heads}"
-        )
+    if generator.components:
+        widths = {
+            "width of components": generator.component_width,
+            "channels of the bottleneck": 4 * generator.width,
+        }
+        check_heads("generator.attention.heads", generator.attention.heads, widths)
+        check_positions("generator.positions", generator.positions, generator.component_width)
     if generator.attention.kmeans_carried:
         raise UserError("generator.attention.kmeans_carried is for GANformers: set it to false")
     if generator.attention.places:

@@ -129,6 +129,11 @@ def hosts(count, local, interleaved=False):
     return [ChipOfHost(i, number(i)) for i in range(count * local)]
 
 
+def test_batches_are_rounded_up_to_the_devices():
+    placement = place_on(hosts(2, 4))
+    assert [placement.rounded(size) for size in (1, 8, 9)] == [8, 8, 16]
+
+
 def test_one_axis_unless_devices_share_a_copy_of_the_state():
     placement = place_on(jax.devices()[:1])
     assert placement.batch.mesh.axis_names == ("data",)

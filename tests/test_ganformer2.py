@@ -1,6 +1,7 @@
 """GANformer2: its updates, on any number of devices, resumed, and its commands."""
 
 import dataclasses
+import functools
 import itertools
 import json
 from types import SimpleNamespace
@@ -27,14 +28,16 @@ from ganformer_jax.config_ganformer2 import (
 from ganformer_jax.config_ganformer2_checks import validate_ganformer2
 from ganformer_jax.config_kinds import experiment_from_dict
 from ganformer_jax.config_training import TrainConfig
+from ganformer_jax.data.layouts import LayoutSource
 from ganformer_jax.errors import UserError
 from ganformer_jax.sampling.planned_scenes import SceneSampler, SegmentEdit
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import place_on
-from ganformer_jax.train.ganformer2 import ganformer2_trainable
+from ganformer_jax.train.ganformer2 import ganformer2_trainable, penalty_update
 from ganformer_jax.train.ganformer2_scenes import generate_scenes, real_scenes
+from ganformer_jax.train.ganformer2_state import create_ganformer2
 from ganformer_jax.train.loop import train
 
 BATCH, SIZE = 8, 8
@@ -93,6 +96,17 @@ def test_every_network_learns_and_the_average_follows(programs):
         assert still == []
     assert (state.step, state.images_seen) == (2, 2 * BATCH)
     assert "loss/penalty_images" in infos[0] and "loss/penalty_images" not in infos[1]
+
+
+def test_penalties_leave_out_segments_where_the_loss_does():
+    config, state = with_loss(fidelity=0.0), create_ganformer2(with_loss(), jax.random.key(0))
+    update = jax.jit(functools.partial(penalty_update, config, WHOLE_BATCH))
+    after, info = update(state, batch_of(0))
+    assert info["loss/penalty_images"] > 0
+    before = state.discriminators["images"]
+    for name, changes in (("segment", False), ("segment_output", False), ("image", True)):
+        same = jax.tree.map(np.array_equal, before[name], after.discriminators["images"][name])
+        assert all(jax.tree.leaves(same)) != changes
 
 
 def test_gradients_of_execution_reach_planning_only_together(weights):
@@ -213,6 +227,8 @@ def changed(**groups):
         ({"loss__matching": -1.0}, "loss.matching is -1.0; it should be 0 or more"),
         ({"train__accumulate": 2}, "train.accumulate has no effect on a GANformer2"),
         ({"data__held_out_pairs": True}, "data.held_out_pairs is about captions"),
+        ({"execution__style_size": 10}, "execution.style_size is 10; it should be a multiple of 4"),
+        ({"optimizer__epsilon": 0}, "optimizer.epsilon is 0.0; it should be above 0"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(groups, message):
@@ -293,7 +309,27 @@ def test_evaluate_measures_what_training_logged(capsys, run):
 def test_more_objects_than_segments_are_refused(capsys, folder):
     options = ["--planning.steps", "1", "--workdir", str(folder / "few")]
     said = complaint(capsys, *arguments(folder, *options))
-    assert "but planning has labels 0 to 2: raise planning.steps or planning.step_segments" in said
+    assert "scenes have up to 6 objects, but planning has labels 0 to 2" in said
+    assert "raise planning.steps or planning.step_segments" in said
+
+
+def test_the_label_maps_of_all_images_are_looked_at_first():
+    """A large label far behind would end training hours later."""
+    maps = [np.zeros((4, 4, 1), np.uint8) for _ in range(40)]
+    maps[37][2, 2] = 9
+
+    class Masks:
+        name, features, size = "mine", ("mask",), (4, 4)
+
+        def __len__(self):
+            return len(maps)
+
+        def part(self, index, names):
+            return {"mask": maps[index]}
+
+    layouts = LayoutSource(Masks(), 7)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="mine has an image with label 9, but planning has labels"):
+        layouts.check()
 
 
 @pytest.mark.slow

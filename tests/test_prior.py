@@ -39,7 +39,7 @@ from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import place_on
 from ganformer_jax.train.loop import train
 from ganformer_jax.train.prefetch import place_batch
-from ganformer_jax.train.prior import balance_of, prior_trainable
+from ganformer_jax.train.prior import balance_of, prior_trainable, trains_transformer
 from ganformer_jax.train.prior_state import weights_of
 
 BATCH, CLASSES = 8, 3
@@ -286,9 +286,20 @@ def changed_config(**groups):
         ({"prior__vocabulary": 5, "prior__label_size": 0}, "for captions set prior.label_size"),
         ({"train__accumulate": 2}, "train.accumulate has no effect on a prior"),
         ({"loss__adversarial": -1.0}, "loss.adversarial is -1.0; it should be 0 or more"),
+        ({"prior__adversarial_kimg": 0.016}, "so the adversarial loss would never start"),
+        ({"transformer_optimizer__epsilon": 0}, "epsilon is 0.0; it should be above 0"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(groups, message):
     with pytest.raises(UserError) as error:
         validate_experiment(experiment_from_dict(changed_config(**groups)))
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_transformer_trains_from_the_first_step_that_starts_behind_the_autoencoders():
+    """Steps of 8 images end at 16 and 24: with 17 images for the autoencoder it has three."""
+    config = dataclasses.replace(
+        TINY, prior=dataclasses.replace(TINY.prior, autoencoder_kimg=0.017)
+    )
+    assert [trains_transformer(config, seen) for seen in (16, 24, 32)] == [False, False, True]
+    assert [trains_transformer(TINY, seen) for seen in (16, 24)] == [False, True]

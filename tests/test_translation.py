@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ from ganformer_jax.config_translation import (
 from ganformer_jax.config_translation_checks import validate_translation
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.translated_files import file_names
+from ganformer_jax.experiment.translation import LatestTranslators
 from ganformer_jax.models.translator import PatchDiscriminator, Translator
 from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train.compile import Programs
@@ -216,7 +218,15 @@ def changed(**groups):
         ({"data__paired": True}, "data.paired is True and loss.paired 0.0: set both, or none"),
         ({"loss__pool": -1}, "loss.pool is -1; it should be 0 or more"),
         ({"train__accumulate": 2}, "train.accumulate has no effect on a translation"),
-        ({"generator__component_width": 3, "generator__attention": {"heads": 2}}, "multiple of"),
+        (
+            {"generator__components": 2, "generator__attention": {"heads": 3}},
+            "generator.attention.heads is 3, which does not divide the width of components",
+        ),
+        (
+            {"generator__components": 2, "generator__component_width": 6},
+            "positions of kind sinus need a width that 4 divides, not 6",
+        ),
+        ({"optimizer__epsilon": 0}, "optimizer.epsilon is 0.0; it should be above 0"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(groups, message):
@@ -260,6 +270,24 @@ def run(folder):
     with small_chunks():
         main(arguments(folder))
     return folder / "run"
+
+
+def test_figures_have_as_many_images_of_either_set():
+    held_out = {"source": 8, "target": 5}
+    data = types.SimpleNamespace(
+        held_out=lambda kind, count: np.zeros((min(count, held_out[kind]), 8, 8, 3), np.uint8)
+    )
+    networks = types.SimpleNamespace(
+        weights=lambda state: {},
+        most_images=lambda data: 5,
+        plain=None,
+        with_attention=None,
+    )
+    now = types.SimpleNamespace(state=None)
+    draw = LatestTranslators.figures(networks, data, now)  # type: ignore[arg-type]
+    assert {kind: len(images) for kind, images in draw.args[-1].items()} == dict.fromkeys(
+        held_out, 5
+    )
 
 
 def test_a_run_measures_both_directions_and_draws_them(run):

@@ -74,6 +74,15 @@ def test_a_new_codebook_starts_from_vectors_of_the_batch():
     np.testing.assert_array_equal(started.uses, 1)
 
 
+def test_an_entry_that_takes_most_of_the_first_batch_restarts_too():
+    """With many entries it would count as one in use."""
+    book_config = dataclasses.replace(BOOK, entries=256, decay=0.95)
+    x, book = vectors(0), new_codebook(book_config, jax.random.key(1))
+    codes = jnp.zeros(x.shape[:-1], jnp.int32)
+    started = update_codebook(book_config, book, x, codes, jax.random.key(2))
+    np.testing.assert_array_equal(started.uses, 1)
+
+
 def test_an_entry_that_is_not_used_restarts_and_the_others_do_not():
     """Its uses fall to 0.5, 0.25, 0.125 and, in the fourth step, below 0.1."""
     x, book = vectors(0), new_codebook(BOOK, jax.random.key(1))

@@ -114,6 +114,8 @@ def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Option
     if options.segments is not None:
         words += ["--config", "scenes_ganformer2"]
         words += ["--execution.resolution", str(geometry.height)]
+        if geometry.channels != 3:
+            words += ["--execution.image-channels", str(geometry.channels)]
         return f"  {program()} {shlex.join(words)}"
     words += [] if published else ["--config", OWN_IMAGES]
     words += ["--generator.resolution", str(max(geometry.height, geometry.width))]

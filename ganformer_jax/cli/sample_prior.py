@@ -6,8 +6,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ganformer_jax.errors import UserError
-
 if TYPE_CHECKING:
     from ganformer_jax.cli.sample import Options
 
@@ -21,7 +19,6 @@ def sample_prior(options: Options, seeds: Sequence[int], folder: pathlib.Path) -
     options.check_run()
     options.hosts.connect()
     from ganformer_jax.cli.devices import local_devices
-    from ganformer_jax.experiment.chosen_labels import choose_labels
     from ganformer_jax.experiment.prior_files import check_drawing, load_prior, write_prior_samples
     from ganformer_jax.experiment.samples import SampleSet
 
@@ -29,12 +26,7 @@ def sample_prior(options: Options, seeds: Sequence[int], folder: pathlib.Path) -
     prior = load_prior(options.workdir, options.step, options.best, print)
     check_drawing(prior, options.temperature, options.top_k, options.workdir)
     conditions = prior.config.prior
-    if conditions.vocabulary and not options.prompt:
-        raise UserError(f"{options.workdir} was trained on captions: give --prompt")
-    chosen = choose_labels(
-        *(options.workdir, conditions.label_size, seeds, options.class_names, None),
-        *(options.prompt, conditions.vocabulary),
-    )
+    chosen = options.choose_labels(seeds, conditions.label_size, conditions.vocabulary)
     write_prior_samples(
         prior,
         SampleSet(seeds, chosen.labels, chosen.facts),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ganformer_jax.data.batches import DatasetSource
+from ganformer_jax.data.reading import read_all
 from ganformer_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class LayoutSource:
         """Return `images`, uint8 [H, W, C], and `layouts`, labels, uint8 [H, W]."""
         image = self.source[index]["images"]
         return {"images": image, "layouts": self.labels(index)}
+
+    def check(self) -> None:
+        """Read the label maps of all images, so that none ends training later."""
+        read_all(lambda index: int(self.labels(index).max()), range(len(self)))
 
     def labels(self, index: int) -> UInt8[np.ndarray, "h w"]:
         """Return the label map of an image."""

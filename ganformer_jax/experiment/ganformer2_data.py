@@ -12,7 +12,9 @@ from ganformer_jax.config import Config, GeneratorConfig
 from ganformer_jax.config_ganformer2 import GANformer2Config
 from ganformer_jax.data.layouts import LayoutSource
 from ganformer_jax.data.reading import read_all
+from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.data import ExperimentData, open_held_out
+from ganformer_jax.scenes.layout import VARIANTS
 
 
 class GANformer2Data:
@@ -38,13 +40,19 @@ class GANformer2Data:
         return LayoutSource(self.images.open(split), self.config.planning.segments)
 
     def check(self) -> None:
-        """Refuse a dataset that has no segments; scenes are not rendered for it.
+        """Refuse a dataset without segments, or with too many; scenes are not rendered for it.
 
         Raises:
             UserError: If so, or if processes see different sets.
         """
-        if not self.config.data.rendered:
-            self.open("train").labels(0)
+        data, last = self.config.data, self.config.planning.segments - 1
+        if not data.rendered:
+            self.open("train").check()
+        elif (most := VARIANTS[data.name].max_objects) > last:
+            raise UserError(
+                f"{data.name} have up to {most} objects, but planning has labels 0 to {last}: "
+                "raise planning.steps or planning.step_segments"
+            )
         self.images.check()
 
     def image_sets(self) -> Sequence[ExperimentData]:

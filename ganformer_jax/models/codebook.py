@@ -77,7 +77,8 @@ def update_codebook(
         return moved
     repeats = len(vectors_PxD) < count
     drawn_M = jax.random.choice(key, len(vectors_PxD), (count,), replace=repeats)
-    fresh_MxD, dead_M = vectors_PxD[drawn_M], uses_M < config.restart_below
+    is_new = codebook.uses.sum() == 0
+    fresh_MxD, dead_M = vectors_PxD[drawn_M], is_new | (uses_M < config.restart_below)
     return Codebook(
         entries=jnp.where(dead_M[:, None], fresh_MxD, moved.entries),
         uses=jnp.where(dead_M, 1.0, uses_M),

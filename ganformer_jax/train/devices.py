@@ -63,6 +63,10 @@ class Placement:
         axes = [FSDP_AXIS if axis == max(divisible)[1] else None for axis in range(len(shape))]
         return NamedSharding(self.replicated.mesh, PartitionSpec(*axes))
 
+    def rounded(self, batch_size: int) -> int:
+        """Return the smallest number of images, this or more, that the devices can divide."""
+        return -(-batch_size // len(self.devices)) * len(self.devices)
+
     @property
     def own(self) -> list[Device]:
         """Devices of this process."""

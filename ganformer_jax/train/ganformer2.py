@@ -109,7 +109,11 @@ def ganformer2_update(
 def penalty_update(
     config: GANformer2Config, parallel: DataParallel, state: GANformer2State, batch: Batch
 ) -> Result:
-    """Apply R1 and R2 (arXiv 1801.04406) to both discriminators, multiplied by the interval."""
+    """Apply R1 and R2 (arXiv 1801.04406) to both discriminators, multiplied by the interval.
+
+    Logits of images and of segments have a penalty each, weighted as their losses are, as gradients
+    of their sum could cancel.
+    """
     key = jax.random.fold_in(state.key, state.step)
     reals = real_scenes(config, parallel, batch, key)
     fakes, _ = lax.stop_gradient(
@@ -123,16 +127,21 @@ def penalty_update(
         def layout_logits(seen: Array) -> Array:
             return networks.layouts.apply({"params": whole["layouts"]}, seen)[0]  # type: ignore
 
-        def image_logits(layout: Array, images: Array) -> Array:
+        def image_logits(layout: Array, of_segments: bool, images: Array) -> Array:
             logits: Any = networks.images.apply({"params": whole["images"]}, images, layout)
-            return logits[0] + (logits[1] * (logits[2] > 0)).mean(1, keepdims=True)
+            present = (logits[2] > 0).astype(jnp.float32)
+            mean = (logits[1] * present).sum(1) / jnp.maximum(present.sum(1), 1.0)
+            return mean[:, None] if of_segments else logits[0]
 
         found = {"layouts": jnp.zeros(()), "images": jnp.zeros(())}
+        heads = {False: 1.0} | ({True: loss.fidelity} if loss.fidelity else {})
         for scenes in (reals, fakes):
             penalty_B = losses.r1_penalty(layout_logits, scenes.seen_BxHxWxK)
             found["layouts"] += penalty_B.mean()
-            logits_of = functools.partial(image_logits, scenes.layout_BxHxWxK)
-            found["images"] += losses.r1_penalty(logits_of, scenes.images_BxHxWxC).mean()
+            for of_segments, weight in heads.items():
+                logits_of = functools.partial(image_logits, scenes.layout_BxHxWxK, of_segments)
+                penalty_B = losses.r1_penalty(logits_of, scenes.images_BxHxWxC)
+                found["images"] += weight * penalty_B.mean()
         total = loss.layout_gamma * found["layouts"] + loss.image_gamma * found["images"]
         info = {f"loss/penalty_{name}": value for name, value in found.items()}
         return loss.penalty_interval * total / 2, info

@@ -88,6 +88,14 @@ def prior_trainable(
     )
 
 
+def trains_transformer(config: PriorConfig, images_seen: int) -> bool:
+    """Return whether the transformer has been trained after this number of images.
+
+    The last step of the autoencoder may end behind `prior.autoencoder_kimg`.
+    """
+    return images_seen - config.train.batch_size >= 1000 * config.prior.autoencoder_kimg
+
+
 def autoencoder_update(
     config: PriorConfig,
     parallel: DataParallel,
