@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -52,6 +53,18 @@ def strongest_component(attention: Float[np.ndarray, "*b k h w"]) -> Int[np.ndar
     nothing = 1 - attention.sum(-3)
     owned = NOTHING * attention.max(-3) >= nothing
     return np.where(owned, attention.argmax(-3), attention.shape[-3])
+
+
+def component_segments(
+    attention: Sequence[Float[np.ndarray, "b k n h w"]], layer: int | None = None
+) -> Int[np.ndarray, "b h w"]:
+    """Return `strongest_component` of one layer, heads averaged: the region of each component.
+
+    Args:
+        attention: Of every layer, as `Samples.attention`; one or more.
+        layer: From 0, the coarsest; by default the last.
+    """
+    return strongest_component(np.asarray(attention[-1 if layer is None else layer]).mean(2))
 
 
 def on_white(images: UInt8[np.ndarray, "*shape 4"]) -> UInt8[np.ndarray, "*shape 3"]:

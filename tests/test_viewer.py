@@ -58,6 +58,7 @@ def test_images_are_those_of_the_synthesizer(edit, noise):
     strongest = direct.attention[-1].mean(2)[0].argmax(0)  # one of two layers of 8x8
     last = viewed("ganformer").view(edited(*edits[edit], noise=noise, layer=2))
     np.testing.assert_array_equal(last.segments, strongest)
+    np.testing.assert_array_equal(shown.segments, strongest)  # the last is shown at first
     if edit != "nothing":
         before = viewed("ganformer").view(edited(noise=noise)).image
         assert (before != shown.image).any() and shown.change > 0

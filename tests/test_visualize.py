@@ -56,6 +56,12 @@ def test_grid_is_about_square_and_enlarges_whole_pixels():
     np.testing.assert_array_equal(grid[1::3, 1::3][4:8, 8:12], images[5])
 
 
+@pytest.mark.parametrize(("side", "factor"), [(16, 4), (24, 2), (64, 1), (100, 1)])
+def test_small_images_are_enlarged_by_a_factor_of_their_longer_side(side, factor):
+    grid = image_grid(np.zeros((1, 8, side, 3), np.uint8), padding=0, scale=None)
+    assert grid.shape == (8 * factor, side * factor, 3)
+
+
 @pytest.mark.parametrize(
     "images",
     [

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from ganformer_jax.cli.image_options import SynthesisOptions
 from ganformer_jax.cli.options import refuse_filled
-from ganformer_jax.cli.sample import SEEDS
+from ganformer_jax.cli.ranges import check_seeds
 from ganformer_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,11 +50,10 @@ class Options(SynthesisOptions):
 
 def run(options: Options) -> None:
     """Write directions, a table and sheets to a folder."""
-    _check(options)
+    seeds = _check(options)
     folder = options.out or options.default_folder("directions")
     refuse_filled(folder, options.overwrite)
 
-    from ganformer_jax.experiment.chosen_labels import choose_labels
     from ganformer_jax.experiment.direction_files import write_directions
     from ganformer_jax.experiment.directions import DirectionSearch, find_directions
     from ganformer_jax.experiment.figures import FigureContext
@@ -61,11 +61,8 @@ def run(options: Options) -> None:
 
     synthesizer, variables, weights = options.load_synthesizer(options.batch_size, options.noise)
     check_layer(attention_layers(synthesizer.config), options.layer)
-    seeds, size = range(options.seed, options.seed + options.count), synthesizer.config.label_size
-    chosen = choose_labels(
-        *(options.workdir, size, seeds, options.class_names, options.condition),
-        *(options.prompt, synthesizer.config.text.vocabulary),
-    )
+    config = synthesizer.config
+    chosen = options.choose_labels(seeds, config.label_size, config.text.vocabulary)
     latents = synthesizer.latents(variables, seeds, chosen.labels, options.truncation_psi)
     context = FigureContext(synthesizer, variables, latents)
     search = DirectionSearch(context, lambda: _segmenter(options), options.factors, options.layer)
@@ -77,17 +74,18 @@ def run(options: Options) -> None:
     print(f"{count} directions in {len(groups)} groups in {folder}")
 
 
-def _check(options: Options) -> None:
+def _check(options: Options) -> Sequence[int]:
+    """Return the seeds, once the options make sense."""
     from ganformer_jax.metrics.dci import MIN_ROWS
 
     for flag, least in (("count", MIN_ROWS), ("factors", 1), ("batch_size", 1)):
         if getattr(options, flag) < least:
             raise UserError(f"--{flag.replace('_', '-')} must be {least} or more")
-    if options.seed < 0 or options.seed + options.count > SEEDS:
-        raise UserError("--seed and the seeds after it must be from 0 to 2^32 - 1")
+    seeds = check_seeds(options.seed, options.count)
     if not options.amounts:
         raise UserError("--amounts is empty; write -3 0 3")
     options.check_generator()
+    return seeds
 
 
 def _segmenter(options: Options) -> ValidatedSegmenter:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganformer_jax.cli.image_options import ImageOptions
 from ganformer_jax.cli.options import refuse_filled
-from ganformer_jax.cli.sample import SEEDS
+from ganformer_jax.cli.ranges import SEEDS
 from ganformer_jax.cli.segment_edits import edit_segment
 from ganformer_jax.errors import UserError, did_you_mean
 

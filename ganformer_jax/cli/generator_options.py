@@ -70,9 +70,8 @@ class GeneratorOptions(RunOptions):
         from ganformer_jax.sampling import Synthesizer
 
         config, variables, weights, placement = self.load_for_devices(batch_size)
-        devices = len(placement.devices)
-        rounded = -(-batch_size // devices) * devices
-        synthesizer = Synthesizer(config, rounded, noise, batch_sharding=placement.batch)
+        batch = placement.rounded(batch_size)
+        synthesizer = Synthesizer(config, batch, noise, batch_sharding=placement.batch)
         return synthesizer, jax.device_put(variables, placement.replicated), weights
 
     def default_folder(self, name: str) -> pathlib.Path:

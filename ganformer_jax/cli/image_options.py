@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from ganformer_jax.cli.generator_options import GeneratorOptions
-from ganformer_jax.cli.ranges import parse_ranges
-from ganformer_jax.cli.sample import SEEDS
+from ganformer_jax.cli.ranges import SEEDS, parse_ranges
 from ganformer_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from ganformer_jax.experiment.chosen_labels import ChosenLabels
     from ganformer_jax.experiment.figures import FigureContext
 
 
@@ -26,16 +26,41 @@ class SynthesisOptions(GeneratorOptions):
     """Noise in the synthesis network: const is the same for all images; random is
     decided by an image's seed; none adds no noise."""
     class_names: Annotated[tuple[str, ...], tyro.conf.arg(name="class")] = ()
-    """Names or numbers of classes, which take turns; by default all."""
+    """Class of the images, by name (classes.json) or number; several take turns, by
+    default all classes."""
     condition: str | None = None
-    """Condition of all images: comma-separated numbers, or name=number pairs; by default
-    conditions of training images."""
+    """Condition of the images of a run that was trained on conditions: numbers such as
+    0.5,1,0, or name=1,other=0.5 (conditions.json), the others 0; by default those of
+    images of the dataset."""
     prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Caption of the images of a run that was trained on captions, in words of
     tokenizer.json; given several times, captions take turns. By default those of
     images of the dataset."""
     batch_size: int = 16
-    """Images to make at once."""
+    """Images per batch, over all devices of this host."""
+
+    def choose_labels(self, seeds: Sequence[int], size: int, vocabulary: int) -> ChosenLabels:
+        """Return the labels of images of these seeds, as these options choose them.
+
+        Args:
+            seeds: Seed of each image.
+            size: `label_size` of the generator.
+            vocabulary: Number of tokens of its captions.
+
+        Raises:
+            UserError: See `chosen_labels.choose_labels`.
+        """
+        from ganformer_jax.experiment.chosen_labels import choose_labels
+
+        return choose_labels(
+            self.workdir,
+            size,
+            seeds,
+            self.class_names,
+            self.condition,
+            self.prompt,
+            vocabulary,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +100,6 @@ class ImageOptions(SynthesisOptions):
             seeds: Of the images, if there are no latents.
             **settings: More fields of the context.
         """
-        from ganformer_jax.experiment.chosen_labels import choose_labels
         from ganformer_jax.experiment.figures import FigureContext
         from ganformer_jax.sampling import read_latents
 
@@ -86,10 +110,7 @@ class ImageOptions(SynthesisOptions):
                 self.latents, config, weights=weights, noise=self.noise, say=print
             )
             return FigureContext(synthesizer, variables, latents, **settings), weights
-        chosen = choose_labels(
-            *(self.workdir, config.label_size, seeds, self.class_names, self.condition),
-            *(self.prompt, config.text.vocabulary),
-        )
+        chosen = self.choose_labels(seeds, config.label_size, config.text.vocabulary)
         truncation = self.truncation_psi, self.truncation_cutoff
         z_BxKxD = synthesizer.z(seeds)
         latents = synthesizer.latents(variables, seeds, chosen.labels, *truncation)

@@ -199,6 +199,5 @@ def _draw(prepared: PreparedDataset, spec: DatasetSpec) -> pathlib.Path:
     count = min(32, max(1, SHEET_PIXELS // (geometry.height * geometry.width)))
     batch = next(iter(train_batches(source, batch_size=count, seed=0, threads=0)))
     images = to_uint8(from_uint8(batch["images"]))
-    scale = max(1, 64 // max(geometry.height, geometry.width))
-    visualize.save_png(sheet, visualize.image_grid(images, columns=min(8, count), scale=scale))
+    visualize.save_png(sheet, visualize.image_grid(images, columns=min(8, count), scale=None))
     return sheet

@@ -143,7 +143,12 @@ def _labels(options: Options, config: GeneratorConfig) -> Any:
     classes = () if options.class_name is None else (options.class_name,)
     prompts = () if options.prompt is None else (options.prompt,)
     chosen = choose_labels(
-        *(options.workdir, config.label_size, [0], classes, options.condition, prompts),
+        options.workdir,
+        config.label_size,
+        [0],
+        classes,
+        options.condition,
+        prompts,
         config.text.vocabulary,
     )
     return None if chosen.labels is None else np.asarray(chosen.labels)

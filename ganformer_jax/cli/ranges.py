@@ -1,10 +1,13 @@
-"""Lists of numbers as users write them: `1,5,10-20`."""
+"""Seeds, and lists of numbers as users write them: `1,5,10-20`."""
 
 from __future__ import annotations
 
 import re
 
 from ganformer_jax.errors import UserError
+
+SEEDS = 2**32
+"""Seeds are below this."""
 
 _PART = re.compile(r"(\d+)(?:-(\d+))?")
 
@@ -33,3 +36,14 @@ def parse_ranges(text: str, option: str, below: int) -> list[int]:
     if not numbers:
         raise UserError(f"{option} is empty; write 1,5,10-20")
     return list(numbers)
+
+
+def check_seeds(seed: int, count: int) -> range:
+    """Return `count` seeds from this one on.
+
+    Raises:
+        UserError: If one of them is not a seed.
+    """
+    if seed < 0 or seed + count > SEEDS:
+        raise UserError("--seed and the seeds after it must be from 0 to 2^32 - 1")
+    return range(seed, seed + count)

@@ -5,21 +5,16 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Sequence
-from typing import Annotated, Literal
 
-import tyro
-
-from ganformer_jax.cli.generator_options import GeneratorOptions
+from ganformer_jax.cli.image_options import SynthesisOptions
 from ganformer_jax.cli.options import HostOptions, refuse_options
-from ganformer_jax.cli.ranges import parse_ranges
+from ganformer_jax.cli.ranges import SEEDS, check_seeds, parse_ranges
 from ganformer_jax.cli.sample_prior import OF_PRIORS, sample_prior
 from ganformer_jax.errors import UserError
 
-SEEDS = 2**32
-
 
 @dataclasses.dataclass(frozen=True)
-class Options(GeneratorOptions):
+class Options(SynthesisOptions):
     """Write images and attention maps from a run, an export or a snapshot.
 
     Run an interrupted command again to resume; images that exist are kept.
@@ -38,20 +33,6 @@ class Options(GeneratorOptions):
     """Truncation psi; below 1 trades variety for quality."""
     truncation_cutoff: int | None = None
     """Number of layers to truncate, from the first; by default all."""
-    noise: Literal["const", "random", "none"] = "const"
-    """Noise in the synthesis network: const is the same for all images; random is
-    decided by an image's seed; none adds no noise."""
-    class_names: Annotated[tuple[str, ...], tyro.conf.arg(name="class")] = ()
-    """Class of the images, by name (classes.json) or number; several take turns, by
-    default all classes."""
-    condition: str | None = None
-    """Condition of the images of a run that was trained on conditions: numbers such as
-    0.5,1,0, or name=1,other=0.5 (conditions.json), the others 0; by default those of
-    images of the dataset."""
-    prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Caption of the images of a run that was trained on captions, in words of
-    tokenizer.json; given several times, captions take turns. By default those of
-    images of the dataset."""
     temperature: float = 1.0
     """Temperature of the codes that a prior draws: below 1 trades variety for quality,
     and 0 takes the most probable ones."""
@@ -59,8 +40,6 @@ class Options(GeneratorOptions):
     """Number of most probable codes that a prior draws from; 0 for all."""
     attention_rows: int = 8
     """Number of images whose attention is drawn; 0 for none."""
-    batch_size: int = 16
-    """Images per batch, over all devices."""
     overwrite: bool = False
     """Replace images that are not those of this command."""
     images: tuple[pathlib.Path, ...] = ()
@@ -97,17 +76,13 @@ def run(options: Options) -> None:
 
     options.hosts.connect()
     from ganformer_jax.cli.devices import local_devices
-    from ganformer_jax.experiment.chosen_labels import choose_labels
     from ganformer_jax.experiment.samples import SampleSet, write_samples
     from ganformer_jax.sampling import Sampler
 
     placement = local_devices(options.batch_size)
     generator, variables = options.load_generator()
-    config, devices = generator.config, len(placement.devices)
-    chosen = choose_labels(
-        *(options.workdir, config.label_size, seeds, options.class_names, options.condition),
-        *(options.prompt, config.text.vocabulary),
-    )
+    config = generator.config
+    chosen = options.choose_labels(seeds, config.label_size, config.text.vocabulary)
     rows = options.attention_rows if config.attended_resolutions else 0
     write_samples(
         SampleSet(
@@ -119,7 +94,7 @@ def run(options: Options) -> None:
         ),
         Sampler(
             config,
-            -(-options.batch_size // devices) * devices,
+            placement.rounded(options.batch_size),
             options.noise,
             attention=rows > 0,
             batch_sharding=placement.batch,
@@ -184,9 +159,7 @@ def _seeds(options: Options) -> Sequence[int]:
         return parse_ranges(options.seeds, "--seeds", SEEDS)
     if options.count < 1:
         raise UserError("--count must be 1 or more")
-    if options.seed < 0 or options.seed + options.count > SEEDS:
-        raise UserError("--seed and the seeds after it must be from 0 to 2^32 - 1")
-    return range(options.seed, options.seed + options.count)
+    return check_seeds(options.seed, options.count)
 
 
 def _folder(options: Options, name: str) -> pathlib.Path:

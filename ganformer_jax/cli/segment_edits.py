@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ganformer_jax.cli.options import refuse_filled, refuse_options
-from ganformer_jax.cli.ranges import parse_ranges
-from ganformer_jax.cli.sample import SEEDS
+from ganformer_jax.cli.ranges import SEEDS, parse_ranges
 from ganformer_jax.errors import UserError
 
 if TYPE_CHECKING:

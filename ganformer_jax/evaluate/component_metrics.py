@@ -20,7 +20,7 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.features import cached_arrays
 from ganformer_jax.metrics.dci import dci
 from ganformer_jax.metrics.segmentation import color_clusters, foreground_ari, matched_mean_iou
-from ganformer_jax.pixels import enlarge, strongest_component
+from ganformer_jax.pixels import component_segments, enlarge
 from ganformer_jax.scenes.caption_scores import caption_scores
 from ganformer_jax.scenes.captions import SceneObjects
 from ganformer_jax.scenes.dataset import stored_name
@@ -200,8 +200,10 @@ def layer_segments(
         height: Of the image.
         nothing: Whether pixels can be of no component, as by `strongest_component`.
     """
-    maps = [np.asarray(layer).mean(2) for layer in attention]
-    strongest = [strongest_component(each) if nothing else each.argmax(1) for each in maps]
+    strongest = [
+        component_segments([layer]) if nothing else np.asarray(layer).mean(2).argmax(1)
+        for layer in attention
+    ]
     return {
         f"layer{i}_{segments.shape[-1]}px": enlarge(segments, height)
         for i, segments in enumerate(strongest)

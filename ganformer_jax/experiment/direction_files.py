@@ -13,7 +13,7 @@ from ganformer_jax.directions import Direction, direction_record, save_direction
 from ganformer_jax.experiment.directions import DirectionGroup
 from ganformer_jax.experiment.figures.cells import region_cell
 from ganformer_jax.experiment.figures.context import FigureContext, lay_out
-from ganformer_jax.experiment.regions import component_segments, make_with_attention
+from ganformer_jax.experiment.regions import component_regions, make_with_attention
 from ganformer_jax.files import write_atomically
 from ganformer_jax.metrics.edits import edit_changes, pixel_change
 from ganformer_jax.pixels import as_rgb
@@ -77,7 +77,7 @@ def direction_sheet(
     """
     latents = context.latents.take([group.row])
     made = make_with_attention(context, latents)
-    segments = component_segments(made, layer)
+    segments = component_regions(made, layer)
     region_HxW = None
     if segments is not None and group.component is not None:
         region_HxW = segments[0] == group.component

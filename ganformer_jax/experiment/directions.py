@@ -28,7 +28,7 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.component_metrics import ValidatedSegmenter
 from ganformer_jax.experiment.figures.context import FigureContext, Unsuitable
 from ganformer_jax.experiment.regions import (
-    component_segments,
+    component_regions,
     make_with_attention,
 )
 from ganformer_jax.metrics.dci import MIN_ROWS
@@ -266,7 +266,7 @@ def _samples(
             latents = context.latents.take(range(start, min(start + batch, count)))
             if attention:
                 made = make_with_attention(context, latents)
-                yield made.images, component_segments(made, search.layer)
+                yield made.images, component_regions(made, search.layer)
             else:
                 yield context.images(latents), None
             bar.update(len(latents))

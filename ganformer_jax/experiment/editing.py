@@ -18,7 +18,7 @@ from ganformer_jax.directions import (
 )
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.figures.context import FigureContext
-from ganformer_jax.experiment.regions import component_segments
+from ganformer_jax.experiment.regions import component_regions
 from ganformer_jax.sampling import ImageLatents, Synthesized, swap_components
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def region_of(
     made: Synthesized, component: int, layer: int | None = None
 ) -> Bool[np.ndarray, "b h w"]:
     """Return the pixels of each image that attend most to a component."""
-    segments = component_segments(made, layer)
+    segments = component_regions(made, layer)
     assert segments is not None, "edits of components need attention"
     return segments == component
 

@@ -48,10 +48,12 @@ def metric_networks(
     cached: bool = True,
 ) -> NetworkSettings:
     """Return settings of the networks behind metrics; the batch is rounded up to the devices."""
-    rounded = -(-batch_size // len(placement.devices)) * len(placement.devices)
     load = functools.partial(load_weights, read=read_state_dict, files=files)
     return NetworkSettings(
-        load, rounded, placement.batch, caches() / "features" if cached else None
+        load,
+        placement.rounded(batch_size),
+        placement.batch,
+        caches() / "features" if cached else None,
     )
 
 

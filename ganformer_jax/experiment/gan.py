@@ -56,8 +56,7 @@ def draw_samples(
 ) -> Figures:
     """Draw a grid of samples and, of a generator with components, their attention."""
     samples = sampler(variables, range(GRID), labels)
-    scale = max(1, 64 // sampler.config.resolution)
-    drawn = {"samples": visualize.image_grid(samples.images, GRID_COLUMNS, scale=scale)}
+    drawn = {"samples": visualize.image_grid(samples.images, GRID_COLUMNS, scale=None)}
     if samples.attention:
         attention = visualize.attention_figure(samples.images, samples.attention, ATTENTION_ROWS)
         drawn["attention"] = attention

@@ -60,10 +60,9 @@ def draw_scenes(
 ) -> Figures:
     """Draw images of the first seeds, and their layouts above real ones."""
     drawn = sampler(weights, range(GRID))
-    scale = max(1, 64 // drawn.images.shape[1])
     sheet = layout_sheet(drawn, sampler.config.planning.segments, COLUMNS, held_out)
     return {
-        "samples": visualize.image_grid(drawn.images, COLUMNS, scale=scale),
+        "samples": visualize.image_grid(drawn.images, COLUMNS, scale=None),
         "layouts": sheet,
     }
 
@@ -102,5 +101,4 @@ def layout_sheet(
         rows.append(palette[real["layouts"][:count]])
         rows.append(as_rgb(real["images"][:count]))
         names += ["real layout", "real image"]
-    scale = max(1, 64 // scenes.images.shape[1])
-    return visualize.image_grid(np.concatenate(rows), count, scale=scale, row_headings=names)
+    return visualize.image_grid(np.concatenate(rows), count, scale=None, row_headings=names)

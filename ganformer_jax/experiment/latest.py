@@ -75,7 +75,7 @@ class LatestNetworks(abc.ABC):
         at_once: int,
     ):
         self.placement, self.image_shape = place_on(training.own), image_shape
-        self.batch_size = -(-at_once // len(training.own)) * len(training.own)
+        self.batch_size = self.placement.rounded(at_once)
         self._read = read
         self._replicate = jax.jit(lambda tree: tree, out_shardings=training.replicated)
         self._step, self._weights = None, None

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ganformer_jax import hosts, visualize
+from ganformer_jax import visualize
 from ganformer_jax.config_ganformer2 import GANformer2Config
 from ganformer_jax.experiment.ganformer2 import COLUMNS, layout_sheet, segment_palette
 from ganformer_jax.experiment.sample_files import (
     Batch,
-    claim_folder,
+    figure_paths,
     make_records,
     weights_digest,
-    write_missing,
+    write_set,
 )
 from ganformer_jax.pixels import as_rgb
 from ganformer_jax.sampling.planned_scenes import PlannedScenes, SceneSampler, SegmentEdit
@@ -80,9 +80,7 @@ def write_scenes(
         UserError: If something would be replaced, or cannot be written.
     """
     records = make_records(seeds, None, {"weights": weights_digest(loaded.weights)})
-    figures = [folder.with_name(f"{folder.name}-{name}.png") for name in ("grid", "layouts")]
-    say = say if hosts.is_first() else lambda line: None
-    missing = claim_folder(folder, records, figures, overwrite, say)
+    figures = figure_paths(folder, "grid", "layouts")
     sampler, weights = scene_sampler(loaded, placement, batch_size)
 
     def make(places: Sequence[int]) -> Iterator[Batch]:
@@ -92,21 +90,19 @@ def write_scenes(
 
     def draw() -> None:
         shown = sampler(weights, seeds[:GRID])
-        scale = max(1, 64 // shown.images.shape[1])
-        visualize.save_png(figures[0], visualize.image_grid(shown.images, scale=scale))
+        visualize.save_png(figures[0], visualize.image_grid(shown.images, scale=None))
         sheet = layout_sheet(shown, loaded.config.planning.segments, COLUMNS)
         visualize.save_png(figures[1], sheet)
 
-    write_missing(folder, records, missing, make, draw)
-    say(f"{len(records)} images in {folder}, figures: {', '.join(map(str, figures))}")
+    channels = loaded.config.execution.image_channels
+    write_set(folder, records, figures, make, draw, channels=channels, overwrite=overwrite, say=say)
 
 
 def scene_sampler(
     loaded: LoadedScenes, placement: Placement, batch_size: int
 ) -> tuple[SceneSampler, Mapping[str, Any]]:
     """Return a sampler on these devices, and the weights there."""
-    devices = len(placement.devices)
-    batch = -(-batch_size // devices) * devices
+    batch = placement.rounded(batch_size)
     weights = jax.device_put(dict(loaded.weights), placement.replicated)
     return SceneSampler(loaded.config, batch, placement.batch), weights
 
@@ -165,8 +161,7 @@ def write_edited(
     for scenes in (before, after):
         rows += [palette[scenes.layouts[:count, -1]], as_rgb(scenes.images[:count])]
     names = ["layout", "image", "edited layout", "edited image"]
-    scale = max(1, 64 // before.images.shape[1])
-    sheet = visualize.image_grid(np.concatenate(rows), count, scale=scale, row_headings=names)
+    sheet = visualize.image_grid(np.concatenate(rows), count, scale=None, row_headings=names)
     visualize.save_png(folder / "sheet.png", sheet)
     change = measure_edit(before, after, edit)
     there = ~np.isnan(change.inside)

@@ -18,6 +18,7 @@ from ganformer_jax.models.codebook import use_of
 from ganformer_jax.sampling.priors import PriorSampler
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.observing import Snapshot
+from ganformer_jax.train.prior import trains_transformer
 from ganformer_jax.train.prior_state import PriorState, weights_of
 
 GRID, COLUMNS = 32, 8
@@ -43,10 +44,6 @@ class LatestPrior(LatestNetworks):
     def _lower(self, weights: Mapping[str, Any]) -> Mapping[str, Lower]:
         return {"samples": functools.partial(self.sampler.lower, weights)}
 
-    def trains_transformer(self, images_seen: int) -> bool:
-        """Return whether the transformer has been trained after this number of images."""
-        return images_seen > 1000 * self.config.prior.autoencoder_kimg
-
     def images(self, data: ExperimentData, state: PriorState, indices: Sequence[int]) -> np.ndarray:
         """Return samples, with labels of real images if the prior takes any."""
         return self.sampler.images(self.weights(state), indices, data.labels(indices))
@@ -57,13 +54,13 @@ class LatestPrior(LatestNetworks):
         There are samples, those of seeds 0, 1, ..., once the transformer trains.
         """
         weights, images = self.weights(now.state), data.held_out(COLUMNS)
-        labels, samples = data.grid_labels(GRID), self.trains_transformer(now.images_seen)
+        labels, samples = data.grid_labels(GRID), trains_transformer(self.config, now.images_seen)
 
         def draw() -> Figures:
             drawn = {"reconstructions": draw_reconstructions(self.sampler, weights, images)}
             if samples:
                 made = self.sampler.images(weights, range(GRID), labels)
-                drawn["samples"] = visualize.image_grid(made, COLUMNS, scale=_scale(images))
+                drawn["samples"] = visualize.image_grid(made, COLUMNS, scale=None)
             return drawn
 
         return draw
@@ -77,7 +74,7 @@ class LatestPrior(LatestNetworks):
             return [codes]
 
         def compare(now: Snapshot) -> Mapping[str, float]:
-            trained = self.trains_transformer(now.images_seen)
+            trained = trains_transformer(self.config, now.images_seen)
             return metrics()[-1](checked(now)) if trained else {}
 
         return [codes, compare]
@@ -103,7 +100,7 @@ def measure_codes(
         "codes/used": used,
         "codes/perplexity": perplexity,
     }
-    if prior.trains_transformer(now.images_seen):
+    if trains_transformer(prior.config, now.images_seen):
         now.check()
         nats_M = prior.sampler.nats(variables, codes_MxT, data.held_out_labels(count))
         numbers["codes/bits"] = float(nats_M.mean()) / math.log(2)
@@ -117,8 +114,4 @@ def draw_reconstructions(
     reconstructed, _ = sampler.reconstruct(variables, images)
     rows = np.concatenate([images, reconstructed])
     headings = "image", "reconstruction"
-    return visualize.image_grid(rows, len(images), scale=_scale(images), row_headings=headings)
-
-
-def _scale(images: np.ndarray) -> int:
-    return max(1, 64 // max(images.shape[1:3]))
+    return visualize.image_grid(rows, len(images), scale=None, row_headings=headings)

@@ -9,22 +9,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ganformer_jax import hosts
 from ganformer_jax.config_prior import PriorConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.sample_files import (
     Batch,
-    claim_folder,
+    figure_paths,
     in_turn,
     make_records,
     weights_digest,
-    write_missing,
+    write_set,
 )
 from ganformer_jax.experiment.samples import GRID, SampleSet, draw_grid
 from ganformer_jax.models.codebook import Codebook
-from ganformer_jax.pixels import channel_words
 from ganformer_jax.sampling.priors import PriorSampler
 from ganformer_jax.train.devices import Placement
+from ganformer_jax.train.prior import trains_transformer
 from ganformer_jax.train.prior_state import WEIGHTS
 from ganformer_jax.train.run_reading import read_kind
 
@@ -63,7 +62,7 @@ def check_drawing(prior: LoadedPrior, temperature: float, top_k: int, run: pathl
         raise UserError(f"--temperature is {temperature}; it should be 0 or more")
     if not 0 <= top_k <= entries:
         raise UserError(f"--top-k is {top_k}; it should be from 0 to {entries}, codebook.entries")
-    if prior.images_seen <= 1000 * kimg:
+    if not trains_transformer(prior.config, prior.images_seen):
         raise UserError(
             f"{run} is at {prior.images_seen / 1000:g} kimg, and its transformer trains after "
             f"{kimg:g}: train it further"
@@ -106,13 +105,8 @@ def write_prior_samples(
     config, digest = prior.config, weights_digest(prior.variables)
     facts = {"temperature": temperature, "top_k": top_k, "weights": digest}
     records = make_records(wanted.seeds, wanted.facts, facts)
-    figure = folder.with_name(f"{folder.name}-grid.png")
-    say = say if hosts.is_first() else lambda line: None
-    missing = claim_folder(folder, records, [figure], overwrite, say)
-    if words := channel_words(config.autoencoder.image_channels):
-        say(f"{words}; all channels are in the .npy files")
-    devices = len(placement.devices)
-    batch = -(-batch_size // devices) * devices
+    figures = figure_paths(folder, "grid")
+    batch = placement.rounded(batch_size)
     sampler = PriorSampler(config, batch, top_k, placement.batch)
 
     def make(places: Sequence[int]) -> Iterator[Batch]:
@@ -122,7 +116,7 @@ def write_prior_samples(
 
     def draw() -> None:
         shown = [folder / record["file"] for record in records[:GRID]]
-        draw_grid(figure, shown, columns, max(config.autoencoder.image_size))
+        draw_grid(figures[0], shown, columns)
 
-    write_missing(folder, records, missing, make, draw)
-    say(f"{len(records)} images in {folder}, figure: {figure}")
+    channels = config.autoencoder.image_channels
+    write_set(folder, records, figures, make, draw, channels=channels, overwrite=overwrite, say=say)

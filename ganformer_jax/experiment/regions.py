@@ -9,8 +9,8 @@ import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError
-from ganformer_jax.evaluate.component_metrics import layer_segments
 from ganformer_jax.experiment.figures.context import FigureContext
+from ganformer_jax.pixels import component_segments, enlarge
 from ganformer_jax.sampling import ImageLatents, Synthesized
 
 if TYPE_CHECKING:
@@ -24,10 +24,12 @@ def make_with_attention(context: FigureContext, latents: ImageLatents) -> Synthe
     return synthesizer(context.variables, latents)
 
 
-def component_segments(
+def component_regions(
     made: Synthesized, layer: int | None = None
 ) -> Int[np.ndarray, "b h w"] | None:
-    """Return the component that each pixel attends to most, from 0; None without attention.
+    """Return the component that each pixel attends to most, as `pixels.component_segments`.
+
+    At the size of the images; None without attention.
 
     Args:
         made: Images and their attention.
@@ -40,9 +42,7 @@ def component_segments(
         return None
     count = len(made.attention)
     check_layer(count, layer)
-    layer = count - 1 if layer is None else layer
-    (segments,) = layer_segments([made.attention[layer]], made.images.shape[1]).values()
-    return segments
+    return enlarge(component_segments(made.attention, layer), made.images.shape[1])
 
 
 def attention_layers(config: GeneratorConfig) -> int:

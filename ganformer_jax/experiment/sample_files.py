@@ -47,7 +47,7 @@ def weights_digest(variables: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def claim_folder(
+def _claim_folder(
     folder: pathlib.Path,
     records: Sequence[Record],
     figures: Sequence[pathlib.Path],
@@ -77,7 +77,7 @@ def claim_folder(
 
     hosts.first(prepare)
     hosts.check_shared(folder)
-    missing = missing_places(folder, records)
+    missing = _missing_places(folder, records)
     hosts.all_of(True)  # from here on the folder changes
     if len(missing) < len(records):
         say(f"{len(records) - len(missing)} of {len(records)} images are in {folder} already")
@@ -140,28 +140,49 @@ def read_records(folder: pathlib.Path) -> list[Record]:
     return records
 
 
-def missing_places(folder: pathlib.Path, records: Sequence[Record]) -> list[int]:
+def _missing_places(folder: pathlib.Path, records: Sequence[Record]) -> list[int]:
     """Return the places of the records whose image is not in the folder."""
     there = _files(folder)
     return [place for place, record in enumerate(records) if record["file"] not in there]
 
 
-def write_missing(
+def figure_paths(folder: pathlib.Path, *names: str) -> list[pathlib.Path]:
+    """Return the files of figures beside a folder of images, `<folder>-<name>.png`."""
+    return [folder.with_name(f"{folder.name}-{name}.png") for name in names]
+
+
+def write_set(
     folder: pathlib.Path,
     records: Sequence[Record],
-    missing: Sequence[int],
+    figures: Sequence[pathlib.Path],
     make: Callable[[Sequence[int]], Iterable[Batch]],
     draw: Callable[[], None],
+    *,
+    channels: int,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
 ) -> None:
-    """Write images that are missing, as they are made; all processes call it and divide them.
+    """Write the images that are missing of a set, as they are made, and figures of them.
+
+    All processes call this and divide the images, of which memory holds a batch at a time.
 
     Args:
         folder: Of the images.
         records: Of all images.
-        missing: Places of the records whose image is to be made.
+        figures: Files that `draw` writes.
         make: Makes the images at some places, in batches; it may leave out what cannot be made.
-        draw: Draws figures once all are written; the first process calls it.
+        draw: Draws figures once all images are written; the first process calls it.
+        channels: Of the images.
+        overwrite: Replace what is not an image of this set.
+        say: Receives lines for the user.
+
+    Raises:
+        UserError: If something would be replaced, or cannot be written.
     """
+    say = say if hosts.is_first() else lambda line: None
+    missing = _claim_folder(folder, records, figures, overwrite, say)
+    if words := channel_words(channels):
+        say(f"{words}; all channels are in the .npy files")
     if missing:
         own = [missing[row] for row in hosts.own_rows(len(missing))]
         batches = (
@@ -173,6 +194,9 @@ def write_missing(
     if hosts.is_first():
         with hosts.single_process():
             draw()
+    done = len(records) - len(_missing_places(folder, records))
+    kind = "figure" if len(figures) == 1 else "figures"
+    say(f"{done} images in {folder}, {kind}: {', '.join(map(str, figures))}")
 
 
 def in_turn(

@@ -11,16 +11,15 @@ import jax
 import numpy as np
 from PIL import Image
 
-from ganformer_jax import hosts, visualize
+from ganformer_jax import visualize
 from ganformer_jax.experiment.sample_files import (
     Batch,
-    claim_folder,
+    figure_paths,
     in_turn,
     make_records,
     weights_digest,
-    write_missing,
+    write_set,
 )
-from ganformer_jax.pixels import channel_words
 from ganformer_jax.sampling import Sampler
 from ganformer_jax.train.devices import Placement
 
@@ -91,13 +90,7 @@ def write_samples(
         "weights": weights_digest(variables),
     }
     records = make_records(wanted.seeds, wanted.facts, facts)
-    names = ["grid", "attention"] if attention_rows else ["grid"]
-    figures = [folder.with_name(f"{folder.name}-{name}.png") for name in names]
-
-    say = say if hosts.is_first() else lambda line: None
-    missing = claim_folder(folder, records, figures, overwrite, say)
-    if words := channel_words(sampler.config.image_channels):
-        say(f"{words}; all channels are in the .npy files")
+    figures = figure_paths(folder, "grid", *(["attention"] if attention_rows else []))
     variables = jax.device_put(variables, placement.replicated)
 
     def make(places: Sequence[int]) -> Iterator[Batch]:
@@ -105,30 +98,20 @@ def write_samples(
 
     def draw() -> None:
         shown = [folder / record["file"] for record in records[:GRID]]
-        draw_grid(figures[0], shown, columns, sampler.config.resolution)
+        draw_grid(figures[0], shown, columns)
         if attention_rows:
             samples = sampler(variables, *wanted.arguments(range(len(records))[:attention_rows]))
             figure = visualize.attention_figure(samples.images, samples.attention, attention_rows)
             visualize.save_png(figures[1], figure)
 
-    write_missing(folder, records, missing, make, draw)
-    say(f"{len(records)} images in {folder}, figures: {', '.join(map(str, figures))}")
+    channels = sampler.config.image_channels
+    write_set(folder, records, figures, make, draw, channels=channels, overwrite=overwrite, say=say)
 
 
-def draw_grid(
-    path: pathlib.Path, images: Sequence[pathlib.Path], columns: int | None, resolution: int
-) -> None:
-    """Draw images that were written, small ones enlarged.
-
-    Args:
-        path: Of the figure.
-        images: Files of the images.
-        columns: Columns of the grid.
-        resolution: Longer side of the images.
-    """
+def draw_grid(path: pathlib.Path, images: Sequence[pathlib.Path], columns: int | None) -> None:
+    """Draw images that were written, small ones enlarged."""
     shown = np.stack([_read(image) for image in images])
-    scale = max(1, 64 // resolution)
-    visualize.save_png(path, visualize.image_grid(shown, columns, scale=scale))
+    visualize.save_png(path, visualize.image_grid(shown, columns, scale=None))
 
 
 def _read(path: pathlib.Path) -> np.ndarray:

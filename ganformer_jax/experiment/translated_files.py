@@ -10,17 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ganformer_jax import hosts, visualize
+from ganformer_jax import visualize
 from ganformer_jax.config_translation import TranslationConfig
 from ganformer_jax.data.fit import Geometry
 from ganformer_jax.errors import UserError
-from ganformer_jax.experiment.sample_files import (
-    Batch,
-    claim_folder,
-    missing_places,
-    weights_digest,
-    write_missing,
-)
+from ganformer_jax.experiment.sample_files import Batch, figure_paths, weights_digest, write_set
 from ganformer_jax.experiment.targets import entries, read_fitted
 from ganformer_jax.sampling.translations import ImageTranslator
 from ganformer_jax.train.devices import Placement
@@ -89,13 +83,8 @@ def write_translations(
         {"file": file, "image": entry.name, **facts}
         for file, entry in zip(files, found, strict=True)
     ]
-    suffixes = ["grid", "attention"] if options.components else ["grid"]
-    figures = [folder.with_name(f"{folder.name}-{suffix}.png") for suffix in suffixes]
-
-    say = say if hosts.is_first() else lambda line: None
-    missing = claim_folder(folder, records, figures, overwrite, say)
-    devices = len(placement.devices)
-    batch = -(-batch_size // devices) * devices
+    figures = figure_paths(folder, "grid", *(["attention"] if options.components else []))
+    batch = placement.rounded(batch_size)
     translator = ImageTranslator(options, batch, attention=True, batch_sharding=placement.batch)
     params = jax.device_put(translators.params[kind], placement.replicated)
     geometry = Geometry(*options.image_size, options.image_channels)
@@ -114,9 +103,8 @@ def write_translations(
             raise UserError(f"no image could be read: {', '.join(map(str, paths))}")
         _draw(translator, params, np.stack(shown), figures)
 
-    write_missing(folder, records, missing, make, draw)
-    done = len(records) - len(missing_places(folder, records))
-    say(f"{done} images in {folder}, figures: {', '.join(map(str, figures))}")
+    channels = options.image_channels
+    write_set(folder, records, figures, make, draw, channels=channels, overwrite=overwrite, say=say)
 
 
 def file_names(names: Sequence[str]) -> list[str]:
@@ -139,10 +127,9 @@ def _draw(
 ) -> None:
     """Draw images above their translations, and what they attend to."""
     translated = translator(params, images)
-    scale = max(1, 64 // max(images.shape[1:3]))
     rows = np.concatenate([images, translated.images])
     headings = "image", "translated"
-    grid = visualize.image_grid(rows, len(images), scale=scale, row_headings=headings)
+    grid = visualize.image_grid(rows, len(images), scale=None, row_headings=headings)
     visualize.save_png(figures[0], grid)
     if translated.attention:
         figure = visualize.attention_figure(images, translated.attention, len(images))

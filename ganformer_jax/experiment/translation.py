@@ -70,7 +70,8 @@ class LatestTranslators(LatestNetworks):
         With components, the attention of translations into the target as well.
         """
         weights = self.weights(now.state)
-        held_out = {kind: data.held_out(kind, COLUMNS) for kind in SETS}
+        count = min(COLUMNS, self.most_images(data))
+        held_out = {kind: data.held_out(kind, count) for kind in SETS}
         translators = self.plain, self.with_attention
         return functools.partial(draw_translations, *translators, weights, held_out)
 
@@ -128,8 +129,7 @@ def draw_translations(
         names += [OTHER[kind], f"to {kind}", "and back"]
         if kind == "target" and there.attention:
             drawn["attention"] = visualize.attention_figure(images, there.attention, len(images))
-    scale = max(1, 64 // max(rows[0].shape[1:3]))
     drawn["translations"] = visualize.image_grid(
-        np.concatenate(rows), len(rows[0]), scale=scale, row_headings=names
+        np.concatenate(rows), len(rows[0]), scale=None, row_headings=names
     )
     return drawn

@@ -68,7 +68,7 @@ class State:
         label: Class number or condition, for the latents of other seeds too; None without labels.
         noise: Noise in the synthesis network.
         edits: Changes of the latents, in this order.
-        layer: Attention layer, from 0; None for the average of the finest ones.
+        layer: Attention layer, from 0; None for the last.
     """
 
     seed: int = 0

@@ -11,7 +11,7 @@ import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.metrics.edits import edit_changes, pixel_change
-from ganformer_jax.pixels import enlarge, strongest_component
+from ganformer_jax.pixels import component_segments, enlarge
 from ganformer_jax.sampling import (
     ImageLatents,
     Synthesized,
@@ -20,7 +20,6 @@ from ganformer_jax.sampling import (
     swap_components,
 )
 from ganformer_jax.viewer.state import ALL, GLOBAL, Label, Labels, State, ViewedEdit, parse_state
-from ganformer_jax.visualize import finest_attention
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, UInt8
@@ -155,11 +154,7 @@ class ViewedGenerator:
         return made.w_BxKxLxD
 
     def _segments(self, made: Synthesized, layer: int | None) -> Int[np.ndarray, "h2 w2"] | None:
-        """Return `strongest_component` of attention averaged over heads."""
-        if not made.attention:
-            return None
-        chosen = made.attention if layer is None else [made.attention[layer]]
-        return strongest_component(finest_attention(chosen)[0])
+        return component_segments(made.attention, layer)[0] if made.attention else None
 
 
 def _seeds(seed: int) -> np.ndarray:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import Int, UInt8
 
 HEADING_HEIGHT, FONT_SIZE = 22, 14  # pixels
+SMALL = 64  # pixels
 # Okabe and Ito's colors, then Paul Tol's "muted" ones: distinct with any color vision.
 _COMPONENTS = (
     "#E69F00 #56B4E9 #009E73 #F0E442 #0072B2 #D55E00 #CC79A7 "
@@ -43,7 +44,7 @@ def image_grid(
     columns: int | None = None,
     *,
     padding: int = 2,
-    scale: int = 1,
+    scale: int | None = 1,
     background: int = 255,
     headings: Sequence[str] = (),
     row_headings: Sequence[str] = (),
@@ -54,7 +55,8 @@ def image_grid(
         images_BxHxWxC: uint8 images of any number of channels.
         columns: Images in a row; by default such that the grid is about square.
         padding: Pixels between images and around them.
-        scale: Factor by which each image is enlarged, pixel by pixel.
+        scale: Factor by which each image is enlarged, pixel by pixel; None for the largest whole
+            one that keeps the longer side within `SMALL` pixels, at least 1.
         background: Gray level of the padding and of empty places, 0..255.
         headings: Text above each column.
         row_headings: Text left of each row.
@@ -62,7 +64,9 @@ def image_grid(
     Raises:
         ValueError: If there are no images, or they have another dtype or shape.
     """
-    images = as_rgb(images_BxHxWxC).repeat(scale, axis=1).repeat(scale, axis=2)
+    images = as_rgb(images_BxHxWxC)
+    scale = max(1, SMALL // max(images.shape[1:3])) if scale is None else scale
+    images = images.repeat(scale, axis=1).repeat(scale, axis=2)
     count, height, width, _ = images.shape
     if count == 0:
         raise ValueError("no images to lay out")

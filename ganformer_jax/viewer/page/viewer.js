@@ -162,7 +162,7 @@ function showControls() {
   set("source", edit.seed);
   set("t", edit.t);
   set("opacity", look.overlay);
-  set("layer", look.layer ?? "");
+  set("layer", look.layer ?? facts.layers.length - 1);
   $("psi-value").textContent = state.psi.toFixed(2);
   $("t-value").textContent = percent(edit.t);
   $("opacity-value").textContent = percent(look.overlay);
@@ -248,7 +248,7 @@ function build() {
   for (const id of ["map-figure", "overlay-row", "layer-row"]) $(id).hidden = !components;
   const drag = facts.places ? " Drag one there to move it." : "";
   $("hint").textContent = components ? `Pick a component here, or where pixels attend to it: on the image or the map.${drag}` : "This generator has no components: its global latent decides everything.";
-  $("layer").append(new Option("finest layers", ""), ...layers.map(([rows, columns], i) => new Option(`layer ${i}, ${columns}×${rows}`, i)));
+  $("layer").append(...layers.map(([rows, columns], i) => new Option(`layer ${i}, ${columns}×${rows}`, i)));
   for (const id of ["image-panel", "map-panel"]) {
     $(id).style.aspectRatio = `${width} / ${height}`;
     if (!components) continue;
@@ -269,7 +269,7 @@ function listen() {
   onSlider("t", (t) => { look.unedited = false; change(look.picked, { t }); });
   listenToMoves(onSlider);
   $("noise").addEventListener("change", () => set(() => { state.noise = $("noise").value; }));
-  $("layer").addEventListener("change", () => { look.layer = $("layer").value === "" ? null : Number($("layer").value); refresh(); });
+  $("layer").addEventListener("change", () => { look.layer = Number($("layer").value); refresh(); });
   $("opacity").addEventListener("input", () => { look.overlay = Number($("opacity").value); showControls(); toFragmentSoon(); });
   $("swap").addEventListener("click", () => set(() => change(look.picked, { t: 1 })));
   $("remove").addEventListener("click", () => set(() => change(look.picked, { removed: !editOf(look.picked).removed })));
