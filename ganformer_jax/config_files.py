@@ -1,7 +1,7 @@
 """Configs as files: finding and reading them.
 
 A config file is a Python file that defines `config = Config(...)`. Those in `configs/` are
-published: they are installed with the package and found by name.
+built in: they are installed with the package and found by name.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ganformer_jax.config_kinds import KINDS, as_gan, experiment_from_dict
 from ganformer_jax.errors import UserError, did_you_mean, one_line
 
 
-def published_configs() -> dict[str, pathlib.Path]:
-    """Return the files of the published configs by name."""
+def built_in_configs() -> dict[str, pathlib.Path]:
+    """Return the files of the built-in configs by name."""
     package = pathlib.Path(__file__).resolve().parent
     folder = package / "configs"  # where they are installed; in a checkout they are one level up
     if not folder.is_dir():
@@ -32,16 +32,16 @@ def published_configs() -> dict[str, pathlib.Path]:
 
 def find_config(name: str | pathlib.Path) -> pathlib.Path:
     """Return the file of a config by path or, from any folder, as `ffhq` or `configs/ffhq.py`."""
-    path, published = pathlib.Path(name), published_configs()
-    if str(path) in published:
-        return published[str(path)]
+    path, built_in = pathlib.Path(name), built_in_configs()
+    if str(path) in built_in:
+        return built_in[str(path)]
     if path.is_file():
         return path
-    if path.stem in published and path == pathlib.Path("configs", f"{path.stem}.py"):
-        return published[path.stem]
+    if path.stem in built_in and path == pathlib.Path("configs", f"{path.stem}.py"):
+        return built_in[path.stem]
     nearby = sorted(p.name for p in path.parent.glob("*.py"))
-    near = did_you_mean(path.name, [*nearby, *published])
-    raise UserError(f"no config {path} (the published ones: {', '.join(published)}){near}")
+    near = did_you_mean(path.name, [*nearby, *built_in])
+    raise UserError(f"no config {path} (the built-in ones: {', '.join(built_in)}){near}")
 
 
 def load_config(name: str | pathlib.Path) -> Config:
@@ -53,7 +53,7 @@ def load_experiment(name: str | pathlib.Path) -> Any:
     """Read a config of any kind, every value checked against its type.
 
     Args:
-        name: Name of a published config, a Python file that defines `config = Config(...)`, or
+        name: Name of a built-in config, a Python file that defines `config = Config(...)`, or
             that of another kind, or the `config.json` of a run.
 
     Raises:

@@ -18,10 +18,10 @@ from ganformer_jax.config import (
 from ganformer_jax.config_checks import validate
 from ganformer_jax.config_dicts import differences, from_dict, to_dict
 from ganformer_jax.config_files import (
+    built_in_configs,
     find_config,
     load_config,
     load_experiment,
-    published_configs,
 )
 from ganformer_jax.config_kinds import experiment_from_dict, validate_experiment
 from ganformer_jax.errors import UserError
@@ -29,8 +29,8 @@ from ganformer_jax.errors import UserError
 HEADER = "from ganformer_jax.config import *\n"
 
 
-@pytest.mark.parametrize("name", published_configs())
-def test_published_configs_are_found_by_name_from_any_folder(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", built_in_configs())
+def test_built_in_configs_are_found_by_name_from_any_folder(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = load_experiment(name)
     validate_experiment(config)
@@ -38,8 +38,8 @@ def test_published_configs_are_found_by_name_from_any_folder(name, tmp_path, mon
     assert find_config(f"configs/{name}.py") == find_config(name)
 
 
-def test_there_are_published_configs():
-    assert {"scenes", "ffhq", "clevr", "bedrooms", "cityscapes"} <= set(published_configs())
+def test_there_are_built_in_configs():
+    assert {"scenes", "ffhq", "clevr", "bedrooms", "cityscapes"} <= set(built_in_configs())
 
 
 def test_a_file_is_a_config_by_its_path(tmp_path, monkeypatch):
@@ -54,11 +54,11 @@ def test_a_file_is_a_config_by_its_path(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("ffgh", "no config ffgh (the published ones: bedrooms, bedrooms_dcgan, cityscapes, "),
+        ("ffgh", "no config ffgh (the built-in ones: bedrooms, bedrooms_dcgan, cityscapes, "),
         ("ffgh", "; did you mean ffhq?"),
         ("scene.py", "did you mean scenes.py?"),
         ("mine.json", "; did you mean mine.py?"),
-        ("nowhere/configs/ffhq.py", "no config nowhere/configs/ffhq.py (the published ones: "),
+        ("nowhere/configs/ffhq.py", "no config nowhere/configs/ffhq.py (the built-in ones: "),
     ],
 )
 def test_a_missing_config_names_the_nearest(tmp_path, monkeypatch, name, message):

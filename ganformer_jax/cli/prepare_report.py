@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _COLORS = {1: "gray", 3: "color", 4: "color and opacity"}
 OWN_IMAGES = "scenes_ganformer"
-"""Config of the printed command, for images that no published config is meant for."""
+"""Config of the printed command, for images that no built-in config is meant for."""
 
 
 def report_lines(

@@ -28,7 +28,7 @@ class Options:
     """Train a run, or resume it from its newest checkpoint."""
 
     config: pathlib.Path = DEFAULT_CONFIG
-    """Name of a published config, such as ffhq, or path of a config file or
+    """Name of a built-in config, such as ffhq, or path of a config file or
     of a run's config.json. It sets the defaults of the options below."""
     workdir: pathlib.Path | None = None
     """Folder of the run; by default runs/ and the name of the config."""

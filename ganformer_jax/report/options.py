@@ -1,4 +1,4 @@
-"""The options of a run beside the defaults and a published config, and the command of the run."""
+"""The options of a run beside the defaults and a built-in config, and the command of the run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ganformer_jax.config_dicts import to_dict
-from ganformer_jax.config_files import load_experiment, published_configs
+from ganformer_jax.config_files import built_in_configs, load_experiment
 from ganformer_jax.report.run_files import Run, defaults_of, flatten
 
 MISSING = "not stored"
@@ -24,18 +24,18 @@ class Option:
         name: Dotted name.
         value: Its value, as JSON.
         default: The default, as JSON.
-        published: The value in the nearest published config, as JSON.
+        built_in: The value in the nearest built-in config, as JSON.
     """
 
     name: str
     value: str
     default: str
-    published: str
+    built_in: str
 
     @property
     def changed(self) -> bool:
-        """Whether it differs from the published config."""
-        return self.value != self.published
+        """Whether it differs from the built-in config."""
+        return self.value != self.built_in
 
     @property
     def set(self) -> bool:
@@ -45,14 +45,14 @@ class Option:
 
 @dataclasses.dataclass(frozen=True)
 class OptionTable:
-    """Options of a run by group, and the published config with the fewest differences."""
+    """Options of a run by group, and the built-in config with the fewest differences."""
 
-    published: str
+    built_in: str
     groups: Mapping[str, Sequence[Option]]
 
     @property
     def changed(self) -> list[Option]:
-        """List the options that differ from the published config."""
+        """List the options that differ from the built-in config."""
         return [option for option in self._all() if option.changed]
 
     @property
@@ -67,10 +67,10 @@ class OptionTable:
 def option_table(run: Run) -> OptionTable:
     """Return the options of a run."""
     name, defaults = nearest_config(run.options), defaults_of(run.options)
-    published = _published()[name]
+    built_in = _built_in()[name]
     groups: dict[str, list[Option]] = {}
     for option, value in run.options.items():
-        others = [_text(values.get(option, MISSING)) for values in (defaults, published)]
+        others = [_text(values.get(option, MISSING)) for values in (defaults, built_in)]
         groups.setdefault(option.partition(".")[0], []).append(
             Option(option, _text(value), *others)
         )
@@ -78,9 +78,9 @@ def option_table(run: Run) -> OptionTable:
 
 
 def nearest_config(options: Mapping[str, Any]) -> str:
-    """Return the name of the published config, of its kind, from which the fewest differ."""
+    """Return the name of the built-in config, of its kind, from which the fewest differ."""
     kind = options.get("kind")
-    configs = {n: config for n, config in _published().items() if config.get("kind") == kind}
+    configs = {n: config for n, config in _built_in().items() if config.get("kind") == kind}
     return min(configs, key=lambda name: len(_differing(options, configs[name])))
 
 
@@ -95,7 +95,7 @@ def train_command(run: Run, program: str) -> str | None:
         return None
     name = nearest_config(run.options)
     words = [*program.split(), "train", "--config", name, "--workdir", f"runs/{run.folder.name}"]
-    for option, value in _differing(run.options, _published()[name]).items():
+    for option, value in _differing(run.options, _built_in()[name]).items():
         words += _words(option.replace("_", "-"), value)
     return shlex.join(words)
 
@@ -113,8 +113,8 @@ def differing_options(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 
 @functools.cache
-def _published() -> dict[str, dict[str, Any]]:
-    configs = {name: to_dict(load_experiment(name)) for name in published_configs()}
+def _built_in() -> dict[str, dict[str, Any]]:
+    configs = {name: to_dict(load_experiment(name)) for name in built_in_configs()}
     return {name: flatten(json.loads(json.dumps(config))) for name, config in configs.items()}
 
 
