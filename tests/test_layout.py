@@ -24,7 +24,7 @@ LEVELS = [
     | {"config_translation"}
     | {"config_translation_checks", "download"}
     | {"errors", "files", "gpu", "hosts", "locks", "signals", "storage"},
-    {"augment", "nn", "losses", "losses_layouts", "pickles", "pixels"},
+    {"augment", "nn", "losses", "pickles", "pixels"},
     {"models", "scenes", "data", "metrics"},
     {"train", "sampling", "visualize", "evaluate", "convert", "projection", "directions"},
     {"load", "experiment", "report", "viewer"},

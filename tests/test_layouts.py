@@ -10,7 +10,7 @@ import pytest
 from ganformer_jax.config_ganformer2 import ExecutionConfig, PlanningConfig
 from ganformer_jax.experiment.planned_evaluation import layout_counts
 from ganformer_jax.experiment.planned_files import measure_edit
-from ganformer_jax.losses_layouts import OFFSETS, READ, layout_matching, segment_fidelity
+from ganformer_jax.losses.layouts import OFFSETS, READ, layout_matching, segment_fidelity
 from ganformer_jax.models.executor import Executor
 from ganformer_jax.models.planner import Planner, draw_present
 from ganformer_jax.nn.layouts import (

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganformer_jax.config import DiscriminatorConfig
-from ganformer_jax.losses_layouts import READ
+from ganformer_jax.losses.layouts import READ
 from ganformer_jax.models.discriminator import Discriminator
 from ganformer_jax.nn.layers import EqualizedConvolution, EqualizedDense
 from ganformer_jax.nn.layouts import pool_segments
@@ -48,7 +48,7 @@ class SegmentDiscriminator(nn.Module):
 
 
 class LayoutReader(nn.Module):
-    """Images to the logits that `losses_layouts.layout_matching` compares with a layout.
+    """Images to the logits that `losses.layout_matching` compares with a layout.
 
     A U-Net (Ronneberger et al. 2015, arXiv 1505.04597).
     """

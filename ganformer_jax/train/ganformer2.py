@@ -17,7 +17,6 @@ from jax import lax
 
 from ganformer_jax import losses
 from ganformer_jax.config_ganformer2 import GANformer2Config
-from ganformer_jax.losses_layouts import layout_matching, segment_fidelity
 from ganformer_jax.train.adam import apply_gradients, make_adam
 from ganformer_jax.train.averaging import moved_average
 from ganformer_jax.train.binding import bind, check_devices, reseed
@@ -169,12 +168,12 @@ def _generators_loss(
         info[f"loss/generator_{name}"] = loss
     total = info["loss/generator_layouts"] + info["loss/generator_images"]
     if options.fidelity:
-        fidelity = segment_fidelity(fake["segments"], fake["areas"], real=True).mean()
+        fidelity = losses.segment_fidelity(fake["segments"], fake["areas"], real=True).mean()
         info["loss/fidelity"] = fidelity
         total += options.fidelity * fidelity
     if options.matching:
         read: Any = networks.reader.apply({"params": critics["reader"]}, fakes.images_BxHxWxC)
-        info["loss/matching"] = layout_matching(read, fakes.layout_BxHxWxK).mean()
+        info["loss/matching"] = losses.layout_matching(read, fakes.layout_BxHxWxK).mean()
         total += options.matching * info["loss/matching"]
     info["loss/generator"] = total
     return total, (lax.stop_gradient(fakes), info)
@@ -198,12 +197,12 @@ def _discriminators_loss(
         info[f"logits/fake_{name}"] = fake[name].mean()
     total = info["loss/discriminator_layouts"] + info["loss/discriminator_images"]
     if options.fidelity:
-        fidelity = segment_fidelity(real["segments"], real["areas"], real=True)
-        fidelity += segment_fidelity(fake["segments"], fake["areas"], real=False)
+        fidelity = losses.segment_fidelity(real["segments"], real["areas"], real=True)
+        fidelity += losses.segment_fidelity(fake["segments"], fake["areas"], real=False)
         info["loss/discriminator_fidelity"] = fidelity.mean()
         total += options.fidelity * info["loss/discriminator_fidelity"]
     read: Any = networks.reader.apply({"params": whole["reader"]}, reals.images_BxHxWxC)
-    info["loss/reader"] = layout_matching(read, reals.layout_BxHxWxK).mean()
+    info["loss/reader"] = losses.layout_matching(read, reals.layout_BxHxWxK).mean()
     info["loss/discriminator"] = total
     return total + info["loss/reader"], info
 
