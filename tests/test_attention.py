@@ -198,6 +198,38 @@ def test_heads_must_divide_the_width():
         BipartiteAttention(heads=3).init(jax.random.key(0), *inputs())
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"integration": "gain"}, "integration is 'gain'; it should be one of"),
+        ({"norm": "batch"}, "norm is 'batch'; it should be one of"),
+    ],
+)
+def test_unknown_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        BipartiteAttention(**options).init(jax.random.key(0), *inputs())
+
+
+def test_arrays_that_do_not_belong_together_are_refused():
+    x, y, x_position, y_position = inputs()
+    attention = BipartiteAttention()
+
+    def call(*arrays, **more):
+        return attention.init(jax.random.key(0), *arrays, **more)
+
+    with pytest.raises(ValueError, match=r"they should be \[B, F, C\] and \[B, T, D\]"):
+        call(x, y[:1])
+    with pytest.raises(ValueError, match=rf"x_position is .*; it should be \[{x.shape[1]}, any\]"):
+        call(x, y, x_position[1:], y_position)
+    with pytest.raises(ValueError, match="y_position is"):
+        call(x, y, x_position, y_position[:1])
+    for mask in (jnp.ones(y.shape[1]), jnp.ones((len(y), 1))):
+        with pytest.raises(
+            ValueError, match=rf"mask is .*; it should be \[{len(y)}, {y.shape[1]}\]"
+        ):
+            call(x, y, mask_BxT=mask)
+
+
 def test_component_update_is_residual():
     update = ComponentUpdate(heads=1, dropout=0.0, gate_x=False, gate_y=False)
     x, y, x_position, y_position = inputs()

@@ -20,7 +20,7 @@ from tiny import tiny_config
 
 from ganformer_jax.config import Config
 from ganformer_jax.config_dicts import from_dict, to_dict
-from ganformer_jax.report import MARK, comparison_page, read_run, run_page
+from ganformer_jax.report import MARK, comparison_page, read_run_folder, run_page
 from ganformer_jax.report.curves import BUCKETS, read_log
 from ganformer_jax.report.figures import charts
 from ganformer_jax.report.images import encode_file, gallery, spread
@@ -31,7 +31,7 @@ IMAGE = re.compile(r"^data:image/(\w+);base64,(.*)$")
 
 
 def page_of(folder, **options):
-    return parse(run_page(read_run(folder), program="ganformer-jax", **options))
+    return parse(run_page(read_run_folder(folder), program="ganformer-jax", **options))
 
 
 def section(root, name):
@@ -132,7 +132,7 @@ def test_the_state_and_the_facts_of_a_run(tmp_path):
 
 def test_a_run_that_has_just_started(tmp_path):
     run = write_run(tmp_path / "a", kimg=0, samples=0, end=None)
-    assert run_state(read_run(run)).word == "just started"
+    assert run_state(read_run_folder(run)).word == "just started"
     root = page_of(run)
     for name, words in [
         ("samples", "No samples yet."),
@@ -185,8 +185,8 @@ def test_everything_of_a_run_is_escaped(tmp_path):
     (run / "history.jsonl").write_text(json.dumps(event | {"changes": [NASTY]}) + "\n7\n")
     (run / "evaluations.jsonl").write_text(json.dumps({NASTY: 1, "x": {NASTY: NASTY}}) + "\n{\n")
     other = write_run(tmp_path / "other")
-    alone = run_page(read_run(run), f"no {NASTY}", NASTY)
-    both = comparison_page([read_run(run), read_run(other)], NASTY)
+    alone = run_page(read_run_folder(run), f"no {NASTY}", NASTY)
+    both = comparison_page([read_run_folder(run), read_run_folder(other)], NASTY)
     for page in (alone, both):
         root = parse(page)
         assert "<script>alert" not in page and "<b>" not in page
@@ -229,7 +229,7 @@ def test_damaged_lines_and_values_that_are_not_finite(tmp_path):
     assert log.curves["loss/generator"].count == 4 and "b" not in log.curves
     words = section(page_of(run), "curves").words()
     assert "3 values that are not finite" in words and "5 lines of metrics.jsonl cannot" in words
-    assert "NaN" not in run_page(read_run(run)).partition("application/json")[2][:5000]
+    assert "NaN" not in run_page(read_run_folder(run)).partition("application/json")[2][:5000]
 
 
 def test_a_long_log_is_thinned_and_keeps_its_extremes(tmp_path):
@@ -291,7 +291,7 @@ def test_which_metrics_are_better_and_what_is_drawn_together(tmp_path):
     assert metric_kind("swd_32") == metric_kind("swd") == "swd"
     assert metric_kind("rpr2k_recall") == metric_kind("rpr2k_precision") == "rpr"
     assert metric_kind("invented") == "invented"
-    run = read_run(write_run(tmp_path / "a"))
+    run = read_run_folder(write_run(tmp_path / "a"))
     swd, recall = metrics(run)
     assert swd.best and (swd.best.value, swd.last.value, swd.count) == (50, 50, 4)
     assert recall.best and recall.best.value == pytest.approx(0.4)
@@ -332,7 +332,7 @@ def test_one_step_is_shown_and_all_have_their_place(tmp_path):
 
 
 def test_many_and_large_images_are_thinned_to_the_budget(tmp_path):
-    run = read_run(write_run(tmp_path / "a", kimg=2, samples=40, attention=False))
+    run = read_run_folder(write_run(tmp_path / "a", kimg=2, samples=40, attention=False))
     shown = gallery(run)
     assert len(shown.shown) == 24 and shown.total == 40
     assert (shown.shown[0].step, shown.shown[-1].step) == (0, 39 * 63)
@@ -351,7 +351,7 @@ def test_images_are_reduced_and_damaged_ones_left_out(tmp_path):
     (run / "samples" / "00000950.png").write_bytes(b"\x89PNG\r\n\x1a\n cut off")
     (run / "samples" / "00000960.png").mkdir()
     (run / "samples" / "notes.png").write_bytes(b"")
-    shown = gallery(read_run(run))
+    shown = gallery(read_run_folder(run))
     assert (shown.total, shown.unreadable, len(shown.shown)) == (4, 1, 3)
     last = shown.shown[-1].samples
     assert last and (last.width, last.height) == (1280, 160)
@@ -376,9 +376,9 @@ def test_the_command_reproduces_the_config(tmp_path, capsys):
     values["train"]["metrics"] = "swd,rkid2k"
     values["optimizer"]["gradient_clip"] = 1.5
     config = from_dict(Config, values)
-    assert nearest_config(read_run(write_run(tmp_path / "s")).options) == "scenes"
+    assert nearest_config(read_run_folder(write_run(tmp_path / "s")).options) == "scenes"
     for number, one in enumerate([config, tiny_config(), Config()]):
-        run = read_run(write_run(tmp_path / f"run {number}", config=one))
+        run = read_run_folder(write_run(tmp_path / f"run {number}", config=one))
         words = shlex.split(train_command(run, "ganformer-jax"))
         assert words[:2] == ["ganformer-jax", "train"]
         code, out, err = call(capsys, *words[1:], "--dry-run")
@@ -438,7 +438,7 @@ def test_evaluations_are_compared(tmp_path):
     }.items():
         lines = "".join(json.dumps(record) + "\n" for record in records)
         (write_run(tmp_path / name) / "evaluations.jsonl").write_text(lines)
-    page = parse(comparison_page([read_run(tmp_path / name) for name in "abc"]))
+    page = parse(comparison_page([read_run_folder(tmp_path / name) for name in "abc"]))
     words = section(page, "metrics").words()
     assert "swd2k 24.25 18 – rpr2k_recall 0.5 – –" in words
     assert "30.5" not in words and "2000" not in words
@@ -450,16 +450,16 @@ def test_runs_of_other_images_are_not_to_be_compared(tmp_path, resolution):
     generator = dataclasses.replace(other.generator, resolution=resolution)
     write_run(tmp_path / "a", config=other)
     write_run(tmp_path / "b", config=dataclasses.replace(other, generator=generator))
-    page = parse(comparison_page([read_run(tmp_path / name) for name in "ab"]))
+    page = parse(comparison_page([read_run_folder(tmp_path / name) for name in "ab"]))
     differ = "Datasets or image sizes differ" in section(page, "metrics").words()
     assert differ == (resolution != 8)
 
 
 def test_only_known_options_are_compared(tmp_path):
-    runs = [read_run(write_run(tmp_path / name)) for name in ("a", "b")]
+    runs = [read_run_folder(write_run(tmp_path / name)) for name in ("a", "b")]
     assert differing_options(runs) == {}
     (tmp_path / "b" / "config.json").write_text("{")
-    runs = [read_run(tmp_path / name) for name in ("a", "b")]
+    runs = [read_run_folder(tmp_path / name) for name in ("a", "b")]
     assert differing_options(runs) == {}
     assert "config.json is damaged" in parse(comparison_page(runs)).words()
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ganformer_jax.evaluate.component_metrics import attention_segments, segmentation_scores
+from ganformer_jax.evaluate.component_metrics import segmentation_scores, segments_and_baselines
 from ganformer_jax.metrics.dci import DCI, dci, entropies
 from ganformer_jax.metrics.segmentation import color_clusters, foreground_ari, matched_mean_iou
 from ganformer_jax.visualize import segments_grid
@@ -74,7 +74,7 @@ def test_attention_as_a_segmentation_beside_its_baselines():
     even = np.full((1, 4, 2, 2, 2), 0.25)
     images = np.zeros((1, 8, 8, 3), np.uint8)
     images[side == 1] = 200
-    found = attention_segments(images, [even, own])
+    found = segments_and_baselines(images, [even, own])
     scores = {name: segmentation_scores(side, segments) for name, segments in found.items()}
     assert list(scores) == ["layer0_2px", "layer1_4px", "uniform", "color"]
     assert scores["layer1_4px"] == {"ari": 1, "iou": 1}
@@ -82,7 +82,7 @@ def test_attention_as_a_segmentation_beside_its_baselines():
     assert 0 < scores["color"]["ari"] < 1
     np.testing.assert_array_equal(found["layer1_4px"], side)
     with pytest.raises(ValueError, match="no attention layers"):
-        attention_segments(images, [])
+        segments_and_baselines(images, [])
     with pytest.raises(ValueError, match="no image has two objects"):
         segmentation_scores(np.minimum(side, 1), found["color"])
     figure = segments_grid(images, found)

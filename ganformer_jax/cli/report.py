@@ -63,13 +63,13 @@ def run(options: Options) -> None:
     if missing:
         raise UserError(f'report needs {missing[0]}: pip install "ganformer-jax[report]"')
     from ganformer_jax.files import write_atomically
-    from ganformer_jax.report import MARK, comparison_page, read_run, run_page
+    from ganformer_jax.report import MARK, comparison_page, read_run_folder, run_page
     from ganformer_jax.report.run_files import short_names
 
     if not options.runs:
         raise UserError("name the folder of a run")
     names = short_names(options.runs)
-    runs = [read_run(folder, name) for folder, name in zip(options.runs, names, strict=True)]
+    runs = [read_run_folder(folder, name) for folder, name in zip(options.runs, names, strict=True)]
     out = options.out or _default_out(options.runs)
     if out.is_dir():
         raise UserError(f"--out {out} is a folder: name a file")

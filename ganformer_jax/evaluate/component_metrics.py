@@ -65,11 +65,11 @@ class ValidatedSegmenter:
         """Compare attention with the objects in generated images.
 
         Returns:
-            "<name>_ari" and "<name>_iou" for each of `attention_segments`, and for "network", the
-            segmentation network itself; and the segments, with its objects as "objects".
+            "<name>_ari" and "<name>_iou" for each of `segments_and_baselines`, and for "network",
+            the segmentation network itself; and the segments, with its objects as "objects".
         """
         objects, _ = self.segmenter(images_MxHxWx3)
-        segments = attention_segments(images_MxHxWx3, attention)
+        segments = segments_and_baselines(images_MxHxWx3, attention)
         nearest = segments | layer_segments(attention, images_MxHxWx3.shape[1], nothing=False)
         scores = {
             name: segmentation_scores(objects, nearest[name], found)
@@ -170,7 +170,7 @@ def validate(segmenter: Segmenter, labels: SceneLabels) -> ValidatedSegmenter:
     return ValidatedSegmenter(segmenter, scores, 1 - unexplained >= RELIABLE)
 
 
-def attention_segments(
+def segments_and_baselines(
     images_MxHxWx3: Images, attention: Attention
 ) -> dict[str, Int[np.ndarray, "m h w"]]:
     """Segment images by every attention layer, and by two baselines.

@@ -32,7 +32,7 @@ class LatestScenes(LatestNetworks):
     def __init__(self, config: GANformer2Config, training: Placement):
         options = config.execution
         shape = options.resolution, options.resolution, options.image_channels
-        super().__init__(training, read_weights, shape, GRID)
+        super().__init__(training, sampler_weights, shape, GRID)
         self.sampler = SceneSampler(config, self.batch_size, self.placement.batch)
 
     def _lower(self, weights: Mapping[str, Any]) -> Mapping[str, Lower]:
@@ -50,7 +50,7 @@ class LatestScenes(LatestNetworks):
         return functools.partial(draw_scenes, self.sampler, weights, held_out)
 
 
-def read_weights(state: GANformer2State) -> dict[str, Any]:
+def sampler_weights(state: GANformer2State) -> dict[str, Any]:
     """Return what `SceneSampler` reads of a state."""
     return {name: getattr(state, name) for name in WEIGHTS}
 

@@ -32,6 +32,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ganformer_jax.nn.attention_checks import check_arrays, check_options
 from ganformer_jax.nn.initialize import normal
 from ganformer_jax.nn.layers import EPSILON, Dropout, EqualizedDense
 from ganformer_jax.nn.projections import Projection, gather, own_head, score, spread_heads
@@ -172,11 +173,21 @@ class BipartiteAttention(nn.Module):
             k-means, the assignments they imply.
 
         Raises:
-            ValueError: Heads do not divide the width.
+            ValueError: Heads do not divide the width, an option is unknown, or shapes do not belong
+                together.
         """
         width = self.width or x_BxFxC.shape[-1]
-        if width % self.heads:
-            raise ValueError(f"{self.heads} heads do not divide width {width}")
+        check_options(self.heads, width, self.integration, self.norm)
+        check_arrays(
+            x_BxFxC,
+            y_BxTxD,
+            self.heads,
+            x_position=x_position_FxD,
+            y_position=y_position_TxD,
+            assignments=assignments_BxNxTxF,
+            mask=mask_BxT,
+            place_scores=place_scores_BxFxT,
+        )
         x, y = x_BxFxC.astype(jnp.float32), y_BxTxD.astype(jnp.float32)
         softmax = functools.partial(self._probabilities, mask_BxT=mask_BxT, train=train, rows=rows)
         if place_scores_BxFxT is not None:

@@ -68,7 +68,7 @@ class Run:
         return self.log.kimg_of(step, batch_size if isinstance(batch_size, int) else 0)
 
 
-def read_run(folder: pathlib.Path, name: str | None = None) -> Run:
+def read_run_folder(folder: pathlib.Path, name: str | None = None) -> Run:
     """Read the files of a run.
 
     Raises:

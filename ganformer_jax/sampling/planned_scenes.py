@@ -107,7 +107,7 @@ def _generate(
         plan = plan_scenes(config, weights["ema"]["planner"], seeds_B)
         z_BxKxD = _styles(config, seeds_B)
         if edit is not None:
-            plan, z_BxKxD = apply_edit(config, edit, plan, z_BxKxD)
+            plan, z_BxKxD = edit_plan(config, edit, plan, z_BxKxD)
         layout = plan.layout_SxBxHxWxK[-1]
         images = execute(config, weights, z_BxKxD, harden(layout))
     steps_BxSxHxW = jnp.swapaxes(plan.layout_SxBxHxWxK.argmax(-1), 0, 1)
@@ -144,7 +144,7 @@ def execute(
     return images
 
 
-def apply_edit(
+def edit_plan(
     config: GANformer2Config, edit: SegmentEdit, plan: Plan, z_BxKxD: Float[Array, "b k d"]
 ) -> tuple[Plan, Float[Array, "b k d"]]:
     """Return the plan and the styles after an edit; later steps are not planned again.

@@ -47,7 +47,7 @@ class GANformer2State(flax.struct.PyTreeNode):
     """Never changes; each step folds its number into it."""
 
 
-class Networks(NamedTuple):
+class GANformer2Networks(NamedTuple):
     """The modules of a GANformer2."""
 
     planner: Planner
@@ -57,9 +57,9 @@ class Networks(NamedTuple):
     reader: LayoutReader
 
 
-def make_networks(config: GANformer2Config) -> Networks:
+def make_networks(config: GANformer2Config) -> GANformer2Networks:
     """Return the modules of a config."""
-    return Networks(
+    return GANformer2Networks(
         Planner(config.planning, config.execution.resolution),
         Executor(config.execution, config.planning.segments),
         Discriminator(config.layout_discriminator.network),
