@@ -1,6 +1,7 @@
 """A prior by the command line: trained, measured, drawn, sampled, and refused elsewhere."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -125,7 +126,7 @@ def test_captions_condition_a_run(capsys, folder, run):
     command = ["sample", "--workdir", str(captioned), "--count", "2"]
     call(capsys, *command, "--out", str(folder / "without"))
     record = json.loads((folder / "without" / "samples.jsonl").read_text().splitlines()[0])
-    assert record["caption"].startswith(("one object", "two objects", "three objects", "four"))
+    assert re.match(r"\w+ objects?, an? ", record["caption"])
     prompt = "one object, a large red metal cube"
     call(capsys, *command, "--prompt", prompt)
     record = json.loads((captioned / "generated" / "samples.jsonl").read_text().splitlines()[0])
