@@ -79,10 +79,11 @@ def word_vectors(tokenizer: CaptionTokenizer, bert: PublishedBert) -> tuple[np.n
     """Return a vector for each token of a tokenizer, and the words that a BERT does not know."""
     *special, nothing = bert.special
     pieces = {word: bert.pieces(word) for word in tokenizer.words()}
-    unknown = [word for word, numbers in pieces.items() if not numbers or nothing in numbers]
-    numbers = [[n] for n in special]
+    unknown = {word for word, numbers in pieces.items() if not numbers or nothing in numbers}
+    numbers = [[number] for number in special]
     numbers += [[nothing] if word in unknown else pieces[word] for word in pieces]
-    return np.stack([bert.params["words"][each].mean(0) for each in numbers]), unknown
+    rows = np.stack([bert.params["words"][each].mean(0) for each in numbers])
+    return rows, [word for word in pieces if word in unknown]
 
 
 def stored(bert: PublishedBert, words: np.ndarray, text: TextEncoderConfig) -> dict[str, Any]:

@@ -69,13 +69,14 @@ def train_experiment(
     devices = find_devices(config.train.platform, config.train.devices)
     placement = place_on(devices, config.train.fsdp)
     latest = kind.latest(config, placement)
+    say_once = say if hosts.is_first() else lambda line: None
     if words := channel_words(latest.image_shape[-1]):
-        say(words)
+        say_once(words)
 
     def read_start() -> Start:
         if init_text is not None:
-            return start_from_bert(init_text, config, data.tokenizer(), say)
-        return warm_start(str(init_from), config, run, say)
+            return start_from_bert(init_text, config, data.tokenizer(), say_once)
+        return warm_start(str(init_from), config, run, say_once)
 
     def batches(images_seen: int) -> Iterator[dict[str, np.ndarray]]:
         data.save_label_names(run)
@@ -88,7 +89,7 @@ def train_experiment(
         run,
         batches,
         make_observers(config.train, run, data, latest, beside_bars(say)),
-        warm_start=_start(start, read_start, run, say),
+        warm_start=_start(start, read_start, run, say_once),
         wandb=wandb,
         identities=data.identity(),
         say=say,
