@@ -4,7 +4,7 @@ Command:   ganformer-jax train --config scenes_ganformer2
 Hardware:  one CPU core
 Cost:      about an hour with other work beside it, two to ten minutes of it to compile
 Expected:  layouts of a few compact segments, and images of them; the sliced Wasserstein distance
-           has fallen from 197 to 35 after 20 thousand images, one run (2026-11-29)
+           has fallen from 197 to 29 after 20 thousand images, one run (2026-11-30)
 """
 
 from ganformer_jax.config_ganformer2 import GANformer2Config, GANformer2LossConfig
