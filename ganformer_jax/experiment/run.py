@@ -57,11 +57,7 @@ def train_experiment(
             `init_from` or `init_text`, or losses stay not finite.
     """
     validate_experiment(config)
-    if init_from is not None and init_text is not None:
-        raise UserError("--init-from and --init-text exclude each other: leave one of them out")
-    start = "--init-from" if init_from is not None else "--init-text" if init_text else None
-    if start is not None and not isinstance(config, Config):
-        raise UserError(f"{start} is for GANs: leave it out")
+    start = _start_option(config, init_from, init_text)
     if wandb is not None:
         check_wandb()
     kind, data = TRAININGS[type(config)], DATA[type(config)](config)
@@ -94,6 +90,16 @@ def train_experiment(
         identities=data.identity(),
         say=say,
     )
+
+
+def _start_option(config: Any, init_from: str | None, init_text: pathlib.Path | None) -> str | None:
+    """Return the option that names the weights of the start, if the config may have any."""
+    if init_from is not None and init_text is not None:
+        raise UserError("--init-from and --init-text exclude each other: leave one of them out")
+    option = "--init-from" if init_from is not None else "--init-text" if init_text else None
+    if option is not None and not isinstance(config, Config):
+        raise UserError(f"{option} is for GANs: leave it out")
+    return option
 
 
 def _start(
