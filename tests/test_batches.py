@@ -16,11 +16,12 @@ import tensorflow_datasets as tfds
 from ganformer_jax.config import Config, DataConfig, GeneratorConfig
 from ganformer_jax.data.batches import held_out_images, open_dataset, train_batches
 from ganformer_jax.data.find import NoSplit
+from ganformer_jax.data.folders import open_folder, open_held_out
 from ganformer_jax.data.reading import read_all
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.component_metrics import read_labels
 from ganformer_jax.evaluate.image_sets import sample_labels
-from ganformer_jax.experiment.data import ExperimentData, open_folder, open_held_out
+from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.scenes import dataset as scenes_dataset
 from ganformer_jax.scenes.dataset import (
     Scenes,

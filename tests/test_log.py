@@ -21,7 +21,7 @@ from ganformer_jax.experiment.observers import draw_curve, draw_figures
 from ganformer_jax.train import history, log_writers
 from ganformer_jax.train.log import Log
 from ganformer_jax.train.log_writers import BestEffort, append, encode_jpeg
-from ganformer_jax.train.observing import Observer, Snapshot
+from ganformer_jax.train.observing import Moment, Observer
 
 GRID = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
 
@@ -133,7 +133,7 @@ def test_sample_grids_that_cannot_be_written_reach_the_log(tmp_path, monkeypatch
     disk, said = Disk(monkeypatch), []
     attempt, drawn = BestEffort(said.append), {"samples": GRID, "attention": GRID}
     for step, disk.full in ((1, False), (2, True), (3, True), (4, False)):
-        now = Snapshot(step, step, None, lambda indices: GRID[None], lambda: None)
+        now = Moment(step, step, None, lambda indices: GRID[None], lambda: None)
         found = draw_figures(lambda: drawn, "samples", tmp_path, attempt, said.append, now)
         assert set(found) == {"images/samples", "images/attention"}
     names = sorted(path.name for path in (tmp_path / "samples").iterdir())
@@ -144,7 +144,7 @@ def test_sample_grids_that_cannot_be_written_reach_the_log(tmp_path, monkeypatch
 
 def test_what_draws_a_figure_cannot_wait_for_other_processes(tmp_path):
     """Data that captions need are opened before: two processes waited for each other here."""
-    now = Snapshot(1, 1, None, lambda indices: GRID[None], lambda: None)
+    now = Moment(1, 1, None, lambda indices: GRID[None], lambda: None)
     with pytest.raises(RuntimeError, match="all processes must make"):
         draw_figures(lambda: hosts.first(dict), "", tmp_path, BestEffort(print), print, now)
 

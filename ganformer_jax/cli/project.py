@@ -92,7 +92,7 @@ def run(options: Options) -> None:
     name, distance = _distance(options, config)
     print(f"projecting {len(targets.names)} images, distance {name}")
     variables = jax.device_put(variables, devices.replicated)
-    vector = None if labels is None else label_vectors(config, labels)[0]
+    vector = None if labels is None else label_vectors(config.label_size, labels)[0]
     synthesizer = Synthesizer(config, min(options.batch_size, len(targets.names)))
     projector = Projector(
         synthesizer,

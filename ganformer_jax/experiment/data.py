@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,13 +17,11 @@ from ganformer_jax.conditions import save_condition_names
 from ganformer_jax.config import Config
 from ganformer_jax.config_files import load_config
 from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
-from ganformer_jax.data.find import NoSplit, find_version, open_builder
+from ganformer_jax.data.folders import open_held_out
 from ganformer_jax.data.layouts import LayoutSource
 from ganformer_jax.data.reading import read_all
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.image_sets import sample_labels
-
-T = TypeVar("T")
 
 
 class ExperimentData:
@@ -249,17 +246,6 @@ class ExperimentData:
         return open_held_out(self.open)
 
 
-def open_held_out(open_split: Callable[[str], T]) -> T:
-    """Open the test split, else that of validation, else that of training.
-
-    A split that is there but cannot be read is an error: other images are another measure.
-    """
-    for split in ("test", "validation"):
-        with contextlib.suppress(NoSplit):
-            return open_split(split)
-    return open_split("train")
-
-
 def open_scenes(run: pathlib.Path) -> tuple[DatasetSource, DatasetSource]:
     """Open the scenes of a run, training and test split, for the network that segments them.
 
@@ -269,36 +255,3 @@ def open_scenes(run: pathlib.Path) -> tuple[DatasetSource, DatasetSource]:
     every = dataclasses.replace(config.data, held_out_pairs=False)
     data = ExperimentData(dataclasses.replace(config, data=every))
     return data.open("train"), data.open("test")
-
-
-def opens_as_dataset(folder: pathlib.Path) -> bool:
-    """Return whether `open_folder` reads a dataset that TFDS prepared.
-
-    It reads ArrayRecords of encoded images of one size, which the dataset says; other datasets are
-    sources that `prepare` reads.
-    """
-    import tensorflow_datasets as tfds
-
-    folder = find_version(folder)
-    builder: Any = open_builder(folder)
-    is_indexed = builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD
-    return is_indexed and all(_image_shape(folder))
-
-
-def open_folder(folder: pathlib.Path, split: str) -> DatasetSource:
-    """Open a split of a prepared dataset, of images of one size, by its folder alone."""
-    folder = find_version(folder)
-    shape = _image_shape(folder)
-    if not all(shape):
-        raise UserError(f"{folder} does not say how large its images are")
-    return open_dataset(folder, folder, size=shape[:2], split=split, channels=shape[-1])
-
-
-def _image_shape(folder: pathlib.Path) -> tuple[Any, ...]:
-    """Return height, width and channels of a dataset's images, None for what varies."""
-    import tensorflow_datasets as tfds
-
-    features: Any = open_builder(folder).info.features
-    image = features["image"] if features and "image" in features else None
-    shape: Any = getattr(image, "shape", None)
-    return shape if isinstance(image, tfds.features.Image) else (None, None, None)

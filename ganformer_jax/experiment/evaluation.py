@@ -20,6 +20,7 @@ from ganformer_jax.conditions import load_condition_names
 from ganformer_jax.convert.state_dict import read_state_dict
 from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.data.find import is_prepared
+from ganformer_jax.data.folders import open_folder, opens_as_dataset
 from ganformer_jax.data.sources.open import open_source
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.component_edits import MeasuredEdit
@@ -33,7 +34,6 @@ from ganformer_jax.evaluate.image_sets import (
     source_images,
 )
 from ganformer_jax.evaluate.weights import load_weights
-from ganformer_jax.experiment.data import open_folder, opens_as_dataset
 from ganformer_jax.experiment.kind_data import data_of_run, open_run
 from ganformer_jax.experiment.scene_captions import described_scenes
 from ganformer_jax.models import Generator, without_words

@@ -14,7 +14,7 @@ from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.latest import Figures, LatestNetworks, Lower
 from ganformer_jax.sampling import Sampler
 from ganformer_jax.train.devices import Placement
-from ganformer_jax.train.observing import Snapshot
+from ganformer_jax.train.observing import Moment
 from ganformer_jax.train.state import TrainState
 
 GRID = 32
@@ -45,7 +45,7 @@ class LatestGenerator(LatestNetworks):
         """Return images, with labels of real ones if the generator takes any."""
         return self.sampler.images(self.weights(state), indices, data.labels(indices))
 
-    def figures(self, data: ExperimentData, now: Snapshot) -> Callable[[], Figures]:
+    def figures(self, data: ExperimentData, now: Moment) -> Callable[[], Figures]:
         """Return what draws a grid of samples, and their attention."""
         weights, labels = self.weights(now.state), data.grid_labels(GRID)
         return functools.partial(draw_samples, self.sampler, weights, labels)

@@ -16,7 +16,7 @@ from ganformer_jax.pixels import as_rgb
 from ganformer_jax.sampling.planned_scenes import PlannedScenes, SceneSampler
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.ganformer2_state import WEIGHTS, GANformer2State
-from ganformer_jax.train.observing import Snapshot
+from ganformer_jax.train.observing import Moment
 
 GRID, COLUMNS = 32, 8
 """Images in a sample grid, and in a row of it and of a sheet of layouts."""
@@ -44,7 +44,7 @@ class LatestScenes(LatestNetworks):
         """Return images of scenes."""
         return self.sampler(self.weights(state), indices).images
 
-    def figures(self, data: GANformer2Data, now: Snapshot) -> Callable[[], Figures]:
+    def figures(self, data: GANformer2Data, now: Moment) -> Callable[[], Figures]:
         """Return what draws images, and a sheet of layouts step by step."""
         weights, held_out = self.weights(now.state), data.held_out(COLUMNS)
         return functools.partial(draw_scenes, self.sampler, weights, held_out)

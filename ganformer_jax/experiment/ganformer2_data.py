@@ -10,10 +10,11 @@ import numpy as np
 
 from ganformer_jax.config import Config, GeneratorConfig
 from ganformer_jax.config_ganformer2 import GANformer2Config
+from ganformer_jax.data.folders import open_held_out
 from ganformer_jax.data.layouts import LayoutSource
 from ganformer_jax.data.reading import read_all
 from ganformer_jax.errors import UserError
-from ganformer_jax.experiment.data import ExperimentData, open_held_out
+from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.scenes.layout import VARIANTS
 
 

@@ -14,7 +14,7 @@ from ganformer_jax import hosts
 from ganformer_jax.evaluate.training_metrics import TrainingMetrics
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.train.devices import Placement, place_on
-from ganformer_jax.train.observing import Snapshot
+from ganformer_jax.train.observing import Moment
 
 Figures = Mapping[str, np.ndarray]
 """uint8 images [H, W] or [H, W, C] by name."""
@@ -112,12 +112,12 @@ class LatestNetworks(abc.ABC):
         return None
 
     @abc.abstractmethod
-    def figures(self, data: Any, now: Snapshot) -> Callable[[], Figures]:
+    def figures(self, data: Any, now: Moment) -> Callable[[], Figures]:
         """Do what all processes must; return a function that draws, which one process calls."""
 
     def measures(
         self, data: Any, metrics: Metrics | None, count: int
-    ) -> Sequence[Callable[[Snapshot], Mapping[str, float]]]:
+    ) -> Sequence[Callable[[Moment], Mapping[str, float]]]:
         """Return what to measure in training, as functions that return numbers by name.
 
         Args:
@@ -131,7 +131,7 @@ class LatestNetworks(abc.ABC):
         return [lambda now: metrics()[-1](checked(now))]
 
 
-def checked(now: Snapshot) -> Callable[[Sequence[int]], np.ndarray]:
+def checked(now: Moment) -> Callable[[Sequence[int]], np.ndarray]:
     """Return a function that samples a batch at a time, and ends if training is to stop."""
 
     def sample(indices: Sequence[int]) -> np.ndarray:

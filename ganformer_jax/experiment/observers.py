@@ -21,7 +21,7 @@ from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.evaluation import metric_networks
 from ganformer_jax.experiment.latest import Figures, LatestNetworks, Metrics, TrainingData
 from ganformer_jax.train.log_writers import BestEffort
-from ganformer_jax.train.observing import Observer, Snapshot
+from ganformer_jax.train.observing import Moment, Observer
 
 
 def make_observers(
@@ -47,7 +47,7 @@ def make_observers(
     """
     figures, curve = BestEffort(say), BestEffort(say)
 
-    def draw(now: Snapshot) -> Mapping[str, np.ndarray]:
+    def draw(now: Moment) -> Mapping[str, np.ndarray]:
         drawing, main = latest.figures(data, now), latest.main_figure
         return draw_figures(drawing, main, run, figures, say, now) if hosts.is_first() else {}
 
@@ -66,7 +66,7 @@ def draw_figures(
     run: pathlib.Path,
     attempt: BestEffort,
     say: Callable[[str], None],
-    now: Snapshot,
+    now: Moment,
 ) -> Mapping[str, np.ndarray]:
     """Draw figures and write them to `<run>/samples`; return them for the log.
 
@@ -83,7 +83,7 @@ def draw_figures(
     return {f"images/{name}": image for name, image in drawn.items()}
 
 
-def draw_curve(run: pathlib.Path, attempt: BestEffort, now: Snapshot) -> Mapping[str, float]:
+def draw_curve(run: pathlib.Path, attempt: BestEffort, now: Moment) -> Mapping[str, float]:
     """Draw losses and metrics so far to `<run>/curve.png`."""
     if now.step and hosts.is_first():
         path = run / "curve.png"

@@ -17,7 +17,7 @@ from ganformer_jax.metrics.pairs import pair_error
 from ganformer_jax.models.codebook import use_of
 from ganformer_jax.sampling.priors import PriorSampler
 from ganformer_jax.train.devices import Placement
-from ganformer_jax.train.observing import Snapshot
+from ganformer_jax.train.observing import Moment
 from ganformer_jax.train.prior import trains_transformer
 from ganformer_jax.train.prior_state import PriorState, weights_of
 
@@ -48,7 +48,7 @@ class LatestPrior(LatestNetworks):
         """Return samples, with labels of real images if the prior takes any."""
         return self.sampler.images(self.weights(state), indices, data.labels(indices))
 
-    def figures(self, data: ExperimentData, now: Snapshot) -> Callable[[], Figures]:
+    def figures(self, data: ExperimentData, now: Moment) -> Callable[[], Figures]:
         """Return what draws held-out images above their reconstructions, and samples.
 
         There are samples, those of seeds 0, 1, ..., once the transformer trains.
@@ -67,13 +67,13 @@ class LatestPrior(LatestNetworks):
 
     def measures(
         self, data: ExperimentData, metrics: Metrics | None, count: int
-    ) -> Sequence[Callable[[Snapshot], Mapping[str, float]]]:
+    ) -> Sequence[Callable[[Moment], Mapping[str, float]]]:
         """Return what measures codes, and samples once the transformer trains."""
         codes = functools.partial(measure_codes, self, data, count)
         if metrics is None:
             return [codes]
 
-        def compare(now: Snapshot) -> Mapping[str, float]:
+        def compare(now: Moment) -> Mapping[str, float]:
             trained = trains_transformer(self.config, now.images_seen)
             return metrics()[-1](checked(now)) if trained else {}
 
@@ -81,7 +81,7 @@ class LatestPrior(LatestNetworks):
 
 
 def measure_codes(
-    prior: LatestPrior, data: ExperimentData, count: int, now: Snapshot
+    prior: LatestPrior, data: ExperimentData, count: int, now: Moment
 ) -> dict[str, float]:
     """Return how well codes of held-out images describe them, and how well they are predicted.
 

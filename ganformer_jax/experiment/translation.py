@@ -18,7 +18,7 @@ from ganformer_jax.experiment.translation_data import TranslationData
 from ganformer_jax.metrics.pairs import pair_error
 from ganformer_jax.sampling.translations import ImageTranslator
 from ganformer_jax.train.devices import Placement
-from ganformer_jax.train.observing import Snapshot
+from ganformer_jax.train.observing import Moment
 from ganformer_jax.train.translation import OTHER, SETS, TranslationState
 
 COLUMNS = 8
@@ -64,7 +64,7 @@ class LatestTranslators(LatestNetworks):
         """Return how many images can be translated in both directions: held-out ones."""
         return min(data.sets[kind].held_out_count() for kind in SETS)
 
-    def figures(self, data: TranslationData, now: Snapshot) -> Callable[[], Figures]:
+    def figures(self, data: TranslationData, now: Moment) -> Callable[[], Figures]:
         """Return what draws held-out images, their translations, and those back.
 
         With components, the attention of translations into the target as well.
@@ -77,7 +77,7 @@ class LatestTranslators(LatestNetworks):
 
     def measures(
         self, data: TranslationData, metrics: Metrics | None, count: int
-    ) -> Sequence[Callable[[Snapshot], Mapping[str, float]]]:
+    ) -> Sequence[Callable[[Moment], Mapping[str, float]]]:
         """Return what measures translations of held-out images, of both directions."""
         if metrics is None:
             return []
@@ -89,7 +89,7 @@ def measure_translations(
     data: TranslationData,
     metrics: Metrics,
     count: int,
-    now: Snapshot,
+    now: Moment,
 ) -> dict[str, float]:
     """Return metrics of translations of held-out images; "back_" are into the source.
 

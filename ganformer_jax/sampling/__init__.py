@@ -10,16 +10,10 @@ from ganformer_jax.sampling.edits import (
     swap_components,
     swap_layers,
 )
+from ganformer_jax.sampling.labels import ImageLabels, check_labels, label_vectors
 from ganformer_jax.sampling.latent_files import read_latents, save_latents
 from ganformer_jax.sampling.latents import ImageLatents
-from ganformer_jax.sampling.sampler import (
-    ALL_LAYERS,
-    ImageLabels,
-    Sampler,
-    Samples,
-    check_labels,
-    label_vectors,
-)
+from ganformer_jax.sampling.sampler import ALL_LAYERS, Sampler, Samples
 from ganformer_jax.sampling.synthesizer import Synthesized, Synthesizer
 
 __all__ = [

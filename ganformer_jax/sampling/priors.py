@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.config_prior import PriorConfig
 from ganformer_jax.models.code_prior import (
     code_logits,
@@ -23,7 +22,7 @@ from ganformer_jax.models.code_prior import (
     sample_codes,
 )
 from ganformer_jax.pixels import from_uint8, to_uint8
-from ganformer_jax.sampling.sampler import check_labels, label_vectors
+from ganformer_jax.sampling.labels import check_labels, label_vectors
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, UInt8
@@ -70,11 +69,11 @@ class PriorSampler:
             ValueError: If there are no seeds, or labels are missing, superfluous or out of range.
         """
         drawn = np.asarray(list(seeds), np.uint32)
-        shape = GeneratorConfig(label_size=self.config.prior.label_size)
-        given = check_labels(shape, labels, drawn.size)
+        size = self.config.prior.label_size
+        given = check_labels(size, labels, drawn.size)
         for start in range(0, drawn.size, self.batch_size):
             taken = np.arange(start, start + self.batch_size) % drawn.size
-            inputs = drawn[taken], label_vectors(shape, given[taken])
+            inputs = drawn[taken], label_vectors(size, given[taken])
             seeds_B, labels_BxY = jax.device_put(inputs, self.batch_sharding)
             images = _generate(self, variables, seeds_B, labels_BxY, jnp.float32(temperature))
             yield jax.device_get(images)[: drawn.size - start]
@@ -114,8 +113,8 @@ class PriorSampler:
         labels: Sequence[Any] | None = None,
     ) -> Float[np.ndarray, " m"]:
         """Return the cross-entropy of a code, averaged over those of each image, in nats."""
-        shape = GeneratorConfig(label_size=self.config.prior.label_size)
-        vectors = label_vectors(shape, check_labels(shape, labels, len(codes_MxT)))
+        size = self.config.prior.label_size
+        vectors = label_vectors(size, check_labels(size, labels, len(codes_MxT)))
         batches = zip(self._batches(codes_MxT), self._batches(vectors), strict=True)
         parts = [_nats(self, variables, *batch) for batch in batches]
         return self._joined(parts, len(codes_MxT))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
@@ -15,6 +15,7 @@ from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.models import component_maps
 from ganformer_jax.models.by_seed import generate_by_seed
 from ganformer_jax.pixels import to_uint8
+from ganformer_jax.sampling.labels import ImageLabels, check_labels, label_vectors
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, UInt8
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 ALL_LAYERS = 2**30
 """As many layers to truncate as no generator has."""
-ImageLabels = Iterable[int] | Iterable[Sequence[float]]
-"""Class numbers [M]; or conditions, float32 [M, label_size], of which an array is one too."""
 
 
 class Samples(NamedTuple):
@@ -143,50 +142,14 @@ class Sampler:
         truncation_cutoff: int | None = None,
     ) -> Iterator[tuple[Any, Any, Any]]:
         """Yield what `_generate` returns for each batch; the last batch is padded."""
-        given = check_labels(self.config, labels, drawn.size)
+        given = check_labels(self.config.label_size, labels, drawn.size)
         cutoff = jnp.int32(ALL_LAYERS if truncation_cutoff is None else truncation_cutoff)
         psi = jnp.float32(truncation_psi)
         for start in range(0, drawn.size, self.batch_size):
             taken = np.arange(start, start + self.batch_size) % drawn.size
-            inputs = drawn[taken], label_vectors(self.config, given[taken])
+            inputs = drawn[taken], label_vectors(self.config.label_size, given[taken])
             seeds_B, labels_BxY = jax.device_put(inputs, self.batch_sharding)
             yield _generate(self, variables, seeds_B, labels_BxY, psi, cutoff)
-
-
-def check_labels(config: GeneratorConfig, labels: ImageLabels | None, count: int) -> np.ndarray:
-    """Return the labels of `count` images, checked: classes, int32 [M], or conditions [M, Y].
-
-    Raises:
-        ValueError: If there are no images, or labels are missing, superfluous, of another shape or
-            out of range.
-    """
-    if count == 0:
-        raise ValueError("no seeds")
-    size = config.label_size
-    if (labels is None) != (size == 0):
-        has = f"needs labels, as its label_size is {size}" if size else "takes no labels"
-        raise ValueError(f"the generator {has}")
-    if labels is None:
-        return np.zeros((count, 0), np.float32)
-    given = np.asarray(list(labels))
-    if given.ndim == 2:
-        conditions = given.astype(np.float32)
-        if conditions.shape != (count, size) or not np.isfinite(conditions).all():
-            raise ValueError(f"conditions must be {count} rows of {size} finite numbers")
-        return conditions
-    whole = given.shape == (count,) and given.dtype.kind in "iu"
-    if not whole or given.min() < 0 or given.max() >= size:
-        raise ValueError(f"labels must be {count} whole numbers from 0 to {size - 1}")
-    return given.astype(np.int32)
-
-
-def label_vectors(config: GeneratorConfig, checked: np.ndarray) -> Float[np.ndarray, "b y"]:
-    """Return what the networks take for checked labels: classes one-hot."""
-    if checked.ndim == 2:
-        return checked
-    one_hot = np.zeros((len(checked), config.label_size), np.float32)
-    one_hot[np.arange(len(checked)), checked] = 1
-    return one_hot
 
 
 @functools.partial(jax.jit, static_argnums=0)

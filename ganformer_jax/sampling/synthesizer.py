@@ -16,13 +16,9 @@ from ganformer_jax.models import broadcast_layers, component_maps, num_layers, t
 from ganformer_jax.models.by_seed import apply_sampling, draw_z
 from ganformer_jax.models.noise_maps import with_noise_maps
 from ganformer_jax.pixels import to_uint8
+from ganformer_jax.sampling.labels import ImageLabels, check_labels, label_vectors
 from ganformer_jax.sampling.latents import ImageLatents
-from ganformer_jax.sampling.sampler import (
-    ALL_LAYERS,
-    ImageLabels,
-    check_labels,
-    label_vectors,
-)
+from ganformer_jax.sampling.sampler import ALL_LAYERS
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, UInt8
@@ -76,7 +72,8 @@ class Synthesizer:
         truncation_cutoff: int | None = None,
     ) -> Float[np.ndarray, "b k l d"]:
         """Map z to w, truncated, for every layer; arguments and errors are those of a `Sampler`."""
-        vectors = label_vectors(self.config, check_labels(self.config, labels, len(z_BxKxD)))
+        size = self.config.label_size
+        vectors = label_vectors(size, check_labels(size, labels, len(z_BxKxD)))
         psi = jnp.float32(truncation_psi)
         cutoff = jnp.int32(ALL_LAYERS if truncation_cutoff is None else truncation_cutoff)
         batches = [

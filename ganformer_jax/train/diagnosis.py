@@ -10,16 +10,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ganformer_jax import losses
-from ganformer_jax.pixels import from_uint8
-from ganformer_jax.train.label_losses import (
-    discriminator_label_loss,
-    generator_label_loss,
-    labels_to_contrast,
-    with_other_labels,
-)
-from ganformer_jax.train.networks import DiscriminatorOutput, Networks
-from ganformer_jax.train.regularization import penalties
+from ganformer_jax.train.label_losses import labels_to_contrast, with_other_labels
+from ganformer_jax.train.networks import Networks
+from ganformer_jax.train.objectives import discriminator_objective, generator_objective
 from ganformer_jax.train.state import TrainState, Tree
 from ganformer_jax.train.trainable import Batch
 
@@ -76,51 +69,31 @@ def _count(networks: Networks, batch: Batch) -> int:
 def _logits(
     networks: Networks, params: Tree, state: TrainState, images_BxHxWxC: jax.Array, batch: Batch
 ) -> jax.Array:
-    return _output(networks, params, state, images_BxHxWxC, batch).logits_Bx1
-
-
-def _output(
-    networks: Networks, params: Tree, state: TrainState, images_BxHxWxC: jax.Array, batch: Batch
-) -> DiscriminatorOutput:
-    """Return what the discriminator returns; similarities are to the labels of this part alone."""
+    """Return logits and similarities of images; these are to the labels of this part alone."""
     key, labels_BxY = networks.keys(state, "discriminator")["augment_fake"], batch.get("labels")
     return networks.discriminate_with_output(
         *(params, state, key, images_BxHxWxC, labels_BxY, _count(networks, batch)),
         labels_to_contrast(networks, batch),
-    )
+    ).logits_Bx1
 
 
 def _generator_loss(networks: Networks, params: Tree, state: TrainState, batch: Batch) -> jax.Array:
-    output = functools.partial(_output, networks, state.discriminator, state, batch=batch)
-    fake = output(_fakes(networks, params, state, batch))
-    loss_B = losses.generator_loss(
-        networks.config.loss.generator,
-        fake.logits_Bx1,
-        lambda: output(from_uint8(batch["images"])).logits_Bx1,
-    )
-    every_label = labels_to_contrast(networks, batch)
-    return loss_B.mean() + generator_label_loss(networks, fake, batch, every_label)[0]
+    keys, every_label_NxY = networks.keys(state, "generator"), labels_to_contrast(networks, batch)
+    count = _count(networks, batch)
+    return generator_objective(networks, params, state, keys, batch, count, every_label_NxY)[0]
 
 
 def _discriminator_loss(
     networks: Networks, params: Tree, state: TrainState, fakes_BxHxWxC: jax.Array, batch: Batch
 ) -> jax.Array:
-    """Return a number to which all that the discriminator's updates compute contributes."""
-    reals_BxHxWxC = from_uint8(batch["images"])
-
+    """Return the loss of the discriminator with penalties, also where these are lazy."""
     keys, count = networks.keys(state, "discriminator"), _count(networks, batch)
-    logits = functools.partial(
-        networks.discriminate, params, state, labels_BxY=batch.get("labels"), count=count
+    reals, every_label_NxY = with_other_labels(networks, batch), labels_to_contrast(networks, batch)
+    loss, _ = discriminator_objective(
+        *(networks, params, state, keys, reals, fakes_BxHxWxC, count, every_label_NxY),
+        penalized=True,
     )
-    named = penalties(networks, state, keys, count, logits, reals_BxHxWxC, lambda: fakes_BxHxWxC)
-    real = _output(networks, params, state, reals_BxHxWxC, batch)
-    both_Bx1 = logits(keys["augment_fake"], fakes_BxHxWxC) + real.logits_Bx1
-    with_labels = functools.partial(
-        *(networks.discriminate, params, state, keys["augment_real"], reals_BxHxWxC), count=count
-    )
-    reals, every_label = with_other_labels(networks, batch), labels_to_contrast(networks, batch)
-    of_labels, _ = discriminator_label_loss(networks, with_labels, real, reals, every_label)
-    return both_Bx1.mean() + sum(named.values()) + of_labels
+    return loss
 
 
 def _watched(function: Callable[..., Any], *arguments: Any) -> tuple[list[str], Any]:

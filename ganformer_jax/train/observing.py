@@ -20,7 +20,7 @@ from ganformer_jax.train.trainable import Position, State
 
 
 @dataclasses.dataclass(frozen=True)
-class Snapshot:
+class Moment:
     """One moment of training, as observers see it.
 
     Attributes:
@@ -54,7 +54,7 @@ class Observer:
     """
 
     every_kimg: float
-    observe: Callable[[Snapshot], Mapping[str, float | np.ndarray]]
+    observe: Callable[[Moment], Mapping[str, float | np.ndarray]]
     at_once: bool = False
 
 
@@ -78,7 +78,7 @@ def observe(
         progress()
         stop.check()
 
-    metric, now = None, Snapshot(at.step, at.images, state, sample, check)
+    metric, now = None, Moment(at.step, at.images, state, sample, check)
     with log.paused(), contextlib.suppress(Stopped), stop.interruptible():
         for observer in (o for o in observers if o.every_kimg):
             jax.block_until_ready(state)

@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ganformer_jax import losses
 from ganformer_jax.config import Config, ScheduleConfig
 from ganformer_jax.config_checks import check_batch
 from ganformer_jax.pixels import from_uint8
@@ -31,17 +30,12 @@ from ganformer_jax.train.binding import reseed, with_matmul_precision
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.diagnosis import first_non_finite
-from ganformer_jax.train.discriminator_loss import discriminator_loss
 from ganformer_jax.train.diversity import diversity, image_moments
-from ganformer_jax.train.label_losses import (
-    discriminator_label_loss,
-    generator_label_loss,
-    labels_to_contrast,
-    with_other_labels,
-)
+from ganformer_jax.train.label_losses import labels_to_contrast, with_other_labels
 from ganformer_jax.train.networks import Networks
+from ganformer_jax.train.objectives import discriminator_objective, generator_objective
 from ganformer_jax.train.optimizer_step import optimizer_step
-from ganformer_jax.train.regularization import path_length_update, penalties, r1_update
+from ganformer_jax.train.regularization import path_length_update, r1_update
 from ganformer_jax.train.state import (
     ADDED_LEAVES,
     STATE_VERSION,
@@ -177,30 +171,11 @@ def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Res
     """
     config, mean = networks.config, networks.parallel.mean
     count, keys = networks.count(batch), networks.keys(state, "generator")
-    every_label = labels_to_contrast(networks, batch)
+    every_label_NxY = labels_to_contrast(networks, batch)
 
     def gradients_of(part: Networks, reals: Batch) -> tuple[Any, Tree]:
-        labels = reals.get("labels")
-        discriminate = functools.partial(
-            part.discriminate_with_output,
-            state.discriminator,
-            state,
-            labels_BxY=labels,
-            count=count,
-        )
-
-        def real_logits() -> jax.Array:
-            images_BxHxWxC = from_uint8(reals["images"])
-            return discriminate(keys["augment_real"], images_BxHxWxC).logits_Bx1
-
-        def loss_of(params: Tree) -> tuple[jax.Array, Any]:
-            w_BxKxLxD, w_mean_D = part.sample_w(params, state, keys, labels, count)
-            images_BxHxWxC, stats = part.synthesize_with_stats(params, state, keys, w_BxKxLxD)
-            fake = discriminate(keys["augment_fake"], images_BxHxWxC, others_NxY=every_label)
-            loss_B = losses.generator_loss(config.loss.generator, fake.logits_Bx1, real_logits)
-            info = {"loss/generator": loss_B.mean(), "logits/generator": fake.logits_Bx1.mean()}
-            of_labels, more = generator_label_loss(part, fake, reals, every_label)
-            return info["loss/generator"] + of_labels, (info | more, w_mean_D, stats)
+        def loss_of(params: Tree) -> Any:
+            return generator_objective(part, params, state, keys, reals, count, every_label_NxY)
 
         return jax.value_and_grad(loss_of, has_aux=True)(state.generator)
 
@@ -221,42 +196,22 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
     With `loss.r1_interval` 1, the discriminator's penalties are added to the loss, and with their
     weights the losses about labels (`label_losses.py`).
     """
-    options, every_label = networks.config.loss, labels_to_contrast(networks, batch)
+    options, every_label_NxY = networks.config.loss, labels_to_contrast(networks, batch)
     batch = with_other_labels(networks, batch)
     count, keys = networks.count(batch), networks.keys(state, "discriminator")
     joined = options.penalizes_discriminator and not options.lazy_penalty_interval
 
     def gradients_of(part: Networks, reals: Batch) -> tuple[Any, Tree]:
-        labels, reals_BxHxWxC = reals.get("labels"), from_uint8(reals["images"])
-        w_BxKxLxD, _ = part.sample_w(state.generator, state, keys, labels, count)
+        w_BxKxLxD, _ = part.sample_w(state.generator, state, keys, reals.get("labels"), count)
         fakes_BxHxWxC = part.synthesize(state.generator, state, keys, w_BxKxLxD)
-        moments = image_moments(reals_BxHxWxC, fakes_BxHxWxC)
+        moments = image_moments(from_uint8(reals["images"]), fakes_BxHxWxC)
 
-        def loss_of(params: Tree) -> tuple[jax.Array, Any]:
-            inputs = {"labels_BxY": labels, "count": count}
-            real = part.discriminate_with_output(
-                *(params, state, keys["augment_real"], reals_BxHxWxC),
-                others_NxY=every_label,
-                **inputs,
+        def loss_of(params: Tree) -> Any:
+            loss, (info, stats) = discriminator_objective(
+                *(part, params, state, keys, reals, fakes_BxHxWxC, count, every_label_NxY),
+                penalized=joined,
             )
-            after = state.with_stats("discriminator", real.stats)
-            fake_Bx1, stats, _ = part.discriminate_with_output(
-                params, after, keys["augment_fake"], fakes_BxHxWxC, **inputs
-            )
-            loss, info = discriminator_loss(part, real.logits_Bx1, fake_Bx1)
-            with_labels = functools.partial(
-                *(part.discriminate, params, after, keys["augment_real"], reals_BxHxWxC),
-                count=count,
-            )
-            of_labels, more = discriminator_label_loss(part, with_labels, real, reals, every_label)
-            loss, info = loss + of_labels, info | more
-            if not joined:
-                return loss, (info, moments, stats)
-            discriminate = functools.partial(part.discriminate, params, state, **inputs)
-            named = penalties(
-                part, state, keys, count, discriminate, reals_BxHxWxC, lambda: fakes_BxHxWxC
-            )
-            return loss + sum(named.values()), (info | named, moments, stats)
+            return loss, (info, moments, stats)
 
         return jax.value_and_grad(loss_of, has_aux=True)(state.discriminator)
 

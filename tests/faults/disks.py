@@ -11,7 +11,7 @@ from training import train_mean, with_train
 from ganformer_jax import visualize
 from ganformer_jax.errors import UserError
 from ganformer_jax.train.log_writers import BestEffort
-from ganformer_jax.train.observing import Observer, Snapshot
+from ganformer_jax.train.observing import Moment, Observer
 
 from . import CONFIG, Row, final_state, same
 
@@ -52,19 +52,19 @@ def full_at_logs_and_images(place: pathlib.Path) -> Row:
     config = with_train(total_kimg=1.92, checkpoint_kimg=1.6, log_kimg=0.016)
     attempt = BestEffort(said.append)
 
-    def fill(now: Snapshot) -> Mapping[str, float]:
+    def fill(now: Moment) -> Mapping[str, float]:
         if now.step == 20:
             with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
                 while True:
                     file.write(bytes(4096))
         return {}
 
-    def draw(now: Snapshot) -> Mapping[str, np.ndarray]:
+    def draw(now: Moment) -> Mapping[str, np.ndarray]:
         path, image = run / "samples" / f"{now.step}.png", np.zeros((64, 64, 3), np.uint8)
         attempt(str(path), visualize.save_png, path, image)
         return {"images/samples": image}
 
-    def free(now: Snapshot) -> Mapping[str, float]:
+    def free(now: Moment) -> Mapping[str, float]:
         if now.step == 100:
             filler.unlink()
         return {}

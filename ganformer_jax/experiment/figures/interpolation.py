@@ -95,7 +95,8 @@ def _between_z(context: FigureContext, start: int, end: int, t: np.ndarray) -> I
     labels = None
     if context.labels is not None:
         config = context.config
-        known = label_vectors(config, check_labels(config, context.labels, len(context.latents)))
+        size = config.label_size
+        known = label_vectors(size, check_labels(size, context.labels, len(context.latents)))
         labels = interpolate(known[start], known[end], t[:, None])
         if config.text.vocabulary:  # between the tokens of two captions there are none
             labels = np.where(t[:, None] < 0.5, known[start], known[end])
