@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class TemporaryError(UserError):
+    """An error that may be gone at the next attempt; the command exits with code 75."""
+
+
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return "; did you mean X?" for the known name nearest to an unknown one, else ""."""
     near = difflib.get_close_matches(str(name), list(known), n=1)

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
-from ganformer_jax.errors import UserError, os_reason
+from ganformer_jax.errors import TemporaryError, UserError, os_reason
 from ganformer_jax.files import CANNOT_WRITE
 
 try:
@@ -19,8 +19,12 @@ except ImportError:  # outside POSIX
 
 _LOCK = ".lock"
 _POLL = 2.0  # seconds
+_BOOT = pathlib.Path("/proc/sys/kernel/random/boot_id")  # of Linux
 patience = 180.0
-"""Seconds to wait for another host, whose locks a shared disk keeps for a while after its end."""
+"""Seconds to wait for another host, whose locks a shared disk keeps for a while after its end.
+
+A host that started again, or a pod of the same name elsewhere, is another one too.
+"""
 
 
 @contextlib.contextmanager
@@ -38,8 +42,8 @@ def exclusive_lock(
         say: Receives the warning.
 
     Raises:
-        UserError: If another process holds the lock; at once if it is of this host, or else after
-            `patience`.
+        UserError: If another process holds the lock; at once if it is of this host, or else, as
+            `TemporaryError`, after `patience`.
     """
     if fcntl is None:
         say(f"warning: no locks on this system; nothing keeps another command from {purpose} it")
@@ -52,13 +56,13 @@ def exclusive_lock(
                 stack.enter_context(_locked(folder))
                 break
             except BlockingIOError as error:
-                host, words = _holder(folder)
+                host, words, is_here = _holder(folder)
                 held = f"another process is {purpose} {folder}{words}"
-                if host in ("", socket.gethostname()):
+                if is_here:
                     raise UserError(f"{held}: wait until it ends") from error
                 if time.monotonic() > deadline:
                     hint = f"wait until it ends, or delete {folder / _LOCK} if {host} is gone"
-                    raise UserError(f"{held}: {hint}") from error
+                    raise TemporaryError(f"{held}: {hint}") from error
                 if not announced:
                     say(f"{held}: waiting for up to {patience:.0f} s")
                 announced = True
@@ -92,14 +96,26 @@ def _locked(folder: pathlib.Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with contextlib.suppress(OSError):  # a full disk
             os.ftruncate(handle, 0)
-            os.write(handle, f"{socket.gethostname()} {os.getpid()}\n".encode())
+            os.write(handle, f"{socket.gethostname()} {os.getpid()} {_boot()}\n".encode())
         yield
 
 
-def _holder(folder: pathlib.Path) -> tuple[str, str]:
-    """Return the host of the process that has the lock, and words for it; "" if unknown."""
+def _holder(folder: pathlib.Path) -> tuple[str, str, bool]:
+    """Return the host of the process that has the lock, words for it, and whether it is this host.
+
+    If the process is unknown, it is taken to be of this host.
+    """
     try:
-        host, process = (folder / _LOCK).read_text().split()
+        host, process, *boot = (folder / _LOCK).read_text().split()
     except (OSError, ValueError):  # of an earlier version, or being written
-        return "", ""
-    return host, f" ({process} on {host})"
+        return "", "", True
+    is_here = host == socket.gethostname() and boot in ([], [_boot()])
+    return host, f" ({process} on {host})", is_here
+
+
+def _boot() -> str:
+    """Return what is another string after every start of this host; "" where there is none."""
+    try:
+        return _BOOT.read_text().strip()
+    except OSError:
+        return ""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from ganformer_jax.errors import one_line
+from ganformer_jax.errors import TemporaryError, one_line
 
 T = TypeVar("T")
 
@@ -23,6 +24,11 @@ _NUMBERS = {getattr(errno, name) for name in _TRANSIENT if hasattr(errno, name)}
 _WORDS = {os.strerror(number) for number in _NUMBERS} | {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
 # What Gloo and NCCL say once another process has been killed.
 _WORDS |= {"Connection closed by peer", "remote process exited"}
+_STATUSES = {"408", "429", "500", "502", "503", "504"}
+"""Of HTTP, as libraries of buckets have them in an attribute `code` or `status`."""
+_LIBRARIES = {"requests", "aiohttp"}
+_CLASSES = {"ConnectionError", "Timeout", "ClientConnectionError", "ClientPayloadError"}
+"""Errors of these libraries, which are not imported here."""
 
 delays = (1, 2, 4, 8, 15, 30, 60)
 """Seconds before each retry, two minutes in all."""
@@ -30,11 +36,23 @@ delays = (1, 2, 4, 8, 15, 30, 60)
 
 def is_transient(error: BaseException) -> bool:
     """Return whether an error, or its cause, may be gone at the next attempt."""
+    if isinstance(error, TimeoutError | TemporaryError) or _of_the_network(error):
+        return True
+    if isinstance(error, socket.gaierror):
+        return error.errno == socket.EAI_AGAIN
     if isinstance(error, OSError):
         return error.errno in _NUMBERS
     if error.__cause__ is not None:
         return is_transient(error.__cause__)
     return any(word in str(error) for word in _WORDS)
+
+
+def _of_the_network(error: BaseException) -> bool:
+    """Return whether a library for buckets says that its server did not answer."""
+    if any(str(getattr(error, name, None)) in _STATUSES for name in ("code", "status")):
+        return True
+    classes = (c for c in type(error).__mro__ if c.__module__.split(".")[0] in _LIBRARIES)
+    return any(c.__name__ in _CLASSES for c in classes)
 
 
 def exit_code(error: BaseException) -> int:

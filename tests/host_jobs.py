@@ -18,6 +18,7 @@ from ganformer_jax import hosts
 from ganformer_jax.cli import main
 from ganformer_jax.errors import UserError
 from ganformer_jax.signals import Stopped
+from ganformer_jax.train import stalls
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.devices import place_on
 from ganformer_jax.train.loop import train
@@ -112,6 +113,14 @@ def resume_from_what_one_cannot_read(folder):
     train_mean(folder)
 
 
+def hang_before_the_first_step(folder):
+    """The storage of the last process does not answer when it reads the checkpoint."""
+    stalls.POLL = 0.2
+    if int(os.environ["JAX_PROCESS_ID"]):
+        Checkpoints.restore = lambda *arguments: time.sleep(600)
+    train_mean(folder, config=with_train(stall_minutes=0.05))
+
+
 def wait_for_the_last(folder):
     """A signal to the last process outside training, which the others wait for."""
     hosts.connect()
@@ -179,6 +188,7 @@ def paced(folder):
 
 
 JOBS = {
+    "hang": hang_before_the_first_step,
     "paced": paced,
     "apart": lambda folder: train_mean(folder / os.environ["JAX_PROCESS_ID"]),
     "train": train_mean,

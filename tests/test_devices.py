@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from ganformer_jax.errors import UserError
+from ganformer_jax.errors import TemporaryError, UserError
 from ganformer_jax.train.devices import (
     find_devices,
     largest_divisor,
@@ -19,6 +19,8 @@ from ganformer_jax.train.devices import (
     runs_on_cpu,
     usable_cores,
 )
+from ganformer_jax.train.history import History
+from ganformer_jax.train.run_folder import check_accelerator
 
 COUNT = """
 import sys
@@ -108,6 +110,48 @@ def test_a_gpu_goes_by_several_names(monkeypatch, name):
     else:
         assert find_devices("gpu")[0].platform == name
     assert getattr(jax.config, "jax_platforms", None) == before
+
+
+BUSY = {"tpu": "ABORTED: the lockfile\n is taken"}
+
+
+def test_an_accelerator_that_fails_is_a_temporary_error(monkeypatch):
+    monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(platform="cpu")])
+    monkeypatch.setattr("jax._src.xla_bridge._backend_errors", {})
+    with pytest.raises(UserError, match="pip install") as caught:
+        find_devices("gpu")
+    assert not isinstance(caught.value, TemporaryError)
+    monkeypatch.setattr("jax._src.xla_bridge._backend_errors", BUSY)
+    with pytest.raises(TemporaryError, match="no gpu found: jax says tpu: ABORTED: the lock"):
+        find_devices("gpu")
+
+
+@pytest.mark.parametrize(
+    ("before", "found", "asked", "passes"),
+    [
+        ("8 TPU v5e devices", "cpu", None, False),
+        ("8 TPU v5e devices", "cpu", "cpu", True),
+        ("8 TPU v5e devices", "tpu", None, True),
+        ("2 cpu devices", "cpu", None, True),
+        (None, "cpu", None, True),
+    ],
+)
+def test_a_run_of_accelerators_does_not_go_on_on_the_cpu_unasked(
+    before, found, asked, passes, monkeypatch, tmp_path
+):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: ["xla_cuda13"])
+    monkeypatch.setattr("jax._src.xla_bridge._backend_errors", BUSY)
+    if before:
+        for devices in ("2 cpu devices", before):
+            History(tmp_path, {"devices": devices}).add("started", 0, 0)
+    devices = [types.SimpleNamespace(platform=found)]
+    if passes:
+        check_accelerator(tmp_path, devices, asked)
+    else:
+        words = "trained on 8 TPU v5e devices, and now jax says tpu: ABORTED.*--train.platform cpu"
+        with pytest.raises(TemporaryError, match=words):
+            check_accelerator(tmp_path, devices, asked)
 
 
 # Meshes

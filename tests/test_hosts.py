@@ -100,6 +100,15 @@ def test_a_killed_process_ends_the_other_and_the_run_resumes(tmp_path):
     assert train_mean(tmp_path)
 
 
+def test_a_hang_before_the_first_step_ends_both(tmp_path):
+    """Of one process, which the other waits for."""
+    assert train_mean(tmp_path, with_train(total_kimg=0.16))
+    began = time.monotonic()
+    for code, _, err in job("hang", tmp_path):
+        assert code == 75 and "no progress for 0 minutes" in err
+    assert time.monotonic() - began < 60
+
+
 def test_a_signal_to_one_process_ends_the_measurement_of_both(tmp_path):
     for code, out, err in job("measure", tmp_path):
         assert code == 0 and "stopped" in out, err

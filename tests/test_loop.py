@@ -32,7 +32,7 @@ from training import (
 from ganformer_jax.config_dicts import to_dict
 from ganformer_jax.config_files import load_config
 from ganformer_jax.errors import UserError
-from ganformer_jax.train import stalls
+from ganformer_jax.train import loop, stalls
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.history import events
@@ -192,7 +192,7 @@ def test_training_that_stands_still_says_so(monkeypatch):
     assert ended[0] == (f"{STANDSTILL} (train.stall_minutes)", 75)
 
 
-@pytest.mark.parametrize("place", ["data", "checkpoint", "metric", "opening"])
+@pytest.mark.parametrize("place", ["data", "checkpoint", "metric", "opening", "start"])
 def test_whatever_training_waits_for_counts(tmp_path, monkeypatch, place):
     """Steps go by first, so that a hang right after one is seen as well."""
     monkeypatch.setattr(stalls, "POLL", 0.01)
@@ -223,10 +223,46 @@ def test_whatever_training_waits_for_counts(tmp_path, monkeypatch, place):
             hang()
         return usual(*arguments)
 
+    def stored_config(*arguments, usual=Checkpoints.stored_config):
+        if place == "start":
+            hang()
+        return usual(*arguments)
+
     monkeypatch.setattr(Checkpoints, "save", save)
+    monkeypatch.setattr(Checkpoints, "stored_config", stored_config)
     observers = [Observer(0.064, observe)]
     assert train_mean(tmp_path, batches=batches, observers=observers, say=said.append)
     assert any(STANDSTILL in line for line in said)
+
+
+def test_few_steps_wait_for_the_devices(tmp_path, monkeypatch):
+    """As all of them end before a signal is acted on; without the limit there are more."""
+
+    def update(state, batch):
+        state, info = follow_mean(state, batch)
+        still = jnp.eye(128) * jnp.where(jnp.isfinite(state.mean[0]), 1.0, 0.0)
+        still = jax.lax.fori_loop(0, 200, lambda _, x: x @ x, still)
+        return state.replace(mean=state.mean * still[0, 0]), info
+
+    def most_waiting(folder, limit):
+        infos, waiting = [], []
+
+        def step(self, *arguments, usual=Programs.step):
+            waiting.append(sum(not info["loss/generator"].is_ready() for info in infos))
+            state, info = usual(self, *arguments)
+            infos.append(info)
+            return state, info
+
+        monkeypatch.setattr(loop, "AHEAD", limit)
+        with monkeypatch.context() as patch:
+            patch.setattr(Programs, "step", step)
+            assert train_mean(folder, config, trainable=trainable)
+        return max(waiting)
+
+    trainable = mean_trainable(updates=(Update("mean", update),))
+    config = with_train(log_kimg=0, checkpoint_kimg=0)
+    assert most_waiting(tmp_path / "limited", loop.AHEAD) <= loop.AHEAD
+    assert most_waiting(tmp_path / "free", 100) > 4
 
 
 def test_a_stop_does_not_save_the_metric_of_an_earlier_step(tmp_path):
@@ -274,6 +310,20 @@ def test_a_run_that_never_recovers_stops_with_the_first_layer_that_fails(tmp_pat
     path = tmp_path / "checkpoints"
     assert {p.name for p in path.iterdir() if p.name.isdigit()} == {"4", "8"}
     assert train_mean(tmp_path)  # the fault is gone: the same run resumes
+
+
+def test_steps_repeated_to_find_the_first_layer_are_progress(tmp_path, monkeypatch):
+    opened, calls = [], []
+    monkeypatch.setattr(stalls.Stalls, "progress", lambda self: calls.append(self))
+
+    def batches(images_seen):
+        opened.append(len(calls))
+        return random_batches(images_seen)
+
+    config = with_train(checkpoint_kimg=0.064, log_kimg=0.032, recoveries=0)
+    with pytest.raises(UserError, match="first in step 10"):
+        train_mean(tmp_path, config, batches=batches, trainable=failing_mean(9))
+    assert len(calls) - opened[1] == 2  # steps 9 and 10, after the checkpoint
 
 
 def test_weights_that_an_update_spoils_are_named(tmp_path):

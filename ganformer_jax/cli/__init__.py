@@ -37,7 +37,7 @@ from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.files import allow_open_files
 from ganformer_jax.gpu import prepare_gpu
 from ganformer_jax.signals import Stopped, clean_up, interruptibly, stop_on_signals
-from ganformer_jax.storage import exit_code
+from ganformer_jax.storage import exit_code, is_transient
 
 COMMANDS = {
     "prepare": prepare,
@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "out of memory on the device: use a smaller batch size; GANs can also be trained "
                 "with --train.accumulate 2 or --train.rematerialize"
             )
-        if hosts.count() > 1:  # the others would wait for this one
+        if hosts.count() > 1 or is_transient(error):  # where others wait, or it is no fault here
             hosts.let_cause_end()
             traceback.print_exc()
             _fail(one_line(error), exit_code(error))

@@ -67,10 +67,10 @@ def _find_in_bucket(url: str) -> Any:
             f'{url} needs gcsfs, which is missing: pip install "ganformer-jax[gcs]"'
         ) from error
     except Exception as error:  # of many libraries: no network, no such bucket, no permission
-        raise UserError(
-            f"{url} cannot be read: {one_line(error)}; perhaps `gcloud auth application-default "
-            "login` is needed"
-        ) from error
+        hint = "perhaps `gcloud auth application-default login` is needed"
+        if is_transient(error):
+            hint = "try again once the bucket answers"
+        raise UserError(f"{url} cannot be read: {one_line(error)}; {hint}") from error
 
 
 def find_version(folder: Any) -> Any:

@@ -22,6 +22,8 @@ from ganformer_jax.pixels import channel_words
 from ganformer_jax.train.devices import find_devices, place_on
 from ganformer_jax.train.loop import train
 from ganformer_jax.train.progress import beside_bars
+from ganformer_jax.train.run_folder import check_accelerator
+from ganformer_jax.train.stalls import Stalls
 from ganformer_jax.train.trainable import State
 from ganformer_jax.train.wandb_log import check_wandb
 
@@ -61,8 +63,10 @@ def train_experiment(
     if wandb is not None:
         check_wandb()
     kind, data = TRAININGS[type(config)], DATA[type(config)](config)
-    data.check()  # scenes are rendered once the run's folder is known to be good
-    devices = find_devices(config.train.platform, config.train.devices)
+    with Stalls(config.train.stall_minutes, say):
+        data.check()  # scenes are rendered once the run's folder is known to be good
+        devices = find_devices(config.train.platform, config.train.devices)
+        check_accelerator(run, devices, config.train.platform)
     placement = place_on(devices, config.train.fsdp)
     latest = kind.latest(config, placement)
     say_once = say if hosts.is_first() else lambda line: None

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 from jax._src import distributed  # jax has no public access to its key-value store
 
-from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.errors import TemporaryError, UserError, one_line
+from ganformer_jax.storage import is_transient
 
 _PREFIX = "ganformer_jax/first"
 _PATIENCE = 10.0  # seconds, for a network that is away
@@ -69,7 +70,8 @@ def first(function: Callable[[], Any]) -> Any:
     Every process must call this, in the same order.
 
     Raises:
-        UserError: On all other processes, if the function raises anything.
+        UserError: On all other processes, if the function raises anything; `TemporaryError` if that
+            may be gone at the next attempt.
     """
     check_together()
     if count() == 1:
@@ -81,14 +83,15 @@ def first(function: Callable[[], Any]) -> Any:
     if not is_first():
         outcome = json.loads(_wait_for(key))
         if "error" in outcome:
-            raise UserError(outcome["error"])
+            raise (TemporaryError if outcome["temporary"] else UserError)(outcome["error"])
         return outcome["result"]
     try:
         with single_process():
             result = function()
     except Exception as error:
         message = str(error) if isinstance(error, UserError) else one_line(error)
-        client().key_value_set(key, json.dumps({"error": message}))
+        outcome = {"error": message, "temporary": is_transient(error)}
+        client().key_value_set(key, json.dumps(outcome))
         raise
     client().key_value_set(key, json.dumps({"result": result}))
     return result

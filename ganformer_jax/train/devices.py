@@ -13,11 +13,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax._src import xla_bridge  # jax has no public access to why an accelerator failed
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ganformer_jax import hosts
 from ganformer_jax.config import Config
-from ganformer_jax.errors import UserError
+from ganformer_jax.errors import TemporaryError, UserError
 
 DATA_AXIS, FSDP_AXIS = "data", "fsdp"
 SHARDED_SIZE = 2**14
@@ -117,16 +118,21 @@ def find_devices(platform: str | None = None, count: int | None = None) -> list[
     The platform is "cpu", "gpu" or "tpu"; it has no effect once jax has looked for devices.
 
     Raises:
-        UserError: If there is no such accelerator, or there are too few devices.
+        UserError: If there is no such accelerator, or there are too few devices; `TemporaryError`
+            if what jax needs for the accelerator is there, but failed.
     """
     if platform and platform != "gpu":  # which has several names in jax, and all must be there
         jax.config.update("jax_platforms", platform)
     try:
         devices = jax.devices()
     except RuntimeError as error:
+        if failure := accelerator_failure():
+            raise TemporaryError(f"no {platform or 'device'} found: {failure}") from error
         raise UserError(f"no {platform or 'device'} found: jax cannot use one here") from error
     found = "gpu" if devices[0].platform in ("gpu", "cuda", "rocm") else devices[0].platform
     if platform and found != platform:
+        if failure := accelerator_failure():
+            raise TemporaryError(f"no {platform} found: {failure}")
         extra = {"gpu": "cuda", "tpu": "tpu"}.get(platform)
         hint = (
             f'; pip install "ganformer-jax[{extra}]" brings what jax needs for it' if extra else ""
@@ -143,6 +149,13 @@ def find_devices(platform: str | None = None, count: int | None = None) -> list[
     numbers = {device.process_index for device in devices}
     of_process = ([d for d in devices if d.process_index == number] for number in sorted(numbers))
     return [device for own in of_process for device in own[:share]]
+
+
+def accelerator_failure() -> str:
+    """Return why jax cannot use an accelerator whose library is installed; "" if none failed."""
+    failed = getattr(xla_bridge, "_backend_errors", {})
+    reasons = [f"{name}: {' '.join(str(reason).split())}" for name, reason in failed.items()]
+    return f"jax says {'; '.join(reasons)}" if reasons else ""
 
 
 def device_words(devices: Sequence[Device]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import json
@@ -30,8 +31,11 @@ from ganformer_jax.train.run_folder import CONFIG_FILE, check_hosts, check_run, 
 from ganformer_jax.train.session import Attempt, Batches, Session
 from ganformer_jax.train.stalls import Stalls
 from ganformer_jax.train.stopping import Stop
-from ganformer_jax.train.trainable import Batch, Position, State, Trainable
+from ganformer_jax.train.trainable import Batch, Info, Position, State, Trainable
 from ganformer_jax.train.wandb_log import wandb_writers
+
+AHEAD = 4
+"""Steps that may wait for the devices: a signal is acted on after them."""
 
 
 def train(
@@ -77,8 +81,9 @@ def train(
     start = warm_start or (lambda state: state)
     say = beside_bars(say) if hosts.is_first() else lambda line: None
     key, programs = jax.random.key(options.seed), Programs(trainable, placement)
-    check_hosts(config, identities)
     with contextlib.ExitStack() as stack:
+        stalls = stack.enter_context(Stalls(options.stall_minutes, say))
+        check_hosts(config, identities)
         checkpoints = open_checkpoints(run, trainable, options.checkpoints_kept, say, stack)
         stored = checkpoints.stored_config()
         changes = hosts.first(lambda: check_run(run, config, stored, identities))
@@ -102,19 +107,23 @@ def train(
         history.add("resumed" if resumed else "started", at.step, at.images, changes=changes)
         data = batches, observers
         session = Session(run, config, programs, checkpoints, start, *data, history, say)
-        return _train_and_recover(session, state, _open_wandb(wandb, run, config, say, stack))
+        writers = _open_wandb(wandb, run, config, say, stack)
+        return _train_and_recover(session, state, writers, stalls)
 
 
-def _train_and_recover(session: Session, state: State, writers: Sequence[Writer]) -> bool:
+def _train_and_recover(
+    session: Session, state: State, writers: Sequence[Writer], stalls: Stalls
+) -> bool:
     """Train to the end, with returns to the last checkpoint; return whether the run is complete."""
-    history, say = session.history, session.say
-    recovery = Recovery(
-        session.programs,
-        session.checkpoints,
-        session.batches,
-        session.config.train.recoveries,
-    )
-    with Stop(say) as stop, Stalls(session.config.train.stall_minutes, say) as stalls:
+    history, say, limit = session.history, session.say, session.config.train.recoveries
+    with Stop(say) as stop:
+
+        def repeated_step() -> None:
+            stalls.progress()
+            stop.check()
+
+        recovered = session.programs, session.checkpoints, session.batches
+        recovery = Recovery(*recovered, limit, repeated_step)
         while True:
             at = Position.of(state)
             try:
@@ -173,7 +182,7 @@ def _run_steps(
     """Do the steps; return what `_train_from`, which began at this time, returns."""
     session, log, stop = attempt.session, attempt.log, attempt.stop
     options, say, at = session.config.train, session.say, Position.of(state)
-    total, stopping = options.total_kimg * 1000, False
+    total, stopping, running = options.total_kimg * 1000, False, collections.deque[Info]()
     late = [o for o in session.observers if not o.at_once and o.every_kimg and at.step == 0]
     untrained = session.programs.copy(state) if late else None
     with _saved_on_error(lambda: attempt.save(at, state)):
@@ -184,6 +193,9 @@ def _run_steps(
             state, info = session.programs.step(state, batch, *at)
             at = Position(at.step + 1, at.images + options.batch_size)
             log.add(info)
+            running.append(info)
+            if len(running) > AHEAD:
+                jax.block_until_ready(running.popleft())
             attempt.stalls.progress()
             done, stopping = at.images >= total, stop.requested()
             due = functools.partial(_due, images=at.images, batch_size=options.batch_size)

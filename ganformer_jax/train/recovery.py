@@ -52,6 +52,8 @@ class Recovery:
         checkpoints: Of the run.
         batches: See `session.Batches`.
         limit: Number of returns to one checkpoint.
+        repeated_step: Called before each step that is repeated to find what fails; may raise
+            `Stopped`.
     """
 
     def __init__(
@@ -60,9 +62,11 @@ class Recovery:
         checkpoints: Checkpoints,
         batches: Callable[[int], Iterator[Mapping[str, np.ndarray]]],
         limit: int,
+        repeated_step: Callable[[], None],
     ):
         self._programs, self._checkpoints, self._batches = programs, checkpoints, batches
         self._limit, self._returns, self._from = limit, 0, None
+        self._repeated_step = repeated_step
 
     def recover(self, error: NonFinite, init: Callable[[], State]) -> State:
         """Return the last good state, with other random numbers to come.
@@ -106,6 +110,7 @@ class Recovery:
         )
         count = next(iter(trainable.batch.values())).shape[0]
         for step in range(at.step, last_step):
+            self._repeated_step()
             batch, images = next(stream), at.images + (step - at.step) * count
             before = programs.copy(state)
             state, info = programs.step(state, batch, step, images)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,9 +13,10 @@ from flax.traverse_util import flatten_dict
 
 from ganformer_jax import hosts
 from ganformer_jax.config_dicts import differences, from_dict, to_dict
-from ganformer_jax.errors import UserError, one_line, os_reason
+from ganformer_jax.errors import TemporaryError, UserError, one_line, os_reason
 from ganformer_jax.locks import exclusive_lock
 from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.devices import accelerator_failure, runs_on_cpu
 from ganformer_jax.train.history import events
 from ganformer_jax.train.trainable import Trainable
 
@@ -33,6 +34,31 @@ FREE_ENDS = (".dtype",)
 """Ends of names of further options that may change: parameters are float32 in any case."""
 OWN = ("data.directory", "data.threads")
 """What may differ from process to process."""
+
+
+def check_accelerator(run: pathlib.Path, devices: Sequence[Any], platform: str | None) -> None:
+    """Refuse to go on with a run of accelerators on the CPU, unless that is asked for.
+
+    jax takes the CPU without a word if an accelerator fails, as when another process still has it.
+
+    Args:
+        run: Folder of the run; there may be none yet.
+        devices: To train on.
+        platform: What is asked for; None for what jax prefers.
+
+    Raises:
+        TemporaryError: If so.
+    """
+    words = hosts.first(lambda: [e["devices"] for e in events(run) if "devices" in e][-1:])
+    if not words or " cpu device" in words[0] or devices[0].platform != "cpu":
+        return
+    if runs_on_cpu(platform):
+        return
+    reason = accelerator_failure() or "jax finds the CPU only"
+    raise TemporaryError(
+        f"{run} was trained on {words[0]}, and now {reason}; give --train.platform cpu to go on "
+        "with it on the CPU"
+    )
 
 
 def check_hosts(config: Any, identities: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -52,4 +53,7 @@ class Stalls:
                 self._say(f"warning: {for_long}")
                 warned = since
             if self._minutes and minutes >= self._minutes:
-                hosts.end_all(f"{for_long} (train.stall_minutes)", TEMPORARY_FAILURE)
+                message = f"{for_long} (train.stall_minutes)"
+                if hosts.count() > 1:  # of which each may be the first to notice
+                    print(f"error: {message}", file=sys.stderr, flush=True)
+                hosts.end_all(message, TEMPORARY_FAILURE)
