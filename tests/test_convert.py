@@ -4,15 +4,52 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import Vector
+from reference import Vector, relative_error
 
 from ganformer_jax import convert
 from ganformer_jax.convert.arguments import ConversionError
+from ganformer_jax.models import stack_attention
 
 
 def published(name="duplex_clevr"):
     vector = Vector(name)
     return vector.under("G/"), vector.meta["generator"]
+
+
+def test_networks_with_another_filter():
+    """Whose taps the published code flips; `dim_base` is what its `--autotune` adds."""
+    vector = Vector("filter")
+    assert vector.meta["generator"]["synthesis_kwargs"]["resample_kernel"] == [1, 2, 4, 3]
+    z_BxKxD, labels = jnp.asarray(vector["in/z"]), jnp.asarray(vector["in/c"])
+    with jax.default_matmul_precision("highest"):
+        generator, variables = vector.load("G")
+        images, out = generator.apply(variables, z_BxKxD, labels, noise="const")
+        maps = stack_attention(out["attention"], 8)
+        discriminator, variables = vector.load("D")
+        logits, _ = discriminator.apply(variables, vector.images("in/real"), labels)
+    assert relative_error(images, vector.images("out/img")) < 1e-5
+    assert relative_error(maps, vector["out/att_maps"]) < 1e-5
+    assert relative_error(logits, vector["out/logits_real"]) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["synthesis.b8.conv0", "synthesis.b8"])
+def test_a_filter_that_is_not_the_named_one_is_refused(name):
+    vector = Vector("filter")
+    arrays = vector.under("G/")
+    convert.load_generator(
+        arrays | {"synthesis.b8.conv1.resample_kernel": np.ones((4, 4))}, vector.meta["generator"]
+    )
+    arrays[f"{name}.resample_kernel"] = arrays[f"{name}.resample_kernel"][::-1]
+    with pytest.raises(ConversionError, match=rf"{name}.resample_kernel is not the filter \[1, 2"):
+        convert.load_generator(arrays, vector.meta["generator"])
+
+
+def test_a_generator_that_did_not_follow_the_mean_of_w():
+    state, arguments = published()
+    arguments["mapping_kwargs"] = arguments["mapping_kwargs"] | {"w_avg_beta": None}
+    del state["mapping.w_avg"]
+    _, variables = convert.load_generator(state, arguments)
+    assert not np.any(variables["moments"]["w_average"])
 
 
 def test_errors_list_the_names_of_both_sides():
@@ -38,7 +75,7 @@ def test_shapes_that_do_not_fit_are_named():
     [
         ("synthesis_kwargs", {"sparkle": 1}, "synthesis network has unknown arguments: sparkle"),
         ("synthesis_kwargs", {"act": "relu"}, "argument act='relu' is not supported"),
-        ("synthesis_kwargs", {"iterative": True}, "never ran in the published code"),
+        ("synthesis_kwargs", {"iterative": True}, "run in the published code at few"),
         ("mapping_kwargs", {"shared": True}, "argument shared=True is not supported"),
     ],
 )

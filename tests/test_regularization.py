@@ -259,3 +259,16 @@ def test_an_update_reports_the_diversity_of_its_images():
 def test_diagnosis_knows_losses_of_pairs_and_penalties():
     batch = {"images": jnp.asarray(random_batch(0)["images"])}
     assert first_non_finite(Networks(JOINED), first_state(JOINED), batch) == ""
+
+
+def test_gradients_of_path_lengths_go_through_their_running_mean():
+    """With one image and a mean that starts at 0, the penalty is ((1 - decay) length)^2."""
+    norms = []
+    for decay in (0.0, 0.5):
+        loss = {"path_length_weight": 2.0, "path_length_decay": decay}
+        config = tiny_config(0, **loss, path_length_batch_shrink=BATCH)
+        before, after, info = applied("path_length_update", config)
+        length = float(jnp.sqrt(info["loss/path_length"] / 2)) / (1 - decay)
+        assert float(after.path_length_mean) == pytest.approx(decay * length, rel=1e-5)
+        norms.append(float(info["gradient_norm/path_length"]))
+    assert norms[0] > 0 and norms[1] == pytest.approx(norms[0] / 4, rel=1e-4)

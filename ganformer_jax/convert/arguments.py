@@ -54,6 +54,11 @@ class Arguments:
             raise ConversionError(f"{self.network} has unknown arguments: {', '.join(unread)}")
 
 
+def without_mean(generator: Arguments) -> bool:
+    """Whether a generator in PyTorch, by its arguments, did not track the mean of w."""
+    return generator.get({}, "mapping_kwargs").get("w_avg_beta", 0.0) is None
+
+
 # What both frameworks call the same
 
 
@@ -91,6 +96,5 @@ def synthesis_config(synthesis: Arguments, **others: Any) -> SynthesisConfig:
         architecture=synthesis.get("skip", "architecture"),
         style=synthesis.get(True, "style"),
         noise=synthesis.get(True, "local_noise"),
-        resample_filter=tuple(synthesis.get((1, 3, 3, 1), "resample_kernel")),
         **others,
     )

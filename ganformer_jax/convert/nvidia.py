@@ -21,8 +21,9 @@ from ganformer_jax.config import (
     MappingConfig,
     SynthesisConfig,
 )
-from ganformer_jax.convert.arguments import Arguments, ConversionError
+from ganformer_jax.convert.arguments import Arguments, ConversionError, without_mean
 from ganformer_jax.convert.build import build_discriminator, build_generator, fill
+from ganformer_jax.convert.filters import check_filters, filter_taps
 from ganformer_jax.convert.rules import (
     PYTORCH,
     Layout,
@@ -37,10 +38,7 @@ from ganformer_jax.models import Discriminator, Generator
 
 DEFAULT_CLAMPS = {"stylegan2-ada": None, "stylegan3": 256.0}
 WHOLE_BATCH = 1 << 30
-SEPARABLE_TAPS = 8  # filters of 8 taps or more are stored as vectors, shorter ones as matrices
 FILTERS = r".*\.resample_filter"
-# The others are stored too, but their layers do not change the resolution.
-READ_FILTERS = r"(?:synthesis\.)?b\d+\.(?:(?:skip|{layer})\.)?resample_filter"
 ALIAS_FREE = re.compile(r"synthesis\.(?:input\.|L\d+_)")
 
 
@@ -63,10 +61,9 @@ def load_nvidia_generator(
     refuse_alias_free(state_dict)
     top = Arguments(init_kwargs, "generator")
     generator, template = build_generator(_generator_config(top, version))
-    taps = generator.config.synthesis.resample_filter[::-1]
-    _check_filters(state_dict, READ_FILTERS.format(layer="conv0"), taps)
     config, defaults = generator.config, {}
-    if _without_mean(top):
+    check_filters(state_dict, "resample_filter", "conv0", config.synthesis.resample_filter)
+    if without_mean(top):
         defaults["moments/w_average"] = np.zeros(config.w_size, np.float32)
     rules = _generator_rules(config.mapping.num_layers + 1)
     return generator, fill(state_dict, rules, PYTORCH, [FILTERS], template, defaults)
@@ -82,7 +79,7 @@ def load_nvidia_discriminator(
     arguments = Arguments(init_kwargs, "discriminator")
     discriminator, template = build_discriminator(*_discriminator_config(arguments, version))
     config = discriminator.config
-    _check_filters(state_dict, READ_FILTERS.format(layer="conv1"), config.resample_filter[::-1])
+    check_filters(state_dict, "resample_filter", "conv1", config.resample_filter)
     rules = _discriminator_rules(config.label_mapping.num_layers)
     return discriminator, fill(state_dict, rules, PYTORCH, [FILTERS], template)
 
@@ -138,7 +135,7 @@ def _generator_config(top: Arguments, version: str) -> GeneratorConfig:
             channel_max=get(512, "channel_max"),
             noise=get(True, "use_noise"),
             last_convolution=False,
-            resample_filter=_taps(synthesis),
+            resample_filter=filter_taps(synthesis, "resample_filter"),
             clamp=get(default_clamp, "conv_clamp"),
         ),
     )
@@ -187,17 +184,6 @@ def _mapping_layers(
     return layers, hidden, embedding, mapping.get(0.01, "lr_multiplier")
 
 
-def _without_mean(top: Arguments) -> bool:
-    """Whether the published generator did not track the mean of w."""
-    return top.get({}, "mapping_kwargs").get("w_avg_beta", 0.0) is None
-
-
-def _taps(arguments: Arguments) -> tuple[int, ...]:
-    """Return the low-pass filter, flipped as the published code uses it."""
-    taps = arguments.get((1, 3, 3, 1), "resample_filter")
-    return (1,) if taps is None else tuple(taps)[::-1]
-
-
 def _discriminator_config(
     arguments: Arguments, version: str
 ) -> tuple[DiscriminatorConfig, int, int, int]:
@@ -218,7 +204,7 @@ def _discriminator_config(
         channel_max=get(512, "channel_max"),
         minibatch_stddev_group=WHOLE_BATCH if group is None else group,
         minibatch_stddev_channels=last.get(1, "mbstd_num_channels"),
-        resample_filter=_taps(block),
+        resample_filter=filter_taps(block, "resample_filter"),
         clamp=get(_default_clamp(version), "conv_clamp"),
         label_logit="embedding" if classes else "class",
     )
@@ -300,14 +286,3 @@ def _discriminator_rules(mapping_layers: int) -> list[Rule]:
         *_layer(r"b4\.out", "output", transpose),
         *_mapping_rules("", "label_mapping", mapping_layers),
     ]
-
-
-def _check_filters(state_dict: Mapping[str, Any], names: str, taps: tuple[int, ...]) -> None:
-    """Refuse low-pass filters that are read and are not the one that the arguments name."""
-    expected = np.asarray(taps, np.float64) / sum(taps)
-    if len(taps) < SEPARABLE_TAPS:
-        expected = np.outer(expected, expected)
-    for name, value in state_dict.items():
-        fits = np.shape(value) == expected.shape and np.allclose(value, expected, atol=1e-6)
-        if re.fullmatch(names, name) and not fits:
-            raise ConversionError(f"{name} is not the filter {list(taps)} that the arguments name")

@@ -15,8 +15,10 @@ from ganformer_jax.convert.arguments import (
     attention_config,
     position_config,
     synthesis_config,
+    without_mean,
 )
 from ganformer_jax.convert.build import Leaves, build_discriminator, build_generator, fill
+from ganformer_jax.convert.filters import check_filters, filter_taps
 from ganformer_jax.convert.nvidia import (
     is_nvidia,
     load_nvidia_discriminator,
@@ -29,6 +31,7 @@ from ganformer_jax.nn.positions import grid_directions
 WHOLE_BATCH = 1 << 30
 FILTERS = r".*resample_kernel"
 TRAINING_ARGUMENTS = ("class_name", "reg_interval", "opt_args")
+UNREAD_ARGUMENTS = ("dim_base",)  # `--autotune` writes it, and no published network reads it
 
 
 def load_generator(
@@ -50,11 +53,15 @@ def load_generator(
         return load_nvidia_generator(state_dict, init_kwargs)
     generator, template = build_generator(_generator_config(init_kwargs))
     config = generator.config
-    _check_filters(state_dict, config.synthesis.resample_filter)
+    check_filters(state_dict, "resample_kernel", "conv0", config.synthesis.resample_filter)
     published = dict(state_dict)
     if config.positions.kind == "linear":
         published |= _slopes(published, config.positions.directions)
-    return generator, fill(published, GENERATOR, PYTORCH, _unused(config), template)
+    defaults = {}
+    if without_mean(Arguments(init_kwargs, "generator")):
+        defaults["moments/w_average"] = np.zeros(config.w_size, np.float32)
+    unused = _unused(config)
+    return generator, fill(published, GENERATOR, PYTORCH, unused, template, defaults)
 
 
 def load_discriminator(
@@ -68,7 +75,8 @@ def load_discriminator(
         return load_nvidia_discriminator(state_dict, init_kwargs)
     arguments = Arguments(init_kwargs, "discriminator")
     discriminator, template = build_discriminator(*_discriminator_config(arguments))
-    _check_filters(state_dict, discriminator.config.resample_filter)
+    taps = discriminator.config.resample_filter
+    check_filters(state_dict, "resample_kernel", "conv1", taps)
     return discriminator, fill(state_dict, DISCRIMINATOR, PYTORCH, [FILTERS], template)
 
 
@@ -100,6 +108,7 @@ def _generator_config(init_kwargs: Mapping[str, Any]) -> GeneratorConfig:
             channel_max=synthesis.get(512, "channel_max"),
             stem="latent_dense" if synthesis.get(False, "latent_stem") else "constant",
             last_convolution=True,
+            resample_filter=filter_taps(synthesis, "resample_kernel"),
         ),
     )
     for arguments in (top, mapping, synthesis):
@@ -124,10 +133,11 @@ def _refuse_unsupported(top: Arguments, mapping: Arguments, synthesis: Arguments
             )
     if synthesis.get(False, "kmeans") and synthesis.get(False, "iterative"):
         raise ConversionError(
-            "centroids carried across layers (iterative=True) never ran in the published code, "
-            "so there are no such weights to load; train with attention.kmeans_carried instead"
+            "centroids carried across layers (iterative=True) run in the published code at few "
+            "sizes, with other centroids than the paper's, and are not read; train with "
+            "attention.kmeans_carried instead"
         )
-    synthesis.ignore("iterative")
+    synthesis.ignore("iterative", *UNREAD_ARGUMENTS)
     top.ignore(*TRAINING_ARGUMENTS)
     top.require(crop_ratio=None)
     mapping.require(act="lrelu", shared=False, integration="add", norm=None)
@@ -152,7 +162,7 @@ def _mapping_config(mapping: Arguments) -> MappingConfig:
 def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, int, int, int]:
     """Return the config, and the resolution, channels and classes of the images."""
     arguments.require(crop_ratio=None)
-    arguments.ignore("mapping_kwargs", *TRAINING_ARGUMENTS)
+    arguments.ignore("mapping_kwargs", *TRAINING_ARGUMENTS, *UNREAD_ARGUMENTS)
     block = Arguments(arguments.get({}, "block_kwargs"), "discriminator block")
     last = Arguments(arguments.get({}, "epilogue_kwargs"), "discriminator epilogue")
     block.require(act="lrelu")
@@ -164,7 +174,7 @@ def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, in
         channel_max=arguments.get(512, "channel_max"),
         minibatch_stddev_group=WHOLE_BATCH if stddev_group is None else stddev_group,
         minibatch_stddev_channels=last.get(1, "mbstd_num_channels"),
-        resample_filter=tuple(block.get((1, 3, 3, 1), "resample_kernel")),
+        resample_filter=filter_taps(block, "resample_kernel"),
     )
     size = arguments.required("img_resolution")
     channels, classes = arguments.get(3, "img_channels"), arguments.get(0, "c_dim")
@@ -190,17 +200,6 @@ def _unused(config: GeneratorConfig) -> list[str]:
     if not config.synthesis.style:
         unused += [rf"{layer}\.affine\..*"]
     return unused
-
-
-def _check_filters(state_dict: Mapping[str, Any], taps: tuple[int, ...]) -> None:
-    """Refuse low-pass filters other than the one that the arguments name."""
-    filter_1d = np.asarray(taps, np.float64) / sum(taps)
-    expected = np.outer(filter_1d, filter_1d)
-    for name, value in state_dict.items():
-        if not name.endswith("resample_kernel"):
-            continue
-        if np.shape(value) != expected.shape or not np.allclose(value, expected, atol=1e-6):
-            raise ConversionError(f"{name} is not the filter {list(taps)} that the arguments name")
 
 
 def _slopes(state_dict: Mapping[str, Any], directions: int) -> Leaves:

@@ -25,6 +25,7 @@ from ganformer_jax.convert.arguments import (
     synthesis_config,
 )
 from ganformer_jax.convert.build import Leaves, build_discriminator, build_generator, fill, flatten
+from ganformer_jax.convert.filters import filter_taps
 from ganformer_jax.convert.rules import DISCRIMINATOR, GENERATOR, TENSORFLOW
 from ganformer_jax.models import Discriminator, Generator
 from ganformer_jax.nn.positions import sinusoidal
@@ -119,6 +120,7 @@ def _generator_config(arguments: Arguments) -> GeneratorConfig:
             stem="latent" if get(False, "latent_stem") else "constant",
             last_convolution=components > 0 and highest <= end,
             tanh=get(False, "tanh"),
+            resample_filter=filter_taps(arguments, "resample_kernel", without=(1, 1)),
         ),
     )
     arguments.finish()
@@ -205,7 +207,7 @@ def _discriminator_config(arguments: Arguments) -> tuple[DiscriminatorConfig, in
         channel_max=get(512, "channel_max", "fmap_max"),
         minibatch_stddev_group=group,
         minibatch_stddev_channels=channels if group > 1 else 0,
-        resample_filter=tuple(get((1, 3, 3, 1), "resample_kernel")),
+        resample_filter=filter_taps(arguments, "resample_kernel", without=(1, 1)),
         local_attention_below=_power(get(0, "local_attention")),
         **_aggregators(arguments),
     )

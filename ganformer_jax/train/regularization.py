@@ -34,17 +34,20 @@ Result = tuple[TrainState, Info]
 
 
 def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
-    """Penalize deviations of path lengths from their mean (arXiv 1912.04958, section 3.2)."""
+    """Penalize deviations of path lengths from their mean (arXiv 1912.04958, section 3.2).
+
+    The running mean contains these lengths; gradients go through it, as in the published code.
+    """
     options, mean = networks.config.loss, networks.parallel.mean
     count = networks.count(batch) // options.path_length_batch_shrink
     shape = (count, *batch["images"].shape[1:])
     whole = batch.get("labels")
     few = {} if whole is None else {"labels": networks.parallel.first(whole, count)}
 
-    def follow(length: jax.Array) -> jax.Array:
-        average = state.path_length_mean
-        average += options.path_length_decay * (mean(length) - average)
-        return lax.stop_gradient(average)
+    def follow(length: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return the mean length of the whole batch, and the running mean that it moves."""
+        length, average = lax.stop_gradient(mean(length)), state.path_length_mean
+        return length, average + options.path_length_decay * (length - average)
 
     def mean_length(part: Networks, few: Batch) -> tuple[jax.Array, tuple[()]]:
         lengths_of = _path_lengths(part, state, few.get("labels"), shape)
@@ -59,9 +62,12 @@ def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> R
 
         def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             lengths_B = lengths_of(params)
-            average = follow(lengths_B.mean()) if known is None else known
+            length, average = follow(lengths_B.mean()) if known is None else known
             loss = options.path_length_weight * jnp.square(lengths_B - average).mean()
-            return options.path_length_interval * loss, (loss, average)
+            # With the gradient of this, that of the loss is as if `average` were a function of
+            # `params`; as a constant it is the same for all parts of a batch.
+            slope = -2 * options.path_length_weight * options.path_length_decay * (length - average)
+            return options.path_length_interval * (loss + slope * lengths_B.mean()), (loss, average)
 
         return jax.value_and_grad(loss_of, has_aux=True)(state.generator)
 
