@@ -16,9 +16,11 @@ import jax
 
 from ganformer_jax import hosts
 from ganformer_jax.config_dicts import to_dict
+from ganformer_jax.config_training import TrainConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.files import write_atomically
 from ganformer_jax.signals import Stopped
+from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import Placement, device_words
 from ganformer_jax.train.history import History
@@ -78,21 +80,15 @@ def train(
         UserError: If the folder cannot be written or holds another run, or losses stay not finite.
     """
     run, options, identities = pathlib.Path(run), config.train, dict(identities or {})
-    start = warm_start or (lambda state: state)
     say = beside_bars(say) if hosts.is_first() else lambda line: None
-    key, programs = jax.random.key(options.seed), Programs(trainable, placement)
+    programs = Programs(trainable, placement)
     with contextlib.ExitStack() as stack:
         stalls = stack.enter_context(Stalls(options.stall_minutes, say))
         check_hosts(config, identities)
         checkpoints = open_checkpoints(run, trainable, options.checkpoints_kept, say, stack)
         stored = checkpoints.stored_config()
         changes = hosts.first(lambda: check_run(run, config, stored, identities))
-        state = checkpoints.restore(programs.abstract_state(), lambda: programs.init(key))
-        resumed = state is not None
-        if state is None:
-            if warm_start is None and options.total_kimg > 0:  # a failed start would have to wait
-                programs.start()
-            state = start(programs.init(key))
+        state, resumed = _first_state(programs, checkpoints, options, warm_start)
         at = Position.of(state)
         _store_config(run, config)
         verb = f"resuming {run} at {at.kimg:.1f} kimg" if resumed else f"training in {run}"
@@ -105,10 +101,28 @@ def train(
             return True
         history = History(run, {"devices": on, "identities": identities}, say)
         history.add("resumed" if resumed else "started", at.step, at.images, changes=changes)
-        data = batches, observers
+        start, data = warm_start or (lambda state: state), (batches, observers)
         session = Session(run, config, programs, checkpoints, start, *data, history, say)
         writers = _open_wandb(wandb, run, config, say, stack)
         return _train_and_recover(session, state, writers, stalls)
+
+
+def _first_state(
+    programs: Programs,
+    checkpoints: Checkpoints,
+    options: TrainConfig,
+    warm_start: Callable[[State], State] | None,
+) -> tuple[State, bool]:
+    """Return the state of the newest checkpoint, else a new one, and whether it is the former."""
+    key = jax.random.key(options.seed)
+    state = checkpoints.restore(programs.abstract_state(), lambda: programs.init(key))
+    if state is not None:
+        return state, True
+    if warm_start is not None:
+        return warm_start(programs.init(key)), False
+    if options.total_kimg > 0:  # while a state is made; a failed warm start would have to wait
+        programs.start()
+    return programs.init(key), False
 
 
 def _train_and_recover(
