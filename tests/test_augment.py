@@ -263,3 +263,6 @@ def test_errors_say_what_is_wrong():
         augment(some_images()[0], key, 0.5, {})
     with pytest.raises(TypeError, match="floating point"):
         augment(jnp.zeros((1, 8, 8, 3), jnp.uint8), key, 0.5, {})
+    with pytest.raises(TypeError, match="strengths by name: give expand"):
+        augment(some_images(), key, 0.5, ["xflip"])  # pyright: ignore[reportArgumentType]
+    assert expand("color") == expand(["color"])

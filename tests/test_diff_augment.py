@@ -88,6 +88,11 @@ def test_second_derivatives():
     )
 
 
+def test_one_policy_needs_no_list():
+    one, same = (diff_augment(some_images(), jax.random.key(0), p) for p in ("color", ["color"]))
+    np.testing.assert_array_equal(one, same)
+
+
 def test_errors():
     with pytest.raises(ValueError, match="no policy 'colour'.*did you mean color"):
         diff_augment(some_images(), jax.random.key(0), ["colour"])

@@ -297,6 +297,10 @@ def test_which_latents_a_direction_moves():
     assert changed(shared, 1).any((1, 2)).tolist() == [False, True, False, False]
     own = Direction("o", "component 3", one, 1.0, "regression")
     assert changed(own).any((1, 2)).tolist() == [False, False, True, False]
+    for component in (-1, 3):
+        with pytest.raises(ValueError, match=f"component {component} is not one of 0 to 2"):
+            shared.moved(w, np.ones(1), component)
+    np.testing.assert_array_equal(shared.moved(w, 2.0, 1), shared.moved(w, np.array([2.0]), 1))
     every = Direction("a", ALL, np.ones((4, 2), np.float32), 1.0, "regression")
     assert changed(every).all()
 

@@ -265,6 +265,23 @@ def test_few_steps_wait_for_the_devices(tmp_path, monkeypatch):
     assert most_waiting(tmp_path / "free", 100) > 4
 
 
+def test_batches_that_end_are_an_error_and_the_state_is_saved(tmp_path):
+    few = lambda images_seen: itertools.islice(random_batches(images_seen), 5)  # noqa: E731
+    with pytest.raises(UserError, match="the batches ended after 80 images: give an iterator"):
+        train_mean(tmp_path, batches=few)
+    assert int(final_state(tmp_path).step) == 5
+
+
+def test_the_state_is_saved_when_an_observer_fails(tmp_path):
+    def observe(now):
+        return {} if now.step < 8 else {"metric/swd": 1 / 0}
+
+    with pytest.raises(ZeroDivisionError):
+        train_mean(tmp_path, observers=[Observer(0.064, observe)])
+    assert int(final_state(tmp_path).step) == 8
+    assert train_mean(tmp_path)
+
+
 def test_a_stop_does_not_save_the_metric_of_an_earlier_step(tmp_path):
     observer = Observer(0.016, lambda _: {"metric/swd": 1.0})
     assert not train_mean(tmp_path, batches=interrupted, observers=[observer])

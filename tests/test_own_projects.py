@@ -24,9 +24,12 @@ from ganformer_jax import (
     r1_penalty,
 )
 from ganformer_jax.augment.diff_augment import diff_augment
+from ganformer_jax.directions import region_properties
+from ganformer_jax.errors import UserError
 from ganformer_jax.losses import laplacian_distance
 from ganformer_jax.metrics.edits import edit_changes
-from ganformer_jax.nn.layers import EqualizedDense
+from ganformer_jax.models import make_discriminator, mix_components, mix_layers, truncate
+from ganformer_jax.nn.layers import EqualizedConvolution, EqualizedDense
 
 TINY = tiny_config()
 CONFIG = dataclasses.replace(TINY, generator=dataclasses.replace(TINY.generator, label_size=3))
@@ -55,6 +58,46 @@ def test_one_hot_labels_of_any_type_are_read(generator, dtype):
 def test_a_dense_layer_refuses_integers():
     with pytest.raises(TypeError, match="a dense layer of int32"):
         EqualizedDense(3).init(jax.random.key(0), jnp.ones((2, 4), jnp.int32))
+
+
+def test_labels_of_another_shape_are_refused(generator):
+    network, variables, z = generator
+    with pytest.raises(ValueError, match=r"labels \[2, 4\]: give one-hot classes \[batch, 3\]"):
+        network.apply(variables, z, np.eye(4)[:2], method="map")
+    with pytest.raises(ValueError, match=r"needs labels \[batch, 3\]"):
+        network.apply(variables, z, method="map")
+    plain = Generator(TINY.generator)
+    for labels in (np.eye(3)[:2], np.arange(2)):
+        with pytest.raises(ValueError, match="without labels: leave them out, or set label_size"):
+            jax.eval_shape(lambda z, labels=labels: plain.init(jax.random.key(0), z, labels), z)
+
+
+@pytest.mark.parametrize("network", ["stylegan2", "dcgan", "sagan"])
+def test_a_discriminator_refuses_class_numbers(network):
+    """Which would weigh each image by the labels of all."""
+    options = dataclasses.replace(TINY.discriminator, network=network)
+    init = functools.partial(make_discriminator(options).init, jax.random.key(0))
+    images = jnp.zeros((2, 8, 8, 3))
+    jax.eval_shape(init, images, np.eye(2))
+    with pytest.raises(ValueError, match=r"labels \[2\]: give one-hot classes"):
+        jax.eval_shape(init, images, np.arange(2))
+
+
+def test_w_without_an_axis_of_layers_is_refused():
+    w_BxKxD, mean = jnp.zeros((4, 4, 4)), jnp.zeros(4)
+    functions = (mix_components, mix_layers, lambda w, other, psi: truncate(w, mean, psi))
+    for function in functions:
+        function(w_BxKxD[:, :, None], w_BxKxD[:, :, None], 1)
+        with pytest.raises(ValueError, match=r"w is \[4, 4, 4\]: give .*as `broadcast_layers`"):
+            function(w_BxKxD, w_BxKxD, 1)
+
+
+def test_all_that_a_network_returns_is_not_an_array():
+    images = jnp.zeros((2, 4, 4, 3))
+    with pytest.raises(TypeError, match=r"logits must be an array: .*take \[0\]"):
+        r1_penalty(lambda x: (x.sum((1, 2, 3))[:, None], {}), images)
+    with pytest.raises(TypeError, match=r"images must be an array: .*take \[0\]"):
+        path_length(lambda w: (images, {}), jnp.ones((2, 1, 1, 2)), images)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +138,8 @@ def test_images_of_integers_are_refused():
 def test_regions_of_integers_are_refused():
     with pytest.raises(TypeError, match="regions are int64, not bool"):
         edit_changes(np.zeros((1, 4, 4)), np.zeros((1, 4, 4), int))
+    with pytest.raises(TypeError, match="regions must be bool, not int64"):
+        region_properties(np.zeros((1, 4, 4, 3), np.uint8), np.zeros((1, 4, 4), int))
 
 
 @pytest.mark.parametrize("layers", [1, 2, -1])
@@ -127,6 +172,58 @@ def test_a_file_of_ones_own_training_is_loaded_with_arrays_of_jax(tmp_path, gene
     convert.save_generator(tmp_path / "x.safetensors", network.config, variables)
     _, found = load(tmp_path / "x.safetensors")
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(found))
+
+
+def test_variables_of_another_generator_are_not_saved(tmp_path, generator):
+    network, variables, _ = generator
+    path, config = tmp_path / "x.safetensors", network.config
+    params = variables["params"]
+    for wrong, name in (
+        (params, "constants/.* is missing"),
+        ({**variables, "more": {"array": np.zeros(1)}}, "more/array is not among them"),
+        ({**variables, "moments": {"w_average": np.zeros(3)}}, r"w_average is of shape \[3\], not"),
+    ):
+        with pytest.raises(UserError, match=f"not the variables of this generator: .*{name}"):
+            convert.save_generator(path, config, wrong)
+    assert not path.exists()
+
+
+def compare_sharded_weights():
+    """Print the largest difference of gradients of weights under `jax.shard_map`, of each form."""
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Auto,))
+    specs, worst = (PartitionSpec(), PartitionSpec("d")), 0.0
+    for channels in (16, 32, 128):  # each has other forms on a CPU
+        network = EqualizedConvolution(channels, 3)
+        x = jax.random.normal(jax.random.key(0), (8, 8, 8, channels))
+        params = network.init(jax.random.key(1), x)
+
+        def slopes(params, x, network=network):
+            return jax.grad(lambda p: jnp.square(network.apply(p, x)).sum())(params)
+
+        def second(params, x, slopes=slopes):
+            return jax.grad(lambda p: sum(map(jnp.vdot, *map(jax.tree.leaves, (slopes(p, x), p)))))(
+                params
+            )
+
+        for function in (slopes, second):
+
+            def apart(params, x, function=function):
+                params = jax.tree.map(lambda p: jax.lax.pcast(p, "d", to="varying"), params)
+                return jax.lax.psum(function(params, x), "d")
+
+            expected = jax.jit(function)(params, x)
+            # Gradients of replicated values are sums over the axis; those of sums are so only once.
+            for form in (function, apart) if function is slopes else (apart,):
+                sharded = jax.shard_map(form, mesh=mesh, in_specs=specs, out_specs=specs[0])
+                found = jax.jit(sharded)(params, x)
+                for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+                    worst = max(worst, float(jnp.abs(a - b).max() / jnp.abs(b).max()))
+    print(worst)
+
+
+def test_gradients_of_weights_under_shard_map():
+    code = "import test_own_projects; test_own_projects.compare_sharded_weights()"
+    assert float(on_eight_devices(code).splitlines()[-1]) < 1e-5
 
 
 def compare_sharded():

@@ -85,6 +85,27 @@ def test_it_starts_at_the_mean_of_each_component(variables):
     np.testing.assert_allclose(found.deviation_K, spread_K, rtol=1e-4)
 
 
+def test_other_images_than_the_generators_are_refused(variables):
+    statistics = latent_statistics(CONFIG, variables, ONE_HOT, 100)
+    for shape, dtype, error in (((8, 8, 3), np.uint8, TypeError), ((8, 4, 3), float, ValueError)):
+        with pytest.raises(error, match="images"):
+            next(
+                project(
+                    *(CONFIG, variables, np.zeros((1, *shape), dtype), laplacian_distance),
+                    statistics,
+                )
+            )
+
+
+def test_a_second_search_compiles_nothing(variables, caplog):
+    images, options = targets(variables), {"steps": 2, "noise_weight": 7.0}
+    for words_wanted in (True, False):
+        caplog.clear()
+        with jax.log_compiles():
+            search(variables, images, **options)
+        assert ("jit(update)" in caplog.text) == words_wanted
+
+
 def targets(variables):
     """Images of the generator itself."""
     latents = Synthesizer(CONFIG, 3).latents(variables, [3, 8, 5], [1, 1, 1])

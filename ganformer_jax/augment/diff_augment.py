@@ -42,7 +42,7 @@ def draw_choices(key: Key[Array, ""], count: int) -> Choices:
 
 
 def diff_augment(
-    images_BxHxWxC: Float[Array, "b h w c"], key: Key[Array, ""], policies: Collection[str]
+    images_BxHxWxC: Float[Array, "b h w c"], key: Key[Array, ""], policies: str | Collection[str]
 ) -> Float[Array, "b h w c"]:
     """Augment every image by the given policies (Zhao et al. 2020, arXiv 2006.10738, section 4).
 
@@ -53,7 +53,7 @@ def diff_augment(
     Args:
         images_BxHxWxC: Floating point, usually in [-1, 1]. A fourth channel, opacity, has no color.
         key: Decides all random choices.
-        policies: Of `POLICIES`.
+        policies: One or several of `POLICIES`.
 
     Returns:
         Images of the same shape and dtype, differentiable to any order.
@@ -62,6 +62,7 @@ def diff_augment(
         ValueError: An unknown policy, or images of another rank.
         TypeError: Images that are not floating point.
     """
+    policies = (policies,) if isinstance(policies, str) else policies
     for name in policies:
         if name not in POLICIES:
             near = did_you_mean(name, POLICIES)

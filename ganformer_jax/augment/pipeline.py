@@ -43,8 +43,10 @@ def augment(
 
     Raises:
         ValueError: An unknown transformation, or images of another rank.
-        TypeError: Images that are not floating point.
+        TypeError: Images that are not floating point, or names without strengths.
     """
+    if not isinstance(transforms, Mapping):
+        raise TypeError('transforms are strengths by name: give expand(["bgc"])')
     check_names(transforms)
     if jnp.ndim(images_BxHxWxC) != 4:
         raise ValueError(f"images must have rank 4, not shape {jnp.shape(images_BxHxWxC)}")

@@ -65,8 +65,9 @@ PRESETS = _presets()
 """Sets of transformations by their usual names. The paper's choice is `bgc`."""
 
 
-def expand(names: Iterable[str]) -> dict[str, float]:
+def expand(names: str | Iterable[str]) -> dict[str, float]:
     """Return the transformations that presets and single names stand for, each at strength 1."""
+    names = (names,) if isinstance(names, str) else names
     found = {n for name in names for n in PRESETS.get(name, (name,))}
     check_names(found)
     return {name: 1.0 for name in TRANSFORMS if name in found}

@@ -23,9 +23,15 @@ KEY, VERSION = "ganformer_jax", 1  # one key, since safetensors does not fix the
 def save_generator(
     path: str | pathlib.Path, config: GeneratorConfig, variables: Mapping[str, Any]
 ) -> None:
-    """Write a generator's config and variables as safetensors, replacing the file."""
+    """Write a generator's config and variables as safetensors, replacing the file.
+
+    Raises:
+        UserError: If the variables are not those of such a generator; nothing is written then.
+    """
     from safetensors import numpy as safetensors
 
+    if differing := _differences(flatten(variables), flatten(build_generator(config)[1])):
+        raise UserError(f"these are not the variables of this generator: {differing}")
     leaves = {name: np.asarray(leaf, order="C") for name, leaf in flatten(variables).items()}
     metadata = {KEY: json.dumps({"version": VERSION, "generator": to_dict(config)})}
     write_atomically(path, safetensors.save(leaves, metadata))
@@ -54,10 +60,22 @@ def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]
         generator, template = build_generator(from_dict(GeneratorConfig, about["generator"]))
     except Exception as error:  # a damaged config can raise any
         raise UserError(f"{path} has no config of a generator: {one_line(error)}") from error
-    expected = {name: leaf.shape for name, leaf in flatten(template).items()}
-    if {name: leaf.shape for name, leaf in leaves.items()} != expected:
-        raise UserError(f"the weights in {path} do not fit its config")
+    if differing := _differences(leaves, flatten(template)):
+        raise UserError(f"the weights in {path} do not fit its config: {differing}")
     return generator, unflatten(leaves)
+
+
+def _differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """Return the first array that is missing, superfluous or of another shape; "" if none is."""
+    for name in sorted({*found, *expected}):
+        if name not in found:
+            return f"{name} is missing"
+        if name not in expected:
+            return f"{name} is not among them"
+        shapes = list(np.shape(found[name])), list(np.shape(expected[name]))
+        if shapes[0] != shapes[1]:
+            return f"{name} is of shape {shapes[0]}, not {shapes[1]}"
+    return ""
 
 
 def exported_weights(path: str | pathlib.Path) -> tuple[dict[str, Any], Config]:

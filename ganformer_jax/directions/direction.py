@@ -64,15 +64,21 @@ class Direction:
             amounts_B: How far to move each, in standard deviations; 0 changes no bit.
             component: Which component a direction of `COMPONENTS` moves, from 0; by default all.
             words: Number of words of a caption in w, before the global latent, which stay.
+
+        Raises:
+            ValueError: If there is no such component.
         """
         count, *rest = w_BxKxLxD.shape[1:]
+        components = count - 1 - words
+        if component is not None and not 0 <= component < components:
+            raise ValueError(f"component {component} is not one of 0 to {components - 1}")
         change_KxLxD = np.zeros((count - words, *rest), np.float32)
         first, last = self.layers or (0, w_BxKxLxD.shape[2] - 1)
         places = self._places(component)
         change_KxLxD[places, first : last + 1] = self.step_KxD[:, None]
         if words:
             change_KxLxD = np.insert(change_KxLxD, [count - words - 1] * words, 0.0, 0)
-        amounts = np.asarray(amounts_B, np.float32)[:, None, None, None]
+        amounts = np.atleast_1d(np.asarray(amounts_B, np.float32))[:, None, None, None]
         return w_BxKxLxD + amounts * change_KxLxD
 
     def _places(self, component: int | None) -> slice:

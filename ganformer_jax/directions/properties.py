@@ -38,7 +38,10 @@ def region_properties(
 
     Raises:
         ValueError: If the shapes differ.
+        TypeError: If regions are not bool.
     """
+    if regions_MxHxW.dtype != bool:
+        raise TypeError(f"regions must be bool, not {regions_MxHxW.dtype}")
     count, height, width, channels = images_MxHxWxC.shape
     if regions_MxHxW.shape != (count, height, width):
         shapes = f"{list(images_MxHxWxC.shape)} and {list(regions_MxHxW.shape)}"

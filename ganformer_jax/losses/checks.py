@@ -15,10 +15,17 @@ if TYPE_CHECKING:
 
 def require(array: Any, name: str, rank: int) -> None:
     """Raise ValueError for another rank, and TypeError for a dtype that is not floating point."""
+    refuse_tuple(array, name)
     if jnp.ndim(array) != rank:
         raise ValueError(f"{name} must have rank {rank}, not shape {jnp.shape(array)}")
     if not jnp.issubdtype(jnp.result_type(array), jnp.floating):
         raise TypeError(f"{name} must be floating point, not {jnp.result_type(array)}")
+
+
+def refuse_tuple(value: Any, name: str) -> None:
+    """Raise TypeError for all that a network returns, in place of the array."""
+    if isinstance(value, tuple):
+        raise TypeError(f"{name} must be an array: networks return (array, dict), take [0]")
 
 
 def column_of(logits_Bx1: Logits, name: str = "logits") -> PerImage:

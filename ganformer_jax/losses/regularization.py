@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
-from ganformer_jax.losses.checks import column_of, require
+from ganformer_jax.losses.checks import column_of, refuse_tuple, require
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -108,6 +108,7 @@ def path_length(
 
     def projection(w_BxKxLxD: Latents) -> jax.Array:
         images_BxHxWxC = synthesize(w_BxKxLxD)
+        refuse_tuple(images_BxHxWxC, "images")
         found, expected = pixel_noise_BxHxWxC.shape, images_BxHxWxC.shape
         if found != expected:
             raise ValueError(f"pixel noise {found} for images {expected}")

@@ -95,7 +95,11 @@ def lpips(
 
     Raises:
         ValueError: If the shapes differ, or the images are too small.
+        TypeError: If they are not floating point.
     """
+    for images in (one_BxHxWx3, other_BxHxWx3):
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise TypeError(f"images must be floating point, in -1..1, not {images.dtype}")
     shape = one_BxHxWx3.shape
     if shape != other_BxHxWx3.shape or len(shape) != 4 or shape[-1] != 3:
         raise ValueError(

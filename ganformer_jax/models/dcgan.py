@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig
 from ganformer_jax.models.attention_layer import SynthesisContext
+from ganformer_jax.models.labels import check_rank
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.batch_norm import batch_norm
 from ganformer_jax.nn.initialize import normal
@@ -150,6 +151,7 @@ class DCGANDiscriminator(nn.Module):
         Returns:
             Logits, float32; and a dict with `features`, the last grid.
         """
+        check_rank(labels_BxY)
         config, dtype = self.config, jnp.dtype(self.config.dtype)
         resolution = largest = max(images_BxHxWxC.shape[1:3])
 

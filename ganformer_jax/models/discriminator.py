@@ -18,6 +18,7 @@ from ganformer_jax.config_attention import LOCAL_ATTENTION_HEADS
 from ganformer_jax.models.dcgan import DCGANDiscriminator
 from ganformer_jax.models.discriminator_attention import AggregatorScores, DiscriminatorAttention
 from ganformer_jax.models.label_logits import label_logits, label_reader
+from ganformer_jax.models.labels import check_rank
 from ganformer_jax.models.sagan import SAGANDiscriminator
 from ganformer_jax.models.synthesis import RESIDUAL_GAIN
 from ganformer_jax.nn import resample
@@ -178,6 +179,7 @@ class Discriminator(nn.Module):
         if not jnp.issubdtype(images_BxHxWxC.dtype, jnp.floating):
             raise TypeError(f"images are {images_BxHxWxC.dtype}: convert them to [-1, 1]")
         self._check_size(*image.shape[1:3])
+        check_rank(labels_BxY)
         resolution = max(image.shape[1:3])
         x = self._read_image(image, None, resolution)
         aggregators_BxKxD, context = self._attention(x.shape[0], train, rows)

@@ -14,6 +14,7 @@ from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.models import latents, synthesis
 from ganformer_jax.models.captions import insert_words, read_captions
 from ganformer_jax.models.dcgan import DCGANSynthesis
+from ganformer_jax.models.labels import check_width
 from ganformer_jax.models.mapping import MappingNetwork, direct_latents
 from ganformer_jax.models.sagan import SAGANSynthesis
 from ganformer_jax.models.text_encoder import TextEncoder
@@ -174,13 +175,16 @@ class Generator(nn.Module):
             the global one.
 
         Raises:
-            ValueError: Latents of another shape, or no captions.
+            ValueError: Latents or labels of another shape, labels of a generator without any, or
+                none for one with labels or captions.
         """
         expected = (self.config.num_latents, self.config.z_size)
         if z_BxKxD.shape[1:] != expected:
             raise ValueError(
                 f"z should be [batch, {expected[0]}, {expected[1]}], not {z_BxKxD.shape}"
             )
+        if not self.config.text.vocabulary:
+            check_width(labels_BxY, self.config.label_size)
         if self.config.network != "ganformer":
             return direct_latents(self.config, z_BxKxD, labels_BxY)
         caption = None

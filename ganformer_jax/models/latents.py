@@ -42,7 +42,11 @@ def truncate(
 
     Returns:
         Truncated latents.
+
+    Raises:
+        ValueError: If w has no axis of layers.
     """
+    _check_layers(w_BxKxLxD)
     layer_L = jnp.arange(w_BxKxLxD.shape[2])
     strength_L = jnp.full(layer_L.shape, psi, w_BxKxLxD.dtype)
     if cutoff is not None:
@@ -58,7 +62,12 @@ def truncate(
 
 
 def mix_layers(w_BxKxLxD: Latents, other_BxKxLxD: Latents, cutoff: Cutoff) -> Latents:
-    """Mix styles (arXiv 1812.04948, section 3.1): layers from `cutoff` on come from `other`."""
+    """Mix styles (arXiv 1812.04948, section 3.1): layers from `cutoff` on come from `other`.
+
+    Raises:
+        ValueError: If w has no axis of layers.
+    """
+    _check_layers(w_BxKxLxD, other_BxKxLxD)
     layer = jnp.arange(w_BxKxLxD.shape[2])[None, None, :, None]
     return jnp.where(layer < cutoff, w_BxKxLxD, other_BxKxLxD)
 
@@ -69,7 +78,11 @@ def mix_components(
     """Mix components: latents from index `cutoff` on come from `other`.
 
     Words of a caption, before the global latent, are not counted and stay.
+
+    Raises:
+        ValueError: If w has no axis of layers.
     """
+    _check_layers(w_BxKxLxD, other_BxKxLxD)
     count = w_BxKxLxD.shape[1]
     latent_K = jnp.arange(count)
     if words:
@@ -77,6 +90,13 @@ def mix_components(
         latent_K = jnp.where(_is_word(count, words), -1, own_K)
     latent = latent_K[None, :, None, None]
     return jnp.where(latent < cutoff, w_BxKxLxD, other_BxKxLxD)
+
+
+def _check_layers(*latents: Latents) -> None:
+    for w in latents:
+        if w.ndim != 4:
+            hint = "give [batch, latents, layers, width], as `broadcast_layers` returns"
+            raise ValueError(f"w is {list(w.shape)}: {hint}")
 
 
 def _is_word(count: int, words: int) -> Bool[Array, " k"]:

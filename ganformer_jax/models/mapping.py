@@ -126,9 +126,6 @@ class MappingNetwork(nn.Module):
 
         Returns:
             w of the components and, last, the global one.
-
-        Raises:
-            ValueError: The generator is conditional and labels are missing.
         """
         config, mapping, end = self.config, self.config.mapping, None
         width = mapping.inner_width or config.w_size
@@ -163,11 +160,7 @@ class MappingNetwork(nn.Module):
         config = self.config
         if not config.label_size:
             return None
-        if labels_BxY is None:
-            raise ValueError(f"this generator needs labels [batch, {config.label_size}]")
-        if labels_BxY.ndim != 2:
-            shape = list(labels_BxY.shape)
-            raise ValueError(f"labels {shape}: give one-hot classes [batch, {config.label_size}]")
+        assert labels_BxY is not None, "the generator checks its labels"
         labels_BxY = labels_BxY.astype(jnp.float32)
         width = config.mapping.label_width or config.z_size
         return normalize(EqualizedDense(width, name="label_embedding")(labels_BxY))

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig
 from ganformer_jax.models.attention_layer import SynthesisContext
+from ganformer_jax.models.labels import check_rank
 from ganformer_jax.nn.batch_norm import batch_norm
 from ganformer_jax.nn.layers import scale_float32
 from ganformer_jax.nn.rows import WHOLE, Rows
@@ -215,6 +216,7 @@ class SAGANDiscriminator(nn.Module):
         Returns:
             Logits, float32; and a dict with `features`, the last grid.
         """
+        check_rank(labels_BxY)
         config = self.config
         resolution = largest = max(images_BxHxWxC.shape[1:3])
 

@@ -21,6 +21,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ganformer_jax.nn import mapped_axes
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
@@ -253,7 +255,9 @@ def _kernel_gradient(x_BxHxWxI: Image, y_BxHxWxO: Image) -> Kernel:
                 x_BxHxWxI, kernel, (1, 1), "SAME", dimension_numbers=LAYOUT
             )
 
-        return jax.vjp(plain, jnp.zeros((3, 3, *channels)))[1](y_BxHxWxO)[0]
+        axes = mapped_axes.varying(x_BxHxWxI, y_BxHxWxO)
+        zero = mapped_axes.zeros((3, 3, *channels), jnp.float32, axes)
+        return jax.vjp(plain, zero)[1](y_BxHxWxO)[0]
     tiles, others = _transform_input(x_BxHxWxI), _transform_output_transpose(y_BxHxWxO)
     products = [[_sum_of_outer_products(tiles[i][j], others[i][j]) for j in PLACES] for i in PLACES]
     return jnp.stack([jnp.stack(row) for row in _both_axes(_kernel_axis_transpose, products)])
@@ -269,13 +273,28 @@ def _turned(kernel_3x3xIxO: Kernel) -> Kernel:
     return jnp.swapaxes(kernel_3x3xIxO[::-1, ::-1], 2, 3)
 
 
+def _gradients(
+    of_first: Callable[[Array, Array], Array], of_second: Callable[[Array, Array], Array]
+) -> Callable[..., tuple[Array, Array]]:
+    """Return the gradients of both arguments, by functions of the other one and the cotangent."""
+
+    def backward(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+        first, second = saved
+        return (
+            mapped_axes.summed_for(first, of_first(second, cotangent)),
+            mapped_axes.summed_for(second, of_second(first, cotangent)),
+        )
+
+    return backward
+
+
 # <k, kernel_gradient(x, y)> = <y, convolve(x, k)> for all x, y and k: the gradients of either
 # function are the other one and itself, to any order.
 winograd_convolve.defvjp(
     lambda x, kernel: (winograd_convolve(x, kernel), (x, kernel)),
-    lambda saved, y: (winograd_convolve(y, _turned(saved[1])), _kernel_gradient(saved[0], y)),
+    _gradients(lambda kernel, y: winograd_convolve(y, _turned(kernel)), _kernel_gradient),
 )
 _kernel_gradient.defvjp(
     lambda x, y: (_kernel_gradient(x, y), (x, y)),
-    lambda saved, k: (winograd_convolve(saved[1], _turned(k)), winograd_convolve(saved[0], k)),
+    _gradients(lambda y, k: winograd_convolve(y, _turned(k)), winograd_convolve),
 )

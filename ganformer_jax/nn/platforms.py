@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
+
+from ganformer_jax.nn import mapped_axes
 
 if TYPE_CHECKING:
     from jaxtyping import Array
@@ -67,20 +68,13 @@ def _backward(default: Form, own: Own, arrays: tuple[Array, ...], cotangent: Arr
     gradients = []
     for index, array in enumerate(arrays):
         others = arrays[:index] + arrays[index + 1 :]
-        facts = index, array.shape, array.dtype, _varying(array)
+        facts = index, array.shape, array.dtype, mapped_axes.varying(array)
         transposed = tuple((name, _transpose(form, *facts)) for name, form in own)
         gradients.append(_apply(_transpose(default, *facts), transposed, *others, cotangent))
     return tuple(gradients)
 
 
 _apply.defvjp(_forward, _backward)
-
-
-def _varying(array: Array) -> tuple[str, ...]:
-    """Return the mapped axes of `jax.shard_map` over which an array differs."""
-    kind = jax.typeof(array)
-    of_axes = getattr(kind, "manual_axis_type", None)  # as jax calls it from 0.10.2 on
-    return tuple(sorted(getattr(kind, "vma", ()) if of_axes is None else of_axes.varying))
 
 
 @functools.cache
@@ -99,9 +93,7 @@ def _transpose(
         def linear(array: Array) -> Array:
             return form(*others[:index], array, *others[index:])
 
-        zero = jnp.zeros(shape, dtype)
-        if varying:
-            zero = lax.pcast(zero, varying, to="varying")
+        zero = mapped_axes.zeros(shape, dtype, varying)
         return jax.vjp(linear, zero)[1](cotangent)[0]
 
     return transpose

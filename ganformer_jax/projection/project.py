@@ -93,20 +93,29 @@ def project(
 
     Yields:
         The state after each step.
+
+    Raises:
+        ValueError: If the images are of another shape than the generator's.
+        TypeError: If they are not floating point.
     """
+    size = (*config.image_size, config.image_channels)
+    if targets_BxHxWxC.shape[1:] != size:
+        raise ValueError(f"images are {list(targets_BxHxWxC.shape)}: give [batch, *{list(size)}]")
+    if not jnp.issubdtype(targets_BxHxWxC.dtype, jnp.floating):
+        raise TypeError(f"images must be floating point, in -1..1, not {targets_BxHxWxC.dtype}")
     count, layers = len(targets_BxHxWxC), num_layers(config)
     shape = (count, config.num_w, layers if options.per_layer else 1, config.w_size)
     start = jnp.zeros(()) if start_BxKxD is None else _units(start_BxKxD, statistics)
     found: dict[str, Any] = {"units": jnp.zeros(shape) + start}
     if options.noise:
         found["noise"] = noise_maps(variables, count)
-    optimizer = optax.adam(functools.partial(_learning_rate, options))
-    inputs = found, optimizer.init(found), targets_BxHxWxC, jnp.arange(first, first + count)
+    moments, numbers_B = _optimizer(options).init(found), jnp.arange(first, first + count)
+    inputs = found, moments, targets_BxHxWxC, numbers_B
     # Where the variables are, as later steps have them: or the second step would compile again.
     variables = jax.tree.map(jnp.asarray, variables)
     where = jax.tree.leaves(variables)[0].sharding
     found, moments, targets, numbers_B = jax.device_put(inputs, where)
-    update = _update(config, options, distance, optimizer)
+    update = _update(config, options, distance)
     for step in range(options.steps):
         found, moments, distance_B = update(
             found, moments, variables, targets, statistics, numbers_B, jnp.int32(step)
@@ -115,13 +124,16 @@ def project(
         yield Projection(step + 1, w_BxKxLxD, found.get("noise", {}), distance_B)
 
 
+def _optimizer(options: ProjectionOptions) -> optax.GradientTransformation:
+    return optax.adam(functools.partial(_learning_rate, options))
+
+
+@functools.lru_cache(maxsize=4)  # a distance may hold the weights of a network
 def _update(
-    config: GeneratorConfig,
-    options: ProjectionOptions,
-    distance: Distance,
-    optimizer: optax.GradientTransformation,
+    config: GeneratorConfig, options: ProjectionOptions, distance: Distance
 ) -> Callable[..., Any]:
-    """Return one step, compiled."""
+    """Return one step, compiled once for all searches with equal arguments."""
+    optimizer = _optimizer(options)
 
     @jax.jit
     @jax.default_matmul_precision("highest")

@@ -201,7 +201,7 @@ def _run_steps(
     untrained = session.programs.copy(state) if late else None
     with _saved_on_error(lambda: attempt.save(at, state)):
         while at.images < total and not stopping:
-            batch = _next(stream, stop)
+            batch = _next(stream, stop, at)
             if batch is None:
                 break
             state, info = session.programs.step(state, batch, *at)
@@ -243,26 +243,33 @@ def _run_steps(
     return at, done
 
 
-def _next(stream: Iterator[Batch], stop: Stop) -> Batch | None:
+def _next(stream: Iterator[Batch], stop: Stop, at: Position) -> Batch | None:
     """Wait for the next batch; None after a signal, as storage may not answer for long."""
     try:
         with stop.interruptible():
             return next(stream)
     except Stopped:
         return None
+    except StopIteration:
+        words = f"the batches ended after {at.images} images: give an iterator without end"
+        raise UserError(words) from None
 
 
 @contextlib.contextmanager
 def _saved_on_error(save: Callable[[], None]) -> Iterator[None]:
     """Save the state when something else fails: the data, or what looks at it.
 
+    Numbers that are not finite are not saved.
+
     Several processes cannot: those that did not fail wait in a step for the one that did.
     """
     try:
         yield
-    except (OSError, UserError):
+    except NonFinite:
+        raise
+    except Exception:
         if hosts.count() == 1:
-            with contextlib.suppress(UserError, NonFinite):
+            with contextlib.suppress(Exception):  # as if the devices failed
                 save()
         raise
 

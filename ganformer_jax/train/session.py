@@ -26,7 +26,7 @@ from ganformer_jax.train.stopping import Stop
 from ganformer_jax.train.trainable import Position, State
 
 Batches = Callable[[int], Iterator[Mapping[str, np.ndarray]]]
-"""Takes the number of images seen; yields this process's share of the batches that follow."""
+"""Takes the number of images seen; yields this process's share of the batches to come, forever."""
 
 
 @dataclasses.dataclass(frozen=True)
