@@ -132,10 +132,13 @@ def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Option
 
 
 def _text_options(length: int, tokens: int) -> list[str]:
-    """Return the options of the networks' encoders, for captions of this length."""
-    # Centroids of duplex attention would stand for places in the caption, not for its words.
-    words = ["--generator.attention.kmeans-iterations", "0"] if tokens else []
-    for network in ("generator", "discriminator") if tokens else ():
+    """Return the options of networks and losses for captions of this length."""
+    if not tokens:
+        return []
+    # Centroids of duplex attention would stand for places in the caption, not for its words; and
+    # without the contrastive loss images hardly follow their captions (docs/text.md).
+    words = ["--generator.attention.kmeans-iterations", "0", "--loss.contrastive-weight", "1"]
+    for network in ("generator", "discriminator"):
         words += [f"--{network}.text.vocabulary", str(tokens)]
         if length > TextEncoderConfig.longest:
             words += [f"--{network}.text.longest", str(length)]
