@@ -63,13 +63,13 @@ def train_experiment(
     if wandb is not None:
         check_wandb()
     kind, data = TRAININGS[type(config)], DATA[type(config)](config)
-    with Stalls(config.train.stall_minutes, say):
+    say_once = say if hosts.is_first() else lambda line: None
+    with Stalls(config.train.stall_minutes, say_once):
         data.check()  # scenes are rendered once the run's folder is known to be good
         devices = find_devices(config.train.platform, config.train.devices)
         check_accelerator(run, devices, config.train.platform)
     placement = place_on(devices, config.train.fsdp)
     latest = kind.latest(config, placement)
-    say_once = say if hosts.is_first() else lambda line: None
     if words := channel_words(latest.image_shape[-1]):
         say_once(words)
 
