@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
+from safetensors.numpy import save_file
 from tiny import random_variables, tiny_config, tiny_generator
 from training import gan_programs, on_host, run_steps
 
@@ -197,10 +199,14 @@ def test_an_export_keeps_the_shape(tmp_path):
     run = jax.jit(lambda variables: generator.apply(variables, z_2xKxD, noise="const")[0])
     images, expected = run(weights), run(variables)
     np.testing.assert_allclose(images, expected, atol=1e-6)
-    damaged = dataclasses.replace(config, base_grid=(0, 4))
-    save_generator(tmp_path / "bad.safetensors", damaged, variables)
-    with pytest.raises(UserError, match=r"generator.base_grid is \[0, 4\]; each number should be"):
-        load(tmp_path / "bad.safetensors")
+    damaged, bad = dataclasses.replace(config, base_grid=(0, 4)), tmp_path / "bad.safetensors"
+    refused = r"generator.base_grid is \[0, 4\]; each number should be"
+    with pytest.raises(UserError, match=refused):
+        save_generator(bad, damaged, variables)
+    about = json.dumps({"version": 1, "generator": to_dict(damaged)})
+    save_file({"x": np.zeros(1)}, bad, {"ganformer_jax": about})
+    with pytest.raises(UserError, match=refused):
+        load(bad)
 
 
 def test_configs_from_before_are_square():
