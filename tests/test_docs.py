@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import pkgutil
 import re
 import shlex
 
@@ -57,6 +58,14 @@ def test_links_lead_to_headings(page: pathlib.Path):
     for target in (t for t in targets if "#" in t and "://" not in t):
         file, _, anchor = target.partition("#")
         assert anchor in anchors(page.parent / file if file else page), target
+
+
+def test_names_in_the_reference_exist():
+    pages = [page.read_text() for page in ROOT.glob("docs/reference/*.md")]
+    names = {name for text in pages for name in re.findall(r"^::: (\S+)$", text, re.MULTILINE)}
+    assert len(names) > 100
+    for name in sorted(names):
+        pkgutil.resolve_name(name)
 
 
 def test_every_config_and_command_is_in_the_reference():
