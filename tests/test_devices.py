@@ -121,8 +121,11 @@ def test_an_accelerator_that_fails_is_a_temporary_error(monkeypatch):
     with pytest.raises(UserError, match="pip install") as caught:
         find_devices("gpu")
     assert not isinstance(caught.value, TemporaryError)
-    monkeypatch.setattr("jax._src.xla_bridge._backend_errors", BUSY)
-    with pytest.raises(TemporaryError, match="no gpu found: jax says tpu: ABORTED: the lock"):
+    monkeypatch.setattr("jax._src.xla_bridge._backend_errors", BUSY)  # of another accelerator
+    with pytest.raises(UserError, match="pip install"):
+        find_devices("gpu")
+    monkeypatch.setattr("jax._src.xla_bridge._backend_errors", {**BUSY, "cuda": "no driver"})
+    with pytest.raises(TemporaryError, match="no gpu found: jax says cuda: no driver$"):
         find_devices("gpu")
 
 

@@ -108,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "out of memory on the device: use a smaller batch size; GANs can also be trained "
                 "with --train.accumulate 2 or --train.rematerialize"
             )
-        if hosts.count() > 1 or is_transient(error):  # where others wait, or it is no fault here
+        # Other processes would wait for this one, and temporary failures have their exit code.
+        if hosts.count() > 1 or is_transient(error):
             hosts.let_cause_end()
             traceback.print_exc()
             _fail(one_line(error), exit_code(error))

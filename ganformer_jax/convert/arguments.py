@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ganformer_jax.config import AttentionConfig, PositionConfig, SynthesisConfig
 from ganformer_jax.errors import UserError
 
@@ -54,9 +56,10 @@ class Arguments:
             raise ConversionError(f"{self.network} has unknown arguments: {', '.join(unread)}")
 
 
-def without_mean(generator: Arguments) -> bool:
-    """Whether a generator in PyTorch, by its arguments, did not track the mean of w."""
-    return generator.get({}, "mapping_kwargs").get("w_avg_beta", 0.0) is None
+def untracked_mean(generator: Arguments, w_size: int) -> dict[str, np.ndarray]:
+    """Return zeros for the mean of w if a generator in PyTorch did not track it, else nothing."""
+    tracked = generator.get({}, "mapping_kwargs").get("w_avg_beta", 0.0) is not None
+    return {} if tracked else {"moments/w_average": np.zeros(w_size, np.float32)}
 
 
 # What both frameworks call the same

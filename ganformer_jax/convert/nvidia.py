@@ -12,8 +12,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from ganformer_jax.config import (
     DiscriminatorConfig,
     GeneratorConfig,
@@ -21,7 +19,7 @@ from ganformer_jax.config import (
     MappingConfig,
     SynthesisConfig,
 )
-from ganformer_jax.convert.arguments import Arguments, ConversionError, without_mean
+from ganformer_jax.convert.arguments import Arguments, ConversionError, untracked_mean
 from ganformer_jax.convert.build import build_discriminator, build_generator, fill
 from ganformer_jax.convert.filters import check_filters, filter_taps
 from ganformer_jax.convert.rules import (
@@ -61,10 +59,9 @@ def load_nvidia_generator(
     refuse_alias_free(state_dict)
     top = Arguments(init_kwargs, "generator")
     generator, template = build_generator(_generator_config(top, version))
-    config, defaults = generator.config, {}
+    config = generator.config
     check_filters(state_dict, "resample_filter", "conv0", config.synthesis.resample_filter)
-    if without_mean(top):
-        defaults["moments/w_average"] = np.zeros(config.w_size, np.float32)
+    defaults = untracked_mean(top, config.w_size)
     rules = _generator_rules(config.mapping.num_layers + 1)
     return generator, fill(state_dict, rules, PYTORCH, [FILTERS], template, defaults)
 

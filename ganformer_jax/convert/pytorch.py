@@ -15,7 +15,7 @@ from ganformer_jax.convert.arguments import (
     attention_config,
     position_config,
     synthesis_config,
-    without_mean,
+    untracked_mean,
 )
 from ganformer_jax.convert.build import Leaves, build_discriminator, build_generator, fill
 from ganformer_jax.convert.filters import check_filters, filter_taps
@@ -57,10 +57,8 @@ def load_generator(
     published = dict(state_dict)
     if config.positions.kind == "linear":
         published |= _slopes(published, config.positions.directions)
-    defaults = {}
-    if without_mean(Arguments(init_kwargs, "generator")):
-        defaults["moments/w_average"] = np.zeros(config.w_size, np.float32)
     unused = _unused(config)
+    defaults = untracked_mean(Arguments(init_kwargs, "generator"), config.w_size)
     return generator, fill(published, GENERATOR, PYTORCH, unused, template, defaults)
 
 

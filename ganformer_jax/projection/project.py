@@ -100,7 +100,8 @@ def project(
     """
     size = (*config.image_size, config.image_channels)
     if targets_BxHxWxC.shape[1:] != size:
-        raise ValueError(f"images are {list(targets_BxHxWxC.shape)}: give [batch, *{list(size)}]")
+        inner = ", ".join(map(str, size))
+        raise ValueError(f"images are {list(targets_BxHxWxC.shape)}: give [batch, {inner}]")
     if not jnp.issubdtype(targets_BxHxWxC.dtype, jnp.floating):
         raise TypeError(f"images must be floating point, in -1..1, not {targets_BxHxWxC.dtype}")
     count, layers = len(targets_BxHxWxC), num_layers(config)

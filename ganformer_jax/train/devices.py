@@ -118,20 +118,20 @@ def find_devices(platform: str | None = None, count: int | None = None) -> list[
     The platform is "cpu", "gpu" or "tpu"; it has no effect once jax has looked for devices.
 
     Raises:
-        UserError: If there is no such accelerator, or there are too few devices; `TemporaryError`
-            if what jax needs for the accelerator is there, but failed.
+        UserError: If there is no such accelerator, or there are too few devices.
+        TemporaryError: If an accelerator's library is installed, but could not be used.
     """
     if platform and platform != "gpu":  # which has several names in jax, and all must be there
         jax.config.update("jax_platforms", platform)
     try:
         devices = jax.devices()
     except RuntimeError as error:
-        if failure := accelerator_failure():
+        if failure := accelerator_failure(platform):
             raise TemporaryError(f"no {platform or 'device'} found: {failure}") from error
         raise UserError(f"no {platform or 'device'} found: jax cannot use one here") from error
     found = "gpu" if devices[0].platform in ("gpu", "cuda", "rocm") else devices[0].platform
     if platform and found != platform:
-        if failure := accelerator_failure():
+        if failure := accelerator_failure(platform):
             raise TemporaryError(f"no {platform} found: {failure}")
         extra = {"gpu": "cuda", "tpu": "tpu"}.get(platform)
         hint = (
@@ -151,10 +151,14 @@ def find_devices(platform: str | None = None, count: int | None = None) -> list[
     return [device for own in of_process for device in own[:share]]
 
 
-def accelerator_failure() -> str:
-    """Return why jax cannot use an accelerator whose library is installed; "" if none failed."""
-    failed = getattr(xla_bridge, "_backend_errors", {})
-    reasons = [f"{name}: {' '.join(str(reason).split())}" for name, reason in failed.items()]
+def accelerator_failure(platform: str | None = None) -> str:
+    """Return why jax cannot use an accelerator whose library is installed; "" if none failed.
+
+    Those of one platform, "gpu" or "tpu", or of all.
+    """
+    failed, names = getattr(xla_bridge, "_backend_errors", {}), (platform,)
+    names = ("cuda", "rocm") if platform == "gpu" else names if platform else tuple(failed)
+    reasons = [f"{name}: {' '.join(str(failed[name]).split())}" for name in names if name in failed]
     return f"jax says {'; '.join(reasons)}" if reasons else ""
 
 

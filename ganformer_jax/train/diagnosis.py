@@ -69,7 +69,7 @@ def _count(networks: Networks, batch: Batch) -> int:
 def _logits(
     networks: Networks, params: Tree, state: TrainState, images_BxHxWxC: jax.Array, batch: Batch
 ) -> jax.Array:
-    """Return logits and similarities of images; these are to the labels of this part alone."""
+    """Return the logits of images; labels that they are compared with are those of this part."""
     key, labels_BxY = networks.keys(state, "discriminator")["augment_fake"], batch.get("labels")
     return networks.discriminate_with_output(
         *(params, state, key, images_BxHxWxC, labels_BxY, _count(networks, batch)),

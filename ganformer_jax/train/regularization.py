@@ -64,8 +64,8 @@ def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> R
             lengths_B = lengths_of(params)
             length, average = follow(lengths_B.mean()) if known is None else known
             loss = options.path_length_weight * jnp.square(lengths_B - average).mean()
-            # With the gradient of this, that of the loss is as if `average` were a function of
-            # `params`; as a constant it is the same for all parts of a batch.
+            # `average` is a constant here, as all parts of a batch need the same. The slope adds
+            # the gradient that it would have as a function of `params`.
             slope = -2 * options.path_length_weight * options.path_length_decay * (length - average)
             return options.path_length_interval * (loss + slope * lengths_B.mean()), (loss, average)
 

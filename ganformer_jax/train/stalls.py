@@ -54,6 +54,6 @@ class Stalls:
                 warned = since
             if self._minutes and minutes >= self._minutes:
                 message = f"{for_long} (train.stall_minutes)"
-                if hosts.count() > 1:  # of which each may be the first to notice
+                if hosts.count() > 1:  # they may all notice at once, and then none tells another
                     print(f"error: {message}", file=sys.stderr, flush=True)
                 hosts.end_all(message, TEMPORARY_FAILURE)
