@@ -6,6 +6,7 @@ Cost:      not measured to the end; 48 kimg took 37 minutes on busy cores
 Expected:  at 48 kimg, half of them of the autoencoder, an error of 5.8 levels and an swd of 27
 """
 
+from ganformer_jax.config_patches import PatchConfig
 from ganformer_jax.config_prior import (
     AutoencoderConfig,
     CodebookConfig,
@@ -14,7 +15,6 @@ from ganformer_jax.config_prior import (
     PriorStageConfig,
 )
 from ganformer_jax.config_training import ScheduleConfig, TrainConfig
-from ganformer_jax.config_translation import PatchConfig
 
 AUTOENCODER, TOTAL = 40.0, 120.0
 """Thousands of images that train the autoencoder, and of both stages."""

@@ -9,6 +9,7 @@ import dataclasses
 from typing import Annotated, Literal
 
 from ganformer_jax.config_attention import AttentionConfig, PositionConfig
+from ganformer_jax.config_patches import PatchConfig
 from ganformer_jax.config_ranges import Range, at_least
 from ganformer_jax.config_training import DataConfig, ScheduleConfig, TrainConfig
 
@@ -35,20 +36,6 @@ class TranslatorConfig:
     positions: PositionConfig = PositionConfig()
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of activations; parameters and images stay float32."""
-
-
-@dataclasses.dataclass(frozen=True)
-class PatchConfig:
-    """Discriminator of a translation: a logit for each of many overlapping patches."""
-
-    width: Annotated[int, at_least(1)] = 64
-    """Channels of the first layer; each next one has twice as many, up to eight
-    times."""
-    layers: Annotated[int, at_least(1)] = 3
-    """Convolutions that halve the resolution: 3 see patches of 70x70 pixels, 2 of
-    34x34, 1 of 16x16."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of activations; parameters and logits stay float32."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ LEVELS = [
         "config_training",
     }
     | {"config_ganformer2", "config_ganformer2_checks", "config_prior", "config_prior_checks"}
-    | {"config_translation"}
+    | {"config_patches", "config_translation"}
     | {"config_translation_checks", "download"}
     | {"errors", "files", "gpu", "hosts", "locks", "signals", "storage"},
     {"augment", "nn", "losses", "pickles", "pixels"},

@@ -14,6 +14,7 @@ from training import assert_close, no_images, on_host
 from ganformer_jax import losses
 from ganformer_jax.config_dicts import to_dict
 from ganformer_jax.config_kinds import experiment_from_dict, validate_experiment
+from ganformer_jax.config_patches import PatchConfig
 from ganformer_jax.config_prior import (
     AutoencoderConfig,
     CodebookConfig,
@@ -23,7 +24,6 @@ from ganformer_jax.config_prior import (
     TransformerConfig,
 )
 from ganformer_jax.config_training import TrainConfig
-from ganformer_jax.config_translation import PatchConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.models.code_prior import (
     code_logits,

@@ -19,9 +19,9 @@ from training import assert_close, no_images, on_host, run_steps
 from ganformer_jax.cli import main
 from ganformer_jax.config_dicts import to_dict
 from ganformer_jax.config_kinds import experiment_from_dict
+from ganformer_jax.config_patches import PatchConfig
 from ganformer_jax.config_training import TrainConfig
 from ganformer_jax.config_translation import (
-    PatchConfig,
     TranslationConfig,
     TranslationLossConfig,
     TranslatorConfig,
@@ -30,7 +30,8 @@ from ganformer_jax.config_translation_checks import validate_translation
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.translated_files import file_names
 from ganformer_jax.experiment.translation import LatestTranslators
-from ganformer_jax.models.translator import PatchDiscriminator, Translator
+from ganformer_jax.models.patch_discriminator import PatchDiscriminator
+from ganformer_jax.models.translator import Translator
 from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.data_parallel import DataParallel

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from tiny import random_variables
 
-from ganformer_jax.config_translation import PatchConfig, TranslatorConfig
-from ganformer_jax.models.translator import PatchDiscriminator, Translator
+from ganformer_jax.config_patches import PatchConfig
+from ganformer_jax.config_translation import TranslatorConfig
+from ganformer_jax.models.patch_discriminator import PatchDiscriminator
+from ganformer_jax.models.translator import Translator
 from ganformer_jax.train.image_pool import exchange
 
 DATA = pathlib.Path(__file__).parent / "data"
@@ -61,7 +63,7 @@ def test_a_logit_sees_a_patch_of_the_published_size(layers, patch):
     variables = random_variables(lambda: network.init(jax.random.key(0), images))
     ones = jax.tree.map(jnp.ones_like, variables)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ganformer_jax.models.translator.instance_norm", lambda x: x)
+        patched.setattr("ganformer_jax.models.patch_discriminator.instance_norm", lambda x: x)
         logits, pull = jax.vjp(lambda x: network.apply(ones, x), images)
         middle = logits.shape[1] // 2
         (gradient,) = pull(jnp.zeros_like(logits).at[0, middle, middle, 0].set(1.0))

@@ -2,8 +2,7 @@
 
 The generator is that of Johnson et al. 2016 (arXiv 1603.08155): two convolutions down, residual
 blocks, two up. With components, bipartite attention (arXiv 2103.01209, section 3.1) comes before
-every residual block: trained vectors gather from the image, then the image attends to them. The
-discriminator has a logit for each of many patches (arXiv 1611.07004).
+every residual block: trained vectors gather from the image, then the image attends to them.
 """
 
 from __future__ import annotations
@@ -12,69 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import lax
 
-from ganformer_jax.config_translation import PatchConfig, TranslatorConfig
-from ganformer_jax.nn import cpu, resample
+from ganformer_jax.config_translation import TranslatorConfig
 from ganformer_jax.nn.attention import BipartiteAttention, KMeans
 from ganformer_jax.nn.component_update import ComponentUpdate
 from ganformer_jax.nn.initialize import normal
 from ganformer_jax.nn.instance_norm import instance_norm
-from ganformer_jax.nn.layers import add_float32
+from ganformer_jax.nn.padded_convolution import PaddedConvolution
 from ganformer_jax.nn.positions import GridPositions
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
-
-DEVIATION = 0.02
-"""Standard deviation of initial weights."""
-SLOPE = 0.2
-"""Of the discriminator's leaky ReLU."""
-
-
-class TranslatorConvolution(nn.Module):
-    """Convolution with a bias, initially 0; odd kernels keep the image's size by reflection.
-
-    Attributes:
-        features: Output channels.
-        size: Height and width of the kernel.
-        resampling: "none"; "up", 3x3 transposed, doubles the resolution; "down" halves it, with
-            zeros around the image.
-        padding: Pixels around the image before a convolution that does not resample.
-        mode: What these pixels are: "reflect" or "constant", zeros.
-    """
-
-    features: int
-    size: int
-    resampling: str = "none"
-    padding: int = 0
-    mode: str = "reflect"
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
-        """Apply the layer in the type of x."""
-        shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", normal(DEVIATION), shape).astype(x.dtype)
-        if self.resampling == "up":
-            x = resample.transposed_convolve(x, kernel)[:, 1:, 1:]
-        elif self.resampling == "down":
-            x = resample.strided_convolve(_pad(x, 1, "constant"), kernel)
-        else:
-            x = _convolve(_pad(x, self.padding, self.mode), kernel)
-        bias_O = self.param("bias", nn.initializers.zeros, (self.features,))
-        return add_float32(x, bias_O[None, None, None])
-
-
-def _pad(x: Array, width: int, mode: str) -> Array:
-    around = (width, width)
-    return jnp.pad(x, ((0, 0), around, around, (0, 0)), mode=mode) if width else x
-
-
-def _convolve(x: Array, kernel: Array) -> Array:
-    """Convolve without padding."""
-    if kernel.shape[0] == 3:
-        return resample.convolve(x, kernel)[:, 1:-1, 1:-1]
-    return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=cpu.LAYOUT)
 
 
 class ComponentExchange(nn.Module):
@@ -160,7 +107,7 @@ class Translator(nn.Module):
         config, dtype = self.config, jnp.dtype(self.config.dtype)
 
         def convolve(name: str, x: Array, features: int, size: int, *settings: Any) -> Array:
-            x = TranslatorConvolution(features, size, *settings, name=name)(x)
+            x = PaddedConvolution(features, size, *settings, name=name)(x)
             return nn.relu(instance_norm(x))
 
         width = config.width
@@ -175,11 +122,11 @@ class Translator(nn.Module):
                 x, components_BxKxD, found = exchange(x, components_BxKxD, position_KxD, train)
                 maps.append(found)
             y = convolve(f"block_{number}_0", x, 4 * width, 3, "none", 1)
-            y = TranslatorConvolution(4 * width, 3, "none", 1, name=f"block_{number}_1")(y)
+            y = PaddedConvolution(4 * width, 3, "none", 1, name=f"block_{number}_1")(y)
             x = x + instance_norm(y)
         x = convolve("up_0", x, 2 * width, 3, "up")
         x = convolve("up_1", x, width, 3, "up")
-        x = TranslatorConvolution(config.image_channels, 7, "none", 3, name="to_image")(x)
+        x = PaddedConvolution(config.image_channels, 7, "none", 3, name="to_image")(x)
         return jnp.tanh(x.astype(jnp.float32)), {"attention": tuple(maps)}
 
     def _components(
@@ -192,28 +139,3 @@ class Translator(nn.Module):
         start_KxD = self.param("components", normal(), (count, width))
         position_KxD = self.param("component_positions", normal(), (count, width))
         return jnp.broadcast_to(start_KxD, (batch, count, width)), position_KxD
-
-
-class PatchDiscriminator(nn.Module):
-    """Images to a logit for each of many patches.
-
-    Attributes:
-        config: The discriminator.
-    """
-
-    config: PatchConfig
-
-    @nn.compact
-    def __call__(self, images_BxHxWxC: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 1"]:
-        """Return logits, float32, of images in [-1, 1]."""
-        config = self.config
-        x = images_BxHxWxC.astype(jnp.dtype(config.dtype))
-        for number in range(config.layers + 1):
-            features = config.width * min(2**number, 8)
-            down = "down" if number < config.layers else "none"
-            x = TranslatorConvolution(
-                features, 4, down, 1, "constant", name=f"convolution_{number}"
-            )(x)
-            x = nn.leaky_relu(instance_norm(x) if number else x, SLOPE)
-        x = TranslatorConvolution(1, 4, "none", 1, "constant", name="output")(x)
-        return x.astype(jnp.float32)

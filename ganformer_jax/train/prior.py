@@ -25,7 +25,7 @@ from ganformer_jax.models.code_prior import (
     prefix_tokens,
 )
 from ganformer_jax.models.codebook import update_codebook
-from ganformer_jax.models.translator import PatchDiscriminator
+from ganformer_jax.models.patch_discriminator import PatchDiscriminator
 from ganformer_jax.models.vq_autoencoder import (
     Decoder,
     commitment_loss,

@@ -12,7 +12,7 @@ import optax
 from ganformer_jax.config_prior import PriorConfig, PriorOptimizerConfig
 from ganformer_jax.models.code_prior import transformer_of
 from ganformer_jax.models.codebook import Codebook, new_codebook
-from ganformer_jax.models.translator import PatchDiscriminator
+from ganformer_jax.models.patch_discriminator import PatchDiscriminator
 from ganformer_jax.models.vq_autoencoder import Decoder, Encoder
 from ganformer_jax.nn.initialize import initialize
 from ganformer_jax.train.adam import make_adam

@@ -1,0 +1,41 @@
+"""The discriminator of patches in CycleGAN and VQGAN (PatchGAN, arXiv 1611.07004, 3.2.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from ganformer_jax.config_patches import PatchConfig
+from ganformer_jax.nn.instance_norm import instance_norm
+from ganformer_jax.nn.padded_convolution import PaddedConvolution
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+SLOPE = 0.2
+"""Of the leaky ReLU."""
+
+
+class PatchDiscriminator(nn.Module):
+    """Images to a logit for each of many patches.
+
+    Attributes:
+        config: The discriminator.
+    """
+
+    config: PatchConfig
+
+    @nn.compact
+    def __call__(self, images_BxHxWxC: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 1"]:
+        """Return logits, float32, of images in [-1, 1]."""
+        config = self.config
+        x = images_BxHxWxC.astype(jnp.dtype(config.dtype))
+        for number in range(config.layers + 1):
+            features = config.width * min(2**number, 8)
+            down = "down" if number < config.layers else "none"
+            x = PaddedConvolution(features, 4, down, 1, "constant", name=f"convolution_{number}")(x)
+            x = nn.leaky_relu(instance_norm(x) if number else x, SLOPE)
+        x = PaddedConvolution(1, 4, "none", 1, "constant", name="output")(x)
+        return x.astype(jnp.float32)
