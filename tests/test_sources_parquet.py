@@ -13,6 +13,7 @@ from ganformer_jax.cli import prepare as command
 from ganformer_jax.data.decode import decode
 from ganformer_jax.data.labeling import find_labels
 from ganformer_jax.data.sources import parquet as parquet_module
+from ganformer_jax.data.sources import parquet_labels
 from ganformer_jax.data.sources.open import open_source
 from ganformer_jax.data.sources.source import Unreadable
 from ganformer_jax.errors import UserError
@@ -162,7 +163,7 @@ def test_more_rows_than_bytes(tmp_path):
 def test_large_images_and_large_labels(tmp_path, monkeypatch):
     path = write_parquet(tmp_path / "x.parquet")
     monkeypatch.setattr(parquet_module, "MAX_BYTES", 10)
-    monkeypatch.setattr(parquet_module, "MAX_LABEL_BYTES", 10)
+    monkeypatch.setattr(parquet_labels, "MAX_LABEL_BYTES", 10)
     with open_source(str(path)) as source:
         with pytest.raises(Unreadable, match="larger than"):
             source.read(0)

@@ -5,9 +5,7 @@ and perhaps a class ``label`` or a ``condition``. TensorFlow itself is never nee
 """
 
 import functools
-import io
 import os
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,8 @@ import grain
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
-from PIL import Image
 
+from ganformer_jax.data.examples import decode_example
 from ganformer_jax.data.find import (
     Records,
     condition_names,
@@ -26,10 +24,8 @@ from ganformer_jax.data.find import (
     open_split,
     tokenizer_text,
 )
-from ganformer_jax.data.fit import MODES
-from ganformer_jax.data.png import decode_stored
 from ganformer_jax.data.reading import read_all
-from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ class DatasetSource:
             ``images``, uint8 [H, W, C], and ``labels``, float32 [label_count], one-hot or the
             condition.
         """
-        example = _decode(self._trained_on, self.records[index])
+        example = decode_example(self._trained_on, self.records[index])
         shape, wanted = example["image"].shape, (*self.size, self.channels)
         if shape != wanted:
             raise UserError(
@@ -108,12 +104,12 @@ class DatasetSource:
 
     def record(self, index: int) -> dict[str, Any]:
         """Return all that is stored of example ``index``: for scenes also masks and attributes."""
-        return _decode(self.features, self.records[index])
+        return decode_example(self.features, self.records[index])
 
     def part(self, index: int, names: Sequence[str]) -> dict[str, Any]:
         """Return these features of example ``index``; the others are not decoded."""
         features = tfds.features.FeaturesDict({name: self.features[name] for name in names})
-        return _decode(features, self.records[index])
+        return decode_example(features, self.records[index])
 
     def _condition(self, example: Mapping[str, Any]) -> np.ndarray:
         if self.description is not None:
@@ -284,40 +280,3 @@ def _class_names(features: tfds.features.FeaturesDict) -> tuple[str, ...]:
     if not isinstance(label, tfds.features.ClassLabel) or not label.num_classes:
         return ()
     return tuple(label.names)
-
-
-def _decode(features: Any, record: bytes) -> dict[str, Any]:
-    """Parse these features only; images become uint8 [H, W, C], lists become arrays."""
-    images = [key for key, value in features.items() if isinstance(value, tfds.features.Image)]
-    skip = {key: tfds.decode.SkipDecoding() for key in images}
-    try:
-        example: Any = features.deserialize_example_np(record, decoders=skip)
-    except (ValueError, zlib.error) as error:  # of images stored as arrays
-        raise _damaged(error) from error
-    for key in images:
-        example[key] = _decode_image(example[key], features[key].shape[-1])
-    return _as_arrays(example)
-
-
-def _decode_image(encoded: bytes, channels: int | None) -> UInt8[np.ndarray, "h w c"]:
-    stored = decode_stored(encoded)
-    if stored is not None and channels in (None, 0, stored.shape[-1]):
-        return stored
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            mode = MODES.get(channels or 0, image.mode)
-            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-    except (OSError, SyntaxError) as error:
-        raise _damaged(error) from error
-    return pixels if pixels.ndim == 3 else pixels[..., None]
-
-
-def _damaged(error: Exception) -> UserError:
-    return UserError(f"a stored image is damaged ({one_line(error)}): prepare the dataset again")
-
-
-def _as_arrays(tree: Any) -> Any:
-    """Convert the lists that TFDS reads sequences as to arrays."""
-    if isinstance(tree, dict):
-        return {key: _as_arrays(value) for key, value in tree.items()}
-    return np.asarray(tree)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,39 +10,28 @@ from typing import Any
 
 import numpy as np
 
+from ganformer_jax.data.sources.parquet_file import (
+    ParquetFile,
+    feature_kind,
+    open_parquet,
+    stored_features,
+)
+from ganformer_jax.data.sources.parquet_labels import find_labels
 from ganformer_jax.data.sources.source import (
     MAX_BYTES,
-    Labels,
     Source,
     Unreadable,
     checksum,
     file_facts,
     import_format,
     interrupted,
-    labels_from,
     listed,
 )
 from ganformer_jax.data.sources.splits import common_folder
 from ganformer_jax.errors import UserError, one_line
 
 ROWS_AT_ONCE = 8  # encoded images in memory
-MAX_LABEL_BYTES = 1 << 28  # of the column of classes in one file
-MAX_METADATA = 1 << 24
 _IMAGE_NAMES = ("image", "img", "images", "jpg", "png")
-_LABEL_NAMES = ("label", "labels", "fine_label", "class", "target", "y")
-_METADATA_KEY = b"huggingface"
-
-
-@dataclasses.dataclass
-class _File:
-    """An open file and where its row groups begin."""
-
-    path: Path
-    parquet: Any
-    starts: np.ndarray  # int64 [row groups + 1]
-
-    def __len__(self) -> int:
-        return int(self.starts[-1])
 
 
 class ParquetSource(Source):
@@ -77,14 +64,14 @@ class ParquetSource(Source):
     ):
         root, self._paths = common_folder(paths), list(paths)
         import_format("pyarrow", f"reading {paths[0].name}")
-        self._files: list[_File] = []
+        self._files: list[ParquetFile] = []
         try:
-            self._files += map(_open, self._paths)
+            self._files += map(open_parquet, self._paths)
             schema = self._files[0].parquet.schema_arrow
-            features = _features(schema)
+            features = stored_features(schema)
             self._column = _image_column(schema, features, column, paths[0])
             _check_columns(self._files, self._column)
-            self.labels, self.label_error = _find_labels(self._files, features)
+            self.labels, self.label_error = find_labels(self._files, features)
         except BaseException as error:
             self.close()
             if isinstance(error, UserError) or not isinstance(error, Exception):
@@ -133,7 +120,7 @@ class _Cursor:
         self._start = self._stop = 0  # rows of the file that are in memory
         self._damage: dict[tuple[Path, int], tuple[int, str]] = {}  # first row lost, and why
 
-    def value(self, file: _File, column: str, row: int) -> Any:
+    def value(self, file: ParquetFile, column: str, row: int) -> Any:
         """Return an Arrow scalar: of a struct its field `bytes` alone."""
         group = int(np.searchsorted(file.starts, row, side="right")) - 1
         at = file.path, group
@@ -164,37 +151,6 @@ class _Cursor:
         return Unreadable(reason)
 
 
-def _open(path: Path) -> _File:
-    parquet = import_format("pyarrow.parquet", f"reading {path.name}")
-    try:
-        opened = parquet.ParquetFile(path, memory_map=True, pre_buffer=False)
-        metadata = opened.metadata
-        counts = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-    except Exception as error:  # of many types, of pyarrow
-        raise UserError(
-            f"{path} cannot be read, it may be damaged or no Parquet file: {one_line(error, 100)}"
-        ) from error
-    if min(counts, default=0) < 0 or sum(counts) > path.stat().st_size:
-        opened.close()
-        raise UserError(f"{path} is damaged: it claims more rows than it has bytes")
-    return _File(path, opened, np.cumsum([0, *counts]))
-
-
-def _features(schema: Any) -> Mapping[str, Any]:
-    """Return what Hugging Face's metadata says of the columns; empty if there is none."""
-    stored = (schema.metadata or {}).get(_METADATA_KEY, b"")
-    try:
-        features = json.loads(stored[:MAX_METADATA])["info"]["features"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return {}
-    return features if isinstance(features, dict) else {}
-
-
-def _kind(features: Mapping[str, Any], name: str) -> str:
-    feature = features.get(name)
-    return str(feature.get("_type", "")) if isinstance(feature, dict) else ""
-
-
 def _stored_field(schema: Any, column: str) -> str:
     """Return the column to read: of a struct the field `bytes`."""
     import pyarrow
@@ -214,7 +170,7 @@ def _is_bytes(kind: Any) -> bool:
 def _candidates(schema: Any, features: Mapping[str, Any]) -> list[str]:
     """Return the columns that look like images, the best reason first."""
     stored = [field.name for field in schema if _is_bytes(field.type)]
-    called_so = [name for name in stored if _kind(features, name) == "Image"]
+    called_so = [name for name in stored if feature_kind(features, name) == "Image"]
     return called_so or [name for name in _IMAGE_NAMES if name in stored]
 
 
@@ -242,7 +198,7 @@ def _image_column(schema: Any, features: Mapping[str, Any], column: str | None, 
     return "image" if "image" in found else found[0]
 
 
-def _check_columns(files: Sequence[_File], column: str) -> None:
+def _check_columns(files: Sequence[ParquetFile], column: str) -> None:
     for file in files:
         schema = file.parquet.schema_arrow
         if column not in schema.names or not _is_bytes(schema.field(column).type):
@@ -259,69 +215,3 @@ def _image_bytes(value: Any) -> bytes:
     if contents.size > MAX_BYTES:
         raise Unreadable(f"larger than {MAX_BYTES >> 20} MiB")
     return contents.to_pybytes()
-
-
-def _find_labels(
-    files: Sequence[_File], features: Mapping[str, Any]
-) -> tuple[Labels | None, str | None]:
-    """Return classes, and why what looks like them cannot be used."""
-    columns = files[0].parquet.schema_arrow.names
-    named = [name for name in columns if _kind(features, name) == "ClassLabel"]
-    column = next((name for name in _LABEL_NAMES if name in (named or columns)), None)
-    if column is None and len(named) == 1:
-        column = named[0]
-    if column is None:
-        return None, None
-    try:
-        values = [_label_values(file, column) for file in files]
-    except UserError as error:
-        return None, str(error)
-    words = {array.dtype.kind for array in values} - set("iu")
-    joined = np.concatenate(values)
-    if words:
-        return _from_words(joined, column)
-    names = features[column].get("names") if column in named else None
-    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    labels = labels_from(joined, len(joined), f"column {column}", names if is_list else None)
-    return labels, None if labels else f"column {column} holds numbers that are not classes"
-
-
-def _label_values(file: _File, column: str) -> np.ndarray:
-    """Read a column of integers, -1 where there is none, or of texts, "" where there is none."""
-    import pyarrow
-
-    schema, metadata = file.parquet.schema_arrow, file.parquet.metadata
-    kind = schema.field(column).type if column in schema.names else None
-    is_text = kind is not None and (
-        pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
-    )
-    if kind is None or not (pyarrow.types.is_integer(kind) or is_text):
-        raise UserError(f"column {column} of {file.path} is {kind}, not a class for every image")
-    size = sum(
-        chunk.total_uncompressed_size
-        for group in range(metadata.num_row_groups)
-        for chunk in map(metadata.row_group(group).column, range(metadata.num_columns))
-        if chunk.path_in_schema == column
-    )
-    if size > MAX_LABEL_BYTES:
-        raise UserError(f"column {column} of {file.path} is too large for classes")
-    try:
-        values = file.parquet.read(columns=[column], use_threads=False).column(0)
-        if is_text:
-            return np.array([value or "" for value in values.to_pylist()], dtype=object)
-        return values.cast(pyarrow.int64()).fill_null(-1).to_numpy()
-    except Exception as error:  # of many types, of pyarrow
-        raise UserError(
-            f"column {column} of {file.path} cannot be read: {one_line(error, 100)}"
-        ) from error
-
-
-def _from_words(values: np.ndarray, column: str) -> tuple[Labels | None, str | None]:
-    if not all(isinstance(value, str) for value in values):
-        return None, f"column {column} holds numbers in some files and words in others"
-    names = sorted(set(values) - {""})
-    order = {name: number for number, name in enumerate(names)}
-    classes = np.array([order.get(value, -1) for value in values], np.int64)
-    if not names or len(names) > len(values) // 2 + 1:
-        return None, f"column {column} holds a word for every image rather than classes"
-    return Labels(tuple(names), classes, f"column {column}"), None
