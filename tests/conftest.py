@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from xla_flags import FAST_COMPILATION
@@ -17,6 +17,7 @@ gc.set_threshold(200_000, 20, 20)  # tracing makes many objects: looking at them
 
 CACHE_DIR = Path(__file__).resolve().parents[1] / ".cache" / "xla"
 REPORT_PROPERTY = "report_line"
+PROGRAMS_KEPT = 2 << 30  # bytes of a process above which programs of earlier files are forgotten
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Test programs are small and many: without these two, none of them would be worth caching.
@@ -24,6 +25,24 @@ jax.config.update("jax_compilation_cache_dir", str(CACHE_DIR))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.devices()  # now, so that no test of the command line divides the CPU for those after it
+
+
+@pytest.fixture(autouse=True, scope="module")
+def memory_is_bounded() -> Iterator[None]:
+    """After the tests of a file, forgets compiled programs if they have become many."""
+    yield
+    if resident_bytes() > PROGRAMS_KEPT:
+        jax.clear_caches()
+        gc.collect()
+
+
+def resident_bytes() -> int:
+    """Returns the memory of this process; 0 where the system does not tell."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture

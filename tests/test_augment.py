@@ -59,7 +59,7 @@ def test_equals_the_published_transformations(names, percentile, source, wanted)
 
 def some_images(count=4, height=16, width=16, channels=3, seed=0):
     random = np.random.default_rng(seed)
-    return jnp.asarray(random.uniform(-1, 1, (count, height, width, channels)), jnp.float32)
+    return jnp.asarray(random.uniform(-1, 1, (count, height, width, channels)).astype(np.float32))
 
 
 @functools.cache

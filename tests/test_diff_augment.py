@@ -13,7 +13,7 @@ from ganformer_jax.augment import POLICIES, diff_augment, diff_augment_with, dra
 
 def some_images(count=6, height=16, width=12, channels=3):
     random = np.random.default_rng(0)
-    return jnp.asarray(random.uniform(-1, 1, (count, height, width, channels)), jnp.float32)
+    return jnp.asarray(random.uniform(-1, 1, (count, height, width, channels)).astype(np.float32))
 
 
 @functools.cache

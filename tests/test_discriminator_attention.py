@@ -61,11 +61,12 @@ def test_all_parameters_take_part_in_the_logit_and_its_gradient_at_images(name):
         slopes = jax.grad(lambda images: logits(params, images).sum())(images)
         return jnp.sum(jnp.square(slopes)) + jnp.sum(logits(params, images))
 
-    for path, gradient in jax.tree_util.tree_leaves_with_path(r1(variables["params"])):
+    gradients = jax.device_get(r1(variables["params"]))
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        assert bool(jnp.isfinite(gradient).all()), name
+        assert np.isfinite(gradient).all(), name
         if not name.endswith(("keys/bias", "key_positions/bias")):
-            assert bool(jnp.any(gradient != 0)), f"{name} is never used"
+            assert gradient.any(), f"{name} is never used"
 
 
 def test_aggregators_gather_where_they_are_asked_to():

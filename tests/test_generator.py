@@ -163,16 +163,16 @@ def test_options_work_together(name):
         return jnp.mean(jnp.square(images)), (images, out)
 
     run = jax.jit(jax.grad(run, has_aux=True))
-    gradients, (images, out) = run(variables["params"], rngs)
-    assert images.shape == (BATCH, 8, 8, 3) and images.dtype == jnp.float32
-    assert bool(jnp.isfinite(images).all()) and float(images.std()) > 1e-3
+    gradients, (images, out) = jax.device_get(run(variables["params"], rngs))
+    assert images.shape == (BATCH, 8, 8, 3) and images.dtype == np.float32
+    assert np.isfinite(images).all() and images.std() > 1e-3
     assert out["w"].shape == (BATCH, config.num_latents, config.w_size)
     assert len(out["attention"]) == (3 if config.components else 0)
     for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        assert bool(jnp.isfinite(gradient).all()), name
+        assert np.isfinite(gradient).all(), name
         if not may_be_unused(name):
-            assert bool(jnp.any(gradient != 0)), f"{name} is never used"
+            assert gradient.any(), f"{name} is never used"
 
 
 def may_be_unused(name):

@@ -45,7 +45,7 @@ def random_variables(init: Callable[[], Any], seed: int = 1) -> Any:
     """Variables of the shapes that `init` would make, drawn without compiling anything."""
     random = np.random.default_rng(seed)
     return jax.tree.map(
-        lambda leaf: jnp.asarray(0.7 * random.standard_normal(leaf.shape), leaf.dtype),
+        lambda leaf: jnp.asarray((0.7 * random.standard_normal(leaf.shape)).astype(leaf.dtype)),
         jax.eval_shape(init),
     )
 
