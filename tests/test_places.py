@@ -43,15 +43,21 @@ def made(config, **options):
     generator = Generator(config)
     z = jax.random.normal(jax.random.key(0), (3, config.num_latents, config.z_size))
     variables = random_variables(lambda: generator.init(jax.random.key(0), z, noise="const"))
-    w = generator.apply(variables, z, method="map")
-    w_BxKxLxD = jnp.broadcast_to(w[:, :, None], (*w.shape[:2], generator.num_layers, w.shape[2]))
-    images, out = generator.apply(
-        variables, w_BxKxLxD, noise="const", method="synthesize", **options
-    )
-    params = {"params": variables["params"]["synthesis"]["places"]}
     height, width = config.image_size
     module = ComponentPlaces((width / max(height, width), height / max(height, width)))
-    return images, out["attention"], module.apply(params, w[:, :-1])
+
+    @jax.jit
+    def make(variables):
+        w = generator.apply(variables, z, method="map")
+        layers = (*w.shape[:2], generator.num_layers, w.shape[2])
+        w_BxKxLxD = jnp.broadcast_to(w[:, :, None], layers)
+        images, out = generator.apply(
+            variables, w_BxKxLxD, noise="const", method="synthesize", **options
+        )
+        params = {"params": variables["params"]["synthesis"]["places"]}
+        return images, out["attention"], module.apply(params, w[:, :-1])
+
+    return jax.device_get(make(variables))
 
 
 def test_places_stay_in_the_image_whatever_the_latents():
@@ -82,8 +88,8 @@ def test_labels_change_images_without_a_style():
     z = jax.random.normal(jax.random.key(0), (2, 3, 4))
     init = functools.partial(generator.init, noise="const")
     variables = random_variables(lambda: init(jax.random.key(0), z, jnp.zeros((2, 2))))
-    images = [generator.apply(variables, z, y, noise="const")[0] for y in (ONE, OTHER)]
-    assert float(jnp.abs(images[0] - images[1]).max()) > 1e-3
+    run = jax.jit(lambda labels: generator.apply(variables, z, labels, noise="const")[0])
+    assert np.abs(run(ONE) - run(OTHER)).max() > 1e-3
 
 
 def test_scores_are_logarithms_of_gaussians():
@@ -175,7 +181,7 @@ def test_all_parameters_of_places_are_trained():
         images, _ = generator.apply({**variables, "params": params}, z, noise="const")
         return jnp.square(images).sum()
 
-    gradients = jax.grad(loss)(variables["params"])["synthesis"]["places"]
+    gradients = jax.jit(jax.grad(loss))(variables["params"])["synthesis"]["places"]
     assert all(np.abs(leaf).min() > 0 for leaf in jax.tree.leaves(gradients))
 
 
