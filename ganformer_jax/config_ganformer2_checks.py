@@ -19,6 +19,11 @@ def validate_ganformer2(config: GANformer2Config) -> None:
     resolution, train = config.execution.resolution, config.train
     if resolution.bit_count() != 1:
         raise UserError(f"execution.resolution is {resolution}; it should be a power of two")
+    for name in ("execution", "layout_discriminator", "image_discriminator"):
+        base = getattr(config, name).channel_base
+        if base < resolution:
+            size = f"{resolution}x{resolution}"
+            raise UserError(f"{name}.channel_base is {base}, which leaves no channels at {size}")
     if config.execution.style_size % 4:
         raise UserError(
             f"execution.style_size is {config.execution.style_size}; it should be a multiple of 4, "

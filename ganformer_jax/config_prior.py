@@ -61,7 +61,7 @@ class CodebookConfig:
     """Numbers of an entry."""
     decay: Annotated[float, Range(0, 1, below=True)] = 0.99
     """Decay of an entry's average of the vectors that it stands for, per step."""
-    restart_below: Annotated[float, at_least(0)] = 0.1
+    restart_below: Annotated[float, Range(0, 1, below=True)] = 0.1
     """Entries that are used less often than this share of the mean restart from
     vectors of the batch; 0 for no restarts."""
 
@@ -92,7 +92,7 @@ class TransformerConfig:
 class PriorStageConfig:
     """What is trained when, and what images are generated of."""
 
-    autoencoder_kimg: Annotated[float, at_least(0)] = 60.0
+    autoencoder_kimg: Annotated[float, Range(0, above=True)] = 60.0
     """Thousands of images that train the autoencoder; those that follow train the
     transformer, and leave the autoencoder as it is."""
     adversarial_kimg: Annotated[float, at_least(0)] = 30.0

@@ -26,7 +26,12 @@ def validate_prior(config: PriorConfig) -> None:
             f"transformer.heads is {transformer.heads}, which does not divide transformer.width "
             f"{transformer.width}: use a divisor of it"
         )
-    if config.loss.adversarial and 0 < prior.autoencoder_kimg <= prior.adversarial_kimg:
+    if not config.loss.pixel and not config.loss.pyramid:
+        raise UserError(
+            "loss.pixel and loss.pyramid are both 0, so images would not be reconstructed: set one "
+            "of them"
+        )
+    if config.loss.adversarial and prior.autoencoder_kimg <= prior.adversarial_kimg:
         raise UserError(
             f"prior.adversarial_kimg is {prior.adversarial_kimg:g} and prior.autoencoder_kimg "
             f"{prior.autoencoder_kimg:g}, so the adversarial loss would never start: lower the "

@@ -1,6 +1,8 @@
 """The configuration of unpaired translation between two sets of images (CycleGAN).
 
-Zhu et al. 2017 (arXiv 1703.10593). Defaults are those of its published code at 256x256.
+Zhu et al. 2017 (arXiv 1703.10593). Defaults are those of its published code at 256x256, without
+its schedule of the learning rate and its mirrored and enlarged images: the config `translate` has
+them.
 """
 
 from __future__ import annotations

@@ -333,6 +333,17 @@ def test_every_image_comes_once_an_epoch_in_changing_order(labeled):
     assert len({tuple(epoch) for epoch in epochs.tolist()}) == 4
 
 
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_a_host_may_have_one_image_of_a_batch(labeled, hosts):
+    """As in the published settings of CycleGAN, whose batch is one image."""
+    batches = side_by_side(labeled, hosts, 20 // hosts, batch_size=hosts, mirror=True)
+    found = np.concatenate([batch["images"] for batch in batches])
+    expected = np.concatenate([b["images"] for b in take(labeled, 5, batch_size=4, mirror=True)])
+    np.testing.assert_array_equal(found, expected)
+    (later,) = take(labeled, 1, batch_size=1, mirror=True, images_seen=13)
+    np.testing.assert_array_equal(later["images"], expected[13:14])
+
+
 def test_mirroring_takes_half_the_images_anew_each_time(labeled):
     batches = take(labeled, 50, batch_size=8, mirror=True)
     images = np.concatenate([batch["images"] for batch in batches])

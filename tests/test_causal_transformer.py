@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from ganformer_jax.config_prior import TransformerConfig
 from ganformer_jax.convert.gpt2 import read_gpt2
@@ -54,6 +54,20 @@ def test_logits_are_those_of_the_published_implementation(tmp_path, reference, p
     jax.tree.map(np.testing.assert_array_equal, params, published[1])
     logits, _ = published[2](jnp.asarray(reference["tokens"]))
     np.testing.assert_allclose(logits, reference["logits"], atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
+def test_weights_of_half_precision_are_read_in_float32(tmp_path, reference, dtype):
+    _, usual = read_gpt2(write(tmp_path / "x.safetensors", reference), HEADS)
+    half = {
+        name: array.astype(dtype)
+        for name, array in load_file(tmp_path / "x.safetensors").items()
+        if array.dtype == np.float32
+    }
+    save_file(half, tmp_path / "half.safetensors")
+    _, found = read_gpt2(tmp_path / "half.safetensors", HEADS)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b.astype(dtype)), found, usual)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
 
 
 def test_a_later_token_changes_no_earlier_logits(reference, published):

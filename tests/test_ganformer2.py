@@ -229,6 +229,12 @@ def changed(**groups):
         ({"data__held_out_pairs": True}, "data.held_out_pairs is about captions"),
         ({"execution__style_size": 10}, "execution.style_size is 10; it should be a multiple of 4"),
         ({"optimizer__epsilon": 0}, "optimizer.epsilon is 0.0; it should be above 0"),
+        ({"execution__channel_base": 4}, "execution.channel_base is 4, which leaves no channels"),
+        ({"image_discriminator__channel_base": 4}, "image_discriminator.channel_base is 4, which"),
+        (
+            {"execution__resolution": 64},
+            "execution.channel_base is 32, which leaves no",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(groups, message):

@@ -288,6 +288,9 @@ def changed_config(**groups):
         ({"loss__adversarial": -1.0}, "loss.adversarial is -1.0; it should be 0 or more"),
         ({"prior__adversarial_kimg": 0.016}, "so the adversarial loss would never start"),
         ({"transformer_optimizer__epsilon": 0}, "epsilon is 0.0; it should be above 0"),
+        ({"prior__autoencoder_kimg": 0.0}, "prior.autoencoder_kimg is 0.0; it should be above 0"),
+        ({"codebook__restart_below": 1.0}, "restart_below is 1.0; it should be 0 or more, below 1"),
+        ({"loss__pixel": 0.0, "loss__pyramid": 0.0}, "loss.pixel and loss.pyramid are both 0"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(groups, message):

@@ -241,7 +241,7 @@ def test_shapes_that_can_be_made(base_grid, resolution, size):
 
 
 def test_scenes_are_square(tmp_path):
-    with pytest.raises(UserError, match="scenes are square, not 4x8; give data.name or a square"):
+    with pytest.raises(UserError, match="scenes are square, not 4x8: give data.name, or equal"):
         ExperimentData(rectangular())
     with pytest.raises(UserError, match="scenes are square, not 4x8"):
         open_dataset("scenes", tmp_path, size=(4, 8))

@@ -45,6 +45,18 @@ def test_labels_are_cropped_and_resized_as_images_are(capsys, folders):
         _ = [LayoutSource(source, 3)[index] for index in range(COUNT)]
 
 
+@pytest.mark.parametrize(
+    ("resolution", "ratio", "size"), [("16", "0.5", "16x8"), ("48", "1", "48x48")]
+)
+def test_sizes_that_no_ganformer2_has_are_refused_before_anything_is_read(
+    capsys, folders, resolution, ratio, size
+):
+    options = "--resolution", resolution, "--ratio", ratio
+    said = complaint(capsys, *command(folders, *options))
+    assert f"from 8 up, not {size}: give --resolution and --ratio 1" in said
+    assert not (folders / "data").exists()
+
+
 def test_labels_are_mirrored_with_their_images(capsys, folders):
     call(capsys, *command(folders, "--resolution", str(SIZE)))
     source = open_dataset(folders / "data" / "labeled", folders, size=(SIZE, SIZE))

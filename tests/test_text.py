@@ -42,6 +42,7 @@ from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.regularization import path_length_update
 from ganformer_jax.train.state import WEIGHTS
 from ganformer_jax.train.transfer.start import adapt
+from ganformer_jax.train.transfer.words import Words
 
 BASE = CAPTIONED.generator
 CONFIG = dataclasses.replace(
@@ -337,6 +338,26 @@ def test_another_learning_rate_of_the_encoders_keeps_images_and_logits():
     assert np.std(made[0], 0).mean() > 0.01
     np.testing.assert_allclose(made[1], made[0], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(judged[1], judged[0], rtol=1e-3, atol=1e-4)
+
+
+def test_words_are_found_by_their_names():
+    """Captions of another dataset number the same words in another order."""
+    there = ("a", "red", "bird", "blue", "and", "the", "on", "in", "sky")
+    here = ("a", "blue", "bird", "red", "green")
+    config = changed(text={"vocabulary": 3 + len(here)})
+    theirs, mine = weights_of(random_state(CAPTIONED, 2)), random_state(config, 3)
+    transfer = adapt(weights_of(mine), theirs, config, CAPTIONED, Words(there, here))
+    found = weights_of(transfer.put(mine))
+    for network in ("generator", "ema", "discriminator"):
+        old, new = (each[network]["text"]["words"] for each in (theirs, found))
+        np.testing.assert_array_equal(new[:6], old[[0, 1, 2, 3, 6, 5]])
+        np.testing.assert_array_equal(new[6], old[4])
+        np.testing.assert_allclose(new[7], old[3:].mean(0), rtol=1e-6)
+    rest = [entry for entry in transfer.report if not entry.path.endswith("text.words")]
+    assert {entry.outcome for entry in rest} == {"taken"}
+    (note,) = {entry.note for entry in transfer.report if entry.path.endswith("text.words")}
+    assert note == "words found by their names; 1 of 5 are new, and start as the mean"
+    assert adapt(theirs, theirs, CAPTIONED, CAPTIONED, Words(there, there)).complete
 
 
 def test_without_captions_the_logit_is_what_they_share():

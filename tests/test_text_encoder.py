@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from ganformer_jax.convert.bert import read_bert
 from ganformer_jax.errors import UserError
@@ -41,6 +41,20 @@ def test_outputs_are_those_of_the_published_implementation(tmp_path, reference, 
     seen = reference["tokens"] != 0
     np.testing.assert_allclose(hidden[seen], reference["hidden"][seen], atol=1e-5)
     np.testing.assert_allclose(pooled, reference["pooled"], atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
+def test_weights_of_half_precision_are_read_in_float32(tmp_path, reference, dtype):
+    _, usual = read_bert(write(tmp_path / "x.safetensors", reference), HEADS)
+    half = {
+        name: array.astype(dtype)
+        for name, array in load_file(tmp_path / "x.safetensors").items()
+        if array.dtype == np.float32
+    }
+    save_file(half, tmp_path / "half.safetensors")
+    _, found = read_bert(tmp_path / "half.safetensors", HEADS)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b.astype(dtype)), found, usual)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
 
 
 def test_padding_changes_nothing(tmp_path, reference):

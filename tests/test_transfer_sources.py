@@ -9,24 +9,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from captioned import CAPTIONED, TEXT, random_generator
 from command_line import call, complaint
 from reference import DATA
 from small_scenes import small_chunks
 from transfers import changed, classes, random_state
 
 import ganformer_jax
+from ganformer_jax.captions import make_tokenizer, save_tokenizer
 from ganformer_jax.config import Config
 from ganformer_jax.convert.export import save_generator
+from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.initial_weights import read_weights, warm_start
 from ganformer_jax.train.checksums import by_path
 
 SNAPSHOTS = [f"{name}-snapshot.pkl" for name in ("official", "official-tf", "stylegan2-ada")]
 
 
-def started(source, config: Config, folder):
+def started(source, config: Config, folder, tokenizer=""):
     """A random state that starts from a source, and the lines for the user."""
     said = []
-    start = warm_start(str(source), config, folder, said.append)
+    start = warm_start(str(source), config, folder, said.append, tokenizer)
     return start(random_state(config, 2)), said
 
 
@@ -70,6 +73,27 @@ def test_an_export_starts_a_run_with_a_new_discriminator(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, state.discriminator, fresh)
     pointers = [jnp.asarray(x).unsafe_buffer_pointer() for x in jax.tree.leaves(state)]
     assert len(set(pointers)) == len(pointers)  # or they could not be donated
+
+
+def test_words_of_captions_keep_their_vectors(tmp_path):
+    """Of an export, by the tokenizer.json beside it; without one, words keep their numbers."""
+    there = [f"word{number}" for number in range(TEXT.vocabulary - 3)]
+    here = make_tokenizer(there[::-1]).text
+    generator, variables = random_generator(CAPTIONED.generator)
+    moments = {"moments": {"w_average": np.zeros(generator.config.w_size, np.float32)}}
+    export = tmp_path / "generator.safetensors"
+    save_generator(export, generator.config, variables | moments)
+    table = np.asarray(variables["params"]["text"]["words"])
+    state, said = started(export, CAPTIONED, tmp_path, here)
+    assert said[0].startswith(f"warning: no tokenizer.json with {export}: words are taken")
+    np.testing.assert_array_equal(state.ema["text"]["words"], table)
+    save_tokenizer(make_tokenizer(there).text, tmp_path)
+    state, said = started(export, CAPTIONED, tmp_path, here)
+    assert "  adapted: words found by their names (1)" in said
+    np.testing.assert_array_equal(state.ema["text"]["words"][3:], table[:2:-1])
+    save_tokenizer(make_tokenizer(there[1:]).text, tmp_path)
+    with pytest.raises(UserError, match="has 11 tokens, and its generator knows 12"):
+        started(export, CAPTIONED, tmp_path, here)
 
 
 class Handler(SimpleHTTPRequestHandler):

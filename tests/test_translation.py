@@ -30,6 +30,7 @@ from ganformer_jax.config_translation_checks import validate_translation
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.translated_files import file_names
 from ganformer_jax.experiment.translation import LatestTranslators
+from ganformer_jax.experiment.translation_data import TranslationData
 from ganformer_jax.models.patch_discriminator import PatchDiscriminator
 from ganformer_jax.models.translator import Translator
 from ganformer_jax.pixels import from_uint8
@@ -228,6 +229,12 @@ def changed(**groups):
             "positions of kind sinus need a width that 4 divides, not 6",
         ),
         ({"optimizer__epsilon": 0}, "optimizer.epsilon is 0.0; it should be above 0"),
+        ({"generator__blocks": 0}, "components attend before residual blocks and generator.blocks"),
+        ({"loss__cycle": 0.0}, "loss.identity is 0.5, a multiple of loss.cycle, which is 0"),
+        (
+            {"data__target": "scenes_hard", "data__paired": True, "loss__paired": 1.0},
+            "scenes and scenes_hard show different scenes: use scenes and scenes_drawn, or",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(groups, message):
@@ -271,6 +278,35 @@ def run(folder):
     with small_chunks():
         main(arguments(folder))
     return folder / "run"
+
+
+class Rendered:
+    """A dataset of three scenes with so many objects, numbered from 0."""
+
+    features = ("image", "index", "objects")
+
+    def __init__(self, objects):
+        self.objects = objects
+
+    def __len__(self):
+        return len(self.objects)
+
+    def part(self, index, names):
+        assert set(names) == {"index", "objects"}
+        return {"index": index, "objects": {"color": np.arange(self.objects[index])}}
+
+
+@pytest.mark.parametrize(
+    ("other", "known"), [([2, 3, 4], True), ([2, 3], True), ([5, 8, 7], False)]
+)
+def test_a_truth_is_known_where_images_of_one_number_show_the_same_objects(other, known):
+    """Scenes of every variant are numbered alike."""
+    data = TranslationData(TINY)
+    data.sets = {
+        kind: types.SimpleNamespace(open=lambda split, objects=objects: Rendered(objects))
+        for kind, objects in (("source", [2, 3, 4]), ("target", other))
+    }  # type: ignore[assignment]
+    assert data.truth(3) == known
 
 
 def test_figures_have_as_many_images_of_either_set():

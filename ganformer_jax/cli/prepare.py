@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 SHEET = "contact-sheet.png"
 SHEET_PIXELS = 32 * 256 * 256
 """Pixels of the contact sheet: 32 images of up to 256x256, fewer of larger ones."""
+SMALLEST_LAYOUT = 8
+"""Pixels of the smallest images of a GANformer2 along either axis."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,10 +117,22 @@ def run(options: Options) -> None:
         segments = None if options.segments is None else SegmentFolder(options.segments, source)
         spec = dataset_spec(options, source)
         check_spec(spec)
+        if segments is not None:
+            _check_layouts(spec.geometry.height, spec.geometry.width)
         more = {"labels": labels, "segments": segments, "threads": options.threads}
         prepared = prepare(source, spec, options.data_dir, **more, say=print)
     sheet = _draw(prepared, spec)
     print("\n".join(report_lines(prepared, spec, sheet, options)))
+
+
+def _check_layouts(height: int, width: int) -> None:
+    """Refuse sizes that a GANformer2 cannot have."""
+    if height != width or height < SMALLEST_LAYOUT or height.bit_count() != 1:
+        raise UserError(
+            f"--segments is for a GANformer2, whose images are square, with a power of two of "
+            f"pixels from {SMALLEST_LAYOUT} up, not {width}x{height}: give --resolution and "
+            "--ratio 1"
+        )
 
 
 def open_images(options: Options) -> Source:

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.config_text import TextEncoderConfig
@@ -97,7 +98,7 @@ def _take(path: pathlib.Path, arrays: Mapping[str, np.ndarray], name: str) -> np
     if name not in arrays:
         raise UserError(f"{path} is not of a BERT: it has no {name}")
     array = arrays[name]
-    if array.dtype.kind != "f" or not 1 <= array.ndim <= 2:
+    if not jnp.issubdtype(array.dtype, np.floating) or not 1 <= array.ndim <= 2:
         raise UserError(f"{path}: {name} is {array.dtype} {list(array.shape)}, not weights")
     return array.astype(np.float32)
 

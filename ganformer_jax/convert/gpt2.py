@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.config_prior import TransformerConfig
@@ -77,7 +78,7 @@ def _take(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str, rank: in
     if name not in arrays:
         raise UserError(f"{path} is not of a GPT-2: it has no {name}")
     array = arrays.pop(name)
-    if array.dtype.kind != "f" or array.ndim != rank:
+    if not jnp.issubdtype(array.dtype, np.floating) or array.ndim != rank:
         raise UserError(f"{path}: {name} is {array.dtype} {list(array.shape)}, not weights")
     return array.astype(np.float32)
 

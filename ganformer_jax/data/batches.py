@@ -232,7 +232,10 @@ def train_batches(
     step, images = divmod(images_seen, batch_size)
     if images:  # an earlier batch had another size
         dataset = dataset[images:]
-    dataset = dataset.batch(batch_size // host_count)[host_index::host_count]
+    # Without dropping, Grain rounds the number of batches in floating point, to more than an index
+    # can be if a batch is one image.
+    dataset = dataset.batch(batch_size // host_count, drop_remainder=True)
+    dataset = dataset[host_index::host_count]
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(1, 2 * threads))
     iterator = iter(dataset.to_iter_dataset(options))
     iterator.set_state({"next_index": step})

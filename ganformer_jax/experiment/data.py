@@ -34,8 +34,8 @@ class ExperimentData:
             raise UserError(f"data.directory {config.data.directory} {hint}")
         height, width = config.generator.image_size
         if config.data.rendered and height != width:
-            hint = "give data.name or a square generator.base_grid"
-            raise UserError(f"scenes are square, not {height}x{width}; {hint}")
+            hint = "give data.name, or equal sizes (of a GAN, by generator.base_grid)"
+            raise UserError(f"scenes are square, not {height}x{width}: {hint}")
         if config.data.held_out_pairs and not self._described:
             raise UserError(
                 "data.held_out_pairs is about captions of scenes, which are not read here: set it "

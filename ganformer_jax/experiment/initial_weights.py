@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pathlib
 import tempfile
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 from ganformer_jax import hosts
+from ganformer_jax.captions import TOKENIZER_FILE, CaptionTokenizer, load_tokenizer
 from ganformer_jax.config import Config
 from ganformer_jax.config_kinds import as_gan
 from ganformer_jax.convert.export import exported_weights, is_safetensors
@@ -21,10 +23,15 @@ from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.state import TrainState
 from ganformer_jax.train.transfer.report import REPORT_FILE, full_list, summary
 from ganformer_jax.train.transfer.start import start_from
+from ganformer_jax.train.transfer.words import Words
 
 
 def warm_start(
-    source: str, config: Config, run: pathlib.Path, say: Callable[[str], None] = print
+    source: str,
+    config: Config,
+    run: pathlib.Path,
+    say: Callable[[str], None] = print,
+    tokenizer: str = "",
 ) -> Callable[[TrainState], TrainState]:
     """Read weights; return a function that puts them into a state, and writes what they became.
 
@@ -33,14 +40,20 @@ def warm_start(
         config: Of the new run, which may have other classes, channels, resolution and components.
         run: Folder of the new run, for `transfer.txt`.
         say: Receives lines for the user.
+        tokenizer: The tokenizer.json of its captions; "" if images have none.
 
     Raises:
         UserError: If there are no such weights, they have too little in common with the config, or
             processes find different ones.
     """
     weights, there = read_weights(source, say)
-    hosts.check_equal({f"the weights of {source}": weights_digest(weights)})
-    transfer = start_from(weights, there, config, source)
+    words = _words(source, there, tokenizer, say)
+    facts = {
+        "weights": weights_digest(weights),
+        "words": words and zlib.crc32(repr(words).encode()),
+    }
+    hosts.check_equal({f"the checksum of the {n} of {source}": fact for n, fact in facts.items()})
+    transfer = start_from(weights, there, config, source, words)
     if transfer.complete:
         say(f"starting from the weights of {source}")
     else:
@@ -76,6 +89,25 @@ def read_weights(source: str, warn: Callable[[str], None] = print) -> tuple[dict
     if not path.is_file():
         raise UserError(f"no run and no file {path}")
     return _read_file(path)
+
+
+def _words(source: str, there: Config, tokenizer: str, warn: Callable[[str], None]) -> Words | None:
+    """Return the words of the captions there and here; None if either has none, or lacks a file."""
+    if not tokenizer or not there.generator.text.vocabulary:
+        return None
+    known = None if is_url(source) else load_tokenizer(pathlib.Path(source))
+    if known is None:
+        warn(
+            f"warning: no {TOKENIZER_FILE} with {source}: words are taken to have the numbers that "
+            "they have here"
+        )
+        return None
+    if known.vocabulary != there.generator.text.vocabulary:
+        raise UserError(
+            f"{TOKENIZER_FILE} of {source} has {known.vocabulary} tokens, and its generator knows "
+            f"{there.generator.text.vocabulary}: put back its own"
+        )
+    return Words(tuple(known.words()), tuple(CaptionTokenizer(tokenizer).words()))
 
 
 def _read_file(path: pathlib.Path) -> tuple[dict[str, Any], Config]:

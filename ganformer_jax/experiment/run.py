@@ -76,7 +76,7 @@ def train_experiment(
     def read_start() -> Start:
         if init_text is not None:
             return start_from_bert(init_text, config, data.tokenizer(), say_once)
-        return warm_start(str(init_from), config, run, say_once)
+        return warm_start(str(init_from), config, run, say_once, data.tokenizer())
 
     def batches(images_seen: int) -> Iterator[dict[str, np.ndarray]]:
         data.save_label_names(run)

@@ -6,7 +6,9 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+import jax
 import numpy as np
 
 from ganformer_jax import hosts
@@ -18,6 +20,9 @@ from ganformer_jax.data.find import NoSplit
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.train.translation import FIELDS, SETS
+
+SCENE = "index", "objects"
+"""Features of rendered images that are equal where these show the same scene."""
 
 
 class TranslationData:
@@ -82,14 +87,20 @@ class TranslationData:
     @functools.cache  # noqa: B019 - lives as long as the process
     def truth(self, count: int) -> bool:
         """Return whether held-out images of one number show the same scene in both sets."""
-        test = [_test_split(self.sets[kind]) for kind in SETS]
-        if any(source is None or "index" not in source.features for source in test):
+        first, second = (_test_split(self.sets[kind]) for kind in SETS)
+        if first is None or second is None:
             return False
-        least = min(count, *(len(source) for source in test if source is not None))
-        first, second = (
-            [source.record(row)["index"] for row in range(least)] for source in test if source
-        )
-        return bool(np.array_equal(first, second))
+        if not {*SCENE} <= {*first.features} & {*second.features}:
+            return False
+        least = min(count, len(first), len(second))
+        return all(_same(first.part(i, SCENE), second.part(i, SCENE)) for i in range(least))
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two trees of features are equal."""
+    if jax.tree.structure(one) != jax.tree.structure(other):
+        return False
+    return all(map(np.array_equal, jax.tree.leaves(one), jax.tree.leaves(other)))
 
 
 def _test_split(data: ExperimentData) -> DatasetSource | None:

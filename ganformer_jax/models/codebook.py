@@ -48,8 +48,8 @@ def update_codebook(
 ) -> Codebook:
     """Move entries to the vectors that they stand for, and restart those that are hardly used.
 
-    An entry restarts from a vector of the batch. A new codebook restarts whole, so that it starts
-    from vectors of the first batch.
+    An entry restarts from a vector of the batch. All entries of a new codebook do, so that it
+    starts from vectors of the first batch, unless `config.restart_below` is 0.
 
     Args:
         config: The codebook.

@@ -1,4 +1,7 @@
-"""The discriminator of patches in CycleGAN and VQGAN (PatchGAN, arXiv 1611.07004, 3.2.2)."""
+"""The discriminator of patches of translations and priors (PatchGAN, arXiv 1611.07004, 3.2.2).
+
+With instance normalization, as in CycleGAN (arXiv 1703.10593, section 7.2).
+"""
 
 from __future__ import annotations
 

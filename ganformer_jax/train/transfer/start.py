@@ -22,6 +22,7 @@ from ganformer_jax.train.state import WEIGHTS, TrainState, create_state
 from ganformer_jax.train.transfer.leaves import Leaf, Leaves, Shape
 from ganformer_jax.train.transfer.report import Entry, entries_of, share_found
 from ganformer_jax.train.transfer.rules import fit_discriminator, fit_generator
+from ganformer_jax.train.transfer.words import Words
 
 SMALLEST_SHARE = 0.1
 """Networks of which a smaller share of the generator's parameters is found there have too little
@@ -69,7 +70,13 @@ def place(leaf: jax.Array, value: Any) -> jax.Array:
     return replace(leaf)
 
 
-def start_from(weights: Mapping[str, Any], there: Config, config: Config, source: str) -> Transfer:
+def start_from(
+    weights: Mapping[str, Any],
+    there: Config,
+    config: Config,
+    source: str,
+    words: Words | None = None,
+) -> Transfer:
     """Return the start of a new run from weights of another config.
 
     Args:
@@ -78,12 +85,15 @@ def start_from(weights: Mapping[str, Any], there: Config, config: Config, source
         there: The config that they fit.
         config: Of the new run.
         source: Names them in an error.
+        words: Words of the captions of both, if they are known; else those of one number are taken
+            to be the same.
 
     Raises:
         UserError: If less than a tenth of the generator can be taken.
     """
     state = jax.eval_shape(functools.partial(create_state, config), jax.random.key(0))
-    transfer = adapt({name: getattr(state, name) for name in WEIGHTS}, weights, config, there)
+    mine = {name: getattr(state, name) for name in WEIGHTS}
+    transfer = adapt(mine, weights, config, there, words)
     if share_found(transfer.report, "ema") < SMALLEST_SHARE:
         settings = [
             f"{name} is {old} there, {new} here"
@@ -99,7 +109,11 @@ def start_from(weights: Mapping[str, Any], there: Config, config: Config, source
 
 
 def adapt(
-    mine: Mapping[str, Any], theirs: Mapping[str, Any], here: Config, there: Config
+    mine: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    here: Config,
+    there: Config,
+    words: Words | None = None,
 ) -> Transfer:
     """Fit weights to a state of another config.
 
@@ -108,7 +122,10 @@ def adapt(
         theirs: The same fields there; "discriminator" may be absent.
         here: The config of `mine`.
         there: The config of `theirs`.
+        words: As in `start_from`.
     """
+    if words is not None:
+        there = words.config(there)
     leaves, report = {}, []
     for field in mine:
         shapes = {path: tuple(leaf.shape) for path, leaf in by_path(mine[field]).items()}
@@ -116,7 +133,8 @@ def adapt(
             path: Leaf(np.asarray(value), (path,))
             for path, value in by_path(theirs.get(field, {})).items()
         }
-        fitted = _fit(field, given, shapes, here, there)
+        renumbered = given if words is None else words.fit(given)
+        fitted = _fit(field, renumbered, shapes, here, there)
         leaves |= {f"{field}.{p}".strip("."): leaf for p, leaf in fitted.items()}
         reason = f"no {field} there" if field not in theirs else ""
         report += entries_of(field, shapes, given, fitted, reason)
