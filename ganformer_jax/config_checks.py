@@ -8,6 +8,9 @@ from ganformer_jax.config_network_checks import shape, validate_networks
 from ganformer_jax.config_ranges import Range, check_range, check_ranges
 from ganformer_jax.errors import UserError
 
+BETAS = Range(0, 1, below=True)
+"""Decays of Adam's moments."""
+
 
 def validate(config: Config) -> None:
     """Check every range of an experiment, and how its options fit together.
@@ -46,6 +49,10 @@ def _check_label_losses(config: Config) -> None:
     for name in ("mismatch_weight", "contrastive_weight"):
         if getattr(config.loss, name) and not config.generator.label_size:
             raise UserError(f"loss.{name} is about labels, and there are none: set it to 0")
+        if getattr(config.loss, name) and config.train.batch_size < 2:
+            raise UserError(
+                f"loss.{name} compares labels of a batch, and train.batch_size is 1: set it to 0"
+            )
     network = config.discriminator.network
     if config.loss.contrastive_weight and network != "stylegan2":
         raise UserError(
@@ -62,7 +69,7 @@ def _check_schedules(config: Config) -> None:
     check_schedule("optimizer.beta2_schedule", optimizer.beta2_schedule)
     check_schedule("optimizer.ema_kimg_schedule", optimizer.ema_kimg_schedule)
     check_schedule("loss.r1_gamma_schedule", gamma)
-    check_range("optimizer.beta2_schedule.final", optimizer.beta2_schedule.final, Range(0, 1))
+    check_range("optimizer.beta2_schedule.final", optimizer.beta2_schedule.final, BETAS)
     # Other options keep their ratio to these.
     for name, schedule, initial in (
         ("optimizer.learning_rate", rate, optimizer.learning_rate),

@@ -164,9 +164,9 @@ class GANformer2OptimizerConfig:
     gradient_clip: Annotated[float | None, Range(0, above=True)] = None
     """Largest norm of the gradient of both stages, and of all discriminators, in an
     update. None for no limit."""
-    beta1: Annotated[float, Range(0, 1)] = 0.0
+    beta1: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Adam's decay of the first moment."""
-    beta2: Annotated[float, Range(0, 1)] = 0.99
+    beta2: Annotated[float, Range(0, 1, below=True)] = 0.99
     """Adam's decay of the second moment."""
     epsilon: Annotated[float, Range(0, above=True)] = 1e-8
     """Adam's epsilon."""

@@ -130,9 +130,9 @@ class PriorOptimizerConfig:
     """Learning rate."""
     learning_rate_schedule: ScheduleConfig = ScheduleConfig()
     """Change of the learning rate; images count from the start of the stage."""
-    beta1: Annotated[float, Range(0, 1)] = 0.9
+    beta1: Annotated[float, Range(0, 1, below=True)] = 0.9
     """Adam's decay of the first moment."""
-    beta2: Annotated[float, Range(0, 1)] = 0.99
+    beta2: Annotated[float, Range(0, 1, below=True)] = 0.99
     """Adam's decay of the second moment."""
     epsilon: Annotated[float, Range(0, above=True)] = 1e-8
     """Adam's epsilon."""

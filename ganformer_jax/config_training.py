@@ -157,7 +157,7 @@ class LossConfig:
     """Probability of taking later components' latents from a second z."""
     mismatch_weight: Annotated[float, at_least(0)] = 0.0
     """Weight of the discriminator's loss with real images of other labels, those of
-    the next image of the batch, in place of generated ones (matching-aware,
+    another image of the batch, in place of generated ones (matching-aware,
     arXiv 1605.05396, section 4.2); 0 turns it off."""
     contrastive_weight: Annotated[float, at_least(0)] = 0.0
     """Weight of both networks' contrastive loss between images and labels: the
@@ -193,9 +193,9 @@ class OptimizerConfig:
     gradient_clip: Annotated[float | None, Range(0, above=True)] = None
     """Largest norm of one network's gradient in an update; larger gradients
     are scaled down to it. None for no limit."""
-    beta1: Annotated[float, Range(0, 1)] = 0.0
+    beta1: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Adam's decay of the first moment."""
-    beta2: Annotated[float, Range(0, 1)] = 0.99
+    beta2: Annotated[float, Range(0, 1, below=True)] = 0.99
     """Adam's decay of the second moment."""
     beta2_schedule: ScheduleConfig = ScheduleConfig()
     """Change of `beta2` in training."""

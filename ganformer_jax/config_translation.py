@@ -83,9 +83,9 @@ class TranslationOptimizerConfig:
     gradient_clip: Annotated[float | None, Range(0, above=True)] = None
     """Largest norm of the gradient of both generators, and of both
     discriminators, in an update. None for no limit."""
-    beta1: Annotated[float, Range(0, 1)] = 0.5
+    beta1: Annotated[float, Range(0, 1, below=True)] = 0.5
     """Adam's decay of the first moment."""
-    beta2: Annotated[float, Range(0, 1)] = 0.999
+    beta2: Annotated[float, Range(0, 1, below=True)] = 0.999
     """Adam's decay of the second moment."""
     epsilon: Annotated[float, Range(0, above=True)] = 1e-8
     """Adam's epsilon."""

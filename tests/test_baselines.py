@@ -278,6 +278,11 @@ def test_a_run_starts_from_other_classes(network, classes):
     if network == "dcgan":
         stats = weights["batch_stats"]
         jax.tree.map(np.testing.assert_array_equal, state.batch_stats, stats)
+        z_size = there.generator.z_size
+        old, new = (each["synthesis"]["dense"]["kernel"] for each in (weights["ema"], state.ema))
+        kept = z_size + min(classes, 3)
+        np.testing.assert_array_equal(new[:kept], old[:kept])
+        assert len(new) == z_size + classes
 
 
 def test_a_run_starts_from_other_image_channels_and_other_networks():

@@ -165,6 +165,7 @@ def test_differences_are_dotted():
         ({"loss": {"r1_gamma": math.nan}}, "loss.r1_gamma is nan; it should be 0 or more"),
         ({"loss": {"r1_gamma": math.inf}}, "loss.r1_gamma is inf; it should be 0 or more"),
         ({"loss": {"style_mixing": 1.5}}, "loss.style_mixing is 1.5; it should be from 0 to 1"),
+        ({"optimizer": {"beta2": 1}}, "optimizer.beta2 is 1.0; it should be 0 or more, below 1"),
         ({"train": {"devices": 0}}, "train.devices is 0; it should be 1 or more"),
         ({"train": {"seed": 2**32}}, "train.seed is 4294967296; it should be from 0 to 4294967295"),
         (

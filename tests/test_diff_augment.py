@@ -36,6 +36,15 @@ def test_color():
         np.testing.assert_allclose(image, wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [2, 6])
+def test_channels_that_are_no_colors_are_gray_each(channels):
+    x = some_images(channels=channels)
+    found = compiled("color")(x, CHOICES)
+    for channel in range(channels):
+        one = compiled("color")(x[..., channel : channel + 1], CHOICES)
+        np.testing.assert_allclose(found[..., channel], one[..., 0], atol=1e-6)
+
+
 def test_translation():
     x = np.asarray(some_images())
     found = compiled("translation")(x, CHOICES)

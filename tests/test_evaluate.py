@@ -177,6 +177,21 @@ def test_metrics_of_one_network_share_its_features():
         compare(parse_requests("rfid3", 1), images, images, readers, reference_count=20)
 
 
+def test_a_metric_does_not_depend_on_the_others():
+    """It compares with as many real images as generated ones, or those asked for."""
+    images = ImageSet("numbers", 40, random_images)
+    other = ImageSet("others", None, lambda indices: random_images([i + 100 for i in indices]))
+
+    def measured(names, count=None):
+        readers = {RANDOM: FeatureReader(Mean(), "weights")}
+        return compare(parse_requests(names, 1), other, images, readers, reference_count=count)
+
+    alone = measured("rpr8") | measured("rkid12")
+    assert measured("rpr8,rkid12,swd20") == pytest.approx(alone | measured("swd20"))
+    assert measured("swd20", 10) == {"swd20": measured("swd10")["swd10"]}
+    assert measured("rkid12", 30) != measured("rkid12")
+
+
 TWO_HOSTS = """
 import sys
 import jax, numpy as np
@@ -383,6 +398,7 @@ def test_the_first_metric_comes_first(quick, metrics, names):
     [
         ("rpr,swd", 16, "not rpr"),
         ("swd,ppl_w_end", 16, "for `evaluate` only"),
+        ("swd4,swd8", 16, "give it once"),
         ("sdw", 16, "did you mean swd"),
         ("swd,rpr", 8, "not rpr"),
     ],

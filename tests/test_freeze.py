@@ -7,13 +7,16 @@ import jax
 import numpy as np
 import optax
 import pytest
+from exports import initial_variables
 from tiny import random_batch
 from training import assert_close, gan_programs, run_steps, sgd
 from transfers import architecture
 
 from ganformer_jax.config import Config
 from ganformer_jax.config_checks import validate
+from ganformer_jax.convert.export import save_generator
 from ganformer_jax.errors import UserError
+from ganformer_jax.experiment.initial_weights import warm_start
 from ganformer_jax.train.state import Optimizers
 
 
@@ -66,6 +69,18 @@ def test_layers_that_are_not_frozen_get_the_same_gradients():
     first = gan_programs(config, optimizers=sgd()).init(jax.random.key(0)).discriminator
     for name in ("block_16", "from_image_16"):
         jax.tree.map(np.testing.assert_array_equal, states[1][name], first[name])
+
+
+def test_layers_that_a_source_lacks_are_not_frozen(tmp_path):
+    """As an export, which has no discriminator: they would stay random."""
+    config, export = freezing(1), tmp_path / "generator.safetensors"
+    save_generator(export, config.generator, initial_variables(config.generator))
+    missing = (
+        "not have discriminator.block_16, discriminator.from_image_16, which would stay random"
+    )
+    with pytest.raises(UserError, match=missing):
+        warm_start(str(export), config, tmp_path)
+    warm_start(str(export), freezing(0), tmp_path)
 
 
 def test_no_more_blocks_are_frozen_than_there_are():

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from baselines import baseline_config
 from exports import initial_variables
 from tiny import tiny_config
 
@@ -156,6 +157,22 @@ def test_it_starts_at_given_latents(variables):
         state = next(found)
         np.testing.assert_allclose(state.w_BxKxLxD, latents, atol=1e-4)
         np.testing.assert_allclose(state.distance_B, 0, atol=1e-3)
+
+
+def test_a_label_in_w_stays_and_does_not_count_as_spread():
+    """A DCGAN has the class behind z in w."""
+    config = baseline_config("dcgan").generator
+    generator = Generator(config)
+    z, label = np.zeros((1, 1, config.z_size), np.float32), np.eye(3, dtype=np.float32)[1]
+    variables = jax.jit(generator.init)(jax.random.key(0), z, label[None])
+    statistics = latent_statistics(config, variables, label, count=500)
+    # z is uniform from -1 to 1.
+    np.testing.assert_allclose(statistics.deviation_K, 3**-0.5, atol=0.03)
+    target = np.zeros((1, *config.image_size, config.image_channels), np.float32)
+    options = ProjectionOptions(steps=3)
+    *_, last = project(config, variables, target, laplacian_distance, statistics, options)
+    assert np.abs(last.w_BxKxLxD[..., : config.z_size]).min() > 0
+    np.testing.assert_array_equal(last.w_BxKxLxD[0, 0, 0, config.z_size :], label)
 
 
 def test_without_exploration_the_first_distance_is_that_of_the_mean(variables):

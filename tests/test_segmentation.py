@@ -110,6 +110,15 @@ def test_dci_of_latents_that_mix_the_factors():
     assert found.disentanglement < 0.6 and found.completeness < 0.6
 
 
+def test_dci_leaves_out_factors_that_do_not_vary():
+    """0.1 is no binary fraction, so that the deviation of a column of it is not 0."""
+    rng = np.random.default_rng(0)
+    factors = rng.standard_normal((400, 2))
+    with_constant = np.concatenate([factors, np.full((400, 1), 0.1)], 1)
+    assert with_constant.std(0)[2] > 0
+    assert dci(factors, with_constant) == dci(factors, factors)
+
+
 def test_dci_of_latents_that_say_nothing():
     rng = np.random.default_rng(0)
     found = dci(rng.standard_normal((400, 5)), rng.standard_normal((400, 3)))

@@ -279,6 +279,23 @@ def test_losses_about_labels_need_labels(weight):
         validate(tiny_config(0, **{weight: 1.0}))
 
 
+@pytest.mark.parametrize("weight", ["mismatch_weight", "contrastive_weight"])
+def test_losses_about_labels_need_several_images(weight):
+    config = conditional(tiny_config(0, **{weight: 1.0}))
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, batch_size=1))
+    with pytest.raises(UserError, match=f"loss.{weight} compares labels of a batch"):
+        validate(config)
+
+
+def test_one_image_has_no_diversity():
+    train = dataclasses.replace(CONFIG.train, batch_size=1)
+    networks = Networks(dataclasses.replace(CONFIG, train=train))
+    state = jax.eval_shape(lambda key: create_state(CONFIG, key), jax.random.key(0))
+    update = functools.partial(updates.discriminator_update, networks)
+    _, info = jax.eval_shape(update, state, random_batch(0, 1))
+    assert "loss/discriminator" in info and "diversity/generated" not in info
+
+
 def test_the_average_halves_its_distance_in_a_half_life(state):
     config = dataclasses.replace(
         CONFIG,

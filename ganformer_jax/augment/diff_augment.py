@@ -80,14 +80,22 @@ def diff_augment_with(
     """Augment images as `diff_augment` does, with numbers of `draw_choices` for them."""
     x_BxHxWxC = images_BxHxWxC.astype(jnp.float32)
     if "color" in policies:
-        colors = 3 if x_BxHxWxC.shape[-1] == 4 else x_BxHxWxC.shape[-1]
-        colored = _change_colors(x_BxHxWxC[..., :colors], choices)
-        x_BxHxWxC = jnp.concatenate([colored, x_BxHxWxC[..., colors:]], -1)
+        x_BxHxWxC = _augment_colors(x_BxHxWxC, choices)
     if "translation" in policies:
         x_BxHxWxC = _translate(x_BxHxWxC, choices.shift_Bx2)
     if "cutout" in policies:
         x_BxHxWxC = _cut_out(x_BxHxWxC, choices.cut_Bx2)
     return x_BxHxWxC.astype(images_BxHxWxC.dtype)
+
+
+def _augment_colors(x_BxHxWxC: Float[Array, "b h w c"], choices: Choices) -> Array:
+    """Change three channels as colors, and leave a fourth; each of other numbers is gray."""
+    count = x_BxHxWxC.shape[-1]
+    if count in (3, 4):
+        colored = _change_colors(x_BxHxWxC[..., :3], choices)
+        return jnp.concatenate([colored, x_BxHxWxC[..., 3:]], -1)
+    channels = [x_BxHxWxC[..., i : i + 1] for i in range(count)]
+    return jnp.concatenate([_change_colors(channel, choices) for channel in channels], -1)
 
 
 def _change_colors(x_BxHxWxC: Float[Array, "b h w c"], choices: Choices) -> Array:

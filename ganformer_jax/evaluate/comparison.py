@@ -33,20 +33,31 @@ def feature_readers(
     return {name: feature_reader(name, settings) for name in names if name is not None}
 
 
+def references(request: Request, reference: ImageSet, count: int | None = None) -> int:
+    """Return how many reference images a metric compares with, whatever else is measured.
+
+    Args:
+        request: The metric.
+        reference: Reference images.
+        count: Number asked for; by default as many as generated ones, or all if there are fewer.
+    """
+    return count or min(request.count, reference.count or request.count)
+
+
 def compare(
     requests: Iterable[Request],
     candidate: ImageSet,
     reference: ImageSet | None,
     readers: Mapping[str, FeatureReader | RememberingReader],
     *,
-    reference_count: int = 0,
+    reference_count: int | None = None,
     seed: int = 0,
     allow_few: bool = False,
 ) -> dict[str, float]:
     """Measure a candidate; metrics of one network share its features.
 
     Names of numbers are the requests', followed by "_<part>" if a metric has several numbers. The
-    count is of reference images for features, the seed of the subsets of kernel distances;
+    seed is of the subsets of kernel distances, `reference_count` as `references` takes it;
     `allow_few` accepts Fréchet distances of too few images (`frechet_distance`).
 
     Raises:
@@ -57,7 +68,9 @@ def compare(
     @functools.cache
     def reference_features(network: str) -> Mapping[str, np.ndarray]:
         assert reference is not None, "Request.needs_reference"
-        return readers[network](reference, reference_count)
+        of_network = [r for r in requests if r.network == network and r.needs_reference]
+        most = max(references(request, reference, reference_count) for request in of_network)
+        return readers[network](reference, most)
 
     @functools.cache
     def candidate_features(network: str) -> Mapping[str, np.ndarray]:
@@ -67,16 +80,18 @@ def compare(
     def measure(request: Request) -> Mapping[str, float]:
         if request.kind == "swd":
             assert reference is not None, "Request.needs_reference"
-            # All images of the smaller set, if there are fewer than requested.
-            limits = reference.count or request.count, candidate.count or request.count
-            indices = range(min(request.count, *limits))
+            # As many of both.
+            compared = references(request, reference, reference_count)
+            indices = range(min(request.count, compared, candidate.count or request.count))
             real, fake = reference.read(indices), candidate.read(indices)
             return {"": sliced_wasserstein(real, fake, jax.random.key(0))["swd"]}
         network, feature = str(request.network), str(request.feature)
         fake_MxD = candidate_features(network)[feature][: request.count]
         if request.kind == "is":
             return dict(zip(("", "_std"), inception_score(fake_MxD), strict=True))
-        real_MxD = reference_features(network)[feature]
+        assert reference is not None, "Request.needs_reference"
+        compared = references(request, reference, reference_count)
+        real_MxD = reference_features(network)[feature][:compared]
         if request.kind in ("fid", "rfid"):
             return {"": frechet_distance(real_MxD, fake_MxD, allow_few=allow_few)}
         return _compare_features(request.kind, real_MxD, fake_MxD, seed)

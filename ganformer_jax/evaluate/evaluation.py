@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from ganformer_jax import hosts
 from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.errors import UserError
-from ganformer_jax.evaluate.comparison import compare, feature_readers
+from ganformer_jax.evaluate.comparison import compare, feature_readers, references
 from ganformer_jax.evaluate.component_edits import MakeImages, edit_locality
 from ganformer_jax.evaluate.component_metrics import Attention, load_segmenter
 from ganformer_jax.evaluate.feasibility import check_measurable, lacks_rank
@@ -38,7 +38,8 @@ class TrainedGenerator:
         variables: What `network.apply` takes, on the devices that evaluate it.
         components: Function from indices, and whether to return attention, to `Components`.
         edited: Function from indices and an edit to images and attention.
-        conditions: Function from indices to conditions, for a generator trained on them.
+        conditions: Function from indices to labels, one-hot or conditions; without it, path lengths
+            draw classes uniformly.
         described: Function from indices to the scenes whose captions the images have, if so.
     """
 
@@ -102,24 +103,22 @@ def evaluate(evaluation: Evaluation) -> Report:
     """
     generator, networks = evaluation.generator, evaluation.networks
     of_images = [request for request in evaluation.requests if not request.needs_generator]
-    compared = [request.count for request in of_images if request.needs_reference]
+    counts = _reference_counts(evaluation, of_images)
     facts: dict[str, Any] = {"fake": evaluation.candidate.name}
-    reference_count = 0
-    if compared:
+    if counts:
         assert evaluation.reference is not None, "Request.needs_reference"
-        available = evaluation.reference.count or max(compared)
-        reference_count = evaluation.reference_count or min(available, max(compared))
-        facts |= {"real": evaluation.reference.name, "real_images": reference_count}
-        if reference_count > available:
-            raise UserError(f"{evaluation.reference.name} has {available} images, not more")
-    check_measurable(
-        of_images,
-        evaluation.candidate.count,
-        reference_count or None,
-        fake_name=evaluation.candidate.name,
-        allow_few=evaluation.allow_few,
-    )
-    few = [request.name for request in of_images if lacks_rank(request, reference_count)]
+        several = len(set(counts.values())) > 1
+        facts["real"] = evaluation.reference.name
+        facts["real_images"] = counts if several else next(iter(counts.values()))
+    for request in of_images:
+        check_measurable(
+            [request],
+            evaluation.candidate.count,
+            counts.get(request.name),
+            fake_name=evaluation.candidate.name,
+            allow_few=evaluation.allow_few,
+        )
+    few = [r.name for r in of_images if r.name in counts and lacks_rank(r, counts[r.name])]
     facts |= {"too_few_images": few} if few else {}
     readers = feature_readers(of_images, networks)
     weights = {name: reader.weights_digest for name, reader in readers.items()}
@@ -128,7 +127,7 @@ def evaluate(evaluation: Evaluation) -> Report:
         of_images,
         *sets,
         readers,
-        reference_count=reference_count,
+        reference_count=evaluation.reference_count,
         seed=evaluation.seed,
         allow_few=evaluation.allow_few,
     )
@@ -144,6 +143,19 @@ def evaluate(evaluation: Evaluation) -> Report:
         facts |= {"resizing": RESIZING, "precision": "float32 features, float64 distances"}
     facts |= {"weights": weights, "seed": evaluation.seed}
     return Report(numbers, facts, segmentation)
+
+
+def _reference_counts(evaluation: Evaluation, requests: Sequence[Request]) -> dict[str, int]:
+    """Return how many reference images each metric compares with, by its name."""
+    compared = [request for request in requests if request.needs_reference]
+    if not compared:
+        return {}
+    reference = evaluation.reference
+    assert reference is not None, "Request.needs_reference"
+    available, wanted = reference.count, evaluation.reference_count
+    if wanted and available and wanted > available:
+        raise UserError(f"{reference.name} has {available} images, not more")
+    return {request.name: references(request, reference, wanted) for request in compared}
 
 
 def _path_lengths(

@@ -31,10 +31,10 @@ def check_measurable(
         allow_few: Accept Fréchet distances whose covariances lack rank.
     """
     for request in requests:
-        if request.feature is None:
-            continue
         if fake is not None and request.count > fake:
             raise UserError(f"{request.name} needs {request.count} images; {fake_name} has {fake}")
+        if request.feature is None:
+            continue
         compared = request.needs_reference and real is not None
         images = min(request.count, real) if compared and real is not None else request.count
         least = _least(request, allow_few)

@@ -80,10 +80,8 @@ class TrainingMetrics:
                 numbers |= sliced_wasserstein(real, sample(range(len(real))), jax.random.key(0))
         of_features = [request for request in self._requests if request.network is not None]
         if of_features:
-            most = max(request.count for request in of_features)
-            count = min(self._training_images.count or most, most)
             sets = ImageSet("generated images", None, sample), self._training_images
-            numbers |= compare(of_features, *sets, self._readers, reference_count=count)
+            numbers |= compare(of_features, *sets, self._readers)
         first = self._requests[0]
         deciding = "swd" if first.kind == "swd" else first.name
         ordered = {deciding: numbers[deciding], **numbers}
@@ -94,6 +92,8 @@ def _check(requests: Sequence[Request]) -> None:
     for request in requests:
         if request.needs_generator:
             raise UserError(f"train.metrics: {request.name} is for `evaluate` only: remove it")
+    if sum(request.kind == "swd" for request in requests) > 1:
+        raise UserError("train.metrics: swd is logged under one name: give it once")
     if requests[0].kind not in DISTANCES:
         raise UserError(
             "train.metrics: the first metric decides which checkpoint is best, so it must be one "

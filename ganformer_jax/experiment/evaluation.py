@@ -196,8 +196,8 @@ def generated_images(
         return synthesizer(variables, _edit(synthesizer.latents(*arguments(indices)), edit))
 
     conditions, described = None, None
-    if dataset is not None and dataset.condition_names:
-        conditions = functools.partial(_conditions, dataset)
+    if dataset is not None and network.config.label_size:
+        conditions = functools.partial(_label_vectors, dataset)
         if dataset.description is not None:
             described = functools.partial(_described, dataset, seed)
     images = ImageSet(f"images of {run}", None, lambda indices: sampler.images(*arguments(indices)))
@@ -226,5 +226,9 @@ def _described(dataset: DatasetSource, seed: int, indices: Sequence[int]) -> lis
     return described_scenes(dataset, sample_indices(dataset, [seed + i for i in indices]))
 
 
-def _conditions(dataset: DatasetSource, indices: Sequence[int]) -> np.ndarray:
-    return np.stack(sample_labels(dataset, indices))
+def _label_vectors(dataset: DatasetSource, indices: Sequence[int]) -> np.ndarray:
+    """Return classes, one-hot, or conditions of images, as training has them."""
+    labels = np.stack(sample_labels(dataset, indices))
+    if dataset.condition_names:
+        return labels
+    return np.eye(dataset.label_count, dtype=np.float32)[labels]

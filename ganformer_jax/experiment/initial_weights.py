@@ -20,9 +20,10 @@ from ganformer_jax.errors import UserError, os_reason
 from ganformer_jax.experiment.sample_files import weights_digest
 from ganformer_jax.files import write_atomically
 from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.optimizer_step import frozen_layers
 from ganformer_jax.train.state import TrainState
 from ganformer_jax.train.transfer.report import REPORT_FILE, full_list, summary
-from ganformer_jax.train.transfer.start import start_from
+from ganformer_jax.train.transfer.start import Transfer, start_from
 from ganformer_jax.train.transfer.words import Words
 
 
@@ -54,6 +55,7 @@ def warm_start(
     }
     hosts.check_equal({f"the checksum of the {n} of {source}": fact for n, fact in facts.items()})
     transfer = start_from(weights, there, config, source, words)
+    _check_frozen(transfer, config, source)
     if transfer.complete:
         say(f"starting from the weights of {source}")
     else:
@@ -89,6 +91,17 @@ def read_weights(source: str, warn: Callable[[str], None] = print) -> tuple[dict
     if not path.is_file():
         raise UserError(f"no run and no file {path}")
     return _read_file(path)
+
+
+def _check_frozen(transfer: Transfer, config: Config, source: str) -> None:
+    """Refuse to freeze layers of the discriminator that the source does not have."""
+    frozen = {f"discriminator.{name}" for name in frozen_layers(config)}
+    new = {".".join(e.path.split(".")[:2]) for e in transfer.report if e.outcome == "new"}
+    if missing := sorted(frozen & new):
+        raise UserError(
+            f"train.freeze_discriminator is {config.train.freeze_discriminator}, but {source} does "
+            f"not have {', '.join(missing)}, which would stay random: lower it"
+        )
 
 
 def _words(source: str, there: Config, tokenizer: str, warn: Callable[[str], None]) -> Words | None:

@@ -48,7 +48,7 @@ def dci(
         raise ValueError(f"{len(codes)} rows of codes, but {len(factors)} of factors")
     if codes.shape[1] < 2:
         raise ValueError("one number of codes has no disentanglement: give two or more")
-    factors = factors[:, factors.std(0) > 0]
+    factors = factors[:, np.ptp(factors, 0) > 0]  # of a constant, rounding may leave a deviation
     if factors.shape[1] < 2:
         raise ValueError("fewer than two factors vary")
     order = np.random.default_rng(seed).permutation(len(codes))

@@ -121,7 +121,7 @@ def project(
         found, moments, distance_B = update(
             found, moments, variables, targets, statistics, numbers_B, jnp.int32(step)
         )
-        w_BxKxLxD = _latents(found["units"], statistics, layers)
+        w_BxKxLxD = _latents(config, found["units"], statistics)
         yield Projection(step + 1, w_BxKxLxD, found.get("noise", {}), distance_B)
 
 
@@ -141,7 +141,7 @@ def _update(
     def update(found, moments, variables, targets, statistics, numbers_B, step):
         def loss(found: dict[str, Any]) -> tuple[Any, Any]:
             moved = found["units"] + _exploration(options, found["units"].shape, numbers_B, step)
-            w_BxKxLxD = _latents(moved, statistics, num_layers(config))
+            w_BxKxLxD = _latents(config, moved, statistics)
             own = with_noise_maps(variables, found["noise"]) if options.noise else variables
             images, _ = apply_sampling(config, own, w_BxKxLxD, noise="const", method="synthesize")
             distance_B = distance(images, targets)
@@ -168,11 +168,14 @@ def _units(w_BxKxD: Any, statistics: LatentStatistics) -> Float[Array, "b k 1 d"
     return jnp.where(varies, moved_BxKxD / jnp.where(varies, deviation_1xKx1, 1.0), 0.0)[:, :, None]
 
 
-def _latents(units: Any, statistics: LatentStatistics, layers: int) -> Float[Array, "b k l d"]:
-    """Return latents, from multiples of their deviation around the mean."""
+def _latents(
+    config: GeneratorConfig, units: Any, statistics: LatentStatistics
+) -> Float[Array, "b k l d"]:
+    """Return latents, from multiples of their deviation around the mean; labels in w stay."""
     mean, deviation = statistics.mean_KxD[None, :, None], statistics.deviation_K
-    w = mean + deviation[None, :, None, None] * units
-    return jnp.broadcast_to(w, (*w.shape[:2], layers, w.shape[3]))
+    searched_D = jnp.arange(config.w_size) < (config.truncated_size or config.w_size)
+    w = mean + deviation[None, :, None, None] * units * searched_D[None, None, None]
+    return jnp.broadcast_to(w, (*w.shape[:2], num_layers(config), w.shape[3]))
 
 
 def _exploration(

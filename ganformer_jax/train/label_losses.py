@@ -24,7 +24,7 @@ def labels_to_contrast(networks: Networks, batch: Batch) -> Float[Array, "n y"] 
 
 
 def with_other_labels(networks: Networks, batch: Batch) -> Batch:
-    """Return a batch with `other_labels`, those of the next image, if the loss needs them."""
+    """Return a batch with `other_labels`, those of the image before, if the loss needs them."""
     if not networks.config.loss.mismatch_weight:
         return batch
     return {**batch, "other_labels": networks.parallel.moved_on(batch["labels"])}

@@ -221,7 +221,9 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
     state, norm = optimizer_step(networks, state, "discriminator", gradients)
     info, moments, stats = networks.parallel.mean((info, moments, stats))
     state = state.with_stats("discriminator", stats)
-    info |= {"gradient_norm/discriminator": norm, "diversity/generated": diversity(*moments)}
+    info["gradient_norm/discriminator"] = norm
+    if networks.config.train.batch_size > 1:  # one image differs from no other
+        info["diversity/generated"] = diversity(*moments)
     return state, info
 
 

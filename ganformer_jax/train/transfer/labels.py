@@ -154,6 +154,26 @@ def _classes_note(given: int, wanted: int) -> str:
 ROWS_OF_CLASSES = re.compile(r".*norm_[01]\.(gain|bias)|label_embedding\.kernel")
 
 
+FIRST_OF_DCGAN = "synthesis.dense.kernel"
+"""The layer of a DCGAN that reads z and, behind it, the class."""
+
+
+def fit_first_of_dcgan(leaves: Leaves, there: GeneratorConfig, here: GeneratorConfig) -> None:
+    """Change the number of rows for classes in the layer that reads z and the class."""
+    given, wanted = there.label_size, here.label_size
+    if {there.network, here.network} != {"dcgan"} or there.z_size != here.z_size or given == wanted:
+        return
+    value, z_size = leaves[FIRST_OF_DCGAN].value, there.z_size
+    if given and wanted:
+        rows, note = _fit_classes(value[z_size:], wanted, 0), _classes_note(given, wanted)
+    else:
+        rows, note = np.zeros((wanted, value.shape[1]), value.dtype), "rows of zeros for the label"
+    if not wanted:
+        note = "without the rows of the label"
+    adapted = leaves[FIRST_OF_DCGAN].adapted(np.concatenate([value[:z_size], rows]), note)
+    leaves[FIRST_OF_DCGAN] = adapted
+
+
 def fit_rows_of_classes(leaves: Leaves, given: int, wanted: int) -> None:
     """Change the number of rows of the arrays that have one for each class."""
     if not given or not wanted or given == wanted:

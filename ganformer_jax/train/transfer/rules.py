@@ -13,7 +13,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from ganformer_jax.config import Config, GeneratorConfig
-from ganformer_jax.train.transfer.labels import fit_logits, fit_mapping, fit_rows_of_classes
+from ganformer_jax.train.transfer.labels import (
+    fit_first_of_dcgan,
+    fit_logits,
+    fit_mapping,
+    fit_rows_of_classes,
+)
 from ganformer_jax.train.transfer.leaves import Leaves, Shape
 from ganformer_jax.train.transfer.multipliers import (
     fit_discriminator_multipliers,
@@ -28,6 +33,7 @@ def fit_generator(
     leaves = dict(leaves)
     if {there.network, here.network} != {"ganformer"}:
         fit_rows_of_classes(leaves, there.label_size, here.label_size)
+        fit_first_of_dcgan(leaves, there, here)
         return leaves
     fit_generator_multipliers(leaves, there, here)
     _fit_output_channels(leaves, there.image_channels, here.image_channels)
