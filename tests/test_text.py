@@ -398,7 +398,8 @@ def test_components_are_measured_without_words():
 class FewCaptions:
     """What generated images ask of a dataset with captions."""
 
-    condition_names = ()
+    condition_names = ("token 1", "token 2", "token 3", "token 4", "token 5", "token 6")
+    description = None
 
     def __len__(self):
         return 3
