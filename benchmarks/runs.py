@@ -14,8 +14,17 @@ RUN = [sys.executable, str(pathlib.Path(__file__).resolve().parents[1] / "run.py
 
 
 def command(*arguments: str | pathlib.Path) -> None:
-    """Run a command of the package; what it prints goes to standard error."""
-    subprocess.run([*RUN, *map(str, arguments)], check=True, stdout=sys.stderr)
+    """Run a command of the package; what it prints goes to standard error.
+
+    If it fails, or training is stopped by a signal, this process ends with its exit code: a run
+    that is not complete is not measured.
+    """
+    stops = ["--stop-code", "75"] if arguments[0] == "train" else []
+    code = subprocess.run(
+        [*RUN, *map(str, arguments), *stops], stdout=sys.stderr, check=False
+    ).returncode
+    if code:
+        sys.exit(code if code > 0 else 128 - code)
 
 
 def train_and_measure(run: pathlib.Path, options: Sequence[str], metrics: str) -> dict[str, float]:

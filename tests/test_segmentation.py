@@ -111,7 +111,7 @@ def test_dci_of_latents_that_mix_the_factors():
 
 
 def test_dci_leaves_out_factors_that_do_not_vary():
-    """0.1 is no binary fraction, so that the deviation of a column of it is not 0."""
+    """Rounding gives a column of 0.1 a standard deviation above 0."""
     rng = np.random.default_rng(0)
     factors = rng.standard_normal((400, 2))
     with_constant = np.concatenate([factors, np.full((400, 1), 0.1)], 1)

@@ -281,7 +281,7 @@ def run(folder):
 
 
 class Rendered:
-    """A dataset of three scenes with so many objects, numbered from 0."""
+    """A dataset of scenes with these numbers of objects."""
 
     features = ("image", "index", "objects")
 
