@@ -289,6 +289,45 @@ def test_a_stop_does_not_save_the_metric_of_an_earlier_step(tmp_path):
         assert checkpoints.steps() and checkpoints.best() is None
 
 
+def measured(run):
+    return {r["step"]: r["metric/swd"] for r in records(run) if "metric/swd" in r}
+
+
+@pytest.mark.parametrize("at", [4, 20])
+def test_what_a_signal_left_out_is_measured_by_the_next_command(tmp_path, at):
+    """Also if another signal comes then, and at the end of the run, which compiles nothing."""
+    signals = 2
+
+    def measure(now):
+        nonlocal signals
+        if now.step == at and signals:
+            signals -= 1
+            signal.raise_signal(signal.SIGTERM)
+        return {"metric/swd": 100.0 - now.step if now.step <= at else 100.0}
+
+    def observers():
+        return [Observer(0.064, measure)]
+
+    run, usual = tmp_path / "run", tmp_path / "usual"
+    for left in (1, 0):
+        said = []
+        assert not train_mean(run, observers=observers(), say=said.append)
+        assert "not complete" in said[-1]
+        assert signals == left and at not in measured(run)
+        with Checkpoints(run, read_only=True) as checkpoints:
+            best = checkpoints.best()
+            assert best is None or best.step != at
+    assert train_mean(run, observers=observers())
+    assert train_mean(usual, observers=observers())
+    assert measured(run) == measured(usual) and list(measured(run)) == [0, 4, 8, 12, 16, 20]
+    with Checkpoints(run, read_only=True) as checkpoints:
+        best = checkpoints.best()
+        assert best and (best.step, best.value) == (at, 100.0 - at)
+    assert train_mean(run, observers=observers(), say=said.append)
+    assert said[-1].startswith("nothing left to do")
+    assert (run / "metrics.jsonl").read_text().count("metric/swd") == 6
+
+
 def test_a_checkpoint_that_is_not_finite_is_set_aside(tmp_path):
     train_mean(tmp_path, with_train(total_kimg=0.032))
     with Checkpoints(tmp_path) as poisoned:

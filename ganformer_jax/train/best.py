@@ -7,8 +7,10 @@ default; such values count as swd, whatever they were.
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import pathlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,6 +20,7 @@ from orbax.checkpoint.checkpoint_managers import PreservationContext, Preservati
 
 from ganformer_jax import hosts
 from ganformer_jax.errors import UserError
+from ganformer_jax.files import write_atomically
 from ganformer_jax.storage import with_retries
 from ganformer_jax.train.checkpoint_reading import Damage, reading
 
@@ -44,6 +47,13 @@ def encode(metric: tuple[str, float] | None) -> dict[str, float] | None:
         return None
     name, value = metric[0], float(metric[1])
     return {name: value, CHECKSUM: _checksum(name, value)}
+
+
+def write_metric(checkpoint: pathlib.Path, metric: tuple[str, float]) -> None:
+    """Store the metric of a finished checkpoint as Orbax would have stored it."""
+    if encoded := encode(metric):
+        (checkpoint / "metrics").mkdir(exist_ok=True)
+        write_atomically(checkpoint / "metrics" / "metrics", json.dumps(encoded))
 
 
 def decode(stored: Stored) -> tuple[str, float] | None:

@@ -26,7 +26,7 @@ from ganformer_jax.errors import UserError, first_cause, one_line
 from ganformer_jax.files import move_folder
 from ganformer_jax.storage import with_retries
 from ganformer_jax.train.array_writing import handlers
-from ganformer_jax.train.best import Best, KeepBest, Manager, encode, find_best
+from ganformer_jax.train.best import Best, KeepBest, Manager, encode, find_best, write_metric
 from ganformer_jax.train.checkpoint_moving import MovedFolder, finish_moves, remove_unfinished
 from ganformer_jax.train.checkpoint_reading import (
     Damage,
@@ -129,6 +129,12 @@ class Checkpoints:
             self._manager.save(step, args=args, metrics=encode(metric))
             if failed:
                 self._manager.wait_until_finished()
+
+    def add_metric(self, step: int, metric: tuple[str, float]) -> None:
+        """Store the metric of a checkpoint that was saved before it was measured."""
+        with self._writing():
+            hosts.first(lambda: write_metric(self._of(step), metric))
+            self._manager.reload()
 
     def stored_config(self) -> Mapping[str, Any] | None:
         """Read the config of the newest checkpoint that has a readable one, as nested dicts."""

@@ -42,6 +42,12 @@ class History:
         self._attempt(HISTORY_FILE, append, self._path, text.encode())
 
 
+def left_out(run: pathlib.Path, step: int) -> bool:
+    """Return whether a signal ended the run after `step` steps before all was measured."""
+    ends = [event for event in events(run) if event.get("event") in ("stopped", "completed")]
+    return bool(ends) and ends[-1].get("step") == step and bool(ends[-1].get("left_out"))
+
+
 def events(run: pathlib.Path) -> Iterator[dict[str, Any]]:
     """Yield the events of a run, oldest first; a damaged line is left out."""
     path = run / HISTORY_FILE

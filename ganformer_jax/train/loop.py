@@ -10,7 +10,7 @@ import pathlib
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -23,14 +23,14 @@ from ganformer_jax.signals import Stopped
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import Placement, device_words
-from ganformer_jax.train.history import History
+from ganformer_jax.train.history import History, left_out
 from ganformer_jax.train.log_writers import BestEffort, Writer
-from ganformer_jax.train.observing import Observer
+from ganformer_jax.train.observing import Observed, Observer
 from ganformer_jax.train.prefetch import prefetch
 from ganformer_jax.train.progress import beside_bars, duration
 from ganformer_jax.train.recovery import NonFinite, Recovery
 from ganformer_jax.train.run_folder import CONFIG_FILE, check_hosts, check_run, open_checkpoints
-from ganformer_jax.train.session import Attempt, Batches, Session
+from ganformer_jax.train.session import Attempt, Batches, Session, is_due
 from ganformer_jax.train.stalls import Stalls
 from ganformer_jax.train.stopping import Stop
 from ganformer_jax.train.trainable import Batch, Info, Position, State, Trainable
@@ -74,7 +74,8 @@ def train(
         say: Receives lines for the user.
 
     Returns:
-        Whether the run is complete; False after SIGINT or SIGTERM, which leave a checkpoint.
+        Whether the run is complete; False after SIGINT or SIGTERM, which leave a checkpoint. The
+        figures and metrics that the signal interrupts are made when the run resumes.
 
     Raises:
         UserError: If the folder cannot be written or holds another run, or losses stay not finite.
@@ -96,13 +97,14 @@ def train(
         say(f"{verb} on {on}, up to {options.total_kimg:g} kimg")
         for change in changes:
             say(f"changed: {change}")
-        if at.images >= options.total_kimg * 1000:
+        missing = at.step if hosts.first(lambda: left_out(run, at.step)) else None
+        if at.images >= options.total_kimg * 1000 and missing is None:
             say("nothing left to do: train.total_kimg is reached")
             return True
         history = History(run, {"devices": on, "identities": identities}, say)
         history.add("resumed" if resumed else "started", at.step, at.images, changes=changes)
         start, data = warm_start or (lambda state: state), (batches, observers)
-        session = Session(run, config, programs, checkpoints, start, *data, history, say)
+        session = Session(run, config, programs, checkpoints, start, *data, history, say, missing)
         writers = _open_wandb(wandb, run, config, say, stack)
         return _train_and_recover(session, state, writers, stalls)
 
@@ -142,7 +144,7 @@ def _train_and_recover(
             at = Position.of(state)
             try:
                 with contextlib.closing(session.open_log(at, writers)) as log:
-                    at, done = _train_from(Attempt(session, log, stop, stalls), state)
+                    end = _train_from(Attempt(session, log, stop, stalls), state)
             except NonFinite as error:
                 say(f"warning: {error}")
                 traceback.clear_frames(error.__traceback__)  # which hold the state that failed
@@ -157,8 +159,12 @@ def _train_and_recover(
                 history.add("recovered", at.step, at.images, reason=str(error))
                 say(f"returned to {at.kimg:.1f} kimg, with other random numbers")
                 continue
-            history.add("completed" if done else "stopped", at.step, at.images)
-            return done
+            event, details = "completed" if end.done else "stopped", {}
+            if end.left_out:
+                details = {"left_out": True}
+                say("some figures or metrics are not complete: the next command makes them first")
+            history.add(event, end.at.step, end.at.images, **details)
+            return end.done and not end.left_out
 
 
 def _recover(session: Session, recovery: Recovery, error: NonFinite, stop: Stop) -> State | None:
@@ -171,32 +177,43 @@ def _recover(session: Session, recovery: Recovery, error: NonFinite, stop: Stop)
         return None
 
 
-def _train_from(attempt: Attempt, state: State) -> tuple[Position, bool]:
-    """Train from a state on; return where it ends, and whether the run is complete.
+class _End(NamedTuple):
+    """Where training ended, whether the run is complete, and whether it is not all measured."""
+
+    at: Position
+    done: bool
+    left_out: bool
+
+
+def _train_from(attempt: Attempt, state: State) -> _End:
+    """Train from a state on.
 
     Raises:
         NonFinite: If losses or the state are not finite; no checkpoint has such a state.
     """
     session, at, began = attempt.session, Position.of(state), time.perf_counter()
-    programs = session.programs
-    programs.start()
+    programs, done = session.programs, at.images >= session.config.train.total_kimg * 1000
+    if not done:
+        programs.start()
     if at.step == 0:
         attempt.look([o for o in session.observers if o.at_once], at, state)
+    missing = not attempt.look_again(at, state)
+    if done:
+        return _End(at, done, missing)
     batches = attempt.open_batches(at.images)
     if batches is None:
         session.say("stopped before the first step")
-        return at, False
+        return _End(at, done, missing)
     stream = prefetch(batches, programs.trainable.batch, programs.placement.batch)
     return _run_steps(attempt, state, stream, began)
 
 
-def _run_steps(
-    attempt: Attempt, state: State, stream: Iterator[Batch], began: float
-) -> tuple[Position, bool]:
-    """Do the steps; return what `_train_from`, which began at this time, returns."""
+def _run_steps(attempt: Attempt, state: State, stream: Iterator[Batch], began: float) -> _End:
+    """Do the steps of `_train_from`, which began at this time."""
     session, log, stop = attempt.session, attempt.log, attempt.stop
     options, say, at = session.config.train, session.say, Position.of(state)
     total, stopping, running = options.total_kimg * 1000, False, collections.deque[Info]()
+    seen = Observed()
     late = [o for o in session.observers if not o.at_once and o.every_kimg and at.step == 0]
     untrained = session.programs.copy(state) if late else None
     with _saved_on_error(lambda: attempt.save(at, state)):
@@ -212,7 +229,7 @@ def _run_steps(
                 jax.block_until_ready(running.popleft())
             attempt.stalls.progress()
             done, stopping = at.images >= total, stop.requested()
-            due = functools.partial(_due, images=at.images, batch_size=options.batch_size)
+            due = functools.partial(is_due, at=at, batch_size=options.batch_size)
             if at.step == 1:
                 jax.block_until_ready(state)
                 say(f"first step done after {duration(time.perf_counter() - began)}")
@@ -223,13 +240,10 @@ def _run_steps(
             saves = done or stopping or due(options.checkpoint_kimg)
             if saves or due(options.log_kimg) or log.is_full():
                 attempt.report(at)
-            metric = None
-            if done or not stopping:
-                chosen = [o for o in session.observers if done or due(o.every_kimg)]
-                metric = attempt.look(chosen, at, state)
+            seen = attempt.look(session.due_observers(at), at, state)
             stopping = stop.requested()
             if saves or stopping:
-                attempt.save(at, state, metric)
+                attempt.save(at, state, seen.metric)
         if at.step:
             attempt.save(at, state)  # unless it is saved
         session.checkpoints.wait()
@@ -240,7 +254,7 @@ def _run_steps(
         say(f"stopped at {at.kimg:.1f} kimg: saved, and can be resumed")
     else:
         say("stopped before the first step")
-    return at, done
+    return _End(at, done, not seen.complete)
 
 
 def _next(stream: Iterator[Batch], stop: Stop, at: Position) -> Batch | None:
@@ -291,9 +305,3 @@ def _open_wandb(
     for writer in writers:
         stack.callback(BestEffort(say), writer.name, writer.close)
     return writers
-
-
-def _due(kimg: float, images: int, batch_size: int) -> bool:
-    """Tell whether the last step completed a multiple of `kimg` thousand images."""
-    period = kimg * 1000
-    return kimg > 0 and images // period > (images - batch_size) // period

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -38,6 +39,18 @@ class Moment:
     check: Callable[[], None]
 
 
+class Observed(NamedTuple):
+    """What observers found.
+
+    Attributes:
+        metric: Name and value of what decides which checkpoint is best.
+        complete: Whether all were called; False after a request to stop.
+    """
+
+    metric: tuple[str, float] | None = None
+    complete: bool = True
+
+
 @dataclasses.dataclass(frozen=True)
 class Observer:
     """A function called on the untrained state, every `every_kimg` thousand images and at the end.
@@ -66,8 +79,8 @@ def observe(
     log: Log,
     stop: Stop,
     progress: Callable[[], None],
-) -> tuple[str, float] | None:
-    """Call observers and log what they return; return the metric that decides what is best.
+) -> Observed:
+    """Call observers and log what they return.
 
     A request to stop ends this early; what was not measured by then is left out. An error of the
     disk or the user ends training on the untrained state; later, with one process, it is a warning.
@@ -78,7 +91,8 @@ def observe(
         progress()
         stop.check()
 
-    metric, now = None, Moment(at.step, at.images, state, sample, check)
+    metric, complete = None, False
+    now = Moment(at.step, at.images, state, sample, check)
     with log.paused(), contextlib.suppress(Stopped), stop.interruptible():
         for observer in (o for o in observers if o.every_kimg):
             jax.block_until_ready(state)
@@ -102,6 +116,7 @@ def observe(
                 log.write(at.step, at.images, values)
                 words = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
                 log.say(f"{at.kimg:8.1f} kimg  {words}")
+        complete = True
         jax.monitoring.record_event(PAUSE_EVENT)
     progress()
-    return metric
+    return Observed(metric, complete)

@@ -19,7 +19,7 @@ from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.history import History
 from ganformer_jax.train.log import Log
 from ganformer_jax.train.log_writers import Writer
-from ganformer_jax.train.observing import Observer, observe
+from ganformer_jax.train.observing import Observed, Observer, observe
 from ganformer_jax.train.recovery import refuse_non_finite, refuse_non_finite_state
 from ganformer_jax.train.stalls import Stalls
 from ganformer_jax.train.stopping import Stop
@@ -42,6 +42,15 @@ class Session:
     observers: Sequence[Observer]
     history: History
     say: Callable[[str], None]
+    left_out: int | None = None
+    """The step at which a signal ended an earlier command before all was measured."""
+
+    def due_observers(self, at: Position) -> Sequence[Observer]:
+        """List the observers that are called after the step that ends at a position."""
+        options = self.config.train
+        if at.images >= options.total_kimg * 1000:
+            return self.observers
+        return [o for o in self.observers if is_due(o.every_kimg, at, options.batch_size)]
 
     def init(self) -> State:
         """Make the first state of the run."""
@@ -63,14 +72,21 @@ class Attempt:
     stop: Stop
     stalls: Stalls
 
-    def look(
-        self, observers: Sequence[Observer], at: Position, state: State
-    ) -> tuple[str, float] | None:
-        """Call observers; return the metric that decides which checkpoint is best."""
+    def look(self, observers: Sequence[Observer], at: Position, state: State) -> Observed:
+        """Call observers."""
         if not observers:
-            return None
+            return Observed()
         sample = functools.partial(self.session.programs.trainable.sample, state)
         return observe(observers, at, state, sample, self.log, self.stop, self.stalls.progress)
+
+    def look_again(self, at: Position, state: State) -> bool:
+        """Measure what an earlier command left out at this step; return whether all is measured."""
+        if self.session.left_out != at.step:
+            return True
+        metric, complete = self.look(self.session.due_observers(at), at, state)
+        if metric is not None:
+            self.session.checkpoints.add_metric(at.step, metric)
+        return complete
 
     def report(self, at: Position) -> None:
         """Log what the steps since the last report did.
@@ -109,3 +125,9 @@ class Attempt:
         """Look for signals while updates compile, which is progress."""
         self.stalls.progress()
         self.stop.check_notice()
+
+
+def is_due(kimg: float, at: Position, batch_size: int) -> bool:
+    """Tell whether the last step completed a multiple of `kimg` thousand images."""
+    period = kimg * 1000
+    return kimg > 0 and at.images // period > (at.images - batch_size) // period
