@@ -1,6 +1,7 @@
 """Small images, and folders and archives of them."""
 
 import io
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -19,6 +20,53 @@ def encoded(image, form="PNG", **options):
 def png(level: int) -> bytes:
     """Encode a gray 8x8 image."""
     return encoded(Image.fromarray(np.full((8, 8, 3), level, np.uint8)))
+
+
+def gray_png_of_bits(values, bits: int) -> bytes:
+    """Encode gray values [H, W] of 1, 2, 4 or 8 bits as a PNG."""
+    height, width = values.shape
+    planes = np.unpackbits(values.astype(np.uint8)[..., None], axis=-1)[..., 8 - bits :]
+    rows = np.packbits(planes.reshape(height, -1), axis=-1)
+    scanlines = b"".join(b"\0" + row.tobytes() for row in rows)
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    chunks = {b"IHDR": header, b"IDAT": zlib.compress(scanlines), b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks.items()
+    )
+
+
+def tiff(values, photometric: int = 1, sample_format: int = 1, planes: int = 1) -> bytes:
+    """Encode values [H, W], or [C, H, W] in separate planes, as a TIFF without compression."""
+    height, width = values.shape[-2:]
+    samples, data = values.size // (height * width), values.tobytes()
+    bits = values.dtype.itemsize * 8
+    tables, offset = b"", 8 + 12 * 11 + 2 + 4
+
+    def pointed(numbers, kind):  # to a table after the tags, unless the tag has room
+        nonlocal tables
+        packed = struct.pack(f"<{len(numbers)}{kind}", *numbers)
+        if len(packed) <= 4:
+            return packed.ljust(4, b"\0")
+        tables += packed
+        return struct.pack("<I", offset + len(tables) - len(packed))
+
+    per_plane = len(data) // (samples if planes == 2 else 1)
+    start = offset + 64  # room for tables
+    starts = [start + i * per_plane for i in range(len(data) // per_plane)]
+    tags = {
+        **{256: ("I", [width]), 257: ("I", [height]), 258: ("H", [bits] * samples)},
+        **{259: ("H", [1]), 262: ("H", [photometric]), 273: ("I", starts)},
+        **{277: ("H", [samples]), 278: ("I", [height])},
+        **{279: ("I", [per_plane] * len(starts)), 284: ("H", [planes])},
+        **{339: ("H", [sample_format] * samples)},
+    }
+    entries = b"".join(
+        struct.pack("<HHI", tag, {"H": 3, "I": 4}[kind], len(numbers)) + pointed(numbers, kind)
+        for tag, (kind, numbers) in tags.items()
+    )
+    head = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(tags)) + entries + bytes(4)
+    return head + tables.ljust(64, b"\0") + data
 
 
 def pixel_bomb() -> bytes:

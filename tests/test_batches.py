@@ -1,5 +1,6 @@
 """Preparing the scenes, opening datasets, and the order of batches."""
 
+import dataclasses
 import resource
 import shutil
 import sys
@@ -15,6 +16,7 @@ import tensorflow_datasets as tfds
 
 from ganformer_jax.config import Config, DataConfig, GeneratorConfig
 from ganformer_jax.data.batches import held_out_images, open_dataset, train_batches
+from ganformer_jax.data.examples import decode_example
 from ganformer_jax.data.find import NoSplit
 from ganformer_jax.data.folders import open_folder, open_held_out
 from ganformer_jax.data.reading import read_all
@@ -304,6 +306,43 @@ def test_a_damaged_shard_is_reported_in_one_line(labeled_dir, tmp_path, damage):
         source = open_dataset(folder, "", size=(8, 8), channels=3)
         take(source, 10, batch_size=4)
     one_line(raised)
+
+
+@pytest.mark.parametrize("split", ["train[abc]", "train[5:3]", "train[:150%]", "tr ain", ""])
+def test_splits_that_do_not_exist_are_one_line(labeled_dir, split):
+    with pytest.raises(UserError, match="has no split|is empty") as raised:
+        open_dataset(labeled_dir, labeled_dir, size=(8, 8), split=split)
+    one_line(raised)
+
+
+def test_splits_are_added(labeled_dir):
+    assert len(open_dataset(labeled_dir, "", size=(8, 8), split="train[:2]+train[5:]")) == 7
+
+
+@pytest.mark.parametrize("name", ["mnist", "coco", "cifar10:9.9.9"])
+def test_a_prepared_dataset_may_be_called_like_one_of_tfds(
+    labeled_dir, tmp_path, monkeypatch, name
+):
+    """And like a folder of what it was made of."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="there is no dataset|is not prepared") as raised:
+        open_dataset(name, tmp_path / "data", size=(8, 8))
+    one_line(raised)
+    shutil.copytree(labeled_dir, tmp_path / "data" / name / "1.0.0")
+    assert len(open_dataset(name, tmp_path / "data", size=(8, 8))) == 10
+    (tmp_path / name).mkdir()
+    assert len(open_dataset(name, tmp_path / "data", size=(8, 8))) == 10
+
+
+def test_images_without_a_class_are_not_of_the_last_one(labeled, monkeypatch):
+    def decode(features, record):
+        return decode_example(features, record) | {"label": np.int64(-1)}
+
+    monkeypatch.setattr("ganformer_jax.data.batches.decode_example", decode)
+    for read in (labeled.label, labeled.__getitem__):
+        with pytest.raises(UserError, match="has images without a class: `prepare` it"):
+            read(0)
+    assert dataclasses.replace(labeled, label_count=0)[0]["labels"].shape == (0,)
 
 
 def test_two_sets_of_scenes_must_be_told_apart(tmp_path, data_dir):

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from images import encoded, pixel_bomb
+from images import encoded, gray_png_of_bits, pixel_bomb, tiff
 from PIL import Image, PngImagePlugin
 
 from ganformer_jax.data.decode import decode, no_warnings
@@ -147,6 +147,75 @@ def test_floats_need_a_range():
     np.testing.assert_array_equal(fit(decode(values * 2 - 1, (-1, 1)).image, SAME), PIXELS)
     with pytest.raises(Unreadable, match="not finite"):
         decode(np.full((4, 6), np.nan), (0, 1))
+
+
+LEVELS = np.array([[0, 1, 2, 3], [3, 2, 1, 0]], np.uint8)
+SHADES = np.array([[0, 85, 170, 255], [255, 170, 85, 0]], np.uint8)
+
+
+def gray(stored, value_range=None):
+    return np.asarray(decode(stored, value_range).image.convert("L"))
+
+
+@pytest.mark.parametrize(
+    ("stored", "value_range"),
+    [
+        (b"P5 4 2 3\n" + LEVELS.tobytes(), (0, 3)),
+        (b"P5 4 2 4095\n" + (LEVELS * 5).astype(">u2").tobytes(), (0, 15)),
+        (b"P2 4 2 1000\n" + " ".join(map(str, LEVELS.ravel() * 9)).encode(), (0, 27)),
+        (gray_png_of_bits(LEVELS, 2), (0, 3)),
+        (gray_png_of_bits(LEVELS * 2, 4), (0, 6)),
+        (gray_png_of_bits(LEVELS * 20, 8), (0, 60)),
+        (tiff(3 - LEVELS, photometric=0), (0, 3)),
+        (tiff((3 - LEVELS).astype(np.uint16), photometric=0), (0, 3)),
+        (tiff((3 - LEVELS).astype(np.float32), photometric=0, sample_format=3), (0, 3)),
+        (tiff(LEVELS.astype(np.float32), sample_format=3), (0, 3)),
+        (tiff(LEVELS.astype(np.uint32) << 30), (0, 3 << 30)),
+        (tiff(LEVELS.astype(np.int32) - 2, sample_format=2), (-2, 1)),
+        (tiff(LEVELS.astype(np.int8) - 2, sample_format=2), (-2, 1)),
+        (encoded(Image.fromarray(LEVELS * 5).convert("P")), (0, 15)),
+        (encoded(Image.fromarray(LEVELS * 5).convert("RGB")), (0, 15)),
+        (encoded(Image.fromarray(LEVELS * 5).convert("P"), "GIF"), (0, 15)),
+    ],
+)
+def test_a_range_is_of_the_values_that_a_file_stores(stored, value_range):
+    """Pillow stretches few bits to 8, and inverts some of the files where white is zero."""
+    found = decode(stored, value_range)
+    np.testing.assert_array_equal(gray(stored, value_range), SHADES)
+    assert "values scaled by --value-range" in found.notes
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"P5 4 2 3\n" + LEVELS.tobytes(),
+        gray_png_of_bits(LEVELS, 2),
+        gray_png_of_bits(LEVELS * 5, 4),
+        tiff(255 - SHADES, photometric=0),
+        tiff((255 - SHADES).astype(np.uint16) * 257, photometric=0),
+    ],
+)
+def test_without_a_range_few_bits_use_all_shades(stored):
+    np.testing.assert_array_equal(gray(stored), SHADES)
+
+
+def test_few_bits_that_cannot_hold_white_are_left_alone():
+    np.testing.assert_array_equal(gray(gray_png_of_bits(LEVELS, 2), (0, 255)), SHADES)
+
+
+def test_values_that_pillow_would_misread_are_refused():
+    signed = tiff(LEVELS.astype(np.int8) - 2, sample_format=2)
+    with pytest.raises(Unreadable, match="signed 8-bit pixels: say .* --value-range"):
+        decode(signed)
+    color = np.stack([LEVELS, LEVELS, LEVELS])
+    assert decode(tiff(color, photometric=2, planes=2)).kind == "TIFF RGB"
+    with pytest.raises(Unreadable, match="16-bit color in separate planes"):
+        decode(tiff(color.astype(np.uint16), photometric=2, planes=2))
+    deep = np.broadcast_to((LEVELS.astype(">u2") << 10)[..., None], (2, 4, 3))
+    stored = b"P6 4 2 4095\n" + deep.tobytes()
+    decode(stored)
+    with pytest.raises(Unreadable, match="16-bit color, to which --value-range cannot"):
+        decode(stored, (0, 4095))
 
 
 def test_gray_with_opacity_as_an_array():

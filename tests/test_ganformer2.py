@@ -28,8 +28,8 @@ from ganformer_jax.config_ganformer2 import (
 from ganformer_jax.config_ganformer2_checks import validate_ganformer2
 from ganformer_jax.config_kinds import experiment_from_dict
 from ganformer_jax.config_training import TrainConfig
-from ganformer_jax.data.layouts import LayoutSource
 from ganformer_jax.errors import UserError
+from ganformer_jax.experiment.ganformer2_data import GANformer2Data
 from ganformer_jax.sampling.planned_scenes import SceneSampler, SegmentEdit
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.compile import Programs
@@ -319,23 +319,31 @@ def test_more_objects_than_segments_are_refused(capsys, folder):
     assert "raise planning.steps or planning.step_segments" in said
 
 
-def test_the_label_maps_of_all_images_are_looked_at_first():
+class Masks:
+    """Label maps of a split, one of which has a large label."""
+
+    name, features, size = "mine", ("mask",), (4, 4)
+
+    def __init__(self, large: int | None):
+        self.maps = [np.zeros((4, 4, 1), np.uint8) for _ in range(40)]
+        if large is not None:
+            self.maps[large][2, 2] = 9
+
+    def __len__(self):
+        return len(self.maps)
+
+    def part(self, index, names):
+        return {"mask": self.maps[index]}
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_the_label_maps_of_all_images_are_looked_at_first(monkeypatch, split):
     """A large label far behind would end training hours later."""
-    maps = [np.zeros((4, 4, 1), np.uint8) for _ in range(40)]
-    maps[37][2, 2] = 9
-
-    class Masks:
-        name, features, size = "mine", ("mask",), (4, 4)
-
-        def __len__(self):
-            return len(maps)
-
-        def part(self, index, names):
-            return {"mask": maps[index]}
-
-    layouts = LayoutSource(Masks(), 7)  # type: ignore[arg-type]
+    mine = dataclasses.replace(TINY.data, name="mine")
+    data = GANformer2Data(dataclasses.replace(TINY, data=mine))
+    monkeypatch.setattr(data.images, "open", lambda name: Masks(37 if name == split else None))
     with pytest.raises(UserError, match="mine has an image with label 9, but planning has labels"):
-        layouts.check()
+        data.check()
 
 
 @pytest.mark.slow

@@ -481,3 +481,13 @@ def test_the_smallest_dataset_is_one_image(tmp_path):
 def test_a_report_is_json(folder, tmp_path):
     made = prepare(FolderSource(folder), SPEC, tmp_path / "data")
     assert json.loads((made.folder / "report.json").read_text()) == made.report
+
+
+def test_another_version_is_not_joined(folder, tmp_path):
+    """With two versions in its folder, neither would be found by the name."""
+    other = tmp_path / "data" / "pets" / "2.0.0"
+    other.mkdir(parents=True)
+    (other / "dataset_info.json").write_text("{}")
+    with pytest.raises(UserError, match="pets holds another dataset, version 2.0.0: choose ano"):
+        prepare(FolderSource(folder), SPEC, tmp_path / "data")
+    assert [path.name for path in other.parent.iterdir()] == ["2.0.0"]

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from command_line import call, complaint
+from images import gray_png_of_bits
 from PIL import Image
 
 from ganformer_jax.data.batches import open_dataset, train_batches
 from ganformer_jax.data.layouts import LayoutSource
+from ganformer_jax.data.segments import SegmentFolder
 from ganformer_jax.errors import UserError
 
 COUNT, SIZE = 6, 16
@@ -88,6 +90,58 @@ def test_what_cannot_be_used_is_said_in_one_line(capsys, folders):
     assert "0.png and 1 more is missing: every image needs a label image" in said
     said = complaint(capsys, *command(folders, "--segments", str(folders / "none")))
     assert "with segments" in said
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_labels_of_few_bits_are_the_numbers_of_the_file(capsys, folders, bits):
+    """Pillow stretches them to 8 bits, as if they were shades."""
+    for path in (folders / "segments" / "part").glob("*.png"):
+        path.write_bytes(gray_png_of_bits(np.asarray(Image.open(path)), bits))
+    call(capsys, *command(folders, "--resolution", str(SIZE)))
+    source = open_dataset(folders / "data" / "labeled", folders, size=(SIZE, SIZE))
+    for example in map(LayoutSource(source, 4).__getitem__, range(COUNT)):
+        np.testing.assert_array_equal(example["images"][..., 0], 60 * example["layouts"])
+
+
+def test_label_images_are_turned_as_their_images_are(capsys, folders):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    first = folders / "segments" / "part" / "0.png"
+    upright = Image.open(first)
+    upright.transpose(Image.Transpose.ROTATE_90).save(first, exif=exif)
+    call(capsys, *command(folders, "--resolution", str(SIZE)))
+    source = open_dataset(folders / "data" / "labeled", folders, size=(SIZE, SIZE))
+    example = LayoutSource(source, 4)[0]
+    np.testing.assert_array_equal(example["images"][..., 0], 60 * example["layouts"])
+
+
+def test_images_share_no_label_image(capsys, folders):
+    images = folders / "images" / "part"
+    Image.open(images / "0.bmp").save(images / "0.png")
+    said = complaint(capsys, *command(folders))
+    assert "0.png would have the labels of 2 images" in said
+
+
+def test_label_images_are_called_like_entries_without_an_ending(tmp_path):
+    class Rows:
+        names = ("x.parquet@00000000", "x.parquet@00000001")
+
+    for name in Rows.names:
+        Image.new("L", (2, 2)).save(tmp_path / f"{name}.png")
+    assert SegmentFolder(tmp_path, Rows()).fingerprint  # type: ignore[arg-type]
+    (tmp_path / f"{Rows.names[1]}.png").unlink()
+    (tmp_path / "x.png").write_bytes(b"of none of them")
+    with pytest.raises(UserError, match="x.parquet@00000001.png is missing"):
+        SegmentFolder(tmp_path, Rows())  # type: ignore[arg-type]
+
+
+def test_segments_are_not_left_out_on_the_way(capsys, folders):
+    """Neither of a dataset that is there nor of one that was interrupted."""
+    call(capsys, *command(folders, "--resolution", str(SIZE)))
+    words = command(folders, "--resolution", str(SIZE))
+    place = words.index("--segments")
+    said = complaint(capsys, *words[:place], *words[place + 2 :])
+    assert "holds another dataset (segments was " in said and "now null" in said
 
 
 def test_a_dataset_without_segments_is_refused(capsys, folders):

@@ -4,11 +4,18 @@ import os
 
 import numpy as np
 import pytest
+from images import make_tar, png
 from PIL import Image
 
+from ganformer_jax.data.fit import Geometry
+from ganformer_jax.data.prepare import prepare
 from ganformer_jax.data.source_images import SourceImages
 from ganformer_jax.data.sources.folder import FolderSource
+from ganformer_jax.data.sources.open import open_source
+from ganformer_jax.data.spec import DatasetSpec
 from ganformer_jax.errors import UserError
+from ganformer_jax.experiment.evaluation import stored_images
+from ganformer_jax.pixels import as_rgb
 
 RED, CLEAR = (255, 0, 0, 255), (0, 0, 0, 0)
 
@@ -52,6 +59,27 @@ def test_opacity_orientation_and_depth(tmp_path):
     np.testing.assert_array_equal(opaque, [[[255, 0, 0], [255, 255, 255]]] * 3)
     np.testing.assert_array_equal(turned, [[[0] * 3, [9] * 3]] * 3)
     np.testing.assert_array_equal(deep, np.full((3, 2, 3), 0x12))
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_channels_are_shown_as_those_of_a_dataset_are(tmp_path, channels):
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (3, 8, 8, channels), np.uint8)
+    np.save(tmp_path / "bands.npy", pixels)
+    source = open_source(str(tmp_path / "bands.npy"))
+    prepare(source, DatasetSpec("bands", Geometry(8, 8, channels)), tmp_path / "data")
+    expected = as_rgb(pixels)
+    for where in (tmp_path / "bands.npy", tmp_path / "data" / "bands"):
+        np.testing.assert_array_equal(stored_images(where).read(range(3)), expected)
+
+
+def test_what_is_no_image_of_a_sample_does_not_stop_anything(tmp_path):
+    members = {"0.png": png(1), "0.mask.png": png(2), "0.cls": b"1"}
+    shard = make_tar(tmp_path / "shard.tar", members)
+    assert stored_images(shard).count == 1
+    inner = make_tar(tmp_path / "n1.tar", {"a.png": png(1)}).read_bytes()
+    nested = make_tar(tmp_path / "nested.tar", {"n1.tar": inner, "README.txt": b"words"})
+    assert stored_images(nested).count == 1
 
 
 def test_what_cannot_be_used_is_named(tmp_path):

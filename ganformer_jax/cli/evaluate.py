@@ -44,7 +44,9 @@ class Options(RunOptions):
     array: str | None = None
     """Name of the array of images in npz and HDF5 files."""
     value_range: tuple[float, float] | None = None
-    """Values of black and white, as in `prepare`."""
+    """Values of black and white in --real and --fake, as in `prepare`."""
+    fake_value_range: tuple[float, float] | None = None
+    """Those in --fake, if they differ: 0 255 for usual images."""
     follow_links: bool = False
     """Read what links in folders lead to, wherever it is."""
     real_count: int | None = None
@@ -93,9 +95,15 @@ def run(options: Options) -> None:
         stored_images,
     )
 
-    check_value_range(options.value_range)
+    if options.fake is None and options.fake_value_range is not None:
+        raise UserError("--fake-value-range is for --fake: leave it out")
     reading = Reading(options.split, options.array, options.value_range, options.follow_links)
-    candidate = None if options.fake is None else stored_images(options.fake, reading)
+    of_fake = dataclasses.replace(
+        reading, value_range=options.fake_value_range or options.value_range
+    )
+    for each in (reading, of_fake):
+        check_value_range(each.value_range)
+    candidate = None if options.fake is None else stored_images(options.fake, of_fake)
     requests = parse_requests(options.metrics, STANDARD)
     if candidate and (unfit := [r.name for r in requests if r.needs_generator]):
         raise UserError(f"{unfit[0]} needs a generator: leave out --fake")
@@ -113,8 +121,10 @@ def run(options: Options) -> None:
     if made.images.count is not None:
         requests = parse_requests(options.metrics, made.images.count)
     real = reference_images(options.workdir, options.real, reading) if needs_reference else None
-    for images in (made.images, real):
-        if images is not None and images.warning and hosts.is_first():
+    sets = [made.images] if real is None else [made.images, real]
+    _check_reading(options, sets)
+    for images in sets:
+        if images.warning and hosts.is_first():
             print(f"warning: {images.name}: {images.warning}", file=sys.stderr)
     evaluation = Evaluation(
         requests,
@@ -128,6 +138,30 @@ def run(options: Options) -> None:
         allow_few=options.allow_few,
     )
     _report(evaluate(evaluation), made.facts, made.run)
+
+
+def _check_reading(options: Options, sets: Sequence[ImageSet]) -> None:
+    """Refuse options without effect on any of the sets, and one range for sets unlike each other.
+
+    Labels of generated images depend on the split.
+    """
+    from ganformer_jax.data.sources.open import refuse_without_effect
+
+    given = {
+        "array": options.array is not None,
+        "follow_links": options.follow_links,
+        "split": options.split != "train",
+        "value_range": options.value_range is not None,
+    }
+    known = {"split"} if options.fake is None else set()
+    known |= {option for images in sets for option in images.options}
+    refuse_without_effect(given, known, " or ".join(images.name for images in sets))
+    depths = {images.has_8_bits for images in sets} - {None}
+    if options.value_range is not None and options.fake_value_range is None and len(depths) > 1:
+        raise UserError(
+            "one of --real and --fake has 8 bits and the other has not: give the range of --fake "
+            "with --fake-value-range, 0 255 for usual images"
+        )
 
 
 class Candidate(NamedTuple):

@@ -188,16 +188,15 @@ def dataset_spec(options: Options, source: Source) -> DatasetSpec:
 
 def _refuse_without_effect(options: Options, source: Source) -> None:
     """Refuse options that have no effect on this kind of source."""
+    from ganformer_jax.data.sources.open import refuse_without_effect
+
     given = {
         "array": options.array is not None,
         "follow_links": options.follow_links,
         "split": options.split != "train",
         "tfds_dir": options.tfds_dir is not None,
     }
-    for name in (name for name, is_given in given.items() if is_given):
-        if name not in source.options:
-            option, kind = name.replace("_", "-"), source.description.split()[0]
-            raise UserError(f"--{option} has no effect on a {kind}: leave it out")
+    refuse_without_effect(given, source.options, f"a {source.description.split()[0]}")
 
 
 def _draw(prepared: PreparedDataset, spec: DatasetSpec) -> pathlib.Path:

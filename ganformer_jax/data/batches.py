@@ -94,13 +94,13 @@ class DatasetSource:
         else:
             labels = np.zeros(self.label_count, np.float32)
             if self.label_count:
-                labels[example["label"]] = 1.0
+                labels[self._class(example)] = 1.0
         return {"images": example["image"], "labels": labels}
 
     def label(self, index: int) -> int | np.ndarray:
         """Return the class of image ``index``, or its condition, without decoding it."""
         stored = self.part(index, self._label_features)
-        return self._condition(stored) if self.condition_names else int(stored["label"])
+        return self._condition(stored) if self.condition_names else self._class(stored)
 
     def record(self, index: int) -> dict[str, Any]:
         """Return all that is stored of example ``index``: for scenes also masks and attributes."""
@@ -110,6 +110,14 @@ class DatasetSource:
         """Return these features of example ``index``; the others are not decoded."""
         features = tfds.features.FeaturesDict({name: self.features[name] for name in names})
         return decode_example(features, self.records[index])
+
+    def _class(self, example: Mapping[str, Any]) -> int:
+        number = int(example["label"])
+        if number < 0:  # which TFDS allows
+            raise UserError(
+                f"{self.name} has images without a class: `prepare` it, which leaves them out"
+            )
+        return number
 
     def _condition(self, example: Mapping[str, Any]) -> np.ndarray:
         if self.description is not None:
@@ -159,7 +167,7 @@ def open_dataset(
     if not isinstance(features, tfds.features.FeaturesDict) or "image" not in features:
         raise UserError(f"{name} has no 'image' feature, so it cannot be trained on")
     image: Any = features["image"]
-    if not _holds_images(image):
+    if not holds_images(image):
         raise UserError(f"{name}: the 'image' feature must be uint8 images, it is {image}")
     conditions = condition_names(builder)
     classes = () if conditions else _class_names(features)
@@ -271,7 +279,7 @@ def _mirror_half(
     return {**item, "images": mirrored, **flipped}
 
 
-def _holds_images(feature: Any) -> bool:
+def holds_images(feature: Any) -> bool:
     """Return whether a feature holds uint8 images, or arrays [H, W, C] of channels."""
     shape: Any = feature.shape
     is_array = type(feature) is tfds.features.Tensor and len(shape) == 3

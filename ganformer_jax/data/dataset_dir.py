@@ -22,7 +22,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from ganformer_jax.captions import TOKENIZER_FILE, vocabulary_of
-from ganformer_jax.data.find import CONDITION_NAMES
+from ganformer_jax.data.find import CONDITION_NAMES, VERSIONS
 from ganformer_jax.data.shards import ExampleEncoder, Tally
 from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.source import Source, checksum, no_images
@@ -45,6 +45,11 @@ def make_dataset_dir(dataset_dir: pathlib.Path, source: Source) -> None:
             )
         if place.resolve().is_relative_to(dataset_dir.resolve()):
             raise UserError(f"{source.description} is inside {dataset_dir}: choose another --name")
+    others = {path.parent.name for path in dataset_dir.glob(VERSIONS)} - {VERSION, UNFINISHED}
+    if others:
+        raise UserError(
+            f"{dataset_dir} holds another dataset, version {min(others)}: choose another --name"
+        )
     try:
         dataset_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -229,8 +234,8 @@ def remove_work_files(dataset_dir: pathlib.Path) -> None:
 
 def _changes(old: dict[str, Any], new: dict[str, Any], ignored: Sequence[str]) -> str:
     """Describe what differs between two plans; "" if nothing does."""
-    names = [name for name in new if name not in ignored and old.get(name) != new[name]]
-    return "; ".join(f"{n} was {_short(old.get(n))}, now {_short(new[n])}" for n in names)
+    names = [n for n in {**new, **old} if n not in ignored and old.get(n) != new.get(n)]
+    return "; ".join(f"{n} was {_short(old.get(n))}, now {_short(new.get(n))}" for n in names)
 
 
 def _short(value: Any) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ganformer_jax.data.sources.source import Unreadable
+from ganformer_jax.data.stored_values import Storage, storage_of
 from ganformer_jax.errors import one_line
 
 # Formats that run programs or load other files (EPS, ...) are not decoded.
@@ -19,7 +20,6 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 MAX_PIXELS = 1 << 27  # of the largest image that is decoded, 134 million (0.5 GB)
 SCALED = "values scaled by --value-range"
 _ORIENTATION = 0x0112  # tag of EXIF
-_PHOTOMETRIC = 0x0106  # tag of TIFF: 0 where white is zero
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +43,9 @@ def decode(
     Args:
         stored: An encoded image; or pixels [H, W] or [H, W, C], C of 1, 2 (gray and opacity), 3
             or 4: uint8, uint16, bool, or numbers in `value_range`.
-        value_range: Numbers that become 0 and 255. It applies to all pixels of arrays, and to gray
-            and color values of encoded images unless they have 8 bits and cannot hold the second.
+        value_range: Numbers that become 0 and 255. It applies to all pixels of arrays, and to the
+            gray and color values that encoded images store, unless these have 8 or fewer bits and
+            cannot hold the second. Of palettes, it applies to the colors.
 
     Raises:
         Unreadable: If it is not a whole image; the message says why.
@@ -104,8 +105,8 @@ def _upright(image: Image.Image, value_range: tuple[float, float] | None) -> Dec
     kind, notes = f"{image.format} {image.mode}", []
     if getattr(image, "n_frames", 1) > 1:
         notes.append("first of several frames")
-    is_deep_color = _is_deep_color(image)
-    if is_deep_color and value_range is not None:
+    storage = storage_of(image)
+    if storage.is_deep_color and value_range is not None:
         raise Unreadable(
             "16-bit color, to which --value-range cannot be applied: save it with 8 bits or as gray"
         )
@@ -113,39 +114,34 @@ def _upright(image: Image.Image, value_range: tuple[float, float] | None) -> Dec
     image.load()
     if {before, image.getexif().get(_ORIENTATION, 1)} - {0, 1}:
         notes.append("rotated to EXIF orientation")
-    inverted = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0 and image.mode.startswith("I;16")
     upright = ImageOps.exif_transpose(image)
-    upright, deep_range, scaled = _converted(upright, image.format, is_deep_color, value_range)
+    upright, deep_range, scaled = _converted(upright, image.format, storage, value_range)
     if scaled:
         notes.append(SCALED)
-    upright = ImageOps.invert(upright) if inverted else upright  # Pillow inverts other modes itself
+    if storage.white_is_zero and (scaled or not storage.read_inverted):
+        upright = ImageOps.invert(upright)
     return DecodedImage(upright, kind, tuple(notes), deep_range)
 
 
 def _converted(
     image: Image.Image,
     form: str | None,
-    is_deep_color: bool,
+    storage: Storage,
     value_range: tuple[float, float] | None,
 ) -> tuple[Image.Image, tuple[int, int] | None, bool]:
     """Return an image of mode L, RGB or RGBA, its range if of 16 bits, and if it was scaled."""
     deep_range = None
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        values = np.asarray(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16") or storage.is_signed:
         if _has_16_bits(image, form):
+            values = np.asarray(image)
             deep_range = int(values.min()), int(values.max())
-        return _from_values(image, values, form, value_range), deep_range, value_range is not None
-    scaled, image = _can_scale(image, value_range), _eight_bits(image)
-    if is_deep_color:  # Pillow reads the high bytes
+        return _from_values(image, form, storage, value_range), deep_range, value_range is not None
+    image = _eight_bits(image)
+    scaled = value_range is not None and value_range[1] <= storage.largest
+    if storage.is_deep_color:  # Pillow reads the high bytes
         values = np.asarray(image)[..., :3]
         deep_range = int(values.min()) << 8, int(values.max()) << 8 | 255
-    return _scaled(image, value_range) if scaled else image, deep_range, scaled
-
-
-def _is_deep_color(image: Image.Image) -> bool:
-    """Return whether an image, not loaded yet, has color channels of 16 bits."""
-    tiles = getattr(image, "tile", ())
-    return image.mode.startswith(("RGB", "CMYK")) and any(";16" in str(tile[-1]) for tile in tiles)
+    return _scaled(image, storage, value_range) if scaled else image, deep_range, scaled
 
 
 def _has_16_bits(image: Image.Image, form: str | None) -> bool:
@@ -154,15 +150,17 @@ def _has_16_bits(image: Image.Image, form: str | None) -> bool:
 
 def _from_values(
     image: Image.Image,
-    values: np.ndarray,
     form: str | None,
+    storage: Storage,
     value_range: tuple[float, float] | None,
 ) -> Image.Image:
-    """Convert a gray image of 16 or 32 bits, or of floating-point numbers, to mode L or RGBA."""
+    """Convert a gray image of signed, deep, or floating-point values to mode L or RGBA."""
     if value_range is None and not _has_16_bits(image, form):
-        kind = "32-bit integer" if image.mode == "I" else "floating-point"
+        kinds = {"L": "signed 8-bit", "I": "32-bit integer", "F": "floating-point"}
+        kind = kinds[image.mode]
         raise Unreadable(f"{kind} pixels: say what is black and white with --value-range")
-    deep = values if value_range is not None else values.astype(np.uint16)
+    values = np.asarray(image)
+    deep = values.astype(np.uint16) if value_range is None else storage.values(image)
     gray = Image.fromarray(_scaled_to_uint8(deep, value_range))
     key = image.info.get("transparency")
     if key is None:
@@ -180,18 +178,13 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _can_scale(image: Image.Image, value_range: tuple[float, float] | None) -> bool:
-    """Return whether a range applies to the values of an image of 8 or fewer bits a channel."""
-    values_of_color = image.mode in ("L", "LA", "RGB", "RGBA")
-    return value_range is not None and value_range[1] <= 255 and values_of_color
-
-
-def _scaled(image: Image.Image, value_range: tuple[float, float] | None) -> Image.Image:
+def _scaled(
+    image: Image.Image, storage: Storage, value_range: tuple[float, float] | None
+) -> Image.Image:
     """Scale the values of an image of mode L, RGB or RGBA; opacity stays."""
-    values = np.asarray(image)
-    scaled = _scaled_to_uint8(values, value_range)
+    scaled = _scaled_to_uint8(storage.values(image), value_range)
     if image.mode == "RGBA":
-        scaled[..., 3] = values[..., 3]
+        scaled[..., 3] = np.asarray(image)[..., 3]
     return Image.fromarray(scaled)
 
 

@@ -31,14 +31,17 @@ def find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> Any:
         return _find_in_bucket(dataset)
     if dataset in RENDERED:
         dataset = os.fspath(_find_scenes(data_dir, dataset, size))
-    if Path(dataset).is_dir():
+    named = data_dir / dataset
+    if Path(dataset).is_dir() and (is_prepared(Path(dataset)) or not is_prepared(named)):
         return open_builder(find_version(Path(dataset)))
+    if is_prepared(named):  # perhaps called like a dataset of TFDS, which is something else
+        return open_builder(find_version(named))
     try:
         builder = tfds.builder(dataset, data_dir=os.fspath(data_dir))
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+    except Exception as error:  # an unknown name or version, or one whose code does not import here
         raise UserError(
-            f"there is no dataset {dataset!r} in {data_dir}: name a prepared folder, a TFDS "
-            f"dataset, or one of {', '.join(RENDERED)}"
+            f"there is no dataset {dataset!r} in {data_dir} ({one_line(error, 100)}): name a "
+            f"prepared folder, a TFDS dataset, or one of {', '.join(RENDERED)}"
         ) from error
     if not builder.is_prepared():
         raise UserError(f"{dataset} is not prepared in {data_dir}; prepare it first")
@@ -164,9 +167,11 @@ class Records:
 def open_split(builder: Any, split: str) -> Records:
     """Return the serialized examples of a split; raise UserError if it cannot be used."""
     name = f"{builder.name} ({split})"
-    if split.split("[")[0] not in builder.info.splits:
-        raise no_split(builder, split)
-    if builder.info.splits[split].num_examples == 0:
+    try:
+        count = builder.info.splits[split].num_examples
+    except Exception as error:  # of several kinds, by what is wrong with the name
+        raise no_split(builder, split) from error
+    if count <= 0:
         raise NoSplit(f"{name} is empty; choose another split or prepare it again")
     try:
         return Records(builder.as_data_source(split, deserialize_method=RAW), name)

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ganformer_jax.data.batches import DatasetSource, open_dataset
+from ganformer_jax.data.batches import DatasetSource, holds_images, open_dataset
 from ganformer_jax.data.find import NoSplit, find_version, open_builder
 from ganformer_jax.errors import UserError
 
@@ -28,7 +28,7 @@ def open_held_out(open_split: Callable[[str], T]) -> T:
 def opens_as_dataset(folder: pathlib.Path) -> bool:
     """Return whether `open_folder` reads a dataset that TFDS prepared.
 
-    It reads ArrayRecords of encoded images of one size, which the dataset says; other datasets are
+    It reads ArrayRecords of uint8 images of one size, which the dataset says; other datasets are
     sources that `prepare` reads.
     """
     import tensorflow_datasets as tfds
@@ -50,9 +50,6 @@ def open_folder(folder: pathlib.Path, split: str) -> DatasetSource:
 
 def _image_shape(folder: pathlib.Path) -> tuple[Any, ...]:
     """Return height, width and channels of a dataset's images, None for what varies."""
-    import tensorflow_datasets as tfds
-
     features: Any = open_builder(folder).info.features
     image = features["image"] if features and "image" in features else None
-    shape: Any = getattr(image, "shape", None)
-    return shape if isinstance(image, tfds.features.Image) else (None, None, None)
+    return image.shape if image is not None and holds_images(image) else (None, None, None)

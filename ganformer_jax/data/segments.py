@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pathlib
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ganformer_jax.data.fit import Geometry, fit_labels
-from ganformer_jax.data.sources.source import Source, checksum
+from ganformer_jax.data.sources.source import SUFFIXES, Source, Unreadable, checksum
+from ganformer_jax.data.stored_values import storage_of
 from ganformer_jax.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ MODES = ("L", "P", "1", "I", "I;16")
 class SegmentFolder:
     """A folder of label images: `b/c.png` has the labels of the image `b/c.jpg`.
 
-    Raises `UserError` if an image has none.
+    Those of an entry whose name has no ending of an image are called like it, with `.png` added.
+    Raises `UserError` if an image has none, or two have the same.
     """
 
     def __init__(self, folder: pathlib.Path, source: Source):
@@ -35,12 +38,20 @@ class SegmentFolder:
             raise UserError(
                 f"{self._path(missing[0])}{more} is missing: every image needs a label image"
             )
+        path, images = Counter(map(self._path, source.names)).most_common(1)[0]
+        if images > 1:
+            raise UserError(
+                f"{path} would have the labels of {images} images: give each image a name of its "
+                "own, without the ending"
+            )
         stats = (self._path(name).stat() for name in source.names)
         self.fingerprint = checksum([f"{each.st_size} {each.st_mtime_ns}" for each in stats])
         """Checksum of sizes and times of the files."""
 
     def _path(self, name: str) -> pathlib.Path:
-        return (self.folder / name).with_suffix(".png")
+        path = self.folder / name
+        is_image = path.suffix.lower() in SUFFIXES
+        return path.with_suffix(".png") if is_image else path.with_name(f"{path.name}.png")
 
     def labels(
         self, name: str, size: tuple[int, int], geometry: Geometry
@@ -58,8 +69,12 @@ class SegmentFolder:
         path = self._path(name)
         try:
             with Image.open(path) as image:
-                mode, found, labels = image.mode, image.size, np.asarray(image)
-        except (OSError, SyntaxError, ValueError) as error:
+                mode, storage = image.mode, storage_of(image)
+                upright = ImageOps.exif_transpose(image)
+                found, labels = upright.size, storage.values(upright)
+        except Image.DecompressionBombError as error:
+            raise UserError(f"{path} has more pixels than its image may have") from error
+        except (OSError, SyntaxError, ValueError, Unreadable) as error:
             raise UserError(f"{path} cannot be read ({one_line(error)})") from error
         if mode not in MODES:
             raise UserError(f"{path} holds colors, not labels: it should be a gray PNG")

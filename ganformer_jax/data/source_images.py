@@ -15,11 +15,13 @@ from jaxtyping import UInt8
 
 from ganformer_jax.data.decode import decode, no_warnings, stored_size
 from ganformer_jax.data.depth import joined_range, narrow_range_warning
-from ganformer_jax.data.fit import with_channels
+from ganformer_jax.data.fit import Geometry, with_channels
+from ganformer_jax.data.fit_entry import fit_entry
 from ganformer_jax.data.sources.archives import REPLACED
-from ganformer_jax.data.sources.folder import HARMLESS, LINKED_FOLDER, FolderSource
+from ganformer_jax.data.sources.folder import LINKED_FOLDER, FolderSource
 from ganformer_jax.data.sources.source import Source, Unreadable, is_hidden, listed, refusal
 from ganformer_jax.errors import UserError
+from ganformer_jax.pixels import as_rgb
 
 MOST_SIZES = 10_000  # images whose sizes are looked at when they differ
 SAMPLE = 16  # images whose values are looked at before
@@ -49,7 +51,7 @@ class SourceImages:
         weakref.finalize(self, source.close)
         self.name = str(source.root) if isinstance(source, FolderSource) else source.description
         for name, reason in source.skipped:
-            if _should_be_used(name, reason):
+            if reason not in source.harmless and _should_be_used(name, reason):
                 raise UserError(
                     f"{self._place(name)} cannot be used ({reason}): replace or remove it"
                 )
@@ -71,10 +73,29 @@ class SourceImages:
             raise self._sizes_differ(indices, [image.shape[1::-1] for image in images])
         return np.stack(images)
 
+    @functools.cached_property
+    def has_8_bits(self) -> bool:
+        """Whether values of the first image are of 8 or fewer bits."""
+        with self._reported(0), no_warnings():
+            stored = self._source.read(self._indices[0])
+            if isinstance(stored, np.ndarray):
+                return stored.dtype in (np.uint8, np.bool_)
+            try:
+                return decode(stored).deep_range is None
+            except Unreadable:  # without a range
+                return False
+
     def range_warning(self) -> str | None:
-        """Return a warning if images of 16 bits, in a sample, use few of the values."""
+        """Return a warning if the range of values is doubtful.
+
+        That is, if images of 16 bits, in a sample, use few of the values; or if images of 8 bits
+        are scaled.
+        """
         if self._value_range is not None:
-            return None
+            low, high = self._value_range
+            if not (self.has_8_bits and high < 255):
+                return None
+            return f"images of 8 bits are scaled, {low:g} to black and {high:g} to white"
         step = 1 if self._source.sequential else max(1, self.count // SAMPLE)
         found = None
         for index in range(0, self.count, step)[:SAMPLE]:
@@ -105,7 +126,11 @@ class SourceImages:
 
     def _decode(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
         with self._reported(index), no_warnings():
-            image = decode(self._source.read(self._indices[index]), self._value_range).image
+            stored = self._source.read(self._indices[index])
+            if self._source.channels is not None and isinstance(stored, np.ndarray):
+                geometry = Geometry(*stored.shape[:2], channels=self._source.channels)
+                return as_rgb(fit_entry(stored, geometry, self._value_range).pixels_HxWxC[None])[0]
+            image = decode(stored, self._value_range).image
         return np.asarray(with_channels(image, 3))
 
     def _sizes_differ(self, indices: Sequence[int], sizes: Sequence[tuple[int, int]]) -> UserError:
@@ -153,7 +178,7 @@ class SourceImages:
 
 def _should_be_used(name: str, reason: str) -> bool:
     """Return whether something that was skipped might be images that the result would lack."""
-    if is_hidden(name) or reason in (refusal(name), REPLACED, *HARMLESS):
+    if is_hidden(name) or reason in (refusal(name), REPLACED):
         return False
     is_folder = reason.startswith((LINKED_FOLDER, "cannot be listed"))
     return is_folder or bool(pathlib.PurePath(name).suffix)

@@ -29,6 +29,9 @@ class ImageSet:
         sample: Function from indices to images of one size.
         content: Bytes that determine image i, for checksums; None for generated images.
         warning: What is odd about the images; None if nothing is.
+        options: Options of `evaluate` that choose or change the images.
+        has_8_bits: Of images that a range of values applies to, whether they are stored in 8 or
+            fewer bits; None of others.
     """
 
     name: str
@@ -36,6 +39,8 @@ class ImageSet:
     sample: Sample
     content: Callable[[int], bytes] | None = None
     warning: str | None = None
+    options: frozenset[str] = frozenset()
+    has_8_bits: bool | None = None
 
     def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "m h w 3"]:
         """Return images in color."""
@@ -66,7 +71,15 @@ def source_images(source: Source, value_range: tuple[float, float] | None = None
     def content(index: int) -> bytes:
         return _DECODING + images.content(index)
 
-    return ImageSet(images.name, images.count, images.read, content, images.range_warning())
+    return ImageSet(
+        images.name,
+        images.count,
+        images.read,
+        content,
+        images.range_warning(),
+        source.options | {"value_range"},
+        images.has_8_bits,
+    )
 
 
 def dataset_images(source: DatasetSource) -> ImageSet:
@@ -76,6 +89,7 @@ def dataset_images(source: DatasetSource) -> ImageSet:
         len(source),
         lambda indices: read_images(source, indices),
         lambda index: source.records[index],
+        options=frozenset({"split"}),
     )
 
 

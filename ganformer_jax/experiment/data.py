@@ -23,6 +23,9 @@ from ganformer_jax.data.reading import read_all
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.image_sets import sample_labels
 
+CLASSES_READ = 1000
+"""Images of a dataset that `prepare` did not make, whose classes are looked at first."""
+
 
 class ExperimentData:
     """The dataset of an experiment; raises `UserError` if the config cannot have one."""
@@ -106,6 +109,9 @@ class ExperimentData:
             raise UserError(f"{given}, but {source.name} has {has}: {hint}")
         if generator.label_size and source.condition_names:
             self._check_label_logit(source)
+        elif generator.label_size and not source.fingerprint:
+            for index in range(0, len(source), max(1, len(source) // CLASSES_READ)):
+                source.label(index)  # or one without a class would end training later
         return source
 
     def _check_captions(self, source: DatasetSource) -> None:

@@ -49,6 +49,7 @@ class GANformer2Data:
         data, last = self.config.data, self.config.planning.segments - 1
         if not data.rendered:
             self.open("train").check()
+            open_held_out(self.open).check()
         elif (most := VARIANTS[data.name].max_objects) > last:
             raise UserError(
                 f"{data.name} have up to {most} objects, but planning has labels 0 to {last}: "

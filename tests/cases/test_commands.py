@@ -134,6 +134,42 @@ def test_batches_and_sizes_that_do_not_fit_are_refused_at_once(capsys, tmp_path,
     assert message in said and not run.exists()
 
 
+def test_a_range_of_values_is_of_one_set(capsys, tmp_path):
+    """Images of 8 bits beside numbers: the range of numbers would make them black and white."""
+    write_images(tmp_path / "fake", 4, size=(32, 32))
+    files = sorted((tmp_path / "fake").iterdir())
+    pixels = np.stack([np.asarray(Image.open(path)) for path in files])
+    np.save(tmp_path / "real.npy", (pixels / 255).astype(np.float32))
+    words = ["--fake", str(tmp_path / "fake"), "--real", str(tmp_path / "real.npy")]
+    words = ["evaluate", *words, "--metrics", "swd", "--value-range", "0", "1"]
+    said = complaint(capsys, *words)
+    assert "give the range of --fake with --fake-value-range, 0 255 for usual images" in said
+    code, out, _ = call(capsys, *words, "--fake-value-range", "0", "255")
+    assert code == 0 and json.loads(out.splitlines()[-1])["swd4"] == 0
+    said = complaint(capsys, "evaluate", "--workdir", "x", "--fake-value-range", "0", "1")
+    assert "--fake-value-range is for --fake" in said
+
+
+def test_images_of_8_bits_that_are_scaled_are_said(capsys, tmp_path):
+    write_images(tmp_path / "fake", 4, size=(32, 32))
+    words = ["--fake", str(tmp_path / "fake"), "--real", str(tmp_path / "fake")]
+    words = ["evaluate", *words, "--metrics", "swd", "--value-range", "0", "15"]
+    code, _, err = call(capsys, *words)
+    assert code == 0
+    assert "fake: images of 8 bits are scaled, 0 to black and 15 to white" in err
+
+
+@pytest.mark.parametrize("option", ["--split test", "--array x", "--follow-links"])
+def test_options_without_effect_are_refused_by_evaluate_too(capsys, tmp_path, option):
+    paths = [write_images(tmp_path / name, 2) for name in ("a", "b")]
+    np.save(tmp_path / "x.npy", np.zeros((2, 16, 16, 3), np.uint8))
+    fake = tmp_path / "x.npy" if option == "--follow-links" else paths[0]
+    real = tmp_path / "x.npy" if option == "--follow-links" else paths[1]
+    words = ["evaluate", "--fake", str(fake), "--real", str(real), "--metrics", "swd"]
+    said = complaint(capsys, *words, *option.split())
+    assert f"{option.split()[0]} has no effect on " in said
+
+
 @pytest.mark.parametrize("option", ["--fake", "--real"])
 def test_a_run_is_no_folder_of_images(capsys, tmp_path, option):
     write_images(tmp_path / "images", 2)

@@ -23,7 +23,6 @@ LINKED_FOLDER = "link to a folder"
 _READ_IN_PLACE = "link to a folder that is read where it is"
 _READ_BY_LINK = "link to a folder that another link leads to"
 _LOOP = "link to a folder that it is in"
-HARMLESS = (PREPARED_DATASET, _READ_IN_PLACE, _READ_BY_LINK, _LOOP)  # no image is left out
 _ADVICE = "(--follow-links reads it)"
 
 
@@ -40,6 +39,7 @@ class FolderSource(Source):
     """
 
     of_files = True
+    harmless = frozenset({PREPARED_DATASET, _READ_IN_PLACE, _READ_BY_LINK, _LOOP})
     options = frozenset({"follow_links"})
 
     def __init__(self, path: str | os.PathLike[str], follow_links: bool = False):

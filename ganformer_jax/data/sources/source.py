@@ -62,6 +62,7 @@ class Source(abc.ABC):
         label_error: Why what looks like its classes cannot be used; None if nothing is wrong.
         paths: Files and folders that it is read from.
         channels: Number of channels if all entries are arrays of 2, 5 or more; None otherwise.
+        harmless: Reasons in `skipped` for which no image is left out.
         options: Options of `prepare` that choose among its contents, of array, follow_links, split
             and tfds_dir: others have no effect on it.
     """
@@ -75,6 +76,7 @@ class Source(abc.ABC):
     label_error: str | None = None
     paths: Sequence[pathlib.Path] = ()
     channels: int | None = None
+    harmless: frozenset[str] = frozenset()
     options: frozenset[str] = frozenset()
 
     def __len__(self) -> int:

@@ -1,0 +1,90 @@
+"""How an image file stores its values, which Pillow rescales or inverts as it reads them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ganformer_jax.data.sources.source import Unreadable
+
+_BITS, _COMPRESSION, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 259, 262, 284, 339  # of TIFF
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage:
+    """How a file stores the values of an image.
+
+    Attributes:
+        largest: Largest value of a gray or color channel of up to 16 bits; of others 0.
+        read_as: What Pillow makes of this value; equal to `largest` where it does not rescale.
+        is_deep_color: Whether it has several channels of 16 bits, of which Pillow reads the high
+            bytes.
+        is_signed: Whether values of 8 bits are signed, which Pillow does not notice.
+        is_unsigned: Whether values of 32 bits are unsigned, which Pillow does not notice.
+        white_is_zero: Whether small values are bright.
+        read_inverted: Whether Pillow inverts such values itself.
+    """
+
+    largest: int = 255
+    read_as: int = 255
+    is_deep_color: bool = False
+    is_signed: bool = False
+    is_unsigned: bool = False
+    white_is_zero: bool = False
+    read_inverted: bool = False
+
+    def values(self, image: Image.Image) -> np.ndarray:
+        """Return the values of an image that Pillow has read, as they are stored."""
+        values = np.asarray(image)
+        if self.is_signed:
+            return values.view(np.int8)
+        if self.is_unsigned:
+            return values.view(np.uint32)
+        if self.read_inverted:
+            values = self.read_as - values
+        if self.read_as == self.largest:
+            return values
+        return np.round(values * (self.largest / self.read_as)).astype(values.dtype)
+
+
+def storage_of(image: Image.Image) -> Storage:
+    """Return how the file of an image stores its values, before Pillow loads them.
+
+    Raises:
+        Unreadable: If Pillow would misread it.
+    """
+    tiles: Sequence[Any] = getattr(image, "tile", ())
+    arguments = tiles[0][-1] if tiles else ""
+    raw = arguments if isinstance(arguments, str) else str((arguments or ("",))[0])
+    if image.format == "TIFF":
+        return _of_tiff(image, raw)
+    if image.format == "PPM" and not isinstance(arguments, str) and image.mode in ("L", "RGB", "I"):
+        largest = int(arguments[-1])  # the file says which value is white
+        is_deep_color = image.mode == "RGB" and largest > 255
+        return Storage(largest, 65535 if image.mode == "I" else 255, is_deep_color)
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return Storage(65535, 65535)
+    if image.mode == "L" and raw in ("L;2", "L;4"):
+        return Storage((1 << int(raw[-1])) - 1)
+    return Storage(is_deep_color=";16" in raw and image.mode.startswith(("RGB", "CMYK")))
+
+
+def _of_tiff(image: Image.Image, raw: str) -> Storage:
+    tags: Any = getattr(image, "tag_v2", {})
+    bits = max(tags.get(_BITS, (1,)))
+    is_deep_color = bits > 8 and image.mode.startswith(("RGB", "CMYK"))
+    if is_deep_color and tags.get(_PLANES) == 2 and tags.get(_COMPRESSION) == 1:
+        raise Unreadable("16-bit color in separate planes: save it interleaved or compressed")
+    signs, white_is_zero = tags.get(_SAMPLE_FORMAT, (1,)), tags.get(_PHOTOMETRIC) == 0
+    if image.mode == "L" and bits <= 8:
+        largest, inverted = (1 << bits) - 1, white_is_zero and "I" in raw.partition(";")[2]
+        is_signed = 2 in signs
+        return Storage(largest, 255, False, is_signed, False, white_is_zero, inverted)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        is_unsigned = image.mode == "I" and bits == 32 and 1 in signs
+        return Storage(65535, 65535, False, False, is_unsigned, white_is_zero)
+    return Storage(is_deep_color=is_deep_color)
