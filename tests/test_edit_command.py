@@ -11,9 +11,10 @@ from exports import export
 from PIL import Image
 from tiny import tiny_config
 
+from ganformer_jax.config_attention import MergeConfig
 from ganformer_jax.directions import Direction, save_directions
 from ganformer_jax.load import load
-from ganformer_jax.sampling import Synthesizer, read_latents, swap_components
+from ganformer_jax.sampling import Synthesizer, read_latents, save_latents, swap_components
 
 GANFORMER = dataclasses.replace(tiny_config(2).generator, attention_resolutions=(4, 8))
 KINDS = {
@@ -182,6 +183,35 @@ def test_the_last_visible_component_is_not_removed(tmp_path, capsys):
     assert not (tmp_path / "b").exists()
     code, _, err = call(capsys, *given, "--component", "1", "--remove")  # it is hidden already
     assert code == 0, err
+
+
+def test_a_k_gan_has_nothing_to_edit(tmp_path, capsys):
+    """Its last latent is one of the images that it merges."""
+    path = export(tmp_path, dataclasses.replace(KINDS["stylegan2"], merge=MergeConfig(images=2)))
+    given = ("edit", "--workdir", path, *QUICK, *SEEDS, "--out", str(tmp_path / "edits"))
+    said = complaint(capsys, *given, "--component", "global", "--swap", "7")
+    assert "this generator is a k-GAN, which has neither a global latent nor components" in said
+    assert not (tmp_path / "edits").exists()
+
+
+def test_latents_keep_their_truncation(tmp_path, capsys):
+    """And what is swapped in has that of its file, unless another one is given."""
+    path = export(tmp_path, GANFORMER)
+    generator, variables = load(path)
+    synthesizer = Synthesizer(generator.config, 8)
+    made = synthesizer.latents(jax.device_put(variables), [0, 1, 2], None, 0.4, 2)
+    save_latents(tmp_path / "latents.npz", made)
+    given = ("edit", "--workdir", path, *QUICK, "--latents", str(tmp_path / "latents.npz"))
+    said = complaint(capsys, *given, "--truncation-psi", "0.1", "--component", "1", "--remove")
+    assert "--latents excludes --truncation-psi and --truncation-cutoff" in said
+    swap = ("--component", "global", "--swap", "7")
+    for options, psi, cutoff in (((), 0.4, 2), (("--truncation-psi", "0.9"), 0.9, None)):
+        out = tmp_path / f"{psi}"
+        call(capsys, *given, *swap, *options, "--out", str(out))
+        other = synthesizer.latents(jax.device_put(variables), [7], None, psi, cutoff)
+        found = read_latents(out / "latents.npz", GANFORMER)
+        np.testing.assert_allclose(found.w_BxKxLxD[0, -1], other.w_BxKxLxD[0, -1], atol=1e-6)
+        np.testing.assert_array_equal(found.w_BxKxLxD[:, 0], made.w_BxKxLxD[:, 0])
 
 
 def test_an_amount_of_zero_changes_no_bit(tmp_path, capsys):

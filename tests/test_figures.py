@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from baselines import baseline_config
 from exports import initial_variables
 from tiny import tiny_config
 
@@ -11,6 +12,7 @@ from ganformer_jax.experiment.figures import (
     FIGURES,
     FigureContext,
     Still,
+    Unsuitable,
     Video,
     interpolation,
     mixing,
@@ -141,6 +143,29 @@ def test_truncation_ends_at_the_mean_and_at_the_whole_latent(context, draw):
     chosen = variation.PSI.index(0.0)
     same([row[chosen] for row in rows], [rows[0][chosen]] * len(rows))
     assert (rows[0][-1] != rows[1][-1]).any()
+
+
+@pytest.mark.parametrize("kind", ["ganformer", "dcgan with classes"])
+def test_truncation_is_that_of_samples(context, draw, kind):
+    """The cutoff included, and of a DCGAN the class in w, which stays."""
+    cutoff, variables, synthesizer = 2, context.variables, context.synthesizer
+    if kind != "ganformer":
+        cutoff, config = None, baseline_config("dcgan").generator
+        variables, synthesizer = initial_variables(config), Synthesizer(config, batch_size=4)
+    latents = synthesizer.latents(variables, SEEDS, LABELS, PSI, cutoff)
+    given = (LABELS, PSI, cutoff)
+    z_BxKxD = synthesizer.z(SEEDS)
+    rows, _ = draw("truncation", FigureContext(synthesizer, variables, latents, z_BxKxD, *given))
+    for column, psi in enumerate(variation.PSI):
+        truncated = synthesizer.latents(variables, SEEDS, LABELS, psi, cutoff)
+        same([row[column] for row in rows], synthesizer(variables, truncated).images)
+
+
+def test_a_component_that_is_the_last_visible_one_is_not_hidden(context, draw):
+    """Attention to none of them would be attention to all."""
+    hidden = context.latents.without(0).without(2)
+    with pytest.raises(Unsuitable, match="component 2 is the last visible one in 3 of 3 images"):
+        draw("removal", dataclasses.replace(context, latents=hidden))
 
 
 def test_mean_and_deviation_of_noise(context, draw):

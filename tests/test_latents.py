@@ -91,8 +91,10 @@ def test_latents_of_other_images_and_without_a_component():
     assert [fact["seed"] for fact in taken.facts] == [2, 0, 2]
     hidden = found.without(1)
     assert hidden.mask_BxK is not None and hidden.mask_BxK.tolist() == [[1, 0]] * 3
-    again = hidden.without(0).take([1])
-    assert again.mask_BxK is not None and again.mask_BxK.tolist() == [[0, 0]]
+    with pytest.raises(ValueError, match="component 1 is the last visible one in 3 of 3 images"):
+        hidden.without(0)
+    again = hidden.without(1).take([1])
+    assert again.mask_BxK is not None and again.mask_BxK.tolist() == [[1, 0]]
     assert found.mask_BxK is None
     for component in (-1, 2):
         with pytest.raises(ValueError, match="component must be in 0..1"):

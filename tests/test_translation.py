@@ -354,6 +354,12 @@ def test_images_are_translated_and_kept(capsys, tmp_path, run):
     with Image.open(out / "two.png") as image:
         first = np.asarray(image)
     assert "3 of 4 images are in" in call(capsys, *command, "--out", str(out))[1]
+    photo = photos / "two.png"
+    kept = photo.read_bytes()
+    photo.write_bytes((photos / "one.png").read_bytes())  # another image of the same name
+    said = complaint(capsys, *command, "--out", str(out))
+    assert "two.png would be replaced by other images" in said
+    photo.write_bytes(kept)
     call(capsys, *command, "--back", "--out", str(tmp_path / "back"))
     with Image.open(tmp_path / "back" / "two.png") as image:
         assert first.shape == (32, 32, 3) and not np.array_equal(first, np.asarray(image))

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from viewed import KINDS, LABELS, variables_of, viewed
 
+from ganformer_jax.errors import UserError
 from ganformer_jax.metrics.edits import edit_changes, pixel_change
 from ganformer_jax.sampling import Synthesizer, interpolate, swap_components
 from ganformer_jax.viewer import State, ViewedEdit
 
 SEED, OTHER, PSI = 5, 11, 0.6
-ATTENDED = [kind for kind in KINDS if kind not in ("stylegan2", "unattended")]
+ATTENDED = [kind for kind in KINDS if kind not in ("stylegan2", "k-GAN", "unattended")]
 
 
 def edited(*edits, **values):
@@ -84,6 +85,14 @@ def test_edits_follow_each_other():
     assert (swapped_first.w_BxKxLxD != found.w_BxKxLxD).any()
     unedited = viewed("ganformer").latents(edited())
     np.testing.assert_array_equal(unedited.w_BxKxLxD, latents.w_BxKxLxD)  # the cache is intact
+
+
+def test_a_k_gan_has_no_global_latent():
+    generator = viewed("k-GAN")
+    edit = {"component": "global", "kind": "swap", "seed": 3}
+    with pytest.raises(UserError, match='component must be "all": a k-GAN has no global latent'):
+        generator.parse({"seed": 1, "edits": [edit]})
+    assert generator.parse({"seed": 1, "edits": [edit | {"component": "all"}]}).edits
 
 
 def test_a_moved_component_is_that_of_the_synthesizer():

@@ -10,6 +10,7 @@ import jax
 from tiny import tiny_config
 
 from ganformer_jax.config import AttentionConfig, GeneratorConfig
+from ganformer_jax.config_attention import MergeConfig
 from ganformer_jax.viewer import Labels, ViewedGenerator
 
 GANFORMER = dataclasses.replace(
@@ -19,6 +20,7 @@ LABELED = dataclasses.replace(GANFORMER, label_size=2)
 KINDS = {
     "ganformer": GANFORMER,
     "stylegan2": tiny_config(0).generator,
+    "k-GAN": dataclasses.replace(tiny_config(0).generator, merge=MergeConfig(images=2)),
     "one component": dataclasses.replace(tiny_config(1).generator, latent_size=4),
     "unattended": dataclasses.replace(GANFORMER, attention_resolutions=(32, 32)),
     "classes": LABELED,

@@ -65,6 +65,10 @@ class Options(ImageOptions):
     overwrite: bool = False
     """Replace files that exist."""
 
+    def truncates(self) -> bool:
+        """Return whether psi and cutoff have an effect: also on a latent that is swapped in."""
+        return super().truncates() or self.swap is not None
+
 
 def run(options: Options) -> None:
     """Write edited images, a sheet, latents and a table to a folder."""
@@ -80,6 +84,11 @@ def run(options: Options) -> None:
     from ganformer_jax.experiment.regions import attention_layers, check_layer
 
     context, weights = options.load_images(seeds)
+    if context.config.merge.images:
+        raise UserError(
+            "this generator is a k-GAN, which has neither a global latent nor components: its "
+            "images cannot be edited"
+        )
     check_layer(attention_layers(context.config), options.layer)
     component = _component(options, context)
     edit, layer = _edit(options, kind, context, component, weights)
@@ -178,7 +187,18 @@ def _other(options: Options, context: FigureContext, component: int | None, seed
             raise UserError("--swap of this latent needs labels: give --seeds, not --latents")
         labels = [0] * count  # which components do not depend on
     truncation = options.truncation_psi, options.truncation_cutoff
+    if options.latents is not None and not options.gives_truncation():
+        truncation = _stored_truncation(context, options.truncation_psi)
     return context.synthesizer.latents(context.variables, [seed] * count, labels, *truncation)
+
+
+def _stored_truncation(context: FigureContext, psi: float) -> tuple[float, int | None]:
+    """Return psi and cutoff of the latents in a file, as its facts say; by default this psi."""
+    facts = context.latents.facts or [{}]
+    found = {(one.get("truncation_psi", psi), one.get("truncation_cutoff")) for one in facts}
+    if len(found) > 1:
+        raise UserError("--latents were truncated differently: give --truncation-psi")
+    return found.pop()
 
 
 def _directions(options: Options, context: FigureContext, weights: str) -> dict[str, Direction]:

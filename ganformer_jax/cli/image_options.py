@@ -73,9 +73,18 @@ class ImageOptions(SynthesisOptions):
     """Latents of the images instead of --seeds: a `latents.npz`, or an .npz with an
     array `w` of shape [images, components + 1, size of w]."""
     truncation_psi: float = 0.7
-    """Truncation psi; below 1 trades variety for quality."""
+    """Truncation psi; below 1 trades variety for quality. Latents in a file keep theirs."""
     truncation_cutoff: int | None = None
     """Number of layers to truncate, from the first; by default all."""
+
+    def truncates(self) -> bool:
+        """Return whether psi and cutoff have an effect."""
+        return self.latents is None
+
+    def gives_truncation(self) -> bool:
+        """Return whether psi or cutoff is another than the default."""
+        is_default = self.truncation_psi == type(self).truncation_psi
+        return not is_default or self.truncation_cutoff is not None
 
     def check_images(self) -> Sequence[int]:
         """Return the seeds, once the options make sense."""
@@ -87,6 +96,11 @@ class ImageOptions(SynthesisOptions):
             if self.seeds != type(self).seeds or labeled:
                 raise UserError(
                     "--latents excludes --seeds, --class, --condition and --prompt: leave them out"
+                )
+            if self.gives_truncation() and not self.truncates():
+                raise UserError(
+                    "--latents excludes --truncation-psi and --truncation-cutoff, which they have "
+                    "already: leave them out"
                 )
             if not self.latents.is_file():
                 raise UserError(f"no file {self.latents}")

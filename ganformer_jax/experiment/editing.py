@@ -54,14 +54,10 @@ def remove(latents: ImageLatents, component: int) -> LatentEdit:
     """
     if latents.components < 2:
         raise UserError("--remove: a single component cannot be hidden")
-    edited = latents.without(component)
-    assert edited.mask_BxK is not None, "a component is hidden"
-    count = int((edited.mask_BxK.max(1) == 0).sum())
-    if count:  # attention would be as if all were visible
-        raise UserError(
-            f"--remove: {component_name(component)} is the last visible one in {count} of "
-            f"{len(latents)} images: edit other --latents, or --seeds"
-        )
+    try:
+        edited = latents.without(component)
+    except ValueError as error:
+        raise UserError(f"--remove: {error}: edit other --latents, or --seeds") from error
     return LatentEdit(edited, component, f"remove {component_name(component)}", [{}] * len(latents))
 
 

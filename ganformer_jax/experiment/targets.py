@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import os
 import pathlib
@@ -75,6 +76,20 @@ def read_fitted(
     except Unreadable as error:
         say(f"skipped {entry.name}: {error}")
         return None
+
+
+def content_digest(entry: Entry) -> str | None:
+    """Return a checksum of an image, 16 hexadecimal digits; None if it is unreadable."""
+    try:
+        stored = entry.read()
+    except Unreadable:
+        return None
+    digest = hashlib.sha256()
+    if isinstance(stored, np.ndarray):
+        digest.update(f"{stored.dtype.str}{stored.shape}".encode())
+        stored = stored.tobytes()
+    digest.update(stored)
+    return digest.hexdigest()[:16]
 
 
 def entries(paths: Sequence[pathlib.Path], split: str = "train") -> Iterator[Entry]:

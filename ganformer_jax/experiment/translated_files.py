@@ -15,7 +15,7 @@ from ganformer_jax.config_translation import TranslationConfig
 from ganformer_jax.data.fit import Geometry
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.sample_files import Batch, figure_paths, weights_digest, write_set
-from ganformer_jax.experiment.targets import entries, read_fitted
+from ganformer_jax.experiment.targets import content_digest, entries, read_fitted
 from ganformer_jax.sampling.translations import ImageTranslator
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.run_reading import read_kind
@@ -80,7 +80,7 @@ def write_translations(
     facts = {"into": kind, "weights": weights_digest(translators.params[kind])}
     files = file_names([entry.name for entry in found])
     records = [
-        {"file": file, "image": entry.name, **facts}
+        {"file": file, "image": entry.name, "content": content_digest(entry), **facts}
         for file, entry in zip(files, found, strict=True)
     ]
     figures = figure_paths(folder, "grid", *(["attention"] if options.components else []))

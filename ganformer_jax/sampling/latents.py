@@ -80,7 +80,8 @@ class ImageLatents:
         """Hide a component, counted from 0, from the attention of all images; facts stay.
 
         Raises:
-            ValueError: If the number is not that of a component.
+            ValueError: If the number is not that of a component, or an image would have no visible
+                one: attention would be as if all were visible.
         """
         self._check(component)
         mask_BxK = self.mask_BxK
@@ -88,6 +89,11 @@ class ImageLatents:
             mask_BxK = np.ones((len(self), self.components), np.float32)
         mask_BxK = mask_BxK.copy()
         mask_BxK[:, component] = 0
+        if count := int((mask_BxK.max(1) == 0).sum()):
+            raise ValueError(
+                f"component {component + 1} is the last visible one in {count} of {len(self)} "
+                "images"
+            )
         return dataclasses.replace(self, mask_BxK=mask_BxK)
 
     def moved(self, component: int, columns: float, rows: float) -> ImageLatents:

@@ -93,7 +93,10 @@ class Synthesizer:
         """Return the latents of seeds; arguments and errors are those of a `Sampler`."""
         drawn = np.asarray(list(seeds), np.uint32)
         w_BxKxLxD = self.map(variables, self.z(drawn), labels, truncation_psi, truncation_cutoff)
-        facts = tuple({"seed": int(seed)} for seed in drawn)
+        truncation: dict[str, Any] = {"truncation_psi": truncation_psi}
+        if truncation_cutoff is not None:
+            truncation["truncation_cutoff"] = truncation_cutoff
+        facts = tuple({"seed": int(seed)} | truncation for seed in drawn)
         return ImageLatents(w_BxKxLxD, drawn, facts=facts, words=self.config.words)
 
     def __call__(self, variables: Mapping[str, Any], latents: ImageLatents) -> Synthesized:

@@ -97,6 +97,7 @@ def generator_facts(viewed: ViewedGenerator) -> dict[str, Any]:
         "components": viewed.components,
         "places": viewed.places,
         "latents": config.num_latents,
+        "global": viewed.has_global,
         "palette": palette,
         "nothing": list(NO_COMPONENT),
         "layers": viewed.layer_sizes,

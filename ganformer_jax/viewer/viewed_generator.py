@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.errors import UserError
 from ganformer_jax.metrics.edits import edit_changes, pixel_change
 from ganformer_jax.pixels import component_segments, enlarge
 from ganformer_jax.sampling import (
@@ -55,6 +56,7 @@ class ViewedGenerator:
         weights: Checksum of its variables.
         components: Number of components that images attend to.
         places: Whether these have places, which can be moved.
+        has_global: Whether there is a global latent; not in a k-GAN.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class ViewedGenerator:
         self.config, self.labels, self.weights = config, labels, weights
         self.components = config.components if config.attended_resolutions else 0
         self.places = bool(self.components) and config.attention.places
+        self.has_global = not config.merge.images
         self._variables = variables
         self._w = functools.lru_cache(LATENTS_KEPT)(self._map)
         self._unedited = functools.lru_cache(IMAGES_KEPT)(self._synthesize)
@@ -89,7 +92,10 @@ class ViewedGenerator:
             UserError: If it is not one of this generator.
         """
         layers = len(self.layer_sizes)
-        return parse_state(data, self.labels, self.components, layers, self.places)
+        state = parse_state(data, self.labels, self.components, layers, self.places)
+        if not self.has_global and any(edit.component == GLOBAL for edit in state.edits):
+            raise UserError('component must be "all": a k-GAN has no global latent')
+        return state
 
     def view(self, state: State) -> View:
         """Make the image of a state, and compare it with the unedited image."""

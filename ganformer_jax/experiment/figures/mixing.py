@@ -53,7 +53,11 @@ def removal(context: FigureContext) -> Iterator[Still]:
         raise Unsuitable("a single component cannot be hidden")
     kept = context.latents.take(range(min(ROWS, len(context.latents))))
     made = as_rgb(context.made.images[: len(kept)])
-    without = [as_rgb(context.images(kept.without(component))) for component in components]
+    try:
+        hidden = [kept.without(component) for component in components]
+    except ValueError as error:
+        raise Unsuitable(str(error)) from error
+    without = [as_rgb(context.images(latents)) for latents in hidden]
     rows = []
     for row, image in enumerate(made):
         rows.append([image, *(images[row] for images in without)])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.experiment.figures.context import FigureContext, Still, Unsuitable, lay_out
+from ganformer_jax.models import truncate
 from ganformer_jax.pixels import as_rgb
 
 ROWS, DRAWS, SHOWN = 4, 32, 3
@@ -36,20 +38,23 @@ def noise(context: FigureContext) -> Iterator[Still]:
 
 
 def truncation(context: FigureContext) -> Iterator[Still]:
-    """Draw the images at other values of psi; 0 is the mean image."""
+    """Draw the images at other values of psi; 0 is the mean image.
+
+    Latents of a file, which may be truncated already, are as they are at psi 1.
+    """
     kept = context.latents.take(range(min(ROWS, len(context.latents))))
-    w_BxKxLxD, average_D = kept.w_BxKxLxD, np.asarray(context.variables["moments"]["w_average"])
+    w_BxKxLxD, average_D = kept.w_BxKxLxD, context.variables["moments"]["w_average"]
     if context.z_BxKxD is not None:
         labels = None if context.labels is None else list(context.labels)[: len(kept)]
         z_BxKxD = context.z_BxKxD[: len(kept)]
         w_BxKxLxD = context.synthesizer.map(context.variables, z_BxKxD, labels)
-    is_own = np.ones((w_BxKxLxD.shape[1], 1, 1), bool)
-    is_own[kept.components : -1] = False  # words of captions stay
+    config, cutoff = context.config, context.truncation_cutoff
     columns = []
     for psi in PSI:
-        moved_BxKxLxD = average_D + np.float32(psi) * (w_BxKxLxD - average_D)
-        moved_BxKxLxD = np.where(is_own, moved_BxKxLxD, w_BxKxLxD)
-        columns.append(context.images(kept.with_w(moved_BxKxLxD)))
-    yield Still(
-        "truncation", lay_out(list(zip(*columns, strict=True)), [f"psi {psi:g}" for psi in PSI])
-    )
+        truncated = truncate(
+            jnp.asarray(w_BxKxLxD), average_D, psi, cutoff, config.truncated_size, config.words
+        )
+        columns.append(context.images(kept.with_w(np.asarray(truncated))))
+    name = "psi" if context.z_BxKxD is not None else "w times"
+    headings = [f"{name} {psi:g}" for psi in PSI]
+    yield Still("truncation", lay_out(list(zip(*columns, strict=True)), headings))

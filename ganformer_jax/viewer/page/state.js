@@ -15,7 +15,7 @@ export const clamp = (value, least, most) => Math.min(most, Math.max(least, valu
 export const percent = (t) => `${Math.round(100 * t)}%`;
 export const seedOf = (text, otherwise) => (/^\d{1,10}$/.test(text) && Number(text) <= MAX_SEED ? Number(text) : otherwise);
 export const isComponent = (key) => key !== "global" && key !== "all";
-export const keys = () => [...Array(facts.components).keys()].map(String).concat("global", facts.latents > 1 ? ["all"] : []);
+export const keys = () => [...Array(facts.components).keys()].map(String).concat(facts.global ? ["global"] : [], facts.latents > 1 ? ["all"] : []);
 export const nameOf = (key) => (key === "global" ? "Global latent" : key === "all" ? "All latents" : `Component ${Number(key) + 1}`);
 
 export const editOf = (key) => state.edits[key] ?? { seed: state.source, t: 0, removed: false, x: 0, y: 0 };

@@ -247,7 +247,7 @@ function build() {
   $("noise-row").hidden = !noise;
   for (const id of ["map-figure", "overlay-row", "layer-row"]) $(id).hidden = !components;
   const drag = facts.places ? " Drag one there to move it." : "";
-  $("hint").textContent = components ? `Pick a component here, or where pixels attend to it: on the image or the map.${drag}` : "This generator has no components: its global latent decides everything.";
+  $("hint").textContent = components ? `Pick a component here, or where pixels attend to it: on the image or the map.${drag}` : facts.global ? "This generator has no components: its global latent decides everything." : "This generator merges several images, whose latents are edited together.";
   $("layer").append(...layers.map(([rows, columns], i) => new Option(`layer ${i}, ${columns}×${rows}`, i)));
   for (const id of ["image-panel", "map-panel"]) {
     $(id).style.aspectRatio = `${width} / ${height}`;
