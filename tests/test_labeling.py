@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ganformer_jax.data.labeling import find_labels
-from ganformer_jax.data.sources.source import Labels, Source
+from ganformer_jax.data.sources.conditions import Conditions, conditions_from
+from ganformer_jax.data.sources.source import Labels, Source, labels_from
 from ganformer_jax.errors import UserError
 
 
@@ -41,6 +42,11 @@ def test_folders_are_classes_below_what_they_share():
         find_labels(Named("1.png", "2.png"), "folders")
 
 
+def test_a_class_and_a_folder_in_it():
+    assert found(Named("a/1.png", "a/b/2.png"), "folders") == (("a", "a/b"), [0, 1])
+    assert found(Named("x/a/1.png", "x/a/b/2.png"), "folders") == (("a", "a/b"), [0, 1])
+
+
 def test_one_folder_of_all_is_no_reason_to_refuse():
     assert found(Named("cat/1.png", "cat/2.png"), "folders") == (("cat",), [0, 0])
 
@@ -61,6 +67,26 @@ def test_stylegan_labels_are_found_by_themselves():
     assert found(Named("a.png"), "auto") is None
 
 
+@pytest.mark.parametrize("values", [[0, 1, 0], [3, -1, 5], [0.5, 1.5, 2.0], [2.0, 1990, 1]])
+def test_lists_of_one_number_are_those_of_an_array(values):
+    names = [f"{i}.png" for i in range(len(values))]
+    rows = [[name, [value]] for name, value in zip(names, values, strict=True)]
+    of_json = find_labels(Named(*names, companions=stylegan(rows)), "auto")
+    array = np.array(values)[:, None]
+    of_array = labels_from(array, 3, "here") or conditions_from(array, 3, "here")
+    assert of_json and of_array and type(of_json) is type(of_array)
+    assert of_json.names == of_array.names
+    for field in ("classes", "vectors"):
+        expected = getattr(of_array, field, None)
+        np.testing.assert_array_equal(getattr(of_json, field, None), expected)
+
+
+def test_conditions_of_one_number_have_names():
+    contents = json.dumps({"labels": [["a.png", [1]]], "condition_names": ["size"]}).encode()
+    labels = find_labels(Named("a.png", companions={"dataset.json": contents}), "auto")
+    assert isinstance(labels, Conditions) and labels.names == ("size",)
+
+
 def test_stylegan_labels_inside_the_one_folder_of_an_archive():
     inside = {"set/dataset.json": stylegan([["0/a.png", 1], ["1/b.png", 0]])["dataset.json"]}
     source = Named("set/0/a.png", "set/1/b.png", companions=inside)
@@ -77,6 +103,17 @@ def test_names_of_images_are_found_however_they_are_spelled(tmp_path):
     labels = find_labels(source, str(tmp_path / "l.csv"))
     assert labels and labels.names == ("10", "x", "y") and labels.unused == 1
     assert labels.classes.tolist() == [1, 2, 0, -1]
+
+
+def test_accents_of_a_mac(tmp_path):
+    path, decomposed, composed = tmp_path / "l.csv", "e\u0301.png", "\u00e9.png"
+    path.write_text(f"{composed},x\nb.png,y\n", "utf-8")
+    labels = find_labels(Named(decomposed, "b.png"), str(path))
+    assert labels and labels.classes.tolist() == [0, 1] and labels.unused == 0
+    assert found(Named(decomposed, composed), str(path)) == (("x",), [-1, 0])
+    path.write_text(f"{composed},x\n{decomposed},y\n", "utf-8")
+    assert found(Named(decomposed), str(path)) == (("y",), [0])
+    assert found(Named(composed, decomposed), str(path)) == (("x", "y"), [0, 1])
 
 
 def test_numbers_of_array_entries_need_no_zeros(tmp_path):

@@ -25,10 +25,11 @@ from ganformer_jax.data.batches import open_dataset
 from ganformer_jax.data.fit import Geometry
 from ganformer_jax.data.labeling import find_labels
 from ganformer_jax.data.prepare import prepare
+from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.folder import FolderSource
 from ganformer_jax.data.sources.open import open_source
 from ganformer_jax.data.sources.source import Labels
-from ganformer_jax.data.spec import DatasetSpec
+from ganformer_jax.data.spec import DatasetSpec, labeled_entries
 from ganformer_jax.errors import UserError
 
 GEOMETRY = Geometry(8, 8)
@@ -476,6 +477,40 @@ def test_the_smallest_dataset_is_one_image(tmp_path):
     source = FolderSource(make_folder(tmp_path / "one", {"a.png": png(7)}))
     made = prepare(source, DatasetSpec("one", Geometry(8, 8, 4), storage="raw"), tmp_path / "data")
     assert levels(made.folder, channels=4) == [7]
+
+
+def test_images_are_drawn_among_those_with_a_label(folder, tmp_path):
+    source = FolderSource(folder)
+    classes = np.array([i % 2 if i % 3 == 0 else -1 for i in range(22)])
+    labels = Labels(("x", "y"), classes, "a table")
+    spec = DatasetSpec("few", GEOMETRY, held_out=2, max_images=6)
+    few = prepare(source, spec, tmp_path, labels=labels)
+    assert few.report["splits"] == {"train": 4, "test": 2} and few.report["left_out"] == 2
+    assert few.report["skipped"] == {"no class in a table": 14}
+    assert few.report["plan"]["drawn"] == "labeled entries"
+    assert not prepare(source, spec, tmp_path, labels=labels).is_new
+    many = DatasetSpec("many", GEOMETRY, held_out=8)
+    with pytest.raises(UserError, match="--held-out 8 of 8 images"):
+        prepare(source, many, tmp_path, labels=labels)
+    vectors = np.where(classes < 0, np.nan, classes)[:, None].astype(np.float32)
+    measured = Conditions(("size",), vectors, "a table")
+    few = prepare(source, DatasetSpec("c", GEOMETRY, max_images=6), tmp_path, labels=measured)
+    assert few.report["splits"] == {"train": 6}
+
+
+@pytest.mark.parametrize("options", [{}, {"max_images": 22}])
+def test_without_a_draw_nothing_changes(options):
+    spec, labels = DatasetSpec("x", GEOMETRY, **options), Labels(("x",), np.arange(22) % 2 - 1, "a")
+    assert labeled_entries(spec, labels) is None
+    assert labeled_entries(spec, Labels(("x",), np.zeros(22, np.int64), "a")) is None
+    assert [shard.entries for shard in shards.divide(9, spec)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
+
+
+def test_the_draw_of_earlier_versions():
+    drawn = shards.divide(12, DatasetSpec("x", GEOMETRY, held_out=3, max_images=7))
+    order = np.random.default_rng(0).permutation(12)[:7]
+    expected = [*np.sort(order[3:]).tolist()], [*np.sort(order[:3]).tolist()]
+    assert [list(shard.entries) for shard in drawn] == list(expected)
 
 
 def test_a_report_is_json(folder, tmp_path):

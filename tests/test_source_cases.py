@@ -1,6 +1,8 @@
 """Cases of docs/notes/cases.md: what people give to `prepare` and `evaluate`, through both."""
 
 import csv
+import errno
+import io
 import json
 import os
 import struct
@@ -12,6 +14,8 @@ import pytest
 from command_line import call, complaint
 from images import encoded, make_folder, make_tar, make_zip, png
 from PIL import Image
+from published_archives import write_cifar, write_idx
+from tfrecords import write_dataset
 
 from ganformer_jax.cli.evaluate import Options
 from ganformer_jax.data import source_images
@@ -19,6 +23,7 @@ from ganformer_jax.data.decode import decode
 from ganformer_jax.data.depth import narrow_range_warning
 from ganformer_jax.data.labeling import find_labels
 from ganformer_jax.data.source_images import SourceImages
+from ganformer_jax.data.sources import archives, layouts, nested_tars, webdataset
 from ganformer_jax.data.sources.folder import FolderSource
 from ganformer_jax.data.sources.open import open_source
 from ganformer_jax.data.sources.source import Unreadable, is_hidden, labels_from
@@ -74,6 +79,19 @@ def test_copies_of_a_mac_beside_records(tmp_path):
         file.writestr("__MACOSX/._images.npy", b"attributes")
     with open_source(str(tmp_path / "x.npz")) as source:
         assert len(source) == 2
+
+
+def test_images_beside_the_files_of_a_dataset_are_counted(tmp_path):
+    beside = {"a.png": png(1), "b.JPG": png(2), ".c.png": png(3), "notes.txt": b"words"}
+    write_idx(tmp_path / "idx")
+    write_dataset(tmp_path / "records")
+    write_cifar(tmp_path / "cifar")
+    make_database(tmp_path / "lmdb", {"key": png(4)})
+    for folder in sorted(tmp_path.iterdir()):
+        with open_source(str(make_folder(folder, beside))) as source:
+            reason = "an image beside the files of a dataset"
+            assert source.skipped == [("a.png", reason), ("b.JPG", reason)], folder
+    assert stored_images(tmp_path / "idx").count == 5
 
 
 # Ranges of values
@@ -428,3 +446,46 @@ def test_a_folder_that_cannot_be_listed_is_not_left_out_in_silence(tmp_path, mon
     monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises(UserError, match="private cannot be used .cannot be listed: Permission"):
         stored_images(folder)
+
+
+def test_a_disk_that_is_gone_while_a_folder_is_listed(tmp_path, monkeypatch):
+    make_folder(tmp_path / "x", {"a.png": png(1), "more/b.png": png(2)})
+    scan_folder = os.scandir
+
+    def gone(path):
+        if str(path).endswith("more"):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return scan_folder(path)
+
+    monkeypatch.setattr(os, "scandir", gone)
+    with pytest.raises(UserError, match="more: Input/output error; .*to resume"):
+        FolderSource(tmp_path / "x")
+
+
+@pytest.mark.parametrize("kind", ["tar", "nested", "shard"])
+@pytest.mark.parametrize("reads", [1, 4])
+def test_a_disk_that_is_gone_while_a_tar_is_listed(tmp_path, monkeypatch, kind, reads):
+    inner = make_tar(tmp_path / "inner.tar", {"a.png": png(1)}).read_bytes()
+    members = {
+        "tar": {f"{i}.png": png(i) for i in range(9)},
+        "nested": {f"{i}.tar": inner for i in range(9)},
+        "shard": {f"{i}.{end}": png(i) for i in range(9) for end in ("png", "cls")},
+    }
+    path = make_tar(tmp_path / "x.tar", members[kind])
+
+    class Failing(io.BufferedReader):
+        left = reads
+
+        def read(self, size=-1):
+            if not self.left:
+                raise OSError(errno.EIO, "Input/output error")
+            self.left -= 1
+            return super().read(size)
+
+    def open_failing(path):
+        return Failing(io.FileIO(path)), False
+
+    for module in (archives, layouts, nested_tars, webdataset):
+        monkeypatch.setattr(module, "open_tar", open_failing)
+    with pytest.raises(UserError, match="cannot read .*x.tar: Input/output error"):
+        open_source(str(path))

@@ -1,5 +1,6 @@
 """Images in .npy, .npz and HDF5 files."""
 
+import errno
 import sys
 import threading
 
@@ -174,6 +175,10 @@ def test_labels_of_the_same_part(tmp_path):
         ([0, 1, 2], None),
         ([-1, -1], None),
         (["b", "a"], [1, 0]),
+        (["10", "9"], [1, 0]),
+        (["a", ""], [0, -1]),
+        ([" ", "a "], [-1, 0]),
+        (["", ""], None),
         ([[b"b"], [b"b"]], [0, 0]),
         ([["a", "b"], ["a", "b"]], None),
     ],
@@ -282,3 +287,26 @@ def test_the_fingerprint_follows_the_contents(tmp_path):
     assert one != ArraySource(path, array="two").fingerprint()
     write(path, one=pixels(3, 8, 8), two=pixels(5, 8, 8, 3))
     assert one != ArraySource(path, array="one").fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (OSError(errno.EIO, "several\nlines"), UserError),
+        (OSError(errno.EMFILE, "Too many open files"), UserError),
+        (RuntimeError("cannot read: Stale file handle"), UserError),
+        (OSError("wrong checksum"), Unreadable),
+        (OSError(errno.EINVAL, "a place before the file"), Unreadable),
+    ],
+)
+def test_a_disk_that_is_gone_is_not_a_damaged_image(tmp_path, error, raised):
+    class Pixels:
+        def __getitem__(self, index):
+            raise error
+
+    with ArraySource(write(tmp_path / "a.h5", data=pixels(4, 8, 8, 3))) as source:
+        source._pixels = Pixels()
+        with pytest.raises(raised) as found:
+            source.read(0)
+    assert "\n" not in str(found.value)
+    assert ("run the same command to resume" in str(found.value)) == (raised is UserError)

@@ -1,5 +1,6 @@
 """Parquet files of Hugging Face's datasets."""
 
+import json
 import sys
 
 import numpy as np
@@ -105,6 +106,7 @@ def test_rows_without_an_image(tmp_path):
     ("values", "expected"),
     [
         (["b", "a", None, "b", "a", "a"], (("a", "b"), [1, 0, -1, 1, 0, 0])),
+        (["10", "9", "", "10", "9", "9"], (("9", "10"), [1, 0, -1, 1, 0, 0])),
         ([2, None, 0, 1, 0, 0], (("0", "1", "2"), [2, -1, 0, 1, 0, 0])),
     ],
 )
@@ -158,6 +160,48 @@ def test_more_rows_than_bytes(tmp_path):
     table = pyarrow.table({"image": pyarrow.nulls(1 << 20, pyarrow.binary())})
     pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
     assert "more rows than it has bytes" in complaint(tmp_path / "x.parquet")
+
+
+def write_columns(path, classes, **columns):
+    """Write six images with columns; the metadata calls some of them classes."""
+    table = pyarrow.table({"image": [png(i) for i in range(6)], **columns})
+    features = {name: {"_type": "ClassLabel", "names": list("xyz")} for name in classes}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("classes", "columns", "taken"),
+    [
+        (["kind"], ["kind"], "kind"),
+        (["kind"], ["kind", "y"], "y"),
+        (["kind", "y"], ["kind", "label", "y"], "y"),
+        (["kind", "size"], ["kind", "size"], None),
+        (["kind", "size"], ["kind", "size", "target"], "target"),
+    ],
+)
+def test_the_column_of_classes(tmp_path, classes, columns, taken):
+    values = dict.fromkeys(columns, [0, 1] * 3)
+    with open_source(str(write_columns(tmp_path / "x.parquet", classes, **values))) as source:
+        assert (source.labels and source.labels.origin) == (taken and f"column {taken}")
+        assert list(source.label_columns) == ([] if taken else classes)
+
+
+def test_a_column_of_a_usual_name_without_classes(tmp_path):
+    path = write_columns(tmp_path / "x.parquet", ["kind"], kind=[0, 1] * 3, y=[0.5] * 6)
+    with open_source(str(path)) as source:
+        assert source.labels is not None and source.labels.origin == "column kind"
+
+
+def test_columns_that_may_be_classes_are_named(tmp_path, capsys):
+    values = {"kind": [0, 1] * 3, "size": [0, 1, 2] * 2}
+    path = write_columns(tmp_path / "x.parquet", list(values), **values)
+    command.run(command.Options(str(path), name="x", data_dir=tmp_path / "data"))
+    said = "no classes were found: of the columns kind, size, rename one to label, or give --labels"
+    assert said in capsys.readouterr().out
+    command.run(command.Options(str(path), name="y", data_dir=tmp_path / "data", labels="none"))
+    assert "kind" not in capsys.readouterr().out
 
 
 def test_large_images_and_large_labels(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from tfrecords import complaint, frame, write_dataset
 from ganformer_jax.data.sources.frames import index_frames
 from ganformer_jax.data.sources.prepared import TfdsSource
 from ganformer_jax.data.sources.source import Unreadable
+from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.evaluation import Reading, stored_images
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -159,6 +160,20 @@ def test_a_damaged_tfrecord_dataset(folders, tmp_path):
     assert source.labels is not None and source.labels.classes[2] == -1
     first.unlink()
     assert "prepare it again" in complaint(lambda: TfdsSource(copy))
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), RuntimeError("Broken pipe")])
+def test_a_disk_that_is_gone_is_not_a_damaged_record(folders, monkeypatch, error):
+    class Gone:
+        def __getitem__(self, index):
+            raise error
+
+    source = TfdsSource(folders["array_record"])
+    length = len(source)
+    monkeypatch.setattr(source, "_records", Gone())
+    for read in (lambda: source.read(length - 1), lambda: source.labels):
+        with pytest.raises(UserError, match="run the same command to resume"):
+            read()
 
 
 def test_images_as_tensors(tmp_path):

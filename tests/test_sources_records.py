@@ -1,5 +1,6 @@
 """TFRecords of StyleGAN and GANformer, without TensorFlow."""
 
+import errno
 from pathlib import Path
 
 import google_crc32c
@@ -11,6 +12,7 @@ from ganformer_jax.data.sources import frames as framing
 from ganformer_jax.data.sources.frames import crc32c, index_frames
 from ganformer_jax.data.sources.records import TfrecordSource
 from ganformer_jax.data.sources.source import Unreadable
+from ganformer_jax.errors import UserError
 
 
 def write_labels(folder: Path, classes, number: int = 4):
@@ -144,3 +146,15 @@ def test_the_fingerprint_follows_the_contents(tmp_path):
     assert TfrecordSource(folder).fingerprint() == first
     write_labels(folder, np.arange(11) % 4)
     assert TfrecordSource(folder).fingerprint() != first
+
+
+def test_a_disk_that_is_gone_is_not_a_damaged_record(tmp_path, monkeypatch):
+    source = TfrecordSource(write_dataset(tmp_path / "cats"))
+
+    def gone(path, *arguments):
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "open", gone)
+    with pytest.raises(UserError, match=r"cats-r03.*Input/output error.*same command to resume"):
+        source.read(0)
+    assert "to resume" in complaint(lambda: TfrecordSource(tmp_path / "cats"))

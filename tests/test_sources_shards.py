@@ -18,6 +18,7 @@ from published_archives import (
 
 from ganformer_jax.data.decode import decode
 from ganformer_jax.data.labeling import find_labels
+from ganformer_jax.data.source_images import SourceImages
 from ganformer_jax.data.sources import splits, tar_scan
 from ganformer_jax.data.sources.archives import TarSource
 from ganformer_jax.data.sources.folder import FolderSource
@@ -63,6 +64,14 @@ def test_an_inner_tar_is_a_class(tmp_path, opened, packed):
     assert source.labels is not None and source.labels.names == ("n01", "n02", "n03")
     assert classes(source) == ["n03", "n03", "n01", "n01", "n02", "n02"]
     assert sorted(file.name for file in tmp_path.iterdir()) == [path.name]
+
+
+def test_numbers_as_names_of_inner_tars_and_words(tmp_path, opened):
+    inner = tar_bytes({"a.png": png(1)})
+    (tmp_path / "x.tar").write_bytes(tar_bytes({f"{n}.tar": inner for n in (10, 9, 2)}))
+    assert opened(tmp_path / "x.tar").labels.names == ("2", "9", "10")
+    words = write_webdataset(tmp_path / "x", classes=["10", "9", "x", "10", "9", "x"])
+    assert opened(words).labels.names == ("9", "10", "x")
 
 
 def test_what_is_not_an_image_in_a_tar_of_tars(tmp_path, opened):
@@ -265,10 +274,48 @@ def test_links_out_of_a_folder_of_shards(tmp_path, opened):
     folder = write_webdataset(tmp_path / "x")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/more.tar").symlink_to(folder / "pets-000000.tar")
-    assert "links out of the folder" in complaint(tmp_path / "out")
+    assert "links out of the folder: give --follow-links" in complaint(tmp_path / "out")
+    assert len(opened(tmp_path / "out", follow_links=True)) == 3
     (folder / "out.tar").symlink_to(write_nested(tmp_path / "nested.tar"))
     source = opened(folder)
-    assert source.skipped == [("out.tar", "link out of the folder")] and len(source) == 6
+    skipped = [("out.tar", "link out of the folder (--follow-links reads it)")]
+    assert source.skipped == skipped and len(source) == 6 and "follow_links" in source.options
+
+
+def test_linked_folders_of_shards(tmp_path, opened):
+    elsewhere = write_webdataset(tmp_path / "elsewhere", shards=1)
+    folder = tmp_path / "x"
+    write_webdataset(folder / "a", shards=2)
+    (folder / "b").symlink_to(elsewhere)
+    source = opened(folder)
+    assert len(source) == 6
+    assert source.skipped == [("b", "link to a folder (--follow-links reads it)")]
+    with pytest.raises(UserError, match="b in WebDataset .* cannot be used .link to a folder"):
+        SourceImages(source)
+    source = opened(folder, follow_links=True)
+    assert len(source) == 9 and not source.skipped and "follow_links" in source.options
+    assert "follow_links" not in opened(folder / "a/*.tar").options
+
+
+def test_hidden_shards(tmp_path, opened):
+    folder = write_webdataset(tmp_path / "x")
+    for name in ("$RECYCLE.BIN", "lost+found", ".trash"):
+        write_webdataset(folder / name, shards=1)
+    source = opened(folder)
+    assert levels(source) == [0, 10, 20, 30, 40, 50]
+    assert {reason for _, reason in source.skipped} == {"hidden file"} and len(source.skipped) == 3
+    assert SourceImages(source).count == 6
+
+
+def test_shards_of_no_split_are_counted(tmp_path, opened):
+    for name in ("train", "car", "bus", "val"):
+        write_webdataset(tmp_path, shards=1, pattern=f"{name}.tar")
+    source = opened(tmp_path)
+    assert len(source) == 3
+    reason = "no split in its name, where others have one"
+    assert source.skipped == [("bus.tar", reason), ("car.tar", reason)]
+    with pytest.raises(UserError, match="bus.tar in WebDataset .* cannot be used .no split"):
+        SourceImages(source)
 
 
 def test_memory_does_not_grow_with_the_members(tmp_path, monkeypatch):

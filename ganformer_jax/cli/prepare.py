@@ -74,10 +74,10 @@ class Options:
     name and size, whose values are numbers of segments, 0 for the background."""
     held_out: int = 0
     """Number of images to hold out for evaluation (the `test` split), drawn at
-    random before unreadable ones are skipped."""
+    random, of those with a label, before unreadable ones are skipped."""
     max_images: int | None = None
-    """Largest number of images to use, drawn at random before unreadable ones are
-    skipped."""
+    """Largest number of images to use, drawn at random, of those with a label,
+    before unreadable ones are skipped."""
     storage: Literal["png", "raw"] = "png"
     """Storage of the images; raw is PNG without compression, larger and faster to
     read."""

@@ -49,7 +49,7 @@ def report_lines(
     elif conditions := report.get("conditions"):
         lines += _ranges(conditions)
     elif not report["classes"]:
-        lines.append("  no classes" + (" were found" if options.labels == "auto" else ""))
+        lines.append(_no_classes(report, options))
     skipped = sum(report["skipped"].values())
     if skipped:
         lines += _counts(f"skipped {skipped} of {report['entries']} entries", report["skipped"])
@@ -69,6 +69,15 @@ def report_lines(
         "to train on it:",
         _train_command(spec, prepared, options),
     ]
+
+
+def _no_classes(report: Mapping[str, Any], options: Options) -> str:
+    """Return why there are no classes."""
+    if options.labels != "auto":
+        return "  no classes"
+    columns = ", ".join(report.get("class_columns", ()))
+    advice = f": of the columns {columns}, rename one to label, or give --labels a .csv file"
+    return "  no classes were found" + (advice if columns else "")
 
 
 def _range_warnings(report: Mapping[str, Any], spec: DatasetSpec) -> list[str]:

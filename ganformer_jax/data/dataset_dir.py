@@ -113,6 +113,8 @@ def write_description(
     report = _report(encoder, total, splits) | {"plan": plan}
     if total.deep_range is not None:
         report["range_of_16_bits"] = total.deep_range
+    if encoder.labels is None and encoder.source.label_columns:
+        report["class_columns"] = list(encoder.source.label_columns)
     _write_info(encoder, tallies, folder, report)
     if tokenizer := _tokenizer(encoder):
         write_atomically(folder / TOKENIZER_FILE, tokenizer)

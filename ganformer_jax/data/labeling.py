@@ -8,13 +8,22 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ganformer_jax.data.sources.conditions import Conditions, conditions_of_lists
-from ganformer_jax.data.sources.source import MAX_CLASSES, Labels, Source, classes_of_numbers
+from ganformer_jax.data.sources.source import (
+    MAX_CLASSES,
+    Labels,
+    Source,
+    class_order,
+    classes_of_numbers,
+    labels_from,
+)
 from ganformer_jax.errors import UserError, os_reason
 
 STYLEGAN_FILE = "dataset.json"
@@ -88,12 +97,13 @@ def _folders(source: Source) -> list[pathlib.PurePosixPath]:
 def _of_folders(source: Source) -> Labels:
     folders = _folders(source)
     above = _common(folders)  # which says nothing about classes
-    if above in folders and len(set(folders)) == 1:
+    in_folder = any(path.is_dir() for path in source.paths)  # an archive often has one top folder
+    if above in folders and (in_folder or len(set(folders)) == 1):  # it is a class itself
         above = above.parent
     names = [folder.relative_to(above).as_posix() for folder in folders]
     if set(names) <= {"."}:
         raise UserError(f"{source.description} has no subfolders to take classes from")
-    classes = sorted(set(names) - {"."}, key=_sort_key)
+    classes = sorted(set(names) - {"."}, key=class_order)
     return _numbered([None if name == "." else name for name in names], classes, "folders")
 
 
@@ -144,6 +154,16 @@ def _normalized(name: str) -> str:
     return pathlib.PurePosixPath(name.strip().replace("\\", "/")).as_posix()
 
 
+def _composed(*groups: Collection[str]) -> Mapping[str, str]:
+    """Return each name in composed letters: a Mac's file systems decompose them.
+
+    Names of one group that would become the same are left as they are.
+    """
+    spelled = {name: unicodedata.normalize("NFC", name) for group in groups for name in group}
+    counts = [Counter(spelled[name] for name in set(group)) for group in groups]
+    return {n: n if any(count[s] > 1 for count in counts) else s for n, s in spelled.items()}
+
+
 def _without_zeros(name: str) -> str:
     return name.lstrip("0") or "0" if name.isdecimal() else name
 
@@ -152,6 +172,9 @@ def _of_table(source: Source, table: _Table | None, where: str) -> Labels | Cond
     if table is None:
         return None
     labels, unused = labels_of_entries(source, table.labels, where)
+    numbers = None if table.condition_names is not None else _of_single_numbers(labels, where)
+    if numbers is not None:
+        return dataclasses.replace(numbers, unused=unused)
     if table.condition_names is not None or _are_vectors(labels):
         conditions = conditions_of_lists(labels, table.condition_names, where)
         return dataclasses.replace(conditions, unused=unused)
@@ -171,6 +194,9 @@ def labels_of_entries(
         names = [_without_zeros(name) for name in names]
         rows = [(_without_zeros(name), label) for name, label in by_name.items()]
         by_name = _by_name(rows, where)
+    spelled = _composed(names, by_name)
+    names = [spelled[name] for name in names]
+    by_name = {spelled[name]: label for name, label in by_name.items()}
     labels = [None if by_name.get(name) == "" else by_name.get(name) for name in names]
     if all(label is None for label in labels):
         raise UserError(
@@ -200,6 +226,16 @@ def read_table(path: pathlib.Path, what: str = "class") -> Mapping[str, Any]:
     return {} if table is None else table.labels
 
 
+def _of_single_numbers(labels: Sequence[Any], where: str) -> Labels | None:
+    """Read lists of one number as an array of them is read; None if labels are something else."""
+    values = [[-1] if label is None else label for label in labels]
+    if not all(type(value) is list and len(value) == 1 for value in values):
+        return None
+    if not all(type(value) in (int, float) and abs(value) < MAX_CLASSES for [value] in values):
+        return None
+    return labels_from(np.array(values), len(values), where)
+
+
 def _are_vectors(labels: Sequence[Any]) -> bool:
     """Return whether all labels are lists, some of them without a single 1 among zeros."""
     found = [label for label in labels if label is not None]
@@ -214,7 +250,7 @@ def _of_values(labels: Sequence[Any], where: str) -> Labels:
     found = [label for label in labels if label is not None]
     kinds = {type(label) for label in found}
     if kinds <= {int, str} and str in kinds:
-        return _numbered(labels, sorted(set(found), key=_sort_key), where)
+        return _numbered(labels, sorted(set(found), key=class_order), where)
     if kinds == {int}:  # as StyleGAN has them
         if min(found) < 0 or max(found) >= MAX_CLASSES:
             raise UserError(f"{where} has classes outside 0..{MAX_CLASSES - 1}")
@@ -244,12 +280,6 @@ def _is_class(label: Any) -> bool:
 
 def _short(label: Any) -> str:
     return str(label)[:50]
-
-
-def _sort_key(label: Any) -> tuple[int, int, str]:
-    """Sort names of classes by the alphabet; those that are numbers first, by size."""
-    text = str(label)
-    return (0, int(text), text) if text.isdecimal() and len(text) < 19 else (1, 0, text)
 
 
 def _numbered(labels: Sequence[Any], classes: Sequence[Any], origin: str) -> Labels:

@@ -28,7 +28,13 @@ from ganformer_jax.data.segments import SegmentFolder
 from ganformer_jax.data.shards import ExampleEncoder, divide, write_shards
 from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.source import Labels, Source, check_class_names, no_images
-from ganformer_jax.data.spec import DatasetSpec, check_channels, check_spec, make_plan
+from ganformer_jax.data.spec import (
+    DatasetSpec,
+    check_channels,
+    check_spec,
+    labeled_entries,
+    make_plan,
+)
 from ganformer_jax.errors import UserError
 from ganformer_jax.locks import exclusive_lock
 
@@ -75,7 +81,7 @@ def prepare(
     check_class_names(labels.names if isinstance(labels, Labels) else ())
     if not len(source):
         raise no_images(source)
-    shards = divide(len(source), spec)
+    shards = divide(len(source), spec, labeled_entries(spec, labels))
     fingerprint = source.fingerprint()
     plan = make_plan(spec, labels, source.description, fingerprint)
     if segments is not None:

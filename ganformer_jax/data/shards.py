@@ -172,13 +172,21 @@ class Tally:
         return total
 
 
-def divide(count: int, spec: DatasetSpec) -> list[Shard]:
-    """Draw the splits and divide them into shards; every split keeps the order of the source."""
-    used = min(count, spec.max_images or count)
+def divide(count: int, spec: DatasetSpec, known: np.ndarray | None = None) -> list[Shard]:
+    """Draw the splits and divide them into shards; every split keeps the order of the source.
+
+    The images are drawn from `known` entries, bool [entries], if given: the others go to the split
+    `train`, where they are skipped and counted.
+    """
+    order, others = np.random.default_rng(0).permutation(count), np.array([], np.int64)
+    if known is not None:
+        order, others = order[known[order]], np.flatnonzero(~known)
+    order = order[: spec.max_images]
+    used = len(order)
     if spec.held_out >= used:
         raise UserError(f"--held-out {spec.held_out} of {used} images leaves none to train on")
-    order = np.random.default_rng(0).permutation(count)[:used]
-    splits = {"train": order[spec.held_out :], "test": order[: spec.held_out]}
+    test, train = np.split(order, [spec.held_out])
+    splits = {"train": np.concatenate([train, others]), "test": test}
     shards = []
     for split, drawn in splits.items():
         entries, of = np.sort(drawn).tolist(), -(-len(drawn) // ENTRIES_PER_SHARD)

@@ -18,8 +18,9 @@ from ganformer_jax.data.depth import joined_range, narrow_range_warning
 from ganformer_jax.data.fit import Geometry, with_channels
 from ganformer_jax.data.fit_entry import fit_entry
 from ganformer_jax.data.sources.archives import REPLACED
-from ganformer_jax.data.sources.folder import LINKED_FOLDER, FolderSource
+from ganformer_jax.data.sources.folder import FolderSource
 from ganformer_jax.data.sources.source import Source, Unreadable, is_hidden, listed, refusal
+from ganformer_jax.data.sources.walk import HARMLESS, LINKED_FOLDER
 from ganformer_jax.errors import UserError
 from ganformer_jax.pixels import as_rgb
 
@@ -178,7 +179,7 @@ class SourceImages:
 
 def _should_be_used(name: str, reason: str) -> bool:
     """Return whether something that was skipped might be images that the result would lack."""
-    if is_hidden(name) or reason in (refusal(name), REPLACED):
+    if is_hidden(name) or reason in (refusal(name), REPLACED, *HARMLESS):
         return False
     is_folder = reason.startswith((LINKED_FOLDER, "cannot be listed"))
     return is_folder or bool(pathlib.PurePath(name).suffix)

@@ -10,6 +10,7 @@ import re
 import statistics
 from typing import Any, Literal
 
+import numpy as np
 import PIL
 
 from ganformer_jax.config import MAX_IMAGE_CHANNELS
@@ -106,9 +107,19 @@ def make_plan(
         "labels": labels and {kind: list(labels.names), "origin": labels.origin},
         "entries": checksum([fingerprint, None if numbers is None else numbers.tobytes()]),
     }
+    if labeled_entries(spec, labels) is not None:
+        plan["drawn"] = "labeled entries"  # by earlier versions from all
     if isinstance(labels, Conditions) and labels.tokenizer:
         plan["tokenizer"] = checksum([labels.tokenizer])
     return json.loads(json.dumps(plan))
+
+
+def labeled_entries(spec: DatasetSpec, labels: Labels | Conditions | None) -> np.ndarray | None:
+    """Return the entries to draw from, bool [entries]; None if it makes no difference."""
+    if labels is None or not labels.known.any() or labels.known.all():
+        return None
+    is_drawn = spec.held_out or (spec.max_images or math.inf) < len(labels.known)
+    return labels.known if is_drawn else None
 
 
 def base_grid(size: tuple[int, int]) -> tuple[int, int] | None:

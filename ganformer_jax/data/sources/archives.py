@@ -23,10 +23,11 @@ from ganformer_jax.data.sources.source import (
     checksum,
     file_facts,
     interrupted,
+    raise_if_interrupted,
     refusal,
 )
 from ganformer_jax.data.sources.tar_scan import TarDamage, open_tar, scan
-from ganformer_jax.errors import UserError, os_reason
+from ganformer_jax.errors import UserError
 
 REPLACED = "the archive has a later file of this name"
 MAX_COMPANION = 1 << 30  # dataset.json of millions of images
@@ -72,8 +73,7 @@ class _ArchiveSource(Source):
         try:
             yield
         except (zipfile.BadZipFile, RuntimeError, *_DAMAGED) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise interrupted(self.path, error) from error  # damage has no number
+            raise_if_interrupted(self.path, error)
             raise Unreadable("damaged in the archive") from error
 
 
@@ -93,6 +93,7 @@ class ZipSource(_ArchiveSource):
         try:
             self._file = zipfile.ZipFile(self.path)
         except (zipfile.BadZipFile, NotImplementedError, *_DAMAGED) as error:
+            raise_if_interrupted(self.path, error)
             raise UserError(f"{path} is damaged, or not a zip archive") from error
         members = [m for m in self._file.infolist() if not m.is_dir()]
         members = [m for m in members if m.filename.startswith(under)]
@@ -141,11 +142,12 @@ class TarSource(_ArchiveSource):
             with file:
                 for member in scan(file):
                     members.append(member)
-        except (TarDamage, OSError) as error:
+        except OSError as error:
+            raise interrupted(self.path, error) from error
+        except TarDamage as damage:
             if not members:
-                raise UserError(f"{self.path} is damaged, or not a tar archive") from error
-            damage = str(error) if isinstance(error, TarDamage) else os_reason(error)
-            return members, [(f"after {members[-1].name}", damage)]
+                raise UserError(f"{self.path} is damaged, or not a tar archive") from damage
+            return members, [(f"after {members[-1].name}", str(damage))]
         return members, []
 
     def _read(self, member: tarfile.TarInfo, limit: int) -> bytes:

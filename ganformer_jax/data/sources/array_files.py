@@ -12,7 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ganformer_jax.data.sources.source import MAX_CLASSES, import_format, is_hidden
+from ganformer_jax.data.sources.source import (
+    MAX_CLASSES,
+    import_format,
+    interrupted,
+    is_hidden,
+    is_of_the_system,
+)
 from ganformer_jax.errors import UserError, one_line
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
@@ -195,4 +201,6 @@ class _Hdf5File(ArrayFile):
 
 
 def _damaged(path: Path, error: BaseException) -> UserError:
+    if is_of_the_system(error):
+        return interrupted(path, error)
     return UserError(f"{path} cannot be read, it may be damaged or hold objects: {one_line(error)}")

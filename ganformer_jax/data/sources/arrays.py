@@ -24,6 +24,7 @@ from ganformer_jax.data.sources.source import (
     labels_from,
     listed,
     numbered,
+    raise_if_interrupted,
 )
 from ganformer_jax.errors import UserError, one_line
 
@@ -86,6 +87,7 @@ class ArraySource(Source):
         try:
             pixels = np.array(self._pixels[index])
         except (OSError, ValueError, RuntimeError, TypeError) as error:
+            raise_if_interrupted(self._path, error)
             raise Unreadable(f"damaged: {one_line(error)}") from error
         is_first = self._channel_axis == 1
         return np.ascontiguousarray(pixels.transpose(1, 2, 0)) if is_first else pixels

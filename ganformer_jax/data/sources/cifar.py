@@ -25,6 +25,7 @@ from ganformer_jax.data.sources.source import (
     checksum,
     file_facts,
     listed,
+    raise_if_interrupted,
 )
 from ganformer_jax.data.sources.splits import chosen_splits
 from ganformer_jax.errors import UserError, one_line, os_reason
@@ -153,7 +154,8 @@ def find_layout(path: Path) -> Layout | None:
     try:
         with tarfile.open(path) as archive:
             first = archive.next()
-    except _DAMAGED:
+    except _DAMAGED as error:
+        raise_if_interrupted(path, error)
         return None
     folder = _parts(first.name)[:1] if first else ()
     return next((layout for layout in LAYOUTS if (layout.folder,) == folder), None)
@@ -193,6 +195,7 @@ def _members(path: Path, wanted: Mapping[tuple[str, ...], str]) -> Iterator[tupl
                 if len(contents) == member.size:
                     yield file, contents
     except _DAMAGED as error:
+        raise_if_interrupted(path, error)
         raise UserError(f"{path} is damaged, fetch it again: {one_line(error)}") from error
 
 

@@ -30,9 +30,14 @@ class Conditions:
         vector = self.vectors[index]
         return None if np.isnan(vector).any() else vector
 
+    @property
+    def known(self) -> np.ndarray:
+        """Return which entries have a condition, bool [entries]."""
+        return np.asarray(~np.isnan(self.vectors).any(axis=1))
+
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Return the smallest and the largest value of each number, by its name."""
-        known = self.vectors[~np.isnan(self.vectors).any(axis=1)]
+        known = self.vectors[self.known]
         pairs = zip(known.min(axis=0).tolist(), known.max(axis=0).tolist(), strict=True)
         return dict(zip(self.names, pairs, strict=True))
 

@@ -14,6 +14,7 @@ from ganformer_jax.data.sources.source import (
     checksum,
     file_facts,
     import_format,
+    raise_if_interrupted,
 )
 from ganformer_jax.errors import UserError, one_line
 
@@ -63,6 +64,7 @@ class LmdbSource(Source):
                     raise Unreadable("too large")
                 return bytes(stored)
         except self._lmdb.Error as error:
+            raise_if_interrupted(self._path, error)
             raise Unreadable(f"damaged: {one_line(error)}") from error
 
     def fingerprint(self) -> str:

@@ -15,8 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ganformer_jax.data.sources.source import MAX_BYTES, Unreadable
-from ganformer_jax.errors import os_reason
+from ganformer_jax.data.sources.source import MAX_BYTES, Unreadable, interrupted
 
 try:
     import google_crc32c
@@ -49,7 +48,7 @@ class Frames:
                 file.seek(int(self.offsets[index]))
                 contents = file.read(length + _FOOTER.size)
         except OSError as error:
-            raise Unreadable(f"{self.path.name}: {os_reason(error)}") from error
+            raise interrupted(self.path, error) from error
         if len(contents) != length + _FOOTER.size:
             raise Unreadable("cut short")
         data, (expected,) = contents[:length], _FOOTER.unpack_from(contents, length)

@@ -22,10 +22,10 @@ from ganformer_jax.data.sources.source import (
     Unreadable,
     checksum,
     file_facts,
-    interrupted,
     labels_from,
     listed,
     numbered,
+    raise_if_interrupted,
 )
 from ganformer_jax.data.sources.splits import chosen_splits
 from ganformer_jax.errors import UserError, os_reason
@@ -177,8 +177,7 @@ class IdxFile:
                 self._file.seek(position)
                 contents = self._file.read(size)
         except _DAMAGED as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise interrupted(self.path, error) from error  # damage has no number
+            raise_if_interrupted(self.path, error)
             raise Unreadable("the file is damaged or cut short") from error
         if len(contents) != size:
             raise Unreadable("the file is cut short")
@@ -263,12 +262,13 @@ def _mapping_path(images: Path) -> Path:
 
 def _read_mapping(path: Path) -> dict[int, str] | None:
     """Read the characters of EMNIST's classes by number; None if there is no usable table."""
+    if not path.is_file() or path.stat().st_size > MAX_MAPPING:
+        return None
     try:
-        if path.stat().st_size > MAX_MAPPING:
-            return None
         rows = [[int(word) for word in line.split()] for line in path.read_text().splitlines()]
         mapping = {row[0]: "".join(map(chr, row[1:])) for row in rows if row}
-    except (OSError, ValueError, OverflowError):
+    except (OSError, ValueError, OverflowError) as error:
+        raise_if_interrupted(path, error)
         return None
     names: Sequence[str] = list(mapping.values())
     usable = all(0 <= number < 256 for number in mapping) and len(set(names)) == len(names)

@@ -16,7 +16,7 @@ from ganformer_jax.data.sources.folder import FolderSource
 from ganformer_jax.data.sources.idx import IdxSource, is_idx
 from ganformer_jax.data.sources.nested_tars import NestedTarSource
 from ganformer_jax.data.sources.parquet import ParquetSource
-from ganformer_jax.data.sources.source import Source
+from ganformer_jax.data.sources.source import Source, interrupted
 from ganformer_jax.data.sources.splits import (
     choose_files,
     expand_pattern,
@@ -24,6 +24,7 @@ from ganformer_jax.data.sources.splits import (
     is_pattern,
 )
 from ganformer_jax.data.sources.tar_scan import TarDamage, open_tar, scan
+from ganformer_jax.data.sources.walk import LINK_OUT
 from ganformer_jax.data.sources.webdataset import WebDatasetSource, has_classes
 from ganformer_jax.errors import UserError
 
@@ -61,25 +62,30 @@ def open_folder(path: Path, split: str) -> Source | None:
     return None
 
 
-def open_folder_of_shards(path: Path, array: str | None, split: str) -> Source | None:
+def open_folder_of_shards(
+    path: Path, array: str | None, split: str, follow_links: bool
+) -> Source | None:
     """Open a folder of WebDataset shards or Parquet files; None if there are none.
 
     If there are both, the Parquet files describe the shards, as img2dataset writes them.
     """
     for suffixes, kind in ((TARS, "shards"), (PARQUET, "files")):
-        files, skipped = files_below(path, suffixes)
-        if not files and skipped:
+        files, skipped = files_below(path, suffixes, follow_links)
+        if not files and LINK_OUT in (reason for _, reason in skipped):
             raise UserError(
-                f"all {suffixes[0]} files in {path} are links out of the folder, which are not "
-                "followed: copy the files"
+                f"all {suffixes[0]} files in {path} are links out of the folder: give "
+                "--follow-links to read them, or copy the files"
             )
-        only = open_file(files[0], array, split) if len(files) == 1 else None
-        if only:
-            return only
-        if files:
-            chosen, has_splits = choose_files(files, path, split)
-            described = f"{kind} in {path}" + (f" ({split})" if has_splits else "")
-            return _of_files(suffixes, chosen, described, array, has_splits, skipped)
+        source = open_file(files[0], array, split) if len(files) == 1 else None
+        if files and source is None:
+            chosen = choose_files(files, path, split)
+            described = f"{kind} in {path}" + (f" ({split})" if chosen.has_splits else "")
+            source = _of_files(suffixes, chosen.files, described, array, chosen.has_splits)
+            skipped += chosen.skipped
+        if source is not None:
+            source.skipped = [*skipped, *source.skipped]
+            source.options |= {"follow_links"}
+            return source
     return None
 
 
@@ -97,11 +103,10 @@ def _of_files(
     description: str,
     array: str | None,
     has_splits: bool = False,
-    skipped: Sequence[tuple[str, str]] = (),
 ) -> Source:
     if suffixes == PARQUET:
-        return ParquetSource(files, description, array, has_splits, skipped)
-    return WebDatasetSource(files, description, has_splits, skipped)
+        return ParquetSource(files, description, array, has_splits)
+    return WebDatasetSource(files, description, has_splits)
 
 
 def _first_file(path: Path) -> str:
@@ -110,7 +115,9 @@ def _first_file(path: Path) -> str:
     try:
         with file:
             return next((member.name for member in scan(file) if member.isfile()), "")
-    except (TarDamage, OSError, tarfile.TarError):
+    except OSError as error:
+        raise interrupted(path, error) from error
+    except (TarDamage, tarfile.TarError):
         return ""
 
 

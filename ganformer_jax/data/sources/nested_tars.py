@@ -16,6 +16,7 @@ from ganformer_jax.data.sources.source import (
     Labels,
     Source,
     checksum,
+    class_order,
     file_facts,
     refusal,
 )
@@ -82,8 +83,8 @@ class NestedTarSource(Source):
 
 
 def _labels(index: _Index) -> Labels | None:
-    """Return the classes, sorted by name."""
-    names = sorted(index.class_names)
+    """Return the classes, in the order of `class_order`."""
+    names = sorted(index.class_names, key=class_order)
     if not names:
         return None
     new = np.zeros(len(names), np.int64)

@@ -22,7 +22,8 @@ from ganformer_jax.data.sources.layouts import (
 )
 from ganformer_jax.data.sources.prepared import TfdsSource
 from ganformer_jax.data.sources.records import TfrecordSource
-from ganformer_jax.data.sources.source import Source, is_hidden
+from ganformer_jax.data.sources.source import SUFFIXES, Source, is_hidden
+from ganformer_jax.data.sources.walk import BESIDE
 from ganformer_jax.errors import UserError
 
 ARRAYS = (".npy", ".npz", ".h5", ".hdf5")
@@ -119,14 +120,27 @@ def _open_folder(
         )
     if (path / "dataset_info.json").is_file() or any(path.glob(VERSIONS)):
         return TfdsSource(path, data_dir, split)
-    if (path / "data.mdb").is_file():
-        return LmdbSource(path)
-    if any(not is_hidden(found.name) for found in path.glob("*-r[0-9][0-9].tfrecord*")):
-        return TfrecordSource(path)
-    known = open_folder(path, split)
+    known = _open_known_files(path, split)
     if known:
+        known.skipped = [*known.skipped, *((name, BESIDE) for name in _images_in(path))]
         return known
     images = FolderSource(path, follow_links)
     if holds_images(images):
         return images
-    return open_folder_of_shards(path, array, split) or images
+    return open_folder_of_shards(path, array, split, follow_links) or images
+
+
+def _open_known_files(path: pathlib.Path, split: str) -> Source | None:
+    """Open a folder by files whose names are those of a format; None if there are none."""
+    if (path / "data.mdb").is_file():
+        return LmdbSource(path)
+    if any(not is_hidden(found.name) for found in path.glob("*-r[0-9][0-9].tfrecord*")):
+        return TfrecordSource(path)
+    return open_folder(path, split)
+
+
+def _images_in(path: pathlib.Path) -> list[str]:
+    """Return the names of images in a folder, without those in its subfolders."""
+    files = sorted(file.name for file in path.iterdir() if file.is_file())
+    suffixes = SUFFIXES - {""}
+    return [n for n in files if pathlib.Path(n).suffix.lower() in suffixes and not is_hidden(n)]

@@ -16,7 +16,7 @@ from ganformer_jax.data.sources.parquet_file import (
     open_parquet,
     stored_features,
 )
-from ganformer_jax.data.sources.parquet_labels import find_labels
+from ganformer_jax.data.sources.parquet_labels import class_columns, find_labels
 from ganformer_jax.data.sources.source import (
     MAX_BYTES,
     Source,
@@ -24,8 +24,8 @@ from ganformer_jax.data.sources.source import (
     checksum,
     file_facts,
     import_format,
-    interrupted,
     listed,
+    raise_if_interrupted,
 )
 from ganformer_jax.data.sources.splits import common_folder
 from ganformer_jax.errors import UserError, one_line
@@ -38,15 +38,14 @@ class ParquetSource(Source):
     """The encoded images of one column: bytes, or a struct with a field `bytes`.
 
     Files are read in order, a few rows at a time. The column is the one that Hugging Face's
-    metadata calls an image, else one called image or img. Classes come from a ClassLabel of the
-    metadata or a column called label, labels or fine_label.
+    metadata calls an image, else one called image or img. Classes come from a column of a usual
+    name, such as label, else from the only ClassLabel of the metadata.
 
     Args:
         paths: The files, in their order, all with the same columns.
         description: What they are, for people.
         column: Name of the column of images; needed only where several hold images.
         has_splits: Whether the files were chosen by `--split`.
-        skipped: (name, reason) of files that are not read.
 
     Raises:
         UserError: If pyarrow is not installed, a file is damaged, or no column holds images.
@@ -60,7 +59,6 @@ class ParquetSource(Source):
         description: str,
         column: str | None = None,
         has_splits: bool = False,
-        skipped: Sequence[tuple[str, str]] = (),
     ):
         root, self._paths = common_folder(paths), list(paths)
         import_format("pyarrow", f"reading {paths[0].name}")
@@ -72,10 +70,13 @@ class ParquetSource(Source):
             self._column = _image_column(schema, features, column, paths[0])
             _check_columns(self._files, self._column)
             self.labels, self.label_error = find_labels(self._files, features)
+            if self.labels is None:
+                self.label_columns = class_columns(self._files, features)
         except BaseException as error:
             self.close()
             if isinstance(error, UserError) or not isinstance(error, Exception):
                 raise
+            raise_if_interrupted(paths[0].parent, error)
             # Of many types: pyarrow reads some of the metadata only when it is asked for.
             what = f"{description} is damaged, fetch it again: {one_line(error, 100)}"
             raise UserError(what) from error
@@ -88,7 +89,7 @@ class ParquetSource(Source):
         )
         self._lock, self._cursor = threading.Lock(), _Cursor()
         self.options = frozenset({"array", "split"} if has_splits else {"array"})
-        self.skipped, self.paths = list(skipped), tuple(paths)
+        self.paths = tuple(paths)
         self.description = f"Parquet {description}, column {self._column}"
 
     def read(self, index: int) -> bytes:
@@ -141,8 +142,7 @@ class _Cursor:
         except StopIteration as error:
             raise self._lost(at, "the file has fewer rows than it claims") from error
         except Exception as error:  # of many types, of pyarrow
-            if isinstance(error, OSError) and error.errno is not None:
-                raise interrupted(file.path, error) from error
+            raise_if_interrupted(file.path, error)
             raise self._lost(at, f"damaged: {one_line(error, 100)}") from error
         return self._batch[row - self._start]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ganformer_jax.data.sources.source import import_format
+from ganformer_jax.data.sources.source import import_format, raise_if_interrupted
 from ganformer_jax.errors import UserError, one_line
 
 MAX_METADATA = 1 << 24
@@ -37,6 +37,7 @@ def open_parquet(path: Path) -> ParquetFile:
         metadata = opened.metadata
         counts = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     except Exception as error:  # of many types, of pyarrow
+        raise_if_interrupted(path, error)
         raise UserError(
             f"{path} cannot be read, it may be damaged or no Parquet file: {one_line(error, 100)}"
         ) from error

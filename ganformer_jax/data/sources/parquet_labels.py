@@ -8,36 +8,61 @@ from typing import Any
 import numpy as np
 
 from ganformer_jax.data.sources.parquet_file import ParquetFile, feature_kind
-from ganformer_jax.data.sources.source import Labels, labels_from
-from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.data.sources.source import (
+    Labels,
+    labels_from,
+    labels_of_words,
+    raise_if_interrupted,
+)
+from ganformer_jax.errors import one_line
 
 MAX_LABEL_BYTES = 1 << 28  # of the column of classes in one file
 _LABEL_NAMES = ("label", "labels", "fine_label", "class", "target", "y")
 
 
+class _NoClasses(Exception):
+    """A column cannot be used; the message says why."""
+
+
 def find_labels(
     files: Sequence[ParquetFile], features: Mapping[str, Any]
 ) -> tuple[Labels | None, str | None]:
-    """Return classes, and why what looks like them cannot be used."""
+    """Return classes, and why what looks like them cannot be used.
+
+    They come from a column of a usual name, a ClassLabel rather than another one; if that holds
+    none, from the only ClassLabel.
+    """
+    columns, named = files[0].parquet.schema_arrow.names, class_columns(files, features)
+    usual = [name for among in (named, columns) for name in _LABEL_NAMES if name in among]
+    columns = usual[:1] + [name for name in named if len(named) == 1 and name not in usual[:1]]
+    reason = None
+    for column in columns:
+        try:
+            return _labels_in(files, features, column), None
+        except _NoClasses as error:
+            reason = reason or str(error)
+    return None, reason
+
+
+def class_columns(files: Sequence[ParquetFile], features: Mapping[str, Any]) -> list[str]:
+    """Return the columns that the metadata calls classes."""
     columns = files[0].parquet.schema_arrow.names
-    named = [name for name in columns if feature_kind(features, name) == "ClassLabel"]
-    column = next((name for name in _LABEL_NAMES if name in (named or columns)), None)
-    if column is None and len(named) == 1:
-        column = named[0]
-    if column is None:
-        return None, None
-    try:
-        values = [_label_values(file, column) for file in files]
-    except UserError as error:
-        return None, str(error)
+    return [name for name in columns if feature_kind(features, name) == "ClassLabel"]
+
+
+def _labels_in(files: Sequence[ParquetFile], features: Mapping[str, Any], column: str) -> Labels:
+    values = [_label_values(file, column) for file in files]
     words = {array.dtype.kind for array in values} - set("iu")
     joined = np.concatenate(values)
     if words:
         return _from_words(joined, column)
-    names = features[column].get("names") if column in named else None
+    is_class = feature_kind(features, column) == "ClassLabel"
+    names = features[column].get("names") if is_class else None
     is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
     labels = labels_from(joined, len(joined), f"column {column}", names if is_list else None)
-    return labels, None if labels else f"column {column} holds numbers that are not classes"
+    if labels is None:
+        raise _NoClasses(f"column {column} holds numbers that are not classes")
+    return labels
 
 
 def _label_values(file: ParquetFile, column: str) -> np.ndarray:
@@ -50,7 +75,7 @@ def _label_values(file: ParquetFile, column: str) -> np.ndarray:
         pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
     )
     if kind is None or not (pyarrow.types.is_integer(kind) or is_text):
-        raise UserError(f"column {column} of {file.path} is {kind}, not a class for every image")
+        raise _NoClasses(f"column {column} of {file.path} is {kind}, not a class for every image")
     size = sum(
         chunk.total_uncompressed_size
         for group in range(metadata.num_row_groups)
@@ -58,24 +83,23 @@ def _label_values(file: ParquetFile, column: str) -> np.ndarray:
         if chunk.path_in_schema == column
     )
     if size > MAX_LABEL_BYTES:
-        raise UserError(f"column {column} of {file.path} is too large for classes")
+        raise _NoClasses(f"column {column} of {file.path} is too large for classes")
     try:
         values = file.parquet.read(columns=[column], use_threads=False).column(0)
         if is_text:
             return np.array([value or "" for value in values.to_pylist()], dtype=object)
         return values.cast(pyarrow.int64()).fill_null(-1).to_numpy()
     except Exception as error:  # of many types, of pyarrow
-        raise UserError(
+        raise_if_interrupted(file.path, error)
+        raise _NoClasses(
             f"column {column} of {file.path} cannot be read: {one_line(error, 100)}"
         ) from error
 
 
-def _from_words(values: np.ndarray, column: str) -> tuple[Labels | None, str | None]:
+def _from_words(values: np.ndarray, column: str) -> Labels:
     if not all(isinstance(value, str) for value in values):
-        return None, f"column {column} holds numbers in some files and words in others"
-    names = sorted(set(values) - {""})
-    order = {name: number for number, name in enumerate(names)}
-    classes = np.array([order.get(value, -1) for value in values], np.int64)
-    if not names or len(names) > len(values) // 2 + 1:
-        return None, f"column {column} holds a word for every image rather than classes"
-    return Labels(tuple(names), classes, f"column {column}"), None
+        raise _NoClasses(f"column {column} holds numbers in some files and words in others")
+    labels = labels_of_words(values.tolist(), f"column {column}")
+    if labels is None or len(labels.names) > len(values) // 2 + 1:
+        raise _NoClasses(f"column {column} holds a word for every image rather than classes")
+    return labels

@@ -32,6 +32,7 @@ from ganformer_jax.data.sources.source import (
     labels_from,
     listed,
     numbered,
+    raise_if_interrupted,
 )
 from ganformer_jax.errors import UserError, one_line
 
@@ -72,6 +73,8 @@ class TfdsSource(Source):
         try:
             self._records, self.skipped = _open_records(builder, split, instructions)
         except (OSError, ValueError, NotImplementedError, RuntimeError) as error:
+            if not isinstance(error, FileNotFoundError):
+                raise_if_interrupted(builder.data_path, error)
             raise UserError(
                 f"{self._name} cannot be read, prepare it again: {one_line(error)}"
             ) from error
@@ -136,9 +139,10 @@ class TfdsSource(Source):
             record = self._records[index]
             example: Any = _only(name, feature).deserialize_example_np(record, decoders=skip)
             return example[name]
-        except Unreadable:
+        except (Unreadable, UserError):
             raise
         except Exception as error:  # of many types, of TFDS and protobuf
+            raise_if_interrupted(self.paths[0], error)
             raise Unreadable(f"damaged: {one_line(error)}") from error
 
 

@@ -23,6 +23,7 @@ from ganformer_jax.data.sources.source import (
     is_hidden,
     labels_from,
     listed,
+    raise_if_interrupted,
 )
 from ganformer_jax.errors import UserError, one_line
 
@@ -59,6 +60,7 @@ class TfrecordSource(Source):
         try:
             self._frames = [index_frames(shard.path) for shard in self._shards]
         except OSError as error:
+            raise_if_interrupted(path, error)
             raise UserError(f"{path} cannot be read: {one_line(error)}") from error
         self._records = FramedRecords([(frames, 0, len(frames)) for frames in self._frames])
         self.names = tuple(_name(frames, i) for frames in self._frames for i in range(len(frames)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import collections
 import dataclasses
+import errno
 import hashlib
 import importlib
 import itertools
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ganformer_jax.data.sources.conditions import Conditions
-from ganformer_jax.errors import UserError, os_reason
+from ganformer_jax.errors import UserError, one_line, os_reason
+from ganformer_jax.storage import is_transient
 
 MAX_BYTES = 1 << 28  # of an encoded image, 256 MiB: more is a mistake, or an attack
 MAX_CLASSES = 1 << 16  # larger numbers are not classes but something else
@@ -46,6 +48,11 @@ class Labels:
     origin: str  # where they come from, for the report
     unused: int = 0  # number of rows in a table of labels that name no entry
 
+    @property
+    def known(self) -> np.ndarray:
+        """Return which entries have a class, bool [entries]."""
+        return self.classes >= 0
+
 
 class Source(abc.ABC):
     """Entries that may be images, by number. Threads may read at once.
@@ -60,6 +67,7 @@ class Source(abc.ABC):
         labels: Classes or conditions that the source itself stores for its entries; None if it has
             none.
         label_error: Why what looks like its classes cannot be used; None if nothing is wrong.
+        label_columns: Columns with classes of which it is not clear which one is meant.
         paths: Files and folders that it is read from.
         channels: Number of channels if all entries are arrays of 2, 5 or more; None otherwise.
         harmless: Reasons in `skipped` for which no image is left out.
@@ -74,6 +82,7 @@ class Source(abc.ABC):
     sequential: bool = False
     labels: Labels | Conditions | None = None
     label_error: str | None = None
+    label_columns: Sequence[str] = ()
     paths: Sequence[pathlib.Path] = ()
     channels: int | None = None
     harmless: frozenset[str] = frozenset()
@@ -173,11 +182,29 @@ def no_images(source: Source, reasons: Iterable[str] = ()) -> UserError:
     )
 
 
-def interrupted(path: str | os.PathLike[str], error: OSError) -> UserError:
+def raise_if_interrupted(path: str | os.PathLike[str], error: BaseException) -> None:
+    """Raise `interrupted` where an error is of the system; return where it is of damaged data."""
+    if is_of_the_system(error):
+        raise interrupted(path, error) from error
+
+
+def is_of_the_system(error: BaseException) -> bool:
+    """Return whether a file was not read, so that nothing is known about its contents."""
+    if isinstance(error, OSError) and error.errno:  # damage has no number
+        return error.errno != errno.EINVAL  # but a damaged offset may be no place in the file
+    # Libraries in C++ pass the reason on in words.
+    return is_transient(error) or os.strerror(errno.EMFILE) in str(error)
+
+
+def interrupted(path: str | os.PathLike[str], error: BaseException) -> UserError:
     """Return the error of a disk that is gone, which must not look like bad images."""
+    reason = one_line(error)
+    if isinstance(error, OSError) and "\n" not in os_reason(error):
+        reason = os_reason(error)
+    elif isinstance(error, OSError) and error.errno:  # HDF5 has a report of several lines
+        reason = os.strerror(error.errno)
     return UserError(
-        f"cannot read {path}: {os_reason(error)}; once it can be read, run the same command to "
-        "resume"
+        f"cannot read {path}: {reason}; once it can be read, run the same command to resume"
     )
 
 
@@ -208,9 +235,9 @@ def labels_from(
 ) -> Labels | None:
     """Read classes from an array [count] or [count, 1] of integers or words, or one-hot rows.
 
-    A row of zeros and the number -1 mean that there is no class. Class i is called names[i] if
-    there are enough names, all different. Otherwise columns are called by their numbers, and
-    numbers are classes as `classes_of_numbers` has it.
+    A row of zeros, the number -1 and a blank word mean that there is no class. Class i is called
+    names[i] if there are enough names, all different. Otherwise columns are called by their
+    numbers, and numbers are classes as `classes_of_numbers` has it.
 
     Returns:
         None if the array is something else: other shapes, fractions, several classes at once,
@@ -218,7 +245,9 @@ def labels_from(
     """
     values = np.asarray(values)
     if values.dtype.kind in "US" and values.shape in ((count,), (count, 1)):
-        return _from_words(values.reshape(count), origin)
+        if values.dtype.kind == "S":
+            values = np.char.decode(values, "utf-8", "replace")
+        return labels_of_words(values.reshape(count).tolist(), origin)
     if values.dtype.kind not in "buif" or values.shape[:1] != (count,) or values.ndim > 2:
         return None
     if values.ndim == 2 and values.shape[1] != 1:
@@ -248,13 +277,25 @@ def classes_of_numbers(numbers: np.ndarray) -> Sequence[int]:
     return range(used[-1] + 1) if counts_up else used
 
 
-def _from_words(values: np.ndarray, origin: str) -> Labels | None:
-    if values.dtype.kind == "S":
-        values = np.char.decode(values, "utf-8", "replace")
-    names, classes = np.unique(values, return_inverse=True)
-    if len(names) > MAX_CLASSES:
+def labels_of_words(words: Sequence[str | None], origin: str) -> Labels | None:
+    """Return the classes that words name, in the order of `class_order`.
+
+    Returns:
+        Labels, -1 for None and for a blank word; None if all are, or there are too many classes.
+    """
+    stripped = [(word or "").strip() for word in words]
+    names = sorted(set(stripped) - {""}, key=class_order)
+    if not 0 < len(names) <= MAX_CLASSES:
         return None
-    return Labels(tuple(map(str, names)), classes.astype(np.int64), origin)
+    numbers = {name: number for number, name in enumerate(names)}
+    classes = np.array([numbers.get(word, -1) for word in stripped], np.int64)
+    return Labels(tuple(names), classes, origin)
+
+
+def class_order(name: object) -> tuple[int, int, str]:
+    """Return the key that sorts names of classes: numbers first, by value, then the alphabet."""
+    text = str(name)
+    return (0, int(text), text) if text.isdecimal() and len(text) < 19 else (1, 0, text)
 
 
 def _from_one_hot(values: np.ndarray) -> np.ndarray | None:

@@ -8,11 +8,15 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
-from ganformer_jax.data.sources.source import listed
+from ganformer_jax.data.sources.source import HIDDEN, is_hidden, listed
+from ganformer_jax.data.sources.walk import FolderWalk
 from ganformer_jax.errors import UserError, did_you_mean
 
 MAX_FILES = 1 << 16  # that a pattern may name
+WITHOUT_SPLIT = "no split in its name, where others have one"
+_OTHER = "another kind of file"
 _NUMBERED = re.compile(r"(?P<split>.+?)[-_]\d{3,}(-of-\d{3,})?([-_.].*)?")
 _KEYWORD = re.compile(
     r"(?:^|[^a-z])(train|training|validation|valid|val|dev|test|testing|eval)(?:[^a-z]|$)"
@@ -51,8 +55,16 @@ def files_by_split(paths: Sequence[Path], root: Path) -> Mapping[str | None, lis
     return found
 
 
-def choose_files(paths: Sequence[Path], root: Path, split: str) -> tuple[list[Path], bool]:
-    """Return the files of a split in order, and whether there are splits at all.
+class Chosen(NamedTuple):
+    """The files of a split."""
+
+    files: list[Path]  # in order
+    has_splits: bool  # whether there are splits at all
+    skipped: list[tuple[str, str]]  # (name, reason) of files that are of no split
+
+
+def choose_files(paths: Sequence[Path], root: Path, split: str) -> Chosen:
+    """Choose the files of a split.
 
     Raises:
         UserError: If there are splits and this one is not among them, or its files lie in
@@ -61,7 +73,7 @@ def choose_files(paths: Sequence[Path], root: Path, split: str) -> tuple[list[Pa
     groups = files_by_split(paths, root)
     named = {name: files for name, files in groups.items() if name is not None}
     if not named:
-        return list(paths), False
+        return Chosen(list(paths), False, [])
     chosen = []
     for name in chosen_splits(split, named, str(root)):
         folders = sorted({str(path.parent) for path in named[name]})
@@ -70,27 +82,25 @@ def choose_files(paths: Sequence[Path], root: Path, split: str) -> tuple[list[Pa
                 f"{root} holds several datasets, name the folder of one of them: {listed(folders)}"
             )
         chosen += named[name]
-    return chosen, True
+    skipped = [(path.relative_to(root).as_posix(), WITHOUT_SPLIT) for path in groups.get(None, ())]
+    return Chosen(chosen, True, skipped)
 
 
-def files_below(root: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], list[tuple[str, str]]]:
+def files_below(
+    root: Path, suffixes: tuple[str, ...], follow_links: bool
+) -> tuple[list[Path], list[tuple[str, str]]]:
     """List files below a folder by suffix, in order, and (name, reason) of those not to be read.
 
-    Hidden files and folders are left alone; links that lead out of the folder are not followed.
+    Links are followed as in a folder of images; hidden files are skipped as there.
     """
-    inside = os.path.realpath(root) + os.sep
-    files, skipped = [], []
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder, name)
-            if name.startswith(".") or not name.lower().endswith(suffixes):
-                continue
-            if not os.path.realpath(path).startswith(inside):
-                skipped.append((path.relative_to(root).as_posix(), "link out of the folder"))
-            elif path.is_file():
-                files.append(path)
-    return sorted(files), skipped
+
+    def refusal(name: str) -> str | None:
+        if not name.lower().endswith(suffixes):
+            return _OTHER
+        return HIDDEN if is_hidden(name) else None
+
+    names, skipped = FolderWalk(root, follow_links).files(refusal, with_datasets=True)
+    return sorted(root / name for name in names), [pair for pair in skipped if pair[1] != _OTHER]
 
 
 def is_pattern(where: str) -> bool:

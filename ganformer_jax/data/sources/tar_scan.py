@@ -14,7 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ganformer_jax.data.sources.source import MAX_BYTES, Unreadable, interrupted
+from ganformer_jax.data.sources.source import (
+    MAX_BYTES,
+    Unreadable,
+    is_of_the_system,
+    raise_if_interrupted,
+)
 from ganformer_jax.errors import UserError, os_reason
 
 DAMAGED = (
@@ -58,6 +63,7 @@ def scan(file: Any, start: int = 0, end: int | None = None) -> Iterator[tarfile.
     Raises:
         TarDamage: If the archive is damaged, cut short, or followed by something else; also if it
             is no archive.
+        OSError: If the file cannot be read.
     """
     if end is not None and end <= start:
         raise TarDamage("the archive is empty")
@@ -72,8 +78,8 @@ def scan(file: Any, start: int = 0, end: int | None = None) -> Iterator[tarfile.
                 yield member
             damage = _odd_end(file, archive.offset, end)
     except DAMAGED as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # damage has no number
+        if is_of_the_system(error):
+            raise
         raise TarDamage("the archive is damaged from here on") from error
     if damage:
         raise TarDamage(damage)
@@ -136,8 +142,7 @@ def _damage_reported(path: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGED as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise interrupted(path, error) from error
+        raise_if_interrupted(path, error)
         raise Unreadable("damaged in the archive") from error
 
 

@@ -18,7 +18,9 @@ from ganformer_jax.data.sources.source import (
     Source,
     checksum,
     file_facts,
+    interrupted,
     labels_from,
+    labels_of_words,
     refusal,
 )
 from ganformer_jax.data.sources.splits import common_folder
@@ -69,7 +71,6 @@ class WebDatasetSource(Source):
         paths: The shards, in their order; each may be compressed.
         description: What they are, for people.
         has_splits: Whether they were chosen by `--split`.
-        skipped: (name, reason) of shards that are not read.
 
     Raises:
         UserError: If a shard cannot be read.
@@ -82,12 +83,11 @@ class WebDatasetSource(Source):
         paths: Sequence[Path],
         description: str,
         has_splits: bool = False,
-        skipped: Sequence[tuple[str, str]] = (),
     ):
         self._paths = list(paths)
         self._root = common_folder(self._paths)
         self._prefixes = _prefixes(self._paths, self._root)
-        index = _Index(skipped=list(skipped))
+        index = _Index()
         for number in range(len(self._paths)):
             self._add_shard(index, number)
         self.names, self.skipped, self._index = index.names, index.skipped, index
@@ -151,10 +151,10 @@ class WebDatasetSource(Source):
             if found is None:
                 self.label_error = f"{origin} hold numbers that are not classes"
             return found
-        names = sorted({text for text in texts if text is not None})
-        order: dict[str | None, int] = {name: number for number, name in enumerate(names)}
-        classes = np.array([order.get(text, -1) for text in texts], np.int64)
-        return Labels(tuple(names), classes, origin)
+        found = labels_of_words(texts, origin)
+        if found is None:
+            self.label_error = f"{origin} hold more words than there can be classes"
+        return found
 
     def _names_paths(self) -> list[Path]:
         return [self._root / CLASS_NAMES, self._root.parent / CLASS_NAMES]
@@ -193,7 +193,9 @@ def has_classes(path: Path) -> bool:
                 suffixes.add(suffix)
                 if len(suffixes) > 64:
                     break
-    except (TarDamage, OSError):
+    except OSError as error:
+        raise interrupted(path, error) from error
+    except TarDamage:
         pass  # the reader of the archive reports it
     return _CLASS in suffixes and any(_is_image(suffix) for suffix in suffixes)
 
