@@ -16,8 +16,9 @@ class Named(Source):
 
     description = "a test"
 
-    def __init__(self, *names, labels=None, companions=None):
+    def __init__(self, *names, labels=None, companions=None, paths=()):
         self.names, self.labels, self.companions = names, labels, companions or {}
+        self.paths = paths
 
     def read(self, index):
         raise NotImplementedError
@@ -42,9 +43,12 @@ def test_folders_are_classes_below_what_they_share():
         find_labels(Named("1.png", "2.png"), "folders")
 
 
-def test_a_class_and_a_folder_in_it():
-    assert found(Named("a/1.png", "a/b/2.png"), "folders") == (("a", "a/b"), [0, 1])
-    assert found(Named("x/a/1.png", "x/a/b/2.png"), "folders") == (("a", "a/b"), [0, 1])
+def test_a_class_and_a_folder_in_it(tmp_path):
+    """Of an archive, the one folder of all is not a class: some image there has none."""
+    in_folder = Named("a/1.png", "a/b/2.png", paths=(tmp_path,))
+    assert found(in_folder, "folders") == (("a", "a/b"), [0, 1])
+    in_archive = Named("set/stray.png", "set/a/1.png", "set/b/2.png")
+    assert found(in_archive, "folders") == (("a", "b"), [-1, 0, 1])
 
 
 def test_one_folder_of_all_is_no_reason_to_refuse():
