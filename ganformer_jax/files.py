@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import lzma
 import mmap
 import os
 import pathlib
+import struct
 import tempfile
-from collections.abc import Collection, Iterator
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Collection, Iterable, Iterator
 
 from ganformer_jax.errors import UserError, os_reason
 
@@ -22,6 +27,10 @@ CANNOT_WRITE = {errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.ERO
 _MOVING = ".moving"
 TEMPORARY = ".writing"
 """Suffix of an incomplete file, which may be deleted when no process writes it."""
+DAMAGED_NPZ = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError)
+DAMAGED_NPZ += (ValueError, EOFError, LookupError, TypeError, SyntaxError, RuntimeError)
+DAMAGED_NPZ += (OverflowError, MemoryError)
+"""What NumPy raises for an npz file that is damaged, beside `OSError`."""
 
 
 @contextlib.contextmanager
@@ -57,6 +66,20 @@ def write_atomically(path: str | os.PathLike[str], contents: bytes | str) -> Non
     data = contents.encode("utf-8", "replace") if isinstance(contents, str) else contents
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def remove_cut_off(paths: Iterable[pathlib.Path]) -> None:
+    """Delete incomplete files that killed processes left of these, which nobody may write now.
+
+    Raises:
+        OSError: If that fails.
+    """
+    wanted = set(paths)
+    for folder in {path.parent for path in wanted}:
+        for left in folder.glob(f".*{TEMPORARY}"):
+            name, _, _random = left.stem[1:].rpartition(".")
+            if folder / name in wanted:
+                left.unlink(missing_ok=True)
 
 
 def map_file(path: str | os.PathLike[str]) -> memoryview:

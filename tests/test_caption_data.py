@@ -228,7 +228,7 @@ def check_samples(capsys, run):
     assert code == 0, err
     (run / "tokenizer.json").unlink()
     said = complaint(capsys, *sample, "--out", str(run.parent / "d"), "--prompt", "a cube")
-    assert "was not trained on captions: there is no tokenizer.json" in said
+    assert f"there is no tokenizer.json in {run}: copy it there from the dataset" in said
 
 
 # Scenes

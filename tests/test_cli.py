@@ -225,6 +225,13 @@ def test_numbers_must_be_finite(capsys, command, flag, value):
     )
 
 
+def test_numbers_must_fit_into_float32(capsys):
+    for command, flag in (("edit", "--amount"), ("sample", "--truncation-psi")):
+        said = complaint(capsys, command, f"{flag}=-1e39")
+        assert f"{flag} -1e+39: give a number that float32 holds" in said
+    assert "--amounts 1e+39" in complaint(capsys, "directions", "--amounts", "0", "1e39")
+
+
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [

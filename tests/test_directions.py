@@ -357,6 +357,11 @@ def test_files_of_directions(tmp_path, monkeypatch):
         patched.setattr(np, "load", raise_memory_error)
         with pytest.raises(UserError, match="not a file of directions: MemoryError"):
             read_directions(path, GANFORMER)
+    whole = path.read_bytes()
+    method = whole.index(b"PK\x01\x02") + 10  # of the first entry's compression
+    path.write_bytes(whole[:method] + b"\x63" + whole[method + 1 :])
+    with pytest.raises(UserError, match="not a file of directions: NotImplementedError"):
+        read_directions(path, GANFORMER)
     path.write_bytes(b"no zip")
     with pytest.raises(UserError, match="not a file of directions"):
         read_directions(path, GANFORMER)

@@ -3,11 +3,13 @@
 import http.server
 import json
 import pickle
+import shlex
 import threading
 
 import jax
 import numpy as np
 import pytest
+from captioned import CAPTIONED, random_generator
 from command_line import call, complaint
 from isolated import run_isolated
 from reference import DATA
@@ -59,6 +61,19 @@ def test_an_export_becomes_a_run(capsys, tmp_path, run):
     jax.tree.map(np.testing.assert_array_equal, variables, expected)
     code, said, _ = call(capsys, "import", str(exported), "--dry-run")
     assert code == 0 and "average: " in said
+
+
+def test_an_export_that_reads_captions_becomes_a_run(capsys, tmp_path):
+    exported, workdir = tmp_path / "generator.safetensors", tmp_path / "my run"
+    save_generator(exported, CAPTIONED.generator, random_generator(CAPTIONED.generator)[1])
+    code, said, err = call(capsys, "import", str(exported), "--workdir", str(workdir))
+    assert code == 0, err
+    words = shlex.split(said.splitlines()[-1].partition("draw samples with ")[2])
+    assert words[-3:] == ["sample", "--workdir", str(workdir)]
+    for path, place in ((exported, "beside"), (workdir, "in")):
+        for prompt in ([], ["--prompt", "a cube"]):
+            said = complaint(capsys, "sample", "--workdir", str(path), *prompt)
+            assert f"there is no tokenizer.json {place} {path}: copy it there" in said
 
 
 def test_dry_run_prints_the_contents(capsys, tmp_path):

@@ -1,5 +1,6 @@
 """Latents: edits of them, and the files that hold them."""
 
+import contextlib
 import dataclasses
 
 import jax
@@ -178,6 +179,18 @@ def test_files_that_do_not_fit(tmp_path, arrays, message):
         read_latents(tmp_path / "l.npz", CONFIG)
 
 
+def _flip_bytes(path, copy):
+    """Change bytes here and there: the file is read, or its damage is a UserError."""
+    contents, random = path.read_bytes(), np.random.default_rng(0)
+    places = [*range(0, 80), *range(len(contents) - 250, len(contents))]
+    for place in places:
+        for value in (random.integers(1, 256), 8, 255):
+            flipped = bytes([contents[place] ^ int(value)])
+            copy.write_bytes(contents[:place] + flipped + contents[place + 1 :])
+            with contextlib.suppress(UserError):
+                read_latents(copy, CONFIG)
+
+
 def test_damaged_files(tmp_path):
     save_latents(tmp_path / "whole.npz", latents())
     whole = (tmp_path / "whole.npz").read_bytes()
@@ -191,6 +204,9 @@ def test_damaged_files(tmp_path):
         (tmp_path / f"{name}.npz").write_bytes(contents)
         with pytest.raises(UserError, match=f"{name}.npz"):
             read_latents(tmp_path / f"{name}.npz", CONFIG)
+    np.savez_compressed(tmp_path / "small.npz", w=W)
+    for name in ("whole.npz", "small.npz"):
+        _flip_bytes(tmp_path / name, tmp_path / "flipped.npz")
     np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(UserError, match="is not an npz file of latents"):
         read_latents(tmp_path / "objects.npy", CONFIG)

@@ -17,6 +17,7 @@ GANFORMER = dataclasses.replace(tiny_config(2).generator)
 KINDS = {
     "ganformer": GANFORMER,
     "classes": dataclasses.replace(GANFORMER, label_size=2),
+    "large": dataclasses.replace(tiny_config(0).generator, resolution=16),
     "stylegan2, gray, oblong": dataclasses.replace(
         tiny_config(0).generator, image_channels=1, base_grid=(2, 4)
     ),
@@ -34,7 +35,7 @@ def pictures(folder, count=3):
     return folder
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["ganformer", "classes", "stylegan2, gray, oblong"])
 def test_from_images_to_latents_and_back(tmp_path, capsys, kind):
     path, config = export(tmp_path, KINDS[kind]), KINDS[kind]
     folder = pictures(tmp_path / "in")
@@ -119,11 +120,20 @@ def test_files_are_targets_too_and_bad_ones_are_skipped(tmp_path, capsys):
         ),
         ("ganformer", ("IN", "--learning-rate", "0"), "--learning-rate must be above 0"),
         ("ganformer", ("IN", "--distance", "lpips"), "LPIPS needs images of 16 pixels"),
+        ("ganformer", ("IN", "--vgg16", "x.pth"), "--vgg16: LPIPS needs images of 16 pixels"),
+        (
+            "ganformer",
+            ("IN", "--lpips", "x.pth", "--distance", "laplacian"),
+            "--lpips has no effect on --distance laplacian: leave one of them out",
+        ),
+        ("large", ("IN", "--vgg16", "x.pth"), "--vgg16 needs the weights of lpips too: give --lp"),
+        ("large", ("IN", "--lpips", "x.pth"), "--lpips needs the weights of vgg16 too: give --vg"),
         ("ganformer", ("IN", "--class", "1"), "trained without classes"),
         ("classes", ("IN",), "this generator has labels: choose one with --class"),
     ],
 )
-def test_what_cannot_be_projected(tmp_path, capsys, kind, options, message):
+def test_what_cannot_be_projected(tmp_path, capsys, monkeypatch, kind, options, message):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # without weights
     path, folder = export(tmp_path, KINDS[kind]), pictures(tmp_path / "in", 1)
     given = [str(folder) if option == "IN" else option for option in options]
     assert message in complaint(capsys, "project", *given, "--workdir", path)

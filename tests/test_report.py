@@ -66,6 +66,37 @@ def test_the_command_writes_a_page_and_replaces_it(tmp_path, capsys):
     ]
 
 
+def test_a_comparison_is_beside_the_first_run(tmp_path, capsys, monkeypatch):
+    for name in "ab":
+        write_run(tmp_path / name)
+    monkeypatch.chdir(tmp_path / "a")
+    for first in (".", "../b/../a"):
+        assert call(capsys, "report", first, "../b")[0] == 0
+        (tmp_path / "report-a-b.html").unlink()
+
+
+@pytest.mark.parametrize("kind", ["future", ["x"], {"x": 1}, None, 3])
+def test_a_run_of_a_kind_that_is_not_known(tmp_path, capsys, kind):
+    run = write_run(tmp_path / "a")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"kind": kind}))
+    code, out, err = call(capsys, "report", str(run), "--neighbors", "0")
+    assert (code, err) == (0, "") and "report.html" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--inception needs --neighbor-network inception"),
+        (["--neighbor-network", "inception", "--neighbors", "0"], "no effect on --neighbors 0"),
+        (["b", "--neighbor-network", "inception"], "no effect on a comparison of runs"),
+    ],
+)
+def test_weights_that_would_not_be_used_are_refused(tmp_path, capsys, options, message):
+    run = write_run(tmp_path / "a")
+    assert message in complaint(capsys, "report", str(run), *options, "--inception", "x.pth")
+
+
 def test_other_files_are_not_replaced(tmp_path, capsys):
     run, out = write_run(tmp_path / "a"), tmp_path / "mine.html"
     out.write_text("<p>mine")

@@ -1,13 +1,25 @@
-"""Samples depend on their seeds only."""
+"""Samples depend on their seeds only, and `sample` writes them to a folder."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
 import pytest
+from command_line import call, complaint
+from exports import export
+from PIL import Image
 from tiny import tiny_config
 
 from ganformer_jax import Generator
+from ganformer_jax.errors import UserError
+from ganformer_jax.experiment.sample_files import (
+    figure_paths,
+    make_records,
+    prepare_folder,
+    read_records,
+)
+from ganformer_jax.experiment.samples import draw_grid
 from ganformer_jax.sampling import ALL_LAYERS, Sampler
 
 GENERATOR = dataclasses.replace(tiny_config().generator, label_size=3)
@@ -86,3 +98,83 @@ def test_a_one_hot_condition_draws_the_image_of_its_class(variables):
         np.testing.assert_array_equal(sampler.images(variables, SEEDS, conditions), images)
     between = sampler.images(variables, SEEDS, [[0.5, 0.5, -1.0]] * 5)
     assert all((between[i] != images[i]).any() for i in range(5))
+
+
+# The folder
+
+
+@pytest.mark.parametrize("stored", [np.zeros((5, 5, 3)), np.zeros((8, 8)), b"damaged", None])
+def test_an_image_that_was_changed_is_named(tmp_path, stored):
+    paths = [tmp_path / name for name in ("0.png", "1.png")]
+    for path in paths:
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
+    draw_grid(tmp_path / "grid.png", paths, (8, 8, 3), None)
+    paths[1].unlink()
+    if isinstance(stored, bytes):
+        paths[1].write_bytes(stored)
+    elif stored is not None:
+        Image.fromarray(stored.astype(np.uint8)).save(paths[1])
+    with pytest.raises(UserError, match="1.png .*delete it, and run the command again"):
+        draw_grid(tmp_path / "grid.png", paths, (8, 8, 3), None)
+
+
+def test_records_of_files_of_any_name_come_back(tmp_path):
+    names = ["caf\udce9", "line\u2028end", "größe", 'quote"\n']
+    records = [{"file": f"{name}.png", "image": name} for name in names]
+    prepare_folder(tmp_path, records, overwrite=False)
+    assert read_records(tmp_path) == records
+    for name in names[:3]:
+        (tmp_path / f"{name}.png").touch()
+    prepare_folder(tmp_path, records, overwrite=False)
+
+
+@pytest.mark.parametrize("text", ['{"file": [1]}', '{"seed": 1}', "[]", "{", "[" * 100_000])
+def test_damaged_records_are_named(tmp_path, text):
+    (tmp_path / "samples.jsonl").write_text(text)
+    with pytest.raises(UserError, match=r"samples.jsonl is damaged: move it away"):
+        read_records(tmp_path)
+
+
+def test_files_that_were_cut_off_are_removed(tmp_path):
+    """Those of these images and figures; another command may be writing others."""
+    folder = tmp_path / "s"
+    folder.mkdir()
+    left = [folder / f".{name}.j93jtl7w.writing" for name in ("000001.png", "000001.npy")]
+    left += [tmp_path / ".s-grid.png.a_b.writing", folder / ".samples.jsonl.x.writing"]
+    others = [folder / ".000009.png.x.writing", folder / "mine.writing"]
+    for path in (*left, *others):
+        path.touch()
+    records = make_records([0, 1], None, {})
+    prepare_folder(folder, records, overwrite=False, figures=figure_paths(folder, "grid"))
+    assert not any(path.exists() for path in left) and all(path.exists() for path in others)
+
+
+def test_a_folder_above_has_figures_beside_it(tmp_path, capsys, monkeypatch):
+    path = export(tmp_path, tiny_config(0).generator)
+    below = tmp_path / "out" / "a"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    sample = ["sample", "--workdir", path, "--count", "1", "--batch-size", "1", "--out"]
+    assert call(capsys, *sample, "..")[0] == 0
+    assert (tmp_path / "out" / "000000.png").exists() and (tmp_path / "out-grid.png").exists()
+    assert call(capsys, *sample, "../a/..")[0] == 0
+    assert not list(below.iterdir())
+    record = json.loads((tmp_path / "out" / "samples.jsonl").read_text())
+    assert record["file"] == "000000.png"
+    said = complaint(capsys, *sample, "/")
+    assert "/ has no name for figures beside it: choose another --out" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "message"),
+    [
+        ("sample", "--attention-rows", "--attention-rows must be 0 or more"),
+        ("sample", "--truncation-cutoff", "--truncation-cutoff must be 0 or more"),
+        ("visualize", "--truncation-cutoff", "--truncation-cutoff must be 0 or more"),
+        ("edit", "--truncation-cutoff", "--truncation-cutoff must be 0 or more"),
+    ],
+)
+def test_numbers_below_0_are_refused(tmp_path, capsys, command, option, message):
+    more = ["--component", "global", "--swap", "1"] if command == "edit" else []
+    path = export(tmp_path, tiny_config(0).generator)
+    assert message in complaint(capsys, command, "--workdir", path, *more, f"{option}=-1")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 
 import exports
 import numpy as np
@@ -10,8 +11,10 @@ from command_line import call, complaint
 from PIL import Image
 from tiny import tiny_config
 
+from ganformer_jax import hosts
 from ganformer_jax.cli.visualize import Figure
 from ganformer_jax.experiment.figures import FIGURES
+from ganformer_jax.signals import Stopped
 
 GANFORMER = dataclasses.replace(tiny_config(3).generator, latent_size=12)
 STYLEGAN2 = tiny_config(0).generator
@@ -146,6 +149,51 @@ def test_nothing_is_replaced(tmp_path, capsys):
     code, _, err = call(capsys, "visualize", "--workdir", path, *only, "--overwrite")
     assert code == 0, err
     assert (folder / "mine.txt").read_text() == "mine"
+
+
+def test_what_was_begun_is_replaced_by_the_command_that_starts_again(tmp_path, capsys, monkeypatch):
+    path, out = export(tmp_path, "stylegan2"), tmp_path / "my figures"
+    given = ["visualize", "--workdir", path, "--figures", "samples", "--seeds", "0", *QUICK]
+    given += ["--out", str(out)]
+
+    def stop(*arguments, **options):
+        raise Stopped("SIGTERM")
+
+    def end(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr(hosts, "end", end)
+    for name in ("save_latents", "save_png"):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"ganformer_jax.experiment.figures.files.{name}", stop)
+            code, said, _ = call(capsys, *given)
+        again = shlex.split(said.splitlines()[-1].partition("to start again: ")[2])[1:]
+        assert code == 0 and again == given + ["--overwrite"] * out.exists()
+    code, _, err = call(capsys, *again)
+    assert code == 0 and (out / "samples.png").exists(), err
+
+
+@pytest.mark.parametrize("out", ["file", "file/x/y", "link"])
+@pytest.mark.parametrize("command", ["visualize", "edit", "directions", "project", "export"])
+def test_outputs_that_cannot_be_written_are_refused_at_once(tmp_path, capsys, command, out):
+    path = export(tmp_path, "stylegan2")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    given = [command, "--workdir", path, "--out", str(tmp_path / out)]
+    given += {"project": ["x.png"], "edit": ["--component", "global", "--swap", "1"]}.get(
+        command, []
+    )
+    if command == "export":
+        given[2:] = [str(tmp_path), "--out", str(tmp_path / out / "x")]
+    said = complaint(capsys, *given)
+    assert f"{tmp_path / out.partition('/')[0]} is not a folder; choose another --out" in said
+
+
+def test_folders_that_are_not_writable_are_refused_at_once(tmp_path, capsys, monkeypatch):
+    path = export(tmp_path, "stylegan2")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    said = complaint(capsys, "visualize", "--workdir", path, "--out", str(tmp_path / "a" / "b"))
+    assert f"cannot write to {tmp_path / 'a' / 'b'}: {tmp_path} is not writable" in said
 
 
 def test_latents_of_another_generator(tmp_path, capsys):

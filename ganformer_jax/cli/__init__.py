@@ -31,7 +31,14 @@ from ganformer_jax.cli import (
     view,
     visualize,
 )
-from ganformer_jax.cli.options import UsageError, parse, program, stop_code_option
+from ganformer_jax.cli.options import (
+    UsageError,
+    forget_outputs,
+    parse,
+    program,
+    repeated,
+    stop_code_option,
+)
 from ganformer_jax.cli.streams import output_is_gone
 from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.files import allow_open_files
@@ -69,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     _quiet_libraries()
+    forget_outputs()
     allow_open_files()
     prepare_gpu()
     for stream in (sys.stdout, sys.stderr):
@@ -84,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with contextlib.suppress(OSError):
             if hosts.is_first():
                 again = "resume" if arguments and arguments[0] in RESUMABLE else "start again"
-                print(f"stopped; to {again}: {program()} {shlex.join(arguments)}")
+                print(f"stopped; to {again}: {program()} {shlex.join(repeated(arguments))}")
         code = stop_code_option(arguments)
         if stop.agreed:
             hosts.finish(code)

@@ -63,6 +63,12 @@ class SynthesisOptions(GeneratorOptions):
         )
 
 
+def check_cutoff(cutoff: int | None) -> None:
+    """Raise `UserError` if the number of layers to truncate is below 0."""
+    if cutoff is not None and cutoff < 0:
+        raise UserError("--truncation-cutoff must be 0 or more")
+
+
 @dataclasses.dataclass(frozen=True)
 class ImageOptions(SynthesisOptions):
     """Options that name a generator and images of it."""
@@ -89,6 +95,7 @@ class ImageOptions(SynthesisOptions):
     def check_images(self) -> Sequence[int]:
         """Return the seeds, once the options make sense."""
         seeds = parse_ranges(self.seeds, "--seeds", SEEDS)
+        check_cutoff(self.truncation_cutoff)
         if self.batch_size < 1:
             raise UserError("--batch-size must be 1 or more")
         if self.latents is not None:

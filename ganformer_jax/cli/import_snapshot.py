@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import shlex
 import tempfile
 from typing import Annotated
 
@@ -60,5 +61,5 @@ def _import(path: pathlib.Path, source: str, workdir: pathlib.Path | None) -> No
     from ganformer_jax.train.weights import write_run
 
     write_run(workdir, config, weights, source)
-    example = f"{program()} sample --workdir {workdir}"
-    print(f"made the run {workdir}; draw samples with {example}")
+    example = shlex.join(["sample", "--workdir", str(workdir)])
+    print(f"made the run {workdir}; draw samples with {program()} {example}")

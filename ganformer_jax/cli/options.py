@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import math
+import os
 import pathlib
 import re
 import sys
@@ -17,7 +18,10 @@ import tyro
 from ganformer_jax.errors import UserError, did_you_mean
 
 DEFAULT_CONFIG = pathlib.Path("scenes")
+FLOAT32_LIMIT = (2 - 2**-23) * 2.0**127
 DESCRIPTION = "GANformer in JAX. `COMMAND --help` lists the options of a command."
+# What this command would refuse to replace, if it was started again.
+_outputs: list[pathlib.Path] = []
 
 
 class UsageError(UserError):
@@ -149,7 +153,11 @@ def refuse_options(options: Any, known: Collection[str], reason: str) -> None:
 
 
 def refuse_overwriting(paths: Sequence[pathlib.Path], overwrite: bool) -> None:
-    """Raise `UserError` if a file exists, unless `--overwrite` was given."""
+    """Raise `UserError` if a file cannot be written, or exists and `--overwrite` was not given."""
+    for folder in {path.parent for path in paths}:
+        _check_folder(folder)
+    if not overwrite:
+        _outputs.extend(paths)
     existing = [path for path in paths if path.exists()]
     if existing and not overwrite:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
@@ -158,9 +166,41 @@ def refuse_overwriting(paths: Sequence[pathlib.Path], overwrite: bool) -> None:
 
 
 def refuse_filled(folder: pathlib.Path, overwrite: bool) -> None:
-    """Raise `UserError` if a folder has files, unless `--overwrite` was given."""
-    if not overwrite and folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"{folder} has files: choose another --out, or --overwrite")
+    """Raise `UserError` if a folder cannot be written, or has files without `--overwrite`."""
+    _check_folder(folder)
+    if not overwrite:
+        _outputs.append(folder)
+        if _has_files(folder):
+            raise UserError(f"{folder} has files: choose another --out, or --overwrite")
+
+
+def forget_outputs() -> None:
+    """Forget what earlier commands of this process have checked."""
+    _outputs.clear()
+
+
+def repeated(arguments: Sequence[str]) -> list[str]:
+    """Return the command line that starts a stopped command again, over what it has written."""
+    written = any(_has_files(path) or path.is_file() for path in _outputs)
+    return [*arguments, *(["--overwrite"] if written else [])]
+
+
+def named(path: pathlib.Path) -> pathlib.Path:
+    """Return a path that ends in a name, unless it is `/`: `.` and `a/..` are resolved."""
+    return path.resolve() if path.name in ("", "..") else path
+
+
+def _has_files(folder: pathlib.Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _check_folder(folder: pathlib.Path) -> None:
+    """Raise `UserError` if a folder is none, or cannot be made or written."""
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise UserError(f"cannot write to {folder}: {there} is not a folder; choose another --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write to {folder}: {there} is not writable; choose another --out")
 
 
 def _run_tyro(kind: Any, **settings: Any) -> tuple[Any, list[str]]:
@@ -206,8 +246,12 @@ def _check_local(flag: str, path: pathlib.Path) -> None:
 
 def _check_finite(flag: str, value: Any) -> None:
     for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, float) and not math.isfinite(number):
+        if not isinstance(number, float):
+            continue
+        if not math.isfinite(number):
             raise UserError(f"{flag} {number}: give a finite number")
+        if abs(number) > FLOAT32_LIMIT:
+            raise UserError(f"{flag} {number}: give a number that float32 holds, at most 3.4e38")
 
 
 def _option_name(field: str, hint: Any) -> str:

@@ -126,7 +126,14 @@ def _check(options: Options) -> None:
         raise UserError("--start nearest needs samples: set --samples to 1 or more")
     if not options.learning_rate > 0:
         raise UserError("--learning-rate must be above 0")
+    if options.distance == "laplacian" and (flag := _weights_flag(options)):
+        raise UserError(f"{flag} has no effect on --distance laplacian: leave one of them out")
     options.check_generator()
+
+
+def _weights_flag(options: Options) -> str | None:
+    """Return the first option that names weights, if one is given."""
+    return next((f"--{name}" for name in ("vgg16", "lpips") if getattr(options, name)), None)
 
 
 def _labels(options: Options, config: GeneratorConfig) -> Any:
@@ -165,13 +172,20 @@ def _distance(options: Options, config: GeneratorConfig) -> tuple[str, Distance]
     from ganformer_jax.projection import laplacian_distance
 
     files = {"vgg16": options.vgg16, "lpips": options.lpips}
-    fits = min(config.image_size) >= SMALLEST
+    fits, flag = min(config.image_size) >= SMALLEST, _weights_flag(options)
     chosen = options.distance
     if chosen == "lpips" and not fits:
         raise UserError(f"LPIPS needs images of {SMALLEST} pixels or more: --distance laplacian")
+    if flag and not fits:
+        raise UserError(f"{flag}: LPIPS needs images of {SMALLEST} pixels or more: leave it out")
+    missing = [name for name in files if not has_weights(name, files)]
+    if flag and chosen == "auto" and missing:
+        raise UserError(
+            f"{flag} needs the weights of {missing[0]} too: give --{missing[0]}, or --distance "
+            "lpips, which downloads them"
+        )
     if chosen == "auto":
-        here = all(has_weights(name, files) for name in files)
-        chosen = "lpips" if here and fits else "laplacian"
+        chosen = "lpips" if fits and not missing else "laplacian"
     if chosen == "laplacian":
         return "in a Laplacian pyramid", laplacian_distance
     load = functools.partial(load_weights, read=read_state_dict, files=files)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from ganformer_jax.cli.options import program, refuse_overwriting
+from ganformer_jax.cli.options import named, program, refuse_overwriting
 from ganformer_jax.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def run(options: Options) -> None:
     """Write the page and print its path."""
     if options.neighbors < 0 or options.neighbor_images < 2:
         raise UserError("--neighbors must be 0 or more, and --neighbor-images 2 or more")
+    _check_inception(options)
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f'report needs {missing[0]}: pip install "ganformer-jax[report]"')
@@ -83,12 +84,23 @@ def run(options: Options) -> None:
     print(f"report: {out} ({len(page) / 1e6:.1f} MB)")
 
 
+def _check_inception(options: Options) -> None:
+    """Raise `UserError` if weights are given that nothing reads."""
+    if options.inception is None:
+        return
+    if options.neighbor_network != "inception":
+        raise UserError("--inception needs --neighbor-network inception: give both or neither")
+    if not options.neighbors or len(options.runs) > 1:
+        reason = "--neighbors 0" if not options.neighbors else "a comparison of runs"
+        raise UserError(f"--inception has no effect on {reason}: leave it out")
+
+
 def _default_out(runs: Sequence[pathlib.Path]) -> pathlib.Path:
     if len(runs) == 1:
         return runs[0] / "report.html"
     names = [run.resolve().name for run in runs]
     more = [f"and-{len(names) - NAMED}-more"] if len(names) > NAMED else []
-    return runs[0].parent / f"report-{'-'.join([*names[:NAMED], *more])}.html"
+    return named(runs[0]).parent / f"report-{'-'.join([*names[:NAMED], *more])}.html"
 
 
 def _is_page(path: pathlib.Path, mark: str) -> bool:

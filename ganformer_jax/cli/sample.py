@@ -6,8 +6,8 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
-from ganformer_jax.cli.image_options import SynthesisOptions
-from ganformer_jax.cli.options import HostOptions, refuse_options
+from ganformer_jax.cli.image_options import SynthesisOptions, check_cutoff
+from ganformer_jax.cli.options import HostOptions, named, refuse_options
 from ganformer_jax.cli.ranges import SEEDS, check_seeds, parse_ranges
 from ganformer_jax.cli.sample_prior import OF_PRIORS, sample_prior
 from ganformer_jax.errors import UserError
@@ -63,6 +63,9 @@ def run(options: Options) -> None:
     seeds = _seeds(options)
     if options.batch_size < 1:
         raise UserError("--batch-size must be 1 or more")
+    if options.attention_rows < 0:
+        raise UserError("--attention-rows must be 0 or more")
+    check_cutoff(options.truncation_cutoff)
     kind = options.kind()
     if kind == "prior":
         reason = f"{options.workdir} is of a prior, which excludes OPTION"
@@ -163,7 +166,5 @@ def _seeds(options: Options) -> Sequence[int]:
 
 
 def _folder(options: Options, name: str) -> pathlib.Path:
-    """Return where to write, by default this folder of the run; figures need a name of its own."""
-    if options.out is not None:
-        return options.out.absolute() if options.out.name in ("", "..") else options.out
-    return options.default_folder(name)
+    """Return where to write, by default this folder of the run; its name is that of figures too."""
+    return options.default_folder(name) if options.out is None else named(options.out)

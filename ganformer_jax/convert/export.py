@@ -95,6 +95,10 @@ def exported_weights(path: str | pathlib.Path) -> tuple[dict[str, Any], Config]:
     synthesis = generator.config.synthesis
     network, channels = generator.config.network, (synthesis.channel_base, synthesis.channel_max)
     discriminator = DiscriminatorConfig(channel_base=channels[0], channel_max=channels[1])
+    if generator.config.text.vocabulary:
+        discriminator = dataclasses.replace(
+            discriminator, text=generator.config.text, label_logit="projection"
+        )
     if network != "ganformer":
         discriminator = dataclasses.replace(
             discriminator,

@@ -10,7 +10,6 @@ import json
 import pathlib
 import sys
 import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +29,7 @@ from ganformer_jax.convert.programs import (
     serialize,
 )
 from ganformer_jax.errors import UserError, one_line
-from ganformer_jax.files import atomic_path
+from ganformer_jax.files import DAMAGED_NPZ, atomic_path
 from ganformer_jax.models import num_layers
 
 FORMAT, VERSION, ABOUT, CHECK = "ganformer_jax programs", 1, "about.json", "check/"
@@ -122,7 +121,7 @@ def read_programs(path: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, n
         with np.load(path, allow_pickle=False) as archive:
             about = json.loads(archive.zip.read(ABOUT))
             arrays = {name: archive[name] for name in archive.files if name != ABOUT}
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, *DAMAGED_NPZ) as error:
         raise UserError(f"cannot read {path}: {one_line(error)}") from error
     if about.get("version") != VERSION:
         raise UserError(f"{path} is of version {about.get('version')}, not {VERSION}")
@@ -134,7 +133,7 @@ def has_programs(path: str | pathlib.Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive, archive.open(ABOUT) as file:
             return FORMAT.encode() in file.read(100)
-    except (OSError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error):
+    except (OSError, *DAMAGED_NPZ):
         return False
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pathlib
 import zipfile
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +19,7 @@ from ganformer_jax.convert.torch_pickles import (
     torch_constructors,
 )
 from ganformer_jax.errors import UserError, one_line, os_reason
-from ganformer_jax.files import map_file
+from ganformer_jax.files import DAMAGED_NPZ, map_file
 from ganformer_jax.pickles.limits import Budget, PickleError, named_items, unique_arrays
 from ganformer_jax.pickles.unpickle import Constructors, Stateful, unpickle
 
@@ -89,7 +88,7 @@ def _read_zip(path: pathlib.Path, data: memoryview) -> dict[str, np.ndarray]:
             if entries and all(name.endswith(".npy") for name in entries):
                 with np.load(path, allow_pickle=False) as arrays:
                     return {name: arrays[name] for name in arrays.files}
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+    except DAMAGED_NPZ as error:
         raise UserError(f"a damaged zip archive: {error}") from error
     raise UserError("a zip archive of neither torch.save nor NumPy")
 

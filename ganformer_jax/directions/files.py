@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,10 +12,9 @@ import numpy as np
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.directions.direction import ALL, COMPONENTS, GLOBAL, Direction, component_name
 from ganformer_jax.errors import UserError, one_line, os_reason
-from ganformer_jax.files import atomic_path
+from ganformer_jax.files import DAMAGED_NPZ, atomic_path
 
 VERSION = 1
-DAMAGED = (ValueError, EOFError, LookupError, TypeError, OverflowError, MemoryError)
 
 
 def direction_record(direction: Direction) -> dict[str, Any]:
@@ -78,7 +76,7 @@ def read_directions(
         raise UserError(f"no file {path}: run `directions` first") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {os_reason(error)}") from error
-    except (*DAMAGED, zipfile.BadZipFile) as error:
+    except DAMAGED_NPZ as error:
         raise UserError(f"{path} is not a file of directions: {one_line(error)}") from error
     for direction in found:
         if direction.latent not in _latents(config):

@@ -66,7 +66,9 @@ def choose_labels(
         option = "class" if classes else "condition"
         raise UserError(f"--{option}: {workdir} was trained on captions, use --prompt")
     if prompts:
-        return _of_prompts(workdir, size, tokenizer, prompts, len(seeds))
+        if tokenizer is None:
+            raise UserError(f"--prompt: {_no_tokenizer(workdir, vocabulary)}")
+        return _of_prompts(size, tokenizer, prompts, len(seeds))
     names = load_condition_names(workdir, size) if size else None
     if names is not None and classes:
         raise UserError(
@@ -77,7 +79,8 @@ def choose_labels(
     if names is not None:
         return _drawn_conditions(workdir, names, tokenizer, seeds)
     if vocabulary:
-        raise UserError(f"{workdir} reads captions, and has none of its own: give --prompt")
+        advice = "give --prompt" if tokenizer else _no_tokenizer(workdir, vocabulary)
+        raise UserError(f"{workdir} reads captions, and has none of its own: {advice}")
     return _classes_in_turn(workdir, size, classes, len(seeds))
 
 
@@ -92,17 +95,18 @@ def _tokenizer(workdir: pathlib.Path, vocabulary: int) -> CaptionTokenizer | Non
     return tokenizer
 
 
+def _no_tokenizer(workdir: pathlib.Path, vocabulary: int) -> str:
+    """Say why there is no tokenizer, and what to do if the generator reads captions."""
+    if not vocabulary:
+        return f"{workdir} was not trained on captions"
+    place = f"beside {workdir}" if workdir.is_file() else f"in {workdir}"
+    source = "from the dataset or from the run that was trained"
+    return f"there is no {TOKENIZER_FILE} {place}: copy it there {source}"
+
+
 def _of_prompts(
-    workdir: pathlib.Path,
-    size: int,
-    tokenizer: CaptionTokenizer | None,
-    prompts: Sequence[str],
-    count: int,
+    size: int, tokenizer: CaptionTokenizer, prompts: Sequence[str], count: int
 ) -> ChosenLabels:
-    if tokenizer is None:
-        raise UserError(
-            f"--prompt: {workdir} was not trained on captions: there is no {TOKENIZER_FILE}"
-        )
     try:
         vectors = tokenizer.encode(prompts, size)
     except UserError as error:

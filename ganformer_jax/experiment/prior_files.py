@@ -114,9 +114,10 @@ def write_prior_samples(
         variables = jax.device_put(prior.variables, placement.replicated)
         return in_turn(places, sampler.stream(variables, seeds, labels, temperature))
 
+    channels = config.autoencoder.image_channels
+
     def draw() -> None:
         shown = [folder / record["file"] for record in records[:GRID]]
-        draw_grid(figures[0], shown, columns)
+        draw_grid(figures[0], shown, (*config.autoencoder.image_size, channels), columns)
 
-    channels = config.autoencoder.image_channels
     write_set(folder, records, figures, make, draw, channels=channels, overwrite=overwrite, say=say)

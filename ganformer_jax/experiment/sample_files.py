@@ -14,8 +14,8 @@ from jaxtyping import UInt8
 from tqdm import tqdm
 
 from ganformer_jax import hosts
-from ganformer_jax.errors import UserError, os_reason
-from ganformer_jax.files import atomic_path, write_atomically
+from ganformer_jax.errors import UserError, one_line, os_reason
+from ganformer_jax.files import atomic_path, remove_cut_off, write_atomically
 from ganformer_jax.pixels import channel_words
 from ganformer_jax.train.checksums import checksums
 from ganformer_jax.visualize import save_png
@@ -73,7 +73,7 @@ def _claim_folder(
     def prepare() -> None:
         if not (overwrite or (folder / RECORDS_FILE).exists()):
             _check_free(figures)
-        prepare_folder(folder, records, overwrite)
+        prepare_folder(folder, records, overwrite, figures)
 
     hosts.first(prepare)
     hosts.check_shared(folder)
@@ -91,10 +91,16 @@ def _check_free(paths: Sequence[pathlib.Path]) -> None:
         raise UserError(f"{existing[0]} would be replaced; choose another --out, or --overwrite")
 
 
-def prepare_folder(folder: pathlib.Path, records: Sequence[Record], overwrite: bool) -> None:
+def prepare_folder(
+    folder: pathlib.Path,
+    records: Sequence[Record],
+    overwrite: bool,
+    figures: Sequence[pathlib.Path] = (),
+) -> None:
     """Write the records of images that are about to be made, beside those that are there.
 
-    With `overwrite`, files that are not the images of these records are deleted first.
+    With `overwrite`, files that are not the images of these records are deleted first. Incomplete
+    files that an interrupted command left of these images and figures are deleted.
 
     Raises:
         UserError: If there are such files, without `overwrite`; or the folder cannot be written.
@@ -111,11 +117,15 @@ def prepare_folder(folder: pathlib.Path, records: Sequence[Record], overwrite: b
     try:
         for name in others:
             (folder / name).unlink()
+        images = [folder / record["file"] for record in records]
+        arrays = [path.with_suffix(".npy") for path in images]
+        remove_cut_off([*images, *arrays, *figures, folder / RECORDS_FILE])
     except OSError as error:
         raise UserError(f"cannot replace images in {folder}: {os_reason(error)}") from error
     kept = {name: record for name, record in known.items() if name in there}
     merged = kept | {record["file"]: record for record in records}
-    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in merged.values())
+    # Names of files need not be text, and may have characters that end lines elsewhere.
+    lines = "".join(json.dumps(record) + "\n" for record in merged.values())
     write_atomically(folder / RECORDS_FILE, lines)
 
 
@@ -127,15 +137,15 @@ def read_records(folder: pathlib.Path) -> list[Record]:
     """
     path = folder / RECORDS_FILE
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        records = [json.loads(line) for line in lines]
+        lines = path.read_text(encoding="utf-8").split("\n")
+        records = [json.loads(line) for line in lines if line]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise UserError(f"cannot read {path}: {os_reason(error)}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: move it away ({error})") from error
-    if not all(isinstance(record, dict) and "file" in record for record in records):
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: move it away ({one_line(error)})") from error
+    if not all(isinstance(each, dict) and isinstance(each.get("file"), str) for each in records):
         raise UserError(f"{path} is damaged: move it away")
     return records
 
@@ -147,7 +157,13 @@ def _missing_places(folder: pathlib.Path, records: Sequence[Record]) -> list[int
 
 
 def figure_paths(folder: pathlib.Path, *names: str) -> list[pathlib.Path]:
-    """Return the files of figures beside a folder of images, `<folder>-<name>.png`."""
+    """Return the files of figures beside a folder of images, `<folder>-<name>.png`.
+
+    Raises:
+        UserError: If the folder's path does not end in a name, as that of `/`.
+    """
+    if folder.name in ("", ".."):
+        raise UserError(f"{folder} has no name for figures beside it: choose another --out")
     return [folder.with_name(f"{folder.name}-{name}.png") for name in names]
 
 

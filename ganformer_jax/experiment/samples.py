@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ganformer_jax import visualize
+from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.experiment.sample_files import (
     Batch,
     figure_paths,
@@ -89,7 +90,7 @@ def write_samples(
         "noise": sampler.noise,
         "weights": weights_digest(variables),
     }
-    records = make_records(wanted.seeds, wanted.facts, facts)
+    config, records = sampler.config, make_records(wanted.seeds, wanted.facts, facts)
     figures = figure_paths(folder, "grid", *(["attention"] if attention_rows else []))
     variables = jax.device_put(variables, placement.replicated)
 
@@ -98,23 +99,48 @@ def write_samples(
 
     def draw() -> None:
         shown = [folder / record["file"] for record in records[:GRID]]
-        draw_grid(figures[0], shown, columns)
+        draw_grid(figures[0], shown, (*config.image_size, config.image_channels), columns)
         if attention_rows:
             samples = sampler(variables, *wanted.arguments(range(len(records))[:attention_rows]))
             figure = visualize.attention_figure(samples.images, samples.attention, attention_rows)
             visualize.save_png(figures[1], figure)
 
-    channels = sampler.config.image_channels
+    channels = config.image_channels
     write_set(folder, records, figures, make, draw, channels=channels, overwrite=overwrite, say=say)
 
 
-def draw_grid(path: pathlib.Path, images: Sequence[pathlib.Path], columns: int | None) -> None:
-    """Draw images that were written, small ones enlarged."""
-    shown = np.stack([_read(image) for image in images])
+def draw_grid(
+    path: pathlib.Path,
+    images: Sequence[pathlib.Path],
+    shape: tuple[int, int, int],
+    columns: int | None,
+) -> None:
+    """Draw images that were written, small ones enlarged.
+
+    Args:
+        path: Where to draw them.
+        images: Their files.
+        shape: Height, width and channels of the images.
+        columns: Columns of the grid.
+
+    Raises:
+        UserError: If one cannot be read, or has another shape, as when another program changed it.
+    """
+    stored = (*shape[:2], shape[2] if shape[2] in (1, 4) else 3)  # what `save_png` writes
+    shown = np.stack([_read(image, stored) for image in images])
     visualize.save_png(path, visualize.image_grid(shown, columns, scale=None))
 
 
-def _read(path: pathlib.Path) -> np.ndarray:
-    with Image.open(path) as image:
-        pixels = np.asarray(image)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+def _read(path: pathlib.Path, shape: tuple[int, int, int]) -> np.ndarray:
+    advice = "delete it, and run the command again"
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image)
+    except Exception as error:  # Pillow's readers raise errors of many types
+        raise UserError(f"cannot read {path} ({one_line(error)}): {advice}") from error
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if pixels.shape != shape or pixels.dtype != np.uint8:
+        raise UserError(
+            f"{path} is {pixels.dtype} {list(pixels.shape)}, not uint8 {list(shape)}: {advice}"
+        )
+    return pixels

@@ -11,7 +11,7 @@ from typing import Any
 
 from ganformer_jax.config_dicts import to_dict
 from ganformer_jax.config_files import built_in_configs, load_experiment
-from ganformer_jax.report.run_files import Run, defaults_of, flatten
+from ganformer_jax.report.run_files import Run, defaults_of, flatten, kind_of_options
 
 MISSING = "not stored"
 
@@ -79,8 +79,8 @@ def option_table(run: Run) -> OptionTable:
 
 def nearest_config(options: Mapping[str, Any]) -> str:
     """Return the name of the built-in config, of its kind, from which the fewest differ."""
-    kind = options.get("kind")
-    configs = {n: config for n, config in _built_in().items() if config.get("kind") == kind}
+    kind = kind_of_options(options)
+    configs = {n: each for n, each in _built_in().items() if kind_of_options(each) == kind}
     return min(configs, key=lambda name: len(_differing(options, configs[name])))
 
 

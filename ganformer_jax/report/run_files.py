@@ -58,6 +58,11 @@ class Run:
     parameters: Mapping[str, int]
     transferred: bool = False
 
+    @property
+    def kind(self) -> str:
+        """The kind of training, as `kind_of_options`."""
+        return kind_of_options(self.options)
+
     def option(self, name: str) -> Any:
         """Return an option, or its default where the config does not have it."""
         return self.options.get(name, defaults_of(self.options).get(name))
@@ -123,8 +128,13 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def defaults_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the default of every option, as JSON has it, of a run of the same kind."""
-    kind = options.get("kind", "gan")
-    return _DEFAULTS[kind if kind in KINDS else "gan"]
+    return _DEFAULTS[kind_of_options(options)]
+
+
+def kind_of_options(options: Mapping[str, Any]) -> str:
+    """Return the kind of training; "gan" if the options do not say, or of one unknown here."""
+    kind = options.get("kind")
+    return kind if isinstance(kind, str) and kind in KINDS else "gan"
 
 
 _DEFAULTS = {

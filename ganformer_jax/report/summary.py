@@ -71,12 +71,6 @@ class State:
     total: float | None
 
 
-def run_kind(run: Run) -> str:
-    """Return the kind of training of a run; of a GAN if its config does not say."""
-    kind = run.option("kind")
-    return kind if kind in GRIDS else "gan"
-
-
 def run_state(run: Run) -> State:
     """Say how far a run is, by its history and its log."""
     last = run.events[-1] if run.events else {}

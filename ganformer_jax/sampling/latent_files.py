@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError, one_line, os_reason
-from ganformer_jax.files import atomic_path
+from ganformer_jax.files import DAMAGED_NPZ, atomic_path
 from ganformer_jax.models import num_layers
 from ganformer_jax.models.noise_maps import noise_shapes
 from ganformer_jax.sampling.latents import ImageLatents
@@ -111,7 +110,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise UserError(f"no file {path}") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {os_reason(error)}") from error
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
+    except DAMAGED_NPZ as error:
         raise UserError(f"{path} is not an npz file of latents: {one_line(error)}") from error
 
 
@@ -120,7 +119,7 @@ def _about(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> dict[
         return {}
     try:
         about = json.loads(str(arrays["about"]))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: about is not JSON") from error
     if not isinstance(about, dict) or not isinstance(about.get("images", []), list):
         raise UserError(f"{path} is damaged: about is not of latents")

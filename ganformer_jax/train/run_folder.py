@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -143,7 +144,8 @@ def check_run(
     words = {n: f"{n} was {a}, now {b}" for n, (a, b) in changed.items()}
     listed = [said for n, said in words.items() if not (n in same or _may_change(n))]
     if listed:
-        hint = f"{ANOTHER}, or give --config {path} --workdir {run} to resume this run"
+        resuming = shlex.join(["--config", str(path), "--workdir", str(run)])
+        hint = f"{ANOTHER}, or give {resuming} to resume this run"
         raise UserError(f"{run} holds a run of another config ({', '.join(listed)}): {hint}")
     return list(words.values())
 

@@ -6,7 +6,6 @@ import abc
 import dataclasses
 import math
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ from ganformer_jax.data.sources.source import (
     is_of_the_system,
 )
 from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.files import DAMAGED_NPZ
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
-_DAMAGED = (OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError)
-_DAMAGED += (zipfile.BadZipFile, zlib.error)
+_DAMAGED = (OSError, *DAMAGED_NPZ)
 _HEADER_READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -81,7 +80,7 @@ def load_npy(path: Path) -> np.ndarray:
     """Map a .npy file of numbers into memory; raise UserError if it is damaged or holds objects."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (MemoryError, *_DAMAGED) as error:
+    except _DAMAGED as error:
         raise _damaged(path, error) from error
     if not isinstance(array, np.ndarray):
         array.close()
