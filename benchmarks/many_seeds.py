@@ -5,8 +5,8 @@ Cost:      five minutes a run of DCGAN, fifteen of SAGAN, on one CPU core
 
 A run is not finite if training returned to a checkpoint or ended because of such numbers; it has
 diverged if its distance at the end is not half of that of the untrained network; and collapsed if
-its images vary less than `train.alarms` allows, on average over the last five reports. What is done already is kept, so the command may
-be stopped and given again. Prints Markdown.
+its images vary less than `train.alarms` allows, on average over the last five reports. What is done
+already is kept, so the command may be stopped and given again. Prints Markdown.
 """
 
 from __future__ import annotations

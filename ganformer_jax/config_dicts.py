@@ -8,6 +8,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
+from ganformer_jax.config_ranges import check_choice
 from ganformer_jax.errors import UserError, did_you_mean
 
 T = TypeVar("T")
@@ -71,11 +72,8 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
         (inner,) = [a for a in arguments if a is not type(None)]
         return _typed(inner, value, name)
     if origin is Literal:
-        if value in arguments:
-            return value
-        choices = [str(choice) for choice in arguments]
-        near = did_you_mean(value, choices)
-        raise UserError(f"{name} must be one of {', '.join(choices)}, not {value!r}{near}")
+        check_choice(name, value, arguments)
+        return value
     if origin is tuple:
         repeated = len(arguments) == 2 and arguments[1] is Ellipsis
         if isinstance(value, list | tuple) and (repeated or len(value) == len(arguments)):

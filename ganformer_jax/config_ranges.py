@@ -1,16 +1,17 @@
-"""Ranges that stand on the fields of a config, and the walk that checks them.
+"""Ranges and choices that stand on the fields of a config, and the walk that checks them.
 
-`heads: Annotated[int, at_least(1)] = 1` says that heads are 1 or more.
+`heads: Annotated[int, at_least(1)] = 1` says that heads are 1 or more, `Literal` lists choices.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import types
 import typing
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from ganformer_jax.errors import UserError
+from ganformer_jax.errors import UserError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +53,34 @@ def check_range(name: str, value: Any, allowed: Range) -> None:
         raise UserError(f"{name} is {value}; it should be {allowed}")
 
 
+def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Check a value of a field that has a few; raise `UserError` with the nearest one."""
+    if value not in choices:
+        listed = [str(choice) for choice in choices]
+        near = did_you_mean(str(value), listed)
+        raise UserError(f"{name} must be one of {', '.join(listed)}, not {value!r}{near}")
+
+
+def _check_hint(name: str, value: Any, hint: Any) -> None:
+    """Check a value by the type of its field: choices, tuples, and tuples of choices."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        _check_hint(name, value, arguments[0])
+    elif origin in (typing.Union, types.UnionType):
+        inner = [argument for argument in arguments if argument is not type(None)]
+        if value is not None and len(inner) == 1:
+            _check_hint(name, value, inner[0])
+    elif origin is Literal:
+        check_choice(name, value, arguments)
+    elif origin is tuple:
+        if not isinstance(value, tuple):  # jax compares configs by their hashes
+            raise UserError(f"{name} is {value!r}; it should be a tuple")
+        for item in value:
+            _check_hint(name, item, arguments[0])
+
+
 def check_ranges(config: Any, name: str = "") -> None:
-    """Check every field that has a range, of a config and of the configs inside it.
+    """Check every field that has a range or choices, of a config and of the configs inside it.
 
     Args:
         config: A config dataclass, such as `Config` or `GeneratorConfig`.
@@ -64,5 +91,6 @@ def check_ranges(config: Any, name: str = "") -> None:
         value, inner = getattr(config, field.name), f"{name}.{field.name}".lstrip(".")
         if dataclasses.is_dataclass(value):
             check_ranges(value, inner)
+        _check_hint(inner, value, hints[field.name])
         for allowed in getattr(hints[field.name], "__metadata__", ()):
             check_range(inner, value, allowed)

@@ -94,6 +94,8 @@ def load_checkpoint(
 
     fields, read = read_run(run, (*WEIGHTS, *PROGRESS), step, best, say)
     config = as_gan(read, str(run))
+    if missing := [name for name in WEIGHTS if name not in fields and name != "batch_stats"]:
+        raise UserError(f"{run} is not a run of a GAN: its checkpoints have no {missing[0]}")
     variables = {
         "params": fields["ema"],
         "constants": fields["constants"],

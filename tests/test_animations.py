@@ -37,6 +37,20 @@ def test_frames_come_back(tmp_path, suffix, channels):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize(("fps", "duration"), [(60, 20), (40, 20), (24, 40), (150, 10)])
+def test_durations_of_a_gif_are_rounded(tmp_path, fps, duration):
+    save_animation(tmp_path / "x.gif", iter(frames()), fps=fps)
+    with Image.open(tmp_path / "x.gif") as image:
+        assert image.info["duration"] == duration
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
+def test_a_rate_that_is_none_is_refused(tmp_path, fps):
+    with pytest.raises(ValueError, match="fps must be above 0"):
+        save_animation(tmp_path / "x.gif", iter(frames()), fps=fps)
+    assert not list(tmp_path.iterdir())
+
+
 def read_pillow(path):
     with Image.open(path) as video:
         found = []

@@ -1,5 +1,6 @@
 """GPT-2: equal to the published implementation, causal, and the same read token by token."""
 
+import functools
 import pathlib
 
 import jax
@@ -88,6 +89,18 @@ def test_logits_from_the_cache_are_those_of_the_whole_sequence(reference, publis
         found.append(logits)
     assert int(cache.length) == 12
     np.testing.assert_allclose(jnp.concatenate(found, 1), read(tokens)[0], atol=1e-5)
+
+
+def test_more_tokens_than_a_cache_holds_are_refused(published):
+    """They would be written over those that it has."""
+    transformer, params, _ = published
+    read = functools.partial(transformer.apply, {"params": params})
+    tokens, cache = jnp.ones((2, 3), jnp.int32), empty_cache(transformer.config, 2, 4)
+    with pytest.raises(ValueError, match="a cache of 4 tokens has no room for 5 after 0"):
+        jax.jit(read)(jnp.ones((2, 5), jnp.int32), cache)
+    _, cache = read(tokens, cache)
+    with pytest.raises(ValueError, match="a cache of 4 tokens has no room for 3 after 3"):
+        read(tokens, cache)
 
 
 def test_more_tokens_than_places_are_refused(published):

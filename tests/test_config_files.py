@@ -10,10 +10,14 @@ import pytest
 
 from ganformer_jax.config import (
     AttentionConfig,
+    AugmentConfig,
     Config,
     DiscriminatorConfig,
     GeneratorConfig,
+    OptimizerConfig,
+    ScheduleConfig,
     SynthesisConfig,
+    TrainConfig,
 )
 from ganformer_jax.config_checks import validate
 from ganformer_jax.config_dicts import differences, from_dict, to_dict
@@ -189,6 +193,37 @@ def test_differences_are_dotted():
 def test_values_out_of_their_range_are_named(values, message):
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         validate(from_dict(Config, values))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            Config(optimizer=OptimizerConfig(beta2_schedule=ScheduleConfig("cosin"))),  # type: ignore[arg-type]
+            "beta2_schedule.kind must be one of constant, linear, cosine, not 'cosin'; did you",
+        ),
+        (
+            Config(discriminator=DiscriminatorConfig(architecture="res")),  # type: ignore[arg-type]
+            "discriminator.architecture must be one of resnet, skip, orig, not 'res'",
+        ),
+        (
+            Config(augment=AugmentConfig(diff_augment=("colour",))),  # type: ignore[arg-type]
+            "augment.diff_augment must be one of color, translation, cutout, not 'colour'",
+        ),
+        (
+            Config(train=TrainConfig(platform="gpus")),  # type: ignore[arg-type]
+            "train.platform must be one of cpu, gpu, tpu, not 'gpus'",
+        ),
+        (
+            Config(generator=GeneratorConfig(attention_resolutions=[4, 8])),  # type: ignore[arg-type]
+            "generator.attention_resolutions is [4, 8]; it should be a tuple",
+        ),
+    ],
+)
+def test_choices_that_python_code_makes_are_checked(config, message):
+    """A name that nothing knows would train something else."""
+    with pytest.raises(UserError, match=re.escape(message)):
+        validate(config)
 
 
 def test_every_number_of_a_config_has_a_range_or_a_check_of_its_own():

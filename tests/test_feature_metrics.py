@@ -84,6 +84,11 @@ def test_too_few_images_for_a_covariance():
     assert frechet_distance(gaussian(4), gaussian(4), allow_few=True) == pytest.approx(0, abs=1e-9)
 
 
+def test_several_subsets_need_a_size():
+    with pytest.raises(ValueError, match="100 subsets need a subset_size"):
+        kernel_distance(REAL, FAKE, subsets=100)
+
+
 def test_kernel_distance_is_unbiased_where_a_biased_one_is_not():
     pairs = [(gaussian(30, seed=2 * i), gaussian(30, seed=2 * i + 1)) for i in range(200)]
     found = np.array([kernel_distance(*pair) for pair in pairs])

@@ -24,7 +24,7 @@ LEVELS = [
     | {"config_patches", "config_translation"}
     | {"config_translation_checks", "download"}
     | {"errors", "files", "gpu", "hosts", "locks", "signals", "storage"},
-    {"augment", "nn", "losses", "pickles", "pixels"},
+    {"augment", "nn", "losses", "pickles", "pixels", "random_keys"},
     {"models", "scenes", "data", "metrics"},
     {"train", "sampling", "visualize", "evaluate", "convert", "projection", "directions"},
     {"load", "experiment", "report", "viewer"},

@@ -32,6 +32,7 @@ from training import (
 from ganformer_jax.config_dicts import to_dict
 from ganformer_jax.config_files import load_config
 from ganformer_jax.errors import UserError
+from ganformer_jax.load import load
 from ganformer_jax.train import loop, stalls
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.compile import Programs
@@ -592,6 +593,12 @@ def test_a_run_is_trained_by_one_command_at_a_time(tmp_path):
 
     assert train_mean(tmp_path, observers=[Observer(0.16, observe)])
     assert train_mean(tmp_path)
+
+
+def test_a_run_of_another_model_is_not_loaded_as_a_gan(tmp_path):
+    train_mean(tmp_path, with_train(total_kimg=0.016))
+    with pytest.raises(UserError, match="is not a run of a GAN: its checkpoints have no "):
+        load(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

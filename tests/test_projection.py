@@ -12,6 +12,8 @@ from exports import initial_variables
 from tiny import tiny_config
 
 from ganformer_jax import Generator
+from ganformer_jax.config_attention import MergeConfig
+from ganformer_jax.models.noise_maps import noise_maps, with_noise_maps
 from ganformer_jax.projection import (
     ProjectionOptions,
     laplacian_distance,
@@ -72,6 +74,30 @@ def test_neighbors_of_noise_are_compared_along_both_axes():
     noise = np.zeros((1, 4, 4), np.float32)
     noise[0, 0, 0], noise[0, 0, 1] = 1, 2  # 1 * 2 along rows, nothing along columns
     np.testing.assert_allclose(correlation({"a": noise}), [(2 / 16) ** 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["k-GAN", "dcgan", "no noise"])
+def test_any_noise_is_searched(kind):
+    """Of a k-GAN that of every image; of others there may be none."""
+    config = dataclasses.replace(tiny_config(0).generator, merge=MergeConfig(images=2))
+    if kind == "dcgan":
+        config = baseline_config("dcgan", labels=False).generator
+    if kind == "no noise":
+        config = tiny_config(0).generator
+        silent = dataclasses.replace(config.synthesis, noise=False)
+        config = dataclasses.replace(config, synthesis=silent)
+    variables = initial_variables(config)
+    maps = normalized(noise_maps(variables, 3))
+    assert bool(maps) == (kind == "k-GAN")
+    if not maps:
+        assert with_noise_maps(variables, maps) == variables
+        return
+    found = correlation(maps)
+    assert found.shape == (3,) and bool(jnp.isfinite(found).all())
+    several = {name: noise for name, noise in maps.items() if noise.ndim == 4}
+    assert several
+    own = {f"{name} {k}": noise[:, k] for name, noise in several.items() for k in range(2)}
+    np.testing.assert_allclose(correlation(several), correlation(own), rtol=1e-5)
 
 
 # Search

@@ -18,6 +18,7 @@ from ganformer_jax.train import updates
 from ganformer_jax.train.diagnosis import first_non_finite
 from ganformer_jax.train.diversity import diversity, image_moments
 from ganformer_jax.train.networks import Networks
+from ganformer_jax.train.regularization import path_length_update
 from ganformer_jax.train.state import create_state
 from ganformer_jax.train.updates import gan_updates
 
@@ -272,3 +273,11 @@ def test_gradients_of_path_lengths_go_through_their_running_mean():
         assert float(after.path_length_mean) == pytest.approx(decay * length, rel=1e-5)
         norms.append(float(info["gradient_norm/path_length"]))
     assert norms[0] > 0 and norms[1] == pytest.approx(norms[0] / 4, rel=1e-4)
+
+
+def test_path_lengths_of_no_image_are_refused():
+    config = tiny_config(0, path_length_weight=2.0, path_length_batch_shrink=2 * BATCH)
+    update = functools.partial(path_length_update, Networks(config, optimizers=sgd()))
+    state = jax.eval_shape(lambda key: create_state(config, key, sgd()), jax.random.key(0))
+    with pytest.raises(ValueError, match="path_length_batch_shrink 32 leaves 0 of 16 images"):
+        jax.eval_shape(update, state, random_batch(0))

@@ -20,7 +20,9 @@ from ganformer_jax.experiment.sample_files import (
     read_records,
 )
 from ganformer_jax.experiment.samples import draw_grid
+from ganformer_jax.models.by_seed import draw_z
 from ganformer_jax.sampling import ALL_LAYERS, Sampler
+from ganformer_jax.scenes.layout import scene_key
 
 GENERATOR = dataclasses.replace(tiny_config().generator, label_size=3)
 SEEDS, LABELS = [4, 0, 2**32 - 1, 7, 11], [0, 1, 2, 0, 1]
@@ -178,3 +180,25 @@ def test_numbers_below_0_are_refused(tmp_path, capsys, command, option, message)
     more = ["--component", "global", "--swap", "1"] if command == "edit" else []
     path = export(tmp_path, tiny_config(0).generator)
     assert message in complaint(capsys, command, "--workdir", path, *more, f"{option}=-1")
+
+
+@pytest.mark.parametrize("seeds", [[-1], [2**32], [1.5], np.array([-1, 2]), np.array([2**32])])
+def test_seeds_that_are_none_are_refused(variables, seeds):
+    """They would be wrapped or cut to others."""
+    sampler = Sampler(GENERATOR, 4)
+    with pytest.raises(ValueError, match=r"seeds must be integers from 0 to 2\^32 - 1"):
+        sampler(variables, seeds, [0] * len(seeds))
+    with pytest.raises(ValueError, match=r"seeds must be integers from 0 to 2\^32 - 1"):
+        sampler.images(variables, seeds, [0] * len(seeds))
+
+
+@pytest.mark.parametrize("implementation", ["rbg", "unsafe_rbg"])
+def test_images_do_not_depend_on_how_jax_draws_numbers(implementation):
+    """By these, numbers of an item would depend on the others of its batch."""
+    seeds = np.array(SEEDS, np.uint32)
+    expected = draw_z(GENERATOR, seeds)
+    scenes = jax.random.key_data(scene_key(0, 5))
+    with jax.default_prng_impl(implementation):
+        np.testing.assert_array_equal(draw_z(GENERATOR, seeds), expected)
+        np.testing.assert_array_equal(draw_z(GENERATOR, seeds[2:3])[0], expected[2])
+        np.testing.assert_array_equal(jax.random.key_data(scene_key(0, 5)), scenes)

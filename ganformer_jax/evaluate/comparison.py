@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Iterable, Mapping
 
-import jax
 import numpy as np
 
 from ganformer_jax.errors import UserError
@@ -20,6 +19,7 @@ from ganformer_jax.metrics.inception_score import inception_score
 from ganformer_jax.metrics.kernel import kernel_distance
 from ganformer_jax.metrics.prdc import prdc
 from ganformer_jax.metrics.sliced_wasserstein import sliced_wasserstein
+from ganformer_jax.random_keys import seeded_key
 
 KERNEL_SUBSETS, KERNEL_ROWS = 100, 1000  # of KID, as it is usually reported
 NEIGHBORS = {"pr": 3, "prdc": 5}  # k in the papers of precision and recall, and of density
@@ -84,7 +84,7 @@ def compare(
             compared = references(request, reference, reference_count)
             indices = range(min(request.count, compared, candidate.count or request.count))
             real, fake = reference.read(indices), candidate.read(indices)
-            return {"": sliced_wasserstein(real, fake, jax.random.key(0))["swd"]}
+            return {"": sliced_wasserstein(real, fake, seeded_key(0))["swd"]}
         network, feature = str(request.network), str(request.feature)
         fake_MxD = candidate_features(network)[feature][: request.count]
         if request.kind == "is":

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from ganformer_jax import hosts
 from ganformer_jax.metrics.lpips import lpips
 from ganformer_jax.models import Generator, broadcast_layers
+from ganformer_jax.random_keys import seeded_key
 
 LARGEST = 256
 """Largest height and width for LPIPS; larger images are halved until they fit, as published."""
@@ -62,7 +63,7 @@ def perceptual_path_length(
         raise ValueError(f"space is z or w, sampling full or end; got {space!r}, {sampling!r}")
     if count < 1 or batch_size < 1:
         raise ValueError(f"count and batch_size must be positive, got {count} and {batch_size}")
-    key, own, distances = jax.random.key(seed), hosts.own_rows(count), []
+    key, own, distances = seeded_key(seed), hosts.own_rows(count), []
     words, quiet = f"path length in {space}, {sampling}", not hosts.is_first()
     with tqdm(total=len(own), unit=" paths", desc=words, disable=quiet) as bar:
         for start in range(0, len(own), batch_size):

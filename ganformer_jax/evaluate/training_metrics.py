@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import jax
 import numpy as np
 from jaxtyping import UInt8
 
@@ -12,6 +11,7 @@ from ganformer_jax.evaluate.features import NetworkSettings, RememberingReader
 from ganformer_jax.evaluate.image_sets import ImageSet, Sample
 from ganformer_jax.evaluate.requests import Request, parse_requests
 from ganformer_jax.metrics.sliced_wasserstein import COARSEST, sliced_wasserstein
+from ganformer_jax.random_keys import seeded_key
 
 DISTANCES = ("swd", "fid", "kid", "rfid", "rkid")
 """Metrics that may decide which checkpoint is best: the lowest."""
@@ -77,7 +77,7 @@ class TrainingMetrics:
         for request in self._requests:
             if request.kind == "swd":
                 real = self._held_out(request.count)
-                numbers |= sliced_wasserstein(real, sample(range(len(real))), jax.random.key(0))
+                numbers |= sliced_wasserstein(real, sample(range(len(real))), seeded_key(0))
         of_features = [request for request in self._requests if request.network is not None]
         if of_features:
             sets = ImageSet("generated images", None, sample), self._training_images

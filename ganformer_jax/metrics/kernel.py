@@ -27,17 +27,19 @@ def kernel_distance(
     Args:
         real_MxD: Features of real images, one row each.
         fake_MxD: Features of generated images, of the same width.
-        subsets: Number of random subsets to average over.
+        subsets: Number of random subsets of `subset_size` to average over.
         subset_size: Rows of each set in a subset. By default there is one subset, of the first
             rows of each set, as many as the smaller set has.
         seed: Seed of the subsets, which are drawn without replacement.
 
     Raises:
         ValueError: If the sets differ in width, have fewer than two rows or than `subset_size`, or
-            are not finite.
+            are not finite; or several subsets have no size.
     """
     if subsets < 1:
         raise ValueError(f"subsets must be positive, got {subsets}")
+    if subset_size is None and subsets > 1:
+        raise ValueError(f"{subsets} subsets need a subset_size")
     if subset_size is not None and subset_size < 2:
         raise ValueError(f"subset_size must be 2 or more, got {subset_size}")
     real, fake = check_pair(real_MxD, fake_MxD, least=max(2, subset_size or 2))

@@ -237,7 +237,8 @@ def sliced_wasserstein(
             has 16 to 31 pixels.
         fake_BxHxWxC: Equally many generated images of the same size.
         key: Random key of the positions of descriptors, the same for the i-th real and the i-th
-            fake image, and of the directions of projections.
+            fake image, and of the directions of projections. Of Threefry, jax's default: by other
+            keys, positions depend on the batch.
         descriptors_per_image: Number of 7x7 patches per image and pyramid level.
         projections: Random directions per level: a multiple of 64, or fewer than 64.
         normalize_by: The set whose mean and deviation of each channel normalize the fake

@@ -10,6 +10,7 @@ import jax
 
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.models.generator import Generator
+from ganformer_jax.random_keys import seeded_key
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def draw_z(config: GeneratorConfig, seeds_B: Int[Array, " b"]) -> Float[Array, "b k d"]:
     """Draw normally distributed latents, those of each image by its seed."""
-    key = jax.random.key(0)
+    key = seeded_key(0)
 
     def draw(seed: jax.Array) -> Float[Array, "k d"]:
         z_key = jax.random.split(jax.random.fold_in(key, seed))[0]
@@ -34,7 +35,7 @@ def apply_sampling(
     Arguments after the variables are those of `Generator`.
     """
     generator = Generator(dataclasses.replace(config, dtype="float32"))
-    rngs = {"noise": jax.random.key(0)}
+    rngs = {"noise": seeded_key(0)}
     return generator.apply(variables, *inputs, **settings, rngs=rngs)
 
 

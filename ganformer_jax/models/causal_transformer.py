@@ -119,6 +119,17 @@ class DecoderLayer(nn.Module):
         return layer(x)
 
 
+def _check_room(cache: Cache, count: int) -> None:
+    """Raise `ValueError` if tokens would be written over those that a cache has."""
+    held = cache.layers[0][0].shape[1]
+    try:
+        known = int(cache.length)
+    except jax.errors.ConcretizationTypeError:  # inside of `jax.jit`
+        known = 0
+    if known + count > held:
+        raise ValueError(f"a cache of {held} tokens has no room for {count} after {known}")
+
+
 class CausalTransformer(nn.Module):
     """Tokens to the logits of the token that follows each.
 
@@ -146,12 +157,14 @@ class CausalTransformer(nn.Module):
             Logits of the token after each, float32; and the cache with the tokens.
 
         Raises:
-            ValueError: If there are more tokens than `longest`.
+            ValueError: If there are more tokens than `longest`, or than the cache holds. Inside of
+                `jax.jit`, where its length is not known, only what it holds in all is compared.
         """
         config, (batch, count) = self.config, tokens_BxF.shape
         if count > self.longest:
             raise ValueError(f"{count} tokens, and the transformer reads at most {self.longest}")
         cache = empty_cache(config, batch, count) if cache is None else cache
+        _check_room(cache, count)
         words = self.param("words", normal(DEVIATION), (self.vocabulary, config.width))
         places = self.param("places", normal(DEVIATION / 2), (self.longest, config.width))
         own_FxD = lax.dynamic_slice_in_dim(places, cache.length, count)

@@ -235,8 +235,8 @@ class Generator(nn.Module):
             generators.
 
         Raises:
-            ValueError: Latents of another shape, an unknown noise mode, or components without
-                places to move.
+            ValueError: Latents of another shape, an unknown noise mode, components without places
+                to move, or a mask for a k-GAN, which has no components.
         """
         if noise not in NOISE_MODES:
             raise ValueError(f"noise should be one of {', '.join(NOISE_MODES)}, not {noise!r}")
@@ -244,6 +244,8 @@ class Generator(nn.Module):
         if w_BxKxLxD.shape[1:] != wanted:
             shape = list(w_BxKxLxD.shape)
             raise ValueError(f"latents {shape}: give [batch, {', '.join(map(str, wanted))}]")
+        if component_mask_BxK is not None and self.config.merge.images:
+            raise ValueError("a k-GAN has no components that can be hidden")
         if component_shift_BxKx2 is not None and not self.config.attention.places:
             raise ValueError("components without places cannot be moved: see attention.places")
         context = synthesis.SynthesisContext(

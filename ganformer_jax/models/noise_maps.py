@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 SUFFIX = "/noise/noise"
 
 
-def noise_shapes(config: GeneratorConfig) -> dict[str, tuple[int, int]]:
-    """Return height and width of the noise of every layer, by its place, computing nothing."""
+def noise_shapes(config: GeneratorConfig) -> dict[str, tuple[int, ...]]:
+    """Return height and width of the noise of every layer, by its place, computing nothing.
+
+    With the number of images that are merged before them, in layers of a k-GAN.
+    """
     z_1xKxD = jax.ShapeDtypeStruct((1, config.num_latents, config.z_size), jnp.float32)
     labels = jax.ShapeDtypeStruct((1, config.label_size), jnp.float32)
     init = functools.partial(Generator(config).init, noise="const")
@@ -32,9 +35,9 @@ def noise_shapes(config: GeneratorConfig) -> dict[str, tuple[int, int]]:
     return {name: leaf.shape for name, leaf in constants.items() if name.endswith(SUFFIX)}
 
 
-def noise_maps(variables: Mapping[str, Any], count: int) -> dict[str, Float[Array, "b h w"]]:
-    """Return the fixed noise of every layer, by its place, for `count` images."""
-    fixed: dict[str, Any] = flatten_dict(variables["constants"], sep="/")
+def noise_maps(variables: Mapping[str, Any], count: int) -> dict[str, Float[Array, "b *k h w"]]:
+    """Return the fixed noise of every layer, by its place, for `count` images; none without."""
+    fixed: dict[str, Any] = flatten_dict(variables.get("constants", {}), sep="/")
     return {
         name: jnp.broadcast_to(noise, (count, *noise.shape))
         for name, noise in fixed.items()
@@ -43,8 +46,10 @@ def noise_maps(variables: Mapping[str, Any], count: int) -> dict[str, Float[Arra
 
 
 def with_noise_maps(
-    variables: Mapping[str, Any], maps: Mapping[str, Float[Array, "b h w"]]
+    variables: Mapping[str, Any], maps: Mapping[str, Float[Array, "b *k h w"]]
 ) -> dict[str, Any]:
     """Return variables of which every image of a batch has noise of its own."""
+    if not maps:
+        return dict(variables)
     constants = flatten_dict(variables["constants"], sep="/") | dict(maps)
     return {**variables, "constants": unflatten_dict(constants, sep="/")}

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     Assignments = Float[Array, "b n t f"]
 
 MASKED_SCORE = -10_000.0
-"""Added to the scores of hidden elements of Y; finite, so that hiding all of them is uniform."""
+"""Added to the scores of hidden elements of Y; finite, so that hiding all is as hiding none."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,7 +38,7 @@ class ComponentUpdate(nn.Module):
         train: bool = False,
         rows: Rows = WHOLE,
     ) -> Float[Array, "b k d"]:
-        """Return updated components, float32."""
+        """Return updated components, of the dtype of the given ones."""
         attention = BipartiteAttention(
             heads=self.heads,
             dropout=self.dropout,

@@ -24,6 +24,7 @@ from ganformer_jax.models.by_seed import apply_sampling
 from ganformer_jax.models.noise_maps import noise_maps, with_noise_maps
 from ganformer_jax.projection.noise_prior import correlation, normalized
 from ganformer_jax.projection.start import LatentStatistics
+from ganformer_jax.random_keys import seeded_key
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -185,7 +186,7 @@ def _exploration(
     strength = jnp.square(jnp.maximum(0.0, 1 - step / (0.75 * options.steps)))
 
     def draw(number: Any) -> Array:
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), number), step)
+        key = jax.random.fold_in(jax.random.fold_in(seeded_key(0), number), step)
         return jax.random.normal(key, shape[1:])
 
     return options.exploration * strength * jax.vmap(draw)(numbers_B)

@@ -15,6 +15,7 @@ from ganformer_jax.files import DAMAGED_NPZ, atomic_path
 from ganformer_jax.models import num_layers
 from ganformer_jax.models.noise_maps import noise_shapes
 from ganformer_jax.sampling.latents import ImageLatents
+from ganformer_jax.sampling.seeds import seed_array
 
 VERSION, NOISE = 1, "noise/"
 
@@ -134,9 +135,12 @@ def _noise_seeds(
     path: str | os.PathLike[str], arrays: dict[str, np.ndarray], count: int
 ) -> np.ndarray:
     seeds = arrays.get("noise_seeds", np.arange(count, dtype=np.uint32))
-    if seeds.shape != (count,) or seeds.dtype.kind not in "iu" or (seeds < 0).any():
-        raise UserError(f"{path}: noise_seeds must be {count} whole numbers of 0 or more")
-    return seeds.astype(np.uint32)
+    try:
+        if seeds.shape == (count,):
+            return seed_array(seeds)
+    except ValueError:
+        pass
+    raise UserError(f"{path}: noise_seeds must be {count} integers from 0 to 2^32 - 1")
 
 
 def _mask(

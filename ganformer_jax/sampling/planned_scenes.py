@@ -16,6 +16,8 @@ from ganformer_jax.models.executor import Executor
 from ganformer_jax.models.planner import Plan, Planner, draw_present
 from ganformer_jax.nn.layouts import HIDDEN, compose, harden, move_maps
 from ganformer_jax.pixels import to_uint8
+from ganformer_jax.random_keys import seeded_key
+from ganformer_jax.sampling.seeds import seed_array
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, UInt8
@@ -78,7 +80,7 @@ class SceneSampler:
         Raises:
             ValueError: If the edit is of another segment than there are.
         """
-        drawn = np.asarray(list(seeds), np.uint32)
+        drawn = seed_array(seeds)
         if edit is not None and not 0 <= edit.segment < self.config.planning.segments:
             raise ValueError(
                 f"segments are 0 to {self.config.planning.segments - 1}, not {edit.segment}"
@@ -175,7 +177,7 @@ def _styles(config: GANformer2Config, seeds_B: Int[Array, " b"]) -> Float[Array,
 
 
 def _keys(seeds_B: Int[Array, " b"], purpose: int) -> jax.Array:
-    key = jax.random.fold_in(jax.random.key(0), purpose)
+    key = jax.random.fold_in(seeded_key(0), purpose)
     return jax.vmap(functools.partial(jax.random.fold_in, key))(seeds_B)
 
 

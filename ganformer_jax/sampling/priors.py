@@ -22,7 +22,9 @@ from ganformer_jax.models.code_prior import (
     sample_codes,
 )
 from ganformer_jax.pixels import from_uint8, to_uint8
+from ganformer_jax.random_keys import seeded_key
 from ganformer_jax.sampling.labels import check_labels, label_vectors
+from ganformer_jax.sampling.seeds import seed_array
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, UInt8
@@ -68,7 +70,7 @@ class PriorSampler:
         Raises:
             ValueError: If there are no seeds, or labels are missing, superfluous or out of range.
         """
-        drawn = np.asarray(list(seeds), np.uint32)
+        drawn = seed_array(seeds)
         size = self.config.prior.label_size
         given = check_labels(size, labels, drawn.size)
         for start in range(0, drawn.size, self.batch_size):
@@ -153,7 +155,7 @@ def _generate(
     labels_BxY: jax.Array,
     temperature: jax.Array,
 ) -> jax.Array:
-    keys_B = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), seeds_B)
+    keys_B = jax.vmap(jax.random.fold_in, (None, 0))(seeded_key(0), seeds_B)
     prefix_BxT = prefix_tokens(config, labels_BxY, len(labels_BxY))
     drawing = temperature, sampler.top_k
     codes_BxT = sample_codes(config, variables["transformer"], prefix_BxT, keys_B, *drawing)

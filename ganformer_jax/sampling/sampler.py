@@ -16,6 +16,7 @@ from ganformer_jax.models import component_maps
 from ganformer_jax.models.by_seed import generate_by_seed
 from ganformer_jax.pixels import to_uint8
 from ganformer_jax.sampling.labels import ImageLabels, check_labels, label_vectors
+from ganformer_jax.sampling.seeds import seed_array
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, UInt8
@@ -81,7 +82,7 @@ class Sampler:
             ValueError: If there are no seeds, or labels are missing, superfluous, of another shape
                 or out of range.
         """
-        drawn = np.asarray(list(seeds), np.uint32)
+        drawn = seed_array(seeds)
         batches = self._batches(variables, drawn, labels, truncation_psi, truncation_cutoff)
         outs = [jax.device_get(out) for out in batches]
         return Samples(*jax.tree.map(lambda *a: np.concatenate(a)[: drawn.size], *outs))
@@ -108,7 +109,7 @@ class Sampler:
 
         The last batch may be smaller. For arguments and errors see the call.
         """
-        drawn = np.asarray(list(seeds), np.uint32)
+        drawn = seed_array(seeds)
         batches = self._batches(variables, drawn, labels, truncation_psi, truncation_cutoff)
         ahead = next(batches)[0]
         for start in range(0, drawn.size, self.batch_size):

@@ -19,6 +19,7 @@ from ganformer_jax.pixels import to_uint8
 from ganformer_jax.sampling.labels import ImageLabels, check_labels, label_vectors
 from ganformer_jax.sampling.latents import ImageLatents
 from ganformer_jax.sampling.sampler import ALL_LAYERS
+from ganformer_jax.sampling.seeds import seed_array
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, UInt8
@@ -57,7 +58,7 @@ class Synthesizer:
 
     def z(self, seeds: Iterable[int]) -> Float[np.ndarray, "b k d"]:
         """Return the z of seeds from 0 to 2^32 - 1: those of a `Sampler`."""
-        drawn = np.asarray(list(seeds), np.uint32)
+        drawn = seed_array(seeds)
         if not drawn.size:
             raise ValueError("no seeds")
         batches = [_draw(self, self._placed(drawn[rows])) for rows in self._rows(drawn.size)]
@@ -91,11 +92,11 @@ class Synthesizer:
         truncation_cutoff: int | None = None,
     ) -> ImageLatents:
         """Return the latents of seeds; arguments and errors are those of a `Sampler`."""
-        drawn = np.asarray(list(seeds), np.uint32)
+        drawn = seed_array(seeds)
         w_BxKxLxD = self.map(variables, self.z(drawn), labels, truncation_psi, truncation_cutoff)
-        truncation: dict[str, Any] = {"truncation_psi": truncation_psi}
+        truncation: dict[str, Any] = {"truncation_psi": float(truncation_psi)}
         if truncation_cutoff is not None:
-            truncation["truncation_cutoff"] = truncation_cutoff
+            truncation["truncation_cutoff"] = int(truncation_cutoff)
         facts = tuple({"seed": int(seed)} | truncation for seed in drawn)
         return ImageLatents(w_BxKxLxD, drawn, facts=facts, words=self.config.words)
 

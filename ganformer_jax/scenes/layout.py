@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
+from ganformer_jax.random_keys import seeded_key
+
 SHAPES = ("cube", "sphere", "cylinder")
 SIZES = ("small", "large")
 MATERIALS = ("rubber", "metal")
@@ -145,7 +147,7 @@ class SceneLabels(NamedTuple):
 
 def scene_key(seed: int | Int[Array, ""], index: int | Int[Array, ""]) -> Key[Array, ""]:
     """Return the random key of scene `index`, 0 <= index < 2**32, for a seed."""
-    return jax.random.fold_in(jax.random.key(seed), index)
+    return jax.random.fold_in(seeded_key(seed), index)
 
 
 def sample_scene(key: Key[Array, ""], variant: Variant = STANDARD) -> Scene:

@@ -40,6 +40,11 @@ def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> R
     """
     options, mean = networks.config.loss, networks.parallel.mean
     count = networks.count(batch) // options.path_length_batch_shrink
+    if not count or count % networks.parallel.axis_size():
+        raise ValueError(
+            f"loss.path_length_batch_shrink {options.path_length_batch_shrink} leaves {count} of "
+            f"{networks.count(batch)} images for {networks.parallel.axis_size()} devices"
+        )
     shape = (count, *batch["images"].shape[1:])
     whole = batch.get("labels")
     few = {} if whole is None else {"labels": networks.parallel.first(whole, count)}

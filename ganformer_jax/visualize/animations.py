@@ -5,6 +5,7 @@ from __future__ import annotations
 import fractions
 import importlib.util
 import itertools
+import math
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
@@ -45,12 +46,15 @@ def save_animation(
     Args:
         path: The file, of suffix .mp4, .webp or .gif; it is replaced if it exists.
         frames: uint8 images of one shape and any number of channels, at least one.
-        fps: Frames a second; WebP and GIF round their duration to 1 and 10 ms.
+        fps: Frames a second, above 0; WebP and GIF round their duration to 1 and 10 ms, at least
+            that.
 
     Raises:
         UserError: If the suffix is another, PyAV is missing, or the file cannot be written.
-        ValueError: If there are no frames.
+        ValueError: If there are no frames, or `fps` is not above 0.
     """
+    if not 0 < fps < math.inf:
+        raise ValueError(f"fps must be above 0, got {fps}")
     suffix = pathlib.Path(path).suffix.lower()
     if suffix != ".mp4" and suffix not in PILLOW_FORMATS:
         raise UserError(f"{path}: a video is .mp4, .webp or .gif")
@@ -71,12 +75,13 @@ def _write_pillow(
     path: pathlib.Path, kind: str, first: np.ndarray, rest: Iterator[np.ndarray], fps: float
 ) -> None:
     options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
+    unit = 1 if kind == "WEBP" else 10  # Pillow would cut off what is below it
     Image.fromarray(first).save(
         path,
         format=kind,
         save_all=True,
         append_images=(Image.fromarray(frame) for frame in rest),
-        duration=1000 / fps,
+        duration=unit * max(1, round(1000 / fps / unit)),
         loop=0,
         **options,
     )
