@@ -32,7 +32,7 @@ def pmap_updates(
     from device to device, are not those of `jax.jit`.
 
     Args:
-        config: The experiment; `train.batch_size` is not read.
+        config: The experiment; of `train.batch_size` only whether it is above 1 matters.
         optimizers: See `gan_updates`.
         devices: By default all.
 
