@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ganformer_jax.cli.options import HostOptions, RunOptions, refuse_options
+from ganformer_jax.cli.options import HostOptions, RunOptions, refuse_options, refuse_without_effect
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.requests import SCENES, Request, parse_requests
 
@@ -86,7 +86,6 @@ def run(options: Options) -> None:
     options.hosts.connect()
     from ganformer_jax import hosts
     from ganformer_jax.cli.devices import local_devices
-    from ganformer_jax.data.spec import check_value_range
     from ganformer_jax.evaluate.evaluation import Evaluation, evaluate
     from ganformer_jax.experiment.evaluation import (
         Reading,
@@ -95,14 +94,11 @@ def run(options: Options) -> None:
         stored_images,
     )
 
-    if options.fake is None and options.fake_value_range is not None:
-        raise UserError("--fake-value-range is for --fake: leave it out")
+    _check_ranges(options)
     reading = Reading(options.split, options.array, options.value_range, options.follow_links)
     of_fake = dataclasses.replace(
         reading, value_range=options.fake_value_range or options.value_range
     )
-    for each in (reading, of_fake):
-        check_value_range(each.value_range)
     candidate = None if options.fake is None else stored_images(options.fake, of_fake)
     requests = parse_requests(options.metrics, STANDARD)
     if candidate and (unfit := [r.name for r in requests if r.needs_generator]):
@@ -140,13 +136,21 @@ def run(options: Options) -> None:
     _report(evaluate(evaluation), made.facts, made.run)
 
 
+def _check_ranges(options: Options) -> None:
+    """Refuse ranges of values that are none, and that of a set that is not given."""
+    from ganformer_jax.data.spec import check_value_range
+
+    if options.fake is None and options.fake_value_range is not None:
+        raise UserError("--fake-value-range is for --fake: leave it out")
+    for each in (options.value_range, options.fake_value_range):
+        check_value_range(each)
+
+
 def _check_reading(options: Options, sets: Sequence[ImageSet]) -> None:
     """Refuse options without effect on any of the sets, and one range for sets unlike each other.
 
     Labels of generated images depend on the split.
     """
-    from ganformer_jax.data.sources.open import refuse_without_effect
-
     given = {
         "array": options.array is not None,
         "follow_links": options.follow_links,

@@ -152,6 +152,19 @@ def refuse_options(options: Any, known: Collection[str], reason: str) -> None:
             raise UserError(f"{reason.replace('OPTION', f'--{name}')}: leave it out")
 
 
+def refuse_without_effect(given: Mapping[str, bool], known: Collection[str], what: str) -> None:
+    """Raise `UserError` if an option that is given has no effect.
+
+    Args:
+        given: Whether an option is given, by its name.
+        known: Options that have an effect.
+        what: The images, for the message.
+    """
+    for name in (name for name, is_given in given.items() if is_given and name not in known):
+        option = name.replace("_", "-")
+        raise UserError(f"--{option} has no effect on {what}: leave it out")
+
+
 def refuse_overwriting(paths: Sequence[pathlib.Path], overwrite: bool) -> None:
     """Raise `UserError` if a file cannot be written, or exists and `--overwrite` was not given."""
     for folder in {path.parent for path in paths}:

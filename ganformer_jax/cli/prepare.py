@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from ganformer_jax.cli.options import refuse_without_effect
 from ganformer_jax.cli.prepare_report import report_lines
 from ganformer_jax.data.catalog import find_entry, open_entry
 from ganformer_jax.data.fit import Geometry
@@ -188,8 +189,6 @@ def dataset_spec(options: Options, source: Source) -> DatasetSpec:
 
 def _refuse_without_effect(options: Options, source: Source) -> None:
     """Refuse options that have no effect on this kind of source."""
-    from ganformer_jax.data.sources.open import refuse_without_effect
-
     given = {
         "array": options.array is not None,
         "follow_links": options.follow_links,

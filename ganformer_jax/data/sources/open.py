@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 import re
-from collections.abc import Collection, Mapping
 
 from ganformer_jax.data.find import VERSIONS
 from ganformer_jax.data.sources.archives import TarSource, ZipSource
@@ -91,19 +90,6 @@ def open_source(
         except UserError as error:
             raise UserError(f"no file or folder is called {where}, and {error}") from error
     raise UserError(f"there is no {where}: name a folder, a file, or a dataset of TFDS")
-
-
-def refuse_without_effect(given: Mapping[str, bool], known: Collection[str], what: str) -> None:
-    """Raise UserError if an option that is given has no effect.
-
-    Args:
-        given: Whether an option is given, by its name.
-        known: Options that have an effect.
-        what: The images, for the message.
-    """
-    for name in (name for name, is_given in given.items() if is_given and name not in known):
-        option = name.replace("_", "-")
-        raise UserError(f"--{option} has no effect on {what}: leave it out")
 
 
 def _open_folder(
