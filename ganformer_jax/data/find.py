@@ -31,11 +31,10 @@ def find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> Any:
         return _find_in_bucket(dataset)
     if dataset in RENDERED:
         dataset = os.fspath(_find_scenes(data_dir, dataset, size))
-    named = data_dir / dataset
-    if Path(dataset).is_dir() and (is_prepared(Path(dataset)) or not is_prepared(named)):
-        return open_builder(find_version(Path(dataset)))
-    if is_prepared(named):  # perhaps called like a dataset of TFDS, which is something else
-        return open_builder(find_version(named))
+    given, named = Path(dataset), data_dir / dataset  # the latter may be called as in TFDS
+    folder = next(filter(is_prepared, (given, named)), given)
+    if folder.is_dir():
+        return open_builder(find_version(folder))
     try:
         builder = tfds.builder(dataset, data_dir=os.fspath(data_dir))
     except Exception as error:  # an unknown name or version, or one whose code does not import here

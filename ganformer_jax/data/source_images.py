@@ -19,14 +19,17 @@ from ganformer_jax.data.fit import Geometry, with_channels
 from ganformer_jax.data.fit_entry import fit_entry
 from ganformer_jax.data.sources.archives import REPLACED
 from ganformer_jax.data.sources.folder import FolderSource
+from ganformer_jax.data.sources.nested_tars import NO_TAR
 from ganformer_jax.data.sources.source import Source, Unreadable, is_hidden, listed, refusal
 from ganformer_jax.data.sources.walk import HARMLESS, LINKED_FOLDER
+from ganformer_jax.data.sources.webdataset import ANOTHER_IMAGE
 from ganformer_jax.errors import UserError
 from ganformer_jax.pixels import as_rgb
 
 MOST_SIZES = 10_000  # images whose sizes are looked at when they differ
 SAMPLE = 16  # images whose values are looked at before
 HEADER_BYTES = 1 << 18  # of an encoded image; its size stands there
+_HARMLESS = (*HARMLESS, REPLACED, ANOTHER_IMAGE, NO_TAR)  # reasons that leave out no image
 
 
 class SourceImages:
@@ -52,7 +55,7 @@ class SourceImages:
         weakref.finalize(self, source.close)
         self.name = str(source.root) if isinstance(source, FolderSource) else source.description
         for name, reason in source.skipped:
-            if reason not in source.harmless and _should_be_used(name, reason):
+            if _should_be_used(name, reason):
                 raise UserError(
                     f"{self._place(name)} cannot be used ({reason}): replace or remove it"
                 )
@@ -179,7 +182,7 @@ class SourceImages:
 
 def _should_be_used(name: str, reason: str) -> bool:
     """Return whether something that was skipped might be images that the result would lack."""
-    if is_hidden(name) or reason in (refusal(name), REPLACED, *HARMLESS):
+    if is_hidden(name) or reason in (refusal(name), *_HARMLESS):
         return False
     is_folder = reason.startswith((LINKED_FOLDER, "cannot be listed"))
     return is_folder or bool(pathlib.PurePath(name).suffix)

@@ -19,7 +19,7 @@ class Storage:
     """How a file stores the values of an image.
 
     Attributes:
-        largest: Largest value of a gray or color channel of up to 16 bits; of others 0.
+        largest: Largest value of a gray or color channel of up to 16 bits; of 32 it is not read.
         read_as: What Pillow makes of this value; equal to `largest` where it does not rescale.
         is_deep_color: Whether it has several channels of 16 bits, of which Pillow reads the high
             bytes.
@@ -82,9 +82,9 @@ def _of_tiff(image: Image.Image, raw: str) -> Storage:
     signs, white_is_zero = tags.get(_SAMPLE_FORMAT, (1,)), tags.get(_PHOTOMETRIC) == 0
     if image.mode == "L" and bits <= 8:
         largest, inverted = (1 << bits) - 1, white_is_zero and "I" in raw.partition(";")[2]
-        is_signed = 2 in signs
-        return Storage(largest, 255, False, is_signed, False, white_is_zero, inverted)
+        of_white = {"white_is_zero": white_is_zero, "read_inverted": inverted}
+        return Storage(largest, is_signed=2 in signs, **of_white)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         is_unsigned = image.mode == "I" and bits == 32 and 1 in signs
-        return Storage(65535, 65535, False, False, is_unsigned, white_is_zero)
+        return Storage(65535, 65535, is_unsigned=is_unsigned, white_is_zero=white_is_zero)
     return Storage(is_deep_color=is_deep_color)

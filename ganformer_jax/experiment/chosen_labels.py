@@ -96,7 +96,7 @@ def _tokenizer(workdir: pathlib.Path, vocabulary: int) -> CaptionTokenizer | Non
 
 
 def _no_tokenizer(workdir: pathlib.Path, vocabulary: int) -> str:
-    """Say why there is no tokenizer, and what to do if the generator reads captions."""
+    """Return why the tokenizer is missing, and what to do if the generator reads captions."""
     if not vocabulary:
         return f"{workdir} was not trained on captions"
     place = f"beside {workdir}" if workdir.is_file() else f"in {workdir}"

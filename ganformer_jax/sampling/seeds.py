@@ -7,9 +7,6 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import UInt32
 
-SEEDS = 1 << 32
-"""Number of seeds: from 0 to 2^32 - 1."""
-
 
 def seed_array(seeds: Iterable[int]) -> UInt32[np.ndarray, " b"]:
     """Return seeds as an array.
@@ -19,6 +16,6 @@ def seed_array(seeds: Iterable[int]) -> UInt32[np.ndarray, " b"]:
     """
     given = list(seeds)
     numbers = np.asarray(given if given else np.zeros(0, np.uint32))
-    if numbers.dtype.kind not in "iu" or ((numbers < 0) | (numbers >= SEEDS)).any():
+    if numbers.dtype.kind not in "iu" or ((numbers < 0) | (numbers >= 2**32)).any():
         raise ValueError("seeds must be integers from 0 to 2^32 - 1")
     return numbers.astype(np.uint32)

@@ -24,7 +24,7 @@ from ganformer_jax.data.sources.tar_scan import TarDamage, TarReader, is_compres
 from ganformer_jax.errors import UserError, os_reason
 
 _INNER = ".tar"
-_NO_TAR = "not a tar archive inside the archive"
+NO_TAR = "not a tar archive inside the archive"
 
 
 @dataclasses.dataclass
@@ -51,8 +51,6 @@ class NestedTarSource(Source):
     Raises:
         UserError: If it cannot be read, or holds too many classes.
     """
-
-    harmless = frozenset({_NO_TAR})
 
     def __init__(self, path: str | os.PathLike[str]):
         self._path = Path(path)
@@ -123,7 +121,7 @@ def _outer_reason(member: tarfile.TarInfo, file: Any) -> str | None:
     if is_compressed(file.read(6)):
         return "a compressed archive inside the archive"
     is_tar = member.name.lower().endswith(_INNER)
-    return None if is_tar else _NO_TAR
+    return None if is_tar else NO_TAR
 
 
 def _add_images(index: _Index, file: Any, outer: tarfile.TarInfo) -> None:

@@ -70,7 +70,6 @@ class Source(abc.ABC):
         label_columns: Columns with classes of which it is not clear which one is meant.
         paths: Files and folders that it is read from.
         channels: Number of channels if all entries are arrays of 2, 5 or more; None otherwise.
-        harmless: Reasons in `skipped` for which no image is left out.
         options: Options of `prepare` that choose among its contents, of array, follow_links, split
             and tfds_dir: others have no effect on it.
     """
@@ -85,7 +84,6 @@ class Source(abc.ABC):
     label_columns: Sequence[str] = ()
     paths: Sequence[pathlib.Path] = ()
     channels: int | None = None
-    harmless: frozenset[str] = frozenset()
     options: frozenset[str] = frozenset()
 
     def __len__(self) -> int:

@@ -32,7 +32,7 @@ MAX_NAMES_BYTES = 1 << 22  # of classnames.txt
 CLASS_NAMES = "classnames.txt"
 _CLASS = "cls"
 _IMAGE_SUFFIXES = SUFFIXES - {""}
-_ANOTHER = "another image of the sample"
+ANOTHER_IMAGE = "another image of the sample"
 
 
 @dataclasses.dataclass
@@ -75,8 +75,6 @@ class WebDatasetSource(Source):
     Raises:
         UserError: If a shard cannot be read.
     """
-
-    harmless = frozenset({_ANOTHER})
 
     def __init__(
         self,
@@ -220,9 +218,9 @@ def _add_member(
         return None
     before = sample.suffix if sample.size >= 0 else None
     if before is not None and ("." not in before or "." in suffix):
-        return member.name, _ANOTHER
+        return member.name, ANOTHER_IMAGE
     sample.suffix, sample.offset, sample.size = suffix, member.offset_data, member.size
-    return None if before is None else (f"{key}.{before}", _ANOTHER)
+    return None if before is None else (f"{key}.{before}", ANOTHER_IMAGE)
 
 
 def _split_name(name: str) -> tuple[str, str]:
