@@ -26,8 +26,8 @@ import numpy as np
 from runs import PACE, cells, command, curves_table, distances, logged, table, train_and_measure
 
 from ganformer_jax import Config, create_state
-from ganformer_jax.config_files import load_experiment
-from ganformer_jax.config_prior import PriorConfig
+from ganformer_jax.config.files import load_experiment
+from ganformer_jax.config.prior import PriorConfig
 from ganformer_jax.sampling import Sampler
 from ganformer_jax.train.prior_state import create_prior
 

@@ -9,7 +9,7 @@ import sys
 import jax
 import jax.numpy as jnp
 
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.files import load_config
 from ganformer_jax.models import Generator, make_discriminator
 
 

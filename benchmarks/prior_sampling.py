@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganformer_jax.config_files import load_experiment
-from ganformer_jax.config_prior import PriorConfig
+from ganformer_jax.config.files import load_experiment
+from ganformer_jax.config.prior import PriorConfig
 from ganformer_jax.models.code_prior import (
     code_logits,
     draw_code,

@@ -24,8 +24,8 @@ from collectives import collectives
 from tpu_text import Operation, operations, shares
 
 from ganformer_jax.config import Config
-from ganformer_jax.config_checks import validate
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.checks import validate
+from ganformer_jax.config.files import load_config
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.precompile import lowered_programs
 from ganformer_jax.train.compile import compile_program, memory_of

@@ -17,7 +17,7 @@ from typing import Any
 
 from runs import cells, command, logged, table
 
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.files import load_config
 from ganformer_jax.experiment.translation_data import TranslationData
 from ganformer_jax.metrics.pairs import pair_error
 

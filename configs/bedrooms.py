@@ -12,7 +12,7 @@ Expected:  not trained here; the paper reports its results in table 1 (arXiv 210
 import dataclasses
 
 from ganformer_jax.config import DataConfig, LossConfig
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.files import load_config
 
 config = dataclasses.replace(
     load_config("ffhq"),

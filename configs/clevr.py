@@ -20,7 +20,7 @@ from ganformer_jax.config import (
     MappingConfig,
     SynthesisConfig,
 )
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.files import load_config
 
 config = dataclasses.replace(
     load_config("ffhq"),

@@ -15,7 +15,7 @@ Expected:  objects of many colors, each with a component of its own; after 40 th
 
 import dataclasses
 
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.files import load_config
 
 relativistic = load_config("scenes_r3gan")
 generator = relativistic.generator

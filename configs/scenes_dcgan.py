@@ -19,7 +19,7 @@ from ganformer_jax.config import (
     OptimizerConfig,
     SynthesisConfig,
 )
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.files import load_config
 
 config = dataclasses.replace(
     load_config("scenes_ganformer"),

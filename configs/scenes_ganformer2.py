@@ -7,8 +7,8 @@ Expected:  layouts of a few compact segments, and images of them; the sliced Was
            has fallen from 197 to 29 after 20 thousand images, one run (2026-11-30)
 """
 
-from ganformer_jax.config_ganformer2 import GANformer2Config, GANformer2LossConfig
-from ganformer_jax.config_training import DataConfig, TrainConfig
+from ganformer_jax.config.ganformer2 import GANformer2Config, GANformer2LossConfig
+from ganformer_jax.config.training import DataConfig, TrainConfig
 
 config = GANformer2Config(
     data=DataConfig(name="scenes", train_images=20_000, held_out_images=2_000),

@@ -13,7 +13,7 @@ Expected:  blobs of several colors in a few arrangements; the sliced Wasserstein
 import dataclasses
 
 from ganformer_jax.config import MergeConfig
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.files import load_config
 
 stylegan2 = load_config("scenes_stylegan2")
 config = dataclasses.replace(

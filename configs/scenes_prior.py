@@ -6,15 +6,15 @@ Cost:      not measured to the end; 48 kimg took 37 minutes on busy cores
 Expected:  at 48 kimg, half of them of the autoencoder, an error of 5.8 levels and an swd of 27
 """
 
-from ganformer_jax.config_patches import PatchConfig
-from ganformer_jax.config_prior import (
+from ganformer_jax.config.patches import PatchConfig
+from ganformer_jax.config.prior import (
     AutoencoderConfig,
     CodebookConfig,
     PriorConfig,
     PriorOptimizerConfig,
     PriorStageConfig,
 )
-from ganformer_jax.config_training import ScheduleConfig, TrainConfig
+from ganformer_jax.config.training import ScheduleConfig, TrainConfig
 
 AUTOENCODER, TOTAL = 40.0, 120.0
 """Thousands of images that train the autoencoder, and of both stages."""

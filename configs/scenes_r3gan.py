@@ -12,7 +12,7 @@ Expected:  objects of one color or two, some blurred into each other; the sliced
 
 import dataclasses
 
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.files import load_config
 
 scenes = load_config("scenes_ganformer")
 config = dataclasses.replace(

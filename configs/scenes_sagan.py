@@ -12,7 +12,7 @@ Expected:  the sliced Wasserstein distance falls from 246 to 42
 
 import dataclasses
 
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.files import load_config
 
 gan = load_config("scenes_gan")
 config = dataclasses.replace(

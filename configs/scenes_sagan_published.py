@@ -21,7 +21,7 @@ from ganformer_jax.config import (
     OptimizerConfig,
     SynthesisConfig,
 )
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.files import load_config
 
 scenes = load_config("scenes_ganformer")
 config = dataclasses.replace(

@@ -12,7 +12,7 @@ Expected:  rounded objects of one color or two, some joined; the sliced Wasserst
 
 import dataclasses
 
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.files import load_config
 
 scenes = load_config("scenes_r3gan")
 config = dataclasses.replace(

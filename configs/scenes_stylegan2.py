@@ -11,7 +11,7 @@ Expected:  blobs of a color or two; the sliced Wasserstein distance falls from 2
 import dataclasses
 
 from ganformer_jax.config import GeneratorConfig, MappingConfig, SynthesisConfig
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.files import load_config
 
 config = dataclasses.replace(
     load_config("scenes_ganformer"),

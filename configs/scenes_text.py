@@ -13,8 +13,8 @@ Expected:  after 50 thousand images a sliced Wasserstein distance of 24, and of 
 
 import dataclasses
 
-from ganformer_jax.config_files import load_config
-from ganformer_jax.config_text import TextEncoderConfig
+from ganformer_jax.config.files import load_config
+from ganformer_jax.config.text import TextEncoderConfig
 
 LONGEST, VOCABULARY = 18, 39
 """Tokens of the longest caption, and different tokens of all captions of scenes."""

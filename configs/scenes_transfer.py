@@ -12,7 +12,7 @@ Expected:  the sliced Wasserstein distance falls from 166 to 48 in 10 thousand i
 
 import dataclasses
 
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.files import load_config
 
 scenes = load_config("scenes_ganformer")
 config = dataclasses.replace(

@@ -6,9 +6,9 @@ Cost:      not measured to the end
 Expected:  not known yet
 """
 
-from ganformer_jax.config_patches import PatchConfig
-from ganformer_jax.config_training import ScheduleConfig, TrainConfig
-from ganformer_jax.config_translation import (
+from ganformer_jax.config.patches import PatchConfig
+from ganformer_jax.config.training import ScheduleConfig, TrainConfig
+from ganformer_jax.config.translation import (
     TranslationConfig,
     TranslationDataConfig,
     TranslationOptimizerConfig,

@@ -11,8 +11,8 @@ Cost:      200 kimg; not measured here
 Expected:  not trained here; the paper shows its results
 """
 
-from ganformer_jax.config_training import ScheduleConfig
-from ganformer_jax.config_translation import (
+from ganformer_jax.config.training import ScheduleConfig
+from ganformer_jax.config.translation import (
     TranslationConfig,
     TranslationDataConfig,
     TranslationOptimizerConfig,

@@ -26,7 +26,7 @@ from ganformer_jax.config import (
     TextEncoderConfig,
     TrainConfig,
 )
-from ganformer_jax.config_checks import validate
+from ganformer_jax.config.checks import validate
 from ganformer_jax.errors import UserError
 from ganformer_jax.load import load
 from ganformer_jax.losses import (

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ganformer_jax.config_kinds import as_gan
+from ganformer_jax.config.kinds import as_gan
 from ganformer_jax.convert.build import flatten
 from ganformer_jax.convert.export import is_safetensors, read_generator
 from ganformer_jax.convert.snapshot import read_snapshot

@@ -9,7 +9,7 @@ from tiny import random_batch, random_variables, tiny_config
 
 from ganformer_jax import Generator
 from ganformer_jax.config import AttentionConfig
-from ganformer_jax.config_text import TextEncoderConfig
+from ganformer_jax.config.text import TextEncoderConfig
 
 TEXT = TextEncoderConfig(
     layers=1,

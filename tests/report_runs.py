@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from ganformer_jax.config import Config
-from ganformer_jax.config_dicts import to_dict
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.dicts import to_dict
+from ganformer_jax.config.files import load_config
 
 NASTY = '<script>alert("x")</script><b>&'
 """A name that would be code in a page that does not escape."""

@@ -13,7 +13,7 @@ from tiny import FULL, labeled_batch, random_variables, tiny_config
 from training import assert_close, gan_programs, run_steps, sgd
 
 from ganformer_jax.config import AggregatorConfig, AugmentConfig
-from ganformer_jax.config_checks import check_batch
+from ganformer_jax.config.checks import check_batch
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import Discriminator
 from ganformer_jax.nn.layers import Dropout, minibatch_stddev

@@ -15,8 +15,8 @@ from training import gan_programs, run_steps, sgd
 
 from ganformer_jax import augment, losses
 from ganformer_jax.config import AugmentConfig, Config
-from ganformer_jax.config_checks import validate
-from ganformer_jax.config_dicts import from_dict
+from ganformer_jax.config.checks import validate
+from ganformer_jax.config.dicts import from_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import Discriminator
 from ganformer_jax.pixels import from_uint8

@@ -15,7 +15,7 @@ from tiny import BATCH, labeled_batch, tiny_config
 from training import gan_programs, on_host, run_steps, sgd, train_gan
 
 from ganformer_jax import Discriminator, Generator, UserError, load, make_discriminator
-from ganformer_jax.config_checks import validate
+from ganformer_jax.config.checks import validate
 from ganformer_jax.convert.export import exported_weights, save_generator
 from ganformer_jax.models.sagan import ClassBatchNorm, SelfAttention
 from ganformer_jax.nn.initialize import as_uniform, initialize, uniform

@@ -11,7 +11,7 @@ from command_line import call
 from training import EXPERIMENT, gan_programs, mean_programs, train_mean, with_train
 
 from ganformer_jax import storage
-from ganformer_jax.config_dicts import to_dict
+from ganformer_jax.config.dicts import to_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.train.best import Best, find_best
 from ganformer_jax.train.checkpoint import Checkpoints

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from training import no_images
 
-from ganformer_jax.config_files import built_in_configs, load_experiment
+from ganformer_jax.config.files import built_in_configs, load_experiment
 from ganformer_jax.data.batches import train_batches
 from ganformer_jax.experiment.kinds import TRAININGS
 from ganformer_jax.train.compile import Programs

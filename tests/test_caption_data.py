@@ -18,10 +18,10 @@ from ganformer_jax.captions import (
     tokenizer_of,
     vocabulary_of,
 )
-from ganformer_jax.config_checks import validate
-from ganformer_jax.config_dicts import to_dict
-from ganformer_jax.config_files import load_config
-from ganformer_jax.config_text import TextEncoderConfig
+from ganformer_jax.config.checks import validate
+from ganformer_jax.config.dicts import to_dict
+from ganformer_jax.config.files import load_config
+from ganformer_jax.config.text import TextEncoderConfig
 from ganformer_jax.data.batches import open_dataset, train_batches
 from ganformer_jax.data.captions import find_captions
 from ganformer_jax.data.sources.conditions import Conditions

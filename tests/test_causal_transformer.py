@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from ganformer_jax.config_prior import TransformerConfig
+from ganformer_jax.config.prior import TransformerConfig
 from ganformer_jax.convert.gpt2 import read_gpt2
 from ganformer_jax.errors import UserError
 from ganformer_jax.models.causal_transformer import CausalTransformer, empty_cache

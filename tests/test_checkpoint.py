@@ -31,8 +31,8 @@ from training import (
 )
 
 from ganformer_jax import load, storage
-from ganformer_jax.config_dicts import from_dict, to_dict
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.dicts import from_dict, to_dict
+from ganformer_jax.config.files import load_config
 from ganformer_jax.errors import UserError
 from ganformer_jax.train import checkpoint
 from ganformer_jax.train.checkpoint import Checkpoints

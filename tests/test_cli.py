@@ -13,7 +13,7 @@ from command_line import call, complaint
 
 from ganformer_jax.classes import find_class, load_class_names, save_class_names
 from ganformer_jax.config import Config
-from ganformer_jax.config_dicts import to_dict
+from ganformer_jax.config.dicts import to_dict
 from ganformer_jax.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -19,15 +19,15 @@ from ganformer_jax.config import (
     SynthesisConfig,
     TrainConfig,
 )
-from ganformer_jax.config_checks import validate
-from ganformer_jax.config_dicts import differences, from_dict, to_dict
-from ganformer_jax.config_files import (
+from ganformer_jax.config.checks import validate
+from ganformer_jax.config.dicts import differences, from_dict, to_dict
+from ganformer_jax.config.files import (
     built_in_configs,
     find_config,
     load_config,
     load_experiment,
 )
-from ganformer_jax.config_kinds import experiment_from_dict, validate_experiment
+from ganformer_jax.config.kinds import experiment_from_dict, validate_experiment
 from ganformer_jax.errors import UserError
 
 HEADER = "from ganformer_jax.config import *\n"
@@ -245,3 +245,17 @@ def config_kinds(kind):
 def test_configs_take_their_first_options_by_position():
     assert GeneratorConfig(64).resolution == 64
     assert DiscriminatorConfig("skip", 64).channel_base == 64
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "from ganformer_jax.config_training import TrainConfig",
+        "from ganformer_jax.config import GANformer2Config\nfrom ganformer_jax import config_prior",
+        "import ganformer_jax.config_translation",
+    ],
+)
+def test_config_files_of_version_0_1_import_modules_by_their_former_names(tmp_path, lines):
+    path = tmp_path / "mine.py"
+    path.write_text(f"{lines}\nfrom ganformer_jax import Config\nconfig = Config()\n")
+    assert load_config(path) == Config()

@@ -30,8 +30,8 @@ from ganformer_jax.config import (
     MappingConfig,
     SynthesisConfig,
 )
-from ganformer_jax.config_checks import validate_networks
-from ganformer_jax.config_dicts import from_dict, to_dict
+from ganformer_jax.config.checks import validate_networks
+from ganformer_jax.config.dicts import from_dict, to_dict
 from ganformer_jax.convert.arguments import ConversionError
 from ganformer_jax.convert.export import read_generator, save_generator
 from ganformer_jax.convert.snapshot import read_snapshot

@@ -11,7 +11,7 @@ import pytest
 
 from ganformer_jax import cli
 from ganformer_jax.config import Config
-from ganformer_jax.config_dicts import to_dict
+from ganformer_jax.config.dicts import to_dict
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

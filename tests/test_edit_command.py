@@ -11,7 +11,7 @@ from exports import export
 from PIL import Image
 from tiny import tiny_config
 
-from ganformer_jax.config_attention import MergeConfig
+from ganformer_jax.config.attention import MergeConfig
 from ganformer_jax.directions import Direction, save_directions
 from ganformer_jax.load import load
 from ganformer_jax.sampling import Synthesizer, read_latents, save_latents, swap_components

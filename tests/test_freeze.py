@@ -13,7 +13,7 @@ from training import assert_close, gan_programs, run_steps, sgd
 from transfers import architecture
 
 from ganformer_jax.config import Config
-from ganformer_jax.config_checks import validate
+from ganformer_jax.config.checks import validate
 from ganformer_jax.convert.export import save_generator
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.initial_weights import warm_start

@@ -17,17 +17,17 @@ from small_scenes import small_chunks
 from training import assert_close, no_images, on_host, run_steps
 
 from ganformer_jax.cli import main
-from ganformer_jax.config_dicts import to_dict
-from ganformer_jax.config_ganformer2 import (
+from ganformer_jax.config.dicts import to_dict
+from ganformer_jax.config.ganformer2 import (
     CriticConfig,
     ExecutionConfig,
     GANformer2Config,
     GANformer2LossConfig,
     PlanningConfig,
 )
-from ganformer_jax.config_ganformer2_checks import validate_ganformer2
-from ganformer_jax.config_kinds import experiment_from_dict
-from ganformer_jax.config_training import TrainConfig
+from ganformer_jax.config.ganformer2_checks import validate_ganformer2
+from ganformer_jax.config.kinds import experiment_from_dict
+from ganformer_jax.config.training import TrainConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.ganformer2_data import GANformer2Data
 from ganformer_jax.sampling.planned_scenes import SceneSampler, SegmentEdit

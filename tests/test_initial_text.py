@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from ganformer_jax import create_state
 from ganformer_jax.captions import make_tokenizer
-from ganformer_jax.config_text import TextEncoderConfig
+from ganformer_jax.config.text import TextEncoderConfig
 from ganformer_jax.convert.bert_folder import read_bert_folder
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.initial_text import start_from_bert

@@ -6,9 +6,9 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from ganformer_jax.cli.train import OPTIONS
-from ganformer_jax.config_dicts import to_dict
-from ganformer_jax.config_files import load_experiment
-from ganformer_jax.config_kinds import KINDS
+from ganformer_jax.config.dicts import to_dict
+from ganformer_jax.config.files import load_experiment
+from ganformer_jax.config.kinds import KINDS
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.kind_data import DATA
 from ganformer_jax.experiment.kinds import TRAININGS

@@ -10,19 +10,7 @@ PACKAGE = "ganformer_jax"
 ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
 LEVELS = [
-    {"caches", "captions", "classes", "conditions", "config", "config_attention", "config_checks"}
-    | {"config_baseline_checks", "config_dicts", "config_discriminator", "config_files"}
-    | {
-        "config_kinds",
-        "config_network_checks",
-        "config_ranges",
-        "config_text",
-        "config_text_checks",
-        "config_training",
-    }
-    | {"config_ganformer2", "config_ganformer2_checks", "config_prior", "config_prior_checks"}
-    | {"config_patches", "config_translation"}
-    | {"config_translation_checks", "download"}
+    {"caches", "captions", "classes", "conditions", "config", "download"}
     | {"errors", "files", "gpu", "hosts", "locks", "signals", "storage"},
     {"augment", "nn", "losses", "pickles", "pixels", "random_keys"},
     {"models", "scenes", "data", "metrics"},
@@ -37,7 +25,6 @@ LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}
 API_MAY_IMPORT = {
     "augment",
     "config",
-    "config_checks",
     "errors",
     "nn",
     "models",

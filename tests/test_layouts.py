@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganformer_jax.config_ganformer2 import ExecutionConfig, PlanningConfig
+from ganformer_jax.config.ganformer2 import ExecutionConfig, PlanningConfig
 from ganformer_jax.experiment.planned_evaluation import layout_counts
 from ganformer_jax.experiment.planned_files import measure_edit
 from ganformer_jax.losses.layouts import OFFSETS, READ, layout_matching, segment_fidelity

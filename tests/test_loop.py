@@ -29,8 +29,8 @@ from training import (
     with_train,
 )
 
-from ganformer_jax.config_dicts import to_dict
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.dicts import to_dict
+from ganformer_jax.config.files import load_config
 from ganformer_jax.errors import UserError
 from ganformer_jax.load import load
 from ganformer_jax.train import loop, stalls

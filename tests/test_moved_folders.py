@@ -11,7 +11,7 @@ from images import make_folder, png
 from processes import TINY_OPTIONS, run_code
 from training import EXPERIMENT, gan_programs
 
-from ganformer_jax.config_dicts import to_dict
+from ganformer_jax.config.dicts import to_dict
 from ganformer_jax.data.dataset_dir import VERSION
 from ganformer_jax.data.prepare import prepare
 from ganformer_jax.data.sources.folder import FolderSource

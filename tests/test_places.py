@@ -10,7 +10,7 @@ import pytest
 from tiny import random_variables, tiny_config
 
 from ganformer_jax import AttentionConfig, Generator, MappingConfig
-from ganformer_jax.config_checks import validate
+from ganformer_jax.config.checks import validate
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.component_metrics import layer_segments, segmentation_scores
 from ganformer_jax.nn.attention import BipartiteAttention

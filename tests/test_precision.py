@@ -12,7 +12,7 @@ import pytest
 from tiny import FULL, labeled_batch, tiny_config, tiny_generator
 from training import gan_programs, run_steps, sgd, train_gan
 
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.files import load_config
 from ganformer_jax.load import load
 from ganformer_jax.sampling import Sampler
 from ganformer_jax.train.binding import with_matmul_precision

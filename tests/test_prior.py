@@ -12,10 +12,10 @@ from eight_devices import on_eight_devices
 from training import assert_close, no_images, on_host
 
 from ganformer_jax import losses
-from ganformer_jax.config_dicts import to_dict
-from ganformer_jax.config_kinds import experiment_from_dict, validate_experiment
-from ganformer_jax.config_patches import PatchConfig
-from ganformer_jax.config_prior import (
+from ganformer_jax.config.dicts import to_dict
+from ganformer_jax.config.kinds import experiment_from_dict, validate_experiment
+from ganformer_jax.config.patches import PatchConfig
+from ganformer_jax.config.prior import (
     AutoencoderConfig,
     CodebookConfig,
     PriorConfig,
@@ -23,7 +23,7 @@ from ganformer_jax.config_prior import (
     PriorStageConfig,
     TransformerConfig,
 )
-from ganformer_jax.config_training import TrainConfig
+from ganformer_jax.config.training import TrainConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.models.code_prior import (
     code_logits,

@@ -12,7 +12,7 @@ from exports import initial_variables
 from tiny import tiny_config
 
 from ganformer_jax import Generator
-from ganformer_jax.config_attention import MergeConfig
+from ganformer_jax.config.attention import MergeConfig
 from ganformer_jax.models.noise_maps import noise_maps, with_noise_maps
 from ganformer_jax.projection import (
     ProjectionOptions,

@@ -25,7 +25,7 @@ from ganformer_jax import (
     validate_networks,
 )
 from ganformer_jax.config import Config, GeneratorConfig
-from ganformer_jax.config_dicts import from_dict, to_dict
+from ganformer_jax.config.dicts import from_dict, to_dict
 from ganformer_jax.convert.export import save_generator
 from ganformer_jax.data.batches import DatasetSource, open_dataset, train_batches
 from ganformer_jax.evaluate.path_length import images_for_lpips

@@ -19,7 +19,7 @@ from report_runs import NASTY, write_image, write_run
 from tiny import tiny_config
 
 from ganformer_jax.config import Config
-from ganformer_jax.config_dicts import from_dict, to_dict
+from ganformer_jax.config.dicts import from_dict, to_dict
 from ganformer_jax.report import MARK, comparison_page, read_run_folder, run_page
 from ganformer_jax.report.curves import BUCKETS, read_log
 from ganformer_jax.report.figures import charts

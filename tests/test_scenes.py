@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_scenes import render_scenes
 
-from ganformer_jax.config_training import RENDERED
+from ganformer_jax.config.training import RENDERED
 from ganformer_jax.errors import UserError
 from ganformer_jax.scenes import layout as scenes
 from ganformer_jax.scenes import rendering

@@ -12,8 +12,8 @@ from tiny import BATCH, random_batch, tiny_config
 from training import assert_close, gan_programs, on_host, sgd, train_gan
 
 from ganformer_jax.config import AugmentConfig, Config, ScheduleConfig
-from ganformer_jax.config_checks import validate
-from ganformer_jax.config_dicts import from_dict
+from ganformer_jax.config.checks import validate
+from ganformer_jax.config.dicts import from_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.train import schedules, updates
 from ganformer_jax.train.checkpoint import Checkpoints

@@ -20,8 +20,8 @@ from training import gan_programs, on_host, run_steps, sgd, train_gan
 from transfers import random_state
 
 from ganformer_jax import Discriminator, Generator, create_state
-from ganformer_jax.config_checks import validate
-from ganformer_jax.config_text import TextEncoderConfig
+from ganformer_jax.config.checks import validate
+from ganformer_jax.config.text import TextEncoderConfig
 from ganformer_jax.convert.build import flatten
 from ganformer_jax.convert.export import KEY, read_generator, save_generator
 from ganformer_jax.convert.program_check import (

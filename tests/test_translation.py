@@ -17,16 +17,16 @@ from small_scenes import small_chunks
 from training import assert_close, no_images, on_host, run_steps
 
 from ganformer_jax.cli import main
-from ganformer_jax.config_dicts import to_dict
-from ganformer_jax.config_kinds import experiment_from_dict
-from ganformer_jax.config_patches import PatchConfig
-from ganformer_jax.config_training import TrainConfig
-from ganformer_jax.config_translation import (
+from ganformer_jax.config.dicts import to_dict
+from ganformer_jax.config.kinds import experiment_from_dict
+from ganformer_jax.config.patches import PatchConfig
+from ganformer_jax.config.training import TrainConfig
+from ganformer_jax.config.translation import (
     TranslationConfig,
     TranslationLossConfig,
     TranslatorConfig,
 )
-from ganformer_jax.config_translation_checks import validate_translation
+from ganformer_jax.config.translation_checks import validate_translation
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.translated_files import file_names
 from ganformer_jax.experiment.translation import LatestTranslators

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tiny import random_variables
 
-from ganformer_jax.config_patches import PatchConfig
-from ganformer_jax.config_translation import TranslatorConfig
+from ganformer_jax.config.patches import PatchConfig
+from ganformer_jax.config.translation import TranslatorConfig
 from ganformer_jax.models.patch_discriminator import PatchDiscriminator
 from ganformer_jax.models.translator import Translator
 from ganformer_jax.train.image_pool import exchange

@@ -16,7 +16,7 @@ from tiny import BATCH, FULL, conditional, labeled_batch, random_batch, tiny_con
 from training import SGD_RATE, assert_close, gan_programs, on_host, run_steps, sgd
 
 from ganformer_jax import losses
-from ganformer_jax.config_checks import check_batch, validate
+from ganformer_jax.config.checks import check_batch, validate
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import Discriminator
 from ganformer_jax.train import updates

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganformer_jax.config_prior import AutoencoderConfig, CodebookConfig
+from ganformer_jax.config.prior import AutoencoderConfig, CodebookConfig
 from ganformer_jax.models.codebook import new_codebook, update_codebook, use_of
 from ganformer_jax.models.vq_autoencoder import (
     Decoder,

@@ -10,7 +10,7 @@ import jax
 from tiny import tiny_config
 
 from ganformer_jax.config import AttentionConfig, GeneratorConfig
-from ganformer_jax.config_attention import MergeConfig
+from ganformer_jax.config.attention import MergeConfig
 from ganformer_jax.viewer import Labels, ViewedGenerator
 
 GANFORMER = dataclasses.replace(

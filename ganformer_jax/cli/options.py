@@ -69,8 +69,8 @@ class RunOptions:
 
     def kind(self) -> str:
         """Return the kind of training that the run is of; a file is of a GAN."""
-        from ganformer_jax.config_files import load_experiment
-        from ganformer_jax.config_kinds import kind_of
+        from ganformer_jax.config.files import load_experiment
+        from ganformer_jax.config.kinds import kind_of
 
         path = self.workdir / "config.json"
         return kind_of(load_experiment(path)) if path.is_file() else "gan"

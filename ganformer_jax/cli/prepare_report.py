@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ganformer_jax.cli.options import program
-from ganformer_jax.config_text import TextEncoderConfig
+from ganformer_jax.config.text import TextEncoderConfig
 from ganformer_jax.data.catalog import find_entry
 from ganformer_jax.data.decode import SCALED
 from ganformer_jax.data.depth import narrow_range_warning

@@ -13,12 +13,12 @@ import tyro
 from ganformer_jax.cli.options import DEFAULT_CONFIG, HostOptions, config_option
 from ganformer_jax.cli.streams import lenient_streams
 from ganformer_jax.config import Config
-from ganformer_jax.config_dicts import to_dict
-from ganformer_jax.config_files import load_experiment
-from ganformer_jax.config_ganformer2 import GANformer2Config
-from ganformer_jax.config_kinds import validate_experiment
-from ganformer_jax.config_prior import PriorConfig
-from ganformer_jax.config_translation import TranslationConfig
+from ganformer_jax.config.dicts import to_dict
+from ganformer_jax.config.files import load_experiment
+from ganformer_jax.config.ganformer2 import GANformer2Config
+from ganformer_jax.config.kinds import validate_experiment
+from ganformer_jax.config.prior import PriorConfig
+from ganformer_jax.config.translation import TranslationConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.signals import Stopped
 

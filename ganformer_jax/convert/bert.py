@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ganformer_jax.config_text import TextEncoderConfig
+from ganformer_jax.config.text import TextEncoderConfig
 from ganformer_jax.convert.state_dict import read_state_dict
 from ganformer_jax.errors import UserError
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ganformer_jax.captions import SPECIAL, tokenizers_library
-from ganformer_jax.config_text import TextEncoderConfig
+from ganformer_jax.config.text import TextEncoderConfig
 from ganformer_jax.convert.bert import read_bert
 from ganformer_jax.errors import UserError, one_line, os_reason
 

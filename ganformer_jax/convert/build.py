@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.config import MAX_IMAGE_CHANNELS, DiscriminatorConfig, GeneratorConfig
-from ganformer_jax.config_dicts import from_dict, to_dict
-from ganformer_jax.config_ranges import Range, check_range
+from ganformer_jax.config.dicts import from_dict, to_dict
+from ganformer_jax.config.ranges import Range, check_range
 from ganformer_jax.convert.arguments import ConversionError
 from ganformer_jax.convert.rules import Layout, Rule
 from ganformer_jax.errors import UserError

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ganformer_jax.config import Config, DiscriminatorConfig, GeneratorConfig
-from ganformer_jax.config_dicts import from_dict, to_dict
+from ganformer_jax.config.dicts import from_dict, to_dict
 from ganformer_jax.convert.build import build_generator, flatten, unflatten
 from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.files import write_atomically

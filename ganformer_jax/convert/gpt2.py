@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ganformer_jax.config_prior import TransformerConfig
+from ganformer_jax.config.prior import TransformerConfig
 from ganformer_jax.convert.state_dict import read_state_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.models.causal_transformer import CausalTransformer

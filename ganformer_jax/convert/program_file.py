@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
-from ganformer_jax.config_dicts import from_dict, to_dict
+from ganformer_jax.config.dicts import from_dict, to_dict
 from ganformer_jax.convert.build import flatten
 from ganformer_jax.convert.program_check import check_inputs, expected_images, largest_differences
 from ganformer_jax.convert.programs import (

@@ -148,7 +148,7 @@ def open_dataset(
     """Open a split of a prepared dataset.
 
     Args:
-        dataset: One of `config_training.RENDERED`, rendered before; or a folder prepared by TFDS
+        dataset: One of `config.training.RENDERED`, rendered before; or a folder prepared by TFDS
             (the one with dataset_info.json, or the one above), which may be a `gs://` path; or the
             name of a TFDS dataset prepared in `data_dir`.
         data_dir: Folder of prepared datasets.

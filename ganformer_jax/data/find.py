@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from ganformer_jax.captions import TOKENIZER_FILE
-from ganformer_jax.config_training import RENDERED
+from ganformer_jax.config.training import RENDERED
 from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.storage import is_transient, with_retries
 

@@ -14,7 +14,7 @@ import numpy as np
 import PIL
 
 from ganformer_jax.config import MAX_IMAGE_CHANNELS
-from ganformer_jax.config_training import RENDERED
+from ganformer_jax.config.training import RENDERED
 from ganformer_jax.data.decode import no_warnings
 from ganformer_jax.data.fit import FILTERS, MODES, Geometry, cropped_size
 from ganformer_jax.data.fit_entry import stored_size

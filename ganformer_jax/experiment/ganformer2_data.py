@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from ganformer_jax.config import Config, GeneratorConfig
-from ganformer_jax.config_ganformer2 import GANformer2Config
+from ganformer_jax.config.ganformer2 import GANformer2Config
 from ganformer_jax.data.folders import open_held_out
 from ganformer_jax.data.layouts import LayoutSource
 from ganformer_jax.data.reading import read_all

@@ -13,7 +13,7 @@ import numpy as np
 from ganformer_jax import hosts
 from ganformer_jax.captions import CaptionTokenizer
 from ganformer_jax.config import Config
-from ganformer_jax.config_text import TextEncoderConfig
+from ganformer_jax.config.text import TextEncoderConfig
 from ganformer_jax.convert.bert_folder import PublishedBert, read_bert_folder
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.sample_files import weights_digest

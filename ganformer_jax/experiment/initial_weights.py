@@ -11,7 +11,7 @@ from typing import Any
 from ganformer_jax import hosts
 from ganformer_jax.captions import TOKENIZER_FILE, CaptionTokenizer, load_tokenizer
 from ganformer_jax.config import Config
-from ganformer_jax.config_kinds import as_gan
+from ganformer_jax.config.kinds import as_gan
 from ganformer_jax.convert.export import exported_weights, is_safetensors
 from ganformer_jax.convert.snapshot import read_snapshot
 from ganformer_jax.convert.snapshot_contents import run_weights

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ganformer_jax.config import Config
-from ganformer_jax.config_files import load_experiment
-from ganformer_jax.config_ganformer2 import GANformer2Config
-from ganformer_jax.config_prior import PriorConfig
-from ganformer_jax.config_translation import TranslationConfig
+from ganformer_jax.config.files import load_experiment
+from ganformer_jax.config.ganformer2 import GANformer2Config
+from ganformer_jax.config.prior import PriorConfig
+from ganformer_jax.config.translation import TranslationConfig
 from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.ganformer2_data import GANformer2Data

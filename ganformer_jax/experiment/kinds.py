@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ganformer_jax.config import Config
-from ganformer_jax.config_ganformer2 import GANformer2Config
-from ganformer_jax.config_prior import PriorConfig
-from ganformer_jax.config_translation import TranslationConfig
+from ganformer_jax.config.ganformer2 import GANformer2Config
+from ganformer_jax.config.prior import PriorConfig
+from ganformer_jax.config.translation import TranslationConfig
 from ganformer_jax.experiment.gan import LatestGenerator
 from ganformer_jax.experiment.ganformer2 import LatestScenes
 from ganformer_jax.experiment.latest import LatestNetworks

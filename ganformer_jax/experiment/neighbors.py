@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ganformer_jax.config_files import load_config
+from ganformer_jax.config.files import load_config
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.features import NetworkSettings, feature_reader
 from ganformer_jax.evaluate.image_sets import ImageSet

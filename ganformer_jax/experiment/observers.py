@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ganformer_jax import hosts, visualize
-from ganformer_jax.config_training import TrainConfig
+from ganformer_jax.config.training import TrainConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.feasibility import check_measurable
 from ganformer_jax.evaluate.features import NetworkSettings

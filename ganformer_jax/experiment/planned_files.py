@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from ganformer_jax import visualize
-from ganformer_jax.config_ganformer2 import GANformer2Config
+from ganformer_jax.config.ganformer2 import GANformer2Config
 from ganformer_jax.experiment.ganformer2 import COLUMNS, layout_sheet, segment_palette
 from ganformer_jax.experiment.sample_files import (
     Batch,

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ganformer_jax.config_kinds import validate_experiment
+from ganformer_jax.config.kinds import validate_experiment
 from ganformer_jax.experiment.kinds import TRAININGS
 from ganformer_jax.experiment.latest import Lower
 from ganformer_jax.train.compile import Programs, compile_program, memory_of

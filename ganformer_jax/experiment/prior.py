@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ganformer_jax import visualize
-from ganformer_jax.config_prior import PriorConfig
+from ganformer_jax.config.prior import PriorConfig
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.latest import Figures, LatestNetworks, Lower, Metrics, checked
 from ganformer_jax.metrics.pairs import pair_error

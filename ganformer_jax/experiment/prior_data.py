@@ -6,8 +6,8 @@ import dataclasses
 
 from ganformer_jax.captions import vocabulary_of
 from ganformer_jax.config import Config, DiscriminatorConfig, GeneratorConfig
-from ganformer_jax.config_prior import PriorConfig
-from ganformer_jax.config_text import TextEncoderConfig
+from ganformer_jax.config.prior import PriorConfig
+from ganformer_jax.config.text import TextEncoderConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.scene_captions import scene_tokenizer

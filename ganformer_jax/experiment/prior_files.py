@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ganformer_jax.config_prior import PriorConfig
+from ganformer_jax.config.prior import PriorConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.sample_files import (
     Batch,

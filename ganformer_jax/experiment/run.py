@@ -11,7 +11,7 @@ import numpy as np
 
 from ganformer_jax import hosts
 from ganformer_jax.config import Config
-from ganformer_jax.config_kinds import validate_experiment
+from ganformer_jax.config.kinds import validate_experiment
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.initial_text import start_from_bert
 from ganformer_jax.experiment.initial_weights import warm_start
@@ -43,7 +43,7 @@ def train_experiment(
     """Train, or resume, an experiment, as `train.loop.train` does.
 
     Args:
-        config: The experiment, of a kind in `config_kinds.KINDS`.
+        config: The experiment, of a kind in `config.kinds.KINDS`.
         run: Folder of the run.
         init_from: What a new run of a GAN starts from: folder of another run, or path or URL of an
             export or a published snapshot.

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from ganformer_jax import visualize
-from ganformer_jax.config_translation import TranslationConfig
+from ganformer_jax.config.translation import TranslationConfig
 from ganformer_jax.data.fit import Geometry
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.sample_files import Batch, figure_paths, weights_digest, write_set

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ganformer_jax import visualize
-from ganformer_jax.config_translation import TranslationConfig
+from ganformer_jax.config.translation import TranslationConfig
 from ganformer_jax.data.batches import read_images
 from ganformer_jax.experiment.latest import Figures, LatestNetworks, Lower, Metrics, checked
 from ganformer_jax.experiment.translation_data import TranslationData

@@ -13,8 +13,8 @@ import numpy as np
 
 from ganformer_jax import hosts
 from ganformer_jax.config import Config, GeneratorConfig
-from ganformer_jax.config_training import DataConfig
-from ganformer_jax.config_translation import TranslationConfig
+from ganformer_jax.config.training import DataConfig
+from ganformer_jax.config.translation import TranslationConfig
 from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.data.find import NoSplit
 from ganformer_jax.errors import UserError

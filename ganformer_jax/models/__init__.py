@@ -1,6 +1,6 @@
 """Networks: generator and discriminator, built from their configs."""
 
-from ganformer_jax.config_checks import validate_networks
+from ganformer_jax.config.checks import validate_networks
 from ganformer_jax.models.captions import without_words
 from ganformer_jax.models.discriminator import Discriminator, make_discriminator
 from ganformer_jax.models.generator import Generator, component_maps, stack_attention

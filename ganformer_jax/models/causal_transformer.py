@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ganformer_jax.config_prior import TransformerConfig
+from ganformer_jax.config.prior import TransformerConfig
 from ganformer_jax.nn.initialize import normal
 
 if TYPE_CHECKING:

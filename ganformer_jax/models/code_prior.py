@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from ganformer_jax.config_prior import PriorConfig
+from ganformer_jax.config.prior import PriorConfig
 from ganformer_jax.models.causal_transformer import CausalTransformer, empty_cache
 from ganformer_jax.models.vq_autoencoder import Decoder, Encoder, nearest_codes
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganformer_jax.config_prior import CodebookConfig
+from ganformer_jax.config.prior import CodebookConfig
 from ganformer_jax.nn.initialize import normal
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ganformer_jax.config import DiscriminatorConfig
-from ganformer_jax.config_attention import LOCAL_ATTENTION_HEADS
+from ganformer_jax.config.attention import LOCAL_ATTENTION_HEADS
 from ganformer_jax.models.dcgan import DCGANDiscriminator
 from ganformer_jax.models.discriminator_attention import AggregatorScores, DiscriminatorAttention
 from ganformer_jax.models.label_logits import label_logits, label_reader

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganformer_jax.config import MappingConfig
-from ganformer_jax.config_ganformer2 import ExecutionConfig
+from ganformer_jax.config.ganformer2 import ExecutionConfig
 from ganformer_jax.models.attention_layer import SynthesisContext
 from ganformer_jax.models.latents import broadcast_layers
 from ganformer_jax.models.mapping import MappingBranch

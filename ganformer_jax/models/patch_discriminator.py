@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ganformer_jax.config_patches import PatchConfig
+from ganformer_jax.config.patches import PatchConfig
 from ganformer_jax.nn.instance_norm import instance_norm
 from ganformer_jax.nn.padded_convolution import PaddedConvolution
 

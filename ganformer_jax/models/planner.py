@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ganformer_jax.config import MappingConfig
-from ganformer_jax.config_ganformer2 import PlanningConfig
+from ganformer_jax.config.ganformer2 import PlanningConfig
 from ganformer_jax.models.mapping import MappingBranch
 from ganformer_jax.nn.attention import BipartiteAttention
 from ganformer_jax.nn.layers import (

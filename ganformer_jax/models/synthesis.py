@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from ganformer_jax.config import GeneratorConfig
-from ganformer_jax.config_attention import LOCAL_ATTENTION_HEADS
+from ganformer_jax.config.attention import LOCAL_ATTENTION_HEADS
 from ganformer_jax.models.attention_layer import AttentionLayer, AttentionState, SynthesisContext
 from ganformer_jax.models.merging import MergeShares, fold_images, merge_images, merge_latents
 from ganformer_jax.nn import resample

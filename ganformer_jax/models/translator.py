@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ganformer_jax.config_translation import TranslatorConfig
+from ganformer_jax.config.translation import TranslatorConfig
 from ganformer_jax.nn.attention import BipartiteAttention, KMeans
 from ganformer_jax.nn.component_update import ComponentUpdate
 from ganformer_jax.nn.initialize import normal

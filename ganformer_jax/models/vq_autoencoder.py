@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ganformer_jax.config_prior import AutoencoderConfig
+from ganformer_jax.config.prior import AutoencoderConfig
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.initialize import normal
 from ganformer_jax.nn.layers import add_float32

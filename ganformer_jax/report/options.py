@@ -9,8 +9,8 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ganformer_jax.config_dicts import to_dict
-from ganformer_jax.config_files import built_in_configs, load_experiment
+from ganformer_jax.config.dicts import to_dict
+from ganformer_jax.config.files import built_in_configs, load_experiment
 from ganformer_jax.report.run_files import Run, defaults_of, flatten, kind_of_options
 
 MISSING = "not stored"

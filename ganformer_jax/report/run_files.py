@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ganformer_jax.config_dicts import to_dict
-from ganformer_jax.config_kinds import KINDS
+from ganformer_jax.config.dicts import to_dict
+from ganformer_jax.config.kinds import KINDS
 from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.report.curves import RunLog, read_log
 from ganformer_jax.train.history import events

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ganformer_jax.config_training import RENDERED
+from ganformer_jax.config.training import RENDERED
 from ganformer_jax.evaluate.requests import KINDS
 from ganformer_jax.report.curves import Curve, Point
 from ganformer_jax.report.run_files import Run

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganformer_jax.config_ganformer2 import GANformer2Config
+from ganformer_jax.config.ganformer2 import GANformer2Config
 from ganformer_jax.models.executor import Executor
 from ganformer_jax.models.planner import Plan, Planner, draw_present
 from ganformer_jax.nn.layouts import HIDDEN, compose, harden, move_maps

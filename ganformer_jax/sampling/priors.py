@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganformer_jax.config_prior import PriorConfig
+from ganformer_jax.config.prior import PriorConfig
 from ganformer_jax.models.code_prior import (
     code_logits,
     codes_of,

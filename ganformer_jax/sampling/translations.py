@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from ganformer_jax.config_translation import TranslatorConfig
+from ganformer_jax.config.translation import TranslatorConfig
 from ganformer_jax.models.translator import Translator
 from ganformer_jax.pixels import from_uint8, to_uint8
 from ganformer_jax.sampling.synthesizer import Synthesized

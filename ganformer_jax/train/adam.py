@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import optax
 
-from ganformer_jax.config_ganformer2 import GANformer2OptimizerConfig
-from ganformer_jax.config_prior import PriorOptimizerConfig
-from ganformer_jax.config_translation import TranslationOptimizerConfig
+from ganformer_jax.config.ganformer2 import GANformer2OptimizerConfig
+from ganformer_jax.config.prior import PriorOptimizerConfig
+from ganformer_jax.config.translation import TranslationOptimizerConfig
 from ganformer_jax.train import schedules
 
 if TYPE_CHECKING:

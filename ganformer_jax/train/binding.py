@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from ganformer_jax.config_checks import need_multiple
+from ganformer_jax.config.checks import need_multiple
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.trainable import Batch, Info, State

@@ -21,7 +21,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN
 
 from ganformer_jax import hosts
-from ganformer_jax.config_kinds import experiment_from_dict
+from ganformer_jax.config.kinds import experiment_from_dict
 from ganformer_jax.errors import UserError, first_cause, one_line
 from ganformer_jax.files import move_folder
 from ganformer_jax.storage import with_retries

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 
 from ganformer_jax import losses
-from ganformer_jax.config_ganformer2 import GANformer2Config
+from ganformer_jax.config.ganformer2 import GANformer2Config
 from ganformer_jax.train.adam import apply_gradients, make_adam
 from ganformer_jax.train.averaging import moved_average
 from ganformer_jax.train.binding import bind, check_devices, reseed

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ganformer_jax.config_ganformer2 import GANformer2Config
+from ganformer_jax.config.ganformer2 import GANformer2Config
 from ganformer_jax.models.discriminator import Discriminator
 from ganformer_jax.models.executor import Executor
 from ganformer_jax.models.planner import Planner

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import jax
 
 from ganformer_jax import hosts
-from ganformer_jax.config_dicts import to_dict
-from ganformer_jax.config_training import TrainConfig
+from ganformer_jax.config.dicts import to_dict
+from ganformer_jax.config.training import TrainConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.files import write_atomically
 from ganformer_jax.signals import Stopped

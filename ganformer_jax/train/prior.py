@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 
 from ganformer_jax import losses
-from ganformer_jax.config_prior import PriorConfig
+from ganformer_jax.config.prior import PriorConfig
 from ganformer_jax.models.code_prior import (
     code_logits,
     codes_of,

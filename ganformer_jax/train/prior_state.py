@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ganformer_jax.config_prior import PriorConfig, PriorOptimizerConfig
+from ganformer_jax.config.prior import PriorConfig, PriorOptimizerConfig
 from ganformer_jax.models.code_prior import transformer_of
 from ganformer_jax.models.codebook import Codebook, new_codebook
 from ganformer_jax.models.patch_discriminator import PatchDiscriminator

@@ -13,7 +13,7 @@ import jax
 from flax.traverse_util import flatten_dict
 
 from ganformer_jax import hosts
-from ganformer_jax.config_dicts import differences, from_dict, to_dict
+from ganformer_jax.config.dicts import differences, from_dict, to_dict
 from ganformer_jax.errors import TemporaryError, UserError, one_line, os_reason
 from ganformer_jax.locks import exclusive_lock
 from ganformer_jax.train.checkpoint import Checkpoints

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
-from ganformer_jax.config_kinds import kind_named, kind_of
+from ganformer_jax.config.kinds import kind_named, kind_of
 from ganformer_jax.errors import UserError
 from ganformer_jax.train.best import step_of
 from ganformer_jax.train.checkpoint import Checkpoints

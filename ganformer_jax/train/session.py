@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from ganformer_jax import hosts
-from ganformer_jax.config_dicts import to_dict
+from ganformer_jax.config.dicts import to_dict
 from ganformer_jax.signals import Stopped
 from ganformer_jax.train.checkpoint import Checkpoints
 from ganformer_jax.train.compile import Programs

@@ -18,7 +18,7 @@ from jax import lax
 
 from ganformer_jax import losses
 from ganformer_jax.augment.crop import random_crop
-from ganformer_jax.config_translation import TranslationConfig, TranslatorConfig
+from ganformer_jax.config.translation import TranslationConfig, TranslatorConfig
 from ganformer_jax.models.patch_discriminator import PatchDiscriminator
 from ganformer_jax.models.translator import Translator
 from ganformer_jax.nn.initialize import initialize

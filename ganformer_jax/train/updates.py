@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 
 from ganformer_jax.config import Config, ScheduleConfig
-from ganformer_jax.config_checks import check_batch
+from ganformer_jax.config.checks import check_batch
 from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train import schedules
 from ganformer_jax.train.accumulate import accumulate, parts_of

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 
 from ganformer_jax.config import Config
-from ganformer_jax.config_checks import validate
-from ganformer_jax.config_dicts import from_dict, to_dict
+from ganformer_jax.config.checks import validate
+from ganformer_jax.config.dicts import from_dict, to_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.files import write_atomically
 from ganformer_jax.train.checkpoint import Checkpoints

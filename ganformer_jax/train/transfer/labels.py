@@ -13,7 +13,7 @@ import re
 import numpy as np
 
 from ganformer_jax.config import Config, GeneratorConfig
-from ganformer_jax.config_text import TextEncoderConfig
+from ganformer_jax.config.text import TextEncoderConfig
 from ganformer_jax.train.transfer.leaves import Leaf, Leaves
 
 # Labels in the mapping network

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from ganformer_jax.config import Config
-from ganformer_jax.config_dicts import differences
+from ganformer_jax.config.dicts import differences
 from ganformer_jax.errors import UserError
 from ganformer_jax.train.checksums import by_path
 from ganformer_jax.train.state import WEIGHTS, TrainState, create_state

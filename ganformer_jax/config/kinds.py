@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ganformer_jax.config import Config
-from ganformer_jax.config_checks import validate
-from ganformer_jax.config_dicts import from_dict
-from ganformer_jax.config_ganformer2 import GANformer2Config
-from ganformer_jax.config_ganformer2_checks import validate_ganformer2
-from ganformer_jax.config_prior import PriorConfig
-from ganformer_jax.config_prior_checks import validate_prior
-from ganformer_jax.config_translation import TranslationConfig
-from ganformer_jax.config_translation_checks import validate_translation
+from ganformer_jax.config.checks import validate
+from ganformer_jax.config.dicts import from_dict
+from ganformer_jax.config.gan import Config
+from ganformer_jax.config.ganformer2 import GANformer2Config
+from ganformer_jax.config.ganformer2_checks import validate_ganformer2
+from ganformer_jax.config.prior import PriorConfig
+from ganformer_jax.config.prior_checks import validate_prior
+from ganformer_jax.config.translation import TranslationConfig
+from ganformer_jax.config.translation_checks import validate_translation
 from ganformer_jax.errors import UserError, did_you_mean
 
 

@@ -15,15 +15,15 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, get_type_hints
 
-from ganformer_jax.config import Config
-from ganformer_jax.config_dicts import to_dict
-from ganformer_jax.config_kinds import KINDS, as_gan, experiment_from_dict
+from ganformer_jax.config.dicts import to_dict
+from ganformer_jax.config.gan import Config
+from ganformer_jax.config.kinds import KINDS, as_gan, experiment_from_dict
 from ganformer_jax.errors import UserError, did_you_mean, one_line
 
 
 def built_in_configs() -> dict[str, pathlib.Path]:
     """Return the files of the built-in configs by name."""
-    package = pathlib.Path(__file__).resolve().parent
+    package = pathlib.Path(__file__).resolve().parents[1]
     folder = package / "configs"  # where they are installed; in a checkout they are one level up
     if not folder.is_dir():
         folder = package.parent / "configs"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from ganformer_jax.config_ranges import at_least
+from ganformer_jax.config.ranges import at_least
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ganformer_jax.config import Config, LossConfig, ScheduleConfig
-from ganformer_jax.config_baseline_checks import check_baseline_training
-from ganformer_jax.config_network_checks import shape, validate_networks
-from ganformer_jax.config_ranges import Range, check_range, check_ranges
+from ganformer_jax.config.baseline_checks import check_baseline_training
+from ganformer_jax.config.gan import Config
+from ganformer_jax.config.network_checks import shape, validate_networks
+from ganformer_jax.config.ranges import Range, check_range, check_ranges
+from ganformer_jax.config.training import LossConfig, ScheduleConfig
 from ganformer_jax.errors import UserError
 
 BETAS = Range(0, 1, below=True)

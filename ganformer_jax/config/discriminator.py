@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from ganformer_jax.config_attention import AggregatorConfig, PositionConfig
-from ganformer_jax.config_ranges import Range, at_least
-from ganformer_jax.config_text import TextEncoderConfig
+from ganformer_jax.config.attention import AggregatorConfig, PositionConfig
+from ganformer_jax.config.ranges import Range, at_least
+from ganformer_jax.config.text import TextEncoderConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from ganformer_jax.config_attention import AttentionConfig, PositionConfig
-from ganformer_jax.config_patches import PatchConfig
-from ganformer_jax.config_ranges import Range, at_least
-from ganformer_jax.config_training import DataConfig, ScheduleConfig, TrainConfig
+from ganformer_jax.config.attention import AttentionConfig, PositionConfig
+from ganformer_jax.config.patches import PatchConfig
+from ganformer_jax.config.ranges import Range, at_least
+from ganformer_jax.config.training import DataConfig, ScheduleConfig, TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)

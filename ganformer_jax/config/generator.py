@@ -1,27 +1,13 @@
-"""Frozen dataclasses that describe an experiment.
-
-Every field has a type, its range where it has one, and a line of help, which `train --help` prints.
-"""
+"""Configs of the generator: mapping network, synthesis network, and what joins them."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Annotated, Literal
 
-from ganformer_jax.config_attention import AggregatorConfig as AggregatorConfig
-from ganformer_jax.config_attention import AttentionConfig, MergeConfig, PositionConfig
-from ganformer_jax.config_discriminator import DiscriminatorConfig
-from ganformer_jax.config_discriminator import LabelMappingConfig as LabelMappingConfig
-from ganformer_jax.config_ranges import Range, at_least
-from ganformer_jax.config_text import TextEncoderConfig
-from ganformer_jax.config_training import (
-    AugmentConfig,
-    DataConfig,
-    LossConfig,
-    OptimizerConfig,
-    TrainConfig,
-)
-from ganformer_jax.config_training import ScheduleConfig as ScheduleConfig
+from ganformer_jax.config.attention import AttentionConfig, MergeConfig, PositionConfig
+from ganformer_jax.config.ranges import Range, at_least
+from ganformer_jax.config.text import TextEncoderConfig
 
 MAX_IMAGE_CHANNELS = 32
 
@@ -255,16 +241,3 @@ class GeneratorConfig:
     def truncated_size(self) -> int | None:
         """How many numbers of w to truncate; None for all. Labels in w stay as they are."""
         return None if self.network == "ganformer" else self.z_size
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """One experiment."""
-
-    generator: GeneratorConfig = GeneratorConfig()
-    discriminator: DiscriminatorConfig = DiscriminatorConfig()
-    data: DataConfig = DataConfig()
-    loss: LossConfig = LossConfig()
-    augment: AugmentConfig = AugmentConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    train: TrainConfig = TrainConfig()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ganformer_jax.config_checks import check_schedule
-from ganformer_jax.config_prior import PriorConfig
-from ganformer_jax.config_ranges import check_ranges
-from ganformer_jax.config_translation_checks import smallest_side
+from ganformer_jax.config.checks import check_schedule
+from ganformer_jax.config.prior import PriorConfig
+from ganformer_jax.config.ranges import check_ranges
+from ganformer_jax.config.translation_checks import smallest_side
 from ganformer_jax.errors import UserError
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from ganformer_jax.config import Config, DiscriminatorConfig, GeneratorConfig
-from ganformer_jax.config_dicts import differences
+from ganformer_jax.config.dicts import differences
+from ganformer_jax.config.discriminator import DiscriminatorConfig
+from ganformer_jax.config.gan import Config
+from ganformer_jax.config.generator import GeneratorConfig
 from ganformer_jax.errors import UserError
 
 READ_BY_GENERATOR = {"network", "resolution", "base_grid", "image_channels", "latent_size"}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ganformer_jax.config_checks import check_schedule, need_multiple
-from ganformer_jax.config_ganformer2 import GANformer2Config
-from ganformer_jax.config_ranges import check_ranges
+from ganformer_jax.config.checks import check_schedule, need_multiple
+from ganformer_jax.config.ganformer2 import GANformer2Config
+from ganformer_jax.config.ranges import check_ranges
 from ganformer_jax.errors import UserError
 
 

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-from ganformer_jax.config_ranges import check_choice
+from ganformer_jax.config.ranges import check_choice
 from ganformer_jax.errors import UserError, did_you_mean
 
 T = TypeVar("T")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig
-from ganformer_jax.config_text import TextEncoderConfig
+from ganformer_jax.config.discriminator import DiscriminatorConfig
+from ganformer_jax.config.generator import GeneratorConfig
+from ganformer_jax.config.text import TextEncoderConfig
 from ganformer_jax.errors import UserError
 
 

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ganformer_jax.config import (
-    DiscriminatorConfig,
-    GeneratorConfig,
-    LabelMappingConfig,
-    MergeConfig,
-    PositionConfig,
-    SynthesisConfig,
-)
-from ganformer_jax.config_attention import LOCAL_ATTENTION_HEADS
-from ganformer_jax.config_baseline_checks import check_baseline
-from ganformer_jax.config_ranges import check_ranges
-from ganformer_jax.config_text_checks import check_text
+from ganformer_jax.config.attention import LOCAL_ATTENTION_HEADS, MergeConfig, PositionConfig
+from ganformer_jax.config.baseline_checks import check_baseline
+from ganformer_jax.config.discriminator import DiscriminatorConfig, LabelMappingConfig
+from ganformer_jax.config.generator import GeneratorConfig, SynthesisConfig
+from ganformer_jax.config.ranges import check_ranges
+from ganformer_jax.config.text_checks import check_text
 from ganformer_jax.errors import UserError
 
 

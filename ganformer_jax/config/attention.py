@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from ganformer_jax.config_ranges import Range, at_least
+from ganformer_jax.config.ranges import Range, at_least
 
 LOCAL_ATTENTION_HEADS = 4
 """Heads of local attention, as published."""

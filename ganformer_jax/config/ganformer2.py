@@ -9,16 +9,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from ganformer_jax.config import (
+from ganformer_jax.config.attention import AttentionConfig
+from ganformer_jax.config.discriminator import DiscriminatorConfig
+from ganformer_jax.config.generator import (
     MAX_IMAGE_CHANNELS,
-    DiscriminatorConfig,
     GeneratorConfig,
     MappingConfig,
     SynthesisConfig,
 )
-from ganformer_jax.config_attention import AttentionConfig
-from ganformer_jax.config_ranges import Range, at_least
-from ganformer_jax.config_training import DataConfig, ScheduleConfig, TrainConfig
+from ganformer_jax.config.ranges import Range, at_least
+from ganformer_jax.config.training import DataConfig, ScheduleConfig, TrainConfig
 
 Dtype = Literal["float32", "bfloat16"]
 

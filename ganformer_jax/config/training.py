@@ -1,6 +1,6 @@
 """Frozen dataclasses of training: data, losses, optimizers, and what a run does.
 
-`config.py` gathers them.
+`gan.py` gathers them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from ganformer_jax.config_ranges import Range, at_least
+from ganformer_jax.config.ranges import Range, at_least
 
 RENDERED = ("scenes", "scenes_hard", "scenes_drawn")
 """Datasets that are rendered on first use."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ganformer_jax.config_checks import check_schedule
-from ganformer_jax.config_network_checks import check_heads, check_positions
-from ganformer_jax.config_ranges import check_ranges
-from ganformer_jax.config_training import RENDERED
-from ganformer_jax.config_translation import TranslationConfig, TranslatorConfig
+from ganformer_jax.config.checks import check_schedule
+from ganformer_jax.config.network_checks import check_heads, check_positions
+from ganformer_jax.config.ranges import check_ranges
+from ganformer_jax.config.training import RENDERED
+from ganformer_jax.config.translation import TranslationConfig, TranslatorConfig
 from ganformer_jax.errors import UserError
 
 SAME_SCENES = {"scenes", "scenes_drawn"}
