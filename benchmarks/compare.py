@@ -29,7 +29,7 @@ from ganformer_jax import Config, create_state
 from ganformer_jax.config.files import load_experiment
 from ganformer_jax.config.prior import PriorConfig
 from ganformer_jax.sampling import Sampler
-from ganformer_jax.train.prior_state import create_prior
+from ganformer_jax.train.kinds.prior_state import create_prior
 
 EQUAL = ["--generator.synthesis.channel-base", "1216", "--generator.synthesis.channel-max", "76"]
 VARIANTS = {

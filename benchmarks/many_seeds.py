@@ -20,8 +20,8 @@ import sys
 from compare import VARIANTS
 from runs import RUN, cells, distances, logged
 
-from ganformer_jax.train.alarms import DIVERSITY
-from ganformer_jax.train.history import events
+from ganformer_jax.train.logs.alarms import DIVERSITY
+from ganformer_jax.train.logs.history import events
 
 NAMES = ("DCGAN", "SAGAN", "SAGAN of its paper")
 STOPPED = 75

@@ -19,7 +19,7 @@ from ganformer_jax.cli import main
 from ganformer_jax.errors import UserError
 from ganformer_jax.signals import Stopped
 from ganformer_jax.train import stalls
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.devices import place_on
 from ganformer_jax.train.loop import train
 from ganformer_jax.train.observing import Observer

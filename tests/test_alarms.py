@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ganformer_jax.train.alarms import Alarms
+from ganformer_jax.train.logs.alarms import Alarms
 
 WELL = {"overfitting/r_t": 0.5, "logits/real": 1.0, "logits/fake": -1.0}
 WELL |= {"gradient_norm/generator": 0.5, "gradient_norm/discriminator": 0.2}

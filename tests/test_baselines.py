@@ -19,7 +19,7 @@ from ganformer_jax.config.checks import validate
 from ganformer_jax.convert.export import exported_weights, save_generator
 from ganformer_jax.models.sagan import ClassBatchNorm, SelfAttention
 from ganformer_jax.nn.initialize import as_uniform, initialize, uniform
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.state import WEIGHTS, create_state
 from ganformer_jax.train.transfer.start import start_from

@@ -13,8 +13,8 @@ from training import EXPERIMENT, gan_programs, mean_programs, train_mean, with_t
 from ganformer_jax import storage
 from ganformer_jax.config.dicts import to_dict
 from ganformer_jax.errors import UserError
-from ganformer_jax.train.best import Best, find_best
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.best import Best, find_best
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.observing import Observer
 
 

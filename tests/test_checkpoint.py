@@ -34,10 +34,10 @@ from ganformer_jax import load, storage
 from ganformer_jax.config.dicts import from_dict, to_dict
 from ganformer_jax.config.files import load_config
 from ganformer_jax.errors import UserError
-from ganformer_jax.train import checkpoint
-from ganformer_jax.train.checkpoint import Checkpoints
-from ganformer_jax.train.checkpoint_moving import MovedFolder
-from ganformer_jax.train.checksums import all_finite, by_path, checksums
+from ganformer_jax.train.checkpoints import checkpoints as module
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
+from ganformer_jax.train.checkpoints.checksums import all_finite, by_path, checksums
+from ganformer_jax.train.checkpoints.moving import MovedFolder
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import place_on
 from ganformer_jax.train.observing import Observer
@@ -122,7 +122,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, programs, st
 def test_one_wrong_number_is_noticed(tmp_path, programs, state, monkeypatch):
     """Where the storage itself is consistent, only the checksum can tell."""
     wrong = jax.tree.map(lambda p: p.at[(0,) * p.ndim].add(1e-3), state.ema)
-    monkeypatch.setattr(checkpoint, "checksums", lambda _: checksums(marked(state, 1)))
+    monkeypatch.setattr(module, "checksums", lambda _: checksums(marked(state, 1)))
     save(tmp_path, state.replace(ema=wrong), [None])
     monkeypatch.undo()
     with pytest.raises(UserError, match="every checkpoint .* is damaged: the checksum of ema"):
@@ -277,7 +277,7 @@ def test_training_survives_one_save_that_fails_in_the_background(tmp_path, monke
 
 def on_devices(monkeypatch):
     """Compute checksums as on accelerators."""
-    monkeypatch.setattr("ganformer_jax.train.checksums._on_host", lambda leaves: False)
+    monkeypatch.setattr("ganformer_jax.train.checkpoints.checksums._on_host", lambda leaves: False)
 
 
 @pytest.mark.parametrize("place", ["host", "devices"])
@@ -314,7 +314,7 @@ def test_the_host_and_the_devices_compute_the_same(monkeypatch):
 
 KILLED_SAVE = """
 import os, sys, conftest, jax, training
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 state = training.mean_programs().init(jax.random.key(0))
 checkpoints = Checkpoints(sys.argv[1])
 checkpoints.save(1, state.replace(step=state.step + 1), {})

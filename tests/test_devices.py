@@ -19,7 +19,7 @@ from ganformer_jax.train.devices import (
     runs_on_cpu,
     usable_cores,
 )
-from ganformer_jax.train.history import History
+from ganformer_jax.train.logs.history import History
 from ganformer_jax.train.run_folder import check_accelerator
 
 COUNT = """

@@ -8,7 +8,7 @@ import pytest
 from tiny import random_batch, tiny_config
 from training import gan_programs
 
-from ganformer_jax.train.checksums import by_path
+from ganformer_jax.train.checkpoints.checksums import by_path
 from ganformer_jax.train.diagnosis import first_non_finite
 from ganformer_jax.train.networks import Networks
 

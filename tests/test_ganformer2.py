@@ -31,13 +31,13 @@ from ganformer_jax.config.training import TrainConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.ganformer2_data import GANformer2Data
 from ganformer_jax.sampling.planned_scenes import SceneSampler, SegmentEdit
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import place_on
-from ganformer_jax.train.ganformer2 import ganformer2_trainable, penalty_update
-from ganformer_jax.train.ganformer2_scenes import generate_scenes, real_scenes
-from ganformer_jax.train.ganformer2_state import create_ganformer2
+from ganformer_jax.train.kinds.ganformer2 import ganformer2_trainable, penalty_update
+from ganformer_jax.train.kinds.ganformer2_scenes import generate_scenes, real_scenes
+from ganformer_jax.train.kinds.ganformer2_state import create_ganformer2
 from ganformer_jax.train.loop import train
 
 BATCH, SIZE = 8, 8

@@ -10,7 +10,7 @@ from training import mean_programs, on_host, train_mean, with_train
 
 from ganformer_jax import hosts
 from ganformer_jax.errors import UserError
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 
 
 def job(name, folder, count=2, **options):

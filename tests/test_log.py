@@ -18,9 +18,9 @@ from training import train_mean, with_train
 
 from ganformer_jax import files, hosts
 from ganformer_jax.experiment.observers import draw_curve, draw_figures
-from ganformer_jax.train import history, log_writers
-from ganformer_jax.train.log import Log
-from ganformer_jax.train.log_writers import BestEffort, append, encode_jpeg
+from ganformer_jax.train.logs import history, writers
+from ganformer_jax.train.logs.log import Log
+from ganformer_jax.train.logs.writers import BestEffort, append, encode_jpeg
 from ganformer_jax.train.observing import Moment, Observer
 
 GRID = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
@@ -91,7 +91,7 @@ class Disk:
 
     def __init__(self, monkeypatch):
         self.full, sync = False, files.sync
-        for module in (log_writers, history):
+        for module in (writers, history):
             monkeypatch.setattr(module, "append", lambda *a: self.check() or append(*a))
         monkeypatch.setattr(files, "sync", lambda *a: self.check() or sync(*a))
 

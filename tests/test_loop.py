@@ -34,10 +34,10 @@ from ganformer_jax.config.files import load_config
 from ganformer_jax.errors import UserError
 from ganformer_jax.load import load
 from ganformer_jax.train import loop, stalls
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.compile import Programs
-from ganformer_jax.train.history import events
-from ganformer_jax.train.log import Log
+from ganformer_jax.train.logs.history import events
+from ganformer_jax.train.logs.log import Log
 from ganformer_jax.train.observing import Observer
 from ganformer_jax.train.run_folder import check_run
 from ganformer_jax.train.trainable import Update

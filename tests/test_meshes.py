@@ -19,8 +19,8 @@ from eight_devices import on_eight_devices
 from tiny import CLASSES, FULL, labeled_batch
 from training import assert_close, gan_programs, on_host, run_steps, sgd
 
-from ganformer_jax.train.checkpoint import Checkpoints
-from ganformer_jax.train.checksums import by_path
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
+from ganformer_jax.train.checkpoints.checksums import by_path
 from ganformer_jax.train.prefetch import place_batch
 
 WIDTH, WIDER, BATCH, DEVICES, GROUP = 8, 32, 64, 8, FULL.discriminator.minibatch_stddev_group

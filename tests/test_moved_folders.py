@@ -18,7 +18,7 @@ from ganformer_jax.data.sources.folder import FolderSource
 from ganformer_jax.data.spec import DatasetSpec, Geometry
 from ganformer_jax.errors import UserError
 from ganformer_jax.files import is_moving, move_folder
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 
 
 class CutOff(Exception):

@@ -34,13 +34,13 @@ from ganformer_jax.models.code_prior import (
 )
 from ganformer_jax.nn import resample
 from ganformer_jax.sampling.priors import PriorSampler
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import place_on
+from ganformer_jax.train.kinds.prior import balance_of, prior_trainable, trains_transformer
+from ganformer_jax.train.kinds.prior_state import weights_of
 from ganformer_jax.train.loop import train
 from ganformer_jax.train.prefetch import place_batch
-from ganformer_jax.train.prior import balance_of, prior_trainable, trains_transformer
-from ganformer_jax.train.prior_state import weights_of
 
 BATCH, CLASSES = 8, 3
 TINY = PriorConfig(

@@ -16,7 +16,7 @@ from ganformer_jax.config.checks import validate
 from ganformer_jax.config.dicts import from_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.train import schedules, updates
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.state import STATE_VERSION, create_state, make_optimizers
 

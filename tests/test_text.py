@@ -36,7 +36,7 @@ from ganformer_jax.experiment.evaluation import generated_images, metric_network
 from ganformer_jax.experiment.figures.interpolation import _between_w
 from ganformer_jax.models import mix_components, truncate, without_words
 from ganformer_jax.sampling import ImageLatents, Synthesizer, read_latents, save_latents
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.devices import place_on
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.regularization import path_length_update

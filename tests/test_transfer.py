@@ -21,7 +21,7 @@ from ganformer_jax.config import (
     MergeConfig,
 )
 from ganformer_jax.errors import UserError
-from ganformer_jax.train.checksums import by_path
+from ganformer_jax.train.checkpoints.checksums import by_path
 from ganformer_jax.train.state import WEIGHTS, TrainState
 from ganformer_jax.train.transfer.report import full_list, summary
 from ganformer_jax.train.transfer.start import adapt, start_from

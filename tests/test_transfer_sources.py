@@ -21,7 +21,7 @@ from ganformer_jax.config import Config
 from ganformer_jax.convert.export import save_generator
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.initial_weights import read_weights, warm_start
-from ganformer_jax.train.checksums import by_path
+from ganformer_jax.train.checkpoints.checksums import by_path
 
 SNAPSHOTS = [f"{name}-snapshot.pkl" for name in ("official", "official-tf", "stylegan2-ada")]
 

@@ -37,8 +37,8 @@ from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import place_on
+from ganformer_jax.train.kinds.translation import cropped_reals, translation_trainable
 from ganformer_jax.train.loop import train
-from ganformer_jax.train.translation import cropped_reals, translation_trainable
 
 BATCH = 8
 WHOLE_BATCH = DataParallel(None)
@@ -193,7 +193,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, program
     assert train_tiny(tmp_path / "whole")
     assert train_tiny(tmp_path / "parts", 0.016)
     assert train_tiny(tmp_path / "parts")
-    from ganformer_jax.train.checkpoint import Checkpoints
+    from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 
     states = []
     for name in ("whole", "parts"):

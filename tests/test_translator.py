@@ -13,7 +13,7 @@ from ganformer_jax.config.patches import PatchConfig
 from ganformer_jax.config.translation import TranslatorConfig
 from ganformer_jax.models.patch_discriminator import PatchDiscriminator
 from ganformer_jax.models.translator import Translator
-from ganformer_jax.train.image_pool import exchange
+from ganformer_jax.train.kinds.image_pool import exchange
 
 DATA = pathlib.Path(__file__).parent / "data"
 SMALL = TranslatorConfig(image_size=(16, 24), width=4, blocks=2)

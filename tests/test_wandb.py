@@ -16,8 +16,8 @@ from command_line import complaint
 from training import train_mean, with_train
 
 from ganformer_jax.errors import UserError
+from ganformer_jax.train.logs.wandb_log import Wandb, check_wandb
 from ganformer_jax.train.observing import Observer
-from ganformer_jax.train.wandb_log import Wandb, check_wandb
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("wandb") is None, reason="the package wandb is not installed"
@@ -129,7 +129,7 @@ def test_a_run_resumes_though_the_service_is_away(tmp_path, monkeypatch):
 
 
 def test_what_is_left_is_not_waited_for_longer_than_a_minute(monkeypatch):
-    monkeypatch.setattr("ganformer_jax.train.wandb_log.LAST_SECONDS", 0.1)
+    monkeypatch.setattr("ganformer_jax.train.logs.wandb_log.LAST_SECONDS", 0.1)
     released, log = threading.Event(), Wandb.__new__(Wandb)
     log._run = types.SimpleNamespace(finish=released.wait)
     with pytest.raises(UserError, match="TimeoutError: no end after 0 s: try `wandb sync`"):

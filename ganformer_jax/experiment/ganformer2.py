@@ -15,7 +15,7 @@ from ganformer_jax.experiment.latest import Figures, LatestNetworks, Lower
 from ganformer_jax.pixels import as_rgb
 from ganformer_jax.sampling.planned_scenes import PlannedScenes, SceneSampler
 from ganformer_jax.train.devices import Placement
-from ganformer_jax.train.ganformer2_state import WEIGHTS, GANformer2State
+from ganformer_jax.train.kinds.ganformer2_state import WEIGHTS, GANformer2State
 from ganformer_jax.train.observing import Moment
 
 GRID, COLUMNS = 32, 8

@@ -19,7 +19,7 @@ from ganformer_jax.download import fetch, is_url
 from ganformer_jax.errors import UserError, os_reason
 from ganformer_jax.experiment.sample_files import weights_digest
 from ganformer_jax.files import write_atomically
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.optimizer_step import frozen_layers
 from ganformer_jax.train.state import TrainState
 from ganformer_jax.train.transfer.report import REPORT_FILE, full_list, summary

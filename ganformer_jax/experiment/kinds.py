@@ -17,10 +17,10 @@ from ganformer_jax.experiment.latest import LatestNetworks
 from ganformer_jax.experiment.prior import LatestPrior
 from ganformer_jax.experiment.translation import LatestTranslators
 from ganformer_jax.train.devices import Placement
-from ganformer_jax.train.ganformer2 import ganformer2_trainable
-from ganformer_jax.train.prior import prior_trainable
+from ganformer_jax.train.kinds.ganformer2 import ganformer2_trainable
+from ganformer_jax.train.kinds.prior import prior_trainable
+from ganformer_jax.train.kinds.translation import translation_trainable
 from ganformer_jax.train.trainable import Trainable
-from ganformer_jax.train.translation import translation_trainable
 from ganformer_jax.train.updates import gan_trainable
 
 Sample = Callable[[Any, Sequence[int]], np.ndarray]

@@ -20,7 +20,7 @@ from ganformer_jax.evaluate.training_metrics import TrainingMetrics, parse_train
 from ganformer_jax.experiment.data import ExperimentData
 from ganformer_jax.experiment.evaluation import metric_networks
 from ganformer_jax.experiment.latest import Figures, LatestNetworks, Metrics, TrainingData
-from ganformer_jax.train.log_writers import BestEffort
+from ganformer_jax.train.logs.writers import BestEffort
 from ganformer_jax.train.observing import Moment, Observer
 
 

@@ -22,7 +22,7 @@ from ganformer_jax.experiment.sample_files import (
 from ganformer_jax.pixels import as_rgb
 from ganformer_jax.sampling.planned_scenes import PlannedScenes, SceneSampler, SegmentEdit
 from ganformer_jax.train.devices import Placement
-from ganformer_jax.train.ganformer2_state import WEIGHTS
+from ganformer_jax.train.kinds.ganformer2_state import WEIGHTS
 from ganformer_jax.train.run_reading import read_kind
 
 BATCH = 16

@@ -16,7 +16,7 @@ from ganformer_jax.experiment.kinds import TRAININGS
 from ganformer_jax.experiment.latest import Lower
 from ganformer_jax.train.compile import Programs, compile_program, memory_of
 from ganformer_jax.train.devices import Placement, device_words, find_devices, place_on
-from ganformer_jax.train.progress import duration
+from ganformer_jax.train.logs.progress import duration
 from ganformer_jax.train.slices import describe_slice
 
 

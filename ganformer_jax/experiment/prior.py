@@ -17,9 +17,9 @@ from ganformer_jax.metrics.pairs import pair_error
 from ganformer_jax.models.codebook import use_of
 from ganformer_jax.sampling.priors import PriorSampler
 from ganformer_jax.train.devices import Placement
+from ganformer_jax.train.kinds.prior import trains_transformer
+from ganformer_jax.train.kinds.prior_state import PriorState, weights_of
 from ganformer_jax.train.observing import Moment
-from ganformer_jax.train.prior import trains_transformer
-from ganformer_jax.train.prior_state import PriorState, weights_of
 
 GRID, COLUMNS = 32, 8
 """Images in a grid of samples, and its columns; reconstructions have as many."""

@@ -23,8 +23,8 @@ from ganformer_jax.experiment.samples import GRID, SampleSet, draw_grid
 from ganformer_jax.models.codebook import Codebook
 from ganformer_jax.sampling.priors import PriorSampler
 from ganformer_jax.train.devices import Placement
-from ganformer_jax.train.prior import trains_transformer
-from ganformer_jax.train.prior_state import WEIGHTS
+from ganformer_jax.train.kinds.prior import trains_transformer
+from ganformer_jax.train.kinds.prior_state import WEIGHTS
 from ganformer_jax.train.run_reading import read_kind
 
 

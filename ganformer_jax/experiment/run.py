@@ -20,12 +20,12 @@ from ganformer_jax.experiment.kinds import TRAININGS
 from ganformer_jax.experiment.observers import make_observers
 from ganformer_jax.pixels import channel_words
 from ganformer_jax.train.devices import find_devices, place_on
+from ganformer_jax.train.logs.progress import beside_bars
+from ganformer_jax.train.logs.wandb_log import check_wandb
 from ganformer_jax.train.loop import train
-from ganformer_jax.train.progress import beside_bars
 from ganformer_jax.train.run_folder import check_accelerator
 from ganformer_jax.train.stalls import Stalls
 from ganformer_jax.train.trainable import State
-from ganformer_jax.train.wandb_log import check_wandb
 
 Start = Callable[[State], State]
 """Puts other weights into the first state of a run."""

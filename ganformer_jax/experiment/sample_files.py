@@ -17,7 +17,7 @@ from ganformer_jax import hosts
 from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.files import atomic_path, remove_cut_off, write_atomically
 from ganformer_jax.pixels import channel_words
-from ganformer_jax.train.checksums import checksums
+from ganformer_jax.train.checkpoints.checksums import checksums
 from ganformer_jax.visualize import save_png
 
 RECORDS_FILE = "samples.jsonl"

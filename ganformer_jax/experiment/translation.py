@@ -18,8 +18,8 @@ from ganformer_jax.experiment.translation_data import TranslationData
 from ganformer_jax.metrics.pairs import pair_error
 from ganformer_jax.sampling.translations import ImageTranslator
 from ganformer_jax.train.devices import Placement
+from ganformer_jax.train.kinds.translation import OTHER, SETS, TranslationState
 from ganformer_jax.train.observing import Moment
-from ganformer_jax.train.translation import OTHER, SETS, TranslationState
 
 COLUMNS = 8
 """Images of either set in a figure: the first held-out ones."""

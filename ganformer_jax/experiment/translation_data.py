@@ -19,7 +19,7 @@ from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.data.find import NoSplit
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.data import ExperimentData
-from ganformer_jax.train.translation import FIELDS, SETS
+from ganformer_jax.train.kinds.translation import FIELDS, SETS
 
 SCENE = "index", "objects"
 """Features of rendered images that are equal where these show the same scene."""

@@ -13,7 +13,7 @@ from ganformer_jax.config.training import RENDERED
 from ganformer_jax.evaluate.requests import KINDS
 from ganformer_jax.report.curves import Curve, Point
 from ganformer_jax.report.run_files import Run
-from ganformer_jax.train.progress import duration
+from ganformer_jax.train.logs.progress import duration
 
 METRIC = "metric/"
 IMAGE_SIZE = "Image size"

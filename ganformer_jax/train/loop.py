@@ -20,21 +20,21 @@ from ganformer_jax.config.training import TrainConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.files import write_atomically
 from ganformer_jax.signals import Stopped
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import Placement, device_words
-from ganformer_jax.train.history import History, left_out
-from ganformer_jax.train.log_writers import BestEffort, Writer
+from ganformer_jax.train.logs.history import History, left_out
+from ganformer_jax.train.logs.progress import beside_bars, duration
+from ganformer_jax.train.logs.wandb_log import wandb_writers
+from ganformer_jax.train.logs.writers import BestEffort, Writer
 from ganformer_jax.train.observing import Observed, Observer
 from ganformer_jax.train.prefetch import prefetch
-from ganformer_jax.train.progress import beside_bars, duration
 from ganformer_jax.train.recovery import NonFinite, Recovery
 from ganformer_jax.train.run_folder import CONFIG_FILE, check_hosts, check_run, open_checkpoints
 from ganformer_jax.train.session import Attempt, Batches, Session, is_due
 from ganformer_jax.train.stalls import Stalls
 from ganformer_jax.train.stopping import Stop
 from ganformer_jax.train.trainable import Batch, Info, Position, State, Trainable
-from ganformer_jax.train.wandb_log import wandb_writers
 
 AHEAD = 4
 """Steps that may wait for the devices: a signal is acted on after them."""

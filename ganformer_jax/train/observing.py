@@ -15,7 +15,7 @@ from ganformer_jax import hosts
 from ganformer_jax.errors import UserError, os_reason
 from ganformer_jax.signals import Stopped
 from ganformer_jax.train.compile import PAUSE_EVENT
-from ganformer_jax.train.log import Log
+from ganformer_jax.train.logs.log import Log
 from ganformer_jax.train.stopping import Stop
 from ganformer_jax.train.trainable import Position, State
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from ganformer_jax import hosts
 from ganformer_jax.errors import UserError, one_line
-from ganformer_jax.train.checkpoint import Checkpoints
-from ganformer_jax.train.checksums import all_finite, by_path
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
+from ganformer_jax.train.checkpoints.checksums import all_finite, by_path
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.prefetch import prefetch
 from ganformer_jax.train.trainable import Position, State

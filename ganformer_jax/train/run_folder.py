@@ -16,9 +16,9 @@ from ganformer_jax import hosts
 from ganformer_jax.config.dicts import differences, from_dict, to_dict
 from ganformer_jax.errors import TemporaryError, UserError, one_line, os_reason
 from ganformer_jax.locks import exclusive_lock
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.devices import accelerator_failure, runs_on_cpu
-from ganformer_jax.train.history import events
+from ganformer_jax.train.logs.history import events
 from ganformer_jax.train.trainable import Trainable
 
 CONFIG_FILE = "config.json"

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from ganformer_jax.config.kinds import kind_named, kind_of
 from ganformer_jax.errors import UserError
-from ganformer_jax.train.best import step_of
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.best import step_of
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 
 PROGRESS = ("step", "images_seen")
 """Fields of every state in training that say how far it is."""

@@ -14,11 +14,11 @@ import numpy as np
 from ganformer_jax import hosts
 from ganformer_jax.config.dicts import to_dict
 from ganformer_jax.signals import Stopped
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.compile import Programs
-from ganformer_jax.train.history import History
-from ganformer_jax.train.log import Log
-from ganformer_jax.train.log_writers import Writer
+from ganformer_jax.train.logs.history import History
+from ganformer_jax.train.logs.log import Log
+from ganformer_jax.train.logs.writers import Writer
 from ganformer_jax.train.observing import Observed, Observer, observe
 from ganformer_jax.train.recovery import refuse_non_finite, refuse_non_finite_state
 from ganformer_jax.train.stalls import Stalls

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from training import mean_programs, on_host, with_train
 
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 
 STEPS = 240
 CONFIG = with_train(

@@ -10,7 +10,7 @@ from training import train_mean, with_train
 
 from ganformer_jax import visualize
 from ganformer_jax.errors import UserError
-from ganformer_jax.train.log_writers import BestEffort
+from ganformer_jax.train.logs.writers import BestEffort
 from ganformer_jax.train.observing import Moment, Observer
 
 from . import CONFIG, Row, final_state, same

@@ -15,10 +15,10 @@ from training import no_images, on_host
 
 from ganformer_jax import losses
 from ganformer_jax.errors import UserError
-from ganformer_jax.train.checkpoint import Checkpoints
+from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import place_on
-from ganformer_jax.train.history import events
+from ganformer_jax.train.logs.history import events
 from ganformer_jax.train.loop import train
 from ganformer_jax.train.state import make_optimizers
 from ganformer_jax.train.updates import gan_trainable

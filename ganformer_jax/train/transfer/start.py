@@ -17,7 +17,7 @@ import numpy as np
 from ganformer_jax.config import Config
 from ganformer_jax.config.dicts import differences
 from ganformer_jax.errors import UserError
-from ganformer_jax.train.checksums import by_path
+from ganformer_jax.train.checkpoints.checksums import by_path
 from ganformer_jax.train.state import WEIGHTS, TrainState, create_state
 from ganformer_jax.train.transfer.leaves import Leaf, Leaves, Shape
 from ganformer_jax.train.transfer.report import Entry, entries_of, share_found

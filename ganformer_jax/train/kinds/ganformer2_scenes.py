@@ -18,7 +18,7 @@ from ganformer_jax.nn.layouts import (
 )
 from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train.data_parallel import DataParallel
-from ganformer_jax.train.ganformer2_state import (
+from ganformer_jax.train.kinds.ganformer2_state import (
     GANformer2State,
     Tree,
     latent_shapes,

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from ganformer_jax import hosts
-from ganformer_jax.train.log_writers import BestEffort, append
+from ganformer_jax.train.logs.writers import BestEffort, append
 
 HISTORY_FILE = "history.jsonl"
 

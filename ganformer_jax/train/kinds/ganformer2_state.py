@@ -15,7 +15,7 @@ from ganformer_jax.models.executor import Executor
 from ganformer_jax.models.planner import Planner
 from ganformer_jax.models.segment_discriminator import LayoutReader, SegmentDiscriminator
 from ganformer_jax.nn.initialize import initialize
-from ganformer_jax.train.adam import make_adam
+from ganformer_jax.train.kinds.adam import make_adam
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Int, Key

@@ -15,7 +15,7 @@ from ganformer_jax.models.codebook import Codebook, new_codebook
 from ganformer_jax.models.patch_discriminator import PatchDiscriminator
 from ganformer_jax.models.vq_autoencoder import Decoder, Encoder
 from ganformer_jax.nn.initialize import initialize
-from ganformer_jax.train.adam import make_adam
+from ganformer_jax.train.kinds.adam import make_adam
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Int, Key

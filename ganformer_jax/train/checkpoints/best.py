@@ -22,7 +22,7 @@ from ganformer_jax import hosts
 from ganformer_jax.errors import UserError
 from ganformer_jax.files import write_atomically
 from ganformer_jax.storage import with_retries
-from ganformer_jax.train.checkpoint_reading import Damage, reading
+from ganformer_jax.train.checkpoints.reading import Damage, reading
 
 CHECKSUM = "crc32"
 Stored = Mapping[str, Any] | None

@@ -17,13 +17,13 @@ from jax import lax
 
 from ganformer_jax import losses
 from ganformer_jax.config.ganformer2 import GANformer2Config
-from ganformer_jax.train.adam import apply_gradients, make_adam
 from ganformer_jax.train.averaging import moved_average
 from ganformer_jax.train.binding import bind, check_devices, reseed
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
-from ganformer_jax.train.ganformer2_scenes import Scenes, generate_scenes, real_scenes
-from ganformer_jax.train.ganformer2_state import (
+from ganformer_jax.train.kinds.adam import apply_gradients, make_adam
+from ganformer_jax.train.kinds.ganformer2_scenes import Scenes, generate_scenes, real_scenes
+from ganformer_jax.train.kinds.ganformer2_state import (
     GANformer2State,
     Tree,
     create_ganformer2,

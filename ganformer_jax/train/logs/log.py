@@ -13,16 +13,16 @@ import jax
 import numpy as np
 
 from ganformer_jax import hosts
-from ganformer_jax.train.alarms import Alarms
 from ganformer_jax.train.devices import memory_gib
-from ganformer_jax.train.log_writers import (
+from ganformer_jax.train.logs.alarms import Alarms
+from ganformer_jax.train.logs.progress import Progress
+from ganformer_jax.train.logs.writers import (
     BestEffort,
     JsonLines,
     TensorBoard,
     Writer,
     encode_jpeg,
 )
-from ganformer_jax.train.progress import Progress
 from ganformer_jax.train.trainable import Info
 
 if TYPE_CHECKING:

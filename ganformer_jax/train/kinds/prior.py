@@ -34,11 +34,11 @@ from ganformer_jax.models.vq_autoencoder import (
 )
 from ganformer_jax.nn import resample
 from ganformer_jax.pixels import from_uint8
-from ganformer_jax.train.adam import apply_gradients
 from ganformer_jax.train.binding import bind, check_devices, reseed
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
-from ganformer_jax.train.prior_state import PriorState, create_prior, make_optimizer
+from ganformer_jax.train.kinds.adam import apply_gradients
+from ganformer_jax.train.kinds.prior_state import PriorState, create_prior, make_optimizer
 from ganformer_jax.train.trainable import Batch, Info, Trainable, Update
 
 if TYPE_CHECKING:

@@ -23,11 +23,11 @@ from ganformer_jax.models.patch_discriminator import PatchDiscriminator
 from ganformer_jax.models.translator import Translator
 from ganformer_jax.nn.initialize import initialize
 from ganformer_jax.pixels import from_uint8
-from ganformer_jax.train.adam import apply_gradients, make_adam
 from ganformer_jax.train.binding import bind, check_devices, reseed
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
-from ganformer_jax.train.image_pool import exchange
+from ganformer_jax.train.kinds.adam import apply_gradients, make_adam
+from ganformer_jax.train.kinds.image_pool import exchange
 from ganformer_jax.train.trainable import Batch, Info, Trainable, Update
 
 if TYPE_CHECKING:

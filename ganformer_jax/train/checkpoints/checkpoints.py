@@ -25,18 +25,25 @@ from ganformer_jax.config.kinds import experiment_from_dict
 from ganformer_jax.errors import UserError, first_cause, one_line
 from ganformer_jax.files import move_folder
 from ganformer_jax.storage import with_retries
-from ganformer_jax.train.array_writing import handlers
-from ganformer_jax.train.best import Best, KeepBest, Manager, encode, find_best, write_metric
-from ganformer_jax.train.checkpoint_moving import MovedFolder, finish_moves, remove_unfinished
-from ganformer_jax.train.checkpoint_reading import (
+from ganformer_jax.train.checkpoints.array_writing import handlers
+from ganformer_jax.train.checkpoints.best import (
+    Best,
+    KeepBest,
+    Manager,
+    encode,
+    find_best,
+    write_metric,
+)
+from ganformer_jax.train.checkpoints.checksums import all_finite, by_path, changed, checksums
+from ganformer_jax.train.checkpoints.moving import MovedFolder, finish_moves, remove_unfinished
+from ganformer_jax.train.checkpoints.reading import (
     Damage,
     agreed,
     json_checksum,
     read_json,
     reading,
 )
-from ganformer_jax.train.checkpoint_structure import added_since
-from ganformer_jax.train.checksums import all_finite, by_path, changed, checksums
+from ganformer_jax.train.checkpoints.structure import added_since
 from ganformer_jax.train.state import WEIGHTS
 from ganformer_jax.train.trainable import State
 

@@ -1,0 +1,1 @@
+"""Checkpoints of a run, with Orbax: written, checked, read, and which of them are kept."""

@@ -1,0 +1,1 @@
+"""Training of other kinds than a GAN: their states, losses and updates."""
