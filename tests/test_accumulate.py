@@ -17,8 +17,8 @@ from ganformer_jax.config.checks import check_batch
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import Discriminator
 from ganformer_jax.nn.layers import Dropout, minibatch_stddev
-from ganformer_jax.nn.rows import WHOLE, Rows
-from ganformer_jax.train.accumulate import parts_of
+from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
+from ganformer_jax.train.accumulate import microbatches
 from ganformer_jax.train.devices import smallest_batch
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.pmap import pmap_updates
@@ -103,28 +103,30 @@ def test_groups_of_the_minibatch_stddev_stay_whole_in_parts(batch, group, parts)
     x = jax.random.normal(jax.random.key(0), (batch, 2, 2, 4))
     whole = minibatch_stddev(x, group, 2)
     for index in range(parts):
-        rows = Rows(index, parts)
-        np.testing.assert_array_equal(minibatch_stddev(rows.take(x), group, 2), rows.take(whole))
+        microbatch = Microbatch(index, parts)
+        np.testing.assert_array_equal(
+            minibatch_stddev(microbatch.take(x), group, 2), microbatch.take(whole)
+        )
 
 
 def test_rows_take_every_image_once_and_draw_what_the_whole_batch_draws():
     x = jnp.arange(12).reshape(6, 2)
-    np.testing.assert_array_equal(Rows(1, 3).take(x), x[1::3])
-    assert WHOLE.take(x) is x
+    np.testing.assert_array_equal(Microbatch(1, 3).take(x), x[1::3])
+    assert FULL_BATCH.take(x) is x
     draw = functools.partial(jax.random.normal, jax.random.key(0))
     for index in range(3):
-        drawn = Rows(jnp.int32(index), 3).draw(draw, (2, 5))
+        drawn = Microbatch(jnp.int32(index), 3).draw(draw, (2, 5))
         np.testing.assert_array_equal(drawn, draw((6, 5))[index::3])
 
 
-def test_parts_of_a_batch_hold_the_images_of_their_rows():
+def test_microbatches_hold_every_image_once():
     batch = {name: jnp.asarray(leaf) for name, leaf in labeled_batch(0).items()}
-    parts = list(parts_of(Networks(with_everything(accumulate=4)), batch))
+    parts = list(microbatches(Networks(with_everything(accumulate=4)), batch))
     assert len(parts) == 4
     for index, (networks, part) in enumerate(parts):
-        assert networks.rows == Rows(index, 4) and part.keys() == batch.keys()
+        assert networks.microbatch == Microbatch(index, 4) and part.keys() == batch.keys()
         for name, leaf in part.items():
-            np.testing.assert_array_equal(leaf, Rows(index, 4).take(batch[name]))
+            np.testing.assert_array_equal(leaf, Microbatch(index, 4).take(batch[name]))
 
 
 @pytest.mark.parametrize("axes", [(), (2,)])
@@ -136,22 +138,24 @@ def test_dropout_is_that_of_flax(axes):
         kind: Any
 
         @nn.compact
-        def __call__(self, x, rows=WHOLE):
+        def __call__(self, x, microbatch=FULL_BATCH):
             for _ in range(2):
-                x = self.kind(x, rows)
+                x = self.kind(x, microbatch)
             return x
 
     def apply(kind, *arguments):
         return Twice(kind).apply({}, *arguments, rngs={"dropout": jax.random.key(1)})
 
-    def ours(x, rows):
-        return Dropout(0.3, axes)(x, rows)
+    def ours(x, microbatch):
+        return Dropout(0.3, axes)(x, microbatch)
 
     whole = apply(ours, x)
-    expected = apply(lambda x, rows: nn.Dropout(0.3, axes)(x, False), x)
+    expected = apply(lambda x, microbatch: nn.Dropout(0.3, axes)(x, False), x)
     np.testing.assert_array_equal(whole, expected)
-    rows = Rows(1, 3)
-    np.testing.assert_array_equal(apply(ours, rows.take(x), rows), rows.take(whole))
+    microbatch = Microbatch(1, 3)
+    np.testing.assert_array_equal(
+        apply(ours, microbatch.take(x), microbatch), microbatch.take(whole)
+    )
 
 
 def test_blocks_that_are_computed_again_keep_less():

@@ -12,7 +12,7 @@ from tiny import random_variables
 from ganformer_jax import AggregatorConfig, Discriminator, DiscriminatorConfig, UserError
 from ganformer_jax.config import GeneratorConfig, PositionConfig
 from ganformer_jax.models import validate_networks
-from ganformer_jax.nn.rows import Rows
+from ganformer_jax.nn.microbatch import Microbatch
 
 BATCH, RESOLUTION = 4, 8
 PLAIN = DiscriminatorConfig(channel_base=64, channel_max=8, minibatch_stddev_group=2)
@@ -78,21 +78,23 @@ def test_aggregators_gather_where_they_are_asked_to():
     assert "attention" not in variables["params"]["block_8"]
 
 
-def test_parts_of_a_batch_draw_the_dropout_of_the_whole():
+def test_microbatches_draw_the_dropout_of_the_whole():
     fields = TOGETHER["everything"] | {"minibatch_stddev_channels": 0}
     discriminator, variables, images = build(**fields)
 
     @functools.partial(jax.jit, static_argnames=("train", "parts"))
     def logits(images, index=0, *, train=True, parts=1):
-        rngs, rows = {"dropout": jax.random.key(3)}, Rows(index, parts)
-        return discriminator.apply(variables, images, train=train, rows=rows, rngs=rngs)[0]
+        rngs, microbatch = {"dropout": jax.random.key(3)}, Microbatch(index, parts)
+        return discriminator.apply(
+            variables, images, train=train, microbatch=microbatch, rngs=rngs
+        )[0]
 
     whole = logits(images)
     assert bool(jnp.any(whole != logits(images, train=False)))
     for index in range(2):
-        rows = Rows(index, 2)
-        part = logits(rows.take(images), index, parts=2)
-        np.testing.assert_allclose(part, rows.take(whole), rtol=2e-4, atol=1e-4)
+        microbatch = Microbatch(index, 2)
+        part = logits(microbatch.take(images), index, parts=2)
+        np.testing.assert_allclose(part, microbatch.take(whole), rtol=2e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from ganformer_jax.models.attention_layer import AttentionLayer, AttentionState,
 from ganformer_jax.nn import local_attention
 from ganformer_jax.nn.layers import ModulatedConvolution
 from ganformer_jax.nn.local_attention import LocalAttention, neighborhoods
-from ganformer_jax.nn.rows import Rows
+from ganformer_jax.nn.microbatch import Microbatch
 
 # The published code applies this layer's dropout in sampling too, twice at 6%: the vector holds
 # one draw of it. These are the dropped cells (head * 9 + place) at positions (image, row, column)
@@ -135,15 +135,17 @@ def test_a_position_sees_the_3x3_around_it_and_no_more():
     np.testing.assert_array_equal(changed, expected)
 
 
-def test_parts_of_a_batch_draw_the_dropout_of_the_whole():
+def test_microbatches_draw_the_dropout_of_the_whole():
     layer, variables, x, positions = layer_and_inputs(dropout=0.5)
     rngs = {"dropout": jax.random.key(3)}
     whole = layer.apply(variables, x, positions, train=True, rngs=rngs)
     assert bool(jnp.any(whole != layer.apply(variables, x, positions)))
     for index in range(2):
-        rows = Rows(index, 2)
-        part = layer.apply(variables, rows.take(x), positions, train=True, rows=rows, rngs=rngs)
-        np.testing.assert_allclose(part, rows.take(whole), rtol=1e-5, atol=1e-6)
+        microbatch = Microbatch(index, 2)
+        part = layer.apply(
+            variables, microbatch.take(x), positions, train=True, microbatch=microbatch, rngs=rngs
+        )
+        np.testing.assert_allclose(part, microbatch.take(whole), rtol=1e-5, atol=1e-6)
 
 
 def test_channels_that_heads_do_not_divide_are_named():

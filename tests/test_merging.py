@@ -11,7 +11,7 @@ from tiny import random_variables
 
 from ganformer_jax import Generator, GeneratorConfig, MappingConfig, MergeConfig, SynthesisConfig
 from ganformer_jax.models.merging import MergeShares, leaves, merge_images, merge_latents
-from ganformer_jax.nn.rows import Rows
+from ganformer_jax.nn.microbatch import Microbatch
 from ganformer_jax.sampling import Sampler
 
 IMAGES, BATCH = 3, 4
@@ -116,7 +116,7 @@ def test_an_image_depends_on_its_own_seed_and_latents_alone():
     np.testing.assert_allclose(alone[0], whole[2], rtol=1e-4, atol=1e-5)
 
 
-def test_parts_of_a_batch_draw_the_noise_of_the_whole():
+def test_microbatches_draw_the_noise_of_the_whole():
     generator, variables, _ = build()
     w_BxKxLxD = jax.random.normal(
         jax.random.key(3), (BATCH, IMAGES, generator.num_layers, CONFIG.w_size)
@@ -124,14 +124,16 @@ def test_parts_of_a_batch_draw_the_noise_of_the_whole():
 
     @functools.partial(jax.jit, static_argnames="parts")
     def synthesize(w, index=0, parts=1):
-        rows, rngs = Rows(index, parts), {"noise": jax.random.key(0)}
-        return generator.apply(variables, w, rows=rows, rngs=rngs, method="synthesize")[0]
+        microbatch, rngs = Microbatch(index, parts), {"noise": jax.random.key(0)}
+        return generator.apply(variables, w, microbatch=microbatch, rngs=rngs, method="synthesize")[
+            0
+        ]
 
     whole = synthesize(w_BxKxLxD)
     for index in range(2):
-        rows = Rows(index, 2)
-        part = synthesize(rows.take(w_BxKxLxD), index, parts=2)
-        np.testing.assert_allclose(part, rows.take(whole), rtol=1e-4, atol=1e-5)
+        microbatch = Microbatch(index, 2)
+        part = synthesize(microbatch.take(w_BxKxLxD), index, parts=2)
+        np.testing.assert_allclose(part, microbatch.take(whole), rtol=1e-4, atol=1e-5)
 
 
 def test_the_images_of_a_row_have_noise_of_their_own():

@@ -60,5 +60,5 @@ def check_baseline_training(config: Config) -> None:
     if config.train.accumulate > 1 and normalizes:
         raise UserError(
             f"train.accumulate is {config.train.accumulate}, but batch normalization needs the "
-            "whole batch; set it to 1"
+            "full batch; set it to 1"
         )

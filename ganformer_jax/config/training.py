@@ -231,7 +231,7 @@ class TrainConfig:
     states; 1 for a copy on every device."""
     accumulate: Annotated[int, at_least(1)] = 1
     """Parts of a batch that are computed one after the other, to save memory;
-    the gradients are those of the whole batch."""
+    the gradients are those of the full batch."""
     rematerialize: bool = False
     """Compute activations of each block again for the gradients instead of
     keeping them, which saves memory and costs about one more forward pass."""

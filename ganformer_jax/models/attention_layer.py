@@ -13,9 +13,9 @@ from ganformer_jax.models.captions import visible_words
 from ganformer_jax.nn.attention import BipartiteAttention, KMeans, upsample_assignments
 from ganformer_jax.nn.component_update import ComponentUpdate
 from ganformer_jax.nn.layouts import layout_scores
+from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
 from ganformer_jax.nn.places import Places, place_scores
 from ganformer_jax.nn.positions import GridPositions
-from ganformer_jax.nn.rows import WHOLE, Rows
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -53,7 +53,7 @@ class SynthesisContext:
         layout_BxHxWxK: Shares of the components in every pixel, which then are the attention.
         mask_BxK: 0 hides a component from attention, 1 shows it.
         train: Apply attention dropout.
-        rows: Rows of the full batch that these images are, for gradient accumulation;
+        microbatch: Which images of the full batch these are, for gradient accumulation;
             noise and dropout are drawn for the full batch.
     """
 
@@ -62,7 +62,7 @@ class SynthesisContext:
     position_KxD: Float[Array, "k d"] | None
     mask_BxK: Float[Array, "b k"] | None
     train: bool
-    rows: Rows = WHOLE
+    microbatch: Microbatch = FULL_BATCH
     local_position_9xD: Float[Array, "9 d"] | None = None
     places: Places | None = None
     shift_BxKx2: Float[Array, "b k 2"] | None = None
@@ -164,7 +164,7 @@ class AttentionLayer(nn.Module):
             mask_BxT=attended.mask_BxT,
             place_scores_BxFxT=context.place_scores(*grid),
             train=context.train,
-            rows=context.rows,
+            microbatch=context.microbatch,
         )
         updated = self._update_components(components_BxKxD, x_BxFxC, position_FxD, context)
         count = attended.y_BxTxD.shape[1]
@@ -193,7 +193,7 @@ class AttentionLayer(nn.Module):
             name="among_pixels",
         )
         positions = position_FxD, position_FxD
-        training = {"train": context.train, "rows": context.rows}
+        training = {"train": context.train, "microbatch": context.microbatch}
         return among(x_BxFxC, x_BxFxC, *positions, **training)[0]
 
     def _grid_positions(self, height: int, width: int) -> Float[Array, "f d"]:
@@ -225,7 +225,7 @@ class AttentionLayer(nn.Module):
         """Return components that attended to each other and the image; None if they do neither."""
         attention = self.config.attention
         position_KxD = context.position_KxD
-        training = {"train": context.train, "rows": context.rows}
+        training = {"train": context.train, "microbatch": context.microbatch}
         settings = {
             "heads": attention.heads,
             "dropout": attention.dropout,

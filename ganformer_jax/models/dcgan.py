@@ -20,7 +20,7 @@ from ganformer_jax.nn import resample
 from ganformer_jax.nn.batch_norm import batch_norm
 from ganformer_jax.nn.initialize import normal
 from ganformer_jax.nn.layers import add_float32
-from ganformer_jax.nn.rows import WHOLE, Rows
+from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -138,7 +138,7 @@ class DCGANDiscriminator(nn.Module):
         labels_BxY: Float[Array, "b y"] | None = None,
         *,
         train: bool = False,
-        rows: Rows = WHOLE,
+        microbatch: Microbatch = FULL_BATCH,
     ) -> tuple[Float[Array, "b 1"], dict[str, Any]]:
         """Compute the logits of images, with labels those of a projection (arXiv 1802.05637).
 
@@ -146,7 +146,7 @@ class DCGANDiscriminator(nn.Module):
             images_BxHxWxC: Images in [-1, 1].
             labels_BxY: One-hot labels or conditions; None, or no classes, without them.
             train: Normalize by the statistics of the batch.
-            rows: The whole batch: a part of it has other statistics.
+            microbatch: The full batch: a part of it has other statistics.
 
         Returns:
             Logits, float32; and a dict with `features`, the last grid.

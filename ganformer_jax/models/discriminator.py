@@ -28,7 +28,7 @@ from ganformer_jax.nn.layers import (
     minibatch_stddev,
 )
 from ganformer_jax.nn.local_attention import PLACES, POSITION_WIDTH, LocalAttention
-from ganformer_jax.nn.rows import WHOLE, Rows
+from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -42,14 +42,14 @@ class AttentionContext:
         position_KxD: Trained positions of the aggregators.
         local_position_9xD: Trained positions of the 3x3 that local attention sees.
         train: Apply attention dropout.
-        rows: Rows of the full batch that these images are, for gradient accumulation;
+        microbatch: Which images of the full batch these are, for gradient accumulation;
             dropout is drawn for the full batch.
     """
 
     position_KxD: Float[Array, "k d"] | None = None
     local_position_9xD: Float[Array, "9 d"] | None = None
     train: bool = False
-    rows: Rows = WHOLE
+    microbatch: Microbatch = FULL_BATCH
 
 
 class DiscriminatorBlock(nn.Module):
@@ -79,7 +79,7 @@ class DiscriminatorBlock(nn.Module):
         if config.attends_at(resolution):
             attention = DiscriminatorAttention(config, resolution, name="attention")
             y, aggregators_BxKxD = attention(
-                y, aggregators_BxKxD, context.position_KxD, context.train, context.rows
+                y, aggregators_BxKxD, context.position_KxD, context.train, context.microbatch
             )
         local = resolution < (config.local_attention_below or 0)
         if local:
@@ -90,7 +90,9 @@ class DiscriminatorBlock(nn.Module):
                 config.aggregators.dropout,
                 name="local_attention",
             )
-            y = attend(y, context.local_position_9xD, train=context.train, rows=context.rows)
+            y = attend(
+                y, context.local_position_9xD, train=context.train, microbatch=context.microbatch
+            )
         size = 1 if local else 3
         y = EqualizedConvolution(
             channels_in, size, activation=True, clamp=clamp, name="convolution_0"
@@ -141,7 +143,7 @@ class Discriminator(nn.Module):
         *,
         others_NxY: Float[Array, "n y"] | None = None,
         train: bool = False,
-        rows: Rows = WHOLE,
+        microbatch: Microbatch = FULL_BATCH,
     ) -> tuple[Float[Array, "b 1"], dict[str, Any]]:
         """Compute the logits of images.
 
@@ -157,7 +159,7 @@ class Discriminator(nn.Module):
                 None, or no classes, for an unconditional discriminator.
             others_NxY: Labels of any images, to compare these images with.
             train: Apply attention dropout, from the "dropout" stream.
-            rows: Rows of the full batch that these images are, for gradient accumulation;
+            microbatch: Which images of the full batch these are, for gradient accumulation;
                 dropout is drawn for the full batch.
 
         Returns:
@@ -182,7 +184,7 @@ class Discriminator(nn.Module):
         check_rank(labels_BxY)
         resolution = max(image.shape[1:3])
         x = self._read_image(image, None, resolution)
-        aggregators_BxKxD, context = self._attention(x.shape[0], train, rows)
+        aggregators_BxKxD, context = self._attention(x.shape[0], train, microbatch)
 
         def apply(block: DiscriminatorBlock, x: Any, aggregators_BxKxD: Any) -> Any:
             return block(x, aggregators_BxKxD, context)
@@ -205,11 +207,11 @@ class Discriminator(nn.Module):
         return logits_Bx1, out
 
     def _attention(
-        self, batch: int, train: bool, rows: Rows
+        self, batch: int, train: bool, microbatch: Microbatch
     ) -> tuple[Float[Array, "b k d"] | None, AttentionContext]:
         """Return the aggregators, None if there are none, and what the blocks share."""
         config, options = self.config, self.config.aggregators
-        context, aggregators_BxKxD = AttentionContext(train=train, rows=rows), None
+        context, aggregators_BxKxD = AttentionContext(train=train, microbatch=microbatch), None
         if options.count:
             shape = options.count, options.width
             aggregators = self.param("aggregators", jax.random.uniform, shape)

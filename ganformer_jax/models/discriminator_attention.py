@@ -16,8 +16,8 @@ from ganformer_jax.config import DiscriminatorConfig
 from ganformer_jax.nn.attention import BipartiteAttention
 from ganformer_jax.nn.component_update import ComponentUpdate
 from ganformer_jax.nn.layers import EqualizedDense, minibatch_stddev
+from ganformer_jax.nn.microbatch import Microbatch
 from ganformer_jax.nn.positions import GridPositions
-from ganformer_jax.nn.rows import Rows
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -41,14 +41,14 @@ class DiscriminatorAttention(nn.Module):
         aggregators_BxKxD: Float[Array, "b k d"] | None,
         position_KxD: Float[Array, "k d"] | None,
         train: bool,
-        rows: Rows,
+        microbatch: Microbatch,
     ) -> tuple[Float[Array, "b h w c"], Float[Array, "b k d"] | None]:
         """Return updated features and aggregators."""
         config, options = self.config, self.config.aggregators
         batch, height, width, channels = x_BxHxWxC.shape
         x_BxFxC = x_BxHxWxC.reshape(batch, height * width, channels)
         grid_FxD = self._grid_positions(height, width)
-        training = {"train": train, "rows": rows}
+        training = {"train": train, "microbatch": microbatch}
         if aggregators_BxKxD is not None and config.aggregates_at(self.resolution):
             gates = {"gate_x": options.gate, "gate_y": options.gate_image}
             gather = self._attention("bottom_up", **gates)

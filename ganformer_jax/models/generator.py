@@ -19,7 +19,7 @@ from ganformer_jax.models.mapping import MappingNetwork, direct_latents
 from ganformer_jax.models.sagan import SAGANSynthesis
 from ganformer_jax.models.text_encoder import TextEncoder
 from ganformer_jax.nn.layers import EqualizedDense
-from ganformer_jax.nn.rows import WHOLE, Rows
+from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -130,12 +130,14 @@ class Generator(nn.Module):
         )
         return images_BxHxWxC, {"w": w_BxKxD} | out
 
-    def component_mask(self, batch: int, rows: Rows = WHOLE) -> Float[Array, "b k"] | None:
+    def component_mask(
+        self, batch: int, microbatch: Microbatch = FULL_BATCH
+    ) -> Float[Array, "b k"] | None:
         """Draw which components attention sees in training, from the "components" stream.
 
         Args:
             batch: Number of images.
-            rows: Rows of the full batch that these images are, for gradient accumulation;
+            microbatch: Which images of the full batch these are, for gradient accumulation;
                 masks are drawn for the full batch.
 
         Returns:
@@ -147,7 +149,7 @@ class Generator(nn.Module):
             return None
         shape = (batch, self.config.components)
         key = self.make_rng("components")
-        visible = rows.draw(functools.partial(jax.random.bernoulli, key, 1.0 - rate), shape)
+        visible = microbatch.draw(functools.partial(jax.random.bernoulli, key, 1.0 - rate), shape)
         return visible.astype(jnp.float32)
 
     def map(
@@ -157,7 +159,7 @@ class Generator(nn.Module):
         *,
         component_mask_BxK: Float[Array, "b k"] | None = None,
         train: bool = False,
-        rows: Rows = WHOLE,
+        microbatch: Microbatch = FULL_BATCH,
     ) -> Float[Array, "b k d"]:
         """Map z to w.
 
@@ -167,7 +169,7 @@ class Generator(nn.Module):
                 generator.
             component_mask_BxK: From `component_mask`; None if all components are visible.
             train: Apply attention dropout.
-            rows: Rows of the full batch that these images are, for gradient accumulation;
+            microbatch: Which images of the full batch these are, for gradient accumulation;
                 dropout is drawn for the full batch.
 
         Returns:
@@ -198,7 +200,7 @@ class Generator(nn.Module):
             mask_BxK=component_mask_BxK,
             caption=caption,
             train=train,
-            rows=rows,
+            microbatch=microbatch,
         )
         if caption is None or not self.config.words:
             return w_BxKxD
@@ -214,7 +216,7 @@ class Generator(nn.Module):
         component_mask_BxK: Float[Array, "b k"] | None = None,
         component_shift_BxKx2: Float[Array, "b k 2"] | None = None,
         train: bool = False,
-        rows: Rows = WHOLE,
+        microbatch: Microbatch = FULL_BATCH,
     ) -> tuple[Float[Array, "b h w c"], dict[str, Any]]:
         """Generate images from w.
 
@@ -227,7 +229,7 @@ class Generator(nn.Module):
             component_shift_BxKx2: How far to move the place of each component, in columns and
                 rows, with `attention.places`; the longer side of the image is 2.
             train: Apply attention dropout, and normalize batches by their own statistics.
-            rows: Rows of the full batch that these images are, for gradient accumulation;
+            microbatch: Which images of the full batch these are, for gradient accumulation;
                 noise and dropout are drawn for the full batch.
 
         Returns:
@@ -249,7 +251,7 @@ class Generator(nn.Module):
         if component_shift_BxKx2 is not None and not self.config.attention.places:
             raise ValueError("components without places cannot be moved: see attention.places")
         context = synthesis.SynthesisContext(
-            *(noise, noise_seeds_B, self.latent_positions, component_mask_BxK, train, rows),
+            *(noise, noise_seeds_B, self.latent_positions, component_mask_BxK, train, microbatch),
             shift_BxKx2=component_shift_BxKx2,
         )
         return self.synthesis(w_BxKxLxD, context)

@@ -17,7 +17,7 @@ from ganformer_jax.models.captions import Caption
 from ganformer_jax.nn.attention import BipartiteAttention
 from ganformer_jax.nn.initialize import as_uniform
 from ganformer_jax.nn.layers import EqualizedDense, normalize
-from ganformer_jax.nn.rows import WHOLE, Rows
+from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -60,7 +60,7 @@ class MappingBranch(nn.Module):
         position_KxD: Array | None = None,
         mask_BxK: Array | None = None,
         train: bool = False,
-        rows: Rows = WHOLE,
+        microbatch: Microbatch = FULL_BATCH,
         caption: Caption | None = None,
     ) -> Float[Array, "*batch d2"]:
         """Map the last axis."""
@@ -81,11 +81,15 @@ class MappingBranch(nn.Module):
             if self.attention is not None:
                 attend = self.attention.clone(name=f"attention_{index}", parent=self)
                 positions = position_KxD, position_KxD
-                x, _, _ = attend(x, x, *positions, mask_BxT=mask_BxK, train=train, rows=rows)
+                x, _, _ = attend(
+                    x, x, *positions, mask_BxT=mask_BxK, train=train, microbatch=microbatch
+                )
             if self.attention is not None and caption is not None:
                 read = self.attention.clone(name=f"words_{index}", parent=self)
                 y, mask = caption.tokens_BxTxD, caption.visible_BxT
-                x, _, _ = read(x, y, position_KxD, mask_BxT=mask, train=train, rows=rows)
+                x, _, _ = read(
+                    x, y, position_KxD, mask_BxT=mask, train=train, microbatch=microbatch
+                )
             if self.config.residual:
                 x = ResidualLayer(multiplier, name=f"layer_{index}")(x, skip)
             else:
@@ -109,7 +113,7 @@ class MappingNetwork(nn.Module):
         mask_BxK: Float[Array, "b k"] | None = None,
         caption: Caption | None = None,
         train: bool = False,
-        rows: Rows = WHOLE,
+        microbatch: Microbatch = FULL_BATCH,
     ) -> Float[Array, "b k d"]:
         """Map the components and, last, the global latent.
 
@@ -121,7 +125,7 @@ class MappingNetwork(nn.Module):
             mask_BxK: 0 hides a component from the others' attention.
             caption: Whose words the components attend to, if they attend to each other.
             train: Apply attention dropout.
-            rows: Rows of the full batch that these images are, for gradient accumulation;
+            microbatch: Which images of the full batch these are, for gradient accumulation;
                 dropout is drawn for the full batch.
 
         Returns:
@@ -150,7 +154,7 @@ class MappingNetwork(nn.Module):
                 own_BxKxD = self._map_together(own_BxKxD, width)
             else:
                 branch = MappingBranch(mapping, width, self._attention(), name="components")
-                own_BxKxD = branch(own_BxKxD, position_KxD, mask_BxK, train, rows, caption)
+                own_BxKxD = branch(own_BxKxD, position_KxD, mask_BxK, train, microbatch, caption)
             mapped.insert(0, own_BxKxD)
         w_BxKxD = jnp.concatenate(mapped, 1)
         return w_BxKxD if end is None else end(w_BxKxD)

@@ -17,7 +17,7 @@ from ganformer_jax.models.attention_layer import SynthesisContext
 from ganformer_jax.models.labels import check_rank
 from ganformer_jax.nn.batch_norm import batch_norm
 from ganformer_jax.nn.layers import scale_float32
-from ganformer_jax.nn.rows import WHOLE, Rows
+from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
 from ganformer_jax.nn.spectral import SpectralConvolution, SpectralDense
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class SAGANDiscriminator(nn.Module):
         labels_BxY: Float[Array, "b y"] | None = None,
         *,
         train: bool = False,
-        rows: Rows = WHOLE,
+        microbatch: Microbatch = FULL_BATCH,
     ) -> tuple[Float[Array, "b 1"], dict[str, Any]]:
         """Compute the logits of images, with labels those of a projection (arXiv 1802.05637).
 
@@ -211,7 +211,7 @@ class SAGANDiscriminator(nn.Module):
             images_BxHxWxC: Images in [-1, 1].
             labels_BxY: One-hot labels or conditions; None, or no classes, without them.
             train: Store the singular vectors that power iteration makes.
-            rows: Not read: nothing is drawn.
+            microbatch: Not read: nothing is drawn.
 
         Returns:
             Logits, float32; and a dict with `features`, the last grid.

@@ -78,7 +78,7 @@ class SynthesisLayer(nn.Module):
             attend = LocalAttention(
                 channels, LOCAL_ATTENTION_HEADS, config.attention.dropout, name="local_attention"
             )
-            x = attend(x, local, train=context.train, rows=context.rows)
+            x = attend(x, local, train=context.train, microbatch=context.microbatch)
         x = ModulatedConvolution(
             channels,
             3,
@@ -99,7 +99,7 @@ class SynthesisLayer(nn.Module):
         else:
             state = state._replace(components_BxKxD=None)
         if synthesis.noise:
-            x = self._noise()(x, context.noise, context.noise_seeds_B, context.rows)
+            x = self._noise()(x, context.noise, context.noise_seeds_B, context.microbatch)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         x = leaky_relu(add_float32(x, bias[None, None, None]), self.gain)
         return x if synthesis.clamp is None else limit(x, synthesis.clamp * self.gain), state
@@ -140,7 +140,7 @@ class Stem(nn.Module):
         if as_layers:
             if synthesis.noise:
                 noise = Noise(images, name="noise")
-                x = noise(x, context.noise, context.noise_seeds_B, context.rows)
+                x = noise(x, context.noise, context.noise_seeds_B, context.microbatch)
             x = x + self.param("bias", nn.initializers.zeros, (channels,))[None, None, None]
         return leaky_relu(x)
 

@@ -35,8 +35,8 @@ import jax.numpy as jnp
 from ganformer_jax.nn.attention_checks import check_arrays, check_options
 from ganformer_jax.nn.initialize import normal
 from ganformer_jax.nn.layers import EPSILON, Dropout, EqualizedDense
+from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
 from ganformer_jax.nn.projections import Projection, gather, own_head, score, spread_heads
-from ganformer_jax.nn.rows import WHOLE, Rows
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -151,7 +151,7 @@ class BipartiteAttention(nn.Module):
         mask_BxT: Float[Array, "b t"] | None = None,
         place_scores_BxFxT: Float[Array, "b f t"] | None = None,
         train: bool = False,
-        rows: Rows = WHOLE,
+        microbatch: Microbatch = FULL_BATCH,
     ) -> tuple[Float[Array, "b f c"], Probabilities, Assignments | None]:
         """Update X.
 
@@ -165,7 +165,7 @@ class BipartiteAttention(nn.Module):
             place_scores_BxFxT: Scores of all heads by the places of Y, in place of those of
                 queries; an element of X may then attend to nothing, whose score is 0.
             train: Apply dropout, from the "dropout" stream.
-            rows: Rows of the full batch that these images are, for gradient accumulation;
+            microbatch: Which images of the full batch these are, for gradient accumulation;
                 dropout is drawn for the full batch.
 
         Returns:
@@ -189,9 +189,11 @@ class BipartiteAttention(nn.Module):
             place_scores=place_scores_BxFxT,
         )
         x, y = x_BxFxC.astype(jnp.float32), y_BxTxD.astype(jnp.float32)
-        softmax = functools.partial(self._probabilities, mask_BxT=mask_BxT, train=train, rows=rows)
+        softmax = functools.partial(
+            self._probabilities, mask_BxT=mask_BxT, train=train, microbatch=microbatch
+        )
         if place_scores_BxFxT is not None:
-            probabilities = self._at_places(place_scores_BxFxT, mask_BxT, train, rows)
+            probabilities = self._at_places(place_scores_BxFxT, mask_BxT, train, microbatch)
         else:
             queries = self._queries(x, x_position_FxD, width)
             if self.kmeans is None:
@@ -232,7 +234,7 @@ class BipartiteAttention(nn.Module):
         return sum(scores[1:], scores[0]) / math.sqrt(width // self.heads)
 
     def _probabilities(
-        self, scores_BxNxFxT: Array, mask_BxT: Array | None, train: bool, rows: Rows
+        self, scores_BxNxFxT: Array, mask_BxT: Array | None, train: bool, microbatch: Microbatch
     ) -> Probabilities:
         """Return the softmax of (1) over visible elements of Y, with dropout."""
         if mask_BxT is not None:
@@ -240,11 +242,11 @@ class BipartiteAttention(nn.Module):
         probabilities = jax.nn.softmax(scores_BxNxFxT, -1)
         if train and self.dropout > 0.0:
             for axes in (), (2,):  # single cells, then whole elements of Y
-                probabilities = Dropout(self.dropout / 2, axes)(probabilities, rows)
+                probabilities = Dropout(self.dropout / 2, axes)(probabilities, microbatch)
         return probabilities
 
     def _at_places(
-        self, scores_BxFxT: Array, mask_BxT: Array | None, train: bool, rows: Rows
+        self, scores_BxFxT: Array, mask_BxT: Array | None, train: bool, microbatch: Microbatch
     ) -> Probabilities:
         """Return the softmax over visible elements of Y and nothing, without the latter."""
         batch, count, _ = scores_BxFxT.shape
@@ -252,7 +254,7 @@ class BipartiteAttention(nn.Module):
         scores = jnp.pad(jnp.broadcast_to(scores_BxFxT[:, None], shape), [(0, 0)] * 3 + [(0, 1)])
         if mask_BxT is not None:
             mask_BxT = jnp.pad(mask_BxT, [(0, 0), (0, 1)], constant_values=1.0)
-        return self._probabilities(scores, mask_BxT, train, rows)[..., :-1]
+        return self._probabilities(scores, mask_BxT, train, microbatch)[..., :-1]
 
     # K-means. A query is the pair [q(features), q(position)], laid out over both and only then
     # split into heads, as in the published networks.

@@ -8,7 +8,7 @@ import flax.linen as nn
 
 from ganformer_jax.nn.attention import BipartiteAttention
 from ganformer_jax.nn.layers import EqualizedDense
-from ganformer_jax.nn.rows import WHOLE, Rows
+from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -36,7 +36,7 @@ class ComponentUpdate(nn.Module):
         *,
         mask_BxT: Float[Array, "b t"] | None = None,
         train: bool = False,
-        rows: Rows = WHOLE,
+        microbatch: Microbatch = FULL_BATCH,
     ) -> Float[Array, "b k d"]:
         """Return updated components, of the dtype of the given ones."""
         attention = BipartiteAttention(
@@ -53,7 +53,7 @@ class ComponentUpdate(nn.Module):
             y_position_TxD,
             mask_BxT=mask_BxT,
             train=train,
-            rows=rows,
+            microbatch=microbatch,
         )
         width = components_BxKxD.shape[-1]
         x = EqualizedDense(width, activation=True, name="dense_0")(x)

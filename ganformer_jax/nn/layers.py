@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.initialize import normal
-from ganformer_jax.nn.rows import WHOLE, Rows
+from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -212,14 +212,14 @@ class Noise(nn.Module):
         x: Float[Array, "b h w c"],
         mode: str,
         seeds_B: Int[Array, " b"] | None = None,
-        rows: Rows = WHOLE,
+        microbatch: Microbatch = FULL_BATCH,
     ) -> Float[Array, "b h w c"]:
         """Add noise: "random" (from the "noise" stream), "const" (fixed at init) or "none".
 
         Fixed noise is [H, W], or [K, H, W] of K images that do not share it; [B, H, W] in its place
         gives each image its own.
-        Random noise is drawn for the whole batch, of which x is `rows`, or, given seeds, for each
-        row by its own.
+        Random noise is drawn for the full batch, of which x is `microbatch`; given seeds, for each
+        image by its own.
         """
         batch, height, width, _ = x.shape
         own = (self.images,) if self.images > 1 and not self.shared else ()
@@ -239,23 +239,25 @@ class Noise(nn.Module):
         else:
             several = (self.images,) if self.images > 1 else ()
             shape = (batch // self.images, *several, height, width, 1)
-            noise = self._draw(shape, seeds_B, rows).reshape(batch, height, width, 1)
+            noise = self._draw(shape, seeds_B, microbatch).reshape(batch, height, width, 1)
         # By channel, so that on TPUs the gradient is summed where those of other layers are: a sum
         # over channels first would be one more pass over memory.
         strength_C = jnp.broadcast_to(strength, x.shape[-1:])
         return add_float32(x, strength_C[None, None, None] * noise)
 
-    def _draw(self, shape: tuple[int, ...], seeds_B: Array | None, rows: Rows) -> Array:
+    def _draw(self, shape: tuple[int, ...], seeds_B: Array | None, microbatch: Microbatch) -> Array:
         key = self.make_rng("noise")
         if seeds_B is None:
-            return rows.draw(functools.partial(jax.random.normal, key), shape)
+            return microbatch.draw(functools.partial(jax.random.normal, key), shape)
         return jax.vmap(lambda seed: jax.random.normal(jax.random.fold_in(key, seed), shape[1:]))(
             seeds_B
         )
 
 
 class Dropout(nn.Module):
-    """Dropout from the "dropout" stream: bit for bit that of `flax.linen.Dropout`, by whole batch.
+    """Dropout from the "dropout" stream, drawn for the full batch.
+
+    It is bit for bit that of `flax.linen.Dropout`.
 
     Attributes:
         rate: Probability of a zero, from 0 to below 1.
@@ -266,13 +268,15 @@ class Dropout(nn.Module):
     broadcast_axes: Sequence[int] = ()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b ..."], rows: Rows = WHOLE) -> Float[Array, "b ..."]:
-        """Return x, the `rows` of a batch, with zeros, and scaled to keep the mean."""
+    def __call__(
+        self, x: Float[Array, "b ..."], microbatch: Microbatch = FULL_BATCH
+    ) -> Float[Array, "b ..."]:
+        """Return x, a `microbatch`, with zeros, and scaled to keep the mean."""
         if self.rate == 0.0:
             return x
         kept, key = 1.0 - self.rate, self.make_rng("dropout")
         shape = tuple(1 if i in self.broadcast_axes else size for i, size in enumerate(x.shape))
-        mask = rows.draw(functools.partial(jax.random.bernoulli, key, kept), shape)
+        mask = microbatch.draw(functools.partial(jax.random.bernoulli, key, kept), shape)
         return jax.lax.select(jnp.broadcast_to(mask, x.shape), x / kept, jnp.zeros_like(x))
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ganformer_jax.nn.layers import Dropout, EqualizedConvolution, EqualizedDense
-from ganformer_jax.nn.rows import WHOLE, Rows
+from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -55,7 +55,7 @@ class LocalAttention(nn.Module):
         position_9xD: Float[Array, "9 d"],
         *,
         train: bool = False,
-        rows: Rows = WHOLE,
+        microbatch: Microbatch = FULL_BATCH,
     ) -> Float[Array, "b h w o"]:
         """Return updated features in the type of x.
 
@@ -63,7 +63,7 @@ class LocalAttention(nn.Module):
             x_BxHxWxC: Features.
             position_9xD: Positions of the 3x3, added to keys.
             train: Apply dropout, from the "dropout" stream.
-            rows: Rows of the full batch that these images are, for gradient accumulation;
+            microbatch: Which images of the full batch these are, for gradient accumulation;
                 dropout is drawn for the full batch.
 
         Raises:
@@ -87,7 +87,7 @@ class LocalAttention(nn.Module):
         shares = jax.nn.softmax(scores / math.sqrt(features // heads), -1)
         if train:
             for _ in range(2):
-                shares = Dropout(self.dropout / 2)(shares, rows)
+                shares = Dropout(self.dropout / 2)(shares, microbatch)
         gathered = jnp.einsum("bhwnt,bhwtnd->bhwnd", shares, values).reshape(x.shape)
         return (x + EqualizedDense(features, name="modulation")(gathered)).astype(dtype)
 

@@ -24,7 +24,7 @@ Batched = TypeVar("Batched")
 class DataParallel:
     """How the devices of an update share a batch; by default there is one device.
 
-    Every draw is made for the whole batch from one key, so results do not depend on the number of
+    Every draw is made for the full batch from one key, so results do not depend on the number of
     devices. Under a mapped axis an update sees one device's share of the batch.
 
     Attributes:
@@ -63,13 +63,13 @@ class DataParallel:
         return lax.dynamic_slice_in_dim(batch, lax.axis_index(self.axis_name) * size, size)
 
     def first(self, batch: Array, count: int) -> Array:
-        """Return this device's share of the first `count` items of the whole batch."""
+        """Return this device's share of the first `count` items of the full batch."""
         if self.axis_name is None:
             return self.divide(batch[:count])
         return self.share(self.gather_batch(batch)[:count])
 
     def moved_on(self, batch: Array) -> Array:
-        """Return this device's share of the whole batch moved on by one place, the last first."""
+        """Return this device's share of the full batch moved on by one place, the last first."""
         if self.axis_name is None:
             return self.divide(jnp.roll(batch, 1, 0))
         return self.share(jnp.roll(self.gather_batch(batch), 1, 0))

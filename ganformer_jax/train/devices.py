@@ -194,7 +194,7 @@ def divide_cpu(batch_size: int, asked: int | None = None) -> None:
 def smallest_batch(config: Any) -> int:
     """Return the number of images that the smallest update of a step computes at once.
 
-    Training of other kinds than a GAN's has updates of whole batches only.
+    Training of other kinds than a GAN's has updates of full batches only.
     """
     if not isinstance(config, Config):
         return config.train.batch_size

@@ -24,7 +24,7 @@ def first_non_finite(networks: Networks, state: TrainState, batch: Batch) -> str
     layer back.
 
     Args:
-        networks: Of a whole batch or, if it is computed in parts, of one part.
+        networks: For the full batch, or for one microbatch.
         state: Before the step.
         batch: Images and labels of that part, on the devices.
     """
@@ -63,7 +63,7 @@ def _fakes(networks: Networks, params: Tree, state: TrainState, batch: Batch) ->
 
 
 def _count(networks: Networks, batch: Batch) -> int:
-    return len(batch["images"]) * networks.rows.parts
+    return len(batch["images"]) * networks.microbatch.count
 
 
 def _logits(

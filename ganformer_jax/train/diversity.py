@@ -37,7 +37,7 @@ def diversity(mean_2xHxWxC: Float[Array, "2 h w c"], square_2: Float[Array, 2]) 
     and 1 that they differ as much as real ones.
 
     Args:
-        mean_2xHxWxC: Mean image of real and of generated images over the whole batch.
+        mean_2xHxWxC: Mean image of real and of generated images over the full batch.
         square_2: Their mean squares.
     """
     variance_2 = jnp.maximum(square_2 - jnp.square(mean_2xHxWxC).mean((1, 2, 3)), 0.0)

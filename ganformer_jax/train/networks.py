@@ -24,7 +24,7 @@ from ganformer_jax.models import (
     mix_layers,
     without_words,
 )
-from ganformer_jax.nn.rows import WHOLE, Rows
+from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
 from ganformer_jax.train.augmentation import probability
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.state import Optimizers, TrainState, Tree, stats_variables
@@ -64,14 +64,14 @@ class Networks:
         config: The experiment.
         parallel: How devices share a batch.
         optimizers: By default those of `make_optimizers`, with the schedules of the config.
-        rows: Which images of each batch to compute, by default all. Counts and shapes that methods
-            take are of the whole batch; arrays that they take and return, of these images.
+        microbatch: Which images of each batch to compute, by default all. Counts and shapes that
+            methods take are of the full batch; arrays that they take and return, of these images.
     """
 
     config: Config
     parallel: DataParallel = DataParallel()
     optimizers: Optimizers | None = None
-    rows: Rows = WHOLE
+    microbatch: Microbatch = FULL_BATCH
 
     def keys(self, state: TrainState, update: str) -> Keys:
         """Return the random keys of an update in this step, by the names in `KEY_NAMES`.
@@ -91,11 +91,11 @@ class Networks:
         return self._taken(jax.random.uniform(key, shape))
 
     def _taken(self, drawn: Any) -> Any:
-        """Return the rows of these images from arrays, or a tree of them, of the whole batch."""
+        """Return this microbatch of arrays, or a tree of them, of the full batch."""
         shared = jax.tree.map(self.parallel.share, drawn)
-        if self.rows.parts == 1:
+        if self.microbatch.count == 1:
             return shared
-        return self.parallel.divide(jax.tree.map(self.rows.take, shared))
+        return self.parallel.divide(jax.tree.map(self.microbatch.take, shared))
 
     def count(self, batch: Batch) -> int:
         """Return the number of images of a batch, over all devices."""
@@ -124,7 +124,7 @@ class Networks:
                 labels_BxY,
                 component_mask_BxK=self._component_mask(params, state, keys, len(z_BxKxD)),
                 train=True,
-                rows=self.rows,
+                microbatch=self.microbatch,
                 rngs=self._rngs(keys),
                 method="map",
             )
@@ -172,7 +172,7 @@ class Networks:
             noise="random",
             component_mask_BxK=self._component_mask(params, state, keys, len(w_BxKxLxD)),
             train=True,
-            rows=self.rows,
+            microbatch=self.microbatch,
             rngs=self._rngs(keys),
             mutable=["batch_stats"],
             method="synthesize",
@@ -216,7 +216,7 @@ class Networks:
             key: Of augmentation and dropout.
             images_BxHxWxC: Images as they are.
             labels_BxY: Their labels.
-            count: Images of the whole batch.
+            count: Images of the full batch.
         """
         return self.discriminate_with_output(
             params, state, key, images_BxHxWxC, labels_BxY, count
@@ -252,7 +252,7 @@ class Networks:
             images_BxHxWxC,
             labels_BxY,
             train=True,
-            rows=self.rows,
+            microbatch=self.microbatch,
             rngs={"dropout": dropout},
             mutable=["batch_stats"],
             **options,
@@ -270,7 +270,7 @@ class Networks:
         """Draw the components that attention sees, the same in every call with these keys."""
         variables, rngs = self._variables(params, state), self._rngs(keys)
         mask_BxK: Any = self._generator().apply(
-            variables, count, self.rows, rngs=rngs, method="component_mask"
+            variables, count, self.microbatch, rngs=rngs, method="component_mask"
         )
         return mask_BxK
 

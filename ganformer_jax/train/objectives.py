@@ -39,7 +39,7 @@ def generator_objective(
         state: Has the discriminator's parameters, and all statistics.
         keys: Of the update.
         reals: Real images, whose labels the generated ones take.
-        count: Images of the whole batch.
+        count: Images of the full batch.
         every_label_NxY: From `labels_to_contrast`.
     """
     labels_BxY = reals.get("labels")
@@ -83,7 +83,7 @@ def discriminator_objective(
         keys: Of the update.
         reals: Real images, and their labels as `with_other_labels` returns them.
         fakes_BxHxWxC: Generated images of these labels, in [-1, 1].
-        count: Images of the whole batch.
+        count: Images of the full batch.
         every_label_NxY: From `labels_to_contrast`.
         penalized: Whether the penalties are part of the loss.
     """

@@ -45,7 +45,7 @@ def optimizer_step(
     """Average gradients over devices, clip them and apply one network's optimizer.
 
     Args:
-        networks: Of the whole batch.
+        networks: Of the full batch.
         state: Before the step.
         network: "generator" or "discriminator".
         gradients: Those of one device's share of the batch.

@@ -50,7 +50,7 @@ def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> R
     few = {} if whole is None else {"labels": networks.parallel.first(whole, count)}
 
     def follow(length: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return the mean length of the whole batch, and the running mean that it moves."""
+        """Return the mean length of the full batch, and the running mean that it moves."""
         length, average = lax.stop_gradient(mean(length)), state.path_length_mean
         return length, average + options.path_length_decay * (length - average)
 
@@ -58,7 +58,7 @@ def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> R
         lengths_of = _path_lengths(part, state, few.get("labels"), shape)
         return lengths_of(state.generator).mean(), ()
 
-    # The penalty of every image contains the mean length of the whole batch.
+    # The penalty of every image contains the mean length of the full batch.
     parts = networks.config.train.accumulate
     known = follow(accumulate(networks, (), few, mean_length)[0]) if parts > 1 else None
 
@@ -148,7 +148,7 @@ def penalties(
         networks: Of a part of a batch.
         state: Says how far the schedule of R1 is.
         keys: Of the update.
-        count: Images of the whole batch.
+        count: Images of the full batch.
         discriminate: The key of an augmentation and images to logits, by the parameters to
             penalize.
         real_BxHxWxC: Real images of this part.

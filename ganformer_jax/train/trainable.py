@@ -15,7 +15,7 @@ State = Any
 Batch = dict[str, Any]
 """Arrays by name, whose first axis is the batch."""
 Info = dict[str, jax.Array]
-"""Float32 scalars to log, averaged over the whole batch."""
+"""Float32 scalars to log, averaged over the full batch."""
 
 
 class Position(NamedTuple):
@@ -70,7 +70,7 @@ def train_step(
     Args:
         updates: In order. Compile the function of each, or this whole function for a given step.
         state: Before the step; `state.step` is `step`.
-        batch: The whole batch, or the share of one device under a mapped axis.
+        batch: The full batch, or the share of one device under a mapped axis.
         step: Steps done so far, a Python integer.
         images_seen: `state.images_seen`, a Python integer; 0 will do where no update has stages.
     """
@@ -89,7 +89,7 @@ class Trainable:
         init: Makes the first state from a key; no two leaves may share memory. Jitted.
         updates: Of a training step, in order. The last one that is due counts `step` and
             `images_seen`.
-        batch: Shape and dtype of every array of a whole batch, over all devices.
+        batch: Shape and dtype of every array of a full batch, over all devices.
         sample: Takes a state and indices; returns uint8 images [M, H, W, C], image i decided by
             index i and the state alone. Every process calls it and gets all images.
         reseed: Takes a state and a number; returns the state with other random numbers to come.

@@ -23,7 +23,7 @@ from ganformer_jax.config import Config, ScheduleConfig
 from ganformer_jax.config.checks import check_batch
 from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train import schedules
-from ganformer_jax.train.accumulate import accumulate, parts_of
+from ganformer_jax.train.accumulate import accumulate, microbatches
 from ganformer_jax.train.augmentation import adapt, probability
 from ganformer_jax.train.averaging import moved_average
 from ganformer_jax.train.binding import reseed, with_matmul_precision
@@ -133,15 +133,16 @@ def gan_trainable(
 
 
 def _diagnose(config: Config, state: TrainState, batch: Batch) -> str:
-    """Name what is not finite first; parts of a batch are computed one after the other here too."""
+    """Name what is not finite first, one microbatch after the other."""
     train = dataclasses.replace(config.train, rematerialize=False)  # which hides activations
     networks = Networks(dataclasses.replace(config, train=train))
-    found = (first_non_finite(part, state, images) for part, images in parts_of(networks, batch))
+    each = microbatches(networks, batch)
+    found = (first_non_finite(part, state, images) for part, images in each)
     return next(filter(None, found), "")
 
 
 def batch_shapes(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
-    """Return shapes and dtypes of a whole batch: images, and labels if they matter."""
+    """Return shapes and dtypes of a full batch: images, and labels if they matter."""
     generator, count = config.generator, config.train.batch_size
     size = (count, *generator.image_size, generator.image_channels)
     shapes = {"images": jax.ShapeDtypeStruct(size, np.uint8)}
