@@ -203,6 +203,9 @@ def test_heads_must_divide_the_width():
     [
         ({"integration": "gain"}, "integration is 'gain'; it should be one of"),
         ({"norm": "batch"}, "norm is 'batch'; it should be one of"),
+        ({"heads": 0}, "0 heads do not divide width 8"),
+        ({"dropout": 2.0}, "dropout is 2.0; it should be at least 0 and below 1"),
+        ({"kmeans": KMeans(0)}, "kmeans.iterations is 0; it should be 1 or more"),
     ],
 )
 def test_unknown_options_are_refused(options, message):

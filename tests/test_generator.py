@@ -390,6 +390,9 @@ def test_wrong_inputs_are_named(tiny):
         generator.apply(variables, jnp.zeros((1, 4, 9)))
     with pytest.raises(ValueError, match="noise should be one of random, const, none"):
         generator.apply(variables, latents(TINY), noise="loud")
+    odd = dataclasses.replace(TINY, resolution=48)
+    with pytest.raises(ValueError, match="resolution is 48; it should be 4, the longer side of"):
+        jax.eval_shape(lambda: Generator(odd).init(jax.random.key(0), latents(odd), noise="const"))
 
 
 def test_published_attention_and_position_defaults():

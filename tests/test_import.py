@@ -16,6 +16,11 @@ def test_the_functional_api_imports_without_anything_else():
     assert result.returncode == 0, result.stderr
 
 
+def test_sampling_imports_without_anything_else():
+    result = run_isolated("import ganformer_jax.sampling")
+    assert result.returncode == 0, result.stderr
+
+
 def test_jax_and_flax_themselves_import():
     result = run_isolated("import jax.numpy, flax.linen, optax")
     assert result.returncode == 0, result.stderr

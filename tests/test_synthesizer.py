@@ -70,6 +70,8 @@ def test_what_cannot_be_mapped(variables):
     synthesizer = Synthesizer(CONFIG)
     with pytest.raises(ValueError, match="no seeds"):
         synthesizer.latents(variables, [], [])
+    with pytest.raises(ValueError, match="no z"):
+        synthesizer.map(variables, synthesizer.z([0])[:0], [])
     with pytest.raises(ValueError, match="label_size is 3"):
         synthesizer.latents(variables, [1])
     with pytest.raises(ValueError, match="from 0 to 2"):

@@ -300,7 +300,11 @@ class SynthesisNetwork(nn.Module):
         for resolution in config.resolutions:
             block = SynthesisBlock(config, resolution, name=f"block_{resolution}")
             x, image, w_BxKxLxD, state = apply(block, x, image, w_BxKxLxD, state)
-        assert image is not None, "the last block makes the image"
+        if image is None:
+            raise ValueError(
+                f"resolution is {config.resolution}; it should be {max(config.base_grid)}, the "
+                "longer side of base_grid, doubled at least once"
+            )
         out: dict[str, Any] = {"attention": state.maps}
         if state.merged_BxKxHxW is not None:
             out["shares"] = state.merged_BxKxHxW

@@ -177,7 +177,8 @@ class BipartiteAttention(nn.Module):
                 together.
         """
         width = self.width or x_BxFxC.shape[-1]
-        check_options(self.heads, width, self.integration, self.norm)
+        iterations = self.kmeans.iterations if self.kmeans else None
+        check_options(self.heads, width, self.integration, self.norm, self.dropout, iterations)
         check_arrays(
             x_BxFxC,
             y_BxTxD,

@@ -8,14 +8,25 @@ INTEGRATIONS = "add", "mul", "both"
 NORMS = "layer", "instance", None
 
 
-def check_options(heads: int, width: int, integration: str, norm: str | None) -> None:
+def check_options(
+    heads: int,
+    width: int,
+    integration: str,
+    norm: str | None,
+    dropout: float,
+    kmeans_iterations: int | None,
+) -> None:
     """Raise ValueError for options that `BipartiteAttention` does not have."""
-    if width % heads:
+    if heads < 1 or width % heads:
         raise ValueError(f"{heads} heads do not divide width {width}")
     if integration not in INTEGRATIONS:
         raise ValueError(f"integration is {integration!r}; it should be one of {INTEGRATIONS}")
     if norm not in NORMS:
         raise ValueError(f"norm is {norm!r}; it should be one of {NORMS}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout}; it should be at least 0 and below 1")
+    if kmeans_iterations is not None and kmeans_iterations < 1:
+        raise ValueError(f"kmeans.iterations is {kmeans_iterations}; it should be 1 or more")
 
 
 def check_arrays(x: Any, y: Any, heads: int, **others: Any) -> None:

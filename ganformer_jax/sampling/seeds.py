@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import UInt32
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt32
 
 
 def seed_array(seeds: Iterable[int]) -> UInt32[np.ndarray, " b"]:

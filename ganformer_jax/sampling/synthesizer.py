@@ -73,6 +73,8 @@ class Synthesizer:
         truncation_cutoff: int | None = None,
     ) -> Float[np.ndarray, "b k l d"]:
         """Map z to w, truncated, for every layer; arguments and errors are those of a `Sampler`."""
+        if not len(z_BxKxD):
+            raise ValueError("no z")
         size = self.config.label_size
         vectors = label_vectors(size, check_labels(size, labels, len(z_BxKxD)))
         psi = jnp.float32(truncation_psi)
