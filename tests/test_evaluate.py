@@ -307,11 +307,19 @@ def test_mistakes_end_in_one_line(folders, quick, capsys, tmp_path, monkeypatch)
     other = said(*few, "--inception", str(tmp_path / "other.npz"))
     assert "not the weights of FID's Inception" in other
     monkeypatch.setitem(weights.SOURCES, "inception", "http://127.0.0.1:9/weights.pth")
+    unread = said("--metrics", "rkid", "--inception", "weights.pth")
+    assert "--inception has no effect on rkid: leave it out" in unread
     offline = said(*few)
     assert "cannot download" in offline and "name it with --inception" in offline
     assert "no run in" in complaint(capsys, ["evaluate", "--workdir", str(tmp_path / "none")])
     (tmp_path / "empty").mkdir()
     assert "no images in" in complaint(capsys, [*folders, "--real", str(tmp_path / "empty")])
+    version = tmp_path / "data/scenes/32px/1.0.0"
+    version.mkdir(parents=True)
+    (version / "dataset_info.json").touch()
+    for above in (version.parents[1], version.parents[2]):
+        datasets = complaint(capsys, [*folders, "--real", str(above)])
+        assert f"{above} holds prepared datasets: name one, {version}" in datasets
 
 
 def test_too_few_images_may_be_allowed_and_are_named(folders, quick, capsys):

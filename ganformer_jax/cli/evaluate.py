@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STANDARD = 50_000  # generated images, as FID is usually reported
 ROWS = 8  # images in segmentation.png
+WEIGHTS = "inception", "vgg16", "lpips"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,19 +95,20 @@ def run(options: Options) -> None:
         stored_images,
     )
 
+    requests = parse_requests(options.metrics, STANDARD)
+    _check_weights(options, requests)
     _check_ranges(options)
     reading = Reading(options.split, options.array, options.value_range, options.follow_links)
     of_fake = dataclasses.replace(
         reading, value_range=options.fake_value_range or options.value_range
     )
     candidate = None if options.fake is None else stored_images(options.fake, of_fake)
-    requests = parse_requests(options.metrics, STANDARD)
     if candidate and (unfit := [r.name for r in requests if r.needs_generator]):
         raise UserError(f"{unfit[0]} needs a generator: leave out --fake")
     needs_reference = any(request.needs_reference for request in requests)
     if candidate is None or (needs_reference and options.real is None):
         options.check_run()
-    files = {name: getattr(options, name) for name in ("inception", "vgg16", "lpips")}
+    files = {name: getattr(options, name) for name in WEIGHTS}
     devices = local_devices(options.batch_size)
     networks = metric_networks(devices, options.batch_size, files, options.cache)
     if candidate:
@@ -134,6 +136,13 @@ def run(options: Options) -> None:
         allow_few=options.allow_few,
     )
     _report(evaluate(evaluation), made.facts, made.run)
+
+
+def _check_weights(options: Options, requests: Sequence[Request]) -> None:
+    """Refuse files of weights that no metric reads."""
+    given = {name: getattr(options, name) is not None for name in WEIGHTS}
+    read = {name for request in requests for name in request.weights}
+    refuse_without_effect(given, read, options.metrics)
 
 
 def _check_ranges(options: Options) -> None:

@@ -97,6 +97,12 @@ def is_prepared(folder: Path) -> bool:
     return True
 
 
+def prepared_below(folder: Path) -> list[Path]:
+    """Return the prepared datasets in a folder of datasets, or of configs of one."""
+    found = (path.parent for above in ("*", "*/*") for path in folder.glob(f"{above}/{VERSIONS}"))
+    return sorted(found)
+
+
 def _find_scenes(data_dir: Path, name: str, size: tuple[int, int]) -> Path:
     """Return the folder of the one prepared set of scenes of this size."""
     resolution = max(size)

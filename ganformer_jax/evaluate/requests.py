@@ -41,6 +41,13 @@ class Request:
         return RANDOM if self.kind.startswith("r") else TRAINED
 
     @property
+    def weights(self) -> tuple[str, ...]:
+        """Published weights that it needs, by the names of `load_weights`."""
+        if self.kind in PATHS:
+            return "vgg16", "lpips"
+        return ("inception",) if self.network == TRAINED else ()
+
+    @property
     def feature(self) -> str | None:
         """Name of Inception's features that it needs, or None."""
         return FEATURES.get(self.kind.removeprefix("r"))
