@@ -15,10 +15,10 @@ from typing import Annotated, Any, Union, get_type_hints
 
 import tyro
 
+from ganformer_jax.config.ranges import FLOAT32_MAX
 from ganformer_jax.errors import UserError, did_you_mean
 
 DEFAULT_CONFIG = pathlib.Path("scenes")
-FLOAT32_LIMIT = (2 - 2**-23) * 2.0**127
 DESCRIPTION = "GANformer in JAX. `COMMAND --help` lists the options of a command."
 # What this command would refuse to replace, if it was started again.
 _outputs: list[pathlib.Path] = []
@@ -263,7 +263,7 @@ def _check_finite(flag: str, value: Any) -> None:
             continue
         if not math.isfinite(number):
             raise UserError(f"{flag} {number}: give a finite number")
-        if abs(number) > FLOAT32_LIMIT:
+        if abs(number) > FLOAT32_MAX:
             raise UserError(f"{flag} {number}: give a number that float32 holds, at most 3.4e38")
 
 

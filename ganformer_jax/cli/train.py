@@ -22,6 +22,9 @@ from ganformer_jax.config.translation import TranslationConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.signals import Stopped
 
+STOP_CODES = (0, *range(3, 126))
+"""1 and 2 are codes of errors; those from 126 on are of shells."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -98,6 +101,8 @@ def run(options: Options) -> None:
     """Train until the length is reached or a signal arrives."""
     config = options.experiment
     validate_experiment(config)
+    if options.stop_code not in STOP_CODES:
+        raise UserError(f"--stop-code {options.stop_code}: give 0, or a code from 3 to 125")
     if options.dry_run:
         print(json.dumps(to_dict(config), indent=2))
         return

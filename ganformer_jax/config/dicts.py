@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import types
 import typing
@@ -81,7 +82,8 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
         length = "" if repeated else f"{len(arguments)} "
         raise UserError(f"{name} must be a list of {length}values, not {value!r}")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        with contextlib.suppress(OverflowError):  # an integer that no float holds stays wrong
+            return float(value)
     if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     raise UserError(f"{name} must be of type {hint.__name__}, not {value!r}")

@@ -11,6 +11,7 @@ import json
 import pathlib
 import re
 import runpy
+import sys
 import traceback
 from collections.abc import Iterator
 from typing import Any, get_type_hints
@@ -72,8 +73,11 @@ def load_experiment(name: str | pathlib.Path) -> Any:
 
 def _run(path: pathlib.Path) -> Any:
     """Run a Python file and return its `config`."""
+    sys.path.insert(0, str(path.resolve().parent))  # for configs that import one beside them
     try:
         config = runpy.run_path(str(path)).get("config")
+    except SystemExit as error:
+        raise UserError(f"{path} ended the command (exit code {error.code})") from error
     except SyntaxError as error:
         raise UserError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
     except UserError:
@@ -83,6 +87,8 @@ def _run(path: pathlib.Path) -> Any:
         lines = [frame.lineno for frame in frames if frame.filename == str(path)]
         where = f", line {lines[-1]}" if lines else ""
         raise UserError(f"{path}{where}: {_reason(error)}") from error
+    finally:
+        sys.path.pop(0)
     if not isinstance(config, tuple(kind.config for kind in KINDS.values())):
         raise UserError(f"{path} must define `config = Config(...)`")
     return config

@@ -48,8 +48,8 @@ def kind_of(config: Any) -> str:
 
 def kind_named(name: Any) -> Kind:
     """Return the kind of this name; raise `UserError` if there is none."""
-    if name not in KINDS:
-        near = did_you_mean(name, KINDS)
+    if not isinstance(name, str) or name not in KINDS:
+        near = did_you_mean(str(name), KINDS)
         raise UserError(f"kind must be one of {', '.join(KINDS)}, not {name!r}{near}")
     return KINDS[name]
 

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 
 from ganformer_jax.errors import UserError, did_you_mean
 
+FLOAT32_MAX = (2 - 2**-23) * 2.0**127
+
 
 @dataclasses.dataclass(frozen=True)
 class Range:
@@ -46,6 +48,9 @@ def check_range(name: str, value: Any, allowed: Range) -> None:
     Raises:
         UserError: If the value is out of the range; `name` is its dotted name.
     """
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, float) and FLOAT32_MAX < abs(number) < math.inf:
+            raise UserError(f"{name} is {number}; float32 holds at most 3.4e38")
     if isinstance(value, tuple):
         if not all(item in allowed for item in value):
             raise UserError(f"{name} is {list(value)}; each number should be {allowed}")

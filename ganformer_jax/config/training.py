@@ -215,7 +215,7 @@ class OptimizerConfig:
 class TrainConfig:
     """Length, batch, devices and what training writes."""
 
-    total_kimg: Annotated[float, at_least(0)] = 25_000.0
+    total_kimg: Annotated[float, Range(0, 2_000_000)] = 25_000.0
     """Length of training, in thousands of real images."""
     batch_size: Annotated[int, at_least(1)] = 32
     """Images per step, over all devices."""

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import importlib.util
 import math
 import os
 import signal
 import socket
+import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import jax
 from jax._src import distributed
 
 from ganformer_jax.errors import UserError, one_line, os_reason
-from ganformer_jax.hosts.ends import watch
+from ganformer_jax.hosts.ends import end, watch
 from ganformer_jax.hosts.store import count
+from ganformer_jax.storage import TEMPORARY_FAILURE
 
 HEARTBEAT = 50
 """Seconds without a heartbeat after which jax declares a process dead and ends the others."""
+
+
+AFTER_DEADLINE = 60
+"""Seconds that jax waits longer than we do."""
 
 
 def connect(
@@ -58,17 +65,19 @@ def connect(
             )
         if not (any(given) or _in_cluster()):
             return
+        _check_numbers(processes, index)
         jax.config.update("jax_enable_preemption_service", preemption)
         try:
             if address and index:
                 _await_first(address, wait)
-            jax.distributed.initialize(
-                address,
-                processes,
-                index,
-                initialization_timeout=max(1, math.ceil(wait)),
-                heartbeat_timeout_seconds=HEARTBEAT,
-            )
+            with _deadline(processes, wait):
+                jax.distributed.initialize(
+                    address,
+                    processes,
+                    index,
+                    initialization_timeout=math.ceil(wait) + AFTER_DEADLINE,
+                    heartbeat_timeout_seconds=HEARTBEAT,
+                )
         except (RuntimeError, ValueError) as error:
             # One TPU VM by itself, where nothing names a job.
             if not any(given) and _on_tpu() and "coordinator_address" in str(error):
@@ -78,6 +87,35 @@ def connect(
             _take_back(signal.SIGTERM)
     if count() > 1 and "hosts" not in (thread.name for thread in threading.enumerate()):
         threading.Thread(target=watch, name="hosts", daemon=True).start()
+
+
+def _check_numbers(processes: int | None, index: int | None) -> None:
+    """Refuse numbers that no job has, before anything waits."""
+    if processes is not None and processes < 1:
+        raise UserError(f"--hosts.processes is {processes}; it should be 1 or more")
+    if index is not None and (index < 0 or processes is not None and index >= processes):
+        last = "" if processes is None else f" to {processes - 1}, below --hosts.processes"
+        raise UserError(f"--hosts.index is {index}; it should be from 0{last}")
+
+
+@contextlib.contextmanager
+def _deadline(processes: int | None, seconds: float) -> Iterator[None]:
+    """End this process in words if the others do not come in time; jax's own wait aborts it."""
+
+    def give_up() -> None:
+        all_of_them = "the processes" if processes is None else f"the {processes} processes"
+        hint = "start the others, or correct --hosts.processes"
+        missing = f"not all of {all_of_them} came within {seconds:.0f} s: {hint}"
+        print(f"error: {missing}", file=sys.stderr)
+        end(TEMPORARY_FAILURE)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _await_first(address: str, seconds: float) -> None:

@@ -33,6 +33,8 @@ FREE += ("train.fsdp", "train.accumulate", "train.rematerialize", "train.matmul_
 FREE += ("train.stall_minutes",)
 FREE_ENDS = (".dtype",)
 """Ends of names of further options that may change: parameters are float32 in any case."""
+SAVED = ("stopped", "completed", "resumed")
+"""Events of a run's history that follow a checkpoint, if they have no reason and a step above 0."""
 OWN = ("data.directory", "data.threads")
 """What may differ from process to process."""
 
@@ -122,8 +124,8 @@ def check_run(
         run: The folder.
         asked: The config to train; the fields in `FREE` may differ.
         saved: The config that a checkpoint of the run holds, as nested dicts; None without one.
-        identities: Checksum of what an option names, by the option, which may differ if the run's
-            history has the same checksum.
+        identities: Checksum of what an option names, by the option. The name may differ if the
+            checksum is that of the run's history; another checksum is refused.
     """
     path = run / CONFIG_FILE
     if saved is None:
@@ -137,17 +139,40 @@ def check_run(
         raise UserError(
             f"{path} cannot be read as the config of this run ({one_line(error)}): {ANOTHER}"
         ) from error
-    known: dict[str, str] = {}
-    for event in events(run):
-        known |= event.get("identities", {})
-    same = {n for n, checksum in (identities or {}).items() if known.get(n) == checksum}
+    given, known = identities or {}, _first_identities(run)
+    same = {n for n, checksum in given.items() if known.get(n) == checksum}
     words = {n: f"{n} was {a}, now {b}" for n, (a, b) in changed.items()}
     listed = [said for n, said in words.items() if not (n in same or _may_change(n))]
     if listed:
-        resuming = shlex.join(["--config", str(path), "--workdir", str(run)])
-        hint = f"{ANOTHER}, or give {resuming} to resume this run"
+        hint = f"{ANOTHER}, or {_how_to_resume(run, type(asked), values)} to resume this run"
         raise UserError(f"{run} holds a run of another config ({', '.join(listed)}): {hint}")
+    for name in given.keys() & known.keys() - same:
+        raise UserError(
+            f"{run} was trained on other data: the checksum of {name} was {known[name]} and is "
+            f"{given[name]}; put the former back, or {ANOTHER}"
+        )
     return list(words.values())
+
+
+def _first_identities(run: pathlib.Path) -> dict[str, str]:
+    """Return the checksums of what options named when a run began."""
+    known: dict[str, str] = {}
+    for event in events(run):
+        known = event.get("identities", {}) | known
+    return known
+
+
+def _how_to_resume(run: pathlib.Path, kind: type[Any], saved: Mapping[str, Any]) -> str:
+    """Return what to give, as far as the config file of a run is still that of the run."""
+    path = run / CONFIG_FILE
+    try:
+        stored = from_dict(kind, json.loads(path.read_text()))
+        unchanged = not differences(from_dict(kind, saved), stored)
+    except (OSError, ValueError, UserError):
+        unchanged = False
+    if not unchanged:
+        return "set these options as they were"
+    return "give " + shlex.join(["--config", str(path), "--workdir", str(run)])
 
 
 def _may_change(option: str) -> bool:
@@ -155,10 +180,16 @@ def _may_change(option: str) -> bool:
 
 
 def _check_leftovers(run: pathlib.Path) -> None:
-    """Refuse damaged checkpoints, and numbers of a run that left no config."""
+    """Refuse damaged or lost checkpoints, and numbers of a run that left no config."""
     damaged = sorted(path.name for path in run.glob("checkpoints/damaged-*"))
     if damaged:
         raise UserError(f"{run} has only damaged checkpoints ({', '.join(damaged)}): {ANOTHER}")
+    saved = [e["step"] for e in events(run) if e.get("event") in SAVED and "reason" not in e]
+    if any(saved):
+        raise UserError(
+            f"{run} was trained to step {max(saved)}, and its checkpoints are not there: put back "
+            f"{run / 'checkpoints'}, or {ANOTHER}"
+        )
     metrics = run / "metrics.jsonl"
     if not (run / CONFIG_FILE).exists() and metrics.exists() and metrics.stat().st_size:
         raise UserError(f"{metrics} is of another run: {ANOTHER}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from typing import Any
 
 import jax
@@ -31,6 +32,8 @@ def describe_slice(name: str) -> list[Any]:
     Raises:
         UserError: If libtpu is missing, or does not know the slice.
     """
+    if not re.fullmatch(r"[\w ]+:[1-9]\d*(x[1-9]\d*)*", name):  # libtpu ends the process for some
+        raise UserError(f"no slice {name}: give its kind and shape, such as v5e:2x4")
     if importlib.util.find_spec("libtpu") is None:
         raise UserError('no libtpu, which compiles for TPUs: pip install "ganformer-jax[tpu]"')
     for variable, value in _WITHOUT_A_TPU.items():

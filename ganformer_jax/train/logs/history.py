@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import time
@@ -52,7 +53,19 @@ def events(run: pathlib.Path) -> Iterator[dict[str, Any]]:
     """Yield the events of a run, oldest first; a damaged line is left out."""
     path = run / HISTORY_FILE
     for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
-        try:
-            yield dict(json.loads(line))
-        except (ValueError, TypeError):
-            continue
+        with contextlib.suppress(ValueError):
+            event = json.loads(line)
+            if isinstance(event, dict) and _is_sound(event):
+                yield event
+
+
+def _is_sound(event: Mapping[str, Any]) -> bool:
+    """Return whether what commands read of an event is of the type that `History` writes."""
+    identities = event.get("identities", {})
+    return (
+        isinstance(event.get("event", ""), str)
+        and isinstance(event.get("step", 0), int)
+        and isinstance(event.get("devices", ""), str)
+        and isinstance(identities, dict)
+        and all(isinstance(value, str) for value in identities.values())
+    )

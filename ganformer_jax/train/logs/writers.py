@@ -86,8 +86,8 @@ class JsonLines:
 
     Args:
         path: The file. Lines of steps after `start`, which a resumed run repeats, are dropped, and
-            so are damaged ones of a run that resumes.
-        start: Steps done so far.
+            so are damaged ones of a run that resumes, and all of one that begins anew.
+        start: Steps done so far; 0 of a run that begins.
 
     Raises:
         UserError: If a new run finds lines that are not of a run.
@@ -99,7 +99,8 @@ class JsonLines:
         if path.exists():
             text = path.read_text(errors="replace")
             complete = [line for line in text.splitlines(keepends=True) if line[-1] == "\n"]
-            kept = "".join(line for line in complete if _step(path, line, start) <= start)
+            # A run that begins anew measures its untrained networks again.
+            kept = "".join(line for line in complete if _step(path, line, start) <= (start or -1))
             if kept != text:  # not without need, as on a full disk a copy fails
                 write_atomically(path, kept)
         self._path = path
@@ -187,7 +188,7 @@ def _size(jpeg: bytes) -> tuple[int, int]:
 def _step(path: pathlib.Path, line: str, start: int) -> float:
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         if start:
             return math.inf
         raise UserError(f"{path} has a line that is not of a run: {line.strip()[:80]}") from error
