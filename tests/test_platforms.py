@@ -158,56 +158,44 @@ found = {name: report(*program) for name, program in json.loads(sys.argv[1]).ite
 lowered = [lower(update, 1, components=0)[0].as_text() for update in ("adversarial", "r1")]
 print(json.dumps({"programs": found, "lowered": lowered}))
 """
-R1 = {"r1": ("r1", 1)}
-ADVERSARIAL = {"adversarial": ("adversarial", 1), "fsdp": ("adversarial", 4)}
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ADVERSARIAL]
-
-
-def compile_for_sixteen_chips(programs):
-    """In a process that lowers the others as well."""
-    return json.loads(run_for_a_tpu(STEP_FOR_A_TPU + PRINT_PROGRAMS, json.dumps(programs))[0])
+PROGRAMS = {"r1": ("r1", 1), "adversarial": ("adversarial", 1), "fsdp": ("adversarial", 4)}
 
 
 @pytest.fixture(scope="module")
-def penalty():
-    return compile_for_sixteen_chips(R1)
+def compiled():
+    """Programs of sixteen chips; four have programs in a quicker test below."""
+    return json.loads(run_for_a_tpu(STEP_FOR_A_TPU + PRINT_PROGRAMS, json.dumps(PROGRAMS))[0])
 
 
-@pytest.fixture(scope="module")
-def adversarial():
-    return compile_for_sixteen_chips(ADVERSARIAL)
-
-
-@pytest.fixture
-def program(name, request):
-    """Of sixteen chips."""
-    return request.getfixturevalue("penalty" if name in R1 else "adversarial")["programs"][name]
-
-
-def test_the_training_step_that_tpus_would_run(penalty):
-    for step in penalty["lowered"]:
+@pytest.mark.slow
+def test_the_training_step_that_tpus_would_run(compiled):
+    for step in compiled["lowered"]:
         found = features(step)
         assert found["depthwise convolutions"] >= 2 and found["products of images"] == 0
         assert not CPU_FORMS.findall(step)
-    compiled = penalty["programs"]["r1"]["text"]
-    assert "feature_group_count=32" in compiled, "the FIR filter is one depthwise convolution"
-    assert not CPU_FORMS.findall(compiled)
+    text = compiled["programs"]["r1"]["text"]
+    assert "feature_group_count=32" in text, "the FIR filter is one depthwise convolution"
+    assert not CPU_FORMS.findall(text)
 
 
-@pytest.mark.parametrize("name", ["r1", SLOW[0]])
-def test_a_chip_of_a_slice_does_its_share_of_the_work(program):
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["r1", "adversarial"])
+def test_a_chip_of_a_slice_does_its_share_of_the_work(compiled, name):
+    program = compiled["programs"][name]
     share = program["operations of one chip"] / 16
     assert share <= program["operations"] < 1.05 * share
 
 
-@pytest.mark.parametrize("name", ["r1", *SLOW])
-def test_what_the_chips_of_a_slice_send_each_other(program, name):
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_what_the_chips_of_a_slice_send_each_other(compiled, name):
     """The gradients of a network in one sum, and sums of minibatch-stddev groups."""
     networks, count = {
         "r1": (slice(1, 2), 8),
         "adversarial": (slice(0, 2), 10),
         "fsdp": (slice(0, 2), 11),
     }[name]
+    program = compiled["programs"][name]
     sizes = program["sizes"]
     found = [Collective(**each) for each in program["collectives"]]
     sums = [one.elements() for one in found if one.kind == "all-reduce"]
