@@ -26,21 +26,24 @@ from ganformer_jax.train.pmap import pmap_updates
 SAVING = {"accumulate": 4, "rematerialize": True}
 
 
-def with_everything(path_length_weight=0.0, **train):
-    """Everything that draws per image, and R1.
+def with_everything(path_length_weight=0.0, attention=False, **train):
+    """Everything that draws per image, and R1; attention takes most of the time to compile.
 
     Augmentation moves pixels, and draws numbers for each.
     """
-    generator = dataclasses.replace(
-        FULL.generator,
-        component_dropout=0.3,
-        components_attend_components=True,
-        mapping=dataclasses.replace(FULL.generator.mapping, self_attention=True),
-    )
-    discriminator = dataclasses.replace(
-        FULL.discriminator,
-        aggregators=AggregatorConfig(count=2, width=4, dropout=0.3),
-    )
+    generator, discriminator = FULL.generator, FULL.discriminator
+    if attention:
+        generator = dataclasses.replace(
+            generator,
+            component_dropout=0.3,
+            components_attend_components=True,
+            mapping=dataclasses.replace(generator.mapping, self_attention=True),
+        )
+        discriminator = dataclasses.replace(
+            discriminator, aggregators=AggregatorConfig(count=2, width=4, dropout=0.3)
+        )
+    else:
+        generator = dataclasses.replace(generator, components=0)
     augment = AugmentConfig(
         transforms=("scale", "noise"),
         mode="adaptive",
@@ -74,8 +77,9 @@ def test_steps_are_those_of_the_whole_batch():
 
 
 @pytest.mark.slow
-def test_steps_with_path_lengths_are_those_of_the_whole_batch():
-    one, other = (two_steps(path_length_weight=2.0, **train) for train in ({}, SAVING))
+def test_steps_with_attention_and_path_lengths_are_those_of_the_whole_batch():
+    more = {"path_length_weight": 2.0, "attention": True}
+    one, other = (two_steps(**more, **train) for train in ({}, SAVING))
     assert_close(one, other, rtol=1e-4, atol=2e-6)
     assert "loss/path_length" in one[1][0]
 
