@@ -85,6 +85,7 @@ main([*command, "v5e:3x7"])
 """
 
 
+@pytest.mark.slow
 def test_a_slice_elsewhere_is_compiled_for_into_the_cache(tmp_path):
     (tmp_path / "small.py").write_text(
         "from tiny import tiny_config\nconfig = tiny_config(0, r1_gamma=0.0)\n"

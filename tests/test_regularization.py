@@ -263,6 +263,7 @@ def test_an_update_reports_the_diversity_of_its_images():
     np.testing.assert_allclose(info["diversity/generated"], expected, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_diagnosis_knows_losses_of_pairs_and_penalties():
     batch = {"images": jnp.asarray(random_batch(0)["images"])}
     assert first_non_finite(Networks(JOINED), first_state(JOINED), batch) == ""
