@@ -26,13 +26,14 @@ from ganformer_jax.train.pmap import pmap_updates
 SAVING = {"accumulate": 4, "rematerialize": True}
 
 
-def with_everything(path_length_weight=0.0, attention=False, **train):
-    """Everything that draws per image, and R1; attention takes most of the time to compile.
+def experiment(path_length_weight=0.0, slow=False, **train):
+    """Noise, mixing, losses about labels, and R1.
 
-    Augmentation moves pixels, and draws numbers for each.
+    If `slow`, also attention, its dropout, and augmentation that moves pixels and draws numbers for
+    each: these take most of the time to compile.
     """
-    generator, discriminator = FULL.generator, FULL.discriminator
-    if attention:
+    generator, discriminator, augment = FULL.generator, FULL.discriminator, FULL.augment
+    if slow:
         generator = dataclasses.replace(
             generator,
             component_dropout=0.3,
@@ -42,15 +43,15 @@ def with_everything(path_length_weight=0.0, attention=False, **train):
         discriminator = dataclasses.replace(
             discriminator, aggregators=AggregatorConfig(count=2, width=4, dropout=0.3)
         )
+        augment = AugmentConfig(
+            transforms=("scale", "noise"),
+            mode="adaptive",
+            p=0.7,
+            diff_augment=("color", "translation", "cutout"),
+            interval=1,
+        )
     else:
         generator = dataclasses.replace(generator, components=0)
-    augment = AugmentConfig(
-        transforms=("scale", "noise"),
-        mode="adaptive",
-        p=0.7,
-        diff_augment=("color", "translation", "cutout"),
-        interval=1,
-    )
     return dataclasses.replace(
         FULL,
         generator=generator,
@@ -63,7 +64,7 @@ def with_everything(path_length_weight=0.0, attention=False, **train):
 
 @functools.cache
 def programs_of(**options):
-    return gan_programs(with_everything(**options), optimizers=sgd())
+    return gan_programs(experiment(**options), optimizers=sgd())
 
 
 @functools.cache
@@ -77,8 +78,8 @@ def test_steps_are_those_of_the_whole_batch():
 
 
 @pytest.mark.slow
-def test_steps_with_attention_and_path_lengths_are_those_of_the_whole_batch():
-    more = {"path_length_weight": 2.0, "attention": True}
+def test_steps_with_everything_are_those_of_the_whole_batch():
+    more = {"path_length_weight": 2.0, "slow": True}
     one, other = (two_steps(**more, **train) for train in ({}, SAVING))
     assert_close(one, other, rtol=1e-4, atol=2e-6)
     assert "loss/path_length" in one[1][0]
@@ -123,7 +124,7 @@ def test_rows_take_every_image_once_and_draw_what_the_whole_batch_draws():
 
 def test_parts_of_a_batch_hold_the_images_of_their_rows():
     batch = {name: jnp.asarray(leaf) for name, leaf in labeled_batch(0).items()}
-    parts = list(parts_of(Networks(with_everything(accumulate=4)), batch))
+    parts = list(parts_of(Networks(experiment(accumulate=4)), batch))
     assert len(parts) == 4
     for index, (networks, part) in enumerate(parts):
         assert networks.rows == Rows(index, 4) and part.keys() == batch.keys()
@@ -208,10 +209,10 @@ def test_what_is_not_finite_is_found_in_parts_and_inside_blocks():
 
 
 def test_devices_share_a_part():
-    assert smallest_batch(with_everything(2.0)) == 8  # of path length, half of 16
-    assert smallest_batch(with_everything(2.0, accumulate=4)) == 2
+    assert smallest_batch(experiment(2.0)) == 8  # of path length, half of 16
+    assert smallest_batch(experiment(2.0, accumulate=4)) == 2
 
 
 def test_pmap_refuses_parts():
     with pytest.raises(UserError, match="train.accumulate"):
-        pmap_updates(with_everything(accumulate=2))
+        pmap_updates(experiment(accumulate=2))
