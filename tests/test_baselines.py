@@ -117,7 +117,7 @@ def test_gain_and_bias_of_the_class():
     np.testing.assert_allclose(apply(variables, labels), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", ONE_QUICKLY)
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_rematerialized_networks_are_equal(network, dtype):
     config = baseline_config(network)

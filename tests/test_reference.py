@@ -147,7 +147,7 @@ def discriminator_outputs_and_gradients(vector, jit):
 
 # Gradients of attention are quicker to compute for the published TensorFlow networks, and those of
 # other layers for the networks left here: of these the quick tests look at outputs alone.
-SLOW = ("duplex_ffhq", "duplex_clevr", "simplex", "conditional")
+SLOW = ("duplex_ffhq", "duplex_clevr", "simplex", "gan", "conditional")
 
 
 @pytest.mark.parametrize("name", SLOW)

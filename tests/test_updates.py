@@ -232,7 +232,8 @@ def test_real_images_of_other_labels_count_as_generated_ones(loss):
 
 
 @pytest.mark.parametrize(
-    "logit", ["class", pytest.param("projection", marks=pytest.mark.slow), "embedding"]
+    "logit",
+    ["class", *(pytest.param(n, marks=pytest.mark.slow) for n in ("projection", "embedding"))],
 )
 def test_the_label_of_an_image_is_found_among_those_of_the_batch(logit):
     """In both networks: the share of an image's own label, by cosines over the temperature."""
