@@ -20,6 +20,7 @@ REPORT_PROPERTY = "report_line"
 PROGRAMS_KEPT = 2 << 30  # bytes of a process above which programs of earlier files are forgotten
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_traceback_in_locations_limit", 0)  # which saves a twentieth of tracing
 # Test programs are small and many: without these two, none of them would be worth caching.
 jax.config.update("jax_compilation_cache_dir", str(CACHE_DIR))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -26,28 +26,32 @@ from ganformer_jax.train.pmap import pmap_updates
 SAVING = {"accumulate": 4, "rematerialize": True}
 
 
-def with_everything(path_length_weight=0.0, **train):
-    """Everything that draws per image, and R1.
+def experiment(path_length_weight=0.0, slow=False, **train):
+    """Noise, mixing, losses about labels, and R1.
 
-    Augmentation moves pixels, and draws numbers for each.
+    If `slow`, also attention, its dropout, and augmentation that moves pixels and draws numbers for
+    each: these take most of the time to compile.
     """
-    generator = dataclasses.replace(
-        FULL.generator,
-        component_dropout=0.3,
-        components_attend_components=True,
-        mapping=dataclasses.replace(FULL.generator.mapping, self_attention=True),
-    )
-    discriminator = dataclasses.replace(
-        FULL.discriminator,
-        aggregators=AggregatorConfig(count=2, width=4, dropout=0.3),
-    )
-    augment = AugmentConfig(
-        transforms=("scale", "noise"),
-        mode="adaptive",
-        p=0.7,
-        diff_augment=("color", "translation", "cutout"),
-        interval=1,
-    )
+    generator, discriminator, augment = FULL.generator, FULL.discriminator, FULL.augment
+    if slow:
+        generator = dataclasses.replace(
+            generator,
+            component_dropout=0.3,
+            components_attend_components=True,
+            mapping=dataclasses.replace(generator.mapping, self_attention=True),
+        )
+        discriminator = dataclasses.replace(
+            discriminator, aggregators=AggregatorConfig(count=2, width=4, dropout=0.3)
+        )
+        augment = AugmentConfig(
+            transforms=("scale", "noise"),
+            mode="adaptive",
+            p=0.7,
+            diff_augment=("color", "translation", "cutout"),
+            interval=1,
+        )
+    else:
+        generator = dataclasses.replace(generator, components=0)
     return dataclasses.replace(
         FULL,
         generator=generator,
@@ -60,7 +64,7 @@ def with_everything(path_length_weight=0.0, **train):
 
 @functools.cache
 def programs_of(**options):
-    return gan_programs(with_everything(**options), optimizers=sgd())
+    return gan_programs(experiment(**options), optimizers=sgd())
 
 
 @functools.cache
@@ -74,8 +78,9 @@ def test_steps_are_those_of_the_whole_batch():
 
 
 @pytest.mark.slow
-def test_steps_with_path_lengths_are_those_of_the_whole_batch():
-    one, other = (two_steps(path_length_weight=2.0, **train) for train in ({}, SAVING))
+def test_steps_with_everything_are_those_of_the_whole_batch():
+    more = {"path_length_weight": 2.0, "slow": True}
+    one, other = (two_steps(**more, **train) for train in ({}, SAVING))
     assert_close(one, other, rtol=1e-4, atol=2e-6)
     assert "loss/path_length" in one[1][0]
 
@@ -121,7 +126,7 @@ def test_rows_take_every_image_once_and_draw_what_the_whole_batch_draws():
 
 def test_microbatches_hold_every_image_once():
     batch = {name: jnp.asarray(leaf) for name, leaf in labeled_batch(0).items()}
-    parts = list(microbatches(Networks(with_everything(accumulate=4)), batch))
+    parts = list(microbatches(Networks(experiment(accumulate=4)), batch))
     assert len(parts) == 4
     for index, (networks, part) in enumerate(parts):
         assert networks.microbatch == Microbatch(index, 4) and part.keys() == batch.keys()
@@ -208,10 +213,10 @@ def test_what_is_not_finite_is_found_in_parts_and_inside_blocks():
 
 
 def test_devices_share_a_part():
-    assert smallest_batch(with_everything(2.0)) == 8  # of path length, half of 16
-    assert smallest_batch(with_everything(2.0, accumulate=4)) == 2
+    assert smallest_batch(experiment(2.0)) == 8  # of path length, half of 16
+    assert smallest_batch(experiment(2.0, accumulate=4)) == 2
 
 
 def test_pmap_refuses_parts():
     with pytest.raises(UserError, match="train.accumulate"):
-        pmap_updates(with_everything(accumulate=2))
+        pmap_updates(experiment(accumulate=2))

@@ -138,6 +138,7 @@ def test_what_is_read_by_many_threads_is_in_order_and_ends_at_the_first_error():
     assert len(asked) < 5_000
 
 
+@pytest.mark.slow
 def test_hard_scenes_are_a_dataset_of_their_own(tmp_path):
     assert not scenes_are_prepared(tmp_path, 32, COUNT, HELD_OUT, name="scenes_hard")
     prepare_scenes(tmp_path, 32, COUNT, HELD_OUT, name="scenes_hard")

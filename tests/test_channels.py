@@ -175,7 +175,9 @@ TINY = """
 """.split()
 
 
-@pytest.mark.parametrize("channels", [pytest.param(2, marks=pytest.mark.slow), 6])
+# The way of color images, from files to samples, is in test_prepare_command.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [2, 6])
 def test_from_arrays_to_samples_metrics_and_weights(tmp_path, monkeypatch, capsys, channels):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -206,5 +208,5 @@ def test_from_arrays_to_samples_metrics_and_weights(tmp_path, monkeypatch, capsy
     assert code == 0, err
     generator, variables = load("runs/many/generator.safetensors")
     z_1xKxD = np.zeros((1, generator.config.num_latents, generator.config.z_size), np.float32)
-    images, _ = generator.apply(variables, z_1xKxD, noise="const")
+    images = jax.jit(lambda v: generator.apply(v, z_1xKxD, noise="const")[0])(variables)
     assert images.shape == (1, 16, 16, channels)

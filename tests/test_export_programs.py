@@ -42,8 +42,8 @@ def about_of(path):
     return json.loads(zipfile.ZipFile(path).read("about.json"))
 
 
-# Labels and single channels are in the other cases too.
-SLOW = ("one component, classes", "StyleGAN2, gray")
+# Labels, single channels and duplex attention are in the other cases and in the command's run too.
+SLOW = ("one component, classes", "StyleGAN2, gray", "duplex, bfloat16")
 PARAMS = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES]
 
 

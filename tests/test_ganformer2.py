@@ -37,7 +37,6 @@ from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import place_on
 from ganformer_jax.train.kinds.ganformer2 import ganformer2_trainable, penalty_update
 from ganformer_jax.train.kinds.ganformer2_scenes import generate_scenes, real_scenes
-from ganformer_jax.train.kinds.ganformer2_state import create_ganformer2
 from ganformer_jax.train.loop import train
 
 BATCH, SIZE = 8, 8
@@ -83,7 +82,10 @@ def weights(programs):
     return {"ema": state.ema, "constants": state.constants}
 
 
-def test_every_network_learns_and_the_average_follows(programs):
+@pytest.mark.parametrize("interval", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_every_network_learns_and_the_average_follows(interval):
+    """With penalties too, which are an update of their own and tested below, in steps of two."""
+    programs = programs_on(jax.devices()[:1], with_loss(penalty_interval=interval))
     before = on_host(programs.init(jax.random.key(0)))
     state, infos = run_steps(programs, [batch_of(0), batch_of(1)])
     for field in ("generators", "discriminators", "ema"):
@@ -95,11 +97,11 @@ def test_every_network_learns_and_the_average_follows(programs):
         still = [name for name, c in flat.items() if not c and "['output']['bias']" not in name]
         assert still == []
     assert (state.step, state.images_seen) == (2, 2 * BATCH)
-    assert "loss/penalty_images" in infos[0] and "loss/penalty_images" not in infos[1]
+    assert ["loss/penalty_images" in info for info in infos] == [interval > 0, False]
 
 
-def test_penalties_leave_out_segments_where_the_loss_does():
-    config, state = with_loss(fidelity=0.0), create_ganformer2(with_loss(), jax.random.key(0))
+def test_penalties_leave_out_segments_where_the_loss_does(programs):
+    config, state = with_loss(fidelity=0.0), programs.init(jax.random.key(0))
     update = jax.jit(functools.partial(penalty_update, config, WHOLE_BATCH))
     after, info = update(state, batch_of(0))
     assert info["loss/penalty_images"] > 0
@@ -248,6 +250,7 @@ SMOKE = """
 --execution.style-size 4 --layout-discriminator.channel-max 4 --image-discriminator.channel-max 4
 --train.batch-size 4 --data.train-images 16 --data.held-out-images 8 --train.total-kimg 0.016
 --train.log-kimg 0.008 --train.image-kimg 0.016 --train.metric-kimg 0.016 --train.metric-images 8
+--loss.penalty-interval 0
 """.split()
 
 
@@ -268,6 +271,8 @@ def run(folder):
     return folder / "run"
 
 
+# A quicker run by the command line is that of a translation.
+@pytest.mark.slow
 def test_a_run_measures_and_draws_scenes_and_layouts(run):
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     measured = [record for record in records if "metric/swd" in record]
@@ -277,6 +282,7 @@ def test_a_run_measures_and_draws_scenes_and_layouts(run):
             assert np.asarray(image).std() > 1
 
 
+@pytest.mark.slow
 def test_scenes_are_sampled_and_kept(capsys, run, tmp_path):
     out = tmp_path / "out"
     command = ["sample", "--workdir", str(run), "--out", str(out), "--batch-size", "2"]
@@ -299,7 +305,11 @@ def test_a_segment_is_edited_by_the_command(capsys, run, tmp_path):
     assert "--component 7: name a segment from 1 to 6" in said
 
 
-def test_commands_of_gans_say_that_a_run_is_of_a_ganformer2(capsys, run, tmp_path):
+def test_commands_of_gans_say_that_a_run_is_of_a_ganformer2(capsys, tmp_path, programs):
+    run = tmp_path / "run"
+    with Checkpoints(run) as checkpoints:
+        checkpoints.save(0, programs.init(jax.random.key(0)), to_dict(TINY))
+    (run / "config.json").write_text(json.dumps(to_dict(TINY)))
     said = complaint(capsys, "export", "--workdir", str(run), "--out", str(tmp_path / "x"))
     assert "is of a ganformer2, and this is for GANs: `sample` makes its scenes" in said
     said = complaint(capsys, "sample", "--workdir", str(run), "--truncation-psi", "0.5")
@@ -308,13 +318,15 @@ def test_commands_of_gans_say_that_a_run_is_of_a_ganformer2(capsys, run, tmp_pat
     assert "--init-from is for GANs" in said
 
 
+@pytest.mark.slow
 def test_evaluate_measures_what_training_logged(capsys, run):
     assert_evaluated_as_logged(capsys, run, "ganformer2")
 
 
 def test_more_objects_than_segments_are_refused(capsys, folder):
     options = ["--planning.steps", "1", "--workdir", str(folder / "few")]
-    said = complaint(capsys, *arguments(folder, *options))
+    with small_chunks():
+        said = complaint(capsys, *arguments(folder, *options))
     assert "scenes have up to 6 objects, but planning has labels 0 to 2" in said
     assert "raise planning.steps or planning.step_segments" in said
 
@@ -348,6 +360,7 @@ def test_the_label_maps_of_all_images_are_looked_at_first(monkeypatch, split):
 
 @pytest.mark.slow
 def test_programs_are_compiled_before_training(capsys, folder):
-    _, said, _ = call(capsys, *arguments(folder, "--compile-only"))
+    options = ["--loss.penalty-interval", "16", "--compile-only"]
+    _, said, _ = call(capsys, *arguments(folder, *options))
     for name in ("penalty", "ganformer2", "first state", "scenes"):
         assert f"{name}: " in said

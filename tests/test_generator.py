@@ -149,7 +149,14 @@ TOGETHER = {
 }
 
 
-@pytest.mark.parametrize("name", TOGETHER)
+# The gradients of most options alone are those of a published network, in test_reference.py.
+QUICK = ("everything on", "plain mapping with labels", "no noise, no last convolution, bfloat16")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in TOGETHER],
+)
 def test_options_work_together(name):
     config = TOGETHER[name]
     validate_networks(config, DiscriminatorConfig())

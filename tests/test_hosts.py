@@ -92,6 +92,7 @@ def test_an_error_of_one_process_ends_both_with_its_message(tmp_path):
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_other_and_the_run_resumes(tmp_path):
     began = time.monotonic()
     (code, _, err), (other_code, _, _) = job("die", tmp_path)

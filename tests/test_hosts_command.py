@@ -57,10 +57,11 @@ FIGURES = {"gan": 6, "captions": 6, "translation": 6, "prior": 5, "ganformer2": 
 """Of steps 0, 16 and 32: with attention, with layouts, or with reconstructions."""
 
 
-SLOW_KINDS = [pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind != "gan"]
+# Quick tests of processes that work together are in test_hosts.py.
+pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=["gan", *SLOW_KINDS])
+@pytest.fixture(scope="module", params=KINDS)
 def kind(request):
     return request.param
 
@@ -104,7 +105,6 @@ def test_two_processes_leave_one_run(two, kind):
     assert (event["event"], event["step"], event["processes"]) == ("completed", 32, 2)
 
 
-@pytest.mark.slow
 def test_a_signal_to_one_process_stops_both_and_the_run_resumes(folder, two):
     processes = start_run_py(2, *train_options(folder, "stopped"))
     log, deadline = folder / "stopped" / "metrics.jsonl", time.monotonic() + 240
@@ -118,7 +118,6 @@ def test_a_signal_to_one_process_stops_both_and_the_run_resumes(folder, two):
     assert_same_run(two, folder / "stopped")
 
 
-@pytest.mark.slow
 def test_two_processes_sample_and_evaluate_as_one(folder, two, kind):
     given = ["--count", "5"]
     if kind == "translation":
@@ -153,13 +152,11 @@ def write_photos(folder, count):
     return photos
 
 
-@pytest.mark.slow
 def test_one_process_trains_what_two_do(folder, two):
     assert_ended(run_py(1, *train_options(folder, "one")))
     assert_same_run(two, folder / "one")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_run_is_killed_and_moves_between_numbers_of_processes(folder, two, seed):
     """Four processes that divide the state, one of them killed; then one; then two."""

@@ -42,7 +42,7 @@ def test_arrays_are_distributed_as_flax_draws_them(module, inputs):
 
 
 def test_no_number_is_used_twice():
-    params = initialize(GENERATOR, jax.random.key(1), Z)["params"]
+    params = jax.jit(lambda key: initialize(GENERATOR, key, Z))(jax.random.key(1))["params"]
     leaves = [np.asarray(leaf).ravel() for leaf in jax.tree.leaves(params) if np.std(leaf)]
     found = np.concatenate([leaf / leaf.max() for leaf in leaves])
     assert len(found) > 500
@@ -57,17 +57,15 @@ def test_normal_numbers_of_a_small_network_are_drawn_once():
 def test_more_numbers_than_a_block_has(monkeypatch):
     monkeypatch.setattr(ganformer_jax.nn.initialize, "BLOCK", 100)
     module = DISCRIMINATOR.clone(rematerialize=True)
-    params = initialize(module, jax.random.key(1), IMAGES)["params"]
+    params = jax.jit(lambda key: initialize(module, key, IMAGES))(jax.random.key(1))["params"]
     found = np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(params)])
     assert len(np.unique(found)) > 500
     assert 0.9 < np.std(found[found != 0]) < 1.1
 
 
 def test_keys_decide():
-    first, again, other = (
-        jax.tree.leaves(initialize(DISCRIMINATOR, jax.random.key(seed), IMAGES))
-        for seed in (1, 1, 2)
-    )
+    make = jax.jit(lambda key: initialize(DISCRIMINATOR, key, IMAGES))
+    first, again, other = (jax.tree.leaves(make(jax.random.key(seed))) for seed in (1, 1, 2))
     chex.assert_trees_all_equal(first, again)
     assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
@@ -81,7 +79,8 @@ def test_a_seed_keeps_its_initial_values():
         mapping=dataclasses.replace(FULL.generator.mapping, self_attention=True),
         attention=dataclasses.replace(FULL.generator.attention, gate_image=True, gate_latents=True),
     )
-    state = create_state(dataclasses.replace(FULL, generator=generator), jax.random.key(0), sgd())
+    config = dataclasses.replace(FULL, generator=generator)
+    state = jax.jit(lambda key: create_state(config, key, sgd()))(jax.random.key(0))
     for tree, expected in (
         (state.generator, 339759.0),
         (state.constants, 291.14395),

@@ -122,6 +122,7 @@ def test_scores_of_attention_are_the_layout():
     np.testing.assert_allclose(shares, shrink(layout, SIZE // 2), atol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_style_changes_its_segment_alone_where_gates_and_convolutions_do_not_reach():
     """With a 1x1 segment far away, what changes is within the reach of the convolutions."""
     size = 32

@@ -78,6 +78,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
     assert list(losses(tmp_path / "resumed")) == [5, 10, 15, 20]
 
 
+@pytest.mark.slow
 def test_a_gan_resumes_bit_for_bit(tmp_path):
     """With attention, every dropout and mixing, and every regularizer."""
     config = load_config(DATA / "run-0.1" / "config.json")

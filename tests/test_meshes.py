@@ -29,13 +29,13 @@ MESHES = {"data 8": 1, "fsdp 8": 8}
 WHOLE = ("data 8",)  # of which all updates are compiled
 
 
-def config(width, parts=1, path_length=0.0, contrastive=0.0):
+def config(width, parts=1, path_length=0.0, contrastive=0.0, components=2):
     """R1; channels that eight devices divide; a batch that is most of the work."""
     wide = {"channel_base": 8 * width, "channel_max": width}
     synthesis = dataclasses.replace(FULL.generator.synthesis, **wide)
     return dataclasses.replace(
         FULL,
-        generator=dataclasses.replace(FULL.generator, synthesis=synthesis),
+        generator=dataclasses.replace(FULL.generator, synthesis=synthesis, components=components),
         discriminator=dataclasses.replace(FULL.discriminator, **wide),
         loss=dataclasses.replace(
             FULL.loss,
@@ -55,17 +55,17 @@ def programs_on(count, fsdp=1, **options):
     return gan_programs(config(**{"width": WIDTH, **options}), devices, sgd(), **sharding)
 
 
-def report_meshes():
+def report_meshes(components):
     """Compare meshes with one device, and print a report on each as JSON.
 
     All updates on those in `WHOLE`; the adversarial one on the others.
     """
     batches = [labeled_batch(0, BATCH), labeled_batch(1, BATCH)]  # with every regularizer, without
-    one = programs_on(1)
+    one = programs_on(1, components=components)
     expected, first = run_steps(one, batches), after(one, one.compiled[-1].function)
     report = {"one": programs_report(one, one.compiled)}
     for name, fsdp in MESHES.items():
-        programs = programs_on(DEVICES, fsdp)
+        programs = programs_on(DEVICES, fsdp, components=components)
         if name in WHOLE:
             assert_close(expected, run_steps(programs, batches))
             report[name] = programs_report(programs, programs.compiled)
@@ -186,9 +186,11 @@ def tree_size(tree):
 # What it reports
 
 
-@pytest.fixture(scope="module")
-def report():
-    printed = on_eight_devices("import conftest, test_meshes; test_meshes.report_meshes()")
+@pytest.fixture(scope="module", params=[0, pytest.param(2, marks=pytest.mark.slow)])
+def report(request):
+    """Without components and with them, which take most of the time to compile."""
+    code = f"import conftest, test_meshes; test_meshes.report_meshes({request.param})"
+    printed = on_eight_devices(code)
     return json.loads(printed.splitlines()[-1])
 
 

@@ -38,6 +38,11 @@ def config(places, base_grid=(4, 4)):
     )
 
 
+@functools.cache
+def unmoved(config):
+    return made(config)
+
+
 def made(config, **options):
     """Images and attention of three images, and the places of their components."""
     generator = Generator(config)
@@ -84,6 +89,7 @@ def test_labels_change_images_without_a_style():
     synthesis = dataclasses.replace(GENERATOR.synthesis, style=False)
     mapping = dataclasses.replace(GENERATOR.mapping, learning_rate_multiplier=1.0)
     options = {"synthesis": synthesis, "mapping": mapping, "label_size": 2}
+    options["attention_resolutions"] = (4, 4)
     generator = Generator(dataclasses.replace(config(True), **options))
     z = jax.random.normal(jax.random.key(0), (2, 3, 4))
     init = functools.partial(generator.init, noise="const")
@@ -105,7 +111,7 @@ def test_scores_are_logarithms_of_gaussians():
 
 
 def test_attention_is_the_softmax_of_the_scores_and_of_nothing():
-    _, attention, places = made(config(True))
+    _, attention, places = unmoved(config(True))
     for maps_BxKxNxHxW in attention:
         side = maps_BxKxNxHxW.shape[-1]
         expected = with_nothing(place_scores(places, side, side))
@@ -130,7 +136,7 @@ def test_every_head_attends_to_the_places_that_are_visible():
     given = {"place_scores_BxFxT": scores, "mask_BxT": jnp.array([[1.0, 0.0, 1.0]] * 2)}
     variables = random_variables(lambda: attention.init(jax.random.key(1), x, y, **given))
     assert set(variables["params"]) == {"values", "modulation"}
-    _, found, _ = attention.apply(variables, x, y, **given)
+    _, found, _ = jax.jit(attention.apply)(variables, x, y, **given)
     expected = with_nothing(scores[..., [0, 2]])[:, None].repeat(2, 1)
     np.testing.assert_allclose(found[..., [0, 2]], expected, atol=1e-6)
     assert np.asarray(found[..., 1]).max() == 0
@@ -156,13 +162,17 @@ def test_who_owns_an_object_and_how_far_it_reaches_are_two_questions():
     assert segmentation_scores(objects, nearest)["iou"] < 0.7
 
 
-@pytest.mark.parametrize("base_grid", [(4, 4), (2, 4)], ids=["square", "oblong"])
+@pytest.mark.parametrize(
+    "base_grid",
+    [(4, 4), pytest.param((2, 4), marks=pytest.mark.slow)],
+    ids=["square", "oblong"],
+)
 def test_a_moved_component_attends_where_it_was_moved_to(base_grid):
     """One step of the finest grid to the right and down; the other component stays."""
     options = config(True, base_grid)
     step = 2 / (max(options.image_size) - 1)
     shift = jnp.zeros((3, 2, 2)).at[:, 0].set(step)
-    _, _, places = made(options)
+    _, _, places = unmoved(options)
     _, (*_, found), _ = made(options, component_shift_BxKx2=shift)
     scores_BxHxWxK = place_scores(places, *options.image_size)
     scores_BxHxWxK = scores_BxHxWxK.reshape(3, *options.image_size, 2)
@@ -172,7 +182,7 @@ def test_a_moved_component_attends_where_it_was_moved_to(base_grid):
 
 
 def test_all_parameters_of_places_are_trained():
-    options = config(True)
+    options = dataclasses.replace(config(True), attention_resolutions=(4, 4))
     generator = Generator(options)
     z = jax.random.normal(jax.random.key(0), (3, options.num_latents, options.z_size))
     variables = random_variables(lambda: generator.init(jax.random.key(0), z, noise="const"))

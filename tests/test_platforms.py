@@ -135,79 +135,81 @@ def lower(update, fsdp, components, devices=devices, batch_size=16):
     function = {each.name: each.function for each in programs.trainable.updates}[update]
     return programs.lower(function, state, batch), state
 """
-PRINT_TEXTS = """
-components = 0  # attention has products of arrays with as many axes as images
-print("lowered", lower("adversarial", 1, components)[0].as_text())
-lowered, _ = lower("r1", 1, components)
-print("lowered", lowered.as_text())
-print("compiled", lowered.compile().as_text())
-"""
 PRINT_PROGRAMS = """
-def operations(program):
-    return program.cost_analysis()["flops"]
+import sys
 
-report = {}
-for update, fsdp in (("r1", 1), ("adversarial", 1), ("adversarial", 4)):
+def report(update, fsdp):
     lowered, state = lower(update, fsdp, components=2, batch_size=64)
     program = lowered.compile()
     found = collectives(program.as_text())
     sizes = [sum(leaf.size for leaf in jax.tree.leaves(getattr(state, network)))
              for network in ("generator", "discriminator")]
-    report[f"{update} {fsdp}"] = {
+    report = {
         "sizes": sizes, "collectives": list(map(dataclasses.asdict, found)),
-        "operations": operations(program),
+        "operations": program.cost_analysis()["flops"], "text": program.as_text(),
     }
     if fsdp == 1:
         alone = lower(update, 1, 2, one, batch_size=64)[0].compile()
-        report[f"{update} {fsdp}"]["operations of one chip"] = operations(alone)
-print(json.dumps(report))
+        report["operations of one chip"] = alone.cost_analysis()["flops"]
+    return report
+
+found = {name: report(*program) for name, program in json.loads(sys.argv[1]).items()}
+# Without components: attention has products of arrays with as many axes as images.
+lowered = [lower(update, 1, components=0)[0].as_text() for update in ("adversarial", "r1")]
+print(json.dumps({"programs": found, "lowered": lowered}))
 """
-
-
-def test_the_training_step_that_tpus_would_run():
-    printed, _ = run_for_a_tpu(STEP_FOR_A_TPU + PRINT_TEXTS)
-    lowered, compiled = printed.split("\ncompiled ")
-    for step in lowered.split("lowered ")[1:]:
-        found = features(step)
-        assert found["depthwise convolutions"] >= 2 and found["products of images"] == 0
-    assert lowered.count("lowered ") == 2
-    assert "feature_group_count=32" in compiled, "the FIR filter is one depthwise convolution"
-    assert not CPU_FORMS.findall(printed)
+PROGRAMS = {"r1": ("r1", 1), "adversarial": ("adversarial", 1), "fsdp": ("adversarial", 4)}
 
 
 @pytest.fixture(scope="module")
-def programs_of_sixteen_chips():
-    return json.loads(run_for_a_tpu(STEP_FOR_A_TPU + PRINT_PROGRAMS)[0])
+def compiled():
+    """Programs of sixteen chips; four have programs in a quicker test below."""
+    return json.loads(run_for_a_tpu(STEP_FOR_A_TPU + PRINT_PROGRAMS, json.dumps(PROGRAMS))[0])
 
 
-@pytest.mark.parametrize("name", ["r1 1", "adversarial 1"])
-def test_a_chip_of_a_slice_does_its_share_of_the_work(programs_of_sixteen_chips, name):
-    program = programs_of_sixteen_chips[name]
+@pytest.mark.slow
+def test_the_training_step_that_tpus_would_run(compiled):
+    for step in compiled["lowered"]:
+        found = features(step)
+        assert found["depthwise convolutions"] >= 2 and found["products of images"] == 0
+        assert not CPU_FORMS.findall(step)
+    text = compiled["programs"]["r1"]["text"]
+    assert "feature_group_count=32" in text, "the FIR filter is one depthwise convolution"
+    assert not CPU_FORMS.findall(text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["r1", "adversarial"])
+def test_a_chip_of_a_slice_does_its_share_of_the_work(compiled, name):
+    program = compiled["programs"][name]
     share = program["operations of one chip"] / 16
     assert share <= program["operations"] < 1.05 * share
 
 
-def test_what_the_chips_of_a_slice_send_each_other(programs_of_sixteen_chips):
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_what_the_chips_of_a_slice_send_each_other(compiled, name):
     """The gradients of a network in one sum, and sums of minibatch-stddev groups."""
-    for name, networks, count in (
-        ("r1 1", slice(1, 2), 8),
-        ("adversarial 1", slice(0, 2), 10),
-        ("adversarial 4", slice(0, 2), 11),
-    ):
-        sizes = programs_of_sixteen_chips[name]["sizes"]
-        found = [Collective(**each) for each in programs_of_sixteen_chips[name]["collectives"]]
-        sums = [one.elements() for one in found if one.kind == "all-reduce"]
-        assert len(sums) <= count
-        gradients = [size for size in sums if size > 0.9 * min(sizes)]
-        for size, parameters in zip(sorted(gradients), sorted(sizes[networks]), strict=True):
-            # R1 has none for the last biases; demodulation sums a part of a kernel's by itself.
-            assert 0.99 * parameters < size < 1.1 * parameters, "each gradient once"
-        others = [one for one in found if one.kind != "all-reduce"]
-        assert all(one.kind == "all-gather" for one in others)
-        if name.endswith("1"):
-            assert not others
-        else:  # before the update, and the generator again after it
-            assert 0 < sum(one.elements() for one in others) <= 2 * sizes[0] + sizes[1] + 512
+    networks, count = {
+        "r1": (slice(1, 2), 8),
+        "adversarial": (slice(0, 2), 10),
+        "fsdp": (slice(0, 2), 11),
+    }[name]
+    program = compiled["programs"][name]
+    sizes = program["sizes"]
+    found = [Collective(**each) for each in program["collectives"]]
+    sums = [one.elements() for one in found if one.kind == "all-reduce"]
+    assert len(sums) <= count
+    gradients = [size for size in sums if size > 0.9 * min(sizes)]
+    for size, parameters in zip(sorted(gradients), sorted(sizes[networks]), strict=True):
+        # R1 has none for the last biases; demodulation sums a part of a kernel's by itself.
+        assert 0.99 * parameters < size < 1.1 * parameters, "each gradient once"
+    others = [one for one in found if one.kind != "all-reduce"]
+    assert all(one.kind == "all-gather" for one in others)
+    if name != "fsdp":
+        assert not others
+    else:  # before the update, and the generator again after it
+        assert 0 < sum(one.elements() for one in others) <= 2 * sizes[0] + sizes[1] + 512
 
 
 PRINT_FIGURES = """

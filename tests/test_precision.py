@@ -26,6 +26,11 @@ def in_type(config, dtype):
     return dataclasses.replace(config, generator=generator, discriminator=discriminator)
 
 
+def without_path_lengths(config):
+    loss = dataclasses.replace(config.loss, path_length_weight=0.0)
+    return dataclasses.replace(config, loss=loss)
+
+
 @functools.cache
 def programs_of(dtype, config=FULL):
     return gan_programs(in_type(config, dtype), optimizers=sgd())
@@ -49,12 +54,16 @@ def test_what_stays_float32(number):
         assert types_of(text, operation) == {"f32"}, operation
 
 
-@pytest.mark.parametrize("weight", [0.0, pytest.param(2.0, marks=pytest.mark.slow)])
-def test_losses_in_bfloat16_are_close_to_those_in_float32(weight):
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(tiny_config(0), id="without components"),
+        pytest.param(without_path_lengths(FULL), id="adversarial", marks=pytest.mark.slow),
+        pytest.param(FULL, id="everything", marks=pytest.mark.slow),
+    ],
+)
+def test_losses_in_bfloat16_are_close_to_those_in_float32(config):
     """bfloat16 has 8 bits: a relative error of 2^-9 in each rounding."""
-    config = dataclasses.replace(
-        FULL, loss=dataclasses.replace(FULL.loss, path_length_weight=weight)
-    )
     batches = [labeled_batch(0), labeled_batch(1)]
     (state, infos), (_, expected) = (
         run_steps(programs_of(dtype, config), batches) for dtype in ("bfloat16", "float32")

@@ -242,14 +242,8 @@ def train_tiny(run, kimg=0.032, config=TINY):
     return train(trainable, placement, config, run, batches, say=say)
 
 
-@pytest.mark.parametrize(
-    "stop",
-    [
-        pytest.param(0.008, marks=pytest.mark.slow),
-        0.016,
-        pytest.param(0.024, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [0.008, 0.016, 0.024])
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, stages, stop):
     """Stopped in each stage."""
     assert train_tiny(tmp_path, stop)

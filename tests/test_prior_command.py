@@ -11,6 +11,8 @@ from small_scenes import small_chunks
 
 from ganformer_jax.cli import main
 
+# Commands of a kind of training that is not a GAN are quicker to test with a translation.
+pytestmark = pytest.mark.slow
 SMOKE = """
 --config scenes_prior --autoencoder.width 4 --autoencoder.multipliers 1 1 1 --codebook.entries 16
 --codebook.width 4 --transformer.layers 1 --transformer.width 16 --transformer.heads 2
@@ -118,7 +120,6 @@ def test_labels_that_the_data_lack_are_refused(capsys, folder):
     assert "set --prior.label-size 18 --prior.vocabulary 39" in said
 
 
-@pytest.mark.slow
 def test_captions_condition_a_run(capsys, folder, run):
     options = ["--prior.label-size", "18", "--prior.vocabulary", "39"]
     captioned = folder / "captioned"
@@ -150,7 +151,6 @@ def test_programs_are_compiled_before_training(capsys, folder):
         assert f"{name}: " in said
 
 
-@pytest.mark.slow
 def test_classes_condition_a_run(capsys, tmp_path, monkeypatch):
     """A folder for each class, prepared, trained on and sampled."""
     monkeypatch.chdir(tmp_path)

@@ -145,8 +145,39 @@ def discriminator_outputs_and_gradients(vector, jit):
     return outputs, gradients
 
 
-# Its settings are those of other networks, one by one: the quick tests leave it out.
-SLOW = ("duplex_clevr",)
+# Gradients of attention are quicker to compute for the published TensorFlow networks, and those of
+# other layers for the networks left here: of these the quick tests look at outputs alone.
+SLOW = ("duplex_ffhq", "duplex_clevr", "simplex", "gan", "conditional")
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_outputs_of_published_pytorch_networks(name, report_line):
+    vector = Vector(name)
+    (generator, variables), (discriminator, discriminator_variables) = map(vector.load, "GD")
+    z_BxKxD, labels = jnp.asarray(vector["in/z"]), jnp.asarray(vector["in/c"])
+
+    @(optimized_jit if name in OPTIMIZED else jax.jit)
+    def run(variables):
+        images, out = generator.apply(variables, z_BxKxD, labels, noise="const")
+        logits = [
+            discriminator.apply(discriminator_variables, x, labels)[0]
+            for x in (vector.images("in/real"), vector.images("out/img"))
+        ]
+        return images, out, logits
+
+    images, out, (real, fake) = run(variables)
+    loss = losses.logistic_discriminator(real, fake).mean()
+    errors = {
+        "w": relative_error(out["w"], vector["out/ws"]),
+        "image": relative_error(images, vector.images("out/img")),
+        "logits": relative_error(real, vector["out/logits_real"]),
+        "discriminator loss": relative_error(loss, vector["out/loss_D"]),
+    }
+    if out["attention"]:
+        stacked = stack_attention(out["attention"], vector.meta["generator"]["img_resolution"])
+        errors["attention"] = relative_error(stacked, vector["out/att_maps"])
+    report_line(f"{name}: {', '.join(f'{key} within {errors[key]:.1e}' for key in errors)}")
+    assert all(error < OUTPUT_TOLERANCE for error in errors.values()), errors
 
 
 @pytest.mark.parametrize(
@@ -159,6 +190,7 @@ def test_published_pytorch_networks(name, report_line):
     check(name, outputs | more_outputs, gradients | more_gradients, report_line)
 
 
+@pytest.mark.slow
 def test_published_network_with_the_convolutions_of_wide_networks(monkeypatch, report_line):
     """These networks are too narrow for Winograd's convolution on CPUs; here they use it."""
     monkeypatch.setattr(cpu, "NARROWEST", 1)

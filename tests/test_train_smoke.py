@@ -3,6 +3,7 @@
 import io
 import json
 
+import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -93,11 +94,13 @@ def losses(run):
 
 
 def test_a_resumed_run_equals_one_in_a_single_command(capsys, folder, run):
-    """Data order included: the losses of later steps are the same."""
+    """Bit for bit, and data order included: losses of later steps and weights are the same."""
     code, out, err = call(capsys, *arguments(folder, run="single"))
     assert code == 0, err
     assert "training in" in out and "--init-from" not in out
     assert len(losses(run)) == 2 and losses(folder / "single") == losses(run)
+    weights = (load(path)[1] for path in (run, folder / "single"))
+    jax.tree.map(np.testing.assert_array_equal, *weights)
 
 
 def test_another_config_in_the_same_folder_is_refused(capsys, folder, run):

@@ -1,6 +1,7 @@
 """Starts from the weights of other networks: what each rule keeps, and that nothing is lost."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -62,6 +63,7 @@ def one_hot(count: int, label: int, size: int) -> np.ndarray:
     return np.tile(np.eye(size, dtype=np.float32)[label], (count, 1))
 
 
+@functools.cache
 def _images(generator):
     apply = Generator(generator).apply
     return jax.jit(lambda v, z, y: apply(v, z, y, noise="const")[0])
@@ -69,8 +71,12 @@ def _images(generator):
 
 def logits(config: Config, state: TrainState, seen, label: int | None = None) -> Any:
     labels_BxY = None if label is None else one_hot(len(seen), label, config.generator.label_size)
-    apply = jax.jit(Discriminator(config.discriminator).apply)
-    return apply({"params": state.discriminator}, seen, labels_BxY)[0]
+    return _apply(config.discriminator)({"params": state.discriminator}, seen, labels_BxY)[0]
+
+
+@functools.cache
+def _apply(discriminator):
+    return jax.jit(Discriminator(discriminator).apply)
 
 
 def random_images(channels: int, size: int = 8) -> np.ndarray:

@@ -33,7 +33,15 @@ def started(source, config: Config, folder, tokenizer=""):
     return start(random_state(config, 2)), said
 
 
-@pytest.mark.parametrize("name", [*SNAPSHOTS, "nvidia-averages.pkl"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        SNAPSHOTS[0],
+        pytest.param(SNAPSHOTS[1], marks=pytest.mark.slow),  # of 256 pixels
+        SNAPSHOTS[2],
+        "nvidia-averages.pkl",
+    ],
+)
 def test_a_snapshot_starts_a_run(tmp_path, name):
     generator, variables = ganformer_jax.load(DATA / name)
     weights, config = read_weights(str(DATA / name))

@@ -189,6 +189,7 @@ def train_tiny(run, kimg=0.032, config=TINY):
     return train(trainable, placement, config, run, batches, say=say)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, programs):
     assert train_tiny(tmp_path / "whole")
     assert train_tiny(tmp_path / "parts", 0.016)

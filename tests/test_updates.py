@@ -43,10 +43,10 @@ def pmapped_step(config, batch):
     return on_host(train_step(step, state, shares(batch, len(devices)), 0))
 
 
-def compare_pmap_sums():
+def compare_pmap_sums(path_length):
     """Without what is a device's own, pmap gives what jit gives on one device."""
     weights = {"mismatch_weight": 0.5, "contrastive_weight": 0.5}
-    config = conditional(tiny_config(0, path_length_weight=2.0, **weights))
+    config = conditional(tiny_config(0, path_length_weight=path_length, **weights))
     config = without_device_draws(config)
     one = run_steps(gan_programs(config, jax.devices()[:1], sgd()), [labeled_batch(0)])
     state, info = pmapped_step(config, labeled_batch(0))
@@ -88,8 +88,10 @@ def compare_pmap_draws():
     assert len({tuple(row) for row in flat}) == 8  # noise of one device is not another's
 
 
-def test_sums_of_pmap():
-    on_eight_devices("import conftest, test_updates; test_updates.compare_pmap_sums()")
+@pytest.mark.parametrize("path_length", [0.0, pytest.param(2.0, marks=pytest.mark.slow)])
+def test_sums_of_pmap(path_length):
+    program = "import conftest, test_updates; test_updates."
+    on_eight_devices(f"{program}compare_pmap_sums({path_length})")
 
 
 @pytest.mark.slow
@@ -198,7 +200,7 @@ def test_r_t_is_the_mean_sign_of_real_logits(state):
     np.testing.assert_allclose(info["overfitting/r_t"], np.sign(logits).mean(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("loss", ["logistic", "relativistic"])
+@pytest.mark.parametrize("loss", ["logistic", pytest.param("relativistic", marks=pytest.mark.slow)])
 def test_real_images_of_other_labels_count_as_generated_ones(loss):
     """Reed et al. 2016, section 4.2, with the labels of the next image."""
     weights = {"generator": loss if loss == "relativistic" else "non_saturating"}
@@ -225,11 +227,14 @@ def test_real_images_of_other_labels_count_as_generated_ones(loss):
     assert 0 < differs.sum() < len(differs)
     np.testing.assert_allclose(info["loss/mismatch"], expected.mean(), rtol=1e-4)
     without = dataclasses.replace(config, loss=dataclasses.replace(config.loss, mismatch_weight=0))
-    update = jax.jit(functools.partial(updates.discriminator_update, networks(without)))
-    assert "loss/mismatch" not in update(state, batch)[1]
+    update = functools.partial(updates.discriminator_update, networks(without))
+    assert "loss/mismatch" not in jax.eval_shape(update, state, batch)[1]
 
 
-@pytest.mark.parametrize("logit", ["class", "projection", "embedding"])
+@pytest.mark.parametrize(
+    "logit",
+    ["class", *(pytest.param(n, marks=pytest.mark.slow) for n in ("projection", "embedding"))],
+)
 def test_the_label_of_an_image_is_found_among_those_of_the_batch(logit):
     """In both networks: the share of an image's own label, by cosines over the temperature."""
     config = conditional(tiny_config(0, contrastive_weight=0.5, contrastive_temperature=0.2))
@@ -251,11 +256,16 @@ def test_the_label_of_an_image_is_found_among_those_of_the_batch(logit):
     _, info = jax.jit(functools.partial(updates.discriminator_update, networks))(state, batch)
     reals = jnp.asarray(batch["images"], jnp.float32) / 127.5 - 1
     np.testing.assert_allclose(info["loss/discriminator_contrastive"], expected(reals), rtol=1e-4)
-    keys = networks.keys(state, "generator")
-    w, _ = networks.sample_w(state.generator, state, keys, labels, len(labels))
-    fakes = networks.synthesize(state.generator, state, keys, w)
+
+    @jax.jit
+    def generate(state):
+        keys = networks.keys(state, "generator")
+        w, _ = networks.sample_w(state.generator, state, keys, labels, len(labels))
+        return networks.synthesize(state.generator, state, keys, w)
+
     _, info = jax.jit(functools.partial(updates.generator_update, networks))(state, batch)
-    np.testing.assert_allclose(info["loss/generator_contrastive"], expected(fakes), rtol=1e-4)
+    found = info["loss/generator_contrastive"]
+    np.testing.assert_allclose(found, expected(generate(state)), rtol=1e-4)
 
 
 @pytest.mark.slow

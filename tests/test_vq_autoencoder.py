@@ -113,9 +113,9 @@ def test_images_become_codes_and_images_again(size):
     assert (config.stride, config.code_count) == (4, 8)
     images = vectors(0, (2, *size, 3))
     encoder, decoder = Encoder(config, 5), Decoder(config)
-    found, _ = encoder.init_with_output(jax.random.key(0), images)
+    found, _ = jax.eval_shape(encoder.init_with_output, jax.random.key(0), images)
     assert found.shape == (2, *config.code_size, 5)
-    (made, features), _ = decoder.init_with_output(jax.random.key(0), found)
+    (made, features), _ = jax.eval_shape(decoder.init_with_output, jax.random.key(0), found)
     assert made.shape == images.shape and features.shape == (2, *size, 4)
 
 
@@ -123,7 +123,7 @@ def test_half_precision_is_close():
     config = AutoencoderConfig(image_size=(8, 8), width=8, multipliers=(1, 1))
     half = dataclasses.replace(config, dtype="bfloat16")
     images = vectors(0, (2, 8, 8, 3))
-    whole, variables = Encoder(config, 4).init_with_output(jax.random.key(0), images)
-    found = Encoder(half, 4).apply(variables, images)
+    whole, variables = jax.jit(Encoder(config, 4).init_with_output)(jax.random.key(0), images)
+    found = jax.jit(Encoder(half, 4).apply)(variables, images)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, whole, atol=0.1)

@@ -43,10 +43,15 @@ def tiny_config(components: int = 2, **loss: float) -> Config:
 
 def random_variables(init: Callable[[], Any], seed: int = 1) -> Any:
     """Variables of the shapes that `init` would make, drawn without compiling anything."""
+    return random_like(jax.eval_shape(init), seed)
+
+
+def random_like(shapes: Any, seed: int = 1) -> Any:
+    """Arrays of these shapes."""
     random = np.random.default_rng(seed)
     return jax.tree.map(
         lambda leaf: jnp.asarray((0.7 * random.standard_normal(leaf.shape)).astype(leaf.dtype)),
-        jax.eval_shape(init),
+        shapes,
     )
 
 

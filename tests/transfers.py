@@ -1,11 +1,12 @@
 """Experiments that differ, and states of random weights, for tests of transfer."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-from tiny import random_variables, tiny_config
+from tiny import random_like, tiny_config
 
 from ganformer_jax.config import Config
 from ganformer_jax.train.state import WEIGHTS, TrainState, create_state
@@ -32,10 +33,14 @@ def architecture(name: str, **generator: Any) -> Config:
 
 def random_state(config: Config, seed: int) -> TrainState:
     """A state of random weights, without what is not weights."""
+    none = dict.fromkeys(field.name for field in dataclasses.fields(TrainState))
+    return TrainState(**none | random_like(_shapes(config), seed))
 
+
+@functools.cache
+def _shapes(config: Config) -> dict[str, Any]:
     def weights() -> dict[str, Any]:
         state = create_state(config, jax.random.key(0))
         return {name: getattr(state, name) for name in WEIGHTS}
 
-    none = dict.fromkeys(field.name for field in dataclasses.fields(TrainState))
-    return TrainState(**none | random_variables(weights, seed))
+    return jax.eval_shape(weights)
