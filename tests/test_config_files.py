@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import sys
 import typing
 
 import pytest
@@ -74,6 +75,16 @@ def test_a_missing_config_names_the_nearest(tmp_path, monkeypatch, name, message
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_config_imports_one_beside_it(tmp_path, monkeypatch):
+    beside = "from ganformer_jax import Config, LossConfig\nconfig = Config(LOSS)"
+    (tmp_path / "beside.py").write_text(beside.replace("LOSS", "loss=LossConfig(r1_gamma=7.0)"))
+    (tmp_path / "mine.py").write_text("from beside import config")
+    monkeypatch.delitem(sys.modules, "beside", raising=False)
+    before = list(sys.path)
+    assert load_config(tmp_path / "mine.py").loss.r1_gamma == 7.0
+    assert sys.path == before
+
+
 def test_left_out_fields_keep_their_defaults():
     config = from_dict(Config, {"generator": {"components": 4}})
     assert config == Config(generator=GeneratorConfig(components=4))
@@ -106,6 +117,7 @@ def test_left_out_fields_keep_their_defaults():
             "generator.attention_resolutions must be of type int, not '8'",
         ),
         ({"generator": {"intermediate_size": "x"}}, "generator.intermediate_size must be"),
+        ({"train": {"total_kimg": 10**400}}, "train.total_kimg must be of type float, not 1000"),
     ],
 )
 def test_wrong_values_are_named(values, message):
@@ -113,6 +125,17 @@ def test_wrong_values_are_named(values, message):
         from_dict(Config, values)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_kinds_that_are_no_names_are_refused():
+    with pytest.raises(UserError, match=r"kind must be one of gan, .*, not \['gan'\]"):
+        experiment_from_dict({"kind": ["gan"]})
+
+
+def test_numbers_that_float32_does_not_hold_are_refused():
+    rate = dataclasses.replace(Config(), optimizer=OptimizerConfig(learning_rate=1e39))
+    with pytest.raises(UserError, match="optimizer.learning_rate is 1e[+]39; float32 holds at mo"):
+        validate(rate)
 
 
 def test_types_that_fit_are_taken():
@@ -132,6 +155,7 @@ def test_types_that_fit_are_taken():
     ("text", "message"),
     [
         ("config = Config(", "line 2"),
+        ("import sys\nsys.exit(0)\n", "ended the command (exit code 0)"),
         ("x = 1\n", "must define `config = Config(...)`"),
         ("config = 1\n", "must define `config = Config(...)`"),
         ("config = Config(generator=GeneratorConfig(componets=8))\n", "did you mean components?"),

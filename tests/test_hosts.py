@@ -175,6 +175,30 @@ def test_a_first_process_that_never_comes_is_one_line(tmp_path):
     assert err.startswith(f"error: no answer at {address} (Connection refused, for 1 s): start")
 
 
+def test_processes_that_never_come_are_one_line(tmp_path):
+    given = ["--hosts.address", f"localhost:{free_port()}", "--hosts.processes", "2"]
+    run = ["train", "--workdir", str(tmp_path), *given, "--hosts.index", "0"]
+    ((code, _, err),) = finish(start_run_py(1, *run, "--hosts.wait", "0.02"))
+    assert code == 75
+    assert err == (
+        "error: not all of the 2 processes came within 1 s: start the others, or correct "
+        "--hosts.processes\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("processes", "index", "message"),
+    [
+        (2, 5, "--hosts.index is 5; it should be from 0 to 1, below --hosts.processes"),
+        (2, -1, "--hosts.index is -1; it should be from 0 to 1"),
+        (0, 0, "--hosts.processes is 0; it should be 1 or more"),
+    ],
+)
+def test_numbers_that_no_job_has_are_refused_at_once(processes, index, message):
+    with pytest.raises(UserError, match=message):
+        hosts.connect("localhost:1", processes, index)
+
+
 def test_processes_need_all_three_facts(monkeypatch):
     monkeypatch.setenv("JAX_PROCESS_ID", "1")
     with pytest.raises(UserError, match="--hosts.address, --hosts.processes and --hosts.index"):

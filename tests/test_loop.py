@@ -571,10 +571,44 @@ def test_a_run_that_never_saved_starts_again(tmp_path):
     check_run(tmp_path, with_train(total_kimg=7.0), None)
     (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n{"step": 3}\n{"ste')
     Log(tmp_path, 0, 16, print).close()
-    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 0}\n'
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
 
 
-@pytest.mark.parametrize("line", ["loss 1.5", "[1]", '{"loss": 1}', '{"step": null}', "\udcff"])
+@pytest.mark.parametrize("edit", ["change", "remove"])
+def test_a_config_file_that_is_not_that_of_its_run_is_no_advice(tmp_path, edit):
+    assert train_mean(tmp_path, with_train(total_kimg=0.016))
+    path, other = tmp_path / "config.json", tiny_config(components=2)
+    with pytest.raises(UserError, match=f"or give --config {path} --workdir {tmp_path} to resume"):
+        train_mean(tmp_path, other)
+    path.write_text(json.dumps(to_dict(other))) if edit == "change" else path.unlink()
+    with pytest.raises(UserError, match="or set these options as they were to resume this run"):
+        train_mean(tmp_path, other)
+
+
+def test_a_run_whose_checkpoints_are_gone_keeps_its_log(tmp_path):
+    assert train_mean(tmp_path, with_train(total_kimg=0.032))
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    shutil.move(tmp_path / "checkpoints", tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="was trained to step 2, and its checkpoints are not the"):
+        train_mean(tmp_path, with_train(total_kimg=0.048))
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    shutil.rmtree(tmp_path / "checkpoints", ignore_errors=True)
+    shutil.move(tmp_path / "elsewhere", tmp_path / "checkpoints")
+    assert train_mean(tmp_path, with_train(total_kimg=0.048))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"identities": null}', '{"devices": 3}', '{"step": "four", "event": "stopped"}', "[1]", "{"],
+)
+def test_a_damaged_line_of_the_history_is_left_out(tmp_path, line):
+    (tmp_path / "history.jsonl").write_text(f'{line}\n{{"event": "started", "step": 0}}\n')
+    assert list(events(tmp_path)) == [{"event": "started", "step": 0}]
+
+
+@pytest.mark.parametrize(
+    "line", ["loss 1.5", '{"step": 1e400}', "[1]", '{"loss": 1}', '{"step": null}', "\udcff"]
+)
 def test_numbers_that_are_not_of_a_run_are_kept(tmp_path, line):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(f'{{"step": 1}}\n{line}\n'.encode(errors="surrogateescape"))
@@ -617,6 +651,9 @@ def test_data_of_another_name_and_the_same_checksum_resume(tmp_path):
     for other in ({}, {"data.name": "34cd"}):
         with pytest.raises(UserError, match=r"another config \(data.name was scenes, now moved"):
             train_mean(tmp_path, moved, identities=other)
+    for _ in range(2):  # the wrong checksum is not remembered
+        with pytest.raises(UserError, match="checksum of data.name was 12ab and is 34cd; put the"):
+            train_mean(tmp_path, config, identities={"data.name": "34cd"})
     said = []
     assert train_mean(tmp_path, moved, identities={"data.name": "12ab"}, say=said.append)
     assert "changed: data.name was scenes, now moved/elsewhere" in said

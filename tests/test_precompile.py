@@ -68,6 +68,9 @@ def test_a_slice_is_only_compiled_for(capsys, monkeypatch):
     said = complaint(capsys, "train", "--slice", "v5e:2x4")
     assert "needs --compile-only" in said
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for name in ("v5e:0x4", "v5e", "v5e:2x"):  # libtpu ends the process for the first
+        said = complaint(capsys, "train", "--slice", name, "--compile-only")
+        assert f"no slice {name}: give its kind and shape, such as v5e:2x4" in said
     said = complaint(capsys, "train", "--slice", "v5e:2x4", "--compile-only")
     assert 'pip install "ganformer-jax[tpu]"' in said
 

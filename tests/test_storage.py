@@ -202,6 +202,14 @@ def test_a_stop_has_the_exit_code_that_was_asked_for(tmp_path, monkeypatch, caps
     assert caught.value.code == 75 and "to resume: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("code", ["256", "-1", "1", "2"])
+def test_codes_that_mean_something_else_are_refused(tmp_path, capsys, code):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--workdir", str(tmp_path / "run"), "--stop-code", code])
+    said = f"error: --stop-code {code}: give 0, or a code from 3 to 125\n"
+    assert capsys.readouterr().err == said and not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     "error, code",
     [
