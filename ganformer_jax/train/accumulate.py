@@ -61,4 +61,6 @@ def _microbatch(networks: Networks, batch: Batch, index: int | jax.Array) -> tup
     """Return one microbatch, divided over the devices."""
     microbatch = Microbatch(index, networks.config.train.accumulate)
     taken = jax.tree.map(microbatch.take, batch)
-    return dataclasses.replace(networks, microbatch=microbatch), networks.parallel.divide(taken)
+    return dataclasses.replace(networks, microbatch=microbatch), networks.parallel.constrain_batch(
+        taken
+    )

@@ -48,34 +48,37 @@ class DataParallel:
         """Return the number of devices on the mapped axis; 1 without one."""
         return 1 if self.axis_name is None else lax.axis_size(self.axis_name)
 
-    def divide(self, batch: Batched) -> Batched:
-        """Divide arrays along their first axis over the mesh."""
+    def constrain_batch(self, batch: Batched) -> Batched:
+        """Constrain arrays [B, ...] to the batch sharding of the mesh, if there is one."""
         if self.batch_sharding is None:
             return batch
         return lax.with_sharding_constraint(batch, self.batch_sharding)
 
-    def share(self, batch: Array) -> Array:
-        """Return this device's share of an array that every device has whole."""
-        batch = self.divide(batch)
+    def local_shard(self, batch: Array) -> Array:
+        """Return this device's rows of an array [B, ...] that every device has in full.
+
+        Without a mapped axis this is the whole array, constrained to the batch sharding.
+        """
+        batch = self.constrain_batch(batch)
         if self.axis_name is None:
             return batch
         size = batch.shape[0] // self.axis_size()
         return lax.dynamic_slice_in_dim(batch, lax.axis_index(self.axis_name) * size, size)
 
-    def first(self, batch: Array, count: int) -> Array:
-        """Return this device's share of the first `count` items of the full batch."""
+    def take_first(self, batch: Array, count: int) -> Array:
+        """Return this device's rows of the first `count` rows of the full batch."""
         if self.axis_name is None:
-            return self.divide(batch[:count])
-        return self.share(self.gather_batch(batch)[:count])
+            return self.constrain_batch(batch[:count])
+        return self.local_shard(self.gather_batch(batch)[:count])
 
-    def moved_on(self, batch: Array) -> Array:
-        """Return this device's share of the full batch moved on by one place, the last first."""
+    def roll_batch(self, batch: Array) -> Array:
+        """Return this device's rows of the full batch, rolled by one row: the last comes first."""
         if self.axis_name is None:
-            return self.divide(jnp.roll(batch, 1, 0))
-        return self.share(jnp.roll(self.gather_batch(batch), 1, 0))
+            return self.constrain_batch(jnp.roll(batch, 1, 0))
+        return self.local_shard(jnp.roll(self.gather_batch(batch), 1, 0))
 
     def gather_batch(self, batch: Array) -> Array:
-        """Return the arrays of all devices' images on every device."""
+        """Return the rows of all devices on every device, in the order of the full batch."""
         if self.axis_name is not None:
             return lax.all_gather(batch, self.axis_name, tiled=True)
         if self.batch_sharding is None:
@@ -83,8 +86,8 @@ class DataParallel:
         everywhere = NamedSharding(self.batch_sharding.mesh, PartitionSpec())
         return lax.with_sharding_constraint(batch, everywhere)
 
-    def gather(self, params: Any) -> Any:
-        """Gather parameters that a mesh divides: a network uses them whole on every device.
+    def replicate_params(self, params: Any) -> Any:
+        """Replicate parameters that a mesh shards: every device computes with all of them.
 
         Otherwise XLA might follow their shardings, divide the channels of activations too, and
         send activations between devices.
@@ -98,8 +101,11 @@ class DataParallel:
         """Average over the devices of the mapped axis."""
         return tree if self.axis_name is None else lax.pmean(tree, self.axis_name)
 
-    def own_key(self, key: Key[Array, ""]) -> Key[Array, ""]:
-        """Return a key of this device, for what a network draws by itself."""
+    def fold_in_device(self, key: Key[Array, ""]) -> Key[Array, ""]:
+        """Fold the number of the device on the mapped axis into a key; return it as is without one.
+
+        It is for what a network draws by itself.
+        """
         if self.axis_name is None:
             return key
         return jax.random.fold_in(key, lax.axis_index(self.axis_name))

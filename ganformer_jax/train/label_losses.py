@@ -27,7 +27,7 @@ def with_other_labels(networks: Networks, batch: Batch) -> Batch:
     """Return a batch with `other_labels`, those of the image before, if the loss needs them."""
     if not networks.config.loss.mismatch_weight:
         return batch
-    return {**batch, "other_labels": networks.parallel.moved_on(batch["labels"])}
+    return {**batch, "other_labels": networks.parallel.roll_batch(batch["labels"])}
 
 
 def discriminator_label_loss(

@@ -92,10 +92,10 @@ class Networks:
 
     def _taken(self, drawn: Any) -> Any:
         """Return this microbatch of arrays, or a tree of them, of the full batch."""
-        shared = jax.tree.map(self.parallel.share, drawn)
+        shared = jax.tree.map(self.parallel.local_shard, drawn)
         if self.microbatch.count == 1:
             return shared
-        return self.parallel.divide(jax.tree.map(self.microbatch.take, shared))
+        return self.parallel.constrain_batch(jax.tree.map(self.microbatch.take, shared))
 
     def count(self, batch: Batch) -> int:
         """Return the number of images of a batch, over all devices."""
@@ -177,7 +177,7 @@ class Networks:
             mutable=["batch_stats"],
             method="synthesize",
         )
-        return self.parallel.divide(images_BxHxWxC), updated.get("batch_stats", {})
+        return self.parallel.constrain_batch(images_BxHxWxC), updated.get("batch_stats", {})
 
     def augment(
         self,
@@ -244,11 +244,11 @@ class Networks:
             config.train.rematerialize,
             self.parallel.axis_name,
         )
-        dropout = self.parallel.own_key(jax.random.fold_in(key, DROPOUT))
+        dropout = self.parallel.fold_in_device(jax.random.fold_in(key, DROPOUT))
         variables = {"params": params} | stats_variables(state.batch_stats, "discriminator")
         options: Any = {} if others_NxY is None else {"others_NxY": others_NxY}
         (logits_Bx1, out), updated = discriminator.apply(
-            self.parallel.gather(variables),
+            self.parallel.replicate_params(variables),
             images_BxHxWxC,
             labels_BxY,
             train=True,
@@ -278,11 +278,13 @@ class Networks:
         self, params: Tree, state: TrainState, network: str = "generator"
     ) -> dict[str, Tree]:
         variables = state.generator_variables(average=network == "ema")
-        return self.parallel.gather(variables | {"params": params})
+        return self.parallel.replicate_params(variables | {"params": params})
 
     def _rngs(self, keys: Keys) -> Keys:
         """Keys of what the generator draws by itself."""
-        return {n: self.parallel.own_key(keys[n]) for n in ("noise", "dropout", "components")}
+        return {
+            n: self.parallel.fold_in_device(keys[n]) for n in ("noise", "dropout", "components")
+        }
 
 
 def draw_cutoff(key: Key[Array, ""], probability: float, length: int) -> Int[Array, ""]:

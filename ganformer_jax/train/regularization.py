@@ -47,7 +47,7 @@ def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> R
         )
     shape = (count, *batch["images"].shape[1:])
     whole = batch.get("labels")
-    few = {} if whole is None else {"labels": networks.parallel.first(whole, count)}
+    few = {} if whole is None else {"labels": networks.parallel.take_first(whole, count)}
 
     def follow(length: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return the mean length of the full batch, and the running mean that it moves."""

@@ -116,12 +116,14 @@ def penalty_update(
     key = jax.random.fold_in(state.key, state.step)
     reals = real_scenes(config, parallel, batch, key)
     fakes, _ = lax.stop_gradient(
-        generate_scenes(config, parallel, state, parallel.gather(state.generators), reals, key)
+        generate_scenes(
+            config, parallel, state, parallel.replicate_params(state.generators), reals, key
+        )
     )
     networks, loss = make_networks(config), config.loss
 
     def penalty_of(params: dict[str, Tree]) -> tuple[Array, Info]:
-        whole = parallel.gather(params)
+        whole = parallel.replicate_params(params)
 
         def layout_logits(seen: Array) -> Array:
             return networks.layouts.apply({"params": whole["layouts"]}, seen)[0]  # type: ignore
@@ -160,8 +162,10 @@ def _generators_loss(
 ) -> tuple[Array, tuple[Scenes, Info]]:
     """Return the loss of planning and execution, the scenes that they made, and what to log."""
     options, networks = config.loss, make_networks(config)
-    fakes, info = generate_scenes(config, parallel, state, parallel.gather(params), reals, key)
-    critics = parallel.gather(state.discriminators)
+    fakes, info = generate_scenes(
+        config, parallel, state, parallel.replicate_params(params), reals, key
+    )
+    critics = parallel.replicate_params(state.discriminators)
     real, fake = (_logits(config, critics, scenes) for scenes in (reals, fakes))
     for name in ("layouts", "images"):
         loss = losses.relativistic_generator(real[name], fake[name]).mean()
@@ -187,7 +191,7 @@ def _discriminators_loss(
     params: dict[str, Tree],
 ) -> tuple[Array, Info]:
     """Return the loss of the discriminators and of the reader, and what to log."""
-    options, whole, networks = config.loss, parallel.gather(params), make_networks(config)
+    options, whole, networks = config.loss, parallel.replicate_params(params), make_networks(config)
     real, fake = (_logits(config, whole, scenes) for scenes in (reals, fakes))
     info: Info = {}
     for name in ("layouts", "images"):

@@ -72,18 +72,18 @@ def generate_scenes(
     structure, style = latent_shapes(config, count)
 
     def normal(name: str, shape: tuple[int, ...]) -> Array:
-        return parallel.share(jax.random.normal(_key(key, name), shape))
+        return parallel.local_shard(jax.random.normal(_key(key, name), shape))
 
-    present_BxK = parallel.share(draw_present(config.planning, _key(key, "present"), count))
+    present_BxK = parallel.local_shard(draw_present(config.planning, _key(key, "present"), count))
     plan: Any = networks.planner.apply(
         {"params": generators["planner"]}, normal("structure", structure), present_BxK
     )
-    planned = parallel.divide(plan.layout_SxBxHxWxK[-1])
+    planned = parallel.constrain_batch(plan.layout_SxBxHxWxK[-1])
     given, options = reals.layout_BxHxWxK, config.loss
     if options.together_kimg is not None:
         started = state.images_seen >= options.together_kimg * 1000
         drawn_B = jax.random.bernoulli(_key(key, "share"), options.planned_share, (count,))
-        takes_B = parallel.share(drawn_B) & started
+        takes_B = parallel.local_shard(drawn_B) & started
         given = jnp.where(takes_B[:, None, None, None], harden(planned), given)
     images: Any = networks.executor.apply(
         {"params": generators["executor"], "constants": state.constants},
@@ -95,7 +95,7 @@ def generate_scenes(
     # How sure layouts are: 1 if every pixel is of one segment.
     info = {"layout/largest_share": planned.max(-1).mean()}
     info["layout/background"] = planned[..., 0].mean()
-    return Scenes(parallel.divide(images), given, seen), info
+    return Scenes(parallel.constrain_batch(images), given, seen), info
 
 
 def _as_seen(
@@ -105,5 +105,5 @@ def _as_seen(
     count, segments = len(layout), layout.shape[-1]
     order = jax.random.uniform(_key(key, f"{kind}_order"), (count, segments))
     noise = hierarchical_noise(_key(key, f"{kind}_noise"), layout.shape, config.loss.layout_noise)
-    layout = shuffle_segments(layout, parallel.share(order)) + parallel.share(noise)
-    return parallel.divide(layout * math.sqrt(segments))
+    layout = shuffle_segments(layout, parallel.local_shard(order)) + parallel.local_shard(noise)
+    return parallel.constrain_batch(layout * math.sqrt(segments))

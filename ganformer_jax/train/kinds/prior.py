@@ -153,13 +153,13 @@ def transformer_update(
     """
     seen = state.images_seen - round(1000 * config.prior.autoencoder_kimg)
     optimizer = make_optimizer(config.transformer_optimizer, seen)
-    params, entries = parallel.gather((state.autoencoder, state.codebook.entries))
+    params, entries = parallel.replicate_params((state.autoencoder, state.codebook.entries))
     codes_BxT = codes_of(config, params, entries, from_uint8(batch["images"]))
-    codes_BxT = parallel.divide(codes_BxT)
+    codes_BxT = parallel.constrain_batch(codes_BxT)
     prefix_BxT = prefix_tokens(config, batch.get("labels"), len(codes_BxT))
 
     def loss(params: Tree) -> Float[Array, ""]:
-        logits = code_logits(config, parallel.gather(params), prefix_BxT, codes_BxT)
+        logits = code_logits(config, parallel.replicate_params(params), prefix_BxT, codes_BxT)
         return cross_entropy(logits, codes_BxT).mean()
 
     value, gradients = jax.value_and_grad(loss)(state.transformer)
@@ -179,14 +179,14 @@ def _autoencoder_loss(
     params: dict[str, Tree],
 ) -> tuple[Array, tuple[dict[str, Array], Info]]:
     """Return the loss of encoder and decoder, what the rest of the step needs, and what to log."""
-    whole, weights = parallel.gather(params), config.loss
-    vectors = parallel.divide(encode(config, whole, reals))
-    book = parallel.gather(state.codebook.entries)
+    whole, weights = parallel.replicate_params(params), config.loss
+    vectors = parallel.constrain_batch(encode(config, whole, reals))
+    book = parallel.replicate_params(state.codebook.entries)
     codes = nearest_codes(vectors, book)
     entries = book[codes]
     passed, decoder = straight_through(vectors, entries), Decoder(config.autoencoder)
     decoded: Any = decoder.apply({"params": whole["decoder"]}, passed)
-    images, features = parallel.divide(decoded)
+    images, features = parallel.constrain_batch(decoded)
 
     def reconstruction(images: Array) -> tuple[Array, Info]:
         pixel = jnp.abs(images - reals).mean()
@@ -197,7 +197,7 @@ def _autoencoder_loss(
     info: Info = {"loss/commitment": commitment_loss(vectors, entries)}
     if adversarial:
         # The gradients of both losses at the images, to balance them at the last convolution.
-        critic = parallel.gather(state.discriminator)
+        critic = parallel.replicate_params(state.discriminator)
         fixed, kernel = lax.stop_gradient((images, whole["decoder"]["to_image"]["kernel"]))
         (_, more), slopes = jax.value_and_grad(reconstruction, has_aux=True)(fixed)
         deceive = functools.partial(_generator_loss, config, critic)
@@ -249,7 +249,7 @@ def _discriminator_loss(
     params: Tree,
 ) -> tuple[Array, Info]:
     """Return the loss of the discriminator, and what to log."""
-    whole = parallel.gather(params)
+    whole = parallel.replicate_params(params)
     real, fake = _logits(config, whole, reals), _logits(config, whole, fakes)
     loss = losses.hinge_discriminator(real, fake).mean()
     return loss, {

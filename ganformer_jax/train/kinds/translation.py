@@ -155,7 +155,7 @@ def translation_update(
         pool_key = jax.random.fold_in(key, SHIFT + number)
         whole = parallel.gather_batch(fakes[name])
         pools[name], kept = exchange(state.pools[name], state.images_seen, whole, pool_key)
-        shown[name] = parallel.divide(kept)
+        shown[name] = parallel.constrain_batch(kept)
     losses_of = functools.partial(_discriminators_loss, config, parallel, reals, shown)
     (_, more), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.discriminators)
     moved, more["gradient_norm/discriminator"] = step(moved, *DISCRIMINATORS, gradients)
@@ -184,7 +184,7 @@ def cropped_reals(
     for number, name in enumerate(SETS):
         crop_key = jax.random.fold_in(key, CROP + number * (not config.data.paired))
         crops_BxHxWxC = random_crop(reals[name], crop_key, config.data.enlarge)
-        reals[name] = parallel.divide(jnp.clip(crops_BxHxWxC, -1.0, 1.0))
+        reals[name] = parallel.constrain_batch(jnp.clip(crops_BxHxWxC, -1.0, 1.0))
     return reals
 
 
@@ -197,14 +197,14 @@ def _generators_loss(
     params: dict[str, Tree],
 ) -> tuple[Array, tuple[dict[str, Array], Info]]:
     """Return the loss of both generators (equation 3), their translations, and what to log."""
-    whole, weights = parallel.gather(params), config.loss
+    whole, weights = parallel.replicate_params(params), config.loss
     dropout = key if config.generator.attention.dropout else None
 
     def make(name: str, images: Array) -> Array:
-        return parallel.divide(translate(config.generator, whole[name], images, dropout))
+        return parallel.constrain_batch(translate(config.generator, whole[name], images, dropout))
 
     fakes = {name: make(name, reals[OTHER[name]]) for name in SETS}
-    critics = parallel.gather(state.discriminators)
+    critics = parallel.replicate_params(state.discriminators)
     logits = [_logits(config, critics[name], fakes[name]) for name in SETS]
     info: Info = {"loss/generator": _total(jnp.square(each - 1).mean() for each in logits)}
     total = info["loss/generator"]
@@ -230,7 +230,7 @@ def _discriminators_loss(
     params: dict[str, Tree],
 ) -> tuple[Array, Info]:
     """Return the loss of both discriminators, least squares, and what to log."""
-    whole, total, real, fake = parallel.gather(params), jnp.zeros(()), [], []
+    whole, total, real, fake = parallel.replicate_params(params), jnp.zeros(()), [], []
     for name in SETS:
         real.append(_logits(config, whole[name], reals[name]))
         fake.append(_logits(config, whole[name], fakes[name]))
