@@ -98,11 +98,11 @@ def train(
         for change in changes:
             say(f"changed: {change}")
         missing = at.step if hosts.first(lambda: left_out(run, at.step)) else None
-        if at.images >= options.total_kimg * 1000 and missing is None:
+        if at.images_seen >= options.total_kimg * 1000 and missing is None:
             say("nothing left to do: train.total_kimg is reached")
             return True
         history = History(run, {"devices": on, "identities": identities}, say)
-        history.add("resumed" if resumed else "started", at.step, at.images, changes=changes)
+        history.add("resumed" if resumed else "started", at.step, at.images_seen, changes=changes)
         start, data = warm_start or (lambda state: state), (batches, observers)
         session = Session(run, config, programs, checkpoints, start, *data, history, say, missing)
         writers = _open_wandb(wandb, run, config, say, stack)
@@ -151,19 +151,21 @@ def _train_and_recover(
                 del state
                 state = _recover(session, recovery, error, stop)
                 if state is None:
-                    images = at.images + (error.step - at.step) * session.config.train.batch_size
-                    history.add("stopped", error.step, images, reason=str(error))
+                    images_seen = (
+                        at.images_seen + (error.step - at.step) * session.config.train.batch_size
+                    )
+                    history.add("stopped", error.step, images_seen, reason=str(error))
                     say("stopped: resumes from the last checkpoint, with the same random numbers")
                     return False
                 at = Position.of(state)
-                history.add("recovered", at.step, at.images, reason=str(error))
+                history.add("recovered", at.step, at.images_seen, reason=str(error))
                 say(f"returned to {at.kimg:.1f} kimg, with other random numbers")
                 continue
             event, details = "completed" if end.done else "stopped", {}
             if end.left_out:
                 details = {"left_out": True}
                 say("some figures or metrics are not complete: the next command makes them first")
-            history.add(event, end.at.step, end.at.images, **details)
+            history.add(event, end.at.step, end.at.images_seen, **details)
             return end.done and not end.left_out
 
 
@@ -192,7 +194,7 @@ def _train_from(attempt: Attempt, state: State) -> _End:
         NonFinite: If losses or the state are not finite; no checkpoint has such a state.
     """
     session, at, began = attempt.session, Position.of(state), time.perf_counter()
-    programs, done = session.programs, at.images >= session.config.train.total_kimg * 1000
+    programs, done = session.programs, at.images_seen >= session.config.train.total_kimg * 1000
     if not done:
         programs.start()
     if at.step == 0:
@@ -200,7 +202,7 @@ def _train_from(attempt: Attempt, state: State) -> _End:
     missing = not attempt.look_again(at, state)
     if done:
         return _End(at, done, missing)
-    batches = attempt.open_batches(at.images)
+    batches = attempt.open_batches(at.images_seen)
     if batches is None:
         session.say("stopped before the first step")
         return _End(at, done, missing)
@@ -217,18 +219,18 @@ def _run_steps(attempt: Attempt, state: State, stream: Iterator[Batch], began: f
     late = [o for o in session.observers if not o.at_once and o.every_kimg and at.step == 0]
     untrained = session.programs.copy(state) if late else None
     with _saved_on_error(lambda: attempt.save(at, state)):
-        while at.images < total and not stopping:
+        while at.images_seen < total and not stopping:
             batch = _next(stream, stop, at)
             if batch is None:
                 break
             state, info = session.programs.step(state, batch, *at)
-            at = Position(at.step + 1, at.images + options.batch_size)
+            at = Position(at.step + 1, at.images_seen + options.batch_size)
             log.add(info)
             running.append(info)
             if len(running) > AHEAD:
                 jax.block_until_ready(running.popleft())
             attempt.stalls.progress()
-            done, stopping = at.images >= total, stop.requested()
+            done, stopping = at.images_seen >= total, stop.requested()
             due = functools.partial(is_due, at=at, batch_size=options.batch_size)
             if at.step == 1:
                 jax.block_until_ready(state)
@@ -247,7 +249,7 @@ def _run_steps(attempt: Attempt, state: State, stream: Iterator[Batch], began: f
         if at.step:
             attempt.save(at, state)  # unless it is saved
         session.checkpoints.wait()
-    done = at.images >= total
+    done = at.images_seen >= total
     if done:
         say(f"done: {at.step} steps, {duration(time.perf_counter() - began)}")
     elif at.step:
@@ -265,7 +267,7 @@ def _next(stream: Iterator[Batch], stop: Stop, at: Position) -> Batch | None:
     except Stopped:
         return None
     except StopIteration:
-        words = f"the batches ended after {at.images} images: give an iterator without end"
+        words = f"the batches ended after {at.images_seen} images: give an iterator without end"
         raise UserError(words) from None
 
 

@@ -92,7 +92,7 @@ def observe(
         stop.check()
 
     metric, complete = None, False
-    now = Moment(at.step, at.images, state, sample, check)
+    now = Moment(at.step, at.images_seen, state, sample, check)
     with log.paused(), contextlib.suppress(Stopped), stop.interruptible():
         for observer in (o for o in observers if o.every_kimg):
             jax.block_until_ready(state)
@@ -107,13 +107,13 @@ def observe(
                 continue
             images = {n: v for n, v in found.items() if isinstance(v, np.ndarray) and v.ndim}
             for name, image in images.items():
-                log.write_image(at.step, at.images, name, image)
+                log.write_image(at.step, at.images_seen, name, image)
             values = {n: float(v) for n, v in found.items() if n not in images}
             values = hosts.all_of(values)[0]
             metrics = (n for n in values if n.startswith("metric/"))
             metric = next(((n.removeprefix("metric/"), values[n]) for n in metrics), metric)
             if values:
-                log.write(at.step, at.images, values)
+                log.write(at.step, at.images_seen, values)
                 words = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
                 log.say(f"{at.kimg:8.1f} kimg  {words}")
         complete = True

@@ -106,14 +106,14 @@ class Recovery:
         programs, state = self._programs, self._last_good(init)
         trainable, at = programs.trainable, Position.of(state)
         stream = prefetch(
-            self._batches(at.images), trainable.batch, programs.placement.batch, depth=0
+            self._batches(at.images_seen), trainable.batch, programs.placement.batch, depth=0
         )
         count = next(iter(trainable.batch.values())).shape[0]
         for step in range(at.step, last_step):
             self._repeated_step()
-            batch, images = next(stream), at.images + (step - at.step) * count
+            batch, images_seen = next(stream), at.images_seen + (step - at.step) * count
             before = programs.copy(state)
-            state, info = programs.step(state, batch, step, images)
+            state, info = programs.step(state, batch, step, images_seen)
             numbers: Any = jax.device_get(info)
             finite = all(np.isfinite(value).all() for value in numbers.values())
             if not finite or not all_finite(state):

@@ -155,17 +155,17 @@ def penalties(
         fakes: Returns as many generated ones; called only if a penalty needs them.
     """
     options, named = networks.config.loss, {}
-    r1, schedule, seen = options.r1_gamma, options.r1_gamma_schedule, state.images_seen
+    r1, schedule = options.r1_gamma, options.r1_gamma_schedule
     at_real = functools.partial(discriminate, keys["augment_real"])
     at_fake = functools.partial(discriminate, keys["augment_fake"])
     fake_BxHxWxC = fakes() if options.r2_gamma or options.gradient_penalty_weight else None
     if r1:
-        gamma = schedules.value(schedule, r1, seen)
+        gamma = schedules.value(schedule, r1, state.images_seen)
         named["loss/r1"] = gamma / 2 * losses.r1_penalty(at_real, real_BxHxWxC).mean()
     if options.r2_gamma:
         assert fake_BxHxWxC is not None
         own = schedules.scaled(schedule, r1, options.r2_gamma)
-        gamma = schedules.value(own, options.r2_gamma, seen)
+        gamma = schedules.value(own, options.r2_gamma, state.images_seen)
         named["loss/r2"] = gamma / 2 * losses.r1_penalty(at_fake, fake_BxHxWxC).mean()
     if options.gradient_penalty_weight:
         assert fake_BxHxWxC is not None

@@ -41,16 +41,16 @@ def value(
     """
     if images_seen is None or not changes(schedule):
         return initial
-    seen, warmup = jnp.float32(images_seen), 1000 * schedule.warmup_kimg
+    images, warmup = jnp.float32(images_seen), 1000 * schedule.warmup_kimg
     current = jnp.float32(initial)
     if schedule.kind != "constant":
         assert schedule.final is not None and schedule.kimg is not None
         start = max(warmup, 1000 * schedule.constant_kimg)
-        share = jnp.clip((seen - start) / (1000 * schedule.kimg - start), 0, 1)
+        share = jnp.clip((images - start) / (1000 * schedule.kimg - start), 0, 1)
         if schedule.kind == "cosine":
             share = (1 - jnp.cos(jnp.pi * share)) / 2
         current = (1 - share) * initial + share * schedule.final
-    return current * jnp.minimum(seen / warmup, 1) if warmup else current
+    return current * jnp.minimum(images / warmup, 1) if warmup else current
 
 
 def scaled(schedule: ScheduleConfig, initial: float, other: float) -> ScheduleConfig:

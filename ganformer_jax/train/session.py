@@ -48,7 +48,7 @@ class Session:
     def due_observers(self, at: Position) -> Sequence[Observer]:
         """List the observers that are called after the step that ends at a position."""
         options = self.config.train
-        if at.images >= options.total_kimg * 1000:
+        if at.images_seen >= options.total_kimg * 1000:
             return self.observers
         return [o for o in self.observers if is_due(o.every_kimg, at, options.batch_size)]
 
@@ -59,7 +59,7 @@ class Session:
     def open_log(self, at: Position, writers: Sequence[Writer]) -> Log:
         """Open the log at a position; lines of later steps are dropped."""
         options = self.config.train
-        lengths = at.images, options.total_kimg
+        lengths = at.images_seen, options.total_kimg
         return Log(self.run, at.step, options.batch_size, self.say, *lengths, writers)
 
 
@@ -95,7 +95,7 @@ class Attempt:
             NonFinite: If a number of them is not finite.
         """
         device = self.session.programs.placement.own[0]
-        refuse_non_finite(self.log.report(at.step, at.images, device), at.step)
+        refuse_non_finite(self.log.report(at.step, at.images_seen, device), at.step)
 
     def save(self, at: Position, state: State, metric: tuple[str, float] | None = None) -> None:
         """Save a checkpoint, after a report.
@@ -130,4 +130,4 @@ class Attempt:
 def is_due(kimg: float, at: Position, batch_size: int) -> bool:
     """Tell whether the last step completed a multiple of `kimg` thousand images."""
     period = kimg * 1000
-    return kimg > 0 and at.images // period > (at.images - batch_size) // period
+    return kimg > 0 and at.images_seen // period > (at.images_seen - batch_size) // period

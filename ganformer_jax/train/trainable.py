@@ -23,13 +23,13 @@ class Position(NamedTuple):
 
     step: int
     """Steps done."""
-    images: int
+    images_seen: int
     """Real images shown."""
 
     @property
     def kimg(self) -> float:
         """Thousands of real images shown."""
-        return self.images / 1000
+        return self.images_seen / 1000
 
     @classmethod
     def of(cls, state: State) -> Position:
@@ -45,20 +45,20 @@ class Update:
         name: Name in logs, profiles and messages.
         function: Takes the state and a batch; returns the new state and scalars to log.
         interval: Steps from one call to the next; it is due at step 0 too.
-        first: Images seen before the first step that it is part of.
-        end: Images seen from which it is not part of steps any more.
+        from_images: Images seen from which on it is part of steps.
+        until_images: Images seen from which on it is not part of them any more.
     """
 
     name: str
     function: Callable[[State, Batch], tuple[State, Info]]
     interval: int = 1
-    first: float = 0
-    end: float = math.inf
+    from_images: float = 0
+    until_images: float = math.inf
 
 
 def due_updates(updates: Sequence[Update], step: int, images_seen: int = 0) -> list[Update]:
     """Return the updates that make up step `step`, counted from 0, in order."""
-    stage = (update for update in updates if update.first <= images_seen < update.end)
+    stage = (u for u in updates if u.from_images <= images_seen < u.until_images)
     return [update for update in stage if step % update.interval == 0]
 
 

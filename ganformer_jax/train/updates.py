@@ -153,14 +153,15 @@ def batch_shapes(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
 
 def adversarial_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Update the generator, the discriminator and the averages: what every step has."""
-    seen = state.images_seen
+    images_seen = state.images_seen
     state, info = generator_update(networks, state, batch)
     state, more = discriminator_update(networks, state, batch)
     if networks.config.augment.transforms:
         info["augment/p"] = jnp.asarray(probability(networks.config, state))
     state = adapt(networks.config, state, more, networks.count(batch))
     state = average_stats_update(networks, state, batch)
-    info |= more | schedules.current_values(networks.config, seen, networks.optimizers is None)
+    own_adam = networks.optimizers is None
+    info |= more | schedules.current_values(networks.config, images_seen, own_adam)
     return average_update(networks, state, networks.count(batch)), info
 
 
@@ -246,11 +247,11 @@ def average_stats_update(networks: Networks, state: TrainState, batch: Batch) ->
 
 def average_update(networks: Networks, state: TrainState, count: int) -> TrainState:
     """Move the generator's average toward its parameters, and count the step of `count` images."""
-    options, seen = networks.config.optimizer, state.images_seen
-    half_life = 1000 * schedules.value(options.ema_kimg_schedule, options.ema_kimg, seen)
+    options, images_seen = networks.config.optimizer, state.images_seen
+    half_life = 1000 * schedules.value(options.ema_kimg_schedule, options.ema_kimg, images_seen)
     ema, rampup = state.ema, options.ema_rampup
     return state.replace(
-        ema=moved_average(ema, state.generator, count, jnp.asarray(half_life), seen, rampup),
+        ema=moved_average(ema, state.generator, count, jnp.asarray(half_life), images_seen, rampup),
         step=state.step + 1,
-        images_seen=state.images_seen + count,
+        images_seen=images_seen + count,
     )

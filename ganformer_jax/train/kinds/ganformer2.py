@@ -99,9 +99,9 @@ def ganformer2_update(
     state, more["gradient_norm/discriminator"] = step(state, *DISCRIMINATORS, gradients)
 
     count = len(batch["images"])
-    half_life, seen = jnp.asarray(1000 * config.optimizer.ema_kimg), state.images_seen
-    ema = moved_average(state.ema, state.generators, count, half_life, seen, EMA_RAMPUP)
-    state = state.replace(ema=ema, step=state.step + 1, images_seen=state.images_seen + count)
+    half_life, images_seen = jnp.asarray(1000 * config.optimizer.ema_kimg), state.images_seen
+    ema = moved_average(state.ema, state.generators, count, half_life, images_seen, EMA_RAMPUP)
+    state = state.replace(ema=ema, step=state.step + 1, images_seen=images_seen + count)
     return state, info | more
 
 
@@ -125,8 +125,8 @@ def penalty_update(
     def penalty_of(params: dict[str, Tree]) -> tuple[Array, Info]:
         whole = parallel.replicate_params(params)
 
-        def layout_logits(seen: Array) -> Array:
-            return networks.layouts.apply({"params": whole["layouts"]}, seen)[0]  # type: ignore
+        def layout_logits(layouts: Array) -> Array:
+            return networks.layouts.apply({"params": whole["layouts"]}, layouts)[0]  # type: ignore
 
         def image_logits(layout: Array, of_segments: bool, images: Array) -> Array:
             logits: Any = networks.images.apply({"params": whole["images"]}, images, layout)

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 def exchange(
     pool_MxHxWxC: Float[Array, "m h w c"],
-    seen: Int[Array, ""],
+    images_seen: Int[Array, ""],
     images_BxHxWxC: Float[Array, "b h w c"],
     key: Key[Array, ""],
 ) -> tuple[Float[Array, "m h w c"], Float[Array, "b h w c"]]:
     """Put new images into a pool, one after the other.
 
     Args:
-        pool_MxHxWxC: The pool, whose first images are valid: as many as were `seen`, at most all.
-        seen: Images that were put in before.
+        pool_MxHxWxC: The pool, whose first images are valid: `images_seen` of them, at most all.
+        images_seen: Number of images that were put in before.
         images_BxHxWxC: New images.
         key: Decides which are exchanged.
 
@@ -51,5 +51,5 @@ def exchange(
         pool = lax.dynamic_update_index_in_dim(pool, stored, place, 0)
         return pool, jnp.where(full & swaps, kept, image)
 
-    numbers_B = seen + jnp.arange(count)
+    numbers_B = images_seen + jnp.arange(count)
     return lax.scan(put, pool_MxHxWxC, (images_BxHxWxC, numbers_B, swaps_B, places_B))

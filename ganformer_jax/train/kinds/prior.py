@@ -7,6 +7,7 @@ discriminator of patches; those that follow train the transformer over codes.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -66,22 +67,22 @@ def prior_trainable(
     shape = (count, *config.autoencoder.image_size, config.autoencoder.image_channels)
     end = 1000 * config.prior.autoencoder_kimg
     start = min(1000 * config.prior.adversarial_kimg, end) if config.loss.adversarial else end
-    stages = {
-        "autoencoder": (functools.partial(autoencoder_update, adversarial=False), 0, start),
-        "adversarial": (functools.partial(autoencoder_update, adversarial=True), start, end),
-        "transformer": (transformer_update, end, float("inf")),
-    }
-    updates = []
-    for name, (function, first, last) in stages.items():
-        update = bind(function, config, placement, f"{name}_update")
-        if first < last:
-            updates.append(Update(name, update, first=first, end=last))
+
+    def stage(name: str, function: Any, from_images: float, until_images: float) -> Update:
+        bound = bind(function, config, placement, f"{name}_update")
+        return Update(name, bound, from_images=from_images, until_images=until_images)
+
+    stages = [
+        stage("autoencoder", functools.partial(autoencoder_update, adversarial=False), 0, start),
+        stage("adversarial", functools.partial(autoencoder_update, adversarial=True), start, end),
+        stage("transformer", transformer_update, end, math.inf),
+    ]
     inputs = {"images": jax.ShapeDtypeStruct(shape, np.uint8)}
     if config.prior.label_size:
         inputs["labels"] = jax.ShapeDtypeStruct((count, config.prior.label_size), np.float32)
     return Trainable(
         init=functools.partial(create_prior, config),
-        updates=updates,
+        updates=[update for update in stages if update.from_images < update.until_images],
         batch=inputs,
         sample=sample,
         reseed=reseed,
@@ -151,8 +152,8 @@ def transformer_update(
     Returns:
         The new state, and float32 scalars by name.
     """
-    seen = state.images_seen - round(1000 * config.prior.autoencoder_kimg)
-    optimizer = make_optimizer(config.transformer_optimizer, seen)
+    stage_images = state.images_seen - round(1000 * config.prior.autoencoder_kimg)
+    optimizer = make_optimizer(config.transformer_optimizer, stage_images)
     params, entries = parallel.replicate_params((state.autoencoder, state.codebook.entries))
     codes_BxT = codes_of(config, params, entries, from_uint8(batch["images"]))
     codes_BxT = parallel.constrain_batch(codes_BxT)

@@ -34,11 +34,11 @@ class History:
         self._path, self._attempt = run / HISTORY_FILE, BestEffort(say)
         self._facts = {**facts, "processes": hosts.count(), "jax": jax.__version__}
 
-    def add(self, event: str, step: int, images: int, **details: Any) -> None:
-        """Append an event that happened after these steps and images."""
+    def add(self, event: str, step: int, images_seen: int, **details: Any) -> None:
+        """Append an event that happened after these steps and images seen."""
         if not hosts.is_first():
             return
-        line = {"time": time.time(), "event": event, "step": step, "kimg": images / 1000}
+        line = {"time": time.time(), "event": event, "step": step, "kimg": images_seen / 1000}
         text = json.dumps(line | self._facts | details) + "\n"
         self._attempt(HISTORY_FILE, append, self._path, text.encode())
 

@@ -87,7 +87,7 @@ class Log:
         """Return whether a report is due because what steps report takes memory."""
         return len(self._infos) >= MOST_STEPS
 
-    def report(self, step: int, images: int, device: Any) -> Mapping[str, float]:
+    def report(self, step: int, images_seen: int, device: Any) -> Mapping[str, float]:
         """Wait for the devices, then write and return averages and speed since the last report."""
         if not self._infos:
             return {}
@@ -100,26 +100,26 @@ class Log:
         values |= {"images_per_second": speed, "seconds_per_kimg": 1000 / speed}
         values |= {"memory_gib": memory_gib(device)}
         if all(map(math.isfinite, values.values())):
-            self.write(step, images, values)
+            self.write(step, images_seen, values)
             if self._progress:
-                self._progress.report(images / 1000, self._total, values)
-            for line in self._alarms.check(images / 1000, values):
+                self._progress.report(images_seen / 1000, self._total, values)
+            for line in self._alarms.check(images_seen / 1000, values):
                 self.say(line)
         return values
 
-    def write(self, step: int, images: int, values: Mapping[str, float]) -> None:
-        """Write the numbers of a step, at which the networks were trained on `images` images."""
+    def write(self, step: int, images_seen: int, values: Mapping[str, float]) -> None:
+        """Write the numbers of a step, after which the networks have seen `images_seen` images."""
         for writer, attempt in self._writers:
-            attempt(writer.name, writer.write_numbers, step, images, values)
+            attempt(writer.name, writer.write_numbers, step, images_seen, values)
 
     def write_image(
-        self, step: int, images: int, name: str, image_HxWxC: UInt8[np.ndarray, "h w *c"]
+        self, step: int, images_seen: int, name: str, image_HxWxC: UInt8[np.ndarray, "h w *c"]
     ) -> None:
         """Write an image of a step, reduced to `log_writers.IMAGE_SIDE` pixels."""
         writers = [(writer, attempt) for writer, attempt in self._writers if writer.takes_images]
         jpeg = encode_jpeg(image_HxWxC) if writers else b""
         for writer, attempt in writers:
-            attempt(writer.name, writer.write_image, step, images, name, jpeg)
+            attempt(writer.name, writer.write_image, step, images_seen, name, jpeg)
 
     def restart(self) -> None:
         """Measure the speed from now on."""
