@@ -103,7 +103,7 @@ def _watched(function: Callable[..., Any], *arguments: Any) -> tuple[list[str], 
     def run(*arguments: Any) -> list[jax.Array]:
         flags: list[jax.Array] = []
 
-        def look(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        def record(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
             out = call(*args, **kwargs)
             arrays = [x for x in jax.tree.leaves(out) if isinstance(x, jax.Array)]
             arrays = [x for x in arrays if jnp.issubdtype(x.dtype, jnp.floating)]
@@ -112,7 +112,7 @@ def _watched(function: Callable[..., Any], *arguments: Any) -> tuple[list[str], 
                 flags.append(jnp.stack([jnp.isfinite(x).all() for x in arrays]).all())
             return out
 
-        with nn.intercept_methods(look):
+        with nn.intercept_methods(record):
             function(*arguments)
         return flags
 

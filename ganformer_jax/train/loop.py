@@ -23,11 +23,11 @@ from ganformer_jax.signals import Stopped
 from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import Placement, device_words
-from ganformer_jax.train.logs.history import History, left_out
+from ganformer_jax.train.logs.history import History, observers_skipped
 from ganformer_jax.train.logs.progress import beside_bars, duration
 from ganformer_jax.train.logs.wandb_log import wandb_writers
 from ganformer_jax.train.logs.writers import BestEffort, Writer
-from ganformer_jax.train.observing import Observed, Observer
+from ganformer_jax.train.observing import Observer, ObserverResult
 from ganformer_jax.train.prefetch import prefetch
 from ganformer_jax.train.recovery import NonFinite, Recovery
 from ganformer_jax.train.run_folder import CONFIG_FILE, check_hosts, check_run, open_checkpoints
@@ -97,14 +97,16 @@ def train(
         say(f"{verb} on {on}, up to {options.total_kimg:g} kimg")
         for change in changes:
             say(f"changed: {change}")
-        missing = at.step if hosts.first(lambda: left_out(run, at.step)) else None
-        if at.images_seen >= options.total_kimg * 1000 and missing is None:
+        skipped_step = at.step if hosts.first(lambda: observers_skipped(run, at.step)) else None
+        if at.images_seen >= options.total_kimg * 1000 and skipped_step is None:
             say("nothing left to do: train.total_kimg is reached")
             return True
         history = History(run, {"devices": on, "identities": identities}, say)
         history.add("resumed" if resumed else "started", at.step, at.images_seen, changes=changes)
         start, data = warm_start or (lambda state: state), (batches, observers)
-        session = Session(run, config, programs, checkpoints, start, *data, history, say, missing)
+        session = Session(
+            run, config, programs, checkpoints, start, *data, history, say, skipped_step
+        )
         writers = _open_wandb(wandb, run, config, say, stack)
         return _train_and_recover(session, state, writers, stalls)
 
@@ -162,11 +164,11 @@ def _train_and_recover(
                 say(f"returned to {at.kimg:.1f} kimg, with other random numbers")
                 continue
             event, details = "completed" if end.done else "stopped", {}
-            if end.left_out:
+            if end.skipped:
                 details = {"left_out": True}
                 say("some figures or metrics are not complete: the next command makes them first")
             history.add(event, end.at.step, end.at.images_seen, **details)
-            return end.done and not end.left_out
+            return end.done and not end.skipped
 
 
 def _recover(session: Session, recovery: Recovery, error: NonFinite, stop: Stop) -> State | None:
@@ -180,11 +182,11 @@ def _recover(session: Session, recovery: Recovery, error: NonFinite, stop: Stop)
 
 
 class _End(NamedTuple):
-    """Where training ended, whether the run is complete, and whether it is not all measured."""
+    """Where training ended, whether the run is complete, and whether observers were skipped."""
 
     at: Position
     done: bool
-    left_out: bool
+    skipped: bool
 
 
 def _train_from(attempt: Attempt, state: State) -> _End:
@@ -198,14 +200,14 @@ def _train_from(attempt: Attempt, state: State) -> _End:
     if not done:
         programs.start()
     if at.step == 0:
-        attempt.look([o for o in session.observers if o.at_once], at, state)
-    missing = not attempt.look_again(at, state)
+        attempt.run_observers([o for o in session.observers if o.at_once], at, state)
+    skipped = not attempt.run_skipped_observers(at, state)
     if done:
-        return _End(at, done, missing)
+        return _End(at, done, skipped)
     batches = attempt.open_batches(at.images_seen)
     if batches is None:
         session.say("stopped before the first step")
-        return _End(at, done, missing)
+        return _End(at, done, skipped)
     stream = prefetch(batches, programs.trainable.batch, programs.placement.batch)
     return _run_steps(attempt, state, stream, began)
 
@@ -215,7 +217,7 @@ def _run_steps(attempt: Attempt, state: State, stream: Iterator[Batch], began: f
     session, log, stop = attempt.session, attempt.log, attempt.stop
     options, say, at = session.config.train, session.say, Position.of(state)
     total, stopping, running = options.total_kimg * 1000, False, collections.deque[Info]()
-    seen = Observed()
+    observed = ObserverResult()
     late = [o for o in session.observers if not o.at_once and o.every_kimg and at.step == 0]
     untrained = session.programs.copy(state) if late else None
     with _saved_on_error(lambda: attempt.save(at, state)):
@@ -236,16 +238,16 @@ def _run_steps(attempt: Attempt, state: State, stream: Iterator[Batch], began: f
                 jax.block_until_ready(state)
                 say(f"first step done after {duration(time.perf_counter() - began)}")
             if untrained is not None and not stopping:
-                attempt.look(late, Position(0, 0), untrained)
+                attempt.run_observers(late, Position(0, 0), untrained)
                 untrained = None
                 log.restart()
             saves = done or stopping or due(options.checkpoint_kimg)
             if saves or due(options.log_kimg) or log.is_full():
                 attempt.report(at)
-            seen = attempt.look(session.due_observers(at), at, state)
+            observed = attempt.run_observers(session.due_observers(at), at, state)
             stopping = stop.requested()
             if saves or stopping:
-                attempt.save(at, state, seen.metric)
+                attempt.save(at, state, observed.metric)
         if at.step:
             attempt.save(at, state)  # unless it is saved
         session.checkpoints.wait()
@@ -256,7 +258,7 @@ def _run_steps(attempt: Attempt, state: State, stream: Iterator[Batch], began: f
         say(f"stopped at {at.kimg:.1f} kimg: saved, and can be resumed")
     else:
         say("stopped before the first step")
-    return _End(at, done, not seen.complete)
+    return _End(at, done, not observed.complete)
 
 
 def _next(stream: Iterator[Batch], stop: Stop, at: Position) -> Batch | None:

@@ -1,4 +1,4 @@
-"""What looks at a state while it trains, such as sample grids and metrics."""
+"""Observers of a state in training, such as sample grids and metrics."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Moment:
     check: Callable[[], None]
 
 
-class Observed(NamedTuple):
-    """What observers found.
+class ObserverResult(NamedTuple):
+    """The result of a call of observers.
 
     Attributes:
         metric: Name and value of what decides which checkpoint is best.
-        complete: Whether all were called; False after a request to stop.
+        complete: Whether none was skipped; False after a request to stop.
     """
 
     metric: tuple[str, float] | None = None
@@ -79,10 +79,10 @@ def observe(
     log: Log,
     stop: Stop,
     progress: Callable[[], None],
-) -> Observed:
+) -> ObserverResult:
     """Call observers and log what they return.
 
-    A request to stop ends this early; what was not measured by then is left out. An error of the
+    A request to stop ends this early and skips the observers that remain. An error of the
     disk or the user ends training on the untrained state; later, with one process, it is a warning.
     `progress` is called whenever a part of the work is done.
     """
@@ -119,4 +119,4 @@ def observe(
         complete = True
         jax.monitoring.record_event(PAUSE_EVENT)
     progress()
-    return Observed(metric, complete)
+    return ObserverResult(metric, complete)

@@ -19,7 +19,7 @@ from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.logs.history import History
 from ganformer_jax.train.logs.log import Log
 from ganformer_jax.train.logs.writers import Writer
-from ganformer_jax.train.observing import Observed, Observer, observe
+from ganformer_jax.train.observing import Observer, ObserverResult, observe
 from ganformer_jax.train.recovery import refuse_non_finite, refuse_non_finite_state
 from ganformer_jax.train.stalls import Stalls
 from ganformer_jax.train.stopping import Stop
@@ -42,8 +42,8 @@ class Session:
     observers: Sequence[Observer]
     history: History
     say: Callable[[str], None]
-    left_out: int | None = None
-    """The step at which a signal ended an earlier command before all was measured."""
+    skipped_step: int | None = None
+    """The step at which a signal ended an earlier command, which skipped observers."""
 
     def due_observers(self, at: Position) -> Sequence[Observer]:
         """List the observers that are called after the step that ends at a position."""
@@ -72,18 +72,20 @@ class Attempt:
     stop: Stop
     stalls: Stalls
 
-    def look(self, observers: Sequence[Observer], at: Position, state: State) -> Observed:
-        """Call observers."""
+    def run_observers(
+        self, observers: Sequence[Observer], at: Position, state: State
+    ) -> ObserverResult:
+        """Call observers on a state, and log what they return."""
         if not observers:
-            return Observed()
+            return ObserverResult()
         sample = functools.partial(self.session.programs.trainable.sample, state)
         return observe(observers, at, state, sample, self.log, self.stop, self.stalls.progress)
 
-    def look_again(self, at: Position, state: State) -> bool:
-        """Measure what an earlier command left out at this step; return whether all is measured."""
-        if self.session.left_out != at.step:
+    def run_skipped_observers(self, at: Position, state: State) -> bool:
+        """Call observers that an earlier command skipped here; return whether none is left."""
+        if self.session.skipped_step != at.step:
             return True
-        metric, complete = self.look(self.session.due_observers(at), at, state)
+        metric, complete = self.run_observers(self.session.due_observers(at), at, state)
         if metric is not None:
             self.session.checkpoints.add_metric(at.step, metric)
         return complete

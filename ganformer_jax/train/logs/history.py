@@ -43,8 +43,8 @@ class History:
         self._attempt(HISTORY_FILE, append, self._path, text.encode())
 
 
-def left_out(run: pathlib.Path, step: int) -> bool:
-    """Return whether a signal ended the run after `step` steps before all was measured."""
+def observers_skipped(run: pathlib.Path, step: int) -> bool:
+    """Return whether a signal ended the run after `step` steps and skipped observers there."""
     ends = [event for event in events(run) if event.get("event") in ("stopped", "completed")]
     return bool(ends) and ends[-1].get("step") == step and bool(ends[-1].get("left_out"))
 
