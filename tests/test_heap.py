@@ -50,7 +50,7 @@ heap.LONG, taken = 0.0, []
 heap.leave_fragments = lambda: taken.append(1)
 heap.tune_heap()
 programs = mean_programs()
-programs.start()
+programs.compile_in_background()
 programs.wait()
 print(len(taken))
 jax.monitoring.record_event(PAUSE_EVENT)

@@ -63,7 +63,7 @@ def start_from_bert(
         more = f" and {len(unknown) - WORDS_NAMED} more" * (len(unknown) > WORDS_NAMED)
         say(f"words that it does not know: {', '.join(unknown[:WORDS_NAMED])}{more}")
 
-    def start(state: TrainState) -> TrainState:
+    def put_weights(state: TrainState) -> TrainState:
         changed: dict[str, Any] = {}
         for name in ("generator", "ema", "discriminator"):
             text = encoders["discriminator" if name == "discriminator" else "generator"]
@@ -72,7 +72,7 @@ def start_from_bert(
             changed[name] = network | {"text": params}
         return state.replace(**changed)
 
-    return start
+    return put_weights
 
 
 def word_vectors(tokenizer: CaptionTokenizer, bert: PublishedBert) -> tuple[np.ndarray, list[str]]:

@@ -63,12 +63,12 @@ def warm_start(
         for line in summary(transfer.report):
             say(line)
 
-    def start(state: TrainState) -> TrainState:
+    def put_weights(state: TrainState) -> TrainState:
         if hosts.is_first():
             write_atomically(run / REPORT_FILE, full_list(transfer.report, source))
         return transfer.put(state)
 
-    return start
+    return put_weights
 
 
 def read_weights(source: str, warn: Callable[[str], None] = print) -> tuple[dict[str, Any], Config]:

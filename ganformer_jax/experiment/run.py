@@ -27,8 +27,8 @@ from ganformer_jax.train.run_folder import check_accelerator
 from ganformer_jax.train.stalls import Stalls
 from ganformer_jax.train.trainable import State
 
-Start = Callable[[State], State]
-"""Puts other weights into the first state of a run."""
+WarmStart = Callable[[State], State]
+"""Puts initial weights into the first state of a run."""
 
 
 def train_experiment(
@@ -59,7 +59,7 @@ def train_experiment(
             `init_from` or `init_text`, or losses stay not finite.
     """
     validate_experiment(config)
-    start = _start_option(config, init_from, init_text)
+    option = _initial_weights_option(config, init_from, init_text)
     if wandb is not None:
         check_wandb()
     kind, data = TRAININGS[type(config)], DATA[type(config)](config)
@@ -73,7 +73,7 @@ def train_experiment(
     if words := channel_words(latest.image_shape[-1]):
         say_once(words)
 
-    def read_start() -> Start:
+    def read_initial_weights() -> WarmStart:
         if init_text is not None:
             return start_from_bert(init_text, config, data.tokenizer(), say_once)
         return warm_start(str(init_from), config, run, say_once, data.tokenizer())
@@ -89,15 +89,17 @@ def train_experiment(
         run,
         batches,
         make_observers(config.train, run, data, latest, beside_bars(say)),
-        warm_start=_start(start, read_start, run, say_once),
+        warm_start=_warm_start(option, read_initial_weights, run, say_once),
         wandb=wandb,
         identities=data.identity(),
         say=say,
     )
 
 
-def _start_option(config: Any, init_from: str | None, init_text: pathlib.Path | None) -> str | None:
-    """Return the option that names the weights of the start, if the config may have any."""
+def _initial_weights_option(
+    config: Any, init_from: str | None, init_text: pathlib.Path | None
+) -> str | None:
+    """Return the option that names initial weights, if one is given and the config may have it."""
     if init_from is not None and init_text is not None:
         raise UserError("--init-from and --init-text exclude each other: leave one of them out")
     option = "--init-from" if init_from is not None else "--init-text" if init_text else None
@@ -106,13 +108,13 @@ def _start_option(config: Any, init_from: str | None, init_text: pathlib.Path | 
     return option
 
 
-def _start(
+def _warm_start(
     option: str | None,
-    read: Callable[[], Start],
+    read: Callable[[], WarmStart],
     run: pathlib.Path,
     say: Callable[[str], None],
-) -> Start | None:
-    """Return what puts the weights that an option names into the first state of a new run."""
+) -> WarmStart | None:
+    """Read the weights that an option names, for a new run; return None for one that resumes."""
     if option is None:
         return None
     if hosts.first(lambda: any(p.name.isdigit() for p in (run / "checkpoints").glob("*"))):

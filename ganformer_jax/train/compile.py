@@ -81,8 +81,8 @@ class Programs:
             for name, leaf in self.trainable.batch.items()
         }
 
-    def start(self) -> None:
-        """Start to compile the updates in the background, one after the other."""
+    def compile_in_background(self) -> None:
+        """Compile the updates in a thread, one after the other, unless that has begun."""
         if self._compiling:
             return
         state, batch = self.abstract_state(), self.abstract_batch()
@@ -103,7 +103,7 @@ class Programs:
         if self.compiled:
             return 0.0
         began = time.perf_counter()
-        self.start()
+        self.compile_in_background()
         while wait(self._compiling.values(), timeout=0.5).not_done:
             check()
         self.compiled = [

@@ -103,9 +103,17 @@ def train(
             return True
         history = History(run, {"devices": on, "identities": identities}, say)
         history.add("resumed" if resumed else "started", at.step, at.images_seen, changes=changes)
-        start, data = warm_start or (lambda state: state), (batches, observers)
         session = Session(
-            run, config, programs, checkpoints, start, *data, history, say, skipped_step
+            run=run,
+            config=config,
+            programs=programs,
+            checkpoints=checkpoints,
+            warm_start=warm_start,
+            batches=batches,
+            observers=observers,
+            history=history,
+            say=say,
+            skipped_step=skipped_step,
         )
         writers = _open_wandb(wandb, run, config, say, stack)
         return _train_and_recover(session, state, writers, stalls)
@@ -125,7 +133,7 @@ def _first_state(
     if warm_start is not None:
         return warm_start(programs.init(key)), False
     if options.total_kimg > 0:  # while a state is made; a failed warm start would have to wait
-        programs.start()
+        programs.compile_in_background()
     return programs.init(key), False
 
 
@@ -198,7 +206,7 @@ def _train_from(attempt: Attempt, state: State) -> _End:
     session, at, began = attempt.session, Position.of(state), time.perf_counter()
     programs, done = session.programs, at.images_seen >= session.config.train.total_kimg * 1000
     if not done:
-        programs.start()
+        programs.compile_in_background()
     if at.step == 0:
         attempt.run_observers([o for o in session.observers if o.at_once], at, state)
     skipped = not attempt.run_skipped_observers(at, state)

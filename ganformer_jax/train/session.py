@@ -37,7 +37,7 @@ class Session:
     config: Any
     programs: Programs
     checkpoints: Checkpoints
-    start: Callable[[State], State]
+    warm_start: Callable[[State], State] | None
     batches: Batches
     observers: Sequence[Observer]
     history: History
@@ -53,8 +53,9 @@ class Session:
         return [o for o in self.observers if is_due(o.every_kimg, at, options.batch_size)]
 
     def init(self) -> State:
-        """Make the first state of the run."""
-        return self.start(self.programs.init(jax.random.key(self.config.train.seed)))
+        """Make the first state of the run, with the weights that `warm_start` puts into it."""
+        state = self.programs.init(jax.random.key(self.config.train.seed))
+        return state if self.warm_start is None else self.warm_start(state)
 
     def open_log(self, at: Position, writers: Sequence[Writer]) -> Log:
         """Open the log at a position; lines of later steps are dropped."""
