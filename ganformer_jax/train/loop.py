@@ -5,12 +5,11 @@ from __future__ import annotations
 import collections
 import contextlib
 import functools
-import json
 import pathlib
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -18,7 +17,6 @@ from ganformer_jax import hosts
 from ganformer_jax.config.dicts import to_dict
 from ganformer_jax.config.training import TrainConfig
 from ganformer_jax.errors import UserError
-from ganformer_jax.files import write_atomically
 from ganformer_jax.signals import Stopped
 from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.compile import Programs
@@ -30,8 +28,13 @@ from ganformer_jax.train.logs.writers import BestEffort, Writer
 from ganformer_jax.train.observing import Observer, ObserverResult
 from ganformer_jax.train.prefetch import prefetch
 from ganformer_jax.train.recovery import NonFinite, Recovery
-from ganformer_jax.train.run_folder import CONFIG_FILE, check_hosts, check_run, open_checkpoints
-from ganformer_jax.train.session import Attempt, Batches, Session, is_due
+from ganformer_jax.train.run_folder import (
+    check_hosts,
+    check_run,
+    open_checkpoints,
+    store_config,
+)
+from ganformer_jax.train.session import Attempt, Batches, End, Session, is_due
 from ganformer_jax.train.stalls import Stalls
 from ganformer_jax.train.stopping import Stop
 from ganformer_jax.train.trainable import Batch, Info, Position, State, Trainable
@@ -91,17 +94,17 @@ def train(
         changes = hosts.first(lambda: check_run(run, config, stored, identities))
         state, resumed = _first_state(programs, checkpoints, options, warm_start)
         at = Position.of(state)
-        _store_config(run, config)
+        store_config(run, config)
+        devices = device_words(placement.devices)
         verb = f"resuming {run} at {at.kimg:.1f} kimg" if resumed else f"training in {run}"
-        on = device_words(placement.devices)
-        say(f"{verb} on {on}, up to {options.total_kimg:g} kimg")
+        say(f"{verb} on {devices}, up to {options.total_kimg:g} kimg")
         for change in changes:
             say(f"changed: {change}")
-        skipped_step = at.step if hosts.first(lambda: observers_skipped(run, at.step)) else None
-        if at.images_seen >= options.total_kimg * 1000 and skipped_step is None:
+        skipped = hosts.first(lambda: observers_skipped(run, at.step))
+        if at.images_seen >= options.total_kimg * 1000 and not skipped:
             say("nothing left to do: train.total_kimg is reached")
             return True
-        history = History(run, {"devices": on, "identities": identities}, say)
+        history = History(run, {"devices": devices, "identities": identities}, say)
         history.add("resumed" if resumed else "started", at.step, at.images_seen, changes=changes)
         session = Session(
             run=run,
@@ -113,7 +116,7 @@ def train(
             observers=observers,
             history=history,
             say=say,
-            skipped_step=skipped_step,
+            skipped_step=at.step if skipped else None,
         )
         writers = _open_wandb(wandb, run, config, say, stack)
         return _train_and_recover(session, state, writers, stalls)
@@ -141,42 +144,35 @@ def _train_and_recover(
     session: Session, state: State, writers: Sequence[Writer], stalls: Stalls
 ) -> bool:
     """Train to the end, with returns to the last checkpoint; return whether the run is complete."""
-    history, say, limit = session.history, session.say, session.config.train.recoveries
-    with Stop(say) as stop:
+    with Stop(session.say) as stop:
 
         def repeated_step() -> None:
             stalls.progress()
             stop.check()
 
-        recovered = session.programs, session.checkpoints, session.batches
-        recovery = Recovery(*recovered, limit, repeated_step)
+        recovery = Recovery(
+            programs=session.programs,
+            checkpoints=session.checkpoints,
+            batches=session.batches,
+            limit=session.config.train.recoveries,
+            repeated_step=repeated_step,
+        )
         while True:
             at = Position.of(state)
             try:
                 with contextlib.closing(session.open_log(at, writers)) as log:
                     end = _train_from(Attempt(session, log, stop, stalls), state)
             except NonFinite as error:
-                say(f"warning: {error}")
+                session.say(f"warning: {error}")
                 traceback.clear_frames(error.__traceback__)  # which hold the state that failed
                 del state
                 state = _recover(session, recovery, error, stop)
                 if state is None:
-                    images_seen = (
-                        at.images_seen + (error.step - at.step) * session.config.train.batch_size
-                    )
-                    history.add("stopped", error.step, images_seen, reason=str(error))
-                    say("stopped: resumes from the last checkpoint, with the same random numbers")
+                    session.record_failed_recovery(at, error)
                     return False
-                at = Position.of(state)
-                history.add("recovered", at.step, at.images_seen, reason=str(error))
-                say(f"returned to {at.kimg:.1f} kimg, with other random numbers")
-                continue
-            event, details = "completed" if end.done else "stopped", {}
-            if end.skipped:
-                details = {"left_out": True}
-                say("some figures or metrics are not complete: the next command makes them first")
-            history.add(event, end.at.step, end.at.images_seen, **details)
-            return end.done and not end.skipped
+                session.record_recovery(Position.of(state), error)
+            else:
+                return session.record_end(end)
 
 
 def _recover(session: Session, recovery: Recovery, error: NonFinite, stop: Stop) -> State | None:
@@ -189,15 +185,7 @@ def _recover(session: Session, recovery: Recovery, error: NonFinite, stop: Stop)
         return None
 
 
-class _End(NamedTuple):
-    """Where training ended, whether the run is complete, and whether observers were skipped."""
-
-    at: Position
-    done: bool
-    skipped: bool
-
-
-def _train_from(attempt: Attempt, state: State) -> _End:
+def _train_from(attempt: Attempt, state: State) -> End:
     """Train from a state on.
 
     Raises:
@@ -211,62 +199,79 @@ def _train_from(attempt: Attempt, state: State) -> _End:
         attempt.run_observers([o for o in session.observers if o.at_once], at, state)
     skipped = not attempt.run_skipped_observers(at, state)
     if done:
-        return _End(at, done, skipped)
+        return End(at, done, skipped)
     batches = attempt.open_batches(at.images_seen)
     if batches is None:
         session.say("stopped before the first step")
-        return _End(at, done, skipped)
+        return End(at, done, skipped)
     stream = prefetch(batches, programs.trainable.batch, programs.placement.batch)
     return _run_steps(attempt, state, stream, began)
 
 
-def _run_steps(attempt: Attempt, state: State, stream: Iterator[Batch], began: float) -> _End:
-    """Do the steps of `_train_from`, which began at this time."""
-    session, log, stop = attempt.session, attempt.log, attempt.stop
-    options, say, at = session.config.train, session.say, Position.of(state)
-    total, stopping, running = options.total_kimg * 1000, False, collections.deque[Info]()
-    observed = ObserverResult()
-    late = [o for o in session.observers if not o.at_once and o.every_kimg and at.step == 0]
-    untrained = session.programs.copy(state) if late else None
+def _run_steps(attempt: Attempt, state: State, stream: Iterator[Batch], began: float) -> End:
+    """Do the steps of `_train_from`, which began at this time, until the end or a signal."""
+    session, stop, at = attempt.session, attempt.stop, Position.of(state)
+    options = session.config.train
+    total, running = options.total_kimg * 1000, collections.deque[Info]()
+    stopping, result = False, ObserverResult()
+    sees_untrained = at.step == 0 and session.late_observers()
+    untrained = session.programs.copy(state) if sees_untrained else None
     with _saved_on_error(lambda: attempt.save(at, state)):
         while at.images_seen < total and not stopping:
             batch = _next(stream, stop, at)
             if batch is None:
                 break
-            state, info = session.programs.step(state, batch, *at)
+            state, info = session.programs.step(state, batch, at.step, at.images_seen)
             at = Position(at.step + 1, at.images_seen + options.batch_size)
-            log.add(info)
-            running.append(info)
-            if len(running) > AHEAD:
-                jax.block_until_ready(running.popleft())
+            attempt.log.add(info)
+            _wait_for_earlier_steps(running, info)
             attempt.stalls.progress()
-            done, stopping = at.images_seen >= total, stop.requested()
-            due = functools.partial(is_due, at=at, batch_size=options.batch_size)
+            stopping = stop.requested()
             if at.step == 1:
-                jax.block_until_ready(state)
-                say(f"first step done after {duration(time.perf_counter() - began)}")
-            if untrained is not None and not stopping:
-                attempt.run_observers(late, Position(0, 0), untrained)
+                _finish_first_step(attempt, state, None if stopping else untrained, began)
                 untrained = None
-                log.restart()
-            saves = done or stopping or due(options.checkpoint_kimg)
-            if saves or due(options.log_kimg) or log.is_full():
+
+            due = functools.partial(is_due, at=at, batch_size=options.batch_size)
+            saves = at.images_seen >= total or stopping or due(options.checkpoint_kimg)
+            if saves or due(options.log_kimg) or attempt.log.is_full():
                 attempt.report(at)
-            observed = attempt.run_observers(session.due_observers(at), at, state)
+            result = attempt.run_observers(session.due_observers(at), at, state)
             stopping = stop.requested()
             if saves or stopping:
-                attempt.save(at, state, observed.metric)
+                attempt.save(at, state, result.metric)
         if at.step:
             attempt.save(at, state)  # unless it is saved
         session.checkpoints.wait()
-    done = at.images_seen >= total
-    if done:
-        say(f"done: {at.step} steps, {duration(time.perf_counter() - began)}")
-    elif at.step:
-        say(f"stopped at {at.kimg:.1f} kimg: saved, and can be resumed")
-    else:
-        say("stopped before the first step")
-    return _End(at, done, not observed.complete)
+    end = End(at, at.images_seen >= total, not result.complete)
+    session.say(_end_words(end, began))
+    return end
+
+
+def _wait_for_earlier_steps(running: collections.deque[Info], info: Info) -> None:
+    """Add what a step reports to those that run; wait for the oldest if there are too many."""
+    running.append(info)
+    if len(running) > AHEAD:
+        jax.block_until_ready(running.popleft())
+
+
+def _finish_first_step(
+    attempt: Attempt, state: State, untrained: State | None, began: float
+) -> None:
+    """Wait for the first step of a run; then call observers on the untrained state, if given."""
+    jax.block_until_ready(state)
+    attempt.session.say(f"first step done after {duration(time.perf_counter() - began)}")
+    if untrained is not None:
+        attempt.run_observers(attempt.session.late_observers(), Position(0, 0), untrained)
+        attempt.log.restart()
+
+
+def _end_words(end: End, began: float) -> str:
+    """Return how the steps that began at a time ended, in words."""
+    if end.done:
+        return f"done: {end.at.step} steps, {duration(time.perf_counter() - began)}"
+    if end.at.step:
+        return f"stopped at {end.at.kimg:.1f} kimg: saved, and can be resumed"
+    return "stopped before the first step"
 
 
 def _next(stream: Iterator[Batch], stop: Stop, at: Position) -> Batch | None:
@@ -283,11 +288,10 @@ def _next(stream: Iterator[Batch], stop: Stop, at: Position) -> Batch | None:
 
 @contextlib.contextmanager
 def _saved_on_error(save: Callable[[], None]) -> Iterator[None]:
-    """Save the state when something else fails: the data, or what looks at it.
+    """Save the state when something else fails: the data, or an observer.
 
-    Numbers that are not finite are not saved.
-
-    Several processes cannot: those that did not fail wait in a step for the one that did.
+    Numbers that are not finite are not saved. Several processes cannot save: those that did not
+    fail wait in a step for the one that did.
     """
     try:
         yield
@@ -298,11 +302,6 @@ def _saved_on_error(save: Callable[[], None]) -> Iterator[None]:
             with contextlib.suppress(Exception):  # as if the devices failed
                 save()
         raise
-
-
-def _store_config(run: pathlib.Path, config: Any) -> None:
-    if hosts.is_first():
-        write_atomically(run / CONFIG_FILE, json.dumps(to_dict(config), indent=2) + "\n")
 
 
 def _open_wandb(

@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict
 from ganformer_jax import hosts
 from ganformer_jax.config.dicts import differences, from_dict, to_dict
 from ganformer_jax.errors import TemporaryError, UserError, one_line, os_reason
+from ganformer_jax.files import write_atomically
 from ganformer_jax.locks import exclusive_lock
 from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.devices import accelerator_failure, runs_on_cpu
@@ -173,6 +174,12 @@ def _how_to_resume(run: pathlib.Path, kind: type[Any], saved: Mapping[str, Any])
     if not unchanged:
         return "set these options as they were"
     return "give " + shlex.join(["--config", str(path), "--workdir", str(run)])
+
+
+def store_config(run: pathlib.Path, config: Any) -> None:
+    """Write the config of a run to its folder, by the first process."""
+    if hosts.is_first():
+        write_atomically(run / CONFIG_FILE, json.dumps(to_dict(config), indent=2) + "\n")
 
 
 def _may_change(option: str) -> bool:

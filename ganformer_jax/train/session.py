@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,13 +20,21 @@ from ganformer_jax.train.logs.history import History
 from ganformer_jax.train.logs.log import Log
 from ganformer_jax.train.logs.writers import Writer
 from ganformer_jax.train.observing import Observer, ObserverResult, observe
-from ganformer_jax.train.recovery import refuse_non_finite, refuse_non_finite_state
+from ganformer_jax.train.recovery import NonFinite, refuse_non_finite, refuse_non_finite_state
 from ganformer_jax.train.stalls import Stalls
 from ganformer_jax.train.stopping import Stop
 from ganformer_jax.train.trainable import Position, State
 
 Batches = Callable[[int], Iterator[Mapping[str, np.ndarray]]]
 """Takes the number of images seen; yields this process's share of the batches to come, forever."""
+
+
+class End(NamedTuple):
+    """Where training ended, whether the run is complete, and whether observers were skipped."""
+
+    at: Position
+    done: bool
+    skipped: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +60,10 @@ class Session:
             return self.observers
         return [o for o in self.observers if is_due(o.every_kimg, at, options.batch_size)]
 
+    def late_observers(self) -> Sequence[Observer]:
+        """List the observers that see the untrained state after the first step."""
+        return [o for o in self.observers if o.every_kimg and not o.at_once]
+
     def init(self) -> State:
         """Make the first state of the run, with the weights that `warm_start` puts into it."""
         state = self.programs.init(jax.random.key(self.config.train.seed))
@@ -60,8 +72,37 @@ class Session:
     def open_log(self, at: Position, writers: Sequence[Writer]) -> Log:
         """Open the log at a position; lines of later steps are dropped."""
         options = self.config.train
-        lengths = at.images_seen, options.total_kimg
-        return Log(self.run, at.step, options.batch_size, self.say, *lengths, writers)
+        return Log(
+            run=self.run,
+            start=at.step,
+            batch_size=options.batch_size,
+            say=self.say,
+            images_seen=at.images_seen,
+            total_kimg=options.total_kimg,
+            writers=writers,
+        )
+
+    def record_end(self, end: End) -> bool:
+        """Record the end; return whether the run is complete, with all figures and metrics."""
+        details = {}
+        if end.skipped:
+            details = {"left_out": True}
+            self.say("some figures or metrics are not complete: the next command makes them first")
+        event = "completed" if end.done else "stopped"
+        self.history.add(event, end.at.step, end.at.images_seen, **details)
+        return end.done and not end.skipped
+
+    def record_recovery(self, at: Position, error: NonFinite) -> None:
+        """Record the return to a checkpoint."""
+        self.history.add("recovered", at.step, at.images_seen, reason=str(error))
+        self.say(f"returned to {at.kimg:.1f} kimg, with other random numbers")
+
+    def record_failed_recovery(self, began: Position, error: NonFinite) -> None:
+        """Record a signal that came before the return, from steps that began at a position."""
+        steps = error.step - began.step
+        images_seen = began.images_seen + steps * self.config.train.batch_size
+        self.history.add("stopped", error.step, images_seen, reason=str(error))
+        self.say("stopped: resumes from the last checkpoint, with the same random numbers")
 
 
 @dataclasses.dataclass(frozen=True)
