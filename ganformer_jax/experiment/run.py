@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from ganformer_jax import hosts
 from ganformer_jax.config import Config
@@ -78,17 +76,14 @@ def train_experiment(
             return start_from_bert(init_text, config, data.tokenizer(), say_once)
         return warm_start(str(init_from), config, run, say_once, data.tokenizer())
 
-    def batches(images_seen: int) -> Iterator[dict[str, np.ndarray]]:
-        data.save_label_names(run)
-        return data.batches(images_seen)
-
     return train(
         kind.trainable(config, placement, functools.partial(latest.images, data)),
         placement,
         config,
         run,
-        batches,
+        data.batches,
         make_observers(config.train, run, data, latest, beside_bars(say)),
+        write_data_files=functools.partial(data.save_label_names, run),
         warm_start=_warm_start(option, read_initial_weights, run, say_once),
         wandb=wandb,
         identities=data.identity(),

@@ -51,6 +51,7 @@ def train(
     batches: Batches,
     observers: Sequence[Observer] = (),
     *,
+    write_data_files: Callable[[], None] | None = None,
     warm_start: Callable[[State], State] | None = None,
     identities: Mapping[str, str] | None = None,
     wandb: str | None = None,
@@ -70,6 +71,8 @@ def train(
             config, that run resumes, bit for bit.
         batches: See `Batches`.
         observers: Called in order, before the checkpoint of the same step.
+        write_data_files: Writes what the run's folder holds of the data, such as names of classes;
+            called before `batches`, once the folder is known to be this run's.
         warm_start: Changes the first state of a new run, to start from other weights.
         identities: Checksum of what an option names, by the option: what has another name but the
             same checksum, such as a dataset that was moved, resumes.
@@ -112,6 +115,7 @@ def train(
             programs=programs,
             checkpoints=checkpoints,
             warm_start=warm_start,
+            write_data_files=write_data_files,
             batches=batches,
             observers=observers,
             history=history,

@@ -46,6 +46,7 @@ class Session:
     programs: Programs
     checkpoints: Checkpoints
     warm_start: Callable[[State], State] | None
+    write_data_files: Callable[[], None] | None
     batches: Batches
     observers: Sequence[Observer]
     history: History
@@ -157,6 +158,8 @@ class Attempt:
         session, batches, stopped = self.session, None, False
         try:
             with self.stop.interruptible():
+                if session.write_data_files is not None:
+                    session.write_data_files()
                 batches = session.batches(images_seen)
                 if waited := session.programs.wait(self._check_notice):
                     session.say(f"waited {waited:.1f} s for the updates to be compiled")
