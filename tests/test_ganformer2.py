@@ -35,7 +35,7 @@ from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import place_on
-from ganformer_jax.train.kinds.ganformer2 import ganformer2_trainable, penalty_update
+from ganformer_jax.train.kinds.ganformer2 import discriminator_penalty_update, ganformer2_trainable
 from ganformer_jax.train.kinds.ganformer2_scenes import generate_scenes, real_scenes
 from ganformer_jax.train.loop import train
 
@@ -102,7 +102,7 @@ def test_every_network_learns_and_the_average_follows(interval):
 
 def test_penalties_leave_out_segments_where_the_loss_does(programs):
     config, state = with_loss(fidelity=0.0), programs.init(jax.random.key(0))
-    update = jax.jit(functools.partial(penalty_update, config, WHOLE_BATCH))
+    update = jax.jit(functools.partial(discriminator_penalty_update, config, WHOLE_BATCH))
     after, info = update(state, batch_of(0))
     assert info["loss/penalty_images"] > 0
     before = state.discriminators["images"]

@@ -104,7 +104,7 @@ def test_penalties_of_every_step_are_part_of_the_loss():
 
 def test_lazy_penalties_have_an_update_of_their_own():
     """At images that it generates by itself, stronger by its interval."""
-    before, after, info = applied("r1_update", LAZY)
+    before, after, info = applied("discriminator_penalty_update", LAZY)
     names = [name for name in LOSSES if name != "loss/discriminator"]
     found, total = expected_update(LAZY, "regularization", *names, count=4.0)
     assert set(info) == {*names, "gradient_norm/r1"}

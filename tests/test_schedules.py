@@ -166,7 +166,9 @@ def test_a_network_learns_at_the_scheduled_rate():
 def test_penalties_follow_the_schedule_of_r1():
     config = tiny_config(components=0, r1_gamma_schedule=LINEAR, r1_gamma=2.0, r2_gamma=1.0)
     state = first_state(config, sgd())
-    update = jax.jit(functools.partial(updates.r1_update, Networks(config, optimizers=sgd())))
+    update = jax.jit(
+        functools.partial(updates.discriminator_penalty_update, Networks(config, optimizers=sgd()))
+    )
     start, end = (
         update(state.replace(images_seen=jnp.int32(images)), random_batch(0))[1]
         for images in (0, 10_000)

@@ -135,7 +135,7 @@ def changed(before, after):
     [
         ("generator_update", {"generator", "w_average"}),
         ("discriminator_update", {"discriminator"}),
-        ("r1_update", {"discriminator"}),
+        ("discriminator_penalty_update", {"discriminator"}),
     ],
 )
 def test_an_update_changes_its_own_network_only(state, name, fields):
@@ -175,7 +175,7 @@ def test_r1_is_lazy_and_stronger_by_its_interval(state):
         return losses.r1_penalty(discriminate, images).mean()
 
     value, gradient = jax.jit(jax.value_and_grad(penalty))(state.discriminator)
-    after, info = apply("r1_update", state)
+    after, info = apply("discriminator_penalty_update", state)
     gain = SGD_RATE * CONFIG.loss.r1_interval * CONFIG.loss.r1_gamma / 2
     expected = jax.tree.map(lambda p, g: p - gain * g, state.discriminator, gradient)
     assert_close(after.discriminator, expected)

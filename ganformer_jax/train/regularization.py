@@ -107,7 +107,7 @@ def _path_lengths(
     return lengths_of
 
 
-def r1_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
+def discriminator_penalty_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Apply the discriminator's penalties that have a weight: R1 and, if asked for, others."""
     options = networks.config.loss
     count, keys = networks.count(batch), networks.keys(state, "regularization")

@@ -35,7 +35,7 @@ from ganformer_jax.train.label_losses import labels_to_contrast, with_other_labe
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.objectives import discriminator_objective, generator_objective
 from ganformer_jax.train.optimizer_step import optimizer_step
-from ganformer_jax.train.regularization import path_length_update, r1_update
+from ganformer_jax.train.regularization import discriminator_penalty_update, path_length_update
 from ganformer_jax.train.state import (
     ADDED_LEAVES,
     STATE_VERSION,
@@ -68,17 +68,18 @@ def gan_updates(
             beta2.
     """
     networks, loss = Networks(config, parallel or DataParallel(), optimizers), config.loss
+
+    def update(name: str, function: Callable[..., Result], interval: int) -> Update:
+        applied = _with_used(networks, function)
+        return Update(name, with_matmul_precision(applied, config.train.matmul_precision), interval)
+
     updates = []
+    if loss.path_length_weight and loss.path_length_interval:
+        updates.append(update("path_length", path_length_update, loss.path_length_interval))
+    if loss.penalizes_discriminator and loss.lazy_penalty_interval:
+        updates.append(update("r1", discriminator_penalty_update, loss.lazy_penalty_interval))
     # The adversarial update comes last: it counts the step, from which all random keys derive.
-    for name, function, weight, interval in (
-        ("path_length", path_length_update, loss.path_length_weight, loss.path_length_interval),
-        ("r1", r1_update, loss.penalizes_discriminator, loss.lazy_penalty_interval),
-        ("adversarial", adversarial_update, 1.0, 1),
-    ):
-        if weight and interval:
-            applied = _with_used(networks, function)
-            applied = with_matmul_precision(applied, config.train.matmul_precision)
-            updates.append(Update(name, applied, interval))
+    updates.append(update("adversarial", adversarial_update, interval=1))
     return tuple(updates)
 
 

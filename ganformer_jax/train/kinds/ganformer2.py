@@ -59,7 +59,8 @@ def ganformer2_trainable(
     size, channels = config.execution.resolution, config.execution.image_channels
     updates = [Update("ganformer2", bind(ganformer2_update, config, placement))]
     if interval:
-        updates.insert(0, Update("penalty", bind(penalty_update, config, placement), interval))
+        penalty = bind(discriminator_penalty_update, config, placement)
+        updates.insert(0, Update("penalty", penalty, interval))
     return Trainable(
         init=functools.partial(create_ganformer2, config),
         updates=updates,
@@ -105,7 +106,7 @@ def ganformer2_update(
     return state, info | more
 
 
-def penalty_update(
+def discriminator_penalty_update(
     config: GANformer2Config, parallel: DataParallel, state: GANformer2State, batch: Batch
 ) -> Result:
     """Apply R1 and R2 (arXiv 1801.04406) to both discriminators, multiplied by the interval.
