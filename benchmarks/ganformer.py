@@ -41,8 +41,8 @@ from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.prefetch import place_batch
 from ganformer_jax.train.regularization import path_length_update
 from ganformer_jax.train.updates import (
-    average_update,
     discriminator_update,
+    ema_update,
     gan_trainable,
     generator_update,
 )
@@ -75,7 +75,7 @@ class Trial:
                 name = update.__name__.removesuffix("_update")
                 functions[name] = functools.partial(update, networks)
             functions["average"] = lambda state, batch: (
-                average_update(networks, state, len(batch["images"])),
+                ema_update(networks, state, len(batch["images"])),
                 {},
             )
         self.compile_seconds, self.programs = {}, {}

@@ -183,7 +183,7 @@ def test_the_average_follows_its_schedule():
     config = with_optimizer(ema_kimg=2 * BATCH / 1000, ema_rampup=None, ema_kimg_schedule=schedule)
     state = first_state(config).replace(images_seen=jnp.int32(BATCH))  # half of it is left
     moved = state.replace(ema=jax.tree.map(lambda p: p + 1, state.generator))
-    after = updates.average_update(Networks(config), moved, BATCH)
+    after = updates.ema_update(Networks(config), moved, BATCH)
     assert_close(after.ema, jax.tree.map(lambda p: p + 0.5, state.generator))
 
 

@@ -153,6 +153,7 @@ def test_other_losses_and_types_train(loss, dtype):
     before = jax.jit(lambda key: create_state(config, key, sgd()))(jax.random.key(1))
     after, info = apply("adversarial_update", before, config)
     assert changed(before, after) >= {"generator", "discriminator", "ema", "w_average"}
+    assert int(after.step) == 1 and int(after.images_seen) == BATCH
     for leaf in jax.tree.leaves((after.replace(key=None), info)):
         assert np.isfinite(leaf).all() and leaf.dtype in (jnp.float32, jnp.int32)
     assert ("overfitting/r_t" in info) == (loss != "wgan")  # whose logits have no zero
@@ -312,17 +313,16 @@ def test_the_average_halves_its_distance_in_a_half_life(state):
         optimizer=dataclasses.replace(CONFIG.optimizer, ema_kimg=BATCH / 1000, ema_rampup=None),
     )
     moved = state.replace(ema=jax.tree.map(lambda p: p + 1, state.generator))
-    after = updates.average_update(Networks(config), moved, BATCH)
+    after = updates.ema_update(Networks(config), moved, BATCH)
     assert_close(after.ema, jax.tree.map(lambda p: p + 0.5, state.generator))
-    assert int(after.step) == 1 and int(after.images_seen) == BATCH
 
 
 def test_the_average_follows_faster_in_the_beginning(state):
     moved = state.replace(ema=jax.tree.map(lambda p: p + 1, state.generator))
-    first = updates.average_update(NETWORKS, moved, BATCH)
+    first = updates.ema_update(NETWORKS, moved, BATCH)
     assert_close(first.ema, state.generator)  # nothing seen yet: a copy
     moved = moved.replace(images_seen=jnp.int32(round(BATCH / 0.05)))
-    later = updates.average_update(NETWORKS, moved, BATCH)
+    later = updates.ema_update(NETWORKS, moved, BATCH)
     assert_close(later.ema, jax.tree.map(lambda p: p + 0.5, state.generator))
 
 

@@ -39,6 +39,14 @@ def check_devices(batch: int, placement: Placement) -> None:
     need_multiple(batch, devices, f"{devices} device{'s' * (devices > 1)}")
 
 
+def count_step(state: Any, count: int) -> Any:
+    """Return a state after one more step, of `count` images over all devices.
+
+    Keys of a step are folded with `state.step`, so an update counts it after all of its draws.
+    """
+    return state.replace(step=state.step + 1, images_seen=state.images_seen + count)
+
+
 def reseed(state: Any, number: jax.Array) -> Any:
     """Return a state with other random numbers to come, from its field `key`."""
     return state.replace(key=jax.random.fold_in(state.key, number))

@@ -76,7 +76,8 @@ class Networks:
     def keys(self, state: TrainState, update: str) -> Keys:
         """Return the random keys of an update in this step, by the names in `KEY_NAMES`.
 
-        The update is one of `KEY_ROWS`.
+        The update is one of `KEY_ROWS`. `state.key` never changes: the number of the step, then
+        the number of the draw are folded into it.
         """
         key = jax.random.fold_in(state.key, state.step)
         start = KEY_ROWS.index(update) * KEYS_PER_ROW

@@ -26,7 +26,7 @@ from ganformer_jax.train import schedules
 from ganformer_jax.train.accumulate import accumulate, microbatches
 from ganformer_jax.train.augmentation import adapt, probability
 from ganformer_jax.train.averaging import moved_average
-from ganformer_jax.train.binding import reseed, with_matmul_precision
+from ganformer_jax.train.binding import count_step, reseed, with_matmul_precision
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.diagnosis import first_non_finite
@@ -153,17 +153,26 @@ def batch_shapes(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def adversarial_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
-    """Update the generator, the discriminator and the averages: what every step has."""
-    images_seen = state.images_seen
-    state, info = generator_update(networks, state, batch)
-    state, more = discriminator_update(networks, state, batch)
+    """Update both networks and the averages, and count the step: what every step has.
+
+    Random keys derive from `state.step` (`Networks.keys`), so that it is counted last.
+    """
+    count, info = networks.count(batch), values_of_step(networks, state)
+    state, generator_info = generator_update(networks, state, batch)
+    state, discriminator_info = discriminator_update(networks, state, batch)
+    state = adapt(networks.config, state, discriminator_info, count)
+    state = ema_stats_update(networks, state, batch)
+    state = ema_update(networks, state, count)
+    return count_step(state, count), info | generator_info | discriminator_info
+
+
+def values_of_step(networks: Networks, state: TrainState) -> Info:
+    """Return the values to log of options that change, as this step uses them."""
+    own_adam = networks.optimizers is None
+    info = schedules.current_values(networks.config, state.images_seen, own_adam)
     if networks.config.augment.transforms:
         info["augment/p"] = jnp.asarray(probability(networks.config, state))
-    state = adapt(networks.config, state, more, networks.count(batch))
-    state = average_stats_update(networks, state, batch)
-    own_adam = networks.optimizers is None
-    info |= more | schedules.current_values(networks.config, images_seen, own_adam)
-    return average_update(networks, state, networks.count(batch)), info
+    return info
 
 
 def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
@@ -230,7 +239,7 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
     return state, info
 
 
-def average_stats_update(networks: Networks, state: TrainState, batch: Batch) -> TrainState:
+def ema_stats_update(networks: Networks, state: TrainState, batch: Batch) -> TrainState:
     """Update the running statistics of the averaged generator, which are its own, if it has any.
 
     Its images are those of the latents of the generator's update.
@@ -246,13 +255,16 @@ def average_stats_update(networks: Networks, state: TrainState, batch: Batch) ->
     return state.with_stats("ema", networks.parallel.mean(stats))
 
 
-def average_update(networks: Networks, state: TrainState, count: int) -> TrainState:
-    """Move the generator's average toward its parameters, and count the step of `count` images."""
+def ema_update(networks: Networks, state: TrainState, count: int) -> TrainState:
+    """Move the generator's average toward its parameters, after a step of `count` images."""
     options, images_seen = networks.config.optimizer, state.images_seen
     half_life = 1000 * schedules.value(options.ema_kimg_schedule, options.ema_kimg, images_seen)
-    ema, rampup = state.ema, options.ema_rampup
-    return state.replace(
-        ema=moved_average(ema, state.generator, count, jnp.asarray(half_life), images_seen, rampup),
-        step=state.step + 1,
-        images_seen=images_seen + count,
+    ema = moved_average(
+        state.ema,
+        state.generator,
+        count=count,
+        half_life=jnp.asarray(half_life),
+        images_seen=images_seen,
+        rampup=options.ema_rampup,
     )
+    return state.replace(ema=ema)

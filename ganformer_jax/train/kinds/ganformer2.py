@@ -18,7 +18,7 @@ from jax import lax
 from ganformer_jax import losses
 from ganformer_jax.config.ganformer2 import GANformer2Config
 from ganformer_jax.train.averaging import moved_average
-from ganformer_jax.train.binding import bind, check_devices, reseed
+from ganformer_jax.train.binding import bind, check_devices, count_step, reseed
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.kinds.adam import apply_gradients, make_adam
@@ -100,10 +100,15 @@ def ganformer2_update(
     state, more["gradient_norm/discriminator"] = step(state, *DISCRIMINATORS, gradients)
 
     count = len(batch["images"])
-    half_life, images_seen = jnp.asarray(1000 * config.optimizer.ema_kimg), state.images_seen
-    ema = moved_average(state.ema, state.generators, count, half_life, images_seen, EMA_RAMPUP)
-    state = state.replace(ema=ema, step=state.step + 1, images_seen=images_seen + count)
-    return state, info | more
+    ema = moved_average(
+        state.ema,
+        state.generators,
+        count=count,
+        half_life=jnp.asarray(1000 * config.optimizer.ema_kimg),
+        images_seen=state.images_seen,
+        rampup=EMA_RAMPUP,
+    )
+    return count_step(state.replace(ema=ema), count), info | more
 
 
 def discriminator_penalty_update(

@@ -35,7 +35,7 @@ from ganformer_jax.models.vq_autoencoder import (
 )
 from ganformer_jax.nn import resample
 from ganformer_jax.pixels import from_uint8
-from ganformer_jax.train.binding import bind, check_devices, reseed
+from ganformer_jax.train.binding import bind, check_devices, count_step, reseed
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.kinds.adam import apply_gradients
@@ -134,7 +134,7 @@ def autoencoder_update(
             state, "discriminator", "discriminator_optimizer", gradients
         )
         info |= more
-    return _counted(state.replace(codebook=codebook), batch), info
+    return count_step(state.replace(codebook=codebook), len(reals)), info
 
 
 def transformer_update(
@@ -168,7 +168,7 @@ def transformer_update(
         optimizer, state, "transformer", "transformer_optimizer", gradients
     )
     info = {"loss/bits": value / jnp.log(2), "gradient_norm/transformer": norm}
-    return _counted(state, batch), info
+    return count_step(state, len(codes_BxT)), info
 
 
 def _autoencoder_loss(
@@ -264,7 +264,3 @@ def _logits(config: PriorConfig, params: Tree, images: Array) -> Float[Array, "p
     """Return the logits of all patches of all images in one column."""
     logits: Any = PatchDiscriminator(config.discriminator).apply({"params": params}, images)
     return logits.reshape(-1, 1)
-
-
-def _counted(state: PriorState, batch: Batch) -> PriorState:
-    return state.replace(step=state.step + 1, images_seen=state.images_seen + len(batch["images"]))

@@ -23,7 +23,7 @@ from ganformer_jax.models.patch_discriminator import PatchDiscriminator
 from ganformer_jax.models.translator import Translator
 from ganformer_jax.nn.initialize import initialize
 from ganformer_jax.pixels import from_uint8
-from ganformer_jax.train.binding import bind, check_devices, reseed
+from ganformer_jax.train.binding import bind, check_devices, count_step, reseed
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.kinds.adam import apply_gradients, make_adam
@@ -159,12 +159,7 @@ def translation_update(
     losses_of = functools.partial(_discriminators_loss, config, parallel, reals, shown)
     (_, more), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.discriminators)
     moved, more["gradient_norm/discriminator"] = step(moved, *DISCRIMINATORS, gradients)
-    state = moved.replace(
-        pools=pools,
-        step=state.step + 1,
-        images_seen=state.images_seen + len(batch["images"]),
-    )
-    return state, info | more
+    return count_step(moved.replace(pools=pools), len(batch["images"])), info | more
 
 
 FIELDS = ("images", "targets")
