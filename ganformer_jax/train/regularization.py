@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,54 +33,91 @@ if TYPE_CHECKING:
 Result = tuple[TrainState, Info]
 
 
+class PathLengthMeans(NamedTuple):
+    """Means of path lengths, constants for gradients."""
+
+    batch: Float[Array, ""]
+    """Over the full batch."""
+    running: Float[Array, ""]
+    """The running mean, after it has moved toward that of the batch."""
+
+
 def path_length_update(networks: Networks, state: TrainState, batch: Batch) -> Result:
     """Penalize deviations of path lengths from their mean (arXiv 1912.04958, section 3.2).
 
     The running mean contains these lengths; gradients go through it, as in the published code.
     """
-    options, mean = networks.config.loss, networks.parallel.mean
+    options, parallel = networks.config.loss, networks.parallel
     count = networks.count(batch) // options.path_length_batch_shrink
-    if not count or count % networks.parallel.axis_size():
+    if not count or count % parallel.axis_size():
         raise ValueError(
             f"loss.path_length_batch_shrink {options.path_length_batch_shrink} leaves {count} of "
-            f"{networks.count(batch)} images for {networks.parallel.axis_size()} devices"
+            f"{networks.count(batch)} images for {parallel.axis_size()} devices"
         )
-    shape = (count, *batch["images"].shape[1:])
-    whole = batch.get("labels")
-    few = {} if whole is None else {"labels": networks.parallel.take_first(whole, count)}
+    shape, labels = (count, *batch["images"].shape[1:]), batch.get("labels")
+    few = {} if labels is None else {"labels": parallel.take_first(labels, count)}
 
-    def follow(length: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return the mean length of the full batch, and the running mean that it moves."""
-        length, average = lax.stop_gradient(mean(length)), state.path_length_mean
-        return length, average + options.path_length_decay * (length - average)
+    def means_with(length: jax.Array) -> PathLengthMeans:
+        """Return the means after a batch, of which this device has this mean length."""
+        batch_mean, running = lax.stop_gradient(parallel.mean(length)), state.path_length_mean
+        running = running + options.path_length_decay * (batch_mean - running)
+        return PathLengthMeans(batch_mean, running)
 
     def mean_length(part: Networks, few: Batch) -> tuple[jax.Array, tuple[()]]:
         lengths_of = _path_lengths(part, state, few.get("labels"), shape)
         return lengths_of(state.generator).mean(), ()
 
-    # The penalty of every image contains the mean length of the full batch.
-    parts = networks.config.train.accumulate
-    known = follow(accumulate(networks, (), few, mean_length)[0]) if parts > 1 else None
+    # The penalty of every image contains the mean length of the full batch. A single microbatch is
+    # the full batch, whose lengths `loss_of` has anyway; several need a pass of their own.
+    means_of_batch = None
+    if networks.config.train.accumulate > 1:
+        means_of_batch = means_with(accumulate(networks, (), few, mean_length)[0])
 
     def gradients_of(part: Networks, few: Batch) -> tuple[Any, Tree]:
         lengths_of = _path_lengths(part, state, few.get("labels"), shape)
 
-        def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, PathLengthMeans]]:
             lengths_B = lengths_of(params)
-            length, average = follow(lengths_B.mean()) if known is None else known
-            loss = options.path_length_weight * jnp.square(lengths_B - average).mean()
-            # `average` is a constant here, as all parts of a batch need the same. The slope adds
-            # the gradient that it would have as a function of `params`.
-            slope = -2 * options.path_length_weight * options.path_length_decay * (length - average)
-            return options.path_length_interval * (loss + slope * lengths_B.mean()), (loss, average)
+            means = means_of_batch or means_with(lengths_B.mean())
+            weight, decay = options.path_length_weight, options.path_length_decay
+            loss, penalty = path_length_loss(lengths_B, means, weight, decay)
+            return options.path_length_interval * loss, (penalty, means)
 
         return jax.value_and_grad(loss_of, has_aux=True)(state.generator)
 
-    (_, (loss, average)), gradients = accumulate(networks, state.generator, few, gradients_of)
+    (_, (penalty, means)), gradients = accumulate(networks, state.generator, few, gradients_of)
     state, norm = optimizer_step(networks, state, "generator", gradients)
-    info = {"loss/path_length": mean(loss), "path_length/mean": average}
+    info = {"loss/path_length": parallel.mean(penalty), "path_length/mean": means.running}
     info["gradient_norm/path_length"] = norm
-    return state.replace(path_length_mean=average), info
+    return state.replace(path_length_mean=means.running), info
+
+
+def path_length_loss(
+    lengths_B: Float[Array, " b"], means: PathLengthMeans, weight: float, decay: float
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Return a loss whose gradient is that of the path length penalty, and the penalty.
+
+    The penalty of lengths l_i (StyleGAN2, arXiv 1912.04958, equation 4) is
+
+        penalty = weight * mean_i (l_i - a)^2,  a = a_before + decay * (m - a_before),
+
+    where m is the mean of l_i over the full batch. As a contains m, the gradient is
+
+        mean_i 2 weight (l_i - a) grad l_i - 2 weight decay (m - a) grad m.
+
+    Every microbatch needs the same m and a, which are therefore constants in `means`: the penalty
+    has the first term of the gradient only. The loss adds the second: the mean length, times the
+    constant -2 weight decay (m - a).
+
+    Args:
+        lengths_B: Path lengths of the images of a microbatch.
+        means: m and a, of the full batch.
+        weight: Factor of the penalty.
+        decay: Share by which a moves toward m.
+    """
+    penalty = weight * jnp.square(lengths_B - means.running).mean()
+    slope_of_mean = -2 * weight * decay * (means.batch - means.running)
+    return penalty + slope_of_mean * lengths_B.mean(), penalty
 
 
 def _path_lengths(
