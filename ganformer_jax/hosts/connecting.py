@@ -15,11 +15,10 @@ import time
 from collections.abc import Iterable, Iterator
 
 import jax
-from jax._src import distributed
 
 from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.hosts.ends import end, watch
-from ganformer_jax.hosts.store import count
+from ganformer_jax.hosts.store import client, count
 from ganformer_jax.storage import TEMPORARY_FAILURE
 
 HEARTBEAT = 50
@@ -54,7 +53,7 @@ def connect(
     Raises:
         UserError: If the processes cannot be connected.
     """
-    if distributed.global_state.client is None:
+    if client() is None:
         address = address or os.environ.get("JAX_COORDINATOR_ADDRESS")
         processes = _integer(processes, "JAX_NUM_PROCESSES")
         index = _integer(index, "JAX_PROCESS_ID")

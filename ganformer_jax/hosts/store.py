@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-from jax._src import distributed  # jax has no public access to its key-value store
 
 from ganformer_jax.errors import TemporaryError, UserError, one_line
 from ganformer_jax.storage import is_transient
@@ -21,14 +20,21 @@ _calls = 0
 _single = contextvars.ContextVar("single_process", default=False)
 
 
+def _jax_state() -> Any:
+    """Return what jax knows of the processes: it has no public access to its key-value store."""
+    from jax._src import distributed
+
+    return distributed.global_state
+
+
 def count() -> int:
     """Return the number of processes, without making jax look for devices."""
-    return distributed.global_state.num_processes or 1
+    return _jax_state().num_processes or 1
 
 
 def index() -> int:
     """Return the number of this process, from 0, without making jax look for devices."""
-    return distributed.global_state.process_id or 0
+    return _jax_state().process_id or 0
 
 
 def device_index() -> int:
@@ -111,7 +117,7 @@ def all_of(value: Any) -> list[Any]:
 
 def client() -> Any:
     """Return jax's client of the key-value store, which the first process holds."""
-    return distributed.global_state.client
+    return _jax_state().client
 
 
 def value_of(key: str) -> str | None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax._src import xla_bridge  # jax has no public access to why an accelerator failed
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ganformer_jax import hosts
@@ -156,10 +155,21 @@ def accelerator_failure(platform: str | None = None) -> str:
 
     Those of one platform, "gpu" or "tpu", or of all.
     """
-    failed, names = getattr(xla_bridge, "_backend_errors", {}), (platform,)
-    names = ("cuda", "rocm") if platform == "gpu" else names if platform else tuple(failed)
+    failed = _backend_errors()
+    names = (platform,) if platform else tuple(failed)
+    if platform == "gpu":
+        names = ("cuda", "rocm")
     reasons = [f"{name}: {' '.join(str(failed[name]).split())}" for name in names if name in failed]
     return f"jax says {'; '.join(reasons)}" if reasons else ""
+
+
+def _backend_errors() -> Mapping[str, Any]:
+    """Return why backends of jax failed, by name; nothing if jax keeps it elsewhere now."""
+    try:
+        from jax._src import xla_bridge  # jax has no public access to it
+    except ImportError:
+        return {}
+    return getattr(xla_bridge, "_backend_errors", {})
 
 
 def device_words(devices: Sequence[Device]) -> str:
