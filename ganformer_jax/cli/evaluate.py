@@ -223,7 +223,13 @@ def _of_other_kind(
     of_all = {field.name for field in dataclasses.fields(options)} - {"truncation_psi", "noise"}
     refuse_options(options, of_all, f"OPTION is for GANs, and {run} is of a {kind}")
     sampling = CheckpointSampling(
-        *(run, options.step, options.best, options.seed, networks, options.real, options.split)
+        run=run,
+        step=options.step,
+        best=options.best,
+        seed=options.seed,
+        networks=networks,
+        real=options.real,
+        split=options.split,
     )
     images, channels, step, images_seen = IMAGES_OF[kind](sampling)
     _say_channels(channels)

@@ -172,9 +172,16 @@ def open_dataset(
     conditions = condition_names(builder)
     classes = () if conditions else _class_names(features)
     fingerprint = str((builder.info.metadata or {}).get("fingerprint", ""))
-    count = len(classes or conditions)
     source = DatasetSource(
-        *(name, records, features, size, channels, count, classes, fingerprint, conditions),
+        name=name,
+        records=records,
+        features=features,
+        size=size,
+        channels=channels,
+        label_count=len(classes or conditions),
+        class_names=classes,
+        fingerprint=fingerprint,
+        condition_names=conditions,
         tokenizer=tokenizer_text(builder),
     )
     _ = source[0]  # the declared shape may be unknown, so look at an image

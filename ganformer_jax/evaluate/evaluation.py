@@ -122,10 +122,10 @@ def evaluate(evaluation: Evaluation) -> Report:
     facts |= {"too_few_images": few} if few else {}
     readers = feature_readers(of_images, networks)
     weights = {name: reader.weights_digest for name, reader in readers.items()}
-    sets = evaluation.candidate, evaluation.reference
     numbers = compare(
         of_images,
-        *sets,
+        evaluation.candidate,
+        evaluation.reference,
         readers,
         reference_count=evaluation.reference_count,
         seed=evaluation.seed,

@@ -120,9 +120,11 @@ def feature_reader(network: str, settings: NetworkSettings) -> FeatureReader:
         weights, digest = random_weights(), "random, seed 0"
     else:
         weights, digest = settings.load_weights(network)
-    options = NAMES[network], settings.batch_size, settings.sharding
     try:
-        return FeatureReader(FeatureExtractor(weights, *options), digest, settings.cache)
+        extractor = FeatureExtractor(
+            weights, NAMES[network], batch_size=settings.batch_size, sharding=settings.sharding
+        )
+        return FeatureReader(extractor, digest, settings.cache)
     except ValueError as error:
         raise UserError(str(error)) from error
 

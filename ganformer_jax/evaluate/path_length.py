@@ -71,9 +71,9 @@ def perceptual_path_length(
             paths = np.resize(np.asarray(rows, np.uint32), batch_size)  # one size, one program
             labels = None if conditions is None else conditions(paths.tolist())
             paths_B, labels_BxY = jax.device_put((paths, labels), sharding)
-            networks = variables, lpips_variables
-            inputs = key, paths_B, labels_BxY
-            distances_B = _distances(generator, space, sampling, *networks, *inputs)
+            distances_B = _distances(
+                generator, space, sampling, variables, lpips_variables, key, paths_B, labels_BxY
+            )
             distances.append(np.asarray(distances_B)[: len(rows)])
             bar.update(len(rows))
     return path_length_of(hosts.gather_rows(np.concatenate(distances), count))

@@ -80,8 +80,8 @@ class TrainingMetrics:
                 numbers |= sliced_wasserstein(real, sample(range(len(real))), seeded_key(0))
         of_features = [request for request in self._requests if request.network is not None]
         if of_features:
-            sets = ImageSet("generated images", None, sample), self._training_images
-            numbers |= compare(of_features, *sets, self._readers)
+            candidate = ImageSet("generated images", None, sample)
+            numbers |= compare(of_features, candidate, self._training_images, self._readers)
         first = self._requests[0]
         deciding = "swd" if first.kind == "swd" else first.name
         ordered = {deciding: numbers[deciding], **numbers}

@@ -71,10 +71,14 @@ class ExperimentData:
             return data.name
         from ganformer_jax.scenes.dataset import prepare_scenes
 
-        counts = data.train_images, data.held_out_images
-
         def prepare() -> str:
-            scenes = prepare_scenes(data.directory, resolution, *counts, name=data.name)
+            scenes = prepare_scenes(
+                data.directory,
+                resolution,
+                count=data.train_images,
+                held_out=data.held_out_images,
+                name=data.name,
+            )
             return str(scenes.data_path)
 
         hosts.first(prepare)  # on a shared disk the others find what the first one made

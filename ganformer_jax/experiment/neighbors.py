@@ -62,8 +62,13 @@ def _training_images(run: pathlib.Path, real: pathlib.Path | None) -> ImageSet:
     config = load_config(run / "config.json")
     data, resolution = config.data, config.generator.resolution
     if real is None and data.rendered:
-        counts = data.train_images, data.held_out_images
-        if not scenes_are_prepared(data.directory, resolution, *counts, name=data.name):
+        if not scenes_are_prepared(
+            data.directory,
+            resolution,
+            count=data.train_images,
+            held_out=data.held_out_images,
+            name=data.name,
+        ):
             hint = "start the command where the run was started, or name a dataset with --real"
             raise UserError(f"the run's scenes are not in {data.directory}: {hint}")
     return reference_images(run, real)

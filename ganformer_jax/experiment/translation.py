@@ -72,8 +72,13 @@ class LatestTranslators(LatestNetworks):
         weights = self.weights(now.state)
         count = min(COLUMNS, self.most_images(data))
         held_out = {kind: data.held_out(kind, count) for kind in SETS}
-        translators = self.plain, self.with_attention
-        return functools.partial(draw_translations, *translators, weights, held_out)
+        return functools.partial(
+            draw_translations,
+            plain=self.plain,
+            with_attention=self.with_attention,
+            weights=weights,
+            held_out=held_out,
+        )
 
     def measures(
         self, data: TranslationData, metrics: Metrics | None, count: int

@@ -71,26 +71,45 @@ def _logits(
 ) -> jax.Array:
     """Return the logits of images; labels that they are compared with are those of this part."""
     key, labels_BxY = networks.keys(state, "discriminator")["augment_fake"], batch.get("labels")
-    return networks.discriminate_with_output(
-        *(params, state, key, images_BxHxWxC, labels_BxY, _count(networks, batch)),
-        labels_to_contrast(networks, batch),
-    ).logits_Bx1
+    output = networks.discriminate_with_output(
+        params,
+        state,
+        key,
+        images_BxHxWxC,
+        labels_BxY=labels_BxY,
+        count=_count(networks, batch),
+        others_NxY=labels_to_contrast(networks, batch),
+    )
+    return output.logits_Bx1
 
 
 def _generator_loss(networks: Networks, params: Tree, state: TrainState, batch: Batch) -> jax.Array:
-    keys, every_label_NxY = networks.keys(state, "generator"), labels_to_contrast(networks, batch)
-    count = _count(networks, batch)
-    return generator_objective(networks, params, state, keys, batch, count, every_label_NxY)[0]
+    """Return the loss of the generator."""
+    loss, _ = generator_objective(
+        networks,
+        params,
+        state,
+        keys=networks.keys(state, "generator"),
+        reals=batch,
+        count=_count(networks, batch),
+        every_label_NxY=labels_to_contrast(networks, batch),
+    )
+    return loss
 
 
 def _discriminator_loss(
     networks: Networks, params: Tree, state: TrainState, fakes_BxHxWxC: jax.Array, batch: Batch
 ) -> jax.Array:
     """Return the loss of the discriminator with penalties, also where these are lazy."""
-    keys, count = networks.keys(state, "discriminator"), _count(networks, batch)
-    reals, every_label_NxY = with_other_labels(networks, batch), labels_to_contrast(networks, batch)
     loss, _ = discriminator_objective(
-        *(networks, params, state, keys, reals, fakes_BxHxWxC, count, every_label_NxY),
+        networks,
+        params,
+        state,
+        keys=networks.keys(state, "discriminator"),
+        reals=with_other_labels(networks, batch),
+        fakes_BxHxWxC=fakes_BxHxWxC,
+        count=_count(networks, batch),
+        every_label_NxY=labels_to_contrast(networks, batch),
         penalized=True,
     )
     return loss

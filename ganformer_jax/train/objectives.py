@@ -89,15 +89,21 @@ def discriminator_objective(
     """
     labels_BxY, reals_BxHxWxC = reals.get("labels"), from_uint8(reals["images"])
     real = networks.discriminate_with_output(
-        *(params, state, keys["augment_real"], reals_BxHxWxC, labels_BxY, count), every_label_NxY
+        params,
+        state,
+        keys["augment_real"],
+        reals_BxHxWxC,
+        labels_BxY=labels_BxY,
+        count=count,
+        others_NxY=every_label_NxY,
     )
     after = state.with_stats("discriminator", real.stats)
     fake_Bx1, stats, _ = networks.discriminate_with_output(
-        params, after, keys["augment_fake"], fakes_BxHxWxC, labels_BxY, count
+        params, after, keys["augment_fake"], fakes_BxHxWxC, labels_BxY=labels_BxY, count=count
     )
     loss, info = discriminator_loss(networks, real.logits_Bx1, fake_Bx1)
     with_labels = functools.partial(
-        *(networks.discriminate, params, after, keys["augment_real"], reals_BxHxWxC), count=count
+        networks.discriminate, params, after, keys["augment_real"], reals_BxHxWxC, count=count
     )
     of_labels, more = discriminator_label_loss(networks, with_labels, real, reals, every_label_NxY)
     loss, info = loss + of_labels, info | more
@@ -106,7 +112,13 @@ def discriminator_objective(
             networks.discriminate, params, state, labels_BxY=labels_BxY, count=count
         )
         named = penalties(
-            networks, state, keys, count, logits, reals_BxHxWxC, lambda: fakes_BxHxWxC
+            networks,
+            state,
+            keys,
+            count=count,
+            discriminate=logits,
+            real_BxHxWxC=reals_BxHxWxC,
+            fakes=lambda: fakes_BxHxWxC,
         )
         loss, info = loss + sum(named.values()), info | named
     return loss, (info, stats)

@@ -160,7 +160,15 @@ def discriminator_penalty_update(networks: Networks, state: TrainState, batch: B
             discriminate = functools.partial(
                 part.discriminate, params, state, labels_BxY=labels, count=count
             )
-            named = penalties(part, state, keys, count, discriminate, reals_BxHxWxC, fakes)
+            named = penalties(
+                part,
+                state,
+                keys,
+                count=count,
+                discriminate=discriminate,
+                real_BxHxWxC=reals_BxHxWxC,
+                fakes=fakes,
+            )
             return options.r1_interval * sum(named.values(), jnp.zeros(())), named
 
         return jax.value_and_grad(loss_of, has_aux=True)(state.discriminator)

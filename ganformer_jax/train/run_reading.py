@@ -68,7 +68,8 @@ def read_kind(
     if not isinstance(config, kind_named(kind).config):
         found = kind_of(config)
         raise UserError(f"{run} is of a {found}, not of a {kind}: {kind_named(found).hint}")
-    return KindOfRun(fields, config, *(int(fields.pop(name)) for name in PROGRESS))
+    step_done, images_seen = (int(fields.pop(name)) for name in PROGRESS)
+    return KindOfRun(fields, config, step=step_done, images_seen=images_seen)
 
 
 @contextlib.contextmanager

@@ -187,7 +187,9 @@ def generator_update(networks: Networks, state: TrainState, batch: Batch) -> Res
 
     def gradients_of(part: Networks, reals: Batch) -> tuple[Any, Tree]:
         def loss_of(params: Tree) -> Any:
-            return generator_objective(part, params, state, keys, reals, count, every_label_NxY)
+            return generator_objective(
+                part, params, state, keys, reals, count=count, every_label_NxY=every_label_NxY
+            )
 
         return jax.value_and_grad(loss_of, has_aux=True)(state.generator)
 
@@ -220,7 +222,14 @@ def discriminator_update(networks: Networks, state: TrainState, batch: Batch) ->
 
         def loss_of(params: Tree) -> Any:
             loss, (info, stats) = discriminator_objective(
-                *(part, params, state, keys, reals, fakes_BxHxWxC, count, every_label_NxY),
+                part,
+                params,
+                state,
+                keys,
+                reals,
+                fakes_BxHxWxC=fakes_BxHxWxC,
+                count=count,
+                every_label_NxY=every_label_NxY,
                 penalized=joined,
             )
             return loss, (info, moments, stats)

@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Key
 
 Result = tuple[GANformer2State, Info]
-GENERATORS = "generators", "generator_optimizer"
-DISCRIMINATORS = "discriminators", "discriminator_optimizer"
-"""Fields of the state: parameters, and the memory of their optimizer."""
 EMA_RAMPUP = 0.05
 """Longest half-life of the averages, as a share of the images seen."""
 
@@ -93,11 +90,15 @@ def ganformer2_update(
     losses_of = functools.partial(_generators_loss, config, parallel, state, reals, key)
     (_, (fakes, info)), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.generators)
     step = functools.partial(apply_gradients, make_adam(config.optimizer, state.images_seen))
-    state, info["gradient_norm/generator"] = step(state, *GENERATORS, gradients)
+    state, info["gradient_norm/generator"] = step(
+        state, network="generators", memory="generator_optimizer", gradients=gradients
+    )
 
     losses_of = functools.partial(_discriminators_loss, config, parallel, reals, fakes)
     (_, more), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.discriminators)
-    state, more["gradient_norm/discriminator"] = step(state, *DISCRIMINATORS, gradients)
+    state, more["gradient_norm/discriminator"] = step(
+        state, network="discriminators", memory="discriminator_optimizer", gradients=gradients
+    )
 
     count = len(batch["images"])
     ema = moved_average(
@@ -154,8 +155,14 @@ def discriminator_penalty_update(
         return loss.penalty_interval * total / 2, info
 
     (_, info), gradients = jax.value_and_grad(penalty_of, has_aux=True)(state.discriminators)
-    optimizer = make_adam(config.optimizer, state.images_seen)
-    return apply_gradients(optimizer, state, *DISCRIMINATORS, gradients)[0], info
+    state, _ = apply_gradients(
+        make_adam(config.optimizer, state.images_seen),
+        state,
+        network="discriminators",
+        memory="discriminator_optimizer",
+        gradients=gradients,
+    )
+    return state, info
 
 
 def _generators_loss(

@@ -123,7 +123,7 @@ def autoencoder_update(
     loss = functools.partial(_autoencoder_loss, config, parallel, state, reals, adversarial)
     (_, (out, info)), gradients = jax.value_and_grad(loss, has_aux=True)(state.autoencoder)
     state, info["gradient_norm/autoencoder"] = step(
-        state, "autoencoder", "autoencoder_optimizer", gradients
+        state, network="autoencoder", memory="autoencoder_optimizer", gradients=gradients
     )
     key = jax.random.fold_in(state.key, state.step)
     codebook = update_codebook(config.codebook, state.codebook, out["vectors"], out["codes"], key)
@@ -131,7 +131,7 @@ def autoencoder_update(
         loss = functools.partial(_discriminator_loss, config, parallel, reals, out["images"])
         (_, more), gradients = jax.value_and_grad(loss, has_aux=True)(state.discriminator)
         state, more["gradient_norm/discriminator"] = step(
-            state, "discriminator", "discriminator_optimizer", gradients
+            state, network="discriminator", memory="discriminator_optimizer", gradients=gradients
         )
         info |= more
     return count_step(state.replace(codebook=codebook), len(reals)), info
@@ -165,7 +165,11 @@ def transformer_update(
 
     value, gradients = jax.value_and_grad(loss)(state.transformer)
     state, norm = apply_gradients(
-        optimizer, state, "transformer", "transformer_optimizer", gradients
+        optimizer,
+        state,
+        network="transformer",
+        memory="transformer_optimizer",
+        gradients=gradients,
     )
     info = {"loss/bits": value / jnp.log(2), "gradient_norm/transformer": norm}
     return count_step(state, len(codes_BxT)), info

@@ -38,9 +38,6 @@ SETS: tuple[str, str] = ("source", "target")
 """The sets of images. A generator is named after the set that it makes, a discriminator after the
 set whose images it tells from translations."""
 OTHER = {"source": "target", "target": "source"}
-GENERATORS = "generators", "generator_optimizer"
-DISCRIMINATORS = "discriminators", "discriminator_optimizer"
-"""Fields of the state: parameters, and the memory of their optimizer."""
 SHIFT, CROP = 2, 4
 """What the key of a step is folded with for the pool, and for crops, of "source"; those of "target"
 are one more."""
@@ -148,7 +145,9 @@ def translation_update(
 
     losses_of = functools.partial(_generators_loss, config, parallel, state, reals, key)
     (_, (fakes, info)), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.generators)
-    moved, info["gradient_norm/generator"] = step(state, *GENERATORS, gradients)
+    moved, info["gradient_norm/generator"] = step(
+        state, network="generators", memory="generator_optimizer", gradients=gradients
+    )
 
     pools, shown = {}, {}
     for number, name in enumerate(SETS):
@@ -158,7 +157,9 @@ def translation_update(
         shown[name] = parallel.constrain_batch(kept)
     losses_of = functools.partial(_discriminators_loss, config, parallel, reals, shown)
     (_, more), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.discriminators)
-    moved, more["gradient_norm/discriminator"] = step(moved, *DISCRIMINATORS, gradients)
+    moved, more["gradient_norm/discriminator"] = step(
+        moved, network="discriminators", memory="discriminator_optimizer", gradients=gradients
+    )
     return count_step(moved.replace(pools=pools), len(batch["images"])), info | more
 
 

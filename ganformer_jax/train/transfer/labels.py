@@ -191,8 +191,8 @@ def fit_logits(leaves: Leaves, there: Config, here: Config) -> None:
     """Fit the layers that return a logit for each class, or one without classes."""
     given, wanted = there.generator.label_width, here.generator.label_width
     kind, wanted_kind = _logit(there), _logit(here)
-    texts = there.discriminator.text, here.discriminator.text
-    if "none" not in (kind, wanted_kind) and not _same_encoder(*texts):
+    same_encoder = _same_encoder(there.discriminator.text, here.discriminator.text)
+    if "none" not in (kind, wanted_kind) and not same_encoder:
         _drop(leaves, "output", "label_embedding")  # products with labels of another meaning
         return
     if (kind, given) == (wanted_kind, wanted):

@@ -52,8 +52,7 @@ def fit_discriminator(leaves: Leaves, there: Config, here: Config) -> Leaves:
         fit_rows_of_classes(leaves, there.generator.label_size, here.generator.label_size)
         return leaves
     fit_discriminator_multipliers(leaves, there.discriminator, here.discriminator)
-    channels = there.generator.image_channels, here.generator.image_channels
-    _fit_input_channels(leaves, *channels)
+    _fit_input_channels(leaves, there.generator.image_channels, here.generator.image_channels)
     fit_logits(leaves, there, here)
     return leaves
 
