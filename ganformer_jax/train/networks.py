@@ -42,8 +42,9 @@ KEY_NAMES = ("z", "noise", "dropout", "components", "pixels", "style_z", "style_
 KEY_NAMES += ("component_z", "component_cutoff", "interpolation", "augment_real", "augment_fake")
 KEYS_PER_ROW = 32
 assert len(KEY_NAMES) <= KEYS_PER_ROW
-DROPOUT = 2
-"""What the key of an augmentation is folded with for the discriminator's dropout."""
+DROPOUT_INDEX = 2
+"""Folded into the key of an augmentation for the discriminator's dropout. 0 and 1 would give the
+two keys that `Networks.augment` splits it into."""
 
 
 class DiscriminatorOutput(NamedTuple):
@@ -245,7 +246,7 @@ class Networks:
             config.train.rematerialize,
             self.parallel.axis_name,
         )
-        dropout = self.parallel.fold_in_device(jax.random.fold_in(key, DROPOUT))
+        dropout = self.parallel.fold_in_device(jax.random.fold_in(key, DROPOUT_INDEX))
         variables = {"params": params} | stats_variables(state.batch_stats, "discriminator")
         options: Any = {} if others_NxY is None else {"others_NxY": others_NxY}
         (logits_Bx1, out), updated = discriminator.apply(

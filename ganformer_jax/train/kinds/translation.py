@@ -38,9 +38,10 @@ SETS: tuple[str, str] = ("source", "target")
 """The sets of images. A generator is named after the set that it makes, a discriminator after the
 set whose images it tells from translations."""
 OTHER = {"source": "target", "target": "source"}
-SHIFT, CROP = 2, 4
-"""What the key of a step is folded with for the pool, and for crops, of "source"; those of "target"
-are one more."""
+POOL_INDEX, CROP_INDEX = 2, 4
+"""Folded into the key of a step for the pool and for the crops of "source"; "target" has the next
+number, so each takes two. Attention dropout has the key itself. With other numbers, runs would draw
+other values."""
 
 
 class TranslationState(flax.struct.PyTreeNode):
@@ -151,7 +152,7 @@ def translation_update(
 
     pools, shown = {}, {}
     for number, name in enumerate(SETS):
-        pool_key = jax.random.fold_in(key, SHIFT + number)
+        pool_key = jax.random.fold_in(key, POOL_INDEX + number)
         whole = parallel.gather_batch(fakes[name])
         pools[name], kept = exchange(state.pools[name], state.images_seen, whole, pool_key)
         shown[name] = parallel.constrain_batch(kept)
@@ -178,7 +179,7 @@ def cropped_reals(
     if not config.data.enlarge:
         return reals
     for number, name in enumerate(SETS):
-        crop_key = jax.random.fold_in(key, CROP + number * (not config.data.paired))
+        crop_key = jax.random.fold_in(key, CROP_INDEX + number * (not config.data.paired))
         crops_BxHxWxC = random_crop(reals[name], crop_key, config.data.enlarge)
         reals[name] = parallel.constrain_batch(jnp.clip(crops_BxHxWxC, -1.0, 1.0))
     return reals
