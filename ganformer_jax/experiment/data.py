@@ -56,7 +56,7 @@ class ExperimentData:
 
     @functools.cached_property
     def _described(self) -> bool:
-        """Whether labels are captions of built-in scenes, or what these say."""
+        """Return whether labels are captions of built-in scenes, or what these say."""
         if not (self.config.data.rendered and self.config.generator.label_size):
             return False
         from ganformer_jax.experiment.scene_captions import describes_scenes
@@ -180,7 +180,7 @@ class ExperimentData:
         """Yield this process's share of the training batches after `images_seen` images.
 
         Args:
-            images_seen: Of this experiment.
+            images_seen: Images that this experiment has seen.
             source: The same images with more beside them; by default the training split.
         """
         return train_batches(

@@ -45,7 +45,7 @@ class DirectionGroup(NamedTuple):
     """Directions of one kind and latent.
 
     Attributes:
-        name: Of the sheet's file, without a suffix.
+        name: Name of the sheet's file, without a suffix.
         directions: The directions.
         row: The sample that the sheet shows.
         component: The component whose region it shows, from 0; None for none.
@@ -59,7 +59,7 @@ class DirectionGroup(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class DirectionSearch:
-    """What directions are searched in.
+    """Latents and properties that directions are searched in.
 
     Attributes:
         context: The generator, and the latents of the samples, the same for all layers.
@@ -91,7 +91,8 @@ def find_directions(
 
     Args:
         search: The generator and its samples.
-        kinds: By default all that suit the generator, the others are skipped with a line.
+        kinds: Kinds of directions; by default all that suit the generator, the others are skipped
+            with a line.
         say: Receives lines for the user.
 
     Raises:

@@ -67,9 +67,9 @@ def swap(
     """Take the latent of a component, or the global one, of the image of another seed.
 
     Args:
-        latents: Of the images.
-        other: Of the seed, one for each image, or one for all.
-        component: From 0; None for the global latent.
+        latents: Latents of the images.
+        other: Latents of the seed, one for each image, or one for all.
+        component: Number of the component, from 0; None for the global latent.
         seed: The seed, for the record.
     """
     place = -1 if component is None else component
@@ -85,9 +85,9 @@ def move_along(
     """Move along a direction, by standard deviations of w.
 
     Args:
-        latents: Of the images.
+        latents: Latents of the images.
         direction: The direction.
-        amount: How far.
+        amount: Distance, in standard deviations of w.
         component: The component that it moves, from 0; None for the global or all latents.
     """
     amounts_B = np.full(len(latents), amount)
@@ -105,8 +105,8 @@ def move_place(
     """Move the place of a component in all images, for generators with `attention.places`.
 
     Args:
-        latents: Of the images.
-        component: From 0.
+        latents: Latents of the images.
+        component: Number of the component, from 0.
         move: Rows and columns, in fractions of the height and the width.
         size: Height and width of the images.
     """
@@ -132,8 +132,8 @@ def change_region(
 
     Args:
         context: The generator and the images.
-        component: From 0.
-        directions: Of the component, by property.
+        component: Number of the component, from 0.
+        directions: Directions of the component, by property.
         targets: Properties, and how much to add to each or, if not `relative`, its new value.
         relative: Whether to add.
         limit: Longest change, in standard deviations of w; longer ones are shortened.

@@ -1,4 +1,4 @@
-"""What `evaluate` measures: images of a run, reference images, and the networks of metrics."""
+"""Inputs of `evaluate`: images of a run, reference images, and the networks of metrics."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def metric_networks(
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How stored images are read, as `open_source` and `decode` take it.
+    """Options of reading stored images, as `open_source` and `decode` take them.
 
     Attributes:
         split: Split of a dataset.

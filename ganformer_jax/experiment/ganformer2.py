@@ -26,7 +26,7 @@ class LatestScenes(LatestNetworks):
     """The averaged generators of a state in training.
 
     Attributes:
-        sampler: Of both.
+        sampler: Sampler of both generators.
     """
 
     def __init__(self, config: GANformer2Config, training: Placement):

@@ -35,7 +35,7 @@ def start_from_bert(
 
     Args:
         folder: See `read_bert_folder`.
-        config: Of the new run, whose encoders have the same sizes.
+        config: The config of the new run, whose encoders have the same sizes.
         tokenizer: The tokenizer.json of the captions; "" if images have none.
         say: Receives lines for the user.
 

@@ -38,7 +38,8 @@ def warm_start(
 
     Args:
         source: Folder of a run, or path or http(s) URL of an export or a published snapshot.
-        config: Of the new run, which may have other classes, channels, resolution and components.
+        config: The config of the new run, which may have other classes, channels, resolution and
+            components.
         run: Folder of the new run, for `transfer.txt`.
         say: Receives lines for the user.
         tokenizer: The tokenizer.json of its captions; "" if images have none.

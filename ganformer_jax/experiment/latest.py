@@ -1,4 +1,4 @@
-"""What a kind of training brings to `train_experiment`: its data, and the latest networks."""
+"""The interface of a kind of training to `train_experiment`: its data and the latest networks."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class LatestNetworks(abc.ABC):
 
     Attributes:
         placement: The devices of this process that train.
-        image_shape: As above.
+        image_shape: Height, width and channels of the images.
         batch_size: Images made at once, a multiple of these devices.
         main_figure: Name of the figure whose file is named after the step alone.
     """
@@ -121,7 +121,7 @@ class LatestNetworks(abc.ABC):
         """Return what to measure in training, as functions that return numbers by name.
 
         Args:
-            data: Of the experiment.
+            data: The data of the experiment.
             metrics: Those of `train.metrics`, the last of which compare with what
                 `Trainable.sample` is to be like; None if there are none.
             count: Held-out images to measure on.

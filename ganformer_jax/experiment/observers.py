@@ -1,4 +1,4 @@
-"""What is done with the latest networks while they train: figures, metrics, and a curve of both."""
+"""Observers of the latest networks while they train: figures, metrics, and a curve of both."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def make_observers(
     A figure that cannot be written, as on a full disk, is a warning to `say`.
 
     Args:
-        options: Of training.
+        options: Options of training.
         run: Folder of the run.
-        data: Of the experiment.
+        data: The data of the experiment.
         latest: The networks in training.
         say: Receives lines for the user.
 
@@ -132,7 +132,7 @@ def networks_for(
         requests: The metrics.
         most: Number of different images that there are to measure; None if unlimited.
         real: Number of images to compare with.
-        latest: Whose images are measured, on the same devices.
+        latest: The networks whose images are measured, on the same devices.
 
     Raises:
         UserError: If there are too few images, or weights cannot be loaded.

@@ -14,7 +14,7 @@ from ganformer_jax.sampling.planned_scenes import SceneSampler, SegmentEdit
 STYLE_SEED = 10**6
 """Seed of the style that edits take."""
 MOVE = 0.125
-"""How far edits move a segment to the right, in widths."""
+"""Distance by which edits move a segment to the right, in widths."""
 
 
 def segment_agreement(
@@ -26,8 +26,8 @@ def segment_agreement(
     """Compare planned segments with the objects that a segmentation network finds in the images.
 
     Args:
-        sampler: Of the run.
-        weights: What it reads.
+        sampler: Sampler of the run.
+        weights: Arrays that the sampler reads, by name.
         segmenter: Trained on real scenes, see `load_segmenter`.
         seeds: Seeds of the images.
 

@@ -36,7 +36,7 @@ class LoadedScenes(NamedTuple):
 
     config: GANformer2Config
     weights: Mapping[str, Any]
-    """What `SceneSampler` reads."""
+    """Arrays that `SceneSampler` reads, by name."""
     step: int
     images_seen: int
 

@@ -31,7 +31,7 @@ class LatestPrior(LatestNetworks):
     """The autoencoder and the transformer of a state in training.
 
     Attributes:
-        sampler: Of both.
+        sampler: Sampler of both networks.
     """
 
     def __init__(self, config: PriorConfig, training: Placement):

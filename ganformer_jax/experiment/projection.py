@@ -33,10 +33,10 @@ class Projector:
 
     Attributes:
         synthesizer: Makes the images that are written, a batch at once; its noise is "const".
-        variables: Of the generator.
-        statistics: Of w, with the label of the images.
-        distance: Of generated images and targets.
-        options: How to search.
+        variables: Variables of the generator.
+        statistics: Statistics of w, with the label of the images.
+        distance: Distance of generated images and targets.
+        options: Options of the search.
         from_nearest: Start from the nearest sample of each image, if there are samples, instead of
             the mean. An object of components with places is only found where one is near.
     """
@@ -50,7 +50,7 @@ class Projector:
 
 
 class Projected(NamedTuple):
-    """What was found for each image, and what it is compared with.
+    """Latents found for each image, and the samples that they are compared with.
 
     Attributes:
         latents: Latents of the images.

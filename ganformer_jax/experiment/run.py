@@ -43,8 +43,8 @@ def train_experiment(
     Args:
         config: The experiment, of a kind in `config.kinds.KINDS`.
         run: Folder of the run.
-        init_from: What a new run of a GAN starts from: folder of another run, or path or URL of an
-            export or a published snapshot.
+        init_from: Initial weights of a new run of a GAN: folder of another run, or path or URL of
+            an export or a published snapshot.
         init_text: Folder of a BERT that its encoders of captions start from; not with `init_from`.
         wandb: Project of Weights and Biases to log to as well.
         say: Receives lines for the user.

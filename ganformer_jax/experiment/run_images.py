@@ -36,9 +36,9 @@ class CheckpointSampling(NamedTuple):
         step: Step of the checkpoint; None for the newest that is not damaged.
         best: Use the checkpoint with the best metric instead.
         seed: Seed of image 0; the next images have the next seeds.
-        networks: Whose batch and devices images are made with.
+        networks: Settings with the batch and devices that images are made with.
         real: Where the run's dataset is now, if not where the run says.
-        split: Of the dataset whose labels images take.
+        split: Split of the dataset whose labels images take.
     """
 
     run: pathlib.Path

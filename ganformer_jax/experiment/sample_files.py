@@ -57,10 +57,10 @@ def _claim_folder(
     """Write the records of images that are about to be made; all processes call it together.
 
     Args:
-        folder: Of the images.
-        records: Of all images.
+        folder: Folder of the images.
+        records: Records of all images.
         figures: Files beside the folder that will be written too.
-        overwrite: Replace what is not of these records.
+        overwrite: Whether to replace what is not of these records.
         say: Receives how many of the images are there.
 
     Returns:
@@ -183,13 +183,13 @@ def write_set(
     All processes call this and divide the images, of which memory holds a batch at a time.
 
     Args:
-        folder: Of the images.
-        records: Of all images.
+        folder: Folder of the images.
+        records: Records of all images.
         figures: Files that `draw` writes.
         make: Makes the images at some places, in batches; it may leave out what cannot be made.
         draw: Draws figures once all images are written; the first process calls it.
-        channels: Of the images.
-        overwrite: Replace what is not an image of this set.
+        channels: Number of channels of the images.
+        overwrite: Whether to replace what is not an image of this set.
         say: Receives lines for the user.
 
     Raises:

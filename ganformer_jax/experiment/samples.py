@@ -30,7 +30,7 @@ GRID = 64
 
 @dataclasses.dataclass(frozen=True)
 class SampleSet:
-    """Which images to make.
+    """A set of images to make.
 
     Attributes:
         seeds: Seed of each image.
@@ -73,9 +73,9 @@ def write_samples(
     Args:
         wanted: The images.
         sampler: Its batch is divided over the placement.
-        variables: Of the generator.
+        variables: Variables of the generator.
         placement: Devices of this process.
-        folder: Where to write; figures are `<folder>-grid.png` and `<folder>-attention.png`.
+        folder: Folder to write to; figures are `<folder>-grid.png` and `<folder>-attention.png`.
         columns: Columns of the grid.
         attention_rows: Images whose attention is drawn; 0 draws none.
         overwrite: Replace what is not an image of this set.

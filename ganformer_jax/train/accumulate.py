@@ -28,8 +28,8 @@ def accumulate(
     undivided (`Microbatch`).
 
     Args:
-        networks: For the full batch.
-        params: What the gradients are of.
+        networks: Networks for the full batch.
+        params: The parameters that the gradients belong to.
         batch: Arrays [B, ...]; under a mapped axis, the share of one device.
         function: Takes one microbatch: its networks, which draw for it, and its images and labels;
             returns values, a tree of arrays, and gradients.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class AugmentState(flax.struct.PyTreeNode):
-    """What adaptive augmentation knows from earlier steps."""
+    """The state of adaptive augmentation."""
 
     p: Float[Array, ""]
     """Adaptive probability of a transformation."""

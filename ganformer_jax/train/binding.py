@@ -1,4 +1,4 @@
-"""Updates of a config as the training loop calls them, and what every kind of training needs."""
+"""Updates bound to a config, and helpers that every kind of training needs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def bind(
         function: Takes the config, `DataParallel`, a state and a batch.
         config: The experiment, whose `train.matmul_precision` it has.
         placement: The devices.
-        name: By default that of the function.
+        name: The name; by default that of the function.
     """
     update = functools.partial(function, config, DataParallel(placement.batch))
     update.__name__ = name or function.__name__  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""How devices share a batch: divided by a mesh under `jax.jit`, or by an axis under `jax.pmap`."""
+"""Data parallelism: a mesh shards the batch under `jax.jit`, a mapped axis under `jax.pmap`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Batched = TypeVar("Batched")
 
 @dataclasses.dataclass(frozen=True)
 class DataParallel:
-    """How the devices of an update share a batch; by default there is one device.
+    """Data parallelism of an update over devices; by default there is one device.
 
     Every draw is made for the full batch from one key, so results do not depend on the number of
     devices. Under a mapped axis an update sees one device's share of the batch.
 
     Attributes:
-        batch_sharding: How a mesh of automatic axes divides a batch; without it every device
+        batch_sharding: Sharding of a batch on a mesh of automatic axes; without it every device
             generates all images.
         axis_name: The mapped axis of `jax.pmap`.
     """

@@ -1,4 +1,4 @@
-"""Which devices to train on, and where arrays live on them."""
+"""The devices to train on, and the placement of arrays on them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def place_on(
     are the fastest.
 
     Args:
-        devices: Of all processes.
+        devices: Devices of all processes.
         fsdp: See `Placement`.
         sharded_size: See `Placement`.
 

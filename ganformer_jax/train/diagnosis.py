@@ -24,9 +24,9 @@ def first_non_finite(networks: Networks, state: TrainState, batch: Batch) -> str
     layer back.
 
     Args:
-        networks: For the full batch, or for one microbatch.
-        state: Before the step.
-        batch: Images and labels of that part, on the devices.
+        networks: Networks for the full batch, or for one microbatch.
+        state: State before the step.
+        batch: Images, uint8 [B, H, W, C], and labels [B, Y] of that part, on the devices.
     """
     for name in ("generator", "discriminator"):
         for path, leaf in jax.tree_util.tree_leaves_with_path(getattr(state, name)):

@@ -1,4 +1,4 @@
-"""How much generated images differ from each other, compared with real ones."""
+"""The diversity of generated images: their variance over a batch, relative to real ones."""
 
 from __future__ import annotations
 

@@ -40,11 +40,11 @@ def discriminator_label_loss(
     """Return the sum of the discriminator's losses about labels, weighted, and each to log.
 
     Args:
-        networks: Of these images.
-        discriminate: Takes labels; returns the logits of these real images with them.
-        real: Of the images with their own labels.
-        reals: Their labels, and other ones from `with_other_labels`.
-        every_label_NxY: From `labels_to_contrast`.
+        networks: Networks for these images.
+        discriminate: Takes labels [B, Y]; returns the logits [B, 1] of these real images with them.
+        real: Output of the discriminator for the images with their own labels.
+        reals: A batch with `labels`, and `other_labels` from `with_other_labels`, [B, Y].
+        every_label_NxY: Labels of all images of the batch, from `labels_to_contrast`.
     """
     options, total, info = networks.config.loss, jnp.zeros(()), {}
     if options.mismatch_weight:
@@ -92,8 +92,8 @@ def contrastive_loss(
     """Return the mean of `losses.contrastive`.
 
     Args:
-        networks: Of these images.
-        output: Of the discriminator, with similarities to `every_label_NxY`.
+        networks: Networks for these images.
+        output: Output of the discriminator, with similarities to `every_label_NxY`.
         labels_BxY: The label of each image.
         every_label_NxY: Labels of all images of the batch.
     """

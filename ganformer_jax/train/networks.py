@@ -48,13 +48,13 @@ two keys that `Networks.augment` splits it into."""
 
 
 class DiscriminatorOutput(NamedTuple):
-    """What the discriminator returns for images."""
+    """Output of the discriminator for images."""
 
     logits_Bx1: Float[Array, "b 1"]
     stats: Tree
     """Its "batch_stats", updated."""
     similarities_BxN: Float[Array, "b n"] | None
-    """Of images and of labels to compare them with, if there are any."""
+    """Similarities of images and of labels to compare them with, if there are any."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +63,10 @@ class Networks:
 
     Attributes:
         config: The experiment.
-        parallel: How devices share a batch.
-        optimizers: By default those of `make_optimizers`, with the schedules of the config.
-        microbatch: Which images of each batch to compute, by default all. Counts and shapes that
+        parallel: Data parallelism over the devices.
+        optimizers: The optimizers; by default those of `make_optimizers`, with the schedules of the
+            config.
+        microbatch: The images of each batch to compute, by default all. Counts and shapes that
             methods take are of the full batch; arrays that they take and return, of these images.
     """
 
@@ -162,11 +163,11 @@ class Networks:
         """Generate images of given latents; return "batch_stats" of the network as well.
 
         Args:
-            params: Of the generator.
-            state: Has the statistics to update.
-            keys: Of the update.
-            w_BxKxLxD: Latents of all layers.
-            network: Whose parameters these are: those of "generator" or of "ema".
+            params: Parameters of the generator.
+            state: State with the statistics to update.
+            keys: Random keys of the update, from `keys`.
+            w_BxKxLxD: Latents w, for each image, component and layer.
+            network: Owner of the parameters: "generator" or "ema".
         """
         (images_BxHxWxC, _), updated = self._generator().apply(
             self._variables(params, state, network),
@@ -213,12 +214,12 @@ class Networks:
         """Return the discriminator's logits, high for real images, which it sees augmented.
 
         Args:
-            params: Of the discriminator.
-            state: Has the probability of augmentation.
-            key: Of augmentation and dropout.
-            images_BxHxWxC: Images as they are.
-            labels_BxY: Their labels.
-            count: Images of the full batch.
+            params: Parameters of the discriminator.
+            state: State with the probability of augmentation.
+            key: Random key of augmentation and dropout.
+            images_BxHxWxC: Images that are not augmented, in [-1, 1].
+            labels_BxY: Labels of the images; None without labels.
+            count: Number of images of the full batch.
         """
         return self.discriminate_with_output(
             params, state, key, images_BxHxWxC, labels_BxY, count
@@ -283,7 +284,7 @@ class Networks:
         return self.parallel.replicate_params(variables | {"params": params})
 
     def _rngs(self, keys: Keys) -> Keys:
-        """Keys of what the generator draws by itself."""
+        """Return the keys of draws that the generator makes by itself."""
         return {
             n: self.parallel.fold_in_device(keys[n]) for n in ("noise", "dropout", "components")
         }

@@ -1,4 +1,4 @@
-"""What the networks of a GAN minimize: losses of images, of their labels, and penalties."""
+"""Objectives of the networks of a GAN: losses of images, of their labels, and penalties."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ def generator_objective(
     """Return the generator's loss; and what to log, the mean of w, and "batch_stats".
 
     Args:
-        networks: Of these images.
-        params: Of the generator.
-        state: Has the discriminator's parameters, and all statistics.
-        keys: Of the update.
-        reals: Real images, whose labels the generated ones take.
-        count: Images of the full batch.
-        every_label_NxY: From `labels_to_contrast`.
+        networks: Networks for these images, a full batch or a microbatch.
+        params: Parameters of the generator.
+        state: State with the discriminator's parameters and all statistics.
+        keys: Random keys of the update, from `Networks.keys`.
+        reals: Batch of real images, uint8 [B, H, W, C], whose labels [B, Y] the generated ones
+            take.
+        count: Number of images of the full batch.
+        every_label_NxY: Labels of all images of the batch, from `labels_to_contrast`.
     """
     labels_BxY = reals.get("labels")
     discriminate = functools.partial(
@@ -77,14 +78,15 @@ def discriminator_objective(
     """Return the discriminator's loss, and what to log and "batch_stats".
 
     Args:
-        networks: Of these images.
-        params: Of the discriminator.
-        state: Has all statistics, and the probability of augmentation.
-        keys: Of the update.
-        reals: Real images, and their labels as `with_other_labels` returns them.
+        networks: Networks for these images, a full batch or a microbatch.
+        params: Parameters of the discriminator.
+        state: State with all statistics and the probability of augmentation.
+        keys: Random keys of the update, from `Networks.keys`.
+        reals: Batch of real images, uint8 [B, H, W, C], with labels [B, Y] as `with_other_labels`
+            returns them.
         fakes_BxHxWxC: Generated images of these labels, in [-1, 1].
-        count: Images of the full batch.
-        every_label_NxY: From `labels_to_contrast`.
+        count: Number of images of the full batch.
+        every_label_NxY: Labels of all images of the batch, from `labels_to_contrast`.
         penalized: Whether the penalties are part of the loss.
     """
     labels_BxY, reals_BxHxWxC = reals.get("labels"), from_uint8(reals["images"])

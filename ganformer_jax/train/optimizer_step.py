@@ -45,10 +45,10 @@ def optimizer_step(
     """Average gradients over devices, clip them and apply one network's optimizer.
 
     Args:
-        networks: Of the full batch.
-        state: Before the step.
+        networks: Networks for the full batch.
+        state: State before the step.
         network: "generator" or "discriminator".
-        gradients: Those of one device's share of the batch.
+        gradients: Gradients of one device's rows of the batch.
 
     Returns:
         The new state, and the norm of the gradients before clipping.

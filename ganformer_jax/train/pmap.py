@@ -32,9 +32,9 @@ def pmap_updates(
     from device to device, are not those of `jax.jit`.
 
     Args:
-        config: The experiment; of `train.batch_size` only whether it is above 1 matters.
+        config: The experiment; it only matters whether `train.batch_size` is above 1.
         optimizers: See `gan_updates`.
-        devices: By default all.
+        devices: Devices to compile for; by default all.
 
     Raises:
         UserError: If `train.accumulate` is above 1, which `jax.jit` has alone: a device's groups of

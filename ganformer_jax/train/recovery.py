@@ -48,8 +48,8 @@ class Recovery:
     """Returns to the last checkpoint, a limited number of times in a row.
 
     Args:
-        programs: Of the updates.
-        checkpoints: Of the run.
+        programs: The compiled updates.
+        checkpoints: The checkpoints of the run.
         batches: See `session.Batches`.
         limit: Number of returns to one checkpoint.
         repeated_step: Called before each step that is repeated to find what fails; may raise
@@ -72,7 +72,7 @@ class Recovery:
         """Return the last good state, with other random numbers to come.
 
         Args:
-            error: What was seen.
+            error: The numbers that are not finite.
             init: Makes the first state, for a run without checkpoints.
 
         Raises:

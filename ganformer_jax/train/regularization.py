@@ -190,14 +190,14 @@ def penalties(
     """Return the mean penalties of the discriminator that have a weight, weighed.
 
     Args:
-        networks: Of a part of a batch.
-        state: Says how far the schedule of R1 is.
-        keys: Of the update.
-        count: Images of the full batch.
-        discriminate: The key of an augmentation and images to logits, by the parameters to
-            penalize.
-        real_BxHxWxC: Real images of this part.
-        fakes: Returns as many generated ones; called only if a penalty needs them.
+        networks: Networks for a microbatch.
+        state: State of training, whose `images_seen` decides the schedule of R1.
+        keys: Random keys of the update, from `Networks.keys`.
+        count: Number of images of the full batch.
+        discriminate: Takes the key of an augmentation and images [B, H, W, C]; returns logits
+            [B, 1].
+        real_BxHxWxC: Real images of this microbatch, in [-1, 1].
+        fakes: Returns as many generated images; called only if a penalty needs them.
     """
     options, named = networks.config.loss, {}
     r1, schedule = options.r1_gamma, options.r1_gamma_schedule

@@ -25,7 +25,7 @@ from ganformer_jax.train.trainable import Trainable
 CONFIG_FILE = "config.json"
 ANOTHER = "choose another --workdir"
 
-# What may change between one command and the next on the same run.
+# Options that may change between one command and the next on the same run.
 FREE = ("data.directory", "data.threads", "train.total_kimg", "train.devices", "train.platform")
 FREE += ("train.batch_size",)
 FREE += ("train.log_kimg", "train.image_kimg", "train.metric_kimg", "train.metric_images")
@@ -37,7 +37,7 @@ FREE_ENDS = (".dtype",)
 SAVED = ("stopped", "completed", "resumed")
 """Events of a run's history that follow a checkpoint, if they have no reason and a step above 0."""
 OWN = ("data.directory", "data.threads")
-"""What may differ from process to process."""
+"""Options that may differ from process to process."""
 
 
 def check_accelerator(run: pathlib.Path, devices: Sequence[Any], platform: str | None) -> None:
@@ -47,8 +47,8 @@ def check_accelerator(run: pathlib.Path, devices: Sequence[Any], platform: str |
 
     Args:
         run: Folder of the run; there may be none yet.
-        devices: To train on.
-        platform: What is asked for; None for what jax prefers.
+        devices: Devices to train on.
+        platform: The platform asked for; None for the one that jax prefers.
 
     Raises:
         TemporaryError: If so.
@@ -69,7 +69,7 @@ def check_hosts(config: Any, identities: Mapping[str, str]) -> None:
     """Refuse processes whose config, dataset or jax differ, as each would train something else.
 
     Args:
-        config: Of this process.
+        config: The config of this process.
         identities: See `check_run`; options that are named here are compared by their checksums.
 
     Raises:

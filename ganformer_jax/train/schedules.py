@@ -32,8 +32,8 @@ def value(
     Hutter 2017 (arXiv 1608.03983), eq. 5, without restarts.
 
     Args:
-        schedule: As `config_checks.validate` accepts it.
-        initial: The option's own value.
+        schedule: A schedule that `config.checks.validate` accepts.
+        initial: Value of the option without a schedule.
         images_seen: Real images seen; may be traced. None for `initial`.
 
     Returns:

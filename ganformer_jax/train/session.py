@@ -1,4 +1,4 @@
-"""What the steps of one command share, and what each run of steps does besides steps."""
+"""Objects that the steps of one command share, and the work that is done between steps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Batches = Callable[[int], Iterator[Mapping[str, np.ndarray]]]
 
 
 class End(NamedTuple):
-    """Where training ended, whether the run is complete, and whether observers were skipped."""
+    """The end of training: whether the run is complete, and whether observers were skipped."""
 
     at: Position
     done: bool
@@ -39,7 +39,7 @@ class End(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """What the steps of one command share."""
+    """Objects that the steps of one command share."""
 
     run: pathlib.Path
     config: Any
@@ -108,7 +108,7 @@ class Session:
 
 @dataclasses.dataclass(frozen=True)
 class Attempt:
-    """What the steps share up to an end, or to numbers that are not finite."""
+    """Objects that the steps share up to an end, or to numbers that are not finite."""
 
     session: Session
     log: Log

@@ -52,8 +52,8 @@ class TrainState(flax.struct.PyTreeNode):
     key: Key[Array, ""]
     """Never changes; each step folds its number into it."""
     augment: AugmentState
-    """Of adaptive augmentation. Since version 2 of the state; checkpoints without it start from
-    `augment.p`."""
+    """State of adaptive augmentation. Since version 2 of the state; checkpoints without it start
+    from `augment.p`."""
     batch_stats: dict[str, Tree]
     """Running statistics and singular vectors of a DCGAN or SAGAN, under "generator",
     "discriminator" and "ema"; without any arrays for other networks."""
@@ -73,7 +73,7 @@ def stats_variables(batch_stats: Mapping[str, Tree], network: str) -> dict[str, 
     """Return a network's "batch_stats" as `apply` takes them: no variables if it has none.
 
     Args:
-        batch_stats: As in a `TrainState`; checkpoints of versions without them have none.
+        batch_stats: The field of a `TrainState`; checkpoints of versions without it have none.
         network: "generator", "discriminator" or "ema".
     """
     stats = batch_stats.get(network)

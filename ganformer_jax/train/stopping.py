@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Stop:
-    """Whether a signal to end has arrived (`signals.end_signals`), on any process.
+    """A flag that a signal to end sets (`signals.end_signals`), on any process.
 
     With one process a signal also interrupts what runs inside `interruptible`. With several, jax's
     preemption service, which hears SIGTERM, makes all of them stop at the same call of `requested`.

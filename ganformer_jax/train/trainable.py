@@ -1,4 +1,4 @@
-"""What a training loop needs of a model: its state, its updates in order, and its images."""
+"""The interface of a model to the training loop: its state, its updates in order, its images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Info = dict[str, jax.Array]
 
 
 class Position(NamedTuple):
-    """How far training is."""
+    """Progress of training."""
 
     step: int
     """Steps done."""
@@ -68,8 +68,9 @@ def train_step(
     """Apply the updates that are due, one after the other.
 
     Args:
-        updates: In order. Compile the function of each, or this whole function for a given step.
-        state: Before the step; `state.step` is `step`.
+        updates: The updates, in order. Compile the function of each, or this whole function for a
+            given step.
+        state: State before the step; `state.step` is `step`.
         batch: The full batch, or the share of one device under a mapped axis.
         step: Steps done so far, a Python integer.
         images_seen: `state.images_seen`, a Python integer; 0 will do where no update has stages.
@@ -83,11 +84,11 @@ def train_step(
 
 @dataclasses.dataclass(frozen=True)
 class Trainable:
-    """What the training loop trains; the loop knows nothing else of a model.
+    """A model as the training loop sees it; the loop knows nothing else of it.
 
     Attributes:
         init: Makes the first state from a key; no two leaves may share memory. Jitted.
-        updates: Of a training step, in order. The last one that is due counts `step` and
+        updates: Updates of a training step, in order. The last one that is due counts `step` and
             `images_seen`.
         batch: Shape and dtype of every array of a full batch, over all devices.
         sample: Takes a state and indices; returns uint8 images [M, H, W, C], image i decided by

@@ -62,10 +62,10 @@ def gan_updates(
 
     Args:
         config: The experiment.
-        parallel: How devices share a batch; by default there is one device.
-        optimizers: By default those of `make_optimizers`, with the schedules of the config; the
-            state must come from the same ones. Others have no schedules of the learning rate and
-            beta2.
+        parallel: Data parallelism over devices; by default there is one device.
+        optimizers: The optimizers; by default those of `make_optimizers`, with the schedules of the
+            config; the state must come from the same ones. Others have no schedules of the
+            learning rate and beta2.
     """
     networks, loss = Networks(config, parallel or DataParallel(), optimizers), config.loss
 
@@ -118,7 +118,7 @@ def gan_trainable(
         config: The experiment, whose batch divides over the devices.
         placement: The devices.
         sample: See `Trainable.sample`; the state is a `TrainState`.
-        optimizers: By default those of `make_optimizers(config)`.
+        optimizers: The optimizers; by default those of `make_optimizers(config)`.
     """
     check_batch(config, len(placement.devices))
     return Trainable(

@@ -1,4 +1,4 @@
-"""What every figure of a trained generator is made from."""
+"""Inputs of every figure of a trained generator."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Still(NamedTuple):
     """A figure.
 
     Attributes:
-        name: Of its file, without a suffix.
+        name: Name of its file, without a suffix.
         image: uint8 [H, W, 3].
     """
 
@@ -37,7 +37,7 @@ class Video(NamedTuple):
     """A figure that moves.
 
     Attributes:
-        name: Of its file, without a suffix.
+        name: Name of its file, without a suffix.
         frames: uint8 [H, W, 3] each, which are made as they are read.
         count: Number of frames.
     """
@@ -48,7 +48,7 @@ class Video(NamedTuple):
 
 
 class Unsuitable(Exception):
-    """Why a generator, or these images, do not have a figure: in words."""
+    """Raised where a generator, or these images, do not have a figure; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +57,9 @@ class FigureContext:
 
     Attributes:
         synthesizer: Makes images; its noise is that of all figures.
-        variables: Of the generator.
-        latents: Of the images.
-        z_BxKxD: What they were mapped from; None if the latents were read from a file.
+        variables: Variables of the generator.
+        latents: Latents of the images.
+        z_BxKxD: Latents z that they were mapped from; None if the latents were read from a file.
         labels: Class number or condition of each image; None without labels.
         truncation_psi: Truncation psi of images that are mapped from z.
         truncation_cutoff: Number of layers to truncate, from the first; None for all.

@@ -33,7 +33,7 @@ def write_figures(
         folder: Where to write; files of these names are replaced.
         names: Keys of `FIGURES`; by default all that suit the generator, the others are skipped
             with a line.
-        suffix: Of videos: .mp4, .webp or .gif.
+        suffix: Suffix of videos: .mp4, .webp or .gif.
         weights: Checksum of the generator, for the file of latents.
         progress: Show the progress of videos.
         say: Receives lines for the user.

@@ -1,4 +1,4 @@
-"""What noise and truncation change."""
+"""Figures of what noise and truncation change."""
 
 from __future__ import annotations
 

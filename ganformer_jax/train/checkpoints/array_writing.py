@@ -1,4 +1,4 @@
-"""How Orbax writes the arrays of a state."""
+"""Options of Orbax for writing the arrays of a state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which checkpoint is best: the lowest value of one metric, which is stored under its own name.
+"""The best checkpoint: the lowest value of one metric, which is stored under its own name.
 
 The metric in use is that of the newest checkpoint that has one, so values of another metric are
 not compared after `train.metrics` has changed. Version 0.1 stored every metric as "swd", the
@@ -26,7 +26,7 @@ from ganformer_jax.train.checkpoints.reading import Damage, reading
 
 CHECKSUM = "crc32"
 Stored = Mapping[str, Any] | None
-"""What Orbax stores of a checkpoint's metric; None of a checkpoint without one."""
+"""The metric of a checkpoint as Orbax stores it; None without one."""
 
 
 class Best(NamedTuple):

@@ -114,8 +114,8 @@ class Checkpoints:
 
         Args:
             step: Steps done.
-            state: On its devices.
-            config: Of the run, as nested dicts.
+            state: The state, on its devices.
+            config: The config of the run, as nested dicts.
             metric: Name and value, of which the lowest is best; NaN counts as None.
 
         Raises:
@@ -195,7 +195,7 @@ class Checkpoints:
         """Read fields of the state, as nested dicts of host arrays, and the config.
 
         Args:
-            step: By default the newest that is not damaged.
+            step: Step of the checkpoint; by default the newest that is not damaged.
             fields: Names of the fields.
         """
         self.wait()

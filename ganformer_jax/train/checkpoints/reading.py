@@ -1,4 +1,4 @@
-"""How one checkpoint is read: what counts as damage, and how processes agree on it.
+"""Reading of one checkpoint: what counts as damage, and agreement between processes on it.
 
 Files are read without Orbax's manager, whose `restore` ends in a barrier of all processes: one that
 cannot read a file would leave the others waiting there.

@@ -1,4 +1,4 @@
-"""What of a state a checkpoint has, and what later versions of the package added to it."""
+"""The structure of a stored state, and the leaves that later versions of the package added."""
 
 from __future__ import annotations
 

@@ -27,10 +27,11 @@ def make_adam(
     """Make Adam, behind a limit of the norm of gradients if there is one.
 
     Args:
-        options: Of the optimizer.
-        images_seen: For the schedule of the learning rate; by default it is the option's value.
-        weight_decay: Of matrices, decoupled from gradients (AdamW, arXiv 1711.05101); None for an
-            optimizer whose memory has no place for it.
+        options: Options of the optimizer.
+        images_seen: Images seen, for the schedule of the learning rate; by default the rate is the
+            option's value.
+        weight_decay: Decay of matrices, decoupled from gradients (AdamW, arXiv 1711.05101); None
+            for an optimizer whose memory has no place for it.
     """
     rate = schedules.value(options.learning_rate_schedule, options.learning_rate, images_seen)
     betas: Any = {"b1": options.beta1, "b2": options.beta2, "eps": options.epsilon}
@@ -53,11 +54,11 @@ def apply_gradients(
     """Apply the gradients of a network, or of several that have one optimizer.
 
     Args:
-        optimizer: Of these parameters.
-        state: Before the step: a flax dataclass.
+        optimizer: The optimizer of these parameters.
+        state: State before the step, a flax dataclass.
         network: The field of the parameters.
         memory: The field of the optimizer's own arrays.
-        gradients: As the parameters.
+        gradients: The gradients, a tree like the parameters.
 
     Returns:
         The new state, and the norm of the gradients.

@@ -77,8 +77,8 @@ def ganformer2_update(
 
     Args:
         config: The experiment.
-        parallel: How devices share the batch; without a mapped axis.
-        state: Before the step.
+        parallel: Data parallelism over the devices; without a mapped axis.
+        state: State before the step.
         batch: `images`, uint8 [B, H, W, C], and `layouts`, their labels, uint8 [B, H, W].
 
     Returns:

@@ -43,7 +43,7 @@ class Scenes(NamedTuple):
 
 KEYS = ("structure", "present", "style", "noise", "share", "real_order", "real_noise")
 KEYS += ("fake_order", "fake_noise")
-"""What the key of a step is folded with, by place in the list, for each draw."""
+"""Draws of a step, in the order of the numbers that are folded into its key. Only append."""
 
 
 def _key(key: Key[Array, ""], name: str) -> Key[Array, ""]:

@@ -109,8 +109,8 @@ def autoencoder_update(
 
     Args:
         config: The experiment.
-        parallel: How devices share the batch; without a mapped axis.
-        state: Before the step.
+        parallel: Data parallelism over the devices; without a mapped axis.
+        state: State before the step.
         batch: `images`, uint8 [B, H, W, C].
         adversarial: Whether the discriminator takes part.
 
@@ -144,8 +144,8 @@ def transformer_update(
 
     Args:
         config: The experiment.
-        parallel: How devices share the batch; without a mapped axis.
-        state: Before the step.
+        parallel: Data parallelism over the devices; without a mapped axis.
+        state: State before the step.
         batch: `images`, uint8 [B, H, W, C], and, of a conditional prior, `labels`, float32
             [B, Y].
 

@@ -133,8 +133,8 @@ def translation_update(
 
     Args:
         config: The experiment.
-        parallel: How devices share the batch; without a mapped axis.
-        state: Before the step.
+        parallel: Data parallelism over the devices; without a mapped axis.
+        state: State before the step.
         batch: `images` of the source and `targets`, uint8 [B, H, W, C].
 
     Returns:

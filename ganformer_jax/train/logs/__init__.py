@@ -1,1 +1,1 @@
-"""What a run tells while it trains: log, progress, alarms and history."""
+"""Output of a run while it trains: log, progress, alarms and history."""

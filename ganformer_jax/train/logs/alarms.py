@@ -22,19 +22,20 @@ DIVERSITY = 0.1
 """Variance of generated images over a batch relative to that of real ones. One image for all
 latents gives 0, and M unlike images give about 1 - 1 / M, so this is a collapse to almost one."""
 LASTING_KIMG = 20.0
-"""How long any of these must last, which is more than the start of training, when D wins easily."""
+"""Thousand images that any of these must last: more than the start of training takes, when D wins
+easily."""
 NORM_RATIO = 100.0
 """Gradient norm relative to the median of the last reports. Adam's steps do not grow with it, but
 it stays far below 100 in a training that works."""
 NORM_REPORTS, NORM_REPORTS_NEEDED = 50, 20
 """Reports of the median, and how many of them there must be."""
 CLEAR_KIMG = 20.0
-"""How long the reason must be absent before an alarm may be said again."""
+"""Thousand images that the reason must be absent before an alarm may be said again."""
 
 
 @dataclasses.dataclass
 class _Alarm:
-    """When the reason of an alarm began and last held, in kimg, and whether it was said."""
+    """State of one alarm: when its reason began and last held, in kimg, and whether it was said."""
 
     began: float | None = None
     last: float = 0.0
@@ -42,7 +43,7 @@ class _Alarm:
 
 
 class Alarms:
-    """What to warn of, given report after report of one run."""
+    """The alarms of one run, which gets report after report."""
 
     def __init__(self):
         self._alarms: dict[str, _Alarm] = collections.defaultdict(_Alarm)

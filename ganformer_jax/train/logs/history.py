@@ -1,4 +1,4 @@
-"""What happened to a run: each start, stop and change, in `<run>/history.jsonl`."""
+"""The events of a run: each start, stop and change, in `<run>/history.jsonl`."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ SHORT |= {"loss/cycle": "cycle", "loss/pyramid": "pyramid", "loss/bits": "bits"}
 SHORT |= {f"loss/generator_{part}": f"G {part}" for part in ("layouts", "images")}
 SHORT |= {f"loss/discriminator_{part}": f"D {part}" for part in ("layouts", "images")}
 SHORT |= {"memory_gib": "GiB"}
-"""What reports of any kind of training show, and its name there."""
+"""Values that reports of any kind of training show, and their names there."""
 BAR = "{percentage:3.0f}%|{bar:10}| {n:.1f} of {total:g} kimg  {desc}"
 
 

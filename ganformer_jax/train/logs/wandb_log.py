@@ -59,7 +59,7 @@ class Wandb:
     Args:
         project: Name of the project.
         run: The run's folder.
-        config: Of the run, as nested dicts.
+        config: The config of the run, as nested dicts.
 
     Raises:
         UserError: If the package is missing or refuses, as it does where nobody has logged in.

@@ -1,4 +1,4 @@
-"""Where the log of a run goes: JSON lines and TensorBoard, of which a full disk breaks neither."""
+"""Writers of the log of a run: JSON lines and TensorBoard, neither of which a full disk breaks."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ IMAGE_SIDE = 1024
 
 
 class Writer(Protocol):
-    """What a log writes to. Failures raise `OSError` or `UserError`, and later calls may succeed.
+    """A destination of a log. Failures raise `OSError` or `UserError`; later calls may succeed.
 
     `step` never decreases, and `images_seen` belongs to it.
     """
 
     name: str
-    """What it is, for messages."""
+    """Its name in messages."""
     takes_images: bool
 
     def write_numbers(self, step: int, images_seen: int, values: Mapping[str, float]) -> None:

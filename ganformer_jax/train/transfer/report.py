@@ -17,7 +17,7 @@ Outcome = Literal["taken", "adapted", "new", "left out"]
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What became of an array: one of the state or, if left out, one of the source alone.
+    """The outcome of one array: one of the state or, if left out, one of the source alone.
 
     Attributes:
         path: Dotted path in the state.
@@ -42,11 +42,11 @@ def entries_of(
     """Yield the entries of a field of the state.
 
     Args:
-        field: Its name, with which paths start.
-        shapes: Of its arrays, by path.
+        field: Name of the field, with which paths start.
+        shapes: Shapes of its arrays, by path.
         given: The arrays of the source.
-        fitted: What fits of them, after the rules.
-        reason: Why all is new; "" if each array has a reason of its own.
+        fitted: Those of them that fit, after the rules.
+        reason: Reason why all is new; "" if each array has a reason of its own.
     """
 
     def full(path: str) -> str:

@@ -35,7 +35,7 @@ class Transfer:
     """Values for the arrays of a state, and the report.
 
     Attributes:
-        leaves: By dotted path; arrays without one stay new.
+        leaves: Values by dotted path; arrays without one stay new.
         report: An entry for every array of the state, and for each there that is not used.
     """
 
@@ -44,7 +44,7 @@ class Transfer:
 
     @property
     def complete(self) -> bool:
-        """Whether everything there is taken unchanged, and nothing is new."""
+        """Return whether everything there is taken unchanged, and nothing is new."""
         return all(entry.outcome == "taken" for entry in self.report)
 
     def put(self, state: TrainState) -> TrainState:
@@ -83,7 +83,7 @@ def start_from(
         weights: The fields named in `state.WEIGHTS`, as nested dicts of arrays; without
             "discriminator", that network is new.
         there: The config that they fit.
-        config: Of the new run.
+        config: The config of the new run.
         source: Names them in an error.
         words: Words of the captions of both, if they are known; else those of one number are taken
             to be the same.
@@ -122,7 +122,7 @@ def adapt(
         theirs: The same fields there; "discriminator" may be absent.
         here: The config of `mine`.
         there: The config of `theirs`.
-        words: As in `start_from`.
+        words: Words of the captions of both, see `start_from`.
     """
     if words is not None:
         there = words.config(there)
