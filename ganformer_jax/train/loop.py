@@ -247,7 +247,7 @@ def _run_steps(attempt: Attempt, state: State, stream: Iterator[Batch], began: f
             attempt.save(at, state)  # unless it is saved
         session.checkpoints.wait()
     end = End(at, at.images_seen >= total, not result.complete)
-    session.say(_end_words(end, began))
+    session.say(end.words(time.perf_counter() - began))
     return end
 
 
@@ -267,15 +267,6 @@ def _finish_first_step(
     if untrained is not None:
         attempt.run_observers(attempt.session.late_observers(), Position(0, 0), untrained)
         attempt.log.restart()
-
-
-def _end_words(end: End, began: float) -> str:
-    """Return how the steps that began at a time ended, in words."""
-    if end.done:
-        return f"done: {end.at.step} steps, {duration(time.perf_counter() - began)}"
-    if end.at.step:
-        return f"stopped at {end.at.kimg:.1f} kimg: saved, and can be resumed"
-    return "stopped before the first step"
 
 
 def _next(stream: Iterator[Batch], stop: Stop, at: Position) -> Batch | None:

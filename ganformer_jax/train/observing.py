@@ -92,7 +92,7 @@ def observe(
         stop.check()
 
     metric, complete = None, False
-    now = Moment(at.step, at.images_seen, state, sample, check)
+    now = Moment(step=at.step, images_seen=at.images_seen, state=state, sample=sample, check=check)
     with log.paused(), contextlib.suppress(Stopped), stop.interruptible():
         for observer in (o for o in observers if o.every_kimg):
             jax.block_until_ready(state)

@@ -18,6 +18,7 @@ from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.logs.history import History
 from ganformer_jax.train.logs.log import Log
+from ganformer_jax.train.logs.progress import duration
 from ganformer_jax.train.logs.writers import Writer
 from ganformer_jax.train.observing import Observer, ObserverResult, observe
 from ganformer_jax.train.recovery import NonFinite, refuse_non_finite, refuse_non_finite_state
@@ -35,6 +36,14 @@ class End(NamedTuple):
     at: Position
     done: bool
     skipped: bool
+
+    def words(self, seconds: float) -> str:
+        """Return how steps that took this long ended, in words."""
+        if self.done:
+            return f"done: {self.at.step} steps, {duration(seconds)}"
+        if self.at.step:
+            return f"stopped at {self.at.kimg:.1f} kimg: saved, and can be resumed"
+        return "stopped before the first step"
 
 
 @dataclasses.dataclass(frozen=True)
