@@ -92,7 +92,7 @@ def test_the_published_layer_where_its_dropout_is_known(monkeypatch, report_line
             x,
             w_BxKxD[:, :-1],
             AttentionState(),
-            SynthesisContext("const", None, positions, None, False),
+            SynthesisContext("const", position_KxD=positions),
         )
     ours = np.asarray(state.maps[0][:, :, 0])
     step = vector["out/att_maps"].shape[-1] // SIDE

@@ -46,27 +46,27 @@ class SynthesisContext:
     Attributes:
         noise: "random", "const" or "none".
         noise_seeds_B: Seed of each image's random noise; None to draw for the batch as a whole.
-        position_KxD: Trained positions of the components.
+        position_KxD: Trained positions of the components; None without.
         local_position_9xD: Trained positions of the 3x3 that local attention sees.
-        places: Places of the components.
-        shift_BxKx2: How far to move them, in columns and rows.
+        places: Places of the components; None without `attention.places`.
+        shift_BxKx2: Distances by which to move them, in columns and rows; None for not at all.
         layout_BxHxWxK: Shares of the components in every pixel, which then are the attention.
-        mask_BxK: 0 hides a component from attention, 1 shows it.
+        mask_BxK: 0 hides a component from attention, 1 shows it; None shows all.
         train: Apply attention dropout.
         microbatch: Which images of the full batch these are, for gradient accumulation;
             noise and dropout are drawn for the full batch.
     """
 
     noise: str
-    noise_seeds_B: Int[Array, " b"] | None
-    position_KxD: Float[Array, "k d"] | None
-    mask_BxK: Float[Array, "b k"] | None
-    train: bool
-    microbatch: Microbatch = FULL_BATCH
+    noise_seeds_B: Int[Array, " b"] | None = None
+    position_KxD: Float[Array, "k d"] | None = None
     local_position_9xD: Float[Array, "9 d"] | None = None
     places: Places | None = None
     shift_BxKx2: Float[Array, "b k 2"] | None = None
     layout_BxHxWxK: Float[Array, "b h w k"] | None = None
+    mask_BxK: Float[Array, "b k"] | None = None
+    train: bool = False
+    microbatch: Microbatch = FULL_BATCH
 
     def place_scores(self, height: int, width: int) -> Float[Array, "b f k"] | None:
         """Return scores of components by their places or a layout; None to compare features."""
@@ -192,9 +192,15 @@ class AttentionLayer(nn.Module):
             gate_y=attention.gate_image,
             name="among_pixels",
         )
-        positions = position_FxD, position_FxD
-        training = {"train": context.train, "microbatch": context.microbatch}
-        return among(x_BxFxC, x_BxFxC, *positions, **training)[0]
+        x_BxFxC, _, _ = among(
+            x_BxFxC,
+            x_BxFxC,
+            position_FxD,
+            position_FxD,
+            train=context.train,
+            microbatch=context.microbatch,
+        )
+        return x_BxFxC
 
     def _grid_positions(self, height: int, width: int) -> Float[Array, "f d"]:
         positions = self.config.positions
@@ -236,9 +242,13 @@ class AttentionLayer(nn.Module):
             among = ComponentUpdate(
                 **settings, gate_y=attention.gate_latents, name="among_components"
             )
-            positions = position_KxD, position_KxD
             updated = among(
-                components, components, *positions, mask_BxT=context.mask_BxK, **training
+                components,
+                components,
+                position_KxD,
+                position_KxD,
+                mask_BxT=context.mask_BxK,
+                **training,
             )
         if self.config.components_attend_image:
             bottom_up = ComponentUpdate(**settings, gate_y=attention.gate_image, name="bottom_up")

@@ -62,9 +62,8 @@ class DiscriminatorAttention(nn.Module):
                     x_BxFxC, aggregators_BxKxD, grid_FxD, position_KxD, **training
                 )
             if options.attend_each_other:
-                positions = position_KxD, position_KxD
                 aggregators_BxKxD = self._among_aggregators()(
-                    aggregators_BxKxD, aggregators_BxKxD, *positions, **training
+                    aggregators_BxKxD, aggregators_BxKxD, position_KxD, position_KxD, **training
                 )
         if self.resolution == config.image_attention_resolution:
             gates = {"gate_x": options.gate_image, "gate_y": options.gate_image}

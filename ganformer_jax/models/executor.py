@@ -67,9 +67,7 @@ class Executor(nn.Module):
         else:
             whole_Bx1xD = jnp.zeros_like(w_BxKxD[:, :1])
         w_BxKxD = jnp.concatenate([w_BxKxD, whole_Bx1xD], 1)
-        context = SynthesisContext(
-            noise, noise_seeds_B, None, None, False, layout_BxHxWxK=layout_BxHxWxK
-        )
+        context = SynthesisContext(noise, noise_seeds_B, layout_BxHxWxK=layout_BxHxWxK)
         synthesis = SynthesisNetwork(generator, name="synthesis")
         images, _ = synthesis(broadcast_layers(w_BxKxD, num_layers(generator)), context)
         return images

@@ -251,8 +251,13 @@ class Generator(nn.Module):
         if component_shift_BxKx2 is not None and not self.config.attention.places:
             raise ValueError("components without places cannot be moved: see attention.places")
         context = synthesis.SynthesisContext(
-            *(noise, noise_seeds_B, self.latent_positions, component_mask_BxK, train, microbatch),
+            noise,
+            noise_seeds_B,
+            position_KxD=self.latent_positions,
             shift_BxKx2=component_shift_BxKx2,
+            mask_BxK=component_mask_BxK,
+            train=train,
+            microbatch=microbatch,
         )
         return self.synthesis(w_BxKxLxD, context)
 

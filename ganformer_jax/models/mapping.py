@@ -80,9 +80,14 @@ class MappingBranch(nn.Module):
             skip = x
             if self.attention is not None:
                 attend = self.attention.clone(name=f"attention_{index}", parent=self)
-                positions = position_KxD, position_KxD
                 x, _, _ = attend(
-                    x, x, *positions, mask_BxT=mask_BxK, train=train, microbatch=microbatch
+                    x,
+                    x,
+                    position_KxD,
+                    position_KxD,
+                    mask_BxT=mask_BxK,
+                    train=train,
+                    microbatch=microbatch,
                 )
             if self.attention is not None and caption is not None:
                 read = self.attention.clone(name=f"words_{index}", parent=self)
