@@ -11,7 +11,7 @@ import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.convert.programs import PREFIX
-from ganformer_jax.models import broadcast_layers, num_layers, truncate
+from ganformer_jax.models import broadcast_layers, num_layers, truncate_w
 from ganformer_jax.models.by_seed import draw_z, generate_by_seed
 from ganformer_jax.pixels import to_uint8
 
@@ -69,8 +69,7 @@ def largest_differences(
     sampled = programs["sample"](weights, seeds_B, *rest)
     w_BxKxLxD = broadcast_layers(sampled["w"], num_layers(config))
     psi = jnp.asarray(inputs["truncation_psi"])
-    average, width = weights[PREFIX + "moments/w_average"], config.truncated_size
-    truncated = truncate(w_BxKxLxD, average, psi, width=width, words=config.words)
+    truncated = truncate_w(config, w_BxKxLxD, weights[PREFIX + "moments/w_average"], psi)
     generated = programs["generate"](weights, z_BxKxD, *rest, *noise_seeds)
     synthesized = programs["synthesize"](weights, truncated, *noise_seeds)
     found = {

@@ -113,13 +113,8 @@ class Generator(nn.Module):
         w_BxKxD = self.map(z_BxKxD, labels_BxY, component_mask_BxK=mask_BxK, train=train)
         w_BxKxLxD = latents.broadcast_layers(w_BxKxD, self.num_layers)
         if not (isinstance(truncation_psi, float | int) and truncation_psi == 1):
-            w_BxKxLxD = latents.truncate(
-                w_BxKxLxD,
-                self.w_average.value,
-                truncation_psi,
-                truncation_cutoff,
-                self.config.truncated_size,
-                self.config.words,
+            w_BxKxLxD = latents.truncate_w(
+                self.config, w_BxKxLxD, self.w_average.value, truncation_psi, truncation_cutoff
             )
         images_BxHxWxC, out = self.synthesize(
             w_BxKxLxD,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 
+from ganformer_jax.config import GeneratorConfig
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int
 
@@ -59,6 +61,22 @@ def truncate(
     if width is None:
         return truncated
     return jnp.concatenate([truncated[..., :width], w_BxKxLxD[..., width:]], -1)
+
+
+def truncate_w(
+    config: GeneratorConfig,
+    w_BxKxLxD: Latents,
+    w_average_D: Float[Array, " d"],
+    psi: float | Float[Array, ""],
+    cutoff: Cutoff | None = None,
+) -> Latents:
+    """Truncate the w of a generator; words of captions and labels in w stay as they are.
+
+    Arguments after the config are those of `truncate`.
+    """
+    return truncate(
+        w_BxKxLxD, w_average_D, psi, cutoff, width=config.truncated_size, words=config.words
+    )
 
 
 def mix_layers(w_BxKxLxD: Latents, other_BxKxLxD: Latents, cutoff: Cutoff) -> Latents:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
-from ganformer_jax.models import broadcast_layers, component_maps, num_layers, truncate
+from ganformer_jax.models import broadcast_layers, component_maps, num_layers, truncate_w
 from ganformer_jax.models.by_seed import apply_sampling, draw_z
 from ganformer_jax.models.noise_maps import with_noise_maps
 from ganformer_jax.pixels import to_uint8
@@ -159,8 +159,7 @@ def _map(
     labels = labels_BxY if config.label_size else None
     w_BxKxD = apply_sampling(config, variables, z_BxKxD, labels, method="map")
     w_BxKxLxD = broadcast_layers(w_BxKxD, num_layers(config))
-    average = variables["moments"]["w_average"]
-    return truncate(w_BxKxLxD, average, psi, cutoff, config.truncated_size, config.words)
+    return truncate_w(config, w_BxKxLxD, variables["moments"]["w_average"], psi, cutoff)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.experiment.figures.context import FigureContext, Still, Unsuitable, lay_out
-from ganformer_jax.models import truncate
+from ganformer_jax.models import truncate_w
 from ganformer_jax.pixels import as_rgb
 
 ROWS, DRAWS, SHOWN = 4, 32, 3
@@ -51,9 +51,7 @@ def truncation(context: FigureContext) -> Iterator[Still]:
     config, cutoff = context.config, context.truncation_cutoff
     columns = []
     for psi in PSI:
-        truncated = truncate(
-            jnp.asarray(w_BxKxLxD), average_D, psi, cutoff, config.truncated_size, config.words
-        )
+        truncated = truncate_w(config, jnp.asarray(w_BxKxLxD), average_D, psi, cutoff)
         columns.append(context.images(kept.with_w(np.asarray(truncated))))
     name = "psi" if context.z_BxKxD is not None else "w times"
     headings = [f"{name} {psi:g}" for psi in PSI]
