@@ -15,8 +15,8 @@ class LabelMappingConfig:
     """Network from a label to the vector that a `label_logit` of "embedding" compares with."""
 
     num_layers: Annotated[int, at_least(0)] = 8
-    """Dense layers from the label embedding to the vector; 0 takes the
-    embedding itself."""
+    """Dense layers from the label embedding to the vector, the output layer
+    counted; 0 takes the embedding itself."""
     width: Annotated[int | None, at_least(1)] = None
     """Width of the vector; by default the channels at the base grid."""
     hidden_width: Annotated[int | None, at_least(1)] = None

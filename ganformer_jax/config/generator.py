@@ -17,7 +17,7 @@ class MappingConfig:
     """Mapping network from z to w: one branch for the components, one for the global latent."""
 
     num_layers: Annotated[int, at_least(0)] = 4
-    """Hidden layers before the output layer; a residual layer holds two dense ones."""
+    """Hidden layers, the output layer not counted; a residual layer holds two dense ones."""
     residual: bool = True
     """Residual layers instead of plain dense ones."""
     width: Annotated[int | None, at_least(1)] = None

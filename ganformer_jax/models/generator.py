@@ -72,7 +72,7 @@ class Generator(nn.Module):
 
     @property
     def num_layers(self) -> int:
-        """Number of latents per component: one for each layer of the synthesis network."""
+        """Number of layers that read a latent of each component: `ganformer_jax.num_layers`."""
         return synthesis.num_layers(self.config)
 
     def __call__(

@@ -48,7 +48,7 @@ def _label_mapper(config: DiscriminatorConfig, channels: int) -> ReadLabels:
     width = options.width or channels
     embed = EqualizedDense(options.embedding_width or width, name="label_embedding")
     mapping = MappingConfig(
-        num_layers=options.num_layers - 1,  # the last is the output layer
+        num_layers=options.num_layers - 1,  # without the output layer
         residual=False,
         width=options.hidden_width,
         last_hidden_width=options.hidden_width,

@@ -40,9 +40,11 @@ RESIDUAL_GAIN = math.sqrt(0.5)
 
 
 def num_layers(config: GeneratorConfig) -> int:
-    """Count the latents per component: one for each convolution, the stem and the RGB layer.
+    """Count the layers that read a latent, L: 3x3 convolutions, the stem and the RGB layer.
 
-    A DCGAN and a SAGAN read one.
+    Each reads a latent of its own of every component (`num_ws` of StyleGAN2-ADA). A constant stem
+    reads none, RGB layers before the last share that of the next block, and a DCGAN and a SAGAN
+    have one layer.
     """
     if config.network != "ganformer":
         return 1
@@ -180,8 +182,8 @@ class SynthesisBlock(nn.Module):
         return self.resolution == self.config.resolution
 
     @property
-    def num_layers(self) -> int:
-        """Convolutions in this block."""
+    def num_convolutions(self) -> int:
+        """Number of 3x3 convolutions, each of which reads a latent of its own."""
         last = self.is_last and self.config.synthesis.last_convolution
         return (1 if self.is_first else 2) + last
 
@@ -227,7 +229,7 @@ class SynthesisBlock(nn.Module):
         if self.is_last or synthesis.architecture == "skip":
             colors = ToImage(config, name="to_image")(x, w_BxKxLxD[:, -1, used])
             image = colors if image is None else image + colors
-        return x, image, w_BxKxLxD[:, :, self.num_layers :], state
+        return x, image, w_BxKxLxD[:, :, self.num_convolutions :], state
 
     def _merge(
         self, x: Array, image: Array | None, w_BxKxLxD: Array, state: AttentionState
