@@ -55,7 +55,7 @@ def strongest_component(attention: Float[np.ndarray, "*b k h w"]) -> Int[np.ndar
     return np.where(owned, attention.argmax(-3), attention.shape[-3])
 
 
-def component_segments(
+def strongest_in_layer(
     attention: Sequence[Float[np.ndarray, "b k n h w"]], layer: int | None = None
 ) -> Int[np.ndarray, "b h w"]:
     """Return `strongest_component` of one layer, heads averaged: the region of each component.

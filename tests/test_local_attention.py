@@ -55,15 +55,15 @@ DROPPED = {
     (3, 3, 1): (10, 21, 31, 33),
     (3, 3, 3): (1, 17, 32),
 }
-IMAGES, SIDE, HEADS, PLACES = 4, 4, 4, 9
+IMAGES, SIDE, HEADS, NEIGHBORS = 4, 4, 4, 9
 
 
 def published_dropout(monkeypatch):
     """Let the layer drop the cells of the published run, in two calls."""
-    mask = np.ones((IMAGES, SIDE, SIDE, HEADS * PLACES), np.float32)
+    mask = np.ones((IMAGES, SIDE, SIDE, HEADS * NEIGHBORS), np.float32)
     for position, cells in DROPPED.items():
         mask[position][list(cells)] = 0
-    scales = iter([mask.reshape(IMAGES, SIDE, SIDE, HEADS, PLACES) / KEPT, 1.0])
+    scales = iter([mask.reshape(IMAGES, SIDE, SIDE, HEADS, NEIGHBORS) / KEPT, 1.0])
     monkeypatch.setattr(local_attention, "Dropout", lambda _: lambda x, _: x * next(scales))
 
 

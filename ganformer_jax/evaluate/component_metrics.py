@@ -20,7 +20,7 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.features import cached_arrays
 from ganformer_jax.metrics.dci import dci
 from ganformer_jax.metrics.segmentation import color_clusters, foreground_ari, matched_mean_iou
-from ganformer_jax.pixels import component_segments, enlarge
+from ganformer_jax.pixels import enlarge, strongest_in_layer
 from ganformer_jax.scenes.caption_scores import caption_scores
 from ganformer_jax.scenes.captions import SceneObjects
 from ganformer_jax.scenes.dataset import stored_name
@@ -201,7 +201,7 @@ def layer_segments(
         nothing: Whether pixels can be of no component, as by `strongest_component`.
     """
     strongest = [
-        component_segments([layer]) if nothing else np.asarray(layer).mean(2).argmax(1)
+        strongest_in_layer([layer]) if nothing else np.asarray(layer).mean(2).argmax(1)
         for layer in attention
     ]
     return {

@@ -10,7 +10,7 @@ import numpy as np
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.figures.context import FigureContext
-from ganformer_jax.pixels import component_segments, enlarge
+from ganformer_jax.pixels import enlarge, strongest_in_layer
 from ganformer_jax.sampling import ImageLatents, Synthesized
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def make_with_attention(context: FigureContext, latents: ImageLatents) -> Synthe
 def component_regions(
     made: Synthesized, layer: int | None = None
 ) -> Int[np.ndarray, "b h w"] | None:
-    """Return the component that each pixel attends to most, as `pixels.component_segments`.
+    """Return the component that each pixel attends to most, as `pixels.strongest_in_layer`.
 
     At the size of the images; None without attention.
 
@@ -42,7 +42,7 @@ def component_regions(
         return None
     count = len(made.attention)
     check_layer(count, layer)
-    return enlarge(component_segments(made.attention, layer), made.images.shape[1])
+    return enlarge(strongest_in_layer(made.attention, layer), made.images.shape[1])
 
 
 def attention_layers(config: GeneratorConfig) -> int:

@@ -30,7 +30,7 @@ from ganformer_jax.nn.layers import (
     leaky_relu,
     limit,
 )
-from ganformer_jax.nn.local_attention import PLACES, POSITION_WIDTH, LocalAttention
+from ganformer_jax.nn.local_attention import NEIGHBORS, POSITION_WIDTH, LocalAttention
 from ganformer_jax.nn.places import ComponentPlaces
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ class SynthesisNetwork(nn.Module):
         config = self.config
         image, state = None, AttentionState()
         if config.local_attention_below:
-            shape = PLACES, POSITION_WIDTH
+            shape = NEIGHBORS, POSITION_WIDTH
             positions = self.param("local_positions", jax.random.uniform, shape)
             context = dataclasses.replace(context, local_position_9xD=positions)
         if config.merge.images:

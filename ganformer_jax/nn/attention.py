@@ -36,7 +36,7 @@ from ganformer_jax.nn.attention_checks import check_arrays, check_options
 from ganformer_jax.nn.initialize import normal
 from ganformer_jax.nn.layers import EPSILON, Dropout, EqualizedDense
 from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
-from ganformer_jax.nn.projections import Projection, gather, own_head, score, spread_heads
+from ganformer_jax.nn.projections import ProjectedRows, gather, own_head, score, spread_heads
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -211,18 +211,20 @@ class BipartiteAttention(nn.Module):
         shares = assignments(probabilities) if self.kmeans else None
         return self._update(x, y, probabilities).astype(x_BxFxC.dtype), probabilities, shares
 
-    def _queries(self, x_BxFxC: Array, position_FxD: Array | None, width: int) -> list[Projection]:
-        """Return q(X) as projections to add up: of the features and, if given, of positions."""
+    def _queries(
+        self, x_BxFxC: Array, position_FxD: Array | None, width: int
+    ) -> list[ProjectedRows]:
+        """Return q(X) as rows to project and add up: features and, if given, positions."""
         weights = EqualizedDense(width, name="queries").weights(x_BxFxC.shape[-1])
-        queries = [Projection(x_BxFxC, *weights)]
+        queries = [ProjectedRows(x_BxFxC, *weights)]
         if position_FxD is not None:
             layer = EqualizedDense(width, name="query_positions")
             weights = layer.weights(position_FxD.shape[-1])
-            queries.append(Projection(position_FxD[None], *weights))
+            queries.append(ProjectedRows(position_FxD[None], *weights))
         return queries
 
     def _key_scores(
-        self, queries: list[Projection], y_BxTxD: Array, position_TxD: Array | None
+        self, queries: list[ProjectedRows], y_BxTxD: Array, position_TxD: Array | None
     ) -> Float[Array, "b n f t"]:
         """Return q(X) k(Y)^T / sqrt(D) of (1)."""
         width = queries[0].bias_O.shape[0]
@@ -261,7 +263,10 @@ class BipartiteAttention(nn.Module):
     # split into heads, as in the published networks.
 
     def _cluster(
-        self, queries: list[Projection], centroids: Array, softmax: Callable[[Array], Probabilities]
+        self,
+        queries: list[ProjectedRows],
+        centroids: Array,
+        softmax: Callable[[Array], Probabilities],
     ) -> Probabilities:
         """Alternate between the probabilities of (5) and the centroids of (4)."""
         kmeans, width = self.kmeans or KMeans(), queries[0].bias_O.shape[0]
@@ -280,7 +285,7 @@ class BipartiteAttention(nn.Module):
         return probabilities
 
     def _centroids(
-        self, queries: list[Projection], shares_BxNxTxF: Assignments
+        self, queries: list[ProjectedRows], shares_BxNxTxF: Assignments
     ) -> Float[Array, "b n t d"]:
         """Return K of (4); without positions the second half of a query is zero."""
         halves = [gather(shares_BxNxTxF, query) for query in queries]
@@ -288,7 +293,7 @@ class BipartiteAttention(nn.Module):
         return own_head(jnp.concatenate(halves, -1))
 
     def _first_centroids(
-        self, queries: list[Projection], count: int, shares_BxNxTxF: Assignments | None
+        self, queries: list[ProjectedRows], count: int, shares_BxNxTxF: Assignments | None
     ) -> Float[Array, "b n t d"]:
         """Return the centroids of an earlier layer's assignments or, without any, learned ones."""
         if shares_BxNxTxF is not None:

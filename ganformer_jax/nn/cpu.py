@@ -168,7 +168,7 @@ def _overlap(x: Array, axis: int, taps_axis: int) -> Array:
 # product over all tiles. Per axis the transforms are the paper's matrices B^T (input), A^T (output)
 # and G (kernel).
 
-PLACES = range(4)
+TILE = range(4)
 NARROWEST, WIDE = 32, 128
 """Channels from which on tiles are faster: for values, and for the kernel's gradient as well."""
 
@@ -219,7 +219,7 @@ def _grid(x: Array, places: range) -> list[list[Array]]:
 
 def _transform_input(x: Image) -> list[list[Array]]:
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    return _both_axes(_input_axis, _grid(padded, PLACES))
+    return _both_axes(_input_axis, _grid(padded, TILE))
 
 
 def _transform_output(products: list[list[Array]]) -> Image:
@@ -239,7 +239,7 @@ def winograd_convolve(x_BxHxWxI: Image, kernel_3x3xIxO: Kernel) -> Image:
     """Convolve with zero padding; height and width must be even."""
     tiles = _transform_input(x_BxHxWxI)
     kernels = _both_axes(_kernel_axis, list(kernel_3x3xIxO))
-    products = [[tiles[i][j] @ kernels[i][j] for j in PLACES] for i in PLACES]
+    products = [[tiles[i][j] @ kernels[i][j] for j in TILE] for i in TILE]
     return _transform_output(products)
 
 
@@ -259,7 +259,7 @@ def _kernel_gradient(x_BxHxWxI: Image, y_BxHxWxO: Image) -> Kernel:
         zero = mapped_axes.zeros((3, 3, *channels), jnp.float32, axes)
         return jax.vjp(plain, zero)[1](y_BxHxWxO)[0]
     tiles, others = _transform_input(x_BxHxWxI), _transform_output_transpose(y_BxHxWxO)
-    products = [[_sum_of_outer_products(tiles[i][j], others[i][j]) for j in PLACES] for i in PLACES]
+    products = [[_sum_of_outer_products(tiles[i][j], others[i][j]) for j in TILE] for i in TILE]
     return jnp.stack([jnp.stack(row) for row in _both_axes(_kernel_axis_transpose, products)])
 
 

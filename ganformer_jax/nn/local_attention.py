@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 SIDE = 3
-PLACES = SIDE * SIDE
+NEIGHBORS = SIDE * SIDE
 POSITION_WIDTH = 16
 
 

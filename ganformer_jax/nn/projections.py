@@ -15,17 +15,19 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
-class Projection(NamedTuple):
-    """Rows and the dense layer that projects them; either batch of rows may be 1."""
+class ProjectedRows(NamedTuple):
+    """Rows and the dense layer that projects them, not yet applied; the batch of rows may be 1."""
 
     rows_BxFxI: Float[Array, "b f i"]
     kernel_IxO: Float[Array, "i o"]
     bias_O: Float[Array, " o"]
 
 
-def score(projection: Projection, keys_BxNxTxO: Float[Array, "b n t o"]) -> Float[Array, "b n f t"]:
+def score(
+    projected: ProjectedRows, keys_BxNxTxO: Float[Array, "b n t o"]
+) -> Float[Array, "b n f t"]:
     """Return products of projected rows with keys: q(X) k(Y)^T of (1), q(X) K^T of (4) and (5)."""
-    rows_BxFxI, kernel_IxO, bias_O = projection
+    rows_BxFxI, kernel_IxO, bias_O = projected
     # (X W + b) k^T = X (W k^T) + b k^T
     keys_BxNxTxI = jnp.einsum("io,bnto->bnti", kernel_IxO, keys_BxNxTxO)
     offset_BxNxT = jnp.einsum("o,bnto->bnt", bias_O, keys_BxNxTxO)
@@ -37,10 +39,10 @@ def score(projection: Projection, keys_BxNxTxO: Float[Array, "b n t o"]) -> Floa
 
 
 def gather(
-    shares_BxNxTxF: Float[Array, "b n t f"], projection: Projection
+    shares_BxNxTxF: Float[Array, "b n t f"], projected: ProjectedRows
 ) -> Float[Array, "b n t o"]:
     """Return sums of projected rows, weighted by shares: S q(X) of (4)."""
-    rows_BxFxI, kernel_IxO, bias_O = projection
+    rows_BxFxI, kernel_IxO, bias_O = projected
     # S (X W + b) = (S X) W + (S 1) b
     gathered_BxNxTxI = jnp.einsum("bntf,bfi->bnti", shares_BxNxTxF, rows_BxFxI)
     total_BxNxTx1 = shares_BxNxTxF.sum(-1, keepdims=True)

@@ -12,7 +12,7 @@ import numpy as np
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.metrics.edits import edit_changes, pixel_change
-from ganformer_jax.pixels import component_segments, enlarge
+from ganformer_jax.pixels import enlarge, strongest_in_layer
 from ganformer_jax.sampling import (
     ImageLatents,
     Synthesized,
@@ -160,7 +160,7 @@ class ViewedGenerator:
         return made.w_BxKxLxD
 
     def _segments(self, made: Synthesized, layer: int | None) -> Int[np.ndarray, "h2 w2"] | None:
-        return component_segments(made.attention, layer)[0] if made.attention else None
+        return strongest_in_layer(made.attention, layer)[0] if made.attention else None
 
 
 def _seeds(seed: int) -> np.ndarray:
