@@ -38,7 +38,7 @@ from ganformer_jax.convert.snapshot import read_snapshot
 from ganformer_jax.convert.snapshot_contents import describe, run_weights
 from ganformer_jax.errors import UserError
 from ganformer_jax.models import Discriminator, Generator
-from ganformer_jax.nn.layers import limit
+from ganformer_jax.nn.layers import clamp
 from ganformer_jax.nn.resample import downsample, upsample
 
 SNAPSHOT, AVERAGES = DATA / "stylegan2-ada-snapshot.pkl", DATA / "nvidia-averages.pkl"
@@ -179,9 +179,11 @@ def test_without_a_clamp_nothing_is_computed_for_it():
     keys = {"params": jax.random.key(0), "noise": jax.random.key(1)}
     for module, inputs in ((generator, z), (discriminator, images)):
         text = {}
-        for clamp in (None, 0.5):
-            own = clamped_networks(clamp)[module is discriminator]
-            text[clamp] = str(jax.make_jaxpr(functools.partial(own.init_with_output, keys))(inputs))
+        for largest in (None, 0.5):
+            own = clamped_networks(largest)[module is discriminator]
+            text[largest] = str(
+                jax.make_jaxpr(functools.partial(own.init_with_output, keys))(inputs)
+            )
         assert "clamp" in text[0.5] or "min" in text[0.5]
         assert text[None].count(" min ") == text[None].count("clamp") == 0
 
@@ -198,7 +200,7 @@ def test_a_clamp_has_first_and_second_derivatives():
     """Those of the identity within the limits, zero outside."""
 
     def wave(x):
-        return jnp.sin(limit(x, 0.5))
+        return jnp.sin(clamp(x, 0.5))
 
     jax.test_util.check_grads(wave, (jnp.array([-1.0, -0.3, 0.2, 0.9]),), 2, eps=1e-2)
     images = jax.random.uniform(jax.random.key(2), (4, 8, 8, 3), minval=-1)

@@ -16,7 +16,7 @@ from ganformer_jax.sampling import (
     interpolate,
     read_latents,
     save_latents,
-    spherical,
+    slerp,
     swap_components,
     swap_layers,
 )
@@ -36,7 +36,7 @@ def latents(count=3, seed=0, **changes):
 # Edits
 
 
-@pytest.mark.parametrize("way", [interpolate, spherical])
+@pytest.mark.parametrize("way", [interpolate, slerp])
 def test_ends_of_a_path_are_its_latents(way):
     a, b = np.random.default_rng(0).standard_normal((2, 5, 4, 8)).astype(np.float32)
     np.testing.assert_array_equal(way(a, b, 0.0), a)
@@ -49,12 +49,12 @@ def test_ends_of_a_path_are_its_latents(way):
 def test_arcs_turn_evenly_and_keep_the_length():
     a, b = np.float32([2, 0, 0]), np.float32([0, 2, 0])
     np.testing.assert_allclose(
-        spherical(a, b, 1 / 3), [2 * np.cos(np.pi / 6), 2 * np.sin(np.pi / 6), 0], atol=1e-6
+        slerp(a, b, 1 / 3), [2 * np.cos(np.pi / 6), 2 * np.sin(np.pi / 6), 0], atol=1e-6
     )
     random = np.random.default_rng(1)
     a, b = random.standard_normal((2, 20, 64))
     a, b = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
-    steps = np.stack([spherical(a, b, t) for t in np.linspace(0, 1, 6)])
+    steps = np.stack([slerp(a, b, t) for t in np.linspace(0, 1, 6)])
     np.testing.assert_allclose(np.linalg.norm(steps, axis=-1), 1, atol=1e-6)
     turns = (steps[1:] * steps[:-1]).sum(-1)
     np.testing.assert_allclose(turns, turns[:1].repeat(5, 0), atol=1e-5)
@@ -63,9 +63,7 @@ def test_arcs_turn_evenly_and_keep_the_length():
 @pytest.mark.parametrize("factor", [1.0, 3.0, 0.0, -1.0])
 def test_vectors_on_one_line_are_interpolated_linearly(factor):
     a = np.float32([[1, 2, -2]])
-    np.testing.assert_allclose(
-        spherical(a, factor * a, 0.25), (0.75 + 0.25 * factor) * a, atol=1e-6
-    )
+    np.testing.assert_allclose(slerp(a, factor * a, 0.25), (0.75 + 0.25 * factor) * a, atol=1e-6)
 
 
 def test_swaps_take_what_they_name_and_nothing_else():

@@ -18,7 +18,7 @@ from ganformer_jax.evaluate.path_length import (
     lerp,
     path_length_of,
     perceptual_path_length,
-    slerp,
+    unit_slerp,
 )
 from ganformer_jax.metrics import lpips as lpips_module
 from ganformer_jax.metrics.lpips import lpips, lpips_variables
@@ -98,10 +98,10 @@ def test_invalid_images(weights, one, other, message):
 
 def test_great_circles():
     one, other = jnp.array([[3.0, 0.0]]), jnp.array([[0.0, 0.5]])
-    half = slerp(one, other, jnp.array([[0.5]]))
+    half = unit_slerp(one, other, jnp.array([[0.5]]))
     np.testing.assert_allclose(half, [[math.sqrt(0.5)] * 2], rtol=1e-6)
-    np.testing.assert_allclose(slerp(one, other, jnp.zeros((1, 1))), [[1, 0]], atol=1e-7)
-    np.testing.assert_allclose(slerp(one, one, jnp.ones((1, 1))), [[1, 0]], atol=1e-7)
+    np.testing.assert_allclose(unit_slerp(one, other, jnp.zeros((1, 1))), [[1, 0]], atol=1e-7)
+    np.testing.assert_allclose(unit_slerp(one, one, jnp.ones((1, 1))), [[1, 0]], atol=1e-7)
     np.testing.assert_allclose(lerp(one, other, jnp.array([[0.5]])), [[1.5, 0.25]])
 
 

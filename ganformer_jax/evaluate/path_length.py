@@ -146,13 +146,16 @@ def along_z(
     one: Float[Array, "... d"], other: Float[Array, "... d"], t: Float[Array, "... 1"]
 ) -> Float[Array, "... d"]:
     """Interpolate directions at the length that drawn z have, as not all networks normalize z."""
-    return math.sqrt(one.shape[-1]) * slerp(one, other, t)
+    return math.sqrt(one.shape[-1]) * unit_slerp(one, other, t)
 
 
-def slerp(
+def unit_slerp(
     one: Float[Array, "... d"], other: Float[Array, "... d"], t: Float[Array, "... 1"]
 ) -> Float[Array, "... d"]:
-    """Interpolate directions on the great circle, as unit vectors: `one` at t = 0."""
+    """Interpolate directions on the great circle, as unit vectors: `one` at t = 0.
+
+    `sampling.slerp` keeps the lengths of vectors, and computes on the host.
+    """
     one, other = (x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (one, other))
     cosine = jnp.sum(one * other, axis=-1, keepdims=True)
     angle = t * jnp.arccos(jnp.clip(cosine, -1.0, 1.0))

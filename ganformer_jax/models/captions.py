@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax.numpy as jnp
 
 from ganformer_jax.models.text_encoder import PADDING, TextEncoder
-from ganformer_jax.nn.layers import normalize
+from ganformer_jax.nn.layers import rms_normalize
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -47,7 +47,7 @@ def read_captions(encoder: TextEncoder, labels_BxY: Float[Array, "b y"] | None) 
     tokens_BxTxD = tokens_BxTxD * visible_BxT[..., None]
     count_Bx1 = jnp.maximum(visible_BxT.sum(1, keepdims=True), 1.0)
     vector_BxD = jnp.concatenate([pooled_BxD, tokens_BxTxD.sum(1) / count_Bx1], -1)
-    vector_BxD = normalize(vector_BxD) / math.sqrt(vector_BxD.shape[-1])
+    vector_BxD = rms_normalize(vector_BxD) / math.sqrt(vector_BxD.shape[-1])
     return Caption(tokens_BxTxD, visible_BxT, vector_BxD)
 
 

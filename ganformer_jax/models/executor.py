@@ -17,7 +17,7 @@ from ganformer_jax.models.attention_layer import SynthesisContext
 from ganformer_jax.models.latents import broadcast_layers
 from ganformer_jax.models.mapping import MappingBranch
 from ganformer_jax.models.synthesis import SynthesisNetwork, num_layers
-from ganformer_jax.nn.layers import normalize
+from ganformer_jax.nn.layers import rms_normalize
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -55,7 +55,7 @@ class Executor(nn.Module):
         """
         generator = self.config.generator(self.segments)
         mapping, width = MappingConfig(self_attention=False), generator.w_size
-        z_BxKxD = normalize(z_BxKxD)
+        z_BxKxD = rms_normalize(z_BxKxD)
         # Segments are mapped alike, but for what says that the first one is the background.
         background = (jnp.arange(self.segments) == 0).astype(jnp.float32)
         kind_Kx2 = jnp.stack([background, 1.0 - background], -1) * (width / 2) ** 0.5

@@ -12,7 +12,7 @@ from ganformer_jax.config import DiscriminatorConfig, MappingConfig
 from ganformer_jax.models.captions import read_captions
 from ganformer_jax.models.mapping import MappingBranch
 from ganformer_jax.models.text_encoder import TextEncoder
-from ganformer_jax.nn.layers import EqualizedDense, normalize
+from ganformer_jax.nn.layers import EqualizedDense, rms_normalize
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -57,7 +57,7 @@ def _label_mapper(config: DiscriminatorConfig, channels: int) -> ReadLabels:
     branch = MappingBranch(mapping, width, name="label_mapping") if options.num_layers else None
 
     def read(labels_BxY: Array) -> Array:
-        embedding = normalize(embed(labels_BxY.astype(jnp.float32)))
+        embedding = rms_normalize(embed(labels_BxY.astype(jnp.float32)))
         return embedding if branch is None else branch(embedding)
 
     return read
@@ -99,4 +99,4 @@ def label_logits(
 
 def _unit(vectors: Float[Array, "b d"]) -> Float[Array, "b d"]:
     """Return vectors of length 1."""
-    return normalize(vectors) / math.sqrt(vectors.shape[-1])
+    return rms_normalize(vectors) / math.sqrt(vectors.shape[-1])

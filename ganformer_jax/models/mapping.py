@@ -16,7 +16,7 @@ from ganformer_jax.config import GeneratorConfig, MappingConfig
 from ganformer_jax.models.captions import Caption
 from ganformer_jax.nn.attention import BipartiteAttention
 from ganformer_jax.nn.initialize import as_uniform
-from ganformer_jax.nn.layers import EqualizedDense, normalize
+from ganformer_jax.nn.layers import EqualizedDense, rms_normalize
 from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
 
 if TYPE_CHECKING:
@@ -147,12 +147,12 @@ class MappingNetwork(nn.Module):
         if not config.merge.images:
             global_latent = z_BxKxD[:, -1]
             if mapping.normalize_global or not config.components:
-                global_latent = normalize(global_latent)
+                global_latent = rms_normalize(global_latent)
             global_latent = _with_label(global_latent, label_BxD)
             mapped.append(MappingBranch(mapping, width, name="global")(global_latent)[:, None])
         if config.own_latents:
             own_BxKxD = z_BxKxD[:, : config.own_latents]
-            own_BxKxD = normalize(own_BxKxD, (1, 2) if mapping.normalize == "joint" else -1)
+            own_BxKxD = rms_normalize(own_BxKxD, (1, 2) if mapping.normalize == "joint" else -1)
             if "components" in config.labeled_branches:
                 own_BxKxD = _with_label(own_BxKxD, label_BxD)
             if mapping.shared_width:
@@ -172,7 +172,7 @@ class MappingNetwork(nn.Module):
         assert labels_BxY is not None, "the generator checks its labels"
         labels_BxY = labels_BxY.astype(jnp.float32)
         width = config.mapping.label_width or config.z_size
-        return normalize(EqualizedDense(width, name="label_embedding")(labels_BxY))
+        return rms_normalize(EqualizedDense(width, name="label_embedding")(labels_BxY))
 
     def _attention(self) -> BipartiteAttention | None:
         if not self.config.mapping.self_attention:

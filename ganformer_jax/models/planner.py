@@ -25,7 +25,7 @@ from ganformer_jax.nn.layers import (
     ModulatedConvolution,
     add_float32,
     leaky_relu,
-    normalize,
+    rms_normalize,
 )
 from ganformer_jax.nn.layouts import compose, shrink
 from ganformer_jax.nn.places import HEIGHT, SPREAD, SPREAD_RANGE, Places, place_scores
@@ -152,7 +152,8 @@ class Planner(nn.Module):
         """
         config, size = self.config, self.resolution
         mapping = MappingConfig(num_layers=2, self_attention=False)
-        u_BxKxD = MappingBranch(mapping, config.latent_size, name="mapping")(normalize(z_BxKxD))
+        branch = MappingBranch(mapping, config.latent_size, name="mapping")
+        u_BxKxD = branch(rms_normalize(z_BxKxD))
         steps = self.param("steps", nn.initializers.normal(0.5), (config.steps, config.latent_size))
         numbers = jnp.repeat(jnp.arange(config.steps), config.step_segments)
         u_BxKxD = u_BxKxD.at[:, 1:].add(steps[numbers][None])

@@ -27,8 +27,8 @@ from ganformer_jax.nn.layers import (
     ModulatedConvolution,
     Noise,
     add_float32,
+    clamp,
     leaky_relu,
-    limit,
 )
 from ganformer_jax.nn.local_attention import NEIGHBORS, POSITION_WIDTH, LocalAttention
 from ganformer_jax.nn.places import ComponentPlaces
@@ -104,7 +104,7 @@ class SynthesisLayer(nn.Module):
             x = self._noise()(x, context.noise, context.noise_seeds_B, context.microbatch)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         x = leaky_relu(add_float32(x, bias[None, None, None]), self.gain)
-        return x if synthesis.clamp is None else limit(x, synthesis.clamp * self.gain), state
+        return x if synthesis.clamp is None else clamp(x, synthesis.clamp * self.gain), state
 
     def _local_below(self) -> int:
         return self.config.local_attention_below or 0
@@ -162,7 +162,7 @@ class ToImage(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (colors,))
         image = convolution(x, w_BxD).astype(jnp.float32) + bias[None, None, None]
         image = jnp.tanh(image) if self.config.synthesis.tanh else image
-        return limit(image, self.config.synthesis.clamp)
+        return clamp(image, self.config.synthesis.clamp)
 
 
 class SynthesisBlock(nn.Module):

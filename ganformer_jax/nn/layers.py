@@ -31,12 +31,14 @@ def leaky_relu(x: Float[Array, "*batch"], gain: float = 1.0) -> Float[Array, "*b
     return nn.leaky_relu(x, 0.2) * jnp.asarray(math.sqrt(2.0) * gain, x.dtype)
 
 
-def limit(x: Float[Array, "*batch"], largest: float | None) -> Float[Array, "*batch"]:
+def clamp(x: Float[Array, "*batch"], largest: float | None) -> Float[Array, "*batch"]:
     """Clip x to magnitudes of at most `largest`; None for no limit."""
     return x if largest is None else jnp.clip(x, -largest, largest)
 
 
-def normalize(x: Float[Array, "*batch"], axes: int | Sequence[int] = -1) -> Float[Array, "*batch"]:
+def rms_normalize(
+    x: Float[Array, "*batch"], axes: int | Sequence[int] = -1
+) -> Float[Array, "*batch"]:
     """Scale to a mean square of 1 over `axes`."""
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axes, keepdims=True) + EPSILON)
 
@@ -140,7 +142,7 @@ class EqualizedConvolution(nn.Module):
             x = leaky_relu(x, self.gain)
         elif self.gain != 1.0:
             x = x * jnp.asarray(self.gain, x.dtype)
-        return x if self.clamp is None else limit(x, self.clamp * self.gain)
+        return x if self.clamp is None else clamp(x, self.clamp * self.gain)
 
 
 class ModulatedConvolution(nn.Module):

@@ -6,7 +6,7 @@ Needs jax, flax and what they bring.
 from ganformer_jax.sampling.edits import (
     interpolate,
     layer_thirds,
-    spherical,
+    slerp,
     swap_components,
     swap_layers,
 )
@@ -30,7 +30,7 @@ __all__ = [
     "layer_thirds",
     "read_latents",
     "save_latents",
-    "spherical",
+    "slerp",
     "swap_components",
     "swap_layers",
 ]

@@ -34,7 +34,7 @@ def interpolate(
     return ((1 - t) * a + t * b).astype(np.float32)
 
 
-def spherical(
+def slerp(
     a: Float[np.ndarray, "*shape d"],
     b: Float[np.ndarray, "*shape d"],
     t: float | Float[np.ndarray, "*t"],

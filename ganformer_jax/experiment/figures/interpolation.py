@@ -20,7 +20,7 @@ from ganformer_jax.sampling import (
     check_labels,
     interpolate,
     label_vectors,
-    spherical,
+    slerp,
     swap_components,
 )
 
@@ -91,7 +91,7 @@ def _between_w(context: FigureContext, start: int, end: int, t: np.ndarray) -> I
 
 def _between_z(context: FigureContext, start: int, end: int, t: np.ndarray) -> ImageLatents:
     assert context.z_BxKxD is not None
-    z_BxKxD = spherical(context.z_BxKxD[start], context.z_BxKxD[end], t[:, None, None])
+    z_BxKxD = slerp(context.z_BxKxD[start], context.z_BxKxD[end], t[:, None, None])
     labels = None
     if context.labels is not None:
         config = context.config
