@@ -10,12 +10,12 @@ import jax.numpy as jnp
 
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.models.captions import visible_words
+from ganformer_jax.models.grid_positions import grid_positions
 from ganformer_jax.nn.attention import BipartiteAttention, KMeans, upsample_assignments
 from ganformer_jax.nn.component_update import ComponentUpdate
 from ganformer_jax.nn.layouts import layout_scores
 from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
 from ganformer_jax.nn.places import Places, place_scores
-from ganformer_jax.nn.positions import GridPositions
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -125,7 +125,7 @@ class AttentionLayer(nn.Module):
         config = self.config
         batch, height, width, channels = x_BxHxWxC.shape
         x_BxFxC = x_BxHxWxC.reshape(batch, height * width, channels)
-        position_FxD = self._grid_positions(height, width)
+        position_FxD = grid_positions(config.positions, height, width, config.w_size, stored=True)
         if self.resolution in config.attended_resolutions:
             grid = height, width
             x_BxFxC, state = self._components(
@@ -201,14 +201,6 @@ class AttentionLayer(nn.Module):
             microbatch=context.microbatch,
         )
         return x_BxFxC
-
-    def _grid_positions(self, height: int, width: int) -> Float[Array, "f d"]:
-        positions = self.config.positions
-        shape = height, width, positions.size or self.config.w_size
-        module = GridPositions(
-            *shape, positions.kind, positions.directions, positions.init, name="positions"
-        )
-        return module()
 
     def _top_down(self) -> BipartiteAttention:
         attention, kmeans = self.config.attention, None

@@ -27,7 +27,7 @@ from ganformer_jax.nn.layers import (
     EqualizedDense,
     minibatch_stddev,
 )
-from ganformer_jax.nn.local_attention import NEIGHBORS, POSITION_WIDTH, LocalAttention
+from ganformer_jax.nn.local_attention import LocalAttention, local_positions
 from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
 
 if TYPE_CHECKING:
@@ -220,9 +220,7 @@ class Discriminator(nn.Module):
                 positions = self.param("latent_positions", jax.random.uniform, shape)
                 context = dataclasses.replace(context, position_KxD=positions)
         if config.local_attention_below:
-            shape = NEIGHBORS, POSITION_WIDTH
-            positions = self.param("local_positions", jax.random.uniform, shape)
-            context = dataclasses.replace(context, local_position_9xD=positions)
+            context = dataclasses.replace(context, local_position_9xD=local_positions(self))
         return aggregators_BxKxD, context
 
     def _check_size(self, height: int, width: int) -> None:

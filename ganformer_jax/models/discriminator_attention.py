@@ -13,11 +13,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganformer_jax.config import DiscriminatorConfig
+from ganformer_jax.models.grid_positions import grid_positions
 from ganformer_jax.nn.attention import BipartiteAttention
 from ganformer_jax.nn.component_update import ComponentUpdate
 from ganformer_jax.nn.layers import EqualizedDense, minibatch_stddev
 from ganformer_jax.nn.microbatch import Microbatch
-from ganformer_jax.nn.positions import GridPositions
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -47,7 +47,7 @@ class DiscriminatorAttention(nn.Module):
         config, options = self.config, self.config.aggregators
         batch, height, width, channels = x_BxHxWxC.shape
         x_BxFxC = x_BxHxWxC.reshape(batch, height * width, channels)
-        grid_FxD = self._grid_positions(height, width)
+        grid_FxD = grid_positions(config.positions, height, width, options.width, stored=False)
         training = {"train": train, "microbatch": microbatch}
         if aggregators_BxKxD is not None and config.aggregates_at(self.resolution):
             gates = {"gate_x": options.gate, "gate_y": options.gate_image}
@@ -70,12 +70,6 @@ class DiscriminatorAttention(nn.Module):
             among = self._attention("among_pixels", width=options.width, **gates)
             x_BxFxC, _, _ = among(x_BxFxC, x_BxFxC, grid_FxD, grid_FxD, **training)
         return x_BxFxC.reshape(x_BxHxWxC.shape), aggregators_BxKxD
-
-    def _grid_positions(self, height: int, width: int) -> Float[Array, "f d"]:
-        positions = self.config.positions
-        shape = height, width, positions.size or self.config.aggregators.width
-        settings = positions.kind, positions.directions, positions.init
-        return GridPositions(*shape, *settings, stored=False, name="positions")()
 
     def _attention(
         self, name: str, gate_x: bool, gate_y: bool, width: int | None = None

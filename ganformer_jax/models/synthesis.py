@@ -12,7 +12,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from ganformer_jax.config import GeneratorConfig
@@ -30,7 +29,7 @@ from ganformer_jax.nn.layers import (
     clamp,
     leaky_relu,
 )
-from ganformer_jax.nn.local_attention import NEIGHBORS, POSITION_WIDTH, LocalAttention
+from ganformer_jax.nn.local_attention import LocalAttention, local_positions
 from ganformer_jax.nn.places import ComponentPlaces
 
 if TYPE_CHECKING:
@@ -279,9 +278,7 @@ class SynthesisNetwork(nn.Module):
         config = self.config
         image, state = None, AttentionState()
         if config.local_attention_below:
-            shape = NEIGHBORS, POSITION_WIDTH
-            positions = self.param("local_positions", jax.random.uniform, shape)
-            context = dataclasses.replace(context, local_position_9xD=positions)
+            context = dataclasses.replace(context, local_position_9xD=local_positions(self))
         if config.merge.images:
             w_BxKxLxD = fold_images(w_BxKxLxD)
         if config.attention.places and config.components:

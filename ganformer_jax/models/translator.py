@@ -13,12 +13,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganformer_jax.config.translation import TranslatorConfig
+from ganformer_jax.models.grid_positions import grid_positions
 from ganformer_jax.nn.attention import BipartiteAttention, KMeans
 from ganformer_jax.nn.component_update import ComponentUpdate
 from ganformer_jax.nn.initialize import normal
 from ganformer_jax.nn.instance_norm import instance_norm
 from ganformer_jax.nn.padded_convolution import PaddedConvolution
-from ganformer_jax.nn.positions import GridPositions
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -42,16 +42,12 @@ class ComponentExchange(nn.Module):
         train: bool,
     ) -> tuple[Float[Array, "b h w c"], Float[Array, "b k d"], Float[Array, "b k n h w"]]:
         """Return updated features and components, and the image's attention."""
-        options, positions = self.config.attention, self.config.positions
+        config, options = self.config, self.config.attention
         batch, height, width, channels = x_BxHxWxC.shape
-        size = positions.size or self.config.component_width
-        grid = GridPositions(
-            *(height, width, size),
-            *(positions.kind, positions.directions, positions.init),
-            stored=False,
-            name="positions",
+        x_BxFxC = x_BxHxWxC.reshape(batch, height * width, channels)
+        grid_FxD = grid_positions(
+            config.positions, height, width, config.component_width, stored=False
         )
-        grid_FxD, x_BxFxC = grid(), x_BxHxWxC.reshape(batch, height * width, channels)
         gather = ComponentUpdate(
             heads=options.heads,
             dropout=options.dropout,

@@ -35,6 +35,15 @@ def neighborhoods(x_BxHxWxC: Float[Array, "b h w c"]) -> Float[Array, "b h w 9 c
     return jnp.stack(shifted, 3)
 
 
+def local_positions(module: nn.Module) -> Float[Array, "9 d"]:
+    """Return the parameter `local_positions` of a network: positions of the 3x3, uniform in [0, 1).
+
+    All its layers with local attention share it.
+    """
+    shape = NEIGHBORS, POSITION_WIDTH
+    return module.param("local_positions", jax.random.uniform, shape)
+
+
 class LocalAttention(nn.Module):
     """A 1x1 convolution, then each position attends to the 3x3 around it.
 
