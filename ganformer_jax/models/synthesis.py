@@ -127,13 +127,11 @@ class Stem(nn.Module):
         grid, images = self.config.base_grid, self.config.images_at(max(self.config.base_grid))
         channels = synthesis.channels_at(max(grid))
         shape = (*grid, channels)
-        if synthesis.stem == "constant" and images > 1:
-            constant = self.param("constant", normal(), (images, *shape))
-            rows_of_K = (w_BxD.shape[0] // images, *constant.shape)
-            return jnp.broadcast_to(constant[None], rows_of_K).reshape(-1, *shape)
         if synthesis.stem == "constant":
-            constant = self.param("constant", normal(), shape)
-            return jnp.broadcast_to(constant, (w_BxD.shape[0], *shape))
+            own = (images,) if images > 1 else ()  # images to merge have a grid each
+            constant = self.param("constant", normal(), (*own, *shape))
+            repeated = jnp.broadcast_to(constant, (w_BxD.shape[0] // images, *own, *shape))
+            return repeated.reshape(-1, *shape)
         as_layers = synthesis.stem == "latent"
         gain = math.sqrt(2.0) / 4
         dense = EqualizedDense(math.prod(shape), gain=gain, use_bias=not as_layers, name="dense")
