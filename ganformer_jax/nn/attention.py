@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     Probabilities = Float[Array, "b n f t"]
     Assignments = Float[Array, "b n t f"]
+    Queries = list[ProjectedRows]
 
 MASKED_SCORE = -10_000.0
 """Added to the scores of hidden elements of Y; finite, so that hiding all is as hiding none."""
@@ -201,7 +202,7 @@ class BipartiteAttention(nn.Module):
                 probabilities = softmax(self._key_scores(queries, y, y_position_TxD))
             else:
                 first = self._first_centroids(queries, y.shape[1], assignments_BxNxTxF)
-                probabilities = self._cluster(queries, first, softmax)
+                probabilities = self._cluster(queries, first, self.kmeans, softmax)
         if self.gate_y:
             gate = Gate(self.heads, 0.0, name="gate_y")(y, y_position_TxD)
             probabilities = probabilities * gate[:, :, None]
@@ -211,9 +212,7 @@ class BipartiteAttention(nn.Module):
         shares = assignments(probabilities) if self.kmeans else None
         return self._update(x, y, probabilities).astype(x_BxFxC.dtype), probabilities, shares
 
-    def _queries(
-        self, x_BxFxC: Array, position_FxD: Array | None, width: int
-    ) -> list[ProjectedRows]:
+    def _queries(self, x_BxFxC: Array, position_FxD: Array | None, width: int) -> Queries:
         """Return q(X) as rows to project and add up: features and, if given, positions."""
         weights = EqualizedDense(width, name="queries").weights(x_BxFxC.shape[-1])
         queries = [ProjectedRows(x_BxFxC, *weights)]
@@ -224,7 +223,7 @@ class BipartiteAttention(nn.Module):
         return queries
 
     def _key_scores(
-        self, queries: list[ProjectedRows], y_BxTxD: Array, position_TxD: Array | None
+        self, queries: Queries, y_BxTxD: Array, position_TxD: Array | None
     ) -> Float[Array, "b n f t"]:
         """Return q(X) k(Y)^T / sqrt(D) of (1)."""
         width = queries[0].bias_O.shape[0]
@@ -264,12 +263,13 @@ class BipartiteAttention(nn.Module):
 
     def _cluster(
         self,
-        queries: list[ProjectedRows],
+        queries: Queries,
         centroids: Array,
+        kmeans: KMeans,
         softmax: Callable[[Array], Probabilities],
     ) -> Probabilities:
         """Alternate between the probabilities of (5) and the centroids of (4)."""
-        kmeans, width = self.kmeans or KMeans(), queries[0].bias_O.shape[0]
+        width = queries[0].bias_O.shape[0]
         sets = kmeans.iterations if kmeans.weight_per_iteration else 1
         shape, ones = (self.heads, 1, centroids.shape[-1]), nn.initializers.ones
         weights = [self.param(f"score_weights_{i}", ones, shape)[None] for i in range(sets)]
@@ -284,16 +284,14 @@ class BipartiteAttention(nn.Module):
             probabilities = softmax(scores)
         return probabilities
 
-    def _centroids(
-        self, queries: list[ProjectedRows], shares_BxNxTxF: Assignments
-    ) -> Float[Array, "b n t d"]:
+    def _centroids(self, queries: Queries, shares_BxNxTxF: Assignments) -> Float[Array, "b n t d"]:
         """Return K of (4); without positions the second half of a query is zero."""
         halves = [gather(shares_BxNxTxF, query) for query in queries]
         halves += [jnp.zeros_like(halves[0])] * (2 - len(halves))
         return own_head(jnp.concatenate(halves, -1))
 
     def _first_centroids(
-        self, queries: list[ProjectedRows], count: int, shares_BxNxTxF: Assignments | None
+        self, queries: Queries, count: int, shares_BxNxTxF: Assignments | None
     ) -> Float[Array, "b n t d"]:
         """Return the centroids of an earlier layer's assignments or, without any, learned ones."""
         if shares_BxNxTxF is not None:
