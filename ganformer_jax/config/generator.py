@@ -78,7 +78,29 @@ class SynthesisConfig:
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorConfig:
-    """Generator: mapping network, synthesis network and the attention between them."""
+    """Generator: mapping network, synthesis network and the attention between them.
+
+    Sizes of its arrays follow from the options: z is [B, num_latents, z_size], and w is
+    [B, num_w, w_size] for every layer of the synthesis network. The global latent comes last.
+
+    | size | GANformer | without components | k-GAN | DCGAN, SAGAN |
+    | --- | --- | --- | --- | --- |
+    | num_local_latents | components | 0 | merge.images | 0 |
+    | num_latents | components + 1 | 1 | merge.images | 1 |
+    | num_w | num_latents + words | 1 | merge.images | 1 |
+    | z_size | latent_size / components | latent_size | latent_size / merge.images | latent_size |
+    | w_size | as z_size | as z_size | as z_size | latent_size + label_size |
+    | truncated_w_size | None, all | None, all | None, all | latent_size |
+
+    Where `intermediate_size` is given, it stands for latent_size in w_size.
+
+    | labels | label_size | label_width | words |
+    | --- | --- | --- | --- |
+    | none | 0 | 0 | 0 |
+    | classes, one-hot | classes | label_size | 0 |
+    | a condition | its numbers | label_size | 0 |
+    | captions | tokens of the longest | text.vector_width | label_size, with places 0 |
+    """
 
     resolution: int = 256
     """Longer side of the image: that of `base_grid`, doubled at least once.
@@ -175,8 +197,8 @@ class GeneratorConfig:
         return self.merge.images if last is not None and resolution <= last else 1
 
     @property
-    def own_latents(self) -> int:
-        """Number of latents that are not the global one: components, or images to merge."""
+    def num_local_latents(self) -> int:
+        """Number of latents in z without the global one: components, or images to merge."""
         return self.merge.images or self.components
 
     @property
@@ -210,7 +232,7 @@ class GeneratorConfig:
         with_keys = not self.attention.kmeans_iterations and not self.attention.places
         as_keys = with_keys or self.attention.gate_latents
         attended = self.components and (updated or as_keys)
-        return bool(self.latent_positions and self.own_latents and (in_mapping or attended))
+        return bool(self.latent_positions and self.num_local_latents and (in_mapping or attended))
 
     @property
     def labeled_branches(self) -> tuple[str, ...]:
@@ -228,16 +250,19 @@ class GeneratorConfig:
     @property
     def z_size(self) -> int:
         """Width of one latent in z."""
-        return self.latent_size // max(self.own_latents, 1)
+        return self.latent_size // max(self.num_local_latents, 1)
 
     @property
     def w_size(self) -> int:
         """Width of one latent in w; a DCGAN and a SAGAN have z there, and the label beside it."""
         beside = self.label_size if self.network != "ganformer" else 0
-        own = (self.intermediate_size or self.latent_size) // max(self.own_latents, 1)
+        own = (self.intermediate_size or self.latent_size) // max(self.num_local_latents, 1)
         return own + beside
 
     @property
-    def truncated_size(self) -> int | None:
-        """How many numbers of w to truncate; None for all. Labels in w stay as they are."""
+    def truncated_w_size(self) -> int | None:
+        """Width of the first numbers of w, which truncation changes; None for all.
+
+        The others are the label, in a DCGAN and a SAGAN.
+        """
         return None if self.network == "ganformer" else self.z_size

@@ -189,7 +189,7 @@ def _check_discriminator_attention(config: DiscriminatorConfig, generator: Gener
 
 def _check_latents(config: GeneratorConfig) -> None:
     name_of_latents = "merge.images" if config.merge.images else "components"
-    components = config.own_latents
+    components = config.num_local_latents
     sizes = {"latent_size": config.latent_size, "intermediate_size": config.intermediate_size}
     for name, size in sizes.items():
         if components and size and size % components:
@@ -224,7 +224,7 @@ def _widths(config: GeneratorConfig) -> dict[str, int]:
     }
     if grids and (config.components_attend_components or config.components_attend_image):
         widths["width of w, as components attend"] = config.w_size
-    attends = config.own_latents and mapping.self_attention
+    attends = config.num_local_latents and mapping.self_attention
     if attends and not mapping.shared_width and mapping.num_layers:
         inner = mapping.inner_width
         where = "of the mapping network's self-attention"

@@ -258,7 +258,7 @@ def _plain_names(
     """Name layers by resolution and index, and noise and positions by their layer."""
     layers, residual = _mapping_layers(arguments)
     output = layers - 1 if residual else layers
-    branch = "mapping" if config.own_latents else "mapping/global"
+    branch = "mapping" if config.num_local_latents else "mapping/global"
     plain = {}
     for name, value in variables.items():
         noise = re.fullmatch(r"synthesis/noise(\d{1,2})", name)

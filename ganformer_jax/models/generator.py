@@ -65,7 +65,7 @@ class Generator(nn.Module):
         if config.words:
             self.words = EqualizedDense(config.w_size)
         if config.reads_latent_positions:
-            shape = (config.own_latents, config.w_size)
+            shape = (config.num_local_latents, config.w_size)
             self.latent_positions = self.param("latent_positions", jax.random.uniform, shape)
         else:
             self.latent_positions = None

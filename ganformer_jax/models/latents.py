@@ -75,7 +75,7 @@ def truncate_w(
     Arguments after the config are those of `truncate`.
     """
     return truncate(
-        w_BxKxLxD, w_average_D, psi, cutoff, width=config.truncated_size, words=config.words
+        w_BxKxLxD, w_average_D, psi, cutoff, width=config.truncated_w_size, words=config.words
     )
 
 

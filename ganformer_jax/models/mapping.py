@@ -150,8 +150,8 @@ class MappingNetwork(nn.Module):
                 global_latent = rms_normalize(global_latent)
             global_latent = _with_label(global_latent, label_BxD)
             mapped.append(MappingBranch(mapping, width, name="global")(global_latent)[:, None])
-        if config.own_latents:
-            own_BxKxD = z_BxKxD[:, : config.own_latents]
+        if config.num_local_latents:
+            own_BxKxD = z_BxKxD[:, : config.num_local_latents]
             own_BxKxD = rms_normalize(own_BxKxD, (1, 2) if mapping.normalize == "joint" else -1)
             if "components" in config.labeled_branches:
                 own_BxKxD = _with_label(own_BxKxD, label_BxD)

@@ -174,7 +174,7 @@ def _latents(
 ) -> Float[Array, "b k l d"]:
     """Return latents, from multiples of their deviation around the mean; labels in w stay."""
     mean, deviation = statistics.mean_KxD[None, :, None], statistics.deviation_K
-    searched_D = jnp.arange(config.w_size) < (config.truncated_size or config.w_size)
+    searched_D = jnp.arange(config.w_size) < (config.truncated_w_size or config.w_size)
     w = mean + deviation[None, :, None, None] * units * searched_D[None, None, None]
     return jnp.broadcast_to(w, (*w.shape[:2], num_layers(config), w.shape[3]))
 

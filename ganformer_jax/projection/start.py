@@ -53,7 +53,7 @@ def latent_statistics(
         found.append(jax.device_get(_map(config, variables, taken, label_Y)))
     w_MxKxD = np.concatenate(found)[:count].astype(np.float64)
     mean_KxD = w_MxKxD.mean(0)
-    moved = (w_MxKxD - mean_KxD)[..., : config.truncated_size]  # labels in w are the same for all
+    moved = (w_MxKxD - mean_KxD)[..., : config.truncated_w_size]  # labels in w are the same for all
     deviation_K = np.sqrt(np.square(moved).mean((0, 2)))
     return LatentStatistics(mean_KxD.astype(np.float32), deviation_K.astype(np.float32))
 
