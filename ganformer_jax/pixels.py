@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 NOTHING = 20
-"""See `strongest_component`."""
+"""Factor by which attention to nothing exceeds that to any component: `strongest_component`."""
 
 
 def to_uint8(images: Images) -> Images:
@@ -61,8 +61,8 @@ def strongest_in_layer(
     """Return `strongest_component` of one layer, heads averaged: the region of each component.
 
     Args:
-        attention: Of every layer, as `Samples.attention`; one or more.
-        layer: From 0, the coarsest; by default the last.
+        attention: Attention maps of one or more layers, as `Samples.attention`.
+        layer: Number of the layer, from 0, the coarsest; by default the last.
     """
     return strongest_component(np.asarray(attention[-1 if layer is None else layer]).mean(2))
 

@@ -27,7 +27,7 @@ class PublishedBert:
 
     Attributes:
         config: Its sizes.
-        params: Of `TextEncoder`.
+        params: Parameters of `TextEncoder`.
         special: The numbers of the tokens `captions.SPECIAL`, and of `UNKNOWN` behind them.
         pieces: Returns the numbers of the pieces that a word is split into.
     """

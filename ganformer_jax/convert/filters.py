@@ -22,9 +22,9 @@ def filter_taps(
     """Return the filter that an argument names, as ours applies it.
 
     Args:
-        arguments: Of the network.
-        name: Of the argument.
-        without: What the published code takes where the argument is None.
+        arguments: Arguments of the network.
+        name: Name of the argument.
+        without: Taps that the published code takes where the argument is None.
     """
     taps = arguments.get((1, 3, 3, 1), name)
     return without if taps is None else tuple(taps)[::-1]
@@ -41,7 +41,7 @@ def check_filters(
         state_dict: Arrays by published name.
         buffer: Name of a stored filter: "resample_filter" or "resample_kernel".
         layer: Name of the convolution of a block that changes the resolution.
-        taps: From `filter_taps`.
+        taps: Filter that `filter_taps` returns.
 
     Raises:
         ConversionError: If there is one.

@@ -53,10 +53,10 @@ def save_programs(
 
     Args:
         path: File to write.
-        config: Of the generator.
-        variables: Of the generator, as `load` returns them.
+        config: Config of the generator.
+        variables: Variables of the generator, as `load` returns them.
         noise: "const", "random" (by seed) or "none".
-        facts: What else `about.json` is to say, as JSON.
+        facts: Further facts for `about.json`, as JSON.
 
     Returns:
         For each program, by how many levels of 255 its images differ from the generator's; 0 or 1.

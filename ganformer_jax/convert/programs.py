@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 BATCH = "b"
 PREFIX = "weights/"
-"""What names of weights begin with, so that they are found among other arrays."""
+"""Prefix of names of weights, which distinguishes them from other arrays."""
 
 
 class Input(NamedTuple):
@@ -55,7 +55,7 @@ def generator_programs(config: GeneratorConfig, noise: str) -> dict[str, Program
     """Return the programs of a generator by name: `sample`, `generate` and `synthesize`.
 
     Args:
-        config: Of the generator.
+        config: Config of the generator.
         noise: "random", "const" or "none"; "random" gives the last two an input of seeds.
     """
     seeds = Input("seeds", (BATCH,), "uint32", "one for each image, 0 to 2^32 - 1")
@@ -93,7 +93,7 @@ def serialize(program: Program, weights: Mapping[str, Any]) -> bytes:
     """Lower a program for all platforms and serialize it.
 
     Args:
-        program: What to serialize.
+        program: Program to serialize.
         weights: Arrays by name, of which shapes and types matter only.
 
     Raises:

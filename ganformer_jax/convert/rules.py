@@ -1,4 +1,4 @@
-r"""Where each array of the published PyTorch and TensorFlow networks goes.
+r"""Rules that map arrays of the published PyTorch and TensorFlow networks to variables.
 
 A line of the tables has a path of ours, the PyTorch pattern and the TensorFlow pattern; None where
 the framework has no such array. `\1` in a path is the first group of the pattern.

@@ -28,9 +28,9 @@ def contrastive(
 
     Args:
         similarities_BxN: Cosines between the vectors of images and of labels.
-        same_BxN: Which of the labels are the image's own, at least one; there are several if
+        same_BxN: True for labels that are the image's own, at least one; there are several if
             images have the same label.
-        temperature: What cosines are divided by.
+        temperature: Divisor of the cosines.
 
     Raises:
         ValueError: Arguments of another rank, or of different shapes.

@@ -63,7 +63,7 @@ def segment_fidelity(
     Args:
         logits_BxK: Logits of segments, high for real ones.
         area_BxK: Their shares of the image; segments of none do not count.
-        real: Whether they should pass as real.
+        real: The segments should pass as real.
 
     Returns:
         The mean over the segments of each image.

@@ -54,7 +54,7 @@ def gradient_penalty(
         discriminate: Images to logits [B, 1].
         real_BxHxWxC: Real images, floating point.
         fake_BxHxWxC: Generated images of the same shape.
-        share_Bx1x1x1: How much of a point is the real image, uniform on [0, 1).
+        share_Bx1x1x1: Share of the real image in each point, uniform on [0, 1).
 
     Returns:
         Float32 [B], non-negative.

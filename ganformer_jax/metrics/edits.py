@@ -1,4 +1,4 @@
-"""How local an edit is: change inside a region of an image against change outside it."""
+"""Locality of an edit: change inside a region of an image against change outside it."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class FeatureExtractor:
     """Inception with its weights on the devices, for many batches.
 
     Args:
-        weights: As in `inception_features`.
+        weights: Weights as `inception_features` takes them.
         names: Features to compute; layers above the last of them are not run.
         batch_size: Images per batch; the last batch is padded, so that there is one program.
         sharding: Sharding of a batch over devices; by default there is one device.

@@ -1,4 +1,4 @@
-"""How far images are from the ones that they should be."""
+"""Distances of images from the ones that they should be."""
 
 from __future__ import annotations
 

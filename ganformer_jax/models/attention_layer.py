@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class AttentionState(NamedTuple):
-    """What layers pass on to the next ones beside features.
+    """State that attention layers pass on to the next ones beside features.
 
     Attributes:
         components_BxKxD: Components as updated by earlier layers; None to read them from w.
@@ -41,7 +41,7 @@ class AttentionState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SynthesisContext:
-    """What all layers of the synthesis network share.
+    """Inputs that all layers of the synthesis network share.
 
     Attributes:
         noise: "random", "const" or "none".
@@ -53,7 +53,7 @@ class SynthesisContext:
         layout_BxHxWxK: Shares of the components in every pixel, which then are the attention.
         mask_BxK: 0 hides a component from attention, 1 shows it; None shows all.
         train: Apply attention dropout.
-        microbatch: Which images of the full batch these are, for gradient accumulation;
+        microbatch: Microbatch of gradient accumulation that these images are;
             noise and dropout are drawn for the full batch.
     """
 
@@ -76,7 +76,7 @@ class SynthesisContext:
 
 
 class Attended(NamedTuple):
-    """What the image attends to."""
+    """Elements that the image attends to: components and words."""
 
     y_BxTxD: Float[Array, "b t d"]
     position_TxD: Float[Array, "t d2"] | None

@@ -51,8 +51,8 @@ def generate_by_seed(
     """Generate images by seed.
 
     Args:
-        config: Of the generator.
-        variables: Of the generator.
+        config: Config of the generator.
+        variables: Variables of the generator.
         seeds_B: Seed of each image, uint32.
         labels_BxY: One-hot labels or conditions; not read without labels.
         noise: "random", "const" or "none".

@@ -65,9 +65,9 @@ def attend(
     """Return what each query gathers from tokens up to its own place.
 
     Args:
-        queries_BxFxNxD: Of the tokens from place `start` on.
-        keys_BxTxNxD: Of all places.
-        values_BxTxNxD: Of all places.
+        queries_BxFxNxD: Queries of the tokens from place `start` on.
+        keys_BxTxNxD: Keys of all places.
+        values_BxTxNxD: Values of all places.
         start: Place of the first query.
     """
     scores = jnp.einsum("bfnd,btnd->bnft", queries_BxFxNxD, keys_BxTxNxD)
@@ -151,7 +151,7 @@ class CausalTransformer(nn.Module):
 
         Args:
             tokens_BxF: Tokens, from 0 to `vocabulary` - 1.
-            cache: What was read before, as this returned it; or `empty_cache`.
+            cache: Cache that an earlier call returned, or `empty_cache`; None for none.
 
         Returns:
             Logits of the token after each, float32; and the cache with the tokens.

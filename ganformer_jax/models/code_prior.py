@@ -119,8 +119,8 @@ def draw_code(
 
     Args:
         logits_BxY: Logits of all codes.
-        keys_B: One for each image.
-        temperature: What logits are divided by; with 0 the most probable code is chosen.
+        keys_B: Random key of each image.
+        temperature: Divisor of the logits; with 0 the most probable code is chosen.
         top_k: Number of most probable codes to draw from; 0 for all.
     """
     count = top_k or logits_BxY.shape[-1]
@@ -142,9 +142,9 @@ def sample_codes(
 
     Args:
         config: The experiment.
-        params: Of the transformer.
+        params: Parameters of the transformer.
         prefix_BxT: Tokens before the codes.
-        keys_B: One for each image, which decides its codes alone.
+        keys_B: Random key of each image, on which alone its codes depend.
         temperature: See `draw_code`.
         top_k: See `draw_code`.
     """

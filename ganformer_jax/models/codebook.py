@@ -28,7 +28,7 @@ class Codebook(flax.struct.PyTreeNode):
 
     entries: Float[Array, "m d"]
     uses: Float[Array, " m"]
-    """How often each entry is used, relative to the mean: 1 for an entry as frequent as others."""
+    """Uses of each entry relative to the mean: 1 for an entry as frequent as others."""
     sums: Float[Array, "m d"]
     """Sums of the vectors that each entry stands for, in the same unit."""
 
@@ -53,9 +53,9 @@ def update_codebook(
 
     Args:
         config: The codebook.
-        codebook: Before the step.
-        vectors_BxHxWxD: Of the encoder.
-        codes_BxHxW: Their entries.
+        codebook: Codebook before the step.
+        vectors_BxHxWxD: Vectors that the encoder returns.
+        codes_BxHxW: Entry that stands for each vector.
         key: Decides the vectors of restarts.
     """
     vectors_PxD, count = vectors_BxHxWxD.reshape(-1, config.width), config.entries
@@ -90,7 +90,7 @@ def use_of(counts_M: Int[np.ndarray, " m"]) -> tuple[float, float]:
     """Return how a codebook is used: the share of entries, and the perplexity of codes.
 
     Args:
-        counts_M: How often each entry occurs, one of them at least once.
+        counts_M: Occurrences of each entry, one or more in all.
 
     Returns:
         The share of entries that occur; and from 1 to M, as many as there are entries if all are

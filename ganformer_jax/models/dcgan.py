@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DEVIATION = 0.02
 """Standard deviation of initial weights."""
 SLOPE = 0.2
-"""Of the leaky ReLU."""
+"""Slope of the leaky ReLU."""
 SIZE = 5
 """Height and width of kernels."""
 BEFORE, AFTER = 2, 1

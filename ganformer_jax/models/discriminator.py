@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class AttentionContext:
-    """What all blocks of a discriminator with attention share.
+    """Inputs that all blocks of a discriminator with attention share.
 
     Attributes:
         position_KxD: Trained positions of the aggregators.
         local_position_9xD: Trained positions of the 3x3 that local attention sees.
         train: Apply attention dropout.
-        microbatch: Which images of the full batch these are, for gradient accumulation;
+        microbatch: Microbatch of gradient accumulation that these images are;
             dropout is drawn for the full batch.
     """
 
@@ -159,7 +159,7 @@ class Discriminator(nn.Module):
                 None, or no classes, for an unconditional discriminator.
             others_NxY: Labels of any images, to compare these images with.
             train: Apply attention dropout, from the "dropout" stream.
-            microbatch: Which images of the full batch these are, for gradient accumulation;
+            microbatch: Microbatch of gradient accumulation that these images are;
                 dropout is drawn for the full batch.
 
         Returns:

@@ -132,7 +132,7 @@ class Generator(nn.Module):
 
         Args:
             batch: Number of images.
-            microbatch: Which images of the full batch these are, for gradient accumulation;
+            microbatch: Microbatch of gradient accumulation that these images are;
                 masks are drawn for the full batch.
 
         Returns:
@@ -162,9 +162,9 @@ class Generator(nn.Module):
             z_BxKxD: Normally distributed latents: the components and, last, the global one.
             labels_BxY: One-hot labels, conditions, or tokens of captions, of a conditional
                 generator.
-            component_mask_BxK: From `component_mask`; None if all components are visible.
+            component_mask_BxK: Mask that `component_mask` returns; None shows all components.
             train: Apply attention dropout.
-            microbatch: Which images of the full batch these are, for gradient accumulation;
+            microbatch: Microbatch of gradient accumulation that these images are;
                 dropout is drawn for the full batch.
 
         Returns:
@@ -219,17 +219,16 @@ class Generator(nn.Module):
             w_BxKxLxD: A latent for every component and layer, words included; words of zeros are
                 not attended to.
             noise: "random", "const" or "none".
-            noise_seeds_B: As for whole generators.
+            noise_seeds_B: Seed of each image's random noise, as in a call.
             component_mask_BxK: The mask that `map` was given.
-            component_shift_BxKx2: How far to move the place of each component, in columns and
-                rows, with `attention.places`; the longer side of the image is 2.
+            component_shift_BxKx2: Distances by which to move the place of each component, in
+                columns and rows, with `attention.places`; the longer side of the image is 2.
             train: Apply attention dropout, and normalize batches by their own statistics.
-            microbatch: Which images of the full batch these are, for gradient accumulation;
+            microbatch: Microbatch of gradient accumulation that these images are;
                 noise and dropout are drawn for the full batch.
 
         Returns:
-            Images, float32, and a dict of `attention`, `shares` and `words`, as from whole
-            generators.
+            Images, float32, and a dict of `attention`, `shares` and `words`, as from a call.
 
         Raises:
             ValueError: Latents of another shape, an unknown noise mode, components without places

@@ -75,7 +75,7 @@ def label_logits(
     Args:
         config: The discriminator, whose `label_logit` says how labels decide.
         x_BxC: Features before the logit.
-        read: Of `label_reader`.
+        read: Function that `label_reader` returns.
         labels_BxY: The label of each image.
         others_NxY: Labels of any images.
 

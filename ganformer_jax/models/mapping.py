@@ -128,9 +128,9 @@ class MappingNetwork(nn.Module):
                 `config.label_size` is above 0.
             position_KxD: Trained positions of the components.
             mask_BxK: 0 hides a component from the others' attention.
-            caption: Whose words the components attend to, if they attend to each other.
+            caption: Caption to whose words the components attend, if they attend to each other.
             train: Apply attention dropout.
-            microbatch: Which images of the full batch these are, for gradient accumulation;
+            microbatch: Microbatch of gradient accumulation that these images are;
                 dropout is drawn for the full batch.
 
         Returns:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 SLOPE = 0.2
-"""Of the leaky ReLU."""
+"""Slope of the leaky ReLU."""
 
 
 class PatchDiscriminator(nn.Module):

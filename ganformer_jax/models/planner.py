@@ -148,7 +148,7 @@ class Planner(nn.Module):
 
         Args:
             z_BxKxD: Normally distributed structure latents, that of the background first.
-            present_BxK: Which segments there are, as `draw_present` returns them.
+            present_BxK: 1 for segments that are there, as `draw_present` returns them.
         """
         config, size = self.config, self.resolution
         mapping = MappingConfig(num_layers=2, self_attention=False)

@@ -46,12 +46,12 @@ if TYPE_CHECKING:
     Queries = list[ProjectedRows]
 
 MASKED_SCORE = -10_000.0
-"""Added to the scores of hidden elements of Y; finite, so that hiding all is as hiding none."""
+"""Large but finite: if all elements are hidden, attention is as if none were."""
 
 
 @dataclasses.dataclass(frozen=True)
 class KMeans:
-    """How duplex attention finds its centroids.
+    """K-means of duplex attention, which finds its centroids.
 
     Attributes:
         iterations: K-means iterations per layer, 1 or more.
@@ -128,7 +128,7 @@ class BipartiteAttention(nn.Module):
         gate_x: Gate what each element of X receives.
         gate_y: Gate what each element of Y sends.
         kmeans: Duplex attention; None for simplex.
-        width: Of queries, keys and values; by default that of X.
+        width: Width of queries, keys and values over all heads; by default that of X.
     """
 
     heads: int = 1
@@ -166,7 +166,7 @@ class BipartiteAttention(nn.Module):
             place_scores_BxFxT: Scores of all heads by the places of Y, in place of those of
                 queries; an element of X may then attend to nothing, whose score is 0.
             train: Apply dropout, from the "dropout" stream.
-            microbatch: Which images of the full batch these are, for gradient accumulation;
+            microbatch: Microbatch of gradient accumulation that these images are;
                 dropout is drawn for the full batch.
 
         Returns:

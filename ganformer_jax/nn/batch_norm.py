@@ -11,9 +11,9 @@ def batch_norm(dtype: Any, axis_name: str | None, name: str, **settings: Any) ->
     """Return batch normalization as DCGAN and SAGAN have it.
 
     Args:
-        dtype: Of what it returns; statistics are float32.
+        dtype: Type of the result; statistics are float32.
         axis_name: The mapped axis of devices that share the batch, if there is one.
-        name: Of the module.
+        name: Name of the module.
         settings: Further fields of `nn.BatchNorm`.
     """
     return nn.BatchNorm(

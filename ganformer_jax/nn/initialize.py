@@ -80,7 +80,7 @@ def initialize(module: nn.Module, key: Key[Array, ""], *inputs: Any) -> dict[str
     Args:
         module: A network.
         key: Decides the weights.
-        inputs: What the module is called with.
+        inputs: Inputs of a call of the module.
     """
     token = _NORMALS.set(_Normals(key))
     try:

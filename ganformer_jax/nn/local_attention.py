@@ -72,7 +72,7 @@ class LocalAttention(nn.Module):
             x_BxHxWxC: Features.
             position_9xD: Positions of the 3x3, added to keys.
             train: Apply dropout, from the "dropout" stream.
-            microbatch: Which images of the full batch these are, for gradient accumulation;
+            microbatch: Microbatch of gradient accumulation that these images are;
                 dropout is drawn for the full batch.
 
         Raises:

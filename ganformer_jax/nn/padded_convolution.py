@@ -28,7 +28,7 @@ class PaddedConvolution(nn.Module):
         resampling: "none"; "up", 3x3 transposed, doubles the resolution; "down" halves it, with
             zeros around the image.
         padding: Pixels around the image before a convolution that does not resample.
-        mode: What these pixels are: "reflect" or "constant", zeros.
+        mode: Values of these pixels: "reflect" or "constant", zeros.
     """
 
     features: int

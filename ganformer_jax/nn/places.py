@@ -36,7 +36,7 @@ HEIGHT = 3.0
 
 
 class Places(NamedTuple):
-    """Where pixels attend to components."""
+    """Places where pixels attend to components, of K components per image."""
 
     center_BxKx2: Float[Array, "b k 2"]
     """Column and row, in the coordinates of `nn.positions`: the longer side spans [-1, 1]."""

@@ -1,4 +1,4 @@
-"""What keeps noise that is optimized from becoming an image."""
+"""Prior of optimized noise, which keeps it from becoming an image."""
 
 from __future__ import annotations
 

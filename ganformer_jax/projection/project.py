@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class ProjectionOptions:
-    """How to search.
+    """Options of the search.
 
     Attributes:
         steps: Number of steps.
-        learning_rate: Of Adam, at its highest.
+        learning_rate: Learning rate of Adam, at its highest.
         per_layer: Find a latent for each layer (w+) instead of one for all layers.
         noise: Find noise of each image too; else the fixed noise of the generator is used.
         exploration: Standard deviation of the noise that is added to w at first, in units of w's
@@ -83,12 +83,12 @@ def project(
     """Search latents of images, all at once; what is found for one does not depend on the others.
 
     Args:
-        config: Of the generator.
-        variables: Of the generator.
+        config: Config of the generator.
+        variables: Variables of the generator.
         targets_BxHxWxC: Images in [-1, 1], of the generator's shape.
         distance: Function of generated images and targets, to a distance of each pair.
         statistics: Mean and spread of w, with the label that the images are to have.
-        options: How to search.
+        options: Options of the search.
         first: Number of the first image, which decides its exploration.
         start_BxKxD: Latents of each image to start from; by default the mean, as published.
 

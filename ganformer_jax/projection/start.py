@@ -1,4 +1,4 @@
-"""Where a projection starts: the mean of w, and how far w spreads around it."""
+"""Start of a projection: the mean of w, and its spread around the mean."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COUNT, BATCH = 10_000, 500
 
 
 class LatentStatistics(NamedTuple):
-    """Of w over many z.
+    """Statistics of w over many z.
 
     Attributes:
         mean_KxD: Mean of each component's latent and, last, of the global one.
@@ -40,8 +40,8 @@ def latent_statistics(
     """Measure mean and spread of w (StyleGAN2, arXiv 1912.04958, appendix D), by component.
 
     Args:
-        config: Of the generator.
-        variables: Of the generator.
+        config: Config of the generator.
+        variables: Variables of the generator.
         label_Y: One-hot class or condition of all images; needed if the generator has labels.
         count: Number of z, those of the first seeds.
     """

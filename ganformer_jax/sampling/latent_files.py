@@ -29,7 +29,7 @@ def save_latents(
         path: The file; it is replaced if it exists.
         latents: The latents.
         weights: Checksum of the generator that they are of.
-        noise: How images are made of them: "const", "random" or "none".
+        noise: Noise of their images: "const", "random" or "none".
 
     Raises:
         UserError: If the file cannot be written.
@@ -62,7 +62,7 @@ def read_latents(
         path: The file.
         config: The generator that is to make images of them.
         weights: Its checksum.
-        noise: How images are to be made.
+        noise: Noise of the images to make: "const", "random" or "none".
         say: Receives a line if images will differ from those that the latents were saved with.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the synthesis network needs to make images again."""
+"""Latents, noise and masks from which images can be regenerated."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ class ImageLatents:
             latent. None if all are visible.
         noise_maps: Noise of each image by the place of its layer, as a projection finds it,
             [B, H, W] each, in place of the generator's fixed noise; empty without.
-        facts: What is known of each image besides, such as its seed; of values that JSON has.
-        shift_BxKx2: How far to move the place of each component, in columns and rows, where the
-            longer side of the image is 2; float32, without the global latent. None for not at all.
+        facts: Facts about each image, such as its seed, of values that JSON has.
+        shift_BxKx2: Distances by which to move the place of each component, in columns and rows,
+            where the longer side of the image is 2; float32, without the global latent. None for
+            not at all.
         words: Number of words of a caption in w, between components and global latent.
     """
 
@@ -103,8 +104,8 @@ class ImageLatents:
 
         Args:
             component: The component.
-            columns: How far to the right; the longer side of the image is 2.
-            rows: How far down.
+            columns: Distance to the right; the longer side of the image is 2.
+            rows: Distance down, in the same unit.
 
         Raises:
             ValueError: If the number is not that of a component.

@@ -61,11 +61,11 @@ class PriorSampler:
         """Yield the images of one batch after the other; the last batch may be smaller.
 
         Args:
-            variables: Of the prior.
+            variables: Variables of the prior.
             seeds: Integers from 0 to 2^32 - 1.
             labels: If the prior is conditional, the class of each image, or the tokens of its
                 caption.
-            temperature: What logits are divided by; with 0 the most probable code is chosen.
+            temperature: Divisor of the logits; with 0 the most probable code is chosen.
 
         Raises:
             ValueError: If there are no seeds, or labels are missing, superfluous or out of range.

@@ -49,7 +49,7 @@ class Sampler:
         config: Config of the generator.
         batch_size: Images per batch; the last batch is padded.
         noise: "random" draws noise by seed, "const" is the same for every image.
-        attention: Whether to return attention maps, which take memory.
+        attention: Return attention maps, which take memory.
         batch_sharding: Sharding of a batch over devices; the variables must be on the same ones.
     """
 
@@ -124,7 +124,7 @@ class Sampler:
         truncate (int32, `ALL_LAYERS` for all), and returns the fields of `Samples`, on the devices.
 
         Args:
-            variables: Of the generator, or their shapes, dtypes and shardings.
+            variables: Variables of the generator, or their shapes, dtypes and shardings.
         """
         shapes = ((), np.uint32), ((self.config.label_size,), np.float32)
         seeds_B, labels_BxY = (

@@ -46,7 +46,7 @@ class Synthesizer:
         config: Config of the generator.
         batch_size: Images per batch; the last batch is padded.
         noise: "random" draws noise by each image's noise seed, "const" is the same for every image.
-        attention: Whether to return attention maps, which take memory.
+        attention: Return attention maps, which take memory.
         batch_sharding: Sharding of a batch over devices; the variables must be on the same ones.
     """
 
@@ -107,7 +107,7 @@ class Synthesizer:
 
         Args:
             variables: Variables of the generator, as `load` returns them.
-            latents: Of one or more images.
+            latents: Latents of one or more images.
 
         Raises:
             ValueError: If there are none.

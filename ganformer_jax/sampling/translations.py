@@ -27,7 +27,7 @@ class ImageTranslator:
     Attributes:
         config: Config of the generator.
         batch_size: Images per batch; the last batch is padded.
-        attention: Whether to return attention maps, which take memory.
+        attention: Return attention maps, which take memory.
         batch_sharding: Sharding of a batch over devices; the parameters must be on the same ones.
     """
 
@@ -40,7 +40,7 @@ class ImageTranslator:
         """Translate images.
 
         Args:
-            params: Of the generator.
+            params: Parameters of the generator.
             images_BxHxWxC: One or more images of the config's size.
 
         Returns:
