@@ -53,6 +53,13 @@ def test_an_image_depends_on_its_seed_only(variables):
     assert five.images.dtype == np.uint8 and five.attention[0].shape[1] == GENERATOR.components
 
 
+def test_images_alone_are_those_of_a_call(variables):
+    sampler, given = Sampler(GENERATOR, 5), (SEEDS, LABELS, 0.3, 1)
+    images = sampler(variables, *given).images
+    np.testing.assert_array_equal(sampler.images(variables, *given), images)
+    assert (images != sampler.images(variables, *given[:3])).any()
+
+
 def test_noise_depends_on_the_seed(variables):
     """With the mean latent for all, images differ by noise only, and repeat with their seed."""
     sampler = Sampler(GENERATOR, 4)

@@ -48,7 +48,8 @@ class Sampler:
     Attributes:
         config: Config of the generator.
         batch_size: Images per batch; the last batch is padded.
-        noise: "random" draws noise by seed, "const" is the same for every image.
+        noise: "random" draws noise by seed, "const" is the same for every image. By default
+            "random", as in training; a `Synthesizer` has "const", so give both the same.
         attention: Return attention maps, which take memory.
         batch_sharding: Sharding of a batch over devices; the variables must be on the same ones.
     """
@@ -93,9 +94,11 @@ class Sampler:
         seeds: Iterable[int],
         labels: ImageLabels | None = None,
         truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
     ) -> UInt8[np.ndarray, "b h w c"]:
         """Generate images only: as a call, by the same program, but nothing else leaves devices."""
-        return np.concatenate(list(self.stream(variables, seeds, labels, truncation_psi)))
+        batches = self.stream(variables, seeds, labels, truncation_psi, truncation_cutoff)
+        return np.concatenate(list(batches))
 
     def stream(
         self,

@@ -46,6 +46,8 @@ class Synthesizer:
         config: Config of the generator.
         batch_size: Images per batch; the last batch is padded.
         noise: "random" draws noise by each image's noise seed, "const" is the same for every image.
+            By default "const", so that images differ by their latents alone; a `Sampler` has
+            "random", so give both the same for the same images.
         attention: Return attention maps, which take memory.
         batch_sharding: Sharding of a batch over devices; the variables must be on the same ones.
     """
