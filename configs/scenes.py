@@ -9,8 +9,9 @@ Command:   ganformer-jax train
 Hardware:  one CPU core, with other work beside it
 Cost:      half an hour, with the scenes already rendered
 Expected:  objects of many colors, each with a component of its own; after 40 thousand images the
-           sliced Wasserstein distance (metric/swd in metrics.jsonl) has fallen from about 200 to 16
-           or 17, and foreground ARI of the last layer is 0.75 to 0.79 (two runs, 2026-11-29)
+           sliced Wasserstein distance (metric/swd in metrics.jsonl) has fallen from about 200 to
+           between 15.2 and 17.5 (three runs, 2026-11-29), and foreground ARI of the last layer is
+           0.75 and 0.79 (two of them)
 """
 
 import dataclasses
