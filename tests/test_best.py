@@ -55,6 +55,14 @@ def test_values_of_another_metric_are_not_compared(tmp_path, state):
     assert kept(tmp_path) == ([6], Best(6, "swd", 4.0))
 
 
+def test_values_of_other_numbers_of_images_are_not_compared(tmp_path, state):
+    """Fewer images give larger distances; values of earlier versions do not tell theirs."""
+    save(tmp_path, state, {1: ("swd2k", 3.0), 2: ("swd500", 5.0)})
+    assert kept(tmp_path) == ([2], Best(2, "swd500", 5.0))
+    save(tmp_path, state, {3: ("swd500", 6.0)})
+    assert kept(tmp_path) == ([2, 3], Best(2, "swd500", 5.0))
+
+
 def test_the_newest_is_kept_whatever_its_metric(tmp_path, state):
     values = [2.0, 7.0, float("nan"), float("-inf"), 9.0]
     save(tmp_path, state, {step: ("swd", value) for step, value in enumerate(values, 1)}, latest=2)
@@ -132,6 +140,13 @@ def test_the_first_metric_of_the_last_observer_decides_and_is_stored_by_name(tmp
         tmp_path, with_train(checkpoint_kimg=0.16), observers=[Observer(0.16, measure)]
     )  # at steps 0, 10 and 20
     assert kept(tmp_path) == ([10, 20], Best(20, "rkid5k", -10.0))
+
+
+def test_the_number_of_images_is_part_of_a_metric_s_name(tmp_path):
+    swd = Observer(0.16, lambda now: {"metric/swd": 3.0}, metric_suffix="2k")
+    train_mean(tmp_path, with_train(total_kimg=0.16), observers=[swd])
+    assert kept(tmp_path) == ([10], Best(10, "swd2k", 3.0))
+    assert '"metric/swd": 3.0' in (tmp_path / "metrics.jsonl").read_text()
 
 
 def test_best_of_the_command_line_says_what_decided(tmp_path, capsys):

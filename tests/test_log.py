@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import time
 
 import jax
 import jax.numpy as jnp
@@ -171,6 +172,16 @@ def test_elsewhere_than_on_a_terminal_progress_is_lines(tmp_path):
     said = []
     train_mean(tmp_path, with_train(log_kimg=0.16), say=said.append)
     assert len([line for line in said if re.fullmatch(LINE, line)]) == 2
+
+
+def test_the_first_step_and_what_is_measured_after_it_are_no_part_of_the_speed(tmp_path):
+    """Its programs are compiled, and a clock that began after it would have seen no step."""
+    slow = Observer(0.16, lambda now: time.sleep(0.3) or {})
+    train_mean(tmp_path, with_train(log_kimg=0.032, total_kimg=0.064), observers=[slow])
+    train_mean(tmp_path / "each", with_train(log_kimg=0.016, total_kimg=0.032), observers=[slow])
+    first, second = (line for line in records(tmp_path / "each") if "loss/generator" in line)
+    assert "images_per_second" not in first and second["images_per_second"] > 0
+    assert all("images_per_second" in line for line in records(tmp_path))
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(0, 0), (0, 160), (24, 0)])

@@ -54,8 +54,10 @@ def make_observers(
     made = [Observer(options.image_kimg, draw, at_once=True)]
     metrics = metrics_of(options, data, latest)
     if options.metric_kimg:
+        first = next(iter(_requests(options, data, latest)), None)
+        suffix = first.name.removeprefix("swd") if first and first.kind == "swd" else ""
         for measure in latest.measures(data, metrics, options.metric_images):
-            made.append(Observer(options.metric_kimg, measure))
+            made.append(Observer(options.metric_kimg, measure, metric_suffix=suffix))
     made.append(Observer(options.image_kimg, functools.partial(draw_curve, run, curve)))
     return made
 
@@ -98,8 +100,7 @@ def metrics_of(options: TrainConfig, data: TrainingData, latest: LatestNetworks)
         UserError: If they cannot be measured.
     """
     sets, most = data.image_sets(), latest.most_images(data)
-    count = min(options.metric_images, most or options.metric_images)
-    requests = parse_training_requests(options.metrics, count, latest.image_shape[:2])
+    requests = _requests(options, data, latest)
     if not (requests and options.metric_kimg):
         return None
     real = min(images.training_images() for images in sets)
@@ -121,6 +122,14 @@ def metrics_of(options: TrainConfig, data: TrainingData, latest: LatestNetworks)
         ]
 
     return make
+
+
+def _requests(
+    options: TrainConfig, data: TrainingData, latest: LatestNetworks
+) -> Sequence[Request]:
+    """Return the metrics of `train.metrics`, each of as many images as there are."""
+    count = min(options.metric_images, latest.most_images(data) or options.metric_images)
+    return parse_training_requests(options.metrics, count, latest.image_shape[:2])
 
 
 def networks_for(

@@ -81,7 +81,8 @@ def train(
 
     Returns:
         Whether the run is complete; False after SIGINT or SIGTERM, which leave a checkpoint. The
-        figures and metrics that the signal interrupts are made when the run resumes.
+        figures and metrics that the signal interrupts are made when the run resumes, but for those
+        of the untrained networks.
 
     Raises:
         UserError: If the folder cannot be written or holds another run, or losses stay not finite.
@@ -266,7 +267,7 @@ def _finish_first_step(
     attempt.session.say(f"first step done after {duration(time.perf_counter() - began)}")
     if untrained is not None:
         attempt.run_observers(attempt.session.late_observers(), Position(0, 0), untrained)
-        attempt.log.restart()
+    attempt.log.restart()
 
 
 def _next(stream: Iterator[Batch], stop: Stop, at: Position) -> Batch | None:

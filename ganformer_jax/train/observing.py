@@ -61,14 +61,18 @@ class Observer:
         every_kimg: Thousand images from one call to the next; 0 for never.
         observe: Returns what to log: numbers, and uint8 images [H, W] or [H, W, C], which only the
             first process needs to return. The first number whose name begins with "metric/" decides
-            which checkpoint is best: the lowest among those with a number of this name.
+            which checkpoint is best: the lowest among those with a number of this name, to which
+            `metric_suffix` is added.
         at_once: Called on the untrained state while updates are compiled, before data are read; by
             default after the first step, so that a lack of memory shows before.
+        metric_suffix: The number of images that the deciding number is of, if its name does not
+            tell it: values of other numbers of images are not compared.
     """
 
     every_kimg: float
     observe: Callable[[Moment], Mapping[str, float | np.ndarray]]
     at_once: bool = False
+    metric_suffix: str = ""
 
 
 def observe(
@@ -110,8 +114,10 @@ def observe(
                 log.write_image(at.step, at.images_seen, name, image)
             values = {n: float(v) for n, v in found.items() if n not in images}
             values = hosts.all_of(values)[0]
-            metrics = (n for n in values if n.startswith("metric/"))
-            metric = next(((n.removeprefix("metric/"), values[n]) for n in metrics), metric)
+            deciding = next((n for n in values if n.startswith("metric/")), None)
+            if deciding is not None:
+                name = deciding.removeprefix("metric/") + observer.metric_suffix
+                metric = name, values[deciding]
             if values:
                 log.write(at.step, at.images_seen, values)
                 words = "  ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -1,8 +1,9 @@
 """The best checkpoint: the lowest value of one metric, which is stored under its own name.
 
-The metric in use is that of the newest checkpoint that has one, so values of another metric are
-not compared after `train.metrics` has changed. Version 0.1 stored every metric as "swd", the
-default; such values count as swd, whatever they were.
+The metric in use is that of the newest checkpoint that has one, so values of another metric, or of
+another number of images, are not compared after `train.metrics` or `train.metric_images` has
+changed. Version 0.1 stored every metric as "swd", the default; such values count as swd of any
+number of images, whatever they were.
 """
 
 from __future__ import annotations
@@ -82,9 +83,15 @@ def find_best(stored: Mapping[int, Stored]) -> Best | None:
     if not found:
         return None
     in_use = found[max(found)][0]
-    values = {step: value for step, (name, value) in found.items() if name == in_use}
+    values = {step: value for step, (name, value) in found.items() if _comparable(name, in_use)}
     step = min(values, key=values.__getitem__)
     return Best(step, in_use, values[step])
+
+
+def _comparable(name: str, other: str) -> bool:
+    """Return whether two names are of one metric; swd without a number is of version 0.1."""
+    of_any_number = "swd" in (name, other) and name.startswith("swd") and other.startswith("swd")
+    return name == other or of_any_number
 
 
 class KeepBest(PreservationPolicy):

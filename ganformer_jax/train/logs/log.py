@@ -65,7 +65,7 @@ class Log:
     ):
         self.batch_size, self.say = batch_size, say
         self._infos: list[Info] = []
-        self._clock = time.perf_counter()
+        self._clock, self._untimed = time.perf_counter(), 0
         self._alarms = Alarms()
         own: list[Writer] = []
         if hosts.is_first():
@@ -93,11 +93,13 @@ class Log:
             return {}
         infos, self._infos = jax.device_get(self._infos), []
         seconds = max(time.perf_counter() - self._clock, 1e-9)
+        timed = len(infos) - self._untimed
         self.restart()
         names = sorted({name for info in infos for name in info})
         values = {n: float(np.mean([info[n] for info in infos if n in info])) for n in names}
-        speed = len(infos) * self.batch_size / seconds
-        values |= {"images_per_second": speed, "seconds_per_kimg": 1000 / speed}
+        if timed:
+            speed = timed * self.batch_size / seconds
+            values |= {"images_per_second": speed, "seconds_per_kimg": 1000 / speed}
         values |= {"memory_gib": memory_gib(device)}
         if all(map(math.isfinite, values.values())):
             self.write(step, images_seen, values)
@@ -122,8 +124,8 @@ class Log:
             attempt(writer.name, writer.write_image, step, images_seen, name, jpeg)
 
     def restart(self) -> None:
-        """Measure the speed from now on."""
-        self._clock = time.perf_counter()
+        """Measure the speed from now on, without the steps that are waiting for a report."""
+        self._clock, self._untimed = time.perf_counter(), len(self._infos)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

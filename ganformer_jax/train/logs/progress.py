@@ -76,10 +76,11 @@ def beside_bars(say: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def progress_words(kimg: float, total: float, values: Mapping[str, float]) -> str:
-    """Return speed, time left, losses and memory in words."""
-    speed = values["images_per_second"]
-    left = duration((total - kimg) * 1000 / speed) if speed > 0 else "?"
-    words = [f"{speed:6.1f} img/s", f"{values['seconds_per_kimg']:6.1f} s/kimg", f"{left:>7} left"]
+    """Return speed and time left, if the speed was measured, losses and memory in words."""
+    words = []
+    if speed := values.get("images_per_second"):
+        left = duration((total - kimg) * 1000 / speed)
+        words = [f"{speed:6.1f} img/s", f"{1000 / speed:6.1f} s/kimg", f"{left:>7} left"]
     words += [f"{short} {values[name]:.3g}" for name, short in SHORT.items() if name in values]
     return "  ".join(words)
 
