@@ -1,4 +1,7 @@
-"""Configs of the generator: mapping network, synthesis network, and what joins them."""
+"""Configs of the generator: mapping network, synthesis network, and what joins them.
+
+docs/reference/configs.md has the sizes of z, w and labels that follow from them.
+"""
 
 from __future__ import annotations
 
@@ -78,29 +81,7 @@ class SynthesisConfig:
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorConfig:
-    """Generator: mapping network, synthesis network and the attention between them.
-
-    Sizes of its arrays follow from the options: z is [B, num_latents, z_size], and w is
-    [B, num_w, w_size] for every layer of the synthesis network. The global latent comes last.
-
-    | size | GANformer | without components | k-GAN | DCGAN, SAGAN |
-    | --- | --- | --- | --- | --- |
-    | num_local_latents | components | 0 | merge.images | 0 |
-    | num_latents | components + 1 | 1 | merge.images | 1 |
-    | num_w | num_latents + words | 1 | merge.images | 1 |
-    | z_size | latent_size / components | latent_size | latent_size / merge.images | latent_size |
-    | w_size | as z_size | as z_size | as z_size | latent_size + label_size |
-    | truncated_w_size | None, all | None, all | None, all | latent_size |
-
-    Where `intermediate_size` is given, it stands for latent_size in w_size.
-
-    | labels | label_size | label_width | words |
-    | --- | --- | --- | --- |
-    | none | 0 | 0 | 0 |
-    | classes, one-hot | classes | label_size | 0 |
-    | a condition | its numbers | label_size | 0 |
-    | captions | tokens of the longest | text.vector_width | label_size, with places 0 |
-    """
+    """Generator: mapping network, synthesis network and the attention between them."""
 
     resolution: int = 256
     """Longer side of the image: that of `base_grid`, doubled at least once.
