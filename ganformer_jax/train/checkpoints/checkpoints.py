@@ -15,13 +15,10 @@ import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN
 
 from ganformer_jax import hosts
-from ganformer_jax.config.kinds import experiment_from_dict
 from ganformer_jax.errors import UserError, first_cause, one_line
 from ganformer_jax.files import move_folder
 from ganformer_jax.storage import with_retries
@@ -34,16 +31,10 @@ from ganformer_jax.train.checkpoints.best import (
     find_best,
     write_metric,
 )
-from ganformer_jax.train.checkpoints.checksums import all_finite, by_path, changed, checksums
+from ganformer_jax.train.checkpoints.checksums import checksums
 from ganformer_jax.train.checkpoints.moving import MovedFolder, finish_moves, remove_unfinished
-from ganformer_jax.train.checkpoints.reading import (
-    Damage,
-    agreed,
-    json_checksum,
-    read_json,
-    reading,
-)
-from ganformer_jax.train.checkpoints.structure import added_since
+from ganformer_jax.train.checkpoints.reading import Damage, agreed, json_checksum
+from ganformer_jax.train.checkpoints.stored import StoredCheckpoint
 from ganformer_jax.train.state import WEIGHTS
 from ganformer_jax.train.trainable import State
 
@@ -140,7 +131,7 @@ class Checkpoints:
     def add_metric(self, step: int, metric: tuple[str, float]) -> None:
         """Store the metric of a checkpoint that was saved before it was measured."""
         with self._writing():
-            hosts.first(lambda: write_metric(self._of(step), metric))
+            hosts.first(lambda: write_metric(self._of(step).folder, metric))
             self._manager.reload()
 
     def stored_config(self) -> Mapping[str, Any] | None:
@@ -149,8 +140,7 @@ class Checkpoints:
         def newest() -> Mapping[str, Any] | None:
             for step in reversed(self.steps()):
                 with contextlib.suppress(Damage):
-                    read = functools.partial(read_json, self._of(step), "config")
-                    return with_retries(read, "a config")
+                    return with_retries(self._of(step).read_config, "a config")
             return None
 
         return hosts.first(newest)
@@ -171,7 +161,7 @@ class Checkpoints:
         self.wait()  # for what is being written
         damaged, reason = [], ""
         for step in hosts.first(self.steps)[::-1]:
-            state, reason = self._read_state(step, abstract, initial)
+            state, reason = self._of(step).read_state(abstract, initial)
             if reason:
                 damaged.append(step)
                 what = f"checkpoint {step} in {self.run} is damaged ({reason})"
@@ -206,20 +196,21 @@ class Checkpoints:
             raise UserError(f"no checkpoint {step} in {self.run}: there are {steps}")
         reason = ""
         for candidate in steps[::-1] if step is None else [step]:
-            found, reason = agreed(functools.partial(self._read_weights, candidate, fields))
+            found, reason = agreed(functools.partial(self._of(candidate).read_weights, fields))
             if found is not None and not reason:
                 return found
             self.warn(f"warning: checkpoint {candidate} in {self.run} is damaged ({reason})")
         raise UserError(f"no undamaged checkpoint in {self.run}: {reason}")
 
-    def _of(self, step: int) -> pathlib.Path:
-        return self._folder / str(step)
+    def _of(self, step: int) -> StoredCheckpoint:
+        where = f"checkpoint {step} in {self.run}"
+        return StoredCheckpoint(self._folder / str(step), where, self.version, self.added)
 
     def _set_aside(self, steps: Iterable[int]) -> None:
         for old in self._folder.glob("damaged-*"):
             shutil.rmtree(old)  # or damage after damage would fill the disk
         for step in steps:
-            move_folder(self._of(step), self._folder / f"damaged-{step}")
+            move_folder(self._folder / str(step), self._folder / f"damaged-{step}")
 
     def wait(self) -> None:
         """Wait until everything is on disk, or raise `UserError`."""
@@ -255,80 +246,3 @@ class Checkpoints:
         except Exception as error:  # of many kinds: Orbax and TensorStore have their own
             reason = f"{one_line(error)}; the previous ones are kept"
             raise UserError(f"cannot write checkpoint to {self.run}: {reason}") from error
-
-    def _read_state(
-        self, step: int, abstract: State, initial: Callable[[], State] | None
-    ) -> tuple[State | None, str]:
-        """Restore by the structure that is stored, then arrange the leaves as in `abstract`.
-
-        Returns:
-            The state, or None and the damage. Processes agree on each part before the next one, in
-            which they wait for each other.
-        """
-        wanted = by_path(abstract)
-        plan, reason = agreed(lambda: self._plan(step, wanted))
-        if plan is None or reason:
-            return None, reason
-        target, new = plan
-        restored, reason = agreed(lambda: self._restore(step, target))
-        if reason:
-            return None, reason
-        intact, reason = agreed(lambda: self._intact(step, restored, wanted))
-        if intact is None or reason:
-            return None, reason
-        leaves = by_path(intact)
-        if new:
-            assert initial is not None, "a state that has grown needs the values it starts from"
-            first = by_path(initial())
-            leaves |= {path: first[path] for path in new}
-        return jax.tree.unflatten(jax.tree.structure(abstract), [leaves[p] for p in wanted]), ""
-
-    def _restore(self, step: int, target: Any) -> Any:
-        """Read the arrays of a state, each process those of its devices."""
-        folder: Any = self._of(step) / "state"
-        with reading(folder), contextlib.closing(ocp.StandardCheckpointHandler()) as handler:
-            return handler.restore(folder, args=ocp.args.StandardRestore(target))
-
-    def _plan(self, step: int, wanted: Mapping[str, Any]) -> tuple[Any, list[str]]:
-        """Return the tree that Orbax is to restore, and the leaves that a later version added."""
-        folder = self._of(step)
-        read_json(folder, "config")
-        with reading(folder):
-            with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
-                state_folder: Any = folder / "state"
-                metadata: Any = handler.metadata(state_folder)
-            stored, structure = by_path(metadata.tree), jax.tree.structure(metadata.tree)
-            written = (folder / "version").exists()  # the first version did not write it
-            version = read_json(folder, "version")["state"] if written else 1
-        where = f"checkpoint {step} in {self.run}"
-        new = added_since(where, version, self.version, self.added, stored, wanted)
-        return jax.tree.unflatten(structure, [wanted[path] for path in stored]), new
-
-    def _read_weights(self, step: int, fields: Collection[str]) -> tuple[dict[str, Any], Any]:
-        folder: Any = self._of(step) / "state"
-        config = experiment_from_dict(read_json(self._of(step), "config"))
-        with reading(folder), contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
-            tree: Any = handler.metadata(folder)
-            wanted = {
-                name: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), field)
-                for name, field in tree.tree.items()
-                if name in fields
-            }
-            if not wanted:  # of another kind, as the caller sees in its config
-                return {}, config
-            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-            args = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True)
-            return self._intact(step, handler.restore(folder, args=args)), config
-
-    def _intact(self, step: int, tree: Any, wanted: Mapping[str, Any] | None = None) -> Any:
-        """Return a finite tree whose checksums are those of the checkpoint, of the wanted types."""
-        wrong = changed(tree, read_json(self._of(step), "checksums"))
-        if wrong:
-            raise Damage(f"the checksum of {wrong[0]} is wrong")
-        if not all_finite(tree):
-            raise Damage("it holds numbers that are not finite")
-        found = by_path(tree)
-        for path, leaf in (wanted or {}).items():
-            if path in found and found[path].dtype != leaf.dtype:  # Orbax lost that it was a key
-                raise Damage(f"the type of {path} is lost")
-        return tree
