@@ -22,10 +22,11 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from ganformer_jax.captions import TOKENIZER_FILE, vocabulary_of
+from ganformer_jax.data.example_encoder import ExampleEncoder
 from ganformer_jax.data.find import CONDITION_NAMES, VERSIONS
-from ganformer_jax.data.shards import ExampleEncoder, Tally
 from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.source import Source, checksum, no_images
+from ganformer_jax.data.tally import Tally
 from ganformer_jax.errors import UserError, os_reason
 from ganformer_jax.files import TEMPORARY, is_moving, move_folder, sync, write_atomically
 

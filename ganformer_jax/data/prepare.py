@@ -24,8 +24,9 @@ from ganformer_jax.data.dataset_dir import (
     remove_work_files,
     write_description,
 )
+from ganformer_jax.data.example_encoder import ExampleEncoder
 from ganformer_jax.data.segments import SegmentFolder
-from ganformer_jax.data.shards import ExampleEncoder, divide, write_shards
+from ganformer_jax.data.shards import divide, write_shards
 from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.source import Labels, Source, check_class_names, no_images
 from ganformer_jax.data.spec import (
