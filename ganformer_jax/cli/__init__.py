@@ -63,6 +63,8 @@ COMMANDS = {
 
 RESUMABLE = ("prepare", "train", "sample")
 """Commands that continue where they were stopped; others begin anew."""
+INTERRUPTIBLE = ("sample", "view", "evaluate", "report")
+"""Commands that a signal may end while they compile, as they leave nothing half done."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -132,7 +134,7 @@ def _run(arguments: list[str]) -> None:
         defaults["train"] = train.defaults(arguments[1:])
     options = parse(defaults, arguments)
     command = COMMANDS[arguments[0]]
-    if command in (sample, view, evaluate, report):  # which compile, and leave nothing half done
+    if arguments[0] in INTERRUPTIBLE:
         interruptibly(lambda: command.run(options))
     else:
         command.run(options)
