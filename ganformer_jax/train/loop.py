@@ -161,6 +161,7 @@ def _train_and_recover(
             batches=session.batches,
             limit=session.config.train.recoveries,
             repeated_step=repeated_step,
+            say=session.say,
         )
         while True:
             at = Position.of(state)

@@ -54,6 +54,7 @@ class Recovery:
         limit: Number of returns to one checkpoint.
         repeated_step: Called before each step that is repeated to find what fails; may raise
             `Stopped`.
+        say: Receives a line before steps are repeated, which may take long.
     """
 
     def __init__(
@@ -63,10 +64,11 @@ class Recovery:
         batches: Callable[[int], Iterator[Mapping[str, np.ndarray]]],
         limit: int,
         repeated_step: Callable[[], None],
+        say: Callable[[str], None],
     ):
         self._programs, self._checkpoints, self._batches = programs, checkpoints, batches
         self._limit, self._returns, self._from = limit, 0, None
-        self._repeated_step = repeated_step
+        self._repeated_step, self._say = repeated_step, say
 
     def recover(self, error: NonFinite, init: Callable[[], State]) -> State:
         """Return the last good state, with other random numbers to come.
@@ -84,6 +86,7 @@ class Recovery:
         if newest != self._from:
             self._from, self._returns = newest, 0
         if self._returns >= self._limit:
+            self._say("repeating the steps since the last checkpoint, to find what fails first")
             layer = self._report(error.step, init)
             kept = "no checkpoint yet" if newest is None else f"checkpoint {newest} is kept"
             raise UserError(f"{error}, {self._returns} recoveries in a row; {layer}{kept}; {HINT}")
