@@ -348,7 +348,7 @@ def test_baselines_are_accepted(network, labels):
         ({"discriminator__label_logit": "class"}, "dcgan needs projection"),
         ({"discriminator__clamp": 1.0}, "discriminator.clamp is 1.0, .* set it to None"),
         ({"train__freeze_discriminator": 1}, "freezing is not implemented"),
-        ({"train__accumulate": 2}, "batch normalization needs the whole batch"),
+        ({"train__accumulate": 2}, "batch normalization needs the full batch"),
         ({"generator__resolution": 9}, "generator.resolution is 9"),
         ({"generator__synthesis__channel_base": 4}, "leaves no channels"),
     ],

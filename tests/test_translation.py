@@ -323,9 +323,9 @@ def test_figures_have_as_many_images_of_either_set():
     )
     now = types.SimpleNamespace(state=None)
     draw = LatestTranslators.figures(networks, data, now)  # type: ignore[arg-type]
-    assert {kind: len(images) for kind, images in draw.args[-1].items()} == dict.fromkeys(
-        held_out, 5
-    )
+    assert {
+        kind: len(images) for kind, images in draw.keywords["held_out"].items()
+    } == dict.fromkeys(held_out, 5)
 
 
 def test_a_run_measures_both_directions_and_draws_them(run):
