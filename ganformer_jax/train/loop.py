@@ -75,7 +75,7 @@ def train(
             called before `batches`, once the folder is known to be this run's.
         warm_start: Changes the first state of a new run, to start from other weights.
         identities: Checksum of what an option names, by the option: what has another name but the
-            same checksum, such as a dataset that was moved, resumes.
+            same checksum, such as a dataset that was moved, resumes; another checksum is refused.
         wandb: Project of Weights and Biases to log to as well.
         say: Receives lines for the user.
 
@@ -85,7 +85,8 @@ def train(
         of the untrained networks.
 
     Raises:
-        UserError: If the folder cannot be written or holds another run, or losses stay not finite.
+        UserError: If the folder cannot be written, holds another run or one whose checkpoints are
+            gone, or losses stay not finite.
     """
     run, options, identities = pathlib.Path(run), config.train, dict(identities or {})
     say = beside_bars(say) if hosts.is_first() else lambda line: None
