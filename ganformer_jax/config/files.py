@@ -6,6 +6,7 @@ built in: they are installed with the package and found by name.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -73,7 +74,8 @@ def load_experiment(name: str | pathlib.Path) -> Any:
 
 def _run(path: pathlib.Path) -> Any:
     """Run a Python file and return its `config`."""
-    sys.path.insert(0, str(path.resolve().parent))  # for configs that import one beside them
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)  # for configs that import one beside them
     try:
         config = runpy.run_path(str(path)).get("config")
     except SystemExit as error:
@@ -88,7 +90,8 @@ def _run(path: pathlib.Path) -> Any:
         where = f", line {lines[-1]}" if lines else ""
         raise UserError(f"{path}{where}: {_reason(error)}") from error
     finally:
-        sys.path.pop(0)
+        with contextlib.suppress(ValueError):  # as if the file had changed the path itself
+            sys.path.remove(folder)
     if not isinstance(config, tuple(kind.config for kind in KINDS.values())):
         raise UserError(f"{path} must define `config = Config(...)`")
     return config
