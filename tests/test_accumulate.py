@@ -114,7 +114,7 @@ def test_groups_of_the_minibatch_stddev_stay_whole_in_parts(batch, group, parts)
         )
 
 
-def test_rows_take_every_image_once_and_draw_what_the_whole_batch_draws():
+def test_microbatches_take_every_image_once_and_draw_what_the_full_batch_draws():
     x = jnp.arange(12).reshape(6, 2)
     np.testing.assert_array_equal(Microbatch(1, 3).take(x), x[1::3])
     assert FULL_BATCH.take(x) is x

@@ -37,7 +37,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
 
     Raises:
         UserError: If a name is not a field, or a value is not of its field's type. Ranges are
-            checked by `config_ranges.check_ranges`.
+            checked by `ranges.check_ranges`.
     """
     hints = typing.get_type_hints(kind)
     known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]

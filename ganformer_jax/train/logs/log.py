@@ -117,7 +117,7 @@ class Log:
     def write_image(
         self, step: int, images_seen: int, name: str, image_HxWxC: UInt8[np.ndarray, "h w *c"]
     ) -> None:
-        """Write an image of a step, reduced to `log_writers.IMAGE_SIDE` pixels."""
+        """Write an image of a step, reduced to `writers.IMAGE_SIDE` pixels."""
         writers = [(writer, attempt) for writer, attempt in self._writers if writer.takes_images]
         jpeg = encode_jpeg(image_HxWxC) if writers else b""
         for writer, attempt in writers:
