@@ -42,9 +42,9 @@ def no_images(state: Any, indices: Iterable[int]) -> np.ndarray:
     raise AssertionError("nobody asked for images")
 
 
-def run_steps(programs: Programs, batches: Iterable[dict[str, np.ndarray]]):
+def run_steps(programs: Programs, batches: Iterable[dict[str, np.ndarray]], seed: int = 0):
     """The state and what updates report after the steps of these batches, on the host."""
-    state, infos = programs.init(jax.random.key(0)), []
+    state, infos = programs.init(jax.random.key(seed)), []
     names, sharding = programs.trainable.batch, programs.placement.batch
     for number, batch in enumerate(batches):
         state, info = programs.step(state, place_batch(batch, names, sharding), number)
