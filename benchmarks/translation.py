@@ -13,11 +13,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import pathlib
-from typing import Any
 
 from runs import cells, command, logged, table
 
-from ganformer_jax.config.files import load_config
+from ganformer_jax.config.files import load_experiment
 from ganformer_jax.experiment.translation_data import TranslationData
 from ganformer_jax.metrics.pairs import pair_error
 
@@ -32,7 +31,7 @@ METRICS = ("error", "back_error", "swd", "back_swd")
 
 def copying(data: pathlib.Path) -> dict[str, float]:
     """Return the error of held-out scenes as they are."""
-    config: Any = load_config(CONFIG)
+    config = load_experiment(CONFIG)
     given = dataclasses.replace(config.data, directory=str(data))
     sets = TranslationData(dataclasses.replace(config, data=given))
     source, target = (
