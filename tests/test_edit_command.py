@@ -255,8 +255,23 @@ ONE = "give one of --remove, --swap, --move, --recolor, --direction"
         ("ganformer", ("--component", "1", "--move", "0", "0.1"), "run `directions` first"),
         ("ganformer", ("--direction", "a", "--amount", "1"), "run `directions` first"),
         ("ganformer", ("--component", "1", "--swap", "-1"), "--swap must be a seed"),
-        ("ganformer", ("--component", "1", "--swap", "1", "--limit", "0"), "--limit must be"),
-        ("ganformer", ("--component", "1", "--swap", "1", "--limit", "0"), "--limit must be"),
+        ("ganformer", ("--component", "1", "--move", "0", "1", "--limit", "0"), "--limit must be"),
+        ("ganformer", ("--component", "1", "--swap", "1", "--limit", "2"), "no effect on --swap"),
+        (
+            "ganformer",
+            ("--component", "1", "--remove", "--directions", "d.npz"),
+            "--directions has no effect on --remove: leave it out",
+        ),
+        (
+            "places",
+            ("--component", "1", "--move", "0", "0.1", "--limit", "2"),
+            "--limit has no effect on --move of a component with a place",
+        ),
+        (
+            "ganformer",
+            ("--direction", "a", "--amount", "1", "--limit", "2"),
+            "--limit has no effect on --direction",
+        ),
         ("ganformer", ("--direction", "a", "--amount", "nan"), "--amount nan: give a finite"),
         ("ganformer", ("--direction", "a", "--amount", "-inf"), "--amount -inf: give a finite"),
         ("ganformer", ("--component", "1", "--move", "nan", "0"), "--move nan: give a finite"),
@@ -279,7 +294,7 @@ ONE = "give one of --remove, --swap, --move, --recolor, --direction"
     ],
 )
 def test_what_cannot_be_edited(tmp_path, capsys, kind, options, message):
-    path = export(tmp_path, KINDS[kind])
+    path = export(tmp_path, PLACES if kind == "places" else KINDS[kind])
     assert message in complaint(capsys, "edit", "--workdir", path, *QUICK, *options)
     assert not (tmp_path / "generator-edited").exists()
 
@@ -299,7 +314,7 @@ def test_directions_that_do_not_fit_an_edit(tmp_path, capsys):
     given = ("edit", "--workdir", path, *QUICK, *SEEDS, "--directions", str(tmp_path / "d.npz"))
     for options, message in [
         (("--direction", "globl 1", "--amount", "1"), "did you mean global 1?"),
-        (("--direction", "xyz", "--amount", "1"), "the directions are global 1, components 1, "),
+        (("--direction", "xyz", "--amount", "1"), "the directions are global 1, components 1, component 1 row"),
         (("--direction", "components 1", "--amount", "1"), "needs --component"),
         (
             ("--direction", "global 1", "--amount", "1", "--component", "1"),
@@ -310,8 +325,8 @@ def test_directions_that_do_not_fit_an_edit(tmp_path, capsys):
             "is of component 1, not of component 2",
         ),
         (("--component", "1", "--move", "0", "0.1"), "no direction of component 1 column"),
-        (("--component", "1", "--recolor", "#ff0000"), "give 1 numbers from 0 to 255 (gray)"),
-        (("--component", "1", "--recolor", "0", "9"), "give 1 numbers from 0 to 255 (gray)"),
+        (("--component", "1", "--recolor", "#ff0000"), "give one number from 0 to 255 (gray)"),
+        (("--component", "1", "--recolor", "0", "9"), "give one number from 0 to 255 (gray)"),
         (("--component", "1", "--recolor", "256"), "give numbers from 0 to 255"),
     ]:
         assert message in complaint(capsys, *given, *options)

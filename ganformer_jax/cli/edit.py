@@ -6,11 +6,11 @@ import dataclasses
 import math
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ganformer_jax.cli.image_options import ImageOptions
-from ganformer_jax.cli.options import refuse_filled
+from ganformer_jax.cli.options import refuse_filled, refuse_without_effect
 from ganformer_jax.cli.ranges import SEEDS
 from ganformer_jax.cli.segment_edits import edit_segment
 from ganformer_jax.errors import UserError, did_you_mean
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 EDITS = ("remove", "swap", "move", "recolor", "direction")
 GLOBAL = "global"
+READ = {"move": {"limit", "directions"}, "recolor": {"limit", "directions"}}
+READ["direction"] = {"directions"}
+"""Options that only some edits read, by the edit."""
+NAMED = 3
+"""Directions that a message names, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +127,14 @@ def _check(options: Options) -> str:
         _color(options.recolor)
     if options.limit <= 0:
         raise UserError("--limit must be above 0")
+    _refuse_unread(options, READ.get(kind, ()), f"--{kind}")
     return kind
+
+
+def _refuse_unread(options: Options, read: Collection[str], edit: str) -> None:
+    """Raise `UserError` if an option is given that an edit does not read."""
+    given = {"limit": options.limit != Options.limit, "directions": options.directions is not None}
+    refuse_without_effect(given, read, edit)
 
 
 def _component(options: Options, context: FigureContext) -> int | None:
@@ -159,6 +171,7 @@ def _edit(
         return editing.swap(latents, other, component, options.swap), layer
     if options.move is not None and context.config.attention.places:
         assert component is not None
+        _refuse_unread(options, (), "--move of a component with a place")
         size = context.config.image_size
         return editing.move_place(latents, component, options.move, size), layer
     known = _directions(options, context, weights)
@@ -212,8 +225,9 @@ def _directions(options: Options, context: FigureContext, weights: str) -> dict[
 def _named(options: Options, known: dict[str, Direction]) -> Direction:
     name = str(options.direction)
     if name not in known:
-        first = ", ".join(list(known)[:3])
-        near = did_you_mean(name, known) or f"; the directions are {first} and so on"
+        more = f" and {len(known) - NAMED} more" if len(known) > NAMED else ""
+        names = ", ".join(list(known)[:NAMED])
+        near = did_you_mean(name, known) or f"; the directions are {names}{more}"
         raise UserError(f"no direction {name}{near}")
     return known[name]
 
@@ -247,9 +261,10 @@ def _targets(options: Options, channels: int) -> dict[str, float]:
         return dict(zip(("row", "column"), options.move, strict=True))
     names, values = color_names(channels), _color(options.recolor)
     if len(values) != len(names):
+        numbers = "one number" if len(names) == 1 else f"{len(names)} numbers"
         hint = " or one color like #ff8000" if len(names) == 3 else ""
         raise UserError(
-            f"--recolor {' '.join(options.recolor)}: give {len(names)} numbers from 0 to 255 "
+            f"--recolor {' '.join(options.recolor)}: give {numbers} from 0 to 255 "
             f"({', '.join(names)}){hint}"
         )
     return dict(zip(names, values, strict=True))
