@@ -298,6 +298,8 @@ def test_mistakes_end_in_one_line(folders, quick, capsys, tmp_path, monkeypatch)
     assert "must be 1 or more" in said("--batch-size", "0")
     assert "must be 1 or more" in said("--real-count", "0")
     assert "below 2^31" in said("--seed", str(2**31))
+    for option in (["--truncation-psi", "0.5"], ["--noise", "none"], ["--step", "3"], ["--best"]):
+        assert f"{option[0]} has no effect on --fake: leave it out" in said(*option)
     few = ["--allow-few", "--metrics", "fid"]
     assert "no file" in said(*few, "--inception", str(tmp_path / "none.pth"))
     (tmp_path / "bad.pth").write_bytes(b"not weights")
@@ -315,7 +317,7 @@ def test_mistakes_end_in_one_line(folders, quick, capsys, tmp_path, monkeypatch)
     (tmp_path / "empty").mkdir()
     assert "no images in" in complaint(capsys, [*folders, "--real", str(tmp_path / "empty")])
     version = tmp_path / "data/scenes/32px/1.0.0"
-    version.mkdir(parents=True)
+    write_folder(version, 1)  # like the contact sheet of `prepare`
     (version / "dataset_info.json").touch()
     for above in (version.parents[1], version.parents[2]):
         datasets = complaint(capsys, [*folders, "--real", str(above)])

@@ -20,6 +20,7 @@ from tiny import tiny_config
 
 from ganformer_jax.config import Config
 from ganformer_jax.config.dicts import from_dict, to_dict
+from ganformer_jax.config.files import load_experiment
 from ganformer_jax.report import MARK, comparison_page, read_run_folder, run_page
 from ganformer_jax.report.curves import BUCKETS, read_log
 from ganformer_jax.report.figures import charts
@@ -95,6 +96,22 @@ def test_a_run_of_a_kind_that_is_not_known(tmp_path, capsys, kind):
 def test_weights_that_would_not_be_used_are_refused(tmp_path, capsys, options, message):
     run = write_run(tmp_path / "a")
     assert message in complaint(capsys, "report", str(run), *options, "--inception", "x.pth")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["b", "--neighbors", "3"], "--neighbors has no effect on a comparison of runs"),
+        (["b", "--real", "x"], "--real has no effect on a comparison of runs: leave it out"),
+        (["--neighbors", "0", "--real", "x"], "--real has no effect on --neighbors 0"),
+        (["--neighbors", "0", "--neighbor-images", "9"], "--neighbor-images has no effect on"),
+    ],
+)
+def test_options_of_neighbors_that_are_not_searched_are_refused(
+    tmp_path, capsys, options, message
+):
+    run = str(write_run(tmp_path / "a"))
+    assert message in complaint(capsys, "report", run, *options)
 
 
 def test_other_files_are_not_replaced(tmp_path, capsys):
@@ -331,8 +348,31 @@ def test_which_metrics_are_better_and_what_is_drawn_together(tmp_path):
         "Metric swd, lower is better",
         "Metric rpr, higher is better",
         "Adversarial losses",
-        "Images a second",
+        "Images per second",
     ]
+
+
+def test_deviations_are_not_better_or_worse(tmp_path):
+    names = "a", "b"
+    for number, name in enumerate(names, 1):
+        record = {"step": 300, "kimg": 4.8, "metric/kid_std": 7.0 * number}
+        write_run(tmp_path / name, extra=json.dumps(record) + "\n")
+    runs = [read_run_folder(tmp_path / name) for name in names]
+    for page in (run_page(runs[0]), comparison_page(runs)):
+        words = section(parse(page), "metrics").words()
+        assert "kid_std" in words and words.count("is better") == 2  # swd and recall
+        assert "7" not in [e.text for e in section(parse(page), "metrics").all("strong")]
+    assert "Metric kid_std" in [chart.title for chart in charts(runs)]
+
+
+def test_pages_of_a_translation_do_not_speak_of_seeds_and_averages(tmp_path):
+    write_run(tmp_path / "a", config=load_experiment("scenes_translation"))
+    run = read_run_folder(tmp_path / "a")
+    assert "averaged" not in section(parse(run_page(run)), "metrics").words()
+    page = parse(comparison_page([run, read_run_folder(write_run(tmp_path / "b"))]))
+    caption = "kimg. Held-out images of both sets, their translations, and those back"
+    words = section(page, "samples").words()
+    assert caption in words and words.count("seeds") == 1
 
 
 # Images
@@ -452,7 +492,7 @@ def test_runs_are_compared(tmp_path, capsys):
     assert titles[::2] == [
         "Metric swd, lower is better",
         "Adversarial losses: generator",
-        "Images a second",
+        "Images per second",
     ]
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 STANDARD = 50_000  # generated images, as FID is usually reported
 ROWS = 8  # images in segmentation.png
 WEIGHTS = "inception", "vgg16", "lpips"
+OF_GENERATED = "step", "best", "truncation_psi", "noise"
+"""Options that say how a run makes images."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,9 +104,10 @@ def run(options: Options) -> None:
     of_fake = dataclasses.replace(
         reading, value_range=options.fake_value_range or options.value_range
     )
-    candidate = None if options.fake is None else stored_images(options.fake, of_fake)
-    if candidate and (unfit := [r.name for r in requests if r.needs_generator]):
-        raise UserError(f"{unfit[0]} needs a generator: leave out --fake")
+    candidate = None
+    if options.fake is not None:
+        _check_fake(options, requests)
+        candidate = stored_images(options.fake, of_fake)
     needs_reference = any(request.needs_reference for request in requests)
     if candidate is None or (needs_reference and options.real is None):
         options.check_run()
@@ -136,6 +139,14 @@ def run(options: Options) -> None:
         allow_few=options.allow_few,
     )
     _report(evaluate(evaluation), made.facts, made.run)
+
+
+def _check_fake(options: Options, requests: Sequence[Request]) -> None:
+    """Refuse metrics that stored images do not have, and options of generated images."""
+    if unfit := [request.name for request in requests if request.needs_generator]:
+        raise UserError(f"{unfit[0]} needs a generator: leave out --fake")
+    given = {name: getattr(options, name) != getattr(Options, name) for name in OF_GENERATED}
+    refuse_without_effect(given, (), "--fake")
 
 
 def _check_weights(options: Options, requests: Sequence[Request]) -> None:

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from ganformer_jax.cli.options import named, program, refuse_overwriting
+from ganformer_jax.cli.options import (
+    named,
+    program,
+    refuse_overwriting,
+    refuse_without_effect,
+)
 from ganformer_jax.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
 PACKAGES = ("jinja2", "plotly")
 BATCH = 32
 """Images per batch in feature networks."""
+OF_NEIGHBORS = "neighbor_images", "neighbor_network", "inception", "real"
+"""Options about nearest training images, besides their number."""
 NAMED = 3
 """Runs whose names are in the name of a page that compares them."""
 
@@ -59,7 +66,7 @@ def run(options: Options) -> None:
     """Write the page and print its path."""
     if options.neighbors < 0 or options.neighbor_images < 2:
         raise UserError("--neighbors must be 0 or more, and --neighbor-images 2 or more")
-    _check_inception(options)
+    _check_neighbors(options)
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f'report needs {missing[0]}: pip install "ganformer-jax[report]"')
@@ -84,15 +91,17 @@ def run(options: Options) -> None:
     print(f"report: {out} ({len(page) / 1e6:.1f} MB)")
 
 
-def _check_inception(options: Options) -> None:
-    """Raise `UserError` if weights are given that nothing reads."""
-    if options.inception is None:
-        return
-    if options.neighbor_network != "inception":
+def _check_neighbors(options: Options) -> None:
+    """Raise `UserError` if an option about neighbors has no effect."""
+    if options.inception is not None and options.neighbor_network != "inception":
         raise UserError("--inception needs --neighbor-network inception: give both or neither")
-    if not options.neighbors or len(options.runs) > 1:
-        reason = "--neighbors 0" if not options.neighbors else "a comparison of runs"
-        raise UserError(f"--inception has no effect on {reason}: leave it out")
+    several = len(options.runs) > 1
+    if options.neighbors and not several:
+        return
+    given = {name: getattr(options, name) != getattr(Options, name) for name in OF_NEIGHBORS}
+    given["neighbors"] = options.neighbors not in (0, Options.neighbors)
+    what = "a comparison of runs" if several else "--neighbors 0"
+    refuse_without_effect(given, (), what)
 
 
 def _default_out(runs: Sequence[pathlib.Path]) -> pathlib.Path:

@@ -19,7 +19,7 @@ from ganformer_jax.classes import CLASSES_FILE
 from ganformer_jax.conditions import load_condition_names
 from ganformer_jax.convert.state_dict import read_state_dict
 from ganformer_jax.data.batches import DatasetSource
-from ganformer_jax.data.find import is_prepared, prepared_below
+from ganformer_jax.data.find import is_prepared
 from ganformer_jax.data.folders import open_folder, opens_as_dataset
 from ganformer_jax.data.sources.open import open_source
 from ganformer_jax.errors import UserError
@@ -82,19 +82,13 @@ def stored_images(where: pathlib.Path, reading: Reading = Reading()) -> ImageSet
     """
     if is_prepared(where) and opens_as_dataset(where):
         return dataset_images(open_folder(where, reading.split))
-    try:
-        source = open_source(
-            os.fspath(where),
-            array=reading.array,
-            split=reading.split,
-            follow_links=reading.follow_links,
-        )
-        return source_images(source, reading.value_range)
-    except UserError as error:
-        if datasets := prepared_below(where):
-            choices = ", ".join(map(str, datasets))
-            raise UserError(f"{where} holds prepared datasets: name one, {choices}") from error
-        raise
+    source = open_source(
+        os.fspath(where),
+        array=reading.array,
+        split=reading.split,
+        follow_links=reading.follow_links,
+    )
+    return source_images(source, reading.value_range)
 
 
 def reference_images(

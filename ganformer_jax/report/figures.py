@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from ganformer_jax.report.curves import STEP, Curve
 from ganformer_jax.report.run_files import Run
-from ganformer_jax.report.summary import METRIC, higher_is_better, metric_kind
+from ganformer_jax.report.summary import METRIC, higher_is_better, is_ranked, metric_kind
 
 COLORS = ("#0072b2", "#d55e00", "#009071", "#b8609a", "#8a7500", "#7a6fd0", "#c24d52", "#3d8f3d")
 """Of lines: each has a contrast of at least 3 with the white and with the dark page."""
@@ -30,7 +30,7 @@ PANELS = {
     "Diversity": ("diversity/",),
     "Gradient norms": ("gradient_norm/",),
     "Scheduled options": ("schedule/",),
-    "Images a second": ("images_per_second",),
+    "Images per second": ("images_per_second",),
     "Device memory, GiB": ("memory_gib",),
 }
 """Titles of figures, and how the names of their curves begin; the first that fits is taken."""
@@ -104,8 +104,9 @@ def _title(name: str, alone: bool) -> str:
     """Return the title of a curve's figure, in which it may be the only curve of a run."""
     if name.startswith(METRIC):
         metric = name.removeprefix(METRIC)
+        title = f"Metric {metric if alone else metric_kind(metric)}"
         better = "higher" if higher_is_better(name) else "lower"
-        return f"Metric {metric if alone else metric_kind(metric)}, {better} is better"
+        return f"{title}, {better} is better" if is_ranked(name) or not alone else title
     title = [*PANELS, OTHERS][_place(name)]
     return f"{title}: {_short(name)}" if alone and (name,) not in PANELS.values() else title
 

@@ -21,6 +21,7 @@ from ganformer_jax.report.summary import (
     IMAGE_SIZE,
     SHEET_CAPTIONS,
     best_of,
+    better_words,
     facts,
     float_or_none,
     metrics,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 MARK = '<meta name="generator" content="ganformer-jax report">'
 """A line near the top of every page."""
+DATASETS = "data.name", "data.target"
+"""Options that name the images of a run."""
 NEIGHBOR_SIDE = 128
 _SHOWN = ("time", "event", "step", "kimg", "devices", "processes", "jax", "changes", "identities")
 
@@ -70,7 +73,8 @@ def run_page(run: Run, neighbors: Neighbors | str | None = None, program: str = 
 
 def comparison_page(runs: Sequence[Run], program: str = "") -> str:
     """Return a page that compares two runs or more, whose names differ."""
-    data = {(run.option("data.name"), facts(run).get(IMAGE_SIZE)) for run in runs if run.options}
+    known = [run for run in runs if run.options]
+    data = {(*map(run.option, DATASETS), facts(run).get(IMAGE_SIZE)) for run in known}
     return _render(
         "comparison.html",
         title=f"Comparison of {len(runs)} runs",
@@ -83,6 +87,7 @@ def comparison_page(runs: Sequence[Run], program: str = "") -> str:
         charts=charts(runs),
         options=differing_options(runs),
         samples=[last_samples(run) for run in runs],
+        grid_captions=[GRIDS[run.kind] for run in runs],
         program=program,
     )
 
@@ -102,6 +107,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["better"] = better_words
     environment.filters |= {"number": _number, "utc": utc, "details": _details, "kimg": _kimg}
     return environment
 
@@ -126,9 +132,8 @@ def _metric_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
         cells = [of_run.get(name) for of_run in measured]
         best = [cell.best.value if cell and cell.best else None for cell in cells]
         last = [cell.last.value if cell else None for cell in cells]
-        higher = any(cell.higher_is_better for cell in cells if cell)
         tops = {"best": best_of(best, name), "last": best_of(last, name)}
-        rows.append({"name": name, "cells": cells, "higher": higher, **tops})
+        rows.append({"name": name, "cells": cells, "better": better_words(name), **tops})
     return rows
 
 

@@ -17,20 +17,20 @@ from ganformer_jax.train.logs.progress import duration
 
 METRIC = "metric/"
 IMAGE_SIZE = "Image size"
+"""Name of a fact; see `facts`."""
 GRIDS = {
     "gan": "Samples of seeds 0, 1, …, averaged generator",
     "translation": "Held-out images of both sets, their translations, and those back",
     "prior": "Samples of seeds 0, 1, …",
     "ganformer2": "Scenes of seeds 0, 1, …, averaged networks",
 }
-"""What the grid of samples has, by the kind of training."""
+"""What the grid of samples shows, by the kind of training."""
 SHEET_CAPTIONS = {
     "attention": "Attention of the first samples to each latent component",
     "layouts": "Layouts of the samples, as they are planned",
     "reconstructions": "Held-out images above their reconstructions",
 }
-"""What the sheets beside it have."""
-"""Name of a fact; see `facts`."""
+"""What the sheets beside the grid show, by the name of the sheet."""
 _HIGHER = re.compile(r"_(precision|recall|density|coverage)$|^(is|seg|dci)\d*k?(_|$)")
 _KIND = re.compile(rf"({'|'.join(sorted(KINDS, key=len, reverse=True))})(?![a-z])")
 
@@ -125,6 +125,17 @@ def higher_is_better(name: str) -> bool:
     return bool(_HIGHER.search(name.removeprefix(METRIC)))
 
 
+def is_ranked(name: str) -> bool:
+    """Return whether some values of a metric are better than others; not of a deviation."""
+    return not name.endswith("_std")
+
+
+def better_words(name: str) -> str:
+    """Return which values of a metric are better, in words; "" if none is."""
+    words = "↑ higher is better" if higher_is_better(name) else "↓ lower is better"
+    return words if is_ranked(name) else ""
+
+
 def float_or_none(value: Any) -> float | None:
     """Return a finite number as float; None for all else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -146,16 +157,16 @@ def utc(seconds: Any) -> str:
 
 
 def best_of(values: Sequence[float | None], name: str) -> float | None:
-    """Return the best of the values that there are."""
+    """Return the best of the values that there are; None if no value is better than another."""
     present = [value for value in values if value is not None]
     choose = max if higher_is_better(name) else min
-    return choose(present) if present else None
+    return choose(present) if present and is_ranked(name) else None
 
 
 def _metric(name: str, curve: Curve) -> Metric:
     higher = higher_is_better(name)
     best = curve.highest if higher else curve.lowest
-    return Metric(name, higher, None if name.endswith("_std") else best, curve.last, curve.count)
+    return Metric(name, higher, best if is_ranked(name) else None, curve.last, curve.count)
 
 
 def _dataset(run: Run) -> str:

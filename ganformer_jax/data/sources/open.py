@@ -6,7 +6,7 @@ import os
 import pathlib
 import re
 
-from ganformer_jax.data.find import VERSIONS
+from ganformer_jax.data.find import VERSIONS, prepared_below
 from ganformer_jax.data.sources.archives import TarSource, ZipSource
 from ganformer_jax.data.sources.arrays import ArraySource
 from ganformer_jax.data.sources.databases import LmdbSource
@@ -28,6 +28,7 @@ from ganformer_jax.errors import UserError
 ARRAYS = (".npy", ".npz", ".h5", ".hdf5")
 DATABASES = (".mdb", ".lmdb")
 TFDS_PREFIX = "tfds:"
+_IN_VERSION = re.compile(r"(.*/)?\d+\.\d+\.\d+/[^/]+")
 _TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.-]+)*(:[\w.]+)?")
 
 
@@ -111,9 +112,16 @@ def _open_folder(
         known.skipped = [*known.skipped, *((name, BESIDE) for name in _images_in(path))]
         return known
     images = FolderSource(path, follow_links)
-    if holds_images(images):
+    # `prepare` writes a contact sheet into the dataset that it makes.
+    only_sheets = all(map(_IN_VERSION.fullmatch, images.names))
+    if holds_images(images) and not only_sheets:
         return images
-    return open_folder_of_shards(path, array, split, follow_links) or images
+    if shards := open_folder_of_shards(path, array, split, follow_links):
+        return shards
+    if datasets := prepared_below(path):
+        choices = ", ".join(map(str, datasets))
+        raise UserError(f"{path} holds prepared datasets: name one, {choices}")
+    return images
 
 
 def _open_known_files(path: pathlib.Path, split: str) -> Source | None:
