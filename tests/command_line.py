@@ -36,6 +36,6 @@ def assert_evaluated_as_logged(capsys, run, kind):
     logged = [record["metric/swd"] for record in records if "metric/swd" in record]
     assert measured["swd8"] == pytest.approx(logged[-1], rel=1e-3)
     said = complaint(capsys, *command, "seg8")
-    assert f"seg8 is for GANs, and {run} is of a {kind}: leave it out" in said
+    assert f"seg8 is for GANs, but {run} is of kind {kind}: leave it out" in said
     said = complaint(capsys, *command, "swd8", "--truncation-psi", "0.5")
     assert "--truncation-psi is for GANs" in said

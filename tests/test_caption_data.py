@@ -164,7 +164,8 @@ def test_from_files_to_samples_of_a_prompt(home, capsys):
     write_csv(home / "captions.csv", CAPTIONS)
     prepare = ["prepare", "photos", "--name", "toys", "--resolution", "8"]
     given = ["--captions", "captions.csv"]
-    assert "excludes --labels" in complaint(capsys, *prepare, *given, "--labels", "none")
+    said = complaint(capsys, *prepare, *given, "--labels", "none")
+    assert "--captions cannot be combined with --labels" in said
     assert "use a .json or .csv" in complaint(capsys, *prepare, "--captions", "a.txt")
     assert "no file x.csv with captions" in complaint(capsys, *prepare, "--captions", "x.csv")
     code, out, err = call(capsys, *prepare, *given)
@@ -218,7 +219,7 @@ def check_samples(capsys, run):
         (["--prompt", ""], "--prompt: an empty caption"),
         (["--prompt", "a red cub"], "did you mean cube?"),
         (["--prompt", "a " * 12], "has 14 tokens"),
-        (["--prompt", "a cube", "--condition", "1,2"], "exclude each other"),
+        (["--prompt", "a cube", "--condition", "1,2"], "cannot be combined"),
         (["--condition", "1,2"], "was trained on captions, use --prompt"),
         (["--class", "1"], "was trained on captions, use --prompt"),
     ):

@@ -122,7 +122,7 @@ def test_sampling_without_a_run(capsys, tmp_path, make):
     [
         (["--count", "0"], "--count"),
         (["--seed", "-1"], "--seed"),
-        (["--best", "--step", "3"], "exclude"),
+        (["--best", "--step", "3"], "cannot be combined"),
     ],
 )
 def test_samples_that_cannot_be_made(capsys, options, message):

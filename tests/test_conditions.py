@@ -318,7 +318,7 @@ def test_from_files_to_samples_of_a_condition(home, capsys):
         (["--condition", "1,2"], "2 numbers, but a condition has 3: smile, hat, age"),
         (["--condition", "smle=1"], "did you mean smile?"),
         (["--class", "1"], "was trained on conditions, use --condition"),
-        (["--class", "1", "--condition", "1,1,1"], "exclude each other"),
+        (["--class", "1", "--condition", "1,1,1"], "cannot be combined"),
     ):
         assert words in complaint(capsys, *sample, "--out", "d", *options)
     (home / "data/faces").rename(home / "moved")

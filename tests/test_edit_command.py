@@ -203,7 +203,7 @@ def test_latents_keep_their_truncation(tmp_path, capsys):
     save_latents(tmp_path / "latents.npz", made)
     given = ("edit", "--workdir", path, *QUICK, "--latents", str(tmp_path / "latents.npz"))
     said = complaint(capsys, *given, "--truncation-psi", "0.1", "--component", "1", "--remove")
-    assert "--latents excludes --truncation-psi and --truncation-cutoff" in said
+    assert "--truncation-psi and --truncation-cutoff have no effect on --latents" in said
     swap = ("--component", "global", "--swap", "7")
     for options, psi, cutoff in (((), 0.4, 2), (("--truncation-psi", "0.9"), 0.9, None)):
         out = tmp_path / f"{psi}"
@@ -314,7 +314,7 @@ def test_directions_that_do_not_fit_an_edit(tmp_path, capsys):
     given = ("edit", "--workdir", path, *QUICK, *SEEDS, "--directions", str(tmp_path / "d.npz"))
     for options, message in [
         (("--direction", "globl 1", "--amount", "1"), "did you mean global 1?"),
-        (("--direction", "xyz", "--amount", "1"), "the directions are global 1, components 1, component 1 row"),
+        (("--direction", "xyz", "--amount", "1"), "are global 1, components 1, component 1 row"),
         (("--direction", "components 1", "--amount", "1"), "needs --component"),
         (
             ("--direction", "global 1", "--amount", "1", "--component", "1"),

@@ -12,6 +12,7 @@ from ganformer_jax.experiment.edit_files import apply_edit, summary
 from ganformer_jax.experiment.editing import change_region, describe_fit, of_component
 from ganformer_jax.experiment.figures import FigureContext
 from ganformer_jax.sampling import ImageLatents, Synthesized
+from ganformer_jax.scenes.layout import IMAGE_ATTRIBUTES
 
 CONFIG = tiny_config(2).generator
 SIDE, BLOB = 64, 8
@@ -122,6 +123,23 @@ def test_few_samples_have_no_directions():
     search = DirectionSearch(context(19), lambda: pytest.fail(), progress=False)
     with pytest.raises(ValueError, match="20 samples are needed, not 19"):
         find_directions(search)
+
+
+def test_attributes_that_w_does_not_predict_have_no_directions():
+    """As with --truncation-psi 0, where w is the same for all images and noise decides the rest."""
+    one = context(30)
+    latents = dataclasses.replace(one.latents, w_BxKxLxD=np.zeros_like(one.latents.w_BxKxLxD))
+
+    class Segmenter:
+        reliable = np.ones(len(IMAGE_ATTRIBUTES), bool)
+
+        def segmenter(self, images):
+            return None, np.random.default_rng(0).random((len(images), len(self.reliable)))
+
+    same = dataclasses.replace(one, latents=latents)
+    search = DirectionSearch(same, Segmenter, progress=False)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError, match="a linear model of w predicts none of the attributes"):
+        find_directions(search, ["attributes"])
 
 
 def test_components_without_a_region_are_left_out():

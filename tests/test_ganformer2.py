@@ -311,9 +311,9 @@ def test_commands_of_gans_say_that_a_run_is_of_a_ganformer2(capsys, tmp_path, pr
         checkpoints.save(0, programs.init(jax.random.key(0)), to_dict(TINY))
     (run / "config.json").write_text(json.dumps(to_dict(TINY)))
     said = complaint(capsys, "export", "--workdir", str(run), "--out", str(tmp_path / "x"))
-    assert "is of a ganformer2, and this is for GANs: `sample` makes its scenes" in said
+    assert "is of kind ganformer2, but a GAN is needed: use `sample` or `edit`" in said
     said = complaint(capsys, "sample", "--workdir", str(run), "--truncation-psi", "0.5")
-    assert "is of a GANformer2, which excludes --truncation-psi: leave it out" in said
+    assert "--truncation-psi does not apply to" in said and "a GANformer2: leave it out" in said
     said = complaint(capsys, "train", "--config", "scenes_ganformer2", "--init-from", str(run))
     assert "--init-from is for GANs" in said
 

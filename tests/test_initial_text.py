@@ -162,7 +162,7 @@ def test_other_folders_are_refused(folder, name, text, message):
         (["--config", "scenes", "--init-text", "FOLDER"], "--init-text is for images with captio"),
         (["--config", "scenes_prior", "--init-text", "FOLDER"], "--init-text is for GANs: leave"),
         (["--config", "scenes_text", "--init-text", "/nowhere"], "no folder /nowhere with a BERT"),
-        (["--init-from", "x", "--init-text", "FOLDER"], "and --init-text exclude each other"),
+        (["--init-from", "x", "--init-text", "FOLDER"], "and --init-text cannot be combined"),
         (
             ["--config", "scenes_text", "--init-text", "FOLDER"],
             "captions have up to 18 tokens, and the BERT of",

@@ -7,6 +7,8 @@ import os
 import re
 import resource
 import time
+from types import SimpleNamespace
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -128,6 +130,13 @@ def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch):
     assert len(logged) == 20
     for record in records(run):
         assert record["loss/generator"] == logged[record["step"]]
+
+
+def test_there_is_no_curve_before_the_first_line_of_the_log(tmp_path):
+    """As with --train.log-kimg 0, and where images are drawn before losses are logged."""
+    said = []
+    draw_curve(tmp_path, BestEffort(said.append), cast(Moment, SimpleNamespace(step=3)))
+    assert said == [] and list(tmp_path.iterdir()) == []
 
 
 def test_sample_grids_that_cannot_be_written_reach_the_log(tmp_path, monkeypatch):

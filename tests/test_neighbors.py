@@ -10,6 +10,7 @@ from html_pages import parse
 from PIL import Image
 from report_runs import write_run
 
+from ganformer_jax.config.files import load_experiment
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.features import FeatureReader
 from ganformer_jax.evaluate.image_sets import ImageSet
@@ -79,6 +80,10 @@ def test_neighbors_in_a_page(tmp_path, capsys, monkeypatch):
 def test_why_neighbors_are_missing(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = write_run(tmp_path / "a", kimg=1, samples=0)
+    other = write_run(tmp_path / "b", config=load_experiment("scenes_prior"))
+    assert call(capsys, "report", str(other))[0] == 0
+    words = parse((other / "report.html").read_text()).words()
+    assert "Missing: only samples of GANs are compared with training images." in words
     for reason in ("the run has no checkpoint yet", "the run's scenes are not in data"):
         code, out, err = call(capsys, "report", str(run))
         assert code == 0 and f"warning: no nearest training images: {reason}" in err

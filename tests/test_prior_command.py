@@ -81,7 +81,7 @@ def test_images_are_sampled_by_seed_and_kept(capsys, tmp_path, run):
     [
         (["--top-k", "17"], "--top-k is 17; it should be from 0 to 16, codebook.entries"),
         (["--temperature", "-1"], "--temperature is -1.0; it should be 0 or more"),
-        (["--truncation-psi", "1"], "is of a prior, which excludes --truncation-psi"),
+        (["--truncation-psi", "1"], "--truncation-psi does not apply to"),
         (["--class", "1"], "--class: no class 1: the generator was trained without classes"),
         (["--prompt", "a cube"], "was not trained on captions"),
         (["--step", "1"], "no checkpoint 1 in"),
@@ -93,13 +93,13 @@ def test_what_cannot_be_drawn_is_said_in_one_line(capsys, run, options, message)
 
 def test_other_commands_say_that_a_run_is_of_a_prior(capsys, run, tmp_path):
     said = complaint(capsys, "export", "--workdir", str(run), "--out", str(tmp_path / "x"))
-    assert "is of a prior, and this is for GANs: `sample` makes images with it" in said
+    assert "is of kind prior, but a GAN is needed: use `sample`" in said
     said = complaint(capsys, "sample", "--workdir", str(run), "--images", str(run))
-    assert "is of a prior, not of a translation: `sample` makes images with it" in said
+    assert "is of kind prior, not translation: use `sample`" in said
     said = complaint(capsys, "train", "--config", "scenes_prior", "--init-from", str(run))
     assert "--init-from is for GANs" in said
     said = complaint(capsys, "sample", "--workdir", str(tmp_path), "--top-k", "4")
-    assert "only priors have --top-k: leave it out" in said
+    assert "--top-k is for priors: leave it out" in said
 
 
 def test_a_transformer_that_is_not_trained_makes_no_images(capsys, folder, run):

@@ -107,9 +107,7 @@ def test_weights_that_would_not_be_used_are_refused(tmp_path, capsys, options, m
         (["--neighbors", "0", "--neighbor-images", "9"], "--neighbor-images has no effect on"),
     ],
 )
-def test_options_of_neighbors_that_are_not_searched_are_refused(
-    tmp_path, capsys, options, message
-):
+def test_options_of_neighbors_that_are_not_searched_are_refused(tmp_path, capsys, options, message):
     run = str(write_run(tmp_path / "a"))
     assert message in complaint(capsys, "report", run, *options)
 

@@ -368,11 +368,11 @@ def test_images_are_translated_and_kept(capsys, tmp_path, run):
 
 def test_commands_of_gans_say_that_a_run_is_of_a_translation(capsys, run, tmp_path):
     said = complaint(capsys, "sample", "--workdir", str(run))
-    assert "is of a translation, and this is for GANs: `sample --images` is what translates" in said
+    assert "is of kind translation, but a GAN is needed: use `sample --images`" in said
     said = complaint(capsys, "export", "--workdir", str(run), "--out", str(tmp_path / "x"))
-    assert "is of a translation" in said
+    assert "is of kind translation" in said
     said = complaint(capsys, "sample", "--workdir", str(run), "--images", "x", "--seeds", "1")
-    assert "--images excludes --seeds: leave it out" in said
+    assert "--seeds cannot be combined with --images: leave it out" in said
     said = complaint(capsys, "sample", "--workdir", str(run), "--back")
     assert "--back needs --images" in said
     said = complaint(capsys, "sample", "--workdir", str(run), "--images", str(tmp_path / "none"))

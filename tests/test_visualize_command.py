@@ -124,7 +124,7 @@ def test_one_component_of_all(tmp_path, capsys):
         (("--frames", "0"), "--frames must be 1 or more"),
         (("--batch-size", "0"), "--batch-size must be 1 or more"),
         (("--latents", "missing.npz"), "no file missing.npz"),
-        (("--latents", "x.npz", "--seeds", "3"), "--latents excludes --seeds"),
+        (("--latents", "x.npz", "--seeds", "3"), "--latents cannot be combined with --seeds"),
         (("--best",), "has no checkpoints"),
         (("--class", "a"), "a"),
         (("--seeds", "3-1"), "--seeds"),

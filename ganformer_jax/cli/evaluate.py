@@ -230,9 +230,9 @@ def _of_other_kind(
 
     kind, run = options.kind(), options.workdir
     if unfit := [request.name for request in requests if request.needs_generator]:
-        raise UserError(f"{unfit[0]} is for GANs, and {run} is of a {kind}: leave it out")
+        raise UserError(f"{unfit[0]} is for GANs, but {run} is of kind {kind}: leave it out")
     of_all = {field.name for field in dataclasses.fields(options)} - {"truncation_psi", "noise"}
-    refuse_options(options, of_all, f"OPTION is for GANs, and {run} is of a {kind}")
+    refuse_options(options, of_all, f"OPTION is for GANs, but {run} is of kind {kind}")
     sampling = CheckpointSampling(
         run=run,
         step=options.step,

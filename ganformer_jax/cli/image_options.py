@@ -102,12 +102,13 @@ class ImageOptions(SynthesisOptions):
             labeled = self.class_names or self.condition is not None or self.prompt
             if self.seeds != type(self).seeds or labeled:
                 raise UserError(
-                    "--latents excludes --seeds, --class, --condition and --prompt: leave them out"
+                    "--latents cannot be combined with --seeds, --class, --condition or --prompt: "
+                    "leave them out"
                 )
             if self.gives_truncation() and not self.truncates():
                 raise UserError(
-                    "--latents excludes --truncation-psi and --truncation-cutoff, which they have "
-                    "already: leave them out"
+                    "--truncation-psi and --truncation-cutoff have no effect on --latents, which "
+                    "are truncated already: leave them out"
                 )
             if not self.latents.is_file():
                 raise UserError(f"no file {self.latents}")

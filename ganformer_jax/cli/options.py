@@ -61,9 +61,9 @@ class RunOptions:
     """Use the checkpoint with the best metric."""
 
     def check_run(self) -> None:
-        """Raise `UserError` if the options exclude each other, or there is no such folder."""
+        """Raise `UserError` if the options cannot be combined, or there is no such folder."""
         if self.best and self.step is not None:
-            raise UserError("--best and --step exclude each other: leave one of them out")
+            raise UserError("--best and --step cannot be combined: leave one of them out")
         if not self.workdir.is_dir():
             raise UserError(f"no run in {self.workdir}: name its folder with --workdir")
 

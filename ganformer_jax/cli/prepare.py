@@ -157,7 +157,7 @@ def _find_labels(source: Source, options: Options) -> Labels | Conditions | None
     if options.captions is None:
         return find_labels(source, options.labels)
     if options.labels != "auto":
-        raise UserError("--captions excludes --labels: leave one of them out")
+        raise UserError("--captions cannot be combined with --labels: leave one of them out")
     from ganformer_jax.data.captions import find_captions
 
     return find_captions(source, options.captions)

@@ -68,11 +68,11 @@ def run(options: Options) -> None:
     check_cutoff(options.truncation_cutoff)
     kind = options.kind()
     if kind == "prior":
-        reason = f"{options.workdir} is of a prior, which excludes OPTION"
+        reason = f"OPTION does not apply to {options.workdir}, a prior"
         refuse_options(options, OF_PRIORS, reason)
         return sample_prior(options, seeds, _folder(options, "generated"))
     of_gans = (field.name for field in dataclasses.fields(options))
-    refuse_options(options, {*of_gans} - {"temperature", "top_k"}, "only priors have OPTION")
+    refuse_options(options, {*of_gans} - {"temperature", "top_k"}, "OPTION is for priors")
     options.check_generator()
     if kind == "ganformer2":
         return _scenes(options, seeds)
@@ -113,7 +113,7 @@ def run(options: Options) -> None:
 
 def _scenes(options: Options, seeds: Sequence[int]) -> None:
     """Write scenes of a GANformer2, `samples.jsonl`, and figures beside the folder."""
-    reason = f"{options.workdir} is of a GANformer2, which excludes OPTION"
+    reason = f"OPTION does not apply to {options.workdir}, a GANformer2"
     refuse_options(options, (*OF_SCENES, "hosts"), reason)
     options.hosts.connect()
     from ganformer_jax.cli.devices import local_devices
@@ -134,7 +134,7 @@ def _translate(options: Options) -> None:
     """Write translations of images, `samples.jsonl`, and figures beside the folder."""
     if not options.images:
         raise UserError("--back needs --images: name what to translate")
-    refuse_options(options, (*OF_TRANSLATIONS, "hosts"), "--images excludes OPTION")
+    refuse_options(options, (*OF_TRANSLATIONS, "hosts"), "OPTION cannot be combined with --images")
     if options.batch_size < 1:
         raise UserError("--batch-size must be 1 or more")
     options.check_run()
@@ -158,7 +158,7 @@ def _translate(options: Options) -> None:
 def _seeds(options: Options) -> Sequence[int]:
     if options.seeds is not None:
         if (options.seed, options.count) != (Options.seed, Options.count):
-            raise UserError("--seeds excludes --seed and --count: leave them out")
+            raise UserError("--seeds cannot be combined with --seed or --count: leave them out")
         return parse_ranges(options.seeds, "--seeds", SEEDS)
     if options.count < 1:
         raise UserError("--count must be 1 or more")

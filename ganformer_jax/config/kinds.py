@@ -25,18 +25,14 @@ class Kind(NamedTuple):
     validate: Callable[[Any], None]
     """Raises `UserError` if an option has to be set differently."""
     hint: str
-    """What makes images with a run of it, for commands that are for GANs."""
+    """Which command to use instead, for commands that need a GAN."""
 
 
 KINDS = {
-    "gan": Kind(Config, validate, "`sample` makes images with it"),
-    "translation": Kind(
-        TranslationConfig, validate_translation, "`sample --images` is what translates"
-    ),
-    "prior": Kind(PriorConfig, validate_prior, "`sample` makes images with it"),
-    "ganformer2": Kind(
-        GANformer2Config, validate_ganformer2, "`sample` makes its scenes, and `edit` changes them"
-    ),
+    "gan": Kind(Config, validate, "use `sample`"),
+    "translation": Kind(TranslationConfig, validate_translation, "use `sample --images`"),
+    "prior": Kind(PriorConfig, validate_prior, "use `sample`"),
+    "ganformer2": Kind(GANformer2Config, validate_ganformer2, "use `sample` or `edit`"),
 }
 """Kinds by the field `kind` of a config; without the field it is of a GAN."""
 
@@ -74,5 +70,6 @@ def as_gan(config: Any, source: str) -> Config:
     """
     if not isinstance(config, Config):
         kind = kind_of(config)
-        raise UserError(f"{source} is of a {kind}, and this is for GANs: {kind_named(kind).hint}")
+        hint = kind_named(kind).hint
+        raise UserError(f"{source} is of kind {kind}, but a GAN is needed: {hint}")
     return config

@@ -60,7 +60,7 @@ def choose_labels(
         UserError: If the generator takes no such labels, or the dataset is not available.
     """
     if bool(classes) + (condition is not None) + bool(prompts) > 1:
-        raise UserError("--class, --condition and --prompt exclude each other: give one of them")
+        raise UserError("--class, --condition and --prompt cannot be combined: give one of them")
     tokenizer = _tokenizer(workdir, vocabulary)
     if vocabulary and (classes or condition is not None):
         option = "class" if classes else "condition"

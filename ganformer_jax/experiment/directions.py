@@ -235,6 +235,8 @@ def _attributes(search: DirectionSearch, say: Callable[[str], None]) -> Iterator
         facts |= {"deviation": float(fit.deviation_A[place]), "per_unit": 1 / length}
         step_KxD = (change[0] / length).reshape(w_MxKxD.shape[1:])
         found.append(_regressed(name, ALL, step_KxD, facts | {"images": len(w_MxKxD)}))
+    if not found:
+        raise Unsuitable("a linear model of w predicts none of the attributes")
     yield DirectionGroup("attributes", found)
 
 

@@ -6,7 +6,8 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ganformer_jax.config.files import load_config
+from ganformer_jax.config import Config
+from ganformer_jax.config.files import load_experiment
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.features import NetworkSettings, feature_reader
 from ganformer_jax.evaluate.image_sets import ImageSet
@@ -41,14 +42,18 @@ def neighbors_of_run(
         network: The one to use: `requests.RANDOM` or `requests.TRAINED`.
         samples: Number of generated images, of seeds 0, 1, ...
         searched: Number of training images to search, the first ones.
-        real: Training images at another place.
+        real: Training images, if the run's dataset was moved.
 
     Raises:
-        UserError: If there is no checkpoint, or no dataset; scenes are not rendered for it.
+        UserError: If the run is not of a GAN, or there is no checkpoint or no dataset; scenes are
+            not rendered for it.
     """
+    config = load_experiment(run / "config.json")
+    if not isinstance(config, Config):
+        raise UserError("only samples of GANs are compared with training images")
     if not any(path.name.isdigit() for path in (run / "checkpoints").glob("*")):
         raise UserError("the run has no checkpoint yet")
-    reference = _training_images(run, real)
+    reference = _training_images(run, config, real)
     generator, variables = load(run)
     labeled = labeled_dataset(run, real, "train", generator.config.label_size)
     candidate, _ = generated_images(run, generator, variables, networks, dataset=labeled)
@@ -57,9 +62,8 @@ def neighbors_of_run(
     return find_neighbors(candidate, reference, reader, NAMES[network], **counts)
 
 
-def _training_images(run: pathlib.Path, real: pathlib.Path | None) -> ImageSet:
+def _training_images(run: pathlib.Path, config: Config, real: pathlib.Path | None) -> ImageSet:
     """Open the training images; raise UserError if they are not here."""
-    config = load_config(run / "config.json")
     data, resolution = config.data, config.generator.resolution
     if real is None and data.rendered:
         if not scenes_are_prepared(

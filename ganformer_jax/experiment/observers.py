@@ -86,10 +86,10 @@ def draw_figures(
 
 
 def draw_curve(run: pathlib.Path, attempt: BestEffort, now: Moment) -> Mapping[str, float]:
-    """Draw losses and metrics so far to `<run>/curve.png`."""
-    if now.step and hosts.is_first():
-        path = run / "curve.png"
-        attempt(str(path), visualize.training_curve, run / "metrics.jsonl", path)
+    """Draw losses and metrics so far to `<run>/curve.png`; nothing if none are logged."""
+    log, path = run / "metrics.jsonl", run / "curve.png"
+    if now.step and hosts.is_first() and log.exists():
+        attempt(str(path), visualize.training_curve, log, path)
     return {}
 
 

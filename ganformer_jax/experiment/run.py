@@ -96,7 +96,7 @@ def _initial_weights_option(
 ) -> str | None:
     """Return the option that names initial weights, if one is given and the config may have it."""
     if init_from is not None and init_text is not None:
-        raise UserError("--init-from and --init-text exclude each other: leave one of them out")
+        raise UserError("--init-from and --init-text cannot be combined: leave one of them out")
     option = "--init-from" if init_from is not None else "--init-text" if init_text else None
     if option is not None and not isinstance(config, Config):
         raise UserError(f"{option} is for GANs: leave it out")

@@ -67,7 +67,7 @@ def read_kind(
     fields, config = read_run(run, (*names, *PROGRESS), step, best, say)
     if not isinstance(config, kind_named(kind).config):
         found = kind_of(config)
-        raise UserError(f"{run} is of a {found}, not of a {kind}: {kind_named(found).hint}")
+        raise UserError(f"{run} is of kind {found}, not {kind}: {kind_named(found).hint}")
     step_done, images_seen = (int(fields.pop(name)) for name in PROGRESS)
     return KindOfRun(fields, config, step=step_done, images_seen=images_seen)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.errors import UserError, os_reason
 from ganformer_jax.visualize.images import save_png
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _read_records(path: Path) -> list[dict[str, Any]]:
             else:
                 wrong = 0
     except OSError as error:
-        raise UserError(f"cannot read {path}: {one_line(error)}") from error
+        raise UserError(f"cannot read {path}: {os_reason(error)}") from error
     if wrong:
         raise UserError(f"{path}:{wrong} is not a JSON record")
     return [record for record in records if isinstance(record, dict) and "kimg" in record]
