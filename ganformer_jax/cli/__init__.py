@@ -1,9 +1,9 @@
 """The command line: a module for each command, such as `train`.
 
-Each command is a module with its `Options`, a dataclass, and `run(options)`. An error ends in one
-line on standard error: exit code 2 for a command line that cannot be understood, 75 for what may be
-gone at the next attempt, 1 for everything else. SIGINT, SIGTERM and SIGHUP end a command with exit
-code 0.
+Each command is a module with a dataclass `Options` and a function `run(options)`. An error is
+reported in one line on standard error. The exit code is 2 for a command line that cannot be parsed,
+75 for a failure that may be temporary, and 1 for any other error. SIGINT, SIGTERM and SIGHUP end a
+command with exit code 0.
 """
 
 from __future__ import annotations
@@ -62,16 +62,16 @@ COMMANDS = {
 }
 
 RESUMABLE = ("prepare", "train", "sample")
-"""Commands that continue where they were stopped; others begin anew."""
+"""Commands that continue where they were stopped; the others start over."""
 INTERRUPTIBLE = ("sample", "view", "evaluate", "report")
-"""Commands that a signal may end while they compile, as they leave nothing half done."""
+"""Commands that a signal may end even during compilation, since they leave no partial state."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command.
 
     Args:
-        argv: Its name and options; by default those of the process.
+        argv: Name of the command and its options; by default those of the process.
 
     Raises:
         SystemExit: With the exit code, if it is not 0.
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     prepare_gpu()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # File names may be of any alphabet, and a log is read while a command runs.
+            # File names may have any characters, and a log is read while a command runs.
             stream.reconfigure(errors="replace", line_buffering=True)
     try:
         with stop_on_signals():
@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "out of memory on the device: use a smaller batch size; GANs can also be trained "
                 "with --train.accumulate 2 or --train.rematerialize"
             )
-        # Other processes would wait for this one, and temporary failures have their exit code.
+        # Other processes would wait for this one; a temporary failure has an exit code of its own.
         if hosts.count() > 1 or is_transient(error):
             hosts.let_cause_end()
             traceback.print_exc()

@@ -17,7 +17,7 @@ def local_devices(batch_size: int) -> Placement:
 
 
 def prepare_cpu(batch_size: int, devices: int | None = None, platform: str | None = None) -> None:
-    """Divide the CPU over a batch, set the heap up if there is only the CPU, cache programs."""
+    """Divide the CPU over a batch, tune the heap if there is only a CPU, and cache programs."""
     keep_compiled_programs()
     if runs_on_cpu(platform):
         tune_heap()

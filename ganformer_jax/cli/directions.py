@@ -1,4 +1,4 @@
-"""`directions`: directions in w and what they change."""
+"""`directions`: find directions in w and draw what they change."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Kind = Literal["factorization", "regions", "attributes"]
 class Options(SynthesisOptions):
     """Find directions in w, in a run, an export or a snapshot, and draw what they change.
 
-    `directions.npz` in --out is for `edit`, `directions.jsonl` is the same as a table.
+    `edit` reads `directions.npz` in --out; `directions.jsonl` there is a table of them.
     """
 
     out: pathlib.Path | None = None
     """Folder to write to; by default `directions` in the run's folder."""
     kinds: tuple[Kind, ...] = ()
     """How to find directions: by factorization of the weights that read w; by regression
-    of the place, area and color of each component's region; by regression of the
-    attributes of scenes. By default all that suit the generator."""
+    of the position, area and color of each component's region; by regression of the
+    attributes of scenes. By default all kinds that the generator can have."""
     count: int = 1000
     """Number of images for regression, and for the standard deviations of w."""
     seed: int = 0
-    """Seed of the first of them; the next images have the next seeds."""
+    """Seed of the first image; the next images have the next seeds."""
     factors: int = 8
     """Number of directions by factorization for each group."""
     layer: int | None = None
@@ -89,7 +89,7 @@ def _check(options: Options) -> Sequence[int]:
 
 
 def _segmenter(options: Options) -> ValidatedSegmenter:
-    """Return the network that reads scenes, trained once per dataset.
+    """Return the network that reads attributes of scenes, trained once per dataset.
 
     Raises:
         UserError: If the run was not trained on scenes.

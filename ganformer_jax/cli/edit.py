@@ -1,4 +1,4 @@
-"""`edit`: images with a component removed, swapped, moved, recolored, or along a direction."""
+"""`edit`: remove, swap, move or recolor a component, or move along a direction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EDITS = ("remove", "swap", "move", "recolor", "direction")
 GLOBAL = "global"
 READ = {"move": {"limit", "directions"}, "recolor": {"limit", "directions"}}
 READ["direction"] = {"directions"}
-"""Options that only some edits read, by the edit."""
+"""Options that only some edits use, by the edit."""
 NAMED = 3
 """Directions that a message names, at most."""
 
@@ -33,26 +33,26 @@ NAMED = 3
 class Options(ImageOptions):
     """Edit images of a run, an export or a snapshot, and measure what changes where.
 
-    Give one of --remove, --swap, --move, --recolor and --direction. `latents.npz` in --out is
-    for `visualize --latents`, and for further edits.
+    Give one of --remove, --swap, --move, --recolor and --direction. `visualize --latents` and
+    `edit --latents` read `latents.npz` in --out.
     """
 
     seeds: str = "0-7"
     """Seeds of the images, such as 1,5,10-20."""
     component: str | None = None
-    """Component to edit, from 1; or `global` for the global latent. Of a GANformer2, the
+    """Component to edit, from 1; or `global` for the global latent. For a GANformer2, the
     segment."""
     remove: bool = False
     """Hide the component from attention."""
     swap: int | None = None
-    """Seed of the image whose latent of the component is taken."""
+    """Seed of the image from which the component's latent is taken."""
     move: tuple[float, float] | None = None
     """Rows and columns to move the component's region by, in fractions of the height
     and the width; down and right are positive. Generators with `attention.places`
-    move the component's place, others w along directions."""
+    move the component's place; others change w along directions."""
     recolor: tuple[str, ...] = ()
-    """Color of the component's region: three numbers from 0 to 255, or one like
-    '#ff8000'; of gray images one number."""
+    """New mean color of the component's region: three numbers from 0 to 255, or one
+    color like '#ff8000'; for gray images one number."""
     direction: str | None = None
     """Name of a direction that `directions` found."""
     amount: float | None = None
@@ -60,8 +60,8 @@ class Options(ImageOptions):
     directions: pathlib.Path | None = None
     """File of directions; by default `directions/directions.npz` in the run's folder."""
     limit: float = 3.0
-    """Longest change of w by --move and --recolor, in standard deviations; longer ones
-    are shortened."""
+    """Largest change of w by --move and --recolor, in standard deviations; larger
+    changes are shortened to it."""
     layer: int | None = None
     """Attention layer, from 0, the coarsest: the region of a component is where pixels
     attend to it most in this layer. By default that of the directions, or the last."""
@@ -71,7 +71,7 @@ class Options(ImageOptions):
     """Replace files that exist."""
 
     def truncates(self) -> bool:
-        """Return whether psi and cutoff have an effect: also on a latent that is swapped in."""
+        """Return whether truncation has an effect, which includes a latent that is swapped in."""
         return super().truncates() or self.swap is not None
 
 
@@ -107,7 +107,7 @@ def run(options: Options) -> None:
 
 
 def _check(options: Options) -> str:
-    """Return the kind of the edit, once the options make sense."""
+    """Check the options; return the kind of the edit."""
     given = [kind for kind in EDITS if getattr(options, kind) not in (None, False, ())]
     if len(given) != 1:
         names = ", ".join(f"--{kind}" for kind in EDITS)
@@ -138,7 +138,7 @@ def _refuse_unread(options: Options, read: Collection[str], edit: str) -> None:
 
 
 def _component(options: Options, context: FigureContext) -> int | None:
-    """Return the component to edit, from 0; None for another latent, or none that was named.
+    """Return the component to edit, from 0; None for the global latent, or if none is named.
 
     Raises:
         UserError: If there is no such component, or images do not attend to components.
@@ -206,11 +206,11 @@ def _other(options: Options, context: FigureContext, component: int | None, seed
 
 
 def _stored_truncation(context: FigureContext, psi: float) -> tuple[float, int | None]:
-    """Return psi and cutoff of the latents in a file, as its facts say; by default this psi."""
+    """Return psi and cutoff of the latents in a file, as recorded there; by default this psi."""
     facts = context.latents.facts or [{}]
     found = {(one.get("truncation_psi", psi), one.get("truncation_cutoff")) for one in facts}
     if len(found) > 1:
-        raise UserError("--latents were truncated differently: give --truncation-psi")
+        raise UserError("--latents differ in truncation: give --truncation-psi")
     return found.pop()
 
 

@@ -1,4 +1,4 @@
-"""`evaluate`: metrics of the images of a run or of a folder."""
+"""`evaluate`: measure images of a run, or stored images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ganformer_jax.evaluate.features import NetworkSettings
     from ganformer_jax.evaluate.image_sets import ImageSet
 
-STANDARD = 50_000  # generated images, as FID is usually reported
+STANDARD = 50_000  # generated images, the usual number for FID
 ROWS = 8  # images in segmentation.png
 WEIGHTS = "inception", "vgg16", "lpips"
 OF_GENERATED = "step", "best", "truncation_psi", "noise"
@@ -28,7 +28,7 @@ OF_GENERATED = "step", "best", "truncation_psi", "noise"
 
 @dataclasses.dataclass(frozen=True)
 class Options(RunOptions):
-    """Measure the images of a run, or stored ones, against a dataset or other stored ones."""
+    """Measure images of a run, or stored images, against a dataset or other stored images."""
 
     metrics: str = "swd2k,rkid2k,rpr2k"
     """Metrics, separated by commas: fid, kid, is, pr, prdc; rfid, rkid, rpr and
@@ -49,22 +49,22 @@ class Options(RunOptions):
     value_range: tuple[float, float] | None = None
     """Values of black and white in --real and --fake, as in `prepare`."""
     fake_value_range: tuple[float, float] | None = None
-    """Those in --fake, if they differ: 0 255 for usual images."""
+    """Values of black and white in --fake, if they differ: 0 255 for 8-bit images."""
     follow_links: bool = False
-    """Read what links in folders lead to, wherever it is."""
+    """Follow symbolic links in folders, also to files outside of them."""
     real_count: int | None = None
-    """Number of reference images; by default as many as generated ones, or all if
+    """Number of reference images; by default as many as generated images, or all if
     there are fewer."""
     seed: int = 0
-    """Seed of the first image; the next images have the next seeds. It decides
-    labels, paths and subsets too."""
+    """Seed of the first image; the next images have the next seeds. Labels, paths and
+    subsets depend on it too."""
     truncation_psi: float = 1.0
     """Truncation psi; below 1 trades variety for quality. Published numbers use 1."""
     noise: Literal["const", "random", "none"] = "random"
     """Noise in the synthesis network: const is the same for all images; random is
     decided by an image's seed; none adds no noise."""
     allow_few: bool = False
-    """Measure fid and rfid of too few images too; the value is mostly bias."""
+    """Measure fid and rfid even with too few images, where the value is mostly bias."""
     batch_size: int = 32
     """Images per batch, over all devices."""
     inception: pathlib.Path | None = None
@@ -150,14 +150,14 @@ def _check_fake(options: Options, requests: Sequence[Request]) -> None:
 
 
 def _check_weights(options: Options, requests: Sequence[Request]) -> None:
-    """Refuse files of weights that no metric reads."""
+    """Refuse files of weights that no metric uses."""
     given = {name: getattr(options, name) is not None for name in WEIGHTS}
     read = {name for request in requests for name in request.weights}
     refuse_without_effect(given, read, options.metrics)
 
 
 def _check_ranges(options: Options) -> None:
-    """Refuse ranges of values that are none, and that of a set that is not given."""
+    """Refuse invalid ranges of values, and a range of --fake without --fake."""
     from ganformer_jax.data.spec import check_value_range
 
     if options.fake is None and options.fake_value_range is not None:
@@ -167,7 +167,7 @@ def _check_ranges(options: Options) -> None:
 
 
 def _check_reading(options: Options, sets: Sequence[ImageSet]) -> None:
-    """Refuse options without effect on any of the sets, and one range for sets unlike each other.
+    """Refuse options without effect on any of the sets, and one range for sets of two depths.
 
     Labels of generated images depend on the split.
     """
@@ -183,22 +183,22 @@ def _check_reading(options: Options, sets: Sequence[ImageSet]) -> None:
     depths = {images.has_8_bits for images in sets} - {None}
     if options.value_range is not None and options.fake_value_range is None and len(depths) > 1:
         raise UserError(
-            "one of --real and --fake has 8 bits and the other has not: give the range of --fake "
-            "with --fake-value-range, 0 255 for usual images"
+            "one of --real and --fake has 8 bits and the other does not: give the range of --fake "
+            "with --fake-value-range, 0 255 for 8-bit images"
         )
 
 
 class Candidate(NamedTuple):
-    """The images to measure and, of a run, what made them."""
+    """The images to measure and, for a run, what made them."""
 
     images: ImageSet
     generator: TrainedGenerator | None = None
     scenes: tuple[DatasetSource, DatasetSource] | None = None
     """Training and test split, for metrics about scenes."""
     facts: Mapping[str, Any] = {}
-    """How far training was, and how images are sampled."""
+    """Progress of training, and how images are sampled."""
     run: pathlib.Path | None = None
-    """Whose folder keeps the result; None for stored images."""
+    """Folder of the run, which keeps the result; None for stored images."""
 
 
 def _generated(
@@ -248,7 +248,7 @@ def _of_other_kind(
 
 
 def _say_channels(count: int) -> None:
-    """Say which channels metrics see, if there are not 1 or 3."""
+    """Print which channels metrics see, unless there are 1 or 3."""
     from ganformer_jax import hosts
     from ganformer_jax.pixels import channel_words
 
@@ -257,7 +257,7 @@ def _say_channels(count: int) -> None:
 
 
 def _report(report: Report, facts: Mapping[str, Any], workdir: pathlib.Path | None) -> None:
-    """Print a table and a JSON line; of a run, also write the line and the segmentation."""
+    """Print a table and a JSON line; for a run, also write the line and the segmentation."""
     from ganformer_jax import hosts
 
     if not hosts.is_first():

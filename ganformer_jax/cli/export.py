@@ -20,14 +20,14 @@ class Options(RunOptions):
     """Write the averaged generator of a run to one file, config included."""
 
     format: Literal["safetensors", "stablehlo"] = "safetensors"
-    """Weights as safetensors, which this package reads; or programs of jax.export with
-    their weights (StableHLO), which run without this package."""
+    """Format: safetensors is weights, which this package reads; stablehlo is programs of
+    jax.export with their weights, which run without this package."""
     out: pathlib.Path | None = None
     """File to write; by default `generator.safetensors` or
     `generator.stablehlo.npz` in the run's folder."""
     noise: Literal["const", "random", "none"] | None = None
-    """Noise of the programs, as for `sample`; by default const. With --format
-    stablehlo only."""
+    """Noise of the programs, as for `sample`; by default const. Only with --format
+    stablehlo."""
     overwrite: bool = False
     """Replace an existing file."""
 
@@ -68,7 +68,7 @@ def _write_programs(out: pathlib.Path, options: Options) -> str:
 
 
 def _label_names(run: pathlib.Path, config: GeneratorConfig) -> dict[str, Any]:
-    """Return the names of classes, or of the numbers of a condition, that the run knows."""
+    """Return the names of the run's classes, or of the numbers of its condition."""
     if not config.label_size:
         return {}
     conditions = load_condition_names(run, config.label_size)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorOptions(RunOptions):
-    """Options that name a generator."""
+    """Options that select a generator."""
 
     workdir: pathlib.Path = pathlib.Path("runs/scenes")
     """Folder of a run, or a file: an export or a published snapshot."""
@@ -41,7 +41,7 @@ class GeneratorOptions(RunOptions):
     def load_for_devices(
         self, batch_size: int
     ) -> tuple[GeneratorConfig, dict[str, Any], str, Placement]:
-        """Load the generator, once the devices of this host are set up for a batch.
+        """Load the generator after setting up the devices of this host for a batch.
 
         Returns:
             Its config, its variables, their checksum, and where they and a batch are placed.
@@ -63,7 +63,7 @@ class GeneratorOptions(RunOptions):
             noise: Noise of the images.
 
         Returns:
-            What makes its images, its variables, and their checksum.
+            A synthesizer of its images, its variables, and their checksum.
         """
         import jax
 
@@ -75,7 +75,7 @@ class GeneratorOptions(RunOptions):
         return synthesizer, jax.device_put(variables, placement.replicated), weights
 
     def default_folder(self, name: str) -> pathlib.Path:
-        """Return where a command writes: a folder in that of the run, or beside the file."""
+        """Return the default output folder: in the run's folder, or beside the file."""
         if self.workdir.is_file():
             return self.workdir.with_name(f"{self.workdir.stem}-{name}")
         return self.workdir / name

@@ -1,4 +1,4 @@
-"""Options of commands about the images of seeds, or of latents in a file."""
+"""Options of commands about images, made from seeds or from latents in a file."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class SynthesisOptions(GeneratorOptions):
     """Noise in the synthesis network: const is the same for all images; random is
     decided by an image's seed; none adds no noise."""
     class_names: Annotated[tuple[str, ...], tyro.conf.arg(name="class")] = ()
-    """Class of the images, by name (classes.json) or number; several take turns, by
-    default all classes."""
+    """Class of the images, by name (classes.json) or number. Images cycle through
+    several classes, by default through all."""
     condition: str | None = None
-    """Condition of the images of a run that was trained on conditions: numbers such as
-    0.5,1,0, or name=1,other=0.5 (conditions.json), the others 0; by default those of
-    images of the dataset."""
+    """Condition of the images, for a run trained on conditions: numbers such as
+    0.5,1,0, or name=1,other=0.5 (conditions.json), where the others are 0. By default
+    the conditions of training images."""
     prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Caption of the images of a run that was trained on captions, in words of
-    tokenizer.json; given several times, captions take turns. By default those of
-    images of the dataset."""
+    """Caption of the images, for a run trained on captions, in words of
+    tokenizer.json. The option can be repeated: images cycle through several captions.
+    By default the captions of training images."""
     batch_size: int = 16
     """Images per batch, over all devices of this host."""
 
@@ -71,24 +71,25 @@ def check_cutoff(cutoff: int | None) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class ImageOptions(SynthesisOptions):
-    """Options that name a generator and images of it."""
+    """Options that select a generator and some of its images."""
 
     seeds: str = "0-15"
     """Seeds of the images, such as 1,5,10-20."""
     latents: pathlib.Path | None = None
-    """Latents of the images instead of --seeds: a `latents.npz`, or an .npz with an
-    array `w` of shape [images, components + 1, size of w]."""
+    """File of latents to use instead of --seeds: a `latents.npz`, or an .npz file with
+    an array `w` of shape [images, components + 1, size of w]."""
     truncation_psi: float = 0.7
-    """Truncation psi; below 1 trades variety for quality. Latents in a file keep theirs."""
+    """Truncation psi; below 1 trades variety for quality. Latents in a file are
+    truncated already."""
     truncation_cutoff: int | None = None
     """Number of layers to truncate, from the first; by default all."""
 
     def truncates(self) -> bool:
-        """Return whether psi and cutoff have an effect."""
+        """Return whether truncation psi and cutoff have an effect."""
         return self.latents is None
 
     def gives_truncation(self) -> bool:
-        """Return whether psi or cutoff is another than the default."""
+        """Return whether truncation psi or cutoff differs from the default."""
         is_default = self.truncation_psi == type(self).truncation_psi
         return not is_default or self.truncation_cutoff is not None
 

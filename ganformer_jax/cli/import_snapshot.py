@@ -22,7 +22,7 @@ class Options:
     snapshot: Annotated[str, tyro.conf.Positional] = ""
     """Path or http(s) URL of the snapshot."""
     workdir: pathlib.Path | None = None
-    """Folder of the run to make: a new or an empty one."""
+    """Folder of the run to make, which must be new or empty."""
     dry_run: bool = False
     """Print the contents of the snapshot and write nothing."""
 

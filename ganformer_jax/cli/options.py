@@ -1,4 +1,4 @@
-"""Command lines to dataclasses, by tyro; an error is said in one line that names the option."""
+"""Command lines parsed into dataclasses by tyro, with one-line errors that name the option."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ganformer_jax.errors import UserError, did_you_mean
 
 DEFAULT_CONFIG = pathlib.Path("scenes")
 DESCRIPTION = "GANformer in JAX. `COMMAND --help` lists the options of a command."
-# What this command would refuse to replace, if it was started again.
+# Files and folders that this command would refuse to replace if it were started again.
 _outputs: list[pathlib.Path] = []
 
 
 class UsageError(UserError):
-    """A command line that cannot be understood; the exit code is 2."""
+    """A command line that cannot be parsed; the exit code is 2."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class HostOptions:
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """Options that name a run and one of its checkpoints."""
+    """Options that select a run and one of its checkpoints."""
 
     workdir: pathlib.Path = pathlib.Path("runs/scenes")
     """Folder of the run, whose averaged generator is used."""
@@ -68,7 +68,7 @@ class RunOptions:
             raise UserError(f"no run in {self.workdir}: name its folder with --workdir")
 
     def kind(self) -> str:
-        """Return the kind of training that the run is of; a file is of a GAN."""
+        """Return the run's kind of training, a key of `KINDS`; a file always holds a GAN."""
         from ganformer_jax.config.files import load_experiment
         from ganformer_jax.config.kinds import kind_of
 
@@ -77,15 +77,15 @@ class RunOptions:
 
 
 def program() -> str:
-    """Return how the program is started: in a checkout by run.py, else by its installed name."""
+    """Return the command that starts this program: run.py in a checkout, else the installed one."""
     return "python run.py" if pathlib.Path(sys.argv[0]).name == "run.py" else "ganformer-jax"
 
 
 def parse(commands: Mapping[str, Any], arguments: Sequence[str]) -> Any:
-    """Read a command line, and return the options of the command that it names.
+    """Parse a command line; return the options of the command that it names.
 
     Args:
-        commands: Names of the commands, and a dataclass of the default options of each.
+        commands: The default options of each command, a dataclass, by its name.
         arguments: The command line; `--help` raises `SystemExit` with code 0.
     """
     name = arguments[0] if arguments else "--help"
@@ -107,7 +107,7 @@ def parse(commands: Mapping[str, Any], arguments: Sequence[str]) -> Any:
     for flag, value in _flags(options):
         if isinstance(value, pathlib.Path):
             _check_local(flag, value)
-        if "." not in flag:  # the ranges of a config say more
+        if "." not in flag:  # a config checks its own ranges, with better messages
             _check_finite(flag, value)
     return options
 
@@ -124,7 +124,7 @@ def config_option(arguments: Sequence[str]) -> pathlib.Path:
 
 
 def stop_code_option(arguments: Sequence[str]) -> int:
-    """Return the value of `train --stop-code`, which counts before anything else is read."""
+    """Return the value of `train --stop-code`, even if the rest of the command line is invalid."""
 
     def only(stop_code: int = 0) -> int:
         return stop_code
@@ -141,9 +141,9 @@ def refuse_options(options: Any, known: Collection[str], reason: str) -> None:
     """Raise `UserError` if an option is given that does not apply.
 
     Args:
-        options: Of a command.
+        options: Options of a command.
         known: Names of the fields that apply.
-        reason: What the message says before "leave it out", with "OPTION" for the option.
+        reason: Start of the message, followed by "leave it out"; "OPTION" stands for the option.
     """
     hints = get_type_hints(type(options), include_extras=True)
     for field in dataclasses.fields(options):
@@ -157,8 +157,8 @@ def refuse_without_effect(given: Mapping[str, bool], known: Collection[str], wha
 
     Args:
         given: Whether an option is given, by its name.
-        known: Options that have an effect.
-        what: The images, for the message.
+        known: Names of the options that have an effect.
+        what: What the other options have no effect on, for the message.
     """
     for name in (name for name, is_given in given.items() if is_given and name not in known):
         option = name.replace("_", "-")
@@ -188,18 +188,18 @@ def refuse_filled(folder: pathlib.Path, overwrite: bool) -> None:
 
 
 def forget_outputs() -> None:
-    """Forget what earlier commands of this process have checked."""
+    """Forget the outputs that earlier commands of this process checked."""
     _outputs.clear()
 
 
 def repeated(arguments: Sequence[str]) -> list[str]:
-    """Return the command line that starts a stopped command again, over what it has written."""
+    """Return the command line that restarts a stopped command and replaces what it has written."""
     written = any(_has_files(path) or path.is_file() for path in _outputs)
     return [*arguments, *(["--overwrite"] if written else [])]
 
 
 def named(path: pathlib.Path) -> pathlib.Path:
-    """Return a path that ends in a name, unless it is `/`: `.` and `a/..` are resolved."""
+    """Return a path whose last part is a name (except for `/`): `.` and `a/..` are resolved."""
     return path.resolve() if path.name in ("", "..") else path
 
 
@@ -208,7 +208,7 @@ def _has_files(folder: pathlib.Path) -> bool:
 
 
 def _check_folder(folder: pathlib.Path) -> None:
-    """Raise `UserError` if a folder is none, or cannot be made or written."""
+    """Raise `UserError` if a path is not a folder, or the folder cannot be created or written."""
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not there.is_dir():
         raise UserError(f"cannot write to {folder}: {there} is not a folder; choose another --out")
@@ -217,7 +217,7 @@ def _check_folder(folder: pathlib.Path) -> None:
 
 
 def _run_tyro(kind: Any, **settings: Any) -> tuple[Any, list[str]]:
-    """Return what tyro reads, and the arguments that it does not know."""
+    """Return what tyro parses, and the arguments that it does not know."""
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):

@@ -1,4 +1,4 @@
-"""`prepare`: images, however they are stored, to a dataset to train on."""
+"""`prepare`: turn stored images into a dataset to train on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHEET = "contact-sheet.png"
 SHEET_PIXELS = 32 * 256 * 256
 """Pixels of the contact sheet: 32 images of up to 256x256, fewer of larger ones."""
 SMALLEST_LAYOUT = 8
-"""Pixels of the smallest images of a GANformer2 along either axis."""
+"""Smallest height and width of a GANformer2's images, in pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Options:
     """Captions to train on instead of labels: a .csv file of file names and captions, or
     a .json file of the form that --labels reads. Every image needs one."""
     segments: pathlib.Path | None = None
-    """Folder of label images, to train a GANformer2 on: for every image a gray PNG of its
-    name and size, whose values are numbers of segments, 0 for the background."""
+    """Folder of label images, to train a GANformer2 on: for every image a gray PNG of the
+    same name and size, whose values are segment numbers, 0 for the background."""
     held_out: int = 0
     """Number of images to hold out for evaluation (the `test` split), drawn at
     random, of those with a label, before unreadable ones are skipped."""
@@ -90,12 +90,12 @@ class Options:
     arrays, and where 16-bit ones use fewer bits, such as 0 4095. Images of 8 bits
     keep their values unless the second is at most 255."""
     follow_links: bool = False
-    """Read what links in a folder lead to, wherever it is."""
+    """Follow symbolic links in a folder, also to files outside of it."""
     split: str = "train"
     """Split of a TFDS dataset, of CIFAR, or of a folder whose files have one in
     their names; train+test for both."""
     tfds_dir: pathlib.Path | None = None
-    """Folder of TFDS datasets; by default that of TFDS."""
+    """Folder of TFDS datasets; by default TFDS's own."""
     downloads: pathlib.Path = pathlib.Path("data/downloads")
     """Folder of the downloaded files of the paper's datasets."""
     threads: int | None = None
@@ -127,11 +127,11 @@ def run(options: Options) -> None:
 
 
 def _check_layouts(height: int, width: int) -> None:
-    """Refuse sizes that a GANformer2 cannot have."""
+    """Raise `UserError` for sizes that a GANformer2 cannot have."""
     if height != width or height < SMALLEST_LAYOUT or height.bit_count() != 1:
         raise UserError(
-            f"--segments is for a GANformer2, whose images are square, with a power of two of "
-            f"pixels from {SMALLEST_LAYOUT} up, not {width}x{height}: give --resolution and "
+            f"--segments is for a GANformer2, whose images are square with a side of a power of "
+            f"two from {SMALLEST_LAYOUT} up, not {width}x{height}: give --resolution and "
             "--ratio 1"
         )
 
@@ -164,7 +164,7 @@ def _find_labels(source: Source, options: Options) -> Labels | Conditions | None
 
 
 def dataset_spec(options: Options, source: Source) -> DatasetSpec:
-    """Return what the dataset should be: what the options leave open is chosen by the source."""
+    """Return the specification of the dataset; the source decides what the options leave open."""
     entry = find_entry(options.source)
     fit = options.fit or ("pad" if entry else "crop")
     ratio = options.ratio if options.ratio is not None or entry is None else entry.ratio
@@ -188,7 +188,7 @@ def dataset_spec(options: Options, source: Source) -> DatasetSpec:
 
 
 def _refuse_without_effect(options: Options, source: Source) -> None:
-    """Refuse options that have no effect on this kind of source."""
+    """Raise `UserError` for options that have no effect on this kind of source."""
     given = {
         "array": options.array is not None,
         "follow_links": options.follow_links,

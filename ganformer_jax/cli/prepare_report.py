@@ -1,4 +1,4 @@
-"""What `prepare` says of a dataset, and the command that trains on it."""
+"""The report of `prepare`: what is in a dataset, and the command that trains on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _COLORS = {1: "gray", 3: "color", 4: "color and opacity"}
 OWN_IMAGES = "scenes_ganformer"
-"""Config of the printed command, for images that no built-in config is meant for."""
+"""Config of the printed command, for images that have no built-in config of their own."""
 
 
 def report_lines(
@@ -81,7 +81,7 @@ def _no_classes(report: Mapping[str, Any], options: Options) -> str:
 
 
 def _range_warnings(report: Mapping[str, Any], spec: DatasetSpec) -> list[str]:
-    """Return what is odd about the range of values, as stored or as --value-range gives it."""
+    """Return warnings about the range of values, as stored or as given by --value-range."""
     of_arrays = any(kind.endswith(" array") for kind in report["stored_kinds"])
     if spec.value_range is None:
         warning = narrow_range_warning(report.get("range_of_16_bits"))

@@ -1,4 +1,4 @@
-"""`project`: latents whose images are near given ones."""
+"""`project`: find latents whose images are close to given images."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ class Options(GeneratorOptions):
     """
 
     images: Annotated[tuple[pathlib.Path, ...], tyro.conf.Positional] = ()
-    """Image files; or a folder, an archive, a dataset or whatever `prepare` reads."""
+    """Image files; or one folder, archive, dataset or other source that `prepare` reads."""
     out: pathlib.Path | None = None
     """Folder to write to; by default `projected` in the run's folder."""
     count: int = 16
-    """Number of images at most, from the first."""
+    """Maximum number of images; the first ones of a source are taken."""
     split: str = "test"
-    """Split of a dataset."""
+    """Split to take images from, if the source is a dataset."""
     steps: int = 500
-    """Number of steps."""
+    """Number of optimization steps."""
     learning_rate: float = 0.1
     """Learning rate of Adam, in units of the spread of w."""
     per_layer: bool = False
-    """Find a latent for each layer (w+): nearer to the image, harder to edit."""
+    """Find a latent for each layer (w+): closer to the image, but harder to edit."""
     optimize_noise: bool = False
-    """Find the noise of each image too."""
+    """Also optimize the noise of each image."""
     distance: Literal["auto", "lpips", "laplacian"] = "auto"
-    """What to minimize: LPIPS, or the distance in a Laplacian pyramid. By default
-    LPIPS if its weights are here, and images have 16 pixels or more."""
+    """Distance to minimize: LPIPS, or the distance in a Laplacian pyramid. By default
+    LPIPS if its weights are available and images have 16 pixels or more."""
     vgg16: pathlib.Path | None = None
     """Weights of VGG-16 for LPIPS; by default torchvision's, downloaded once."""
     lpips: pathlib.Path | None = None
     """Weights of LPIPS for VGG-16; by default the published ones, downloaded once."""
     samples: int = 1000
-    """Number of samples to compare with; 0 for none."""
+    """Number of samples to compare the images with; 0 for none."""
     start: Literal["auto", "mean", "nearest"] = "auto"
-    """Where to start: at the mean of w, or at the nearest sample. By default there
-    if components have places and there are samples, else at the mean."""
+    """Starting point: the mean of w, or the nearest sample. By default the nearest
+    sample if components have places and --samples is not 0, else the mean."""
     class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
-    """Name or number of the class of all images."""
+    """Class of all images, by name or number."""
     condition: str | None = None
     """Condition of all images: comma-separated numbers, or name=number pairs."""
     prompt: str | None = None
-    """Caption of all images, for a run that was trained on captions."""
+    """Caption of all images, for a run trained on captions."""
     batch_size: int = 16
     """Images to project at once."""
     overwrite: bool = False
@@ -116,7 +116,7 @@ def run(options: Options) -> None:
 
 def _check(options: Options) -> None:
     if not options.images:
-        raise UserError("name images: files, a folder or another source")
+        raise UserError("name the images to project: files, a folder or another source")
     for flag in ("count", "steps", "batch_size"):
         if getattr(options, flag) < 1:
             raise UserError(f"--{flag.replace('_', '-')} must be 1 or more")

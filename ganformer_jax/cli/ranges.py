@@ -18,7 +18,7 @@ def parse_ranges(text: str, option: str, below: int) -> list[int]:
     Args:
         text: Numbers from 0 and ranges, which include both ends, separated by commas.
         option: Name of the option, for messages.
-        below: What all numbers are below.
+        below: Upper bound that all numbers must be below.
 
     Raises:
         UserError: If the text is not such a list, or a number is too large.
@@ -39,10 +39,10 @@ def parse_ranges(text: str, option: str, below: int) -> list[int]:
 
 
 def check_seeds(seed: int, count: int) -> range:
-    """Return `count` seeds from this one on.
+    """Return `count` consecutive seeds from `seed` on.
 
     Raises:
-        UserError: If one of them is not a seed.
+        UserError: If one of them is out of range.
     """
     if seed < 0 or seed + count > SEEDS:
         raise UserError("--seed and the seeds after it must be from 0 to 2^32 - 1")

@@ -1,4 +1,4 @@
-"""`report`: one HTML page about a run, or one that compares several."""
+"""`report`: write one HTML page about a run, or one that compares several."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BATCH = 32
 OF_NEIGHBORS = "neighbor_images", "neighbor_network", "inception", "real"
 """Options about nearest training images, besides their number."""
 NAMED = 3
-"""Runs whose names are in the name of a page that compares them."""
+"""Number of runs that the file name of a comparison lists."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,17 +42,17 @@ class Options:
     """Folders of runs; several are compared."""
     out: pathlib.Path | None = None
     """File to write; by default report.html in the folder of a run, or
-    report-<names>.html beside the first of several. A page of this command is
-    replaced, other files are not."""
+    report-<names>.html beside the first of several. An earlier page of this command
+    is replaced; another file is not."""
     neighbors: int = 8
     """Number of samples of the newest checkpoint to show beside their nearest
     training images, which takes minutes on a CPU; 0 for none. Not for several
     runs."""
     neighbor_images: int = 1000
-    """Number of training images to search for neighbors, the first ones."""
+    """Number of training images to search for neighbors; the first ones are searched."""
     neighbor_network: Literal["random", "inception"] = "random"
-    """Network whose features say what is near: Inception with random weights, which
-    needs no download, or FID's."""
+    """Network whose features are compared: Inception with random weights, which needs
+    no download, or FID's."""
     inception: pathlib.Path | None = None
     """Weights of FID's Inception; by default the published ones, downloaded once."""
     real: pathlib.Path | None = None
@@ -121,7 +121,7 @@ def _is_page(path: pathlib.Path, mark: str) -> bool:
 
 
 def _neighbors(options: Options) -> Neighbors | str | None:
-    """Return the neighbors, or why they are missing; a page without them is a page too."""
+    """Return the neighbors, or the reason why they are missing, which the page then shows."""
     if not options.neighbors:
         return None
     from ganformer_jax.cli.devices import local_devices
@@ -144,7 +144,7 @@ def _neighbors(options: Options) -> Neighbors | str | None:
         )
     except UserError as error:
         reason = str(error)
-    except Exception as error:  # of other libraries, as when a device has no memory left
+    except Exception as error:  # from other libraries, as when a device is out of memory
         reason = one_line(error)
     print(f"warning: no nearest training images: {reason}", file=sys.stderr)
     return reason

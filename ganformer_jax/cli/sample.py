@@ -1,4 +1,4 @@
-"""`sample`: write images and attention maps from a run."""
+"""`sample`: write images of a run and their attention maps."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Options(SynthesisOptions):
     """
 
     out: pathlib.Path | None = None
-    """Folder to write to; by default `generated` in the run's folder. Beside it
-    are written a grid of the first images and their attention."""
+    """Folder to write to; by default `generated` in the run's folder. A grid of the
+    first images and a figure of their attention are written beside it."""
     count: int = 16
     """Number of images to write."""
     seed: int = 0
@@ -34,26 +34,26 @@ class Options(SynthesisOptions):
     truncation_cutoff: int | None = None
     """Number of layers to truncate, from the first; by default all."""
     temperature: float = 1.0
-    """Temperature of the codes that a prior draws: below 1 trades variety for quality,
-    and 0 takes the most probable ones."""
+    """Temperature at which a prior draws codes: below 1 trades variety for quality, and
+    0 takes the most probable code."""
     top_k: int = 0
-    """Number of most probable codes that a prior draws from; 0 for all."""
+    """Number of most probable codes from which a prior draws; 0 for all."""
     attention_rows: int = 8
     """Number of images whose attention is drawn; 0 for none."""
     overwrite: bool = False
-    """Replace images that are not those of this command."""
+    """Replace images that other settings or weights have made."""
     images: tuple[pathlib.Path, ...] = ()
-    """Images to translate with a run of a translation: files, or one folder or other
-    source that `prepare` reads."""
+    """Images to translate with a translation run: files, or one folder or other source
+    that `prepare` reads."""
     back: bool = False
-    """Translate --images from the target's set to the source's."""
+    """Translate --images from the target set to the source set instead."""
     hosts: HostOptions = HostOptions()
 
 
 OF_SCENES = ("workdir", "step", "best", "out", "count", "seed", "seeds", "batch_size", "overwrite")
-"""Options that scenes of a GANformer2 have; processes too."""
+"""Options for scenes of a GANformer2, besides `hosts`."""
 OF_TRANSLATIONS = ("workdir", "step", "best", "out", "batch_size", "overwrite", "images", "back")
-"""Options that translations have; processes too."""
+"""Options for translations, besides `hosts`."""
 
 
 def run(options: Options) -> None:
@@ -133,7 +133,7 @@ def _scenes(options: Options, seeds: Sequence[int]) -> None:
 def _translate(options: Options) -> None:
     """Write translations of images, `samples.jsonl`, and figures beside the folder."""
     if not options.images:
-        raise UserError("--back needs --images: name what to translate")
+        raise UserError("--back needs --images: name the images to translate")
     refuse_options(options, (*OF_TRANSLATIONS, "hosts"), "OPTION cannot be combined with --images")
     if options.batch_size < 1:
         raise UserError("--batch-size must be 1 or more")
@@ -166,5 +166,5 @@ def _seeds(options: Options) -> Sequence[int]:
 
 
 def _folder(options: Options, name: str) -> pathlib.Path:
-    """Return where to write, by default this folder of the run; its name is that of figures too."""
+    """Return the folder to write to, by default this one of the run; figures take its name."""
     return options.default_folder(name) if options.out is None else named(options.out)

@@ -1,4 +1,4 @@
-"""`sample` of a run of a prior."""
+"""`sample` for a prior."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 OF_PRIORS = ("workdir", "step", "best", "out", "count", "seed", "seeds", "class_names", "prompt")
 OF_PRIORS += ("temperature", "top_k", "batch_size", "overwrite", "hosts")
-"""Options that priors have."""
+"""Options of `sample` that apply to priors."""
 
 
 def sample_prior(options: Options, seeds: Sequence[int], folder: pathlib.Path) -> None:

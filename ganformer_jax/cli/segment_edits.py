@@ -1,4 +1,4 @@
-"""`edit` for runs of a GANformer2: one segment restyled, moved or removed."""
+"""`edit` for a GANformer2: restyle, move or remove one segment."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from ganformer_jax.cli.edit import Options
 
 OF_SEGMENTS = ("workdir", "step", "best", "seeds", "component", "remove", "swap", "move", "out")
-"""Options of `edit` that edits of segments have."""
+"""Options of `edit` that apply to segments."""
 
 
 def edit_segment(options: Options, kind: str) -> None:
-    """Write edited scenes and a sheet of all of them to a folder, and print what changed."""
+    """Write edited scenes and a sheet of the first ones to a folder, and print what changed."""
     known = (*OF_SEGMENTS, "overwrite")
     refuse_options(options, known, "OPTION has no effect on a GANformer2")
     seeds = parse_ranges(options.seeds, "--seeds", SEEDS)

@@ -1,4 +1,4 @@
-"""Standard output and standard error, whose loss does not end a command."""
+"""Standard output and standard error that a command survives the loss of."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class _Lenient:
-    """A text stream; what cannot be written, as to a closed pipe or a full disk, is dropped."""
+    """A text stream that drops what cannot be written, as to a closed pipe or a full disk."""
 
     def __init__(self, stream: Any):
         self._stream = stream
@@ -32,7 +32,7 @@ class _Lenient:
 
 @contextlib.contextmanager
 def lenient_streams() -> Iterator[None]:
-    """Inside, a terminal or a log file that is lost does not end the command."""
+    """Keep the command running inside the context if its terminal or log file is lost."""
     out: Any = _Lenient(sys.stdout)
     err: Any = _Lenient(sys.stderr)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -40,9 +40,10 @@ def lenient_streams() -> Iterator[None]:
 
 
 def output_is_gone() -> bool:
-    """Return whether nobody reads standard output any more, as after `| head`.
+    """Return whether the reader of standard output is gone, as after `| head`.
 
-    Storage raises the same error. Where the system cannot tell, it is the output's.
+    This tells a `BrokenPipeError` of standard output from one of network storage. Where the system
+    cannot tell, the error is taken to be that of standard output.
     """
     if not hasattr(select, "poll"):
         return True

@@ -23,7 +23,7 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.signals import Stopped
 
 STOP_CODES = (0, *range(3, 126))
-"""1 and 2 are codes of errors; those from 126 on are of shells."""
+"""Codes that a user may choose: errors use 1 and 2, and shells those from 126 up."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Options:
     of an export or a published snapshot. Classes, image channels, resolution
     and components may differ."""
     init_text: pathlib.Path | None = None
-    """Folder of a published BERT, in Hugging Face's naming, that the encoders of
-    captions of a new run start from."""
+    """Folder of a published BERT, with Hugging Face's file names, from which the
+    caption encoders of a new run start."""
     wandb: str | None = None
     """Project of Weights and Biases to log to as well; not stored in the run's
     config."""
@@ -87,11 +87,11 @@ OPTIONS = {
     PriorConfig: PriorOptions,
     GANformer2Config: GANformer2Options,
 }
-"""Options by the kind of experiment, which `--config` decides."""
+"""Options by the class of the config that `--config` names."""
 
 
 def defaults(arguments: Sequence[str]) -> Options:
-    """Return the options that hold where the command line sets no others."""
+    """Return the default options for the config that the command line names."""
     config = config_option(arguments)
     experiment = load_experiment(config)
     return OPTIONS[type(experiment)](config, experiment=experiment)
@@ -114,7 +114,9 @@ def run(options: Options) -> None:
 
     options.hosts.connect(preemption=True)
     from ganformer_jax.cli.devices import prepare_cpu
-    from ganformer_jax.experiment.run import train_experiment  # needs much more than parsing
+    from ganformer_jax.experiment.run import (
+        train_experiment,
+    )  # imports more than parsing needs
     from ganformer_jax.train.devices import smallest_batch
 
     prepare_cpu(smallest_batch(config), config.train.devices, config.train.platform)
@@ -137,7 +139,7 @@ def run(options: Options) -> None:
 
 
 def compile_for_slice(config: Any, slice_name: str) -> None:
-    """Compile the programs of a run for a TPU slice that need not be here."""
+    """Compile the programs of a run for a TPU slice, which need not be attached."""
     from ganformer_jax.caches import keep_compiled_programs
     from ganformer_jax.experiment.precompile import precompile
 

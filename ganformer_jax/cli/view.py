@@ -1,4 +1,4 @@
-"""`view`: a page, served on this machine, that edits images of a generator."""
+"""`view`: serve a page on this machine that edits images of a generator."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Options(GeneratorOptions):
     """
 
     port: int = 0
-    """Port of the page; 0 for any that is free."""
+    """Port to serve the page on; 0 for any free port."""
     open: bool = True
     """Open the page in a browser, if there is a display."""
     condition: str | None = None
-    """Condition to start with: comma-separated numbers, or name=number pairs; by default that
-    of a training image."""
+    """Condition to start with: comma-separated numbers, or name=number pairs; by default the
+    condition of a training image."""
     prompt: str | None = None
-    """Caption to start with, of a run that was trained on captions; the page shows its
-    tokens as numbers."""
+    """Caption to start with, for a run trained on captions; the page shows its tokens as
+    numbers."""
 
 
 def run(options: Options) -> None:

@@ -40,11 +40,11 @@ class Options(ImageOptions):
     out: pathlib.Path | None = None
     """Folder to write to; by default `figures` in the run's folder."""
     figures: tuple[Figure, ...] = ()
-    """Figures to draw; by default all that suit the generator."""
+    """Figures to draw; by default all that the generator can have."""
     component: int | None = None
-    """Component that figures of components are about, from 1; by default each."""
+    """Component to draw, from 1, in figures with a row for each; by default all."""
     frames: int = 60
-    """Frames of a video from one image to the next, 30 a second."""
+    """Video frames from one image to the next, at 30 frames per second."""
     video: Literal["auto", "mp4", "webp", "gif"] = "auto"
     """Format of videos; by default mp4 if PyAV is installed (the extra `video`),
     else webp."""
@@ -69,7 +69,7 @@ def run(options: Options) -> None:
 
 
 def _context(options: Options, seeds: Sequence[int]) -> tuple[FigureContext, str]:
-    """Load the generator; return what figures need, and the checksum of its weights."""
+    """Load the generator; return the context of the figures and the checksum of its weights."""
     component = None if options.component is None else options.component - 1
     context, weights = options.load_images(seeds, frames=options.frames, component=component)
     count = context.config.components

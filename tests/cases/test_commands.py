@@ -143,7 +143,7 @@ def test_a_range_of_values_is_of_one_set(capsys, tmp_path):
     words = ["--fake", str(tmp_path / "fake"), "--real", str(tmp_path / "real.npy")]
     words = ["evaluate", *words, "--metrics", "swd", "--value-range", "0", "1"]
     said = complaint(capsys, *words)
-    assert "give the range of --fake with --fake-value-range, 0 255 for usual images" in said
+    assert "give the range of --fake with --fake-value-range, 0 255 for 8-bit images" in said
     code, out, _ = call(capsys, *words, "--fake-value-range", "0", "255")
     assert code == 0 and json.loads(out.splitlines()[-1])["swd4"] == 0
     said = complaint(capsys, "evaluate", "--workdir", "x", "--fake-value-range", "0", "1")
