@@ -164,11 +164,15 @@ def write_edited(
     sheet = visualize.image_grid(np.concatenate(rows), count, scale=None, row_headings=names)
     visualize.save_png(folder / "sheet.png", sheet)
     change = measure_edit(before, after, edit)
-    there = ~np.isnan(change.inside)
+    there, written = ~np.isnan(change.inside), f"{_images(len(seeds))} in {folder}"
     if not there.any():
-        return f"no image has segment {edit.segment}; {len(seeds)} images in {folder}"
+        return f"no image has segment {edit.segment}; {written}"
     inside, outside = (np.median(each[there]) for each in change)
     return (
-        f"median change of {there.sum()} images with segment {edit.segment}: {inside:.1f} levels "
-        f"inside, {outside:.1f} outside; {len(seeds)} images in {folder}"
+        f"median change of {_images(there.sum())} with segment {edit.segment}: {inside:.1f} levels "
+        f"inside, {outside:.1f} outside; {written}"
     )
+
+
+def _images(count: int) -> str:
+    return "one image" if count == 1 else f"{count} images"
