@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 GLOBAL, COMPONENTS, ALL = "global", "components", "all"
-"""Latents that a direction is of: the global one; every component alike, or one that is chosen; all
-latents together. The fourth is a single component, `component_name`."""
+"""Latents that a direction changes: the global latent; every component, or a chosen one; or all
+latents together. A direction of a single component has a `component_name` instead."""
 
 
 def component_name(component: int) -> str:
@@ -26,15 +26,16 @@ class Direction:
     """A direction in w.
 
     Attributes:
-        name: What users call it by.
+        name: Name by which users select it.
         latent: `GLOBAL`, `COMPONENTS`, `ALL` or a `component_name`.
         vector_KxD: The direction, float32 of length 1: of one latent, K = 1, or of all.
-        scale: Length of the change of w per unit, one standard deviation of w. By factorization
-            that of w projected on the vector, sqrt(v^T covariance v). By regression a step of
-            Mahalanobis length 1, 1 / sqrt(v^T covariance^-1 v), which is never longer.
-        method: What it was found by.
+        scale: Length of the change of w per unit, one standard deviation of w. For factorization it
+            is that of w projected on the vector, sqrt(v^T covariance v). For regression it is the
+            length of a step of Mahalanobis length 1, 1 / sqrt(v^T covariance^-1 v), which is never
+            longer.
+        method: Method that found it.
         layers: First and last layer whose latents change; None for all layers.
-        facts: What is known of it besides, of values that JSON has.
+        facts: Further facts about it, as JSON values.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Direction:
         """Return latents moved along the direction.
 
         Args:
-            w_BxKxLxD: Latents; a single one serves several amounts.
+            w_BxKxLxD: Latents; a single one is moved by each of several amounts.
             amounts_B: How far to move each, in standard deviations; 0 changes no bit.
             component: Which component a direction of `COMPONENTS` moves, from 0; by default all.
             words: Number of words of a caption in w, before the global latent, which stay.

@@ -45,8 +45,8 @@ class Factors(NamedTuple):
     """Directions, strongest first.
 
     Attributes:
-        vectors_MxD: Unit vectors, orthogonal; of each the largest number is positive.
-        strengths_M: Length of what readers get more for a unit step.
+        vectors_MxD: Orthogonal unit vectors, each with its largest entry positive.
+        strengths_M: Length of the change that readers get for a unit step.
     """
 
     vectors_MxD: Float[np.ndarray, "m d"]
@@ -54,11 +54,11 @@ class Factors(NamedTuple):
 
 
 def factorize(readers: Sequence[Reader], count: int) -> Factors:
-    """Return the directions that change most what layers read.
+    """Return the directions that most change the input that layers read from w.
 
     Args:
         readers: One or more.
-        count: Number of directions at most.
+        count: Maximum number of directions.
 
     Raises:
         ValueError: If there are no readers.
@@ -74,9 +74,9 @@ def factorize(readers: Sequence[Reader], count: int) -> Factors:
 
 
 def global_readers(config: GeneratorConfig, variables: Mapping[str, Any]) -> list[Reader]:
-    """Return what reads the global latent: the styles of convolutions, and the stem.
+    """Return the layers that read the global latent: styles of convolutions, and the stem.
 
-    None if convolutions have no style and the stem is learned.
+    The list is empty if convolutions have no style and the stem is learned.
     """
     kernels = _kernels(config, variables)
     found = []
@@ -88,12 +88,12 @@ def global_readers(config: GeneratorConfig, variables: Mapping[str, Any]) -> lis
 
 
 def component_readers(config: GeneratorConfig, variables: Mapping[str, Any]) -> list[Reader]:
-    """Return what reads the latent of a component, which is the same for all components.
+    """Return the maps that read the latent of a component, which all components share.
 
-    For each attention layer and head these are the gains and biases that positions get which
-    attend to the component alone, values times modulation; and, where scores compare queries with
-    keys, its key. Where components are updated from layer to layer, only the first attention layer
-    reads w itself. Last comes what makes its place, if it has one. Gates are left out.
+    For each attention layer and head they are the gains and biases of positions that attend to this
+    component alone (values times modulation) and, where scores compare queries with keys, the key.
+    Where components are updated from layer to layer, only the first attention layer reads w itself.
+    The map to the component's place, if it has one, comes last. Gates are left out.
     """
     kernels, heads = _kernels(config, variables), config.attention.heads
     updated = config.components_attend_image or config.components_attend_components

@@ -1,4 +1,4 @@
-"""Directions in npz files, and their records."""
+"""Files of directions (npz), and records of directions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VERSION = 1
 
 
 def direction_record(direction: Direction) -> dict[str, Any]:
-    """Return all of a direction but its vector, of values that JSON has."""
+    """Return all of a direction except its vector, as JSON values."""
     layers = None if direction.layers is None else list(direction.layers)
     record = {"name": direction.name, "latent": direction.latent, "layers": layers}
     return {**record, "method": direction.method, "scale": direction.scale, **direction.facts}
@@ -32,7 +32,7 @@ def save_directions(
     Args:
         path: The file; it is replaced if it exists.
         directions: The directions.
-        weights: Checksum of the generator that they are of.
+        weights: Checksum of their generator.
 
     Raises:
         UserError: If the file cannot be written.
@@ -57,10 +57,10 @@ def read_directions(
         path: The file.
         config: The generator whose latents they are to change.
         weights: Its checksum.
-        say: Receives a line if the directions are of other weights.
+        say: Receives a line if the directions were computed for other weights.
 
     Raises:
-        UserError: If the file is missing or damaged, or of a generator of another shape.
+        UserError: If the file is missing or damaged, or belongs to a generator of another shape.
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as loaded:
@@ -93,7 +93,7 @@ def read_directions(
 
 
 def _latents(config: GeneratorConfig) -> set[str]:
-    """Return the latents that directions of a generator are of."""
+    """Return the names of latents that directions of a generator can change."""
     components = {component_name(component) for component in range(config.components)}
     return {GLOBAL, ALL, *components, *((COMPONENTS,) if components else ())}
 

@@ -1,4 +1,4 @@
-"""Properties of a region of an image: where it is, how large, and its color."""
+"""Properties of a region of an image: its position, size and color."""
 
 from __future__ import annotations
 

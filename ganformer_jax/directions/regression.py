@@ -22,8 +22,8 @@ class LinearFit(NamedTuple):
     Attributes:
         weights_AxD: Change of each property per change of w.
         covariance_DxD: Covariance of w.
-        r2_A: Variance of each property that the model explains on held-out rows; near 0, or below,
-            it says nothing.
+        r2_A: Share of each property's variance that the model explains on held-out rows; near 0 or
+            below, it predicts nothing.
         deviation_A: Standard deviation of each property.
     """
 
@@ -82,8 +82,8 @@ def smallest_changes(
 
     Sizes are Mahalanobis lengths, in the metric of the covariance of w. The changes are the columns
     of covariance weights^T (weights covariance weights^T)^-1. A change of several properties is the
-    sum of theirs. Of properties that depend on each other linearly, which nothing can change alone,
-    the nearest change in the sense of least squares is returned.
+    sum of theirs. Properties that depend on each other linearly cannot be changed alone; for them
+    the closest change in the sense of least squares is returned.
 
     Args:
         weights_AxD: Change of each property per change of w.

@@ -17,8 +17,8 @@ class TargetChange(NamedTuple):
     """The change of w for a target of each image.
 
     Attributes:
-        changes_BxD: What to add to the component's w.
-        lengths_B: Length that each change needs, in standard deviations of w.
+        changes_BxD: Change to add to the component's w.
+        lengths_B: Length of the full change, in standard deviations of w.
         shares_B: Share of it that is made; below 1 where the limit shortens it.
     """
 
@@ -33,16 +33,16 @@ def target_change(
     targets_BxA: Float[np.ndarray, "b a"],
     limit: float = np.inf,
 ) -> TargetChange:
-    """Return the smallest change of a component's w that changes properties of its region so.
+    """Return the smallest change of a component's w that makes target changes of its region.
 
-    By the linear model all other properties stay.
+    According to the linear model, all other properties stay the same.
 
     Args:
-        directions: Directions of one component, by the property that each is of; their facts have
+        directions: Directions of one component, by the property that each changes; their facts have
             `per_unit`, the change of the property per unit, and `products`, their inner products.
         names: Properties to change.
         targets_BxA: Change of each property, for each image.
-        limit: Longest change in standard deviations of w; longer ones are shortened.
+        limit: Largest change, in standard deviations of w; larger ones are shortened to it.
 
     Raises:
         KeyError: If a property has no direction.

@@ -1,4 +1,4 @@
-"""The classes, conditions or captions that generated images get, as a user chooses them."""
+"""The classes, conditions or captions that a user chooses for generated images."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class ChosenLabels:
 
     Attributes:
         labels: Class number or condition of each image; None without labels.
-        facts: What the record of each image says of its label.
-        columns: Columns of a grid in which each holds one class or prompt; None if any number
-            will do.
+        facts: Entries about its label in the record of each image.
+        columns: Number of grid columns such that each holds one class or prompt; None if any
+            number will do.
     """
 
     labels: Sequence[Any] | None
@@ -80,12 +80,12 @@ def choose_labels(
         return _drawn_conditions(workdir, names, tokenizer, seeds)
     if vocabulary:
         advice = "give --prompt" if tokenizer else _no_tokenizer(workdir, vocabulary)
-        raise UserError(f"{workdir} reads captions, and has none of its own: {advice}")
+        raise UserError(f"{workdir} needs captions, and has no dataset to take them from: {advice}")
     return _classes_in_turn(workdir, size, classes, len(seeds))
 
 
 def _tokenizer(workdir: pathlib.Path, vocabulary: int) -> CaptionTokenizer | None:
-    """Return the tokenizer of a generator that reads captions, if it is there."""
+    """Return the tokenizer of a generator that reads captions, if it is available."""
     tokenizer = load_tokenizer(workdir) if vocabulary else None
     if tokenizer is not None and tokenizer.vocabulary != vocabulary:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The data of an experiment: opened, and for scenes rendered, when first asked for."""
+"""The data of an experiment, which is opened, and for scenes rendered, on first use."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.image_sets import sample_labels
 
 CLASSES_READ = 1000
-"""Images of a dataset that `prepare` did not make, whose classes are looked at first."""
+"""Number of images whose classes are checked first, if `prepare` did not make the dataset."""
 
 
 class ExperimentData:
-    """The dataset of an experiment; raises `UserError` if the config cannot have one."""
+    """The dataset of an experiment; raises `UserError` if no dataset can fit the config."""
 
     def __init__(self, config: Config):
         self.config = config
@@ -56,7 +56,7 @@ class ExperimentData:
 
     @functools.cached_property
     def _described(self) -> bool:
-        """Return whether labels are captions of built-in scenes, or what these say."""
+        """Return whether labels are captions of built-in scenes, or the facts that these state."""
         if not (self.config.data.rendered and self.config.generator.label_size):
             return False
         from ganformer_jax.experiment.scene_captions import describes_scenes
@@ -81,7 +81,7 @@ class ExperimentData:
             )
             return str(scenes.data_path)
 
-        hosts.first(prepare)  # on a shared disk the others find what the first one made
+        hosts.first(prepare)  # on a shared disk, the others find the result of the first one
         return prepare()
 
     @functools.cache  # noqa: B019 - lives as long as the process
@@ -115,11 +115,11 @@ class ExperimentData:
             self._check_label_logit(source)
         elif generator.label_size and not source.fingerprint:
             for index in range(0, len(source), max(1, len(source) // CLASSES_READ)):
-                source.label(index)  # or one without a class would end training later
+                source.label(index)  # an image without a class would end training later
         return source
 
     def _check_captions(self, source: DatasetSource) -> None:
-        """Raise UserError if labels are captions and the networks read none, or the other way."""
+        """Raise UserError if labels are captions that the networks do not read, or vice versa."""
         generator = self.config.generator
         given = generator.label_size, generator.text.vocabulary
         if not source.tokenizer:
@@ -145,10 +145,10 @@ class ExperimentData:
             raise UserError(f"{source.name} has conditions, not classes: {hint}")
 
     def check(self) -> None:
-        """Refuse a dataset that cannot be opened; scenes are not rendered for it.
+        """Check that the dataset can be opened, without rendering scenes.
 
         Raises:
-            UserError: If so, or if processes see different numbers of images.
+            UserError: If it cannot, or if processes see different numbers of images.
         """
         if not self.config.data.rendered:
             counts = {"training": len(self.open("train")), "held-out": self.held_out_count()}
@@ -165,7 +165,7 @@ class ExperimentData:
         return scene_tokenizer().text
 
     def image_sets(self) -> Sequence[ExperimentData]:
-        """Return these images, which generated ones are compared with."""
+        """Return these images, with which generated images are compared."""
         return [self]
 
     def training_images(self) -> int:
@@ -181,7 +181,7 @@ class ExperimentData:
 
         Args:
             images_seen: Images that this experiment has seen.
-            source: The same images with more beside them; by default the training split.
+            source: The same images with additional features; by default the training split.
         """
         return train_batches(
             source or self.open("train"),
@@ -202,9 +202,9 @@ class ExperimentData:
         return {"data.name": fingerprint} if fingerprint else {}
 
     def labels(self, indices: Sequence[int]) -> list[Any] | None:
-        """Return classes, or conditions, for generated images: those of real ones, in fixed order.
+        """Return classes or conditions of real images, in a fixed order, for generated ones.
 
-        None if the generator takes neither.
+        None if the generator takes no labels.
         """
         if not self.config.generator.label_size:
             return None
@@ -259,7 +259,7 @@ class ExperimentData:
 def open_scenes(run: pathlib.Path) -> tuple[DatasetSource, DatasetSource]:
     """Open the scenes of a run, training and test split, for the network that segments them.
 
-    Those that `data.held_out_pairs` leaves out of training are among them.
+    They include the scenes that `data.held_out_pairs` leaves out of training.
     """
     config = load_config(run / "config.json")
     every = dataclasses.replace(config.data, held_out_pairs=False)

@@ -72,8 +72,8 @@ def direction_sheet(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Draw a row for each direction: the region, and the image at each amount.
 
-    A row's heading has R2 of a direction by regression, and the mean change of pixels at the
-    largest amount, in levels of 0 to 255: inside and outside of the region, or of the image.
+    A row's heading has the R2 of a direction by regression, and the mean change of pixels at the
+    largest amount, in levels of 0 to 255: inside and outside the region, or over the image.
     """
     latents = context.latents.take([group.row])
     made = make_with_attention(context, latents)
@@ -108,7 +108,7 @@ def _change(
 
 
 def _short(direction: Direction, group: DirectionGroup) -> str:
-    """Return the name without what the sheet's name says already, and R2."""
+    """Return the name without the part that the sheet's name has, and the R2."""
     name = direction.name
     if group.component is not None:
         name = direction.facts["property"]

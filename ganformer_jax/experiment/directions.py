@@ -59,12 +59,12 @@ class DirectionGroup(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class DirectionSearch:
-    """Latents and properties that directions are searched in.
+    """Input of the search for directions.
 
     Attributes:
         context: The generator, and the latents of the samples, the same for all layers.
-        segmenter: Returns the network that reads attributes of scenes, or raises `UserError` with
-            the reason why there is none.
+        segmenter: Returns the network that reads attributes of scenes; raises `UserError` if
+            there is none.
         count: Directions by factorization for each group.
         layer: Attention layer of the regions, from 0; by default the last.
         progress: Show the progress of making the samples.
@@ -91,12 +91,12 @@ def find_directions(
 
     Args:
         search: The generator and its samples.
-        kinds: Kinds of directions; by default all that suit the generator, the others are skipped
-            with a line.
+        kinds: Kinds of directions; by default all that the generator can have, and a line gives
+            the reason for each kind that is skipped.
         say: Receives lines for the user.
 
     Raises:
-        UserError: If a kind that was asked for does not suit the generator.
+        UserError: If the generator cannot have a kind that was asked for.
         ValueError: If there are fewer than `MIN_ROWS` samples.
     """
     if len(search.w_MxKxD) < MIN_ROWS:
@@ -186,7 +186,7 @@ def _region_directions(
     properties_MxA: Float[np.ndarray, "m a"],
     known: dict[str, Any],
 ) -> list[Direction]:
-    """Return the direction of each property that varies, along which the others stay."""
+    """Return, for each property that varies, the direction that changes no other property."""
     varied = properties_MxA.std(0) > 1e-9
     if not varied.any():
         return []
@@ -197,7 +197,7 @@ def _region_directions(
     unit_products = products_AxA / (lengths_A[:, None] * lengths_A)
     found = []
     for place, name in enumerate(names):
-        if not products_AxA[place, place] > 0:  # w says nothing of it
+        if not products_AxA[place, place] > 0:  # w does not predict it
             continue
         facts = {
             "property": name,
@@ -224,7 +224,7 @@ def _attributes(search: DirectionSearch, say: Callable[[str], None]) -> Iterator
     fit = fit_linear(w_MxKxD.reshape(len(w_MxKxD), -1), attributes_MxA[:, used])
     found = []
     for place, index in enumerate(np.flatnonzero(used)):
-        # Each for itself: counts of colors or sizes add up to that of objects.
+        # One attribute at a time: counts of colors or sizes add up to the number of objects.
         weights_1xD = fit.weights_AxD[place : place + 1]
         change, product = smallest_changes(weights_1xD, fit.covariance_DxD)
         length = float(np.sqrt(product[0, 0]))
@@ -276,4 +276,4 @@ def _samples(
 
 
 KINDS = {"factorization": _factorization, "regions": _regions, "attributes": _attributes}
-"""Searches by name, each a function of a `DirectionSearch` and of what receives lines."""
+"""Searches by kind: functions of a `DirectionSearch` and of a function that receives lines."""

@@ -38,7 +38,7 @@ class EditResult(NamedTuple):
         before: Images before it.
         after: Images after it.
         regions_BxHxW: The component's region before it; None of an edit of other latents.
-        records: What is known of each image, of values that JSON has.
+        records: Facts about each image, as JSON values.
     """
 
     edit: LatentEdit
@@ -94,7 +94,7 @@ def write_edit(
         names: Name of each image, without a suffix.
         folder: Where to write; files of these names are replaced.
         weights: Checksum of the generator.
-        noise: How images are made.
+        noise: Kind of noise of the images.
         progress: Show the progress of writing images.
 
     Returns:
@@ -116,7 +116,7 @@ def write_edit(
 
 
 def edit_sheet(result: EditResult, names: Sequence[str]) -> UInt8[np.ndarray, "h w 3"]:
-    """Draw a row for each image: before, the region, after, and the change, with its size."""
+    """Draw a row for each image: before, region, after and change, with the size of the change."""
     before, after = as_rgb(result.before.images), as_rgb(result.after.images)
     rows, row_headings = [], []
     for row, name in enumerate(names[:SHOWN]):
@@ -132,7 +132,7 @@ def edit_sheet(result: EditResult, names: Sequence[str]) -> UInt8[np.ndarray, "h
 
 
 def summary(result: EditResult) -> str:
-    """Return the median changes in a sentence."""
+    """Return a line with the median changes."""
     records = result.records
     images = f"{len(records)} images" if len(records) > 1 else "one image"
     text = f"{result.edit.words}, {images}: median change "
@@ -144,14 +144,14 @@ def summary(result: EditResult) -> str:
         for name in ("inside", "outside", "random")
     }
     if not found["inside"]:
-        return f"{text}; the component has no region in them, or no other component has"
+        return f"{text}; in every image its region is empty or covers everything"
     inside, outside, random = (f"{np.median(values):.2f}" for values in found.values())
     text += f", {inside} inside the region, {outside} outside, {random} in a random region"
     return text + _reached(records)
 
 
 def _reached(records: Sequence[Mapping[str, Any]]) -> str:
-    """Say how far properties came that an edit was to change."""
+    """Return how much of its targets an edit reached."""
     both = [r for r in records if "target_change" in r and r["region_before"] and r["region_after"]]
     if not both:
         return ""
@@ -167,7 +167,7 @@ def _reached(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _with_edit(known: Mapping[str, Any], words: str) -> dict[str, Any]:
-    """Return what is known of an image, with one more edit."""
+    """Return the facts about an image with one more edit."""
     known = known if isinstance(known, dict) else {}  # of a file of another program
     earlier = known.get("edits")
     return {**known, "edits": [*(earlier if isinstance(earlier, list) else []), words]}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 WEAK_R2 = 0.1
-"""R2 below which a direction hardly does what its name says."""
+"""R2 below which a direction hardly has the effect that its name says."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +36,8 @@ class LatentEdit:
     Attributes:
         latents: One for each image.
         component: The component that was edited, from 0; None for the global or all latents.
-        words: What was done, for the record.
-        facts: What the record of each image says besides.
+        words: Description of the edit, for the record.
+        facts: Further entries of each image's record.
     """
 
     latents: ImageLatents
@@ -68,7 +68,7 @@ def swap(
 
     Args:
         latents: Latents of the images.
-        other: Latents of the seed, one for each image, or one for all.
+        other: Latents of the other seed, one for each image or one for all.
         component: Number of the component, from 0; None for the global latent.
         seed: The seed, for the record.
     """
@@ -82,7 +82,7 @@ def swap(
 def move_along(
     latents: ImageLatents, direction: Direction, amount: float, component: int | None = None
 ) -> LatentEdit:
-    """Move along a direction, by standard deviations of w.
+    """Move along a direction, in standard deviations of w.
 
     Args:
         latents: Latents of the images.
@@ -134,8 +134,8 @@ def change_region(
         context: The generator and the images.
         component: Number of the component, from 0.
         directions: Directions of the component, by property.
-        targets: Properties, and how much to add to each or, if not `relative`, its new value.
-        relative: Whether to add.
+        targets: New value of each property to change or, if `relative`, the amount to add to it.
+        relative: Whether targets are amounts to add.
         limit: Longest change, in standard deviations of w; longer ones are shortened.
         layer: Attention layer of the regions, from 0; by default the last.
 
@@ -180,7 +180,7 @@ def _properties(
 def _facts(
     names: Sequence[str], targets_BxA: Float[np.ndarray, "b a"], change: TargetChange
 ) -> list[dict[str, Any]]:
-    """Return what the record of each image says of a change of properties."""
+    """Return entries of each image's record about a change of properties."""
     rows = zip(targets_BxA.tolist(), change.lengths_B, change.shares_B, strict=True)
     return [
         {
@@ -202,16 +202,16 @@ def region_of(
 
 
 def of_component(directions: Mapping[str, Direction], component: int) -> dict[str, Direction]:
-    """Return the directions of a component's region, by the property that each is of."""
+    """Return the directions of a component's region, by the property that each changes."""
     name = component_name(component)
     found = [direction for direction in directions.values() if direction.latent == name]
     return {direction.facts["property"]: direction for direction in found}
 
 
 def describe_fit(directions: Mapping[str, Direction], names: Sequence[str]) -> str:
-    """Say how well w predicts properties of a component's region."""
+    """Return a line on how well w predicts properties of a component's region."""
     scores = [directions[name].facts["r2"] for name in names]
     text = ", ".join(f"{name} {score:.2f}" for name, score in zip(names, scores, strict=True))
     text = f"R2 of the directions on held-out images: {text}"
     weak = min(scores) < WEAK_R2
-    return f"{text}; below {WEAK_R2} expect little of what was asked" if weak else text
+    return f"{text}; below {WEAK_R2} expect little effect" if weak else text

@@ -1,4 +1,4 @@
-"""Inputs of `evaluate`: images of a run, reference images, and the networks of metrics."""
+"""Inputs of `evaluate`: images of a run, reference images, and networks for metrics."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def stored_images(where: pathlib.Path, reading: Reading = Reading()) -> ImageSet
     """Open images of one size: a prepared dataset, or anything that `prepare` reads.
 
     Raises:
-        UserError: If there is no such thing, or no image in it.
+        UserError: If nothing is found there, or it has no images.
     """
     if is_prepared(where) and opens_as_dataset(where):
         return dataset_images(open_folder(where, reading.split))
@@ -94,7 +94,7 @@ def stored_images(where: pathlib.Path, reading: Reading = Reading()) -> ImageSet
 def reference_images(
     run: pathlib.Path, real: pathlib.Path | None = None, reading: Reading = Reading()
 ) -> ImageSet:
-    """Open the real images: those of a source, or of the run's dataset."""
+    """Open the real images, from a source if one is given, else from the run's dataset."""
     if real is None:
         return dataset_images(_dataset_of(run, reading.split))
     return stored_images(real, reading)
@@ -103,10 +103,10 @@ def reference_images(
 def labeled_dataset(
     run: pathlib.Path, real: pathlib.Path | None, split: str, classes: int
 ) -> DatasetSource | None:
-    """Return the dataset whose labels generated images take; None without labels.
+    """Return the dataset from which generated images take their labels; None without labels.
 
-    That of the run, unless `real` is a prepared dataset of as many classes, or of as many numbers
-    in its conditions, such as the same one at another place.
+    It is the run's dataset, unless `real` is a prepared dataset with the same labels, such as the
+    same dataset in another folder.
     """
     if not classes:
         return None
@@ -118,7 +118,7 @@ def labeled_dataset(
 
 
 def _has_labels_of(dataset: DatasetSource, run: pathlib.Path, count: int) -> bool:
-    """Return whether a dataset has labels as a run was trained on, as far as the run says."""
+    """Return whether a dataset has the labels that a run was trained on, as far as it is known."""
     names = load_condition_names(run, count)
     if names is not None:
         tokenizer = load_tokenizer(run)
@@ -142,7 +142,7 @@ def _dataset_of(run: pathlib.Path, split: str) -> DatasetSource:
 
 
 def _explained(run: pathlib.Path, open_dataset: Callable[[], DatasetSource]) -> DatasetSource:
-    """Open a dataset of a run, with a hint if it is not there."""
+    """Open a dataset of a run; an error has a hint for a dataset that was moved."""
     try:
         return open_dataset()
     except UserError as error:
@@ -170,7 +170,7 @@ def generated_images(
 ) -> tuple[ImageSet, TrainedGenerator]:
     """Return the images of a run's generator, and the generator; image i has seed `seed` + i.
 
-    Images of a conditional generator have the classes or conditions of those of a dataset.
+    Images of a conditional generator have the classes or conditions of images of a dataset.
     """
     variables = on_every_device(variables, networks)
     sampler = Sampler(
@@ -205,7 +205,7 @@ def generated_images(
 
 
 def _edit(latents: ImageLatents, edit: MeasuredEdit | None) -> ImageLatents:
-    """Apply an edit; `swap` takes the latents of the next image, and the last those of the first.
+    """Apply an edit; `swap` takes the latents of the next image, and of the first for the last.
 
     Raises:
         ValueError: If there is a single image.
@@ -222,7 +222,7 @@ def _edit(latents: ImageLatents, edit: MeasuredEdit | None) -> ImageLatents:
 
 
 def _described(dataset: DatasetSource, seed: int, indices: Sequence[int]) -> list[Any]:
-    """Return the scenes that images of these indices have the captions of."""
+    """Return the scenes whose captions the images of these indices have."""
     return described_scenes(dataset, sample_indices(dataset, [seed + i for i in indices]))
 
 

@@ -18,7 +18,7 @@ from ganformer_jax.train.observing import Moment
 from ganformer_jax.train.state import TrainState
 
 GRID = 32
-"""Images in a sample grid; always those of seeds 0, 1, ..."""
+"""Images in a sample grid, of seeds 0, 1, ..."""
 GRID_COLUMNS = 8
 ATTENTION_ROWS = 6
 """Images whose attention is drawn."""
@@ -28,7 +28,7 @@ class LatestGenerator(LatestNetworks):
     """The averaged generator of a state in training.
 
     Attributes:
-        sampler: One for figures and metrics, as it takes long to compile.
+        sampler: Shared by figures and metrics, since it takes long to compile.
     """
 
     def __init__(self, config: Config, training: Placement):
@@ -42,11 +42,11 @@ class LatestGenerator(LatestNetworks):
         return {"samples": functools.partial(self.sampler.lower, weights)}
 
     def images(self, data: ExperimentData, state: TrainState, indices: Sequence[int]) -> np.ndarray:
-        """Return images, with labels of real ones if the generator takes any."""
+        """Return images, with labels of real images if the generator takes labels."""
         return self.sampler.images(self.weights(state), indices, data.labels(indices))
 
     def figures(self, data: ExperimentData, now: Moment) -> Callable[[], Figures]:
-        """Return what draws a grid of samples, and their attention."""
+        """Return a function that draws a grid of samples and their attention."""
         weights, labels = self.weights(now.state), data.grid_labels(GRID)
         return functools.partial(draw_samples, self.sampler, weights, labels)
 
@@ -54,7 +54,7 @@ class LatestGenerator(LatestNetworks):
 def draw_samples(
     sampler: Sampler, variables: Mapping[str, Any], labels: Sequence[Any] | None
 ) -> Figures:
-    """Draw a grid of samples and, of a generator with components, their attention."""
+    """Draw a grid of samples and, for a generator with components, their attention."""
     samples = sampler(variables, range(GRID), labels)
     drawn = {"samples": visualize.image_grid(samples.images, GRID_COLUMNS, scale=None)}
     if samples.attention:

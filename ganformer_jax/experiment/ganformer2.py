@@ -45,13 +45,13 @@ class LatestScenes(LatestNetworks):
         return self.sampler(self.weights(state), indices).images
 
     def figures(self, data: GANformer2Data, now: Moment) -> Callable[[], Figures]:
-        """Return what draws images, and a sheet of layouts step by step."""
+        """Return a function that draws images, and a sheet of layouts step by step."""
         weights, held_out = self.weights(now.state), data.held_out(COLUMNS)
         return functools.partial(draw_scenes, self.sampler, weights, held_out)
 
 
 def sampler_weights(state: GANformer2State) -> dict[str, Any]:
-    """Return what `SceneSampler` reads of a state."""
+    """Return the part of a state that `SceneSampler` reads."""
     return {name: getattr(state, name) for name in WEIGHTS}
 
 

@@ -19,7 +19,7 @@ from ganformer_jax.scenes.layout import VARIANTS
 
 
 class GANformer2Data:
-    """Images and label maps; raises `UserError` if the config can have none.
+    """Images and label maps; raises `UserError` if no dataset can fit the config.
 
     Attributes:
         images: The images alone, as the data of a GAN on them.
@@ -41,10 +41,10 @@ class GANformer2Data:
         return LayoutSource(self.images.open(split), self.config.planning.segments)
 
     def check(self) -> None:
-        """Refuse a dataset without segments, or with too many; scenes are not rendered for it.
+        """Check that the dataset has segments, and not too many, without rendering scenes.
 
         Raises:
-            UserError: If so, or if processes see different sets.
+            UserError: If it has none or too many, or if processes see different sets.
         """
         data, last = self.config.data, self.config.planning.segments - 1
         if not data.rendered:

@@ -1,4 +1,4 @@
-"""Weights that a new run starts from, whatever holds them: a run, an export or a snapshot."""
+"""Weights that a new run starts from, read from a run, an export or a snapshot."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def warm_start(
     say: Callable[[str], None] = print,
     tokenizer: str = "",
 ) -> Callable[[TrainState], TrainState]:
-    """Read weights; return a function that puts them into a state, and writes what they became.
+    """Read weights; return a function that puts them into a state and writes a report.
 
     Args:
         source: Folder of a run, or path or http(s) URL of an export or a published snapshot.
@@ -45,8 +45,8 @@ def warm_start(
         tokenizer: The tokenizer.json of its captions; "" if images have none.
 
     Raises:
-        UserError: If there are no such weights, they have too little in common with the config, or
-            processes find different ones.
+        UserError: If the weights cannot be read or have too little in common with the config, or
+            processes read different weights.
     """
     weights, there = read_weights(source, say)
     words = _words(source, there, tokenizer, say)
@@ -75,8 +75,8 @@ def warm_start(
 def read_weights(source: str, warn: Callable[[str], None] = print) -> tuple[dict[str, Any], Config]:
     """Read the weights of a run, an export or a published snapshot, and a config that they fit.
 
-    Of a run, those of the newest undamaged checkpoint. A file without a discriminator gives none;
-    the averaged generator stands for a trained one that is absent.
+    For a run, they are those of the newest undamaged checkpoint. A file without a discriminator
+    gives none; if the trained generator is absent, the averaged one takes its place.
 
     Raises:
         UserError: If the run or file does not exist, or cannot be read.
@@ -95,7 +95,7 @@ def read_weights(source: str, warn: Callable[[str], None] = print) -> tuple[dict
 
 
 def _check_frozen(transfer: Transfer, config: Config, source: str) -> None:
-    """Refuse to freeze layers of the discriminator that the source does not have."""
+    """Raise `UserError` if frozen layers of the discriminator are not among the weights."""
     frozen = {f"discriminator.{name}" for name in frozen_layers(config)}
     new = {".".join(e.path.split(".")[:2]) for e in transfer.report if e.outcome == "new"}
     if missing := sorted(frozen & new):
@@ -106,7 +106,7 @@ def _check_frozen(transfer: Transfer, config: Config, source: str) -> None:
 
 
 def _words(source: str, there: Config, tokenizer: str, warn: Callable[[str], None]) -> Words | None:
-    """Return the words of the captions there and here; None if either has none, or lacks a file."""
+    """Return the words of the source's captions and of the new run's; None if either is unknown."""
     if not tokenizer or not there.generator.text.vocabulary:
         return None
     known = None if is_url(source) else load_tokenizer(pathlib.Path(source))

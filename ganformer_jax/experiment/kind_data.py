@@ -1,4 +1,4 @@
-"""The data of an experiment of any kind, and of a run."""
+"""The data of an experiment of any kind, or of a run."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ DATA: Mapping[type[Any], Callable[[Any], Any]] = {
 
 
 def data_of_run(run: pathlib.Path) -> Any:
-    """Return the data of a run, where its folder says that they are now."""
+    """Return the data of a run, according to the config in its folder."""
     config = load_experiment(run / "config.json")
     return DATA[type(config)](config)
 
 
 def open_run(run: pathlib.Path, split: str) -> DatasetSource:
-    """Open a split of the real images that those of a run are to be like."""
+    """Open a split of the real images that a run's images should resemble."""
     return data_of_run(run).image_sets()[-1].open(split)

@@ -1,4 +1,4 @@
-"""The kinds of training: the networks that each brings to `train_experiment`."""
+"""The kinds of training, and the networks of each for `train_experiment`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Sample = Callable[[Any, Sequence[int]], np.ndarray]
 
 
 class TrainingKind(NamedTuple):
-    """One kind of training, as functions of its config and the devices; `DATA` has its data."""
+    """One kind of training, as functions of its config and devices; its data is in `DATA`."""
 
     latest: Callable[[Any, Placement], LatestNetworks]
     trainable: Callable[[Any, Placement, Sample], Trainable]

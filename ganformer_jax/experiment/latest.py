@@ -24,10 +24,10 @@ Lower = Callable[[], jax.stages.Lowered]
 
 
 class TrainingData(Protocol):
-    """The data of an experiment, opened, and for scenes rendered, when first asked for."""
+    """The data of an experiment; it is opened, and scenes are rendered, on first use."""
 
     def check(self) -> None:
-        """Raise `UserError` unless it can be trained on; scenes are not rendered for it."""
+        """Raise `UserError` if it cannot be trained on, without rendering scenes."""
         ...
 
     def image_sets(self) -> Sequence[ExperimentData]:
@@ -35,7 +35,7 @@ class TrainingData(Protocol):
         ...
 
     def save_label_names(self, run: pathlib.Path) -> None:
-        """Write what labels mean, if there are any, to the folder of a run."""
+        """Write the meaning of labels, if there are any, to the folder of a run."""
         ...
 
     def batches(self, images_seen: int) -> Iterator[dict[str, np.ndarray]]:
@@ -48,15 +48,15 @@ class TrainingData(Protocol):
 
 
 class LatestNetworks(abc.ABC):
-    """The networks of the latest state in training, whole on every device of this process.
+    """The networks of the latest state in training, replicated on every device of this process.
 
     Every process samples by itself, so that images need not be gathered from other hosts.
 
     Args:
         training: The devices that train, of all processes.
-        read: Takes what images are made from, a tree of arrays, from a state.
+        read: Function of a state that returns the tree of arrays that images are made from.
         image_shape: Height, width and channels of the images.
-        at_once: Images to make at once.
+        at_once: Number of images to make at once.
 
     Attributes:
         placement: The devices of this process that train.
@@ -81,7 +81,7 @@ class LatestNetworks(abc.ABC):
         self._step, self._weights = None, None
 
     def weights(self, state: Any) -> Any:
-        """Return what images are made from; all processes must call this for a new state."""
+        """Return the arrays that images are made from; all processes must call this together."""
         hosts.check_together()
         if state.step is not self._step:
             replicated = self._replicate(self._read(state))
@@ -91,7 +91,7 @@ class LatestNetworks(abc.ABC):
         return self._weights
 
     def programs(self, state: Any) -> Mapping[str, Lower]:
-        """Return functions that trace what makes images, by name, for a state of shapes alone."""
+        """Return functions that trace the sampling programs, by name, given a state of shapes."""
         shapes = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(
                 leaf.shape, leaf.dtype, sharding=self.placement.replicated
@@ -108,12 +108,12 @@ class LatestNetworks(abc.ABC):
         """Return uint8 images [M, H, W, C], see `Trainable.sample`; all processes call it."""
 
     def most_images(self, data: Any) -> int | None:
-        """Return the number of different images that there are to measure; None if unlimited."""
+        """Return the number of different images that can be measured; None if unlimited."""
         return None
 
     @abc.abstractmethod
     def figures(self, data: Any, now: Moment) -> Callable[[], Figures]:
-        """Do what all processes must; return a function that draws, which one process calls."""
+        """Do the work of all processes; return a function that draws, for one process to call."""
 
     def measures(
         self, data: Any, metrics: Metrics | None, count: int
@@ -122,8 +122,8 @@ class LatestNetworks(abc.ABC):
 
         Args:
             data: The data of the experiment.
-            metrics: Those of `train.metrics`, the last of which compare with what
-                `Trainable.sample` is to be like; None if there are none.
+            metrics: The metrics of `train.metrics`, one for each set of real images, of which
+                `Trainable.sample` is compared with the last; None if there are none.
             count: Held-out images to measure on.
         """
         if metrics is None:
@@ -132,7 +132,7 @@ class LatestNetworks(abc.ABC):
 
 
 def checked(now: Moment) -> Callable[[Sequence[int]], np.ndarray]:
-    """Return a function that samples a batch at a time, and ends if training is to stop."""
+    """Return a function that samples, but first ends the measurement if training is to stop."""
 
     def sample(indices: Sequence[int]) -> np.ndarray:
         now.check()

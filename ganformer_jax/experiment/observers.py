@@ -43,7 +43,7 @@ def make_observers(
         say: Receives lines for the user.
 
     Raises:
-        UserError: If metrics cannot be measured: not after the updates have been compiled.
+        UserError: If metrics cannot be measured; this is found before the updates are compiled.
     """
     figures, curve = BestEffort(say), BestEffort(say)
 
@@ -94,7 +94,7 @@ def draw_curve(run: pathlib.Path, attempt: BestEffort, now: Moment) -> Mapping[s
 
 
 def metrics_of(options: TrainConfig, data: TrainingData, latest: LatestNetworks) -> Metrics | None:
-    """Return what makes the metrics of `train.metrics`, one for each set; None without any.
+    """Return a function that makes the metrics of `train.metrics`, or None if there are none.
 
     Raises:
         UserError: If they cannot be measured.
@@ -135,11 +135,11 @@ def _requests(
 def networks_for(
     requests: Sequence[Request], most: int | None, real: int, latest: LatestNetworks
 ) -> NetworkSettings:
-    """Return settings of the networks behind metrics, whose weights are here.
+    """Return settings of the networks behind metrics, after checking that weights are available.
 
     Args:
         requests: The metrics.
-        most: Number of different images that there are to measure; None if unlimited.
+        most: Number of different images that can be measured; None if unlimited.
         real: Number of images to compare with.
         latest: The networks whose images are measured, on the same devices.
 

@@ -1,4 +1,4 @@
-"""Figures of a GANformer2's segments: agreement with objects, edits, and counts."""
+"""Measures of a GANformer2's segments: agreement with objects, edits, and counts."""
 
 from __future__ import annotations
 

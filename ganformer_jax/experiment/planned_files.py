@@ -1,4 +1,4 @@
-"""Scenes of a GANformer2 written to a folder, each with a record: what is there is kept."""
+"""Scenes of a GANformer2 in a folder, each with a record; existing images are kept."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from ganformer_jax.train.kinds.ganformer2_state import WEIGHTS
 from ganformer_jax.train.run_reading import read_kind
 
 BATCH = 16
-"""Images at once, of edits."""
+"""Images to edit at once."""
 GRID = 64
 """Images in the grid, at most: the first ones."""
 
 
 class LoadedScenes(NamedTuple):
-    """The averaged generators of a checkpoint, and how far its training was."""
+    """The averaged generators of a checkpoint, and its progress in training."""
 
     config: GANformer2Config
     weights: Mapping[str, Any]
@@ -64,7 +64,7 @@ def write_scenes(
 ) -> None:
     """Write `<seed>.png` for each seed, `samples.jsonl`, and figures beside the folder.
 
-    Images that an earlier call with the same weights has made are kept. Processes divide the rest.
+    Images that an earlier call made with the same weights are kept; processes divide the rest.
 
     Args:
         loaded: The generators.
@@ -73,11 +73,11 @@ def write_scenes(
             `<folder>-layouts.png`.
         placement: Devices of this process.
         batch_size: Images per batch; rounded up to a multiple of the devices.
-        overwrite: Replace what is not an image of this set.
+        overwrite: Replace files that are not images of this set.
         say: Receives lines for the user.
 
     Raises:
-        UserError: If something would be replaced, or cannot be written.
+        UserError: If a file would be replaced, or cannot be written.
     """
     records = make_records(seeds, None, {"weights": weights_digest(loaded.weights)})
     figures = figure_paths(folder, "grid", "layouts")
@@ -143,7 +143,7 @@ def write_edited(
     folder: pathlib.Path,
     placement: Placement,
 ) -> str:
-    """Write `<seed>.png` of edited scenes and `sheet.png` of all of them; return what changed.
+    """Write `<seed>.png` of edited scenes and `sheet.png` of the first ones; return what changed.
 
     Args:
         loaded: The generators.

@@ -1,4 +1,4 @@
-"""Compilation of an experiment's programs before training, so that training finds them cached."""
+"""Compilation of an experiment's programs ahead of training, into the cache."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def precompile(
 ) -> None:
     """Compile the first state, the updates and the samples into jax's cache of programs.
 
-    Metrics are not among them. For each program, what it takes of a device's memory is said.
+    Programs of metrics are not included. The device memory that each program needs is reported.
 
     Args:
         config: The experiment, of any kind.
@@ -44,7 +44,7 @@ def precompile(
     placement = place_on(devices, config.train.fsdp)
     say(f"compiling for {device_words(placement.devices)}")
     with warnings.catch_warnings():
-        # jax cannot read programs of devices that are not there, and compiles them again.
+        # jax cannot read cached programs of devices that are absent, and compiles them again.
         warnings.filterwarnings("ignore", "Error reading persistent compilation cache entry")
         for name, lower in lowered_programs(config, placement).items():
             began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A prior in training: reconstructions, samples, and how well codes describe and are predicted."""
+"""A prior in training: reconstructions, samples, and measures of its codes."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class LatestPrior(LatestNetworks):
         return {"samples": functools.partial(self.sampler.lower, weights)}
 
     def images(self, data: ExperimentData, state: PriorState, indices: Sequence[int]) -> np.ndarray:
-        """Return samples, with labels of real images if the prior takes any."""
+        """Return samples, with labels of real images if the prior takes labels."""
         return self.sampler.images(self.weights(state), indices, data.labels(indices))
 
     def figures(self, data: ExperimentData, now: Moment) -> Callable[[], Figures]:
-        """Return what draws held-out images above their reconstructions, and samples.
+        """Return a function that draws held-out images above their reconstructions, and samples.
 
-        There are samples, those of seeds 0, 1, ..., once the transformer trains.
+        Samples, of seeds 0, 1, ..., are drawn once the transformer trains.
         """
         weights, images = self.weights(now.state), data.held_out(COLUMNS)
         labels, samples = data.grid_labels(GRID), trains_transformer(self.config, now.images_seen)
@@ -68,7 +68,7 @@ class LatestPrior(LatestNetworks):
     def measures(
         self, data: ExperimentData, metrics: Metrics | None, count: int
     ) -> Sequence[Callable[[Moment], Mapping[str, float]]]:
-        """Return what measures codes, and samples once the transformer trains."""
+        """Return functions that measure codes and, once the transformer trains, samples."""
         codes = functools.partial(measure_codes, self, data, count)
         if metrics is None:
             return [codes]
@@ -83,12 +83,12 @@ class LatestPrior(LatestNetworks):
 def measure_codes(
     prior: LatestPrior, data: ExperimentData, count: int, now: Moment
 ) -> dict[str, float]:
-    """Return how well codes of held-out images describe them, and how well they are predicted.
+    """Return measures of the codes of held-out images.
 
     "codes/error" is the mean absolute difference of reconstructions in levels of 0 to 255,
-    "codes/used" the share of the codebook's entries that occur, and "codes/perplexity" to how many
-    equally frequent ones they amount; "codes/bits" the cross-entropy of the transformer in bits a
-    code.
+    "codes/used" the share of the codebook's entries that occur, and "codes/perplexity" the
+    equivalent number of equally frequent entries. "codes/bits" is the cross-entropy of the
+    transformer in bits per code.
     """
     variables, images = prior.weights(now.state), data.held_out(count)
     now.check()

@@ -15,11 +15,11 @@ from ganformer_jax.scenes.captions import longest_caption
 
 
 def prior_data(config: PriorConfig) -> ExperimentData:
-    """Return the data of an experiment: that of a GAN on the same images with the same labels.
+    """Return the data of an experiment, which is that of a GAN with the same images and labels.
 
     Raises:
-        UserError: If it has other labels than `prior.label_size` and `prior.vocabulary` say; or the
-            dataset cannot be opened. Scenes are not rendered for it.
+        UserError: If `prior.label_size` and `prior.vocabulary` do not fit its labels, or the
+            dataset cannot be opened. Scenes are not rendered for this.
     """
     options, size = config.prior, config.autoencoder.image_size
     generator = GeneratorConfig(
@@ -29,14 +29,14 @@ def prior_data(config: PriorConfig) -> ExperimentData:
         label_size=options.label_size,
         text=TextEncoderConfig(vocabulary=options.vocabulary),
     )
-    other = DiscriminatorConfig(label_logit="projection")  # which may have conditions of any kind
+    other = DiscriminatorConfig(label_logit="projection")  # which accepts conditions of any kind
     whole = Config(generator, other, data=config.data, train=config.train)
     _check_labels(config, _needed(whole))
     return ExperimentData(whole)
 
 
 def _needed(config: Config) -> tuple[int, int] | None:
-    """Return the numbers of classes, or tokens, and of words; None where labels are no tokens."""
+    """Return the right label size and vocabulary; None if labels are other conditions."""
     data = config.data
     if data.rendered:
         tokenizer = scene_tokenizer() if config.generator.text.vocabulary else None

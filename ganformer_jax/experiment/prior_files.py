@@ -1,4 +1,4 @@
-"""Images of a prior written to a folder, each with a record: what is there is kept."""
+"""Samples of a prior in a folder, each with a record; existing images are kept."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ganformer_jax.train.run_reading import read_kind
 
 
 class LoadedPrior(NamedTuple):
-    """The networks of a checkpoint, and how far its training was."""
+    """The networks of a checkpoint, and its progress in training."""
 
     config: PriorConfig
     variables: Mapping[str, Any]
@@ -52,10 +52,10 @@ def load_prior(
 
 
 def check_drawing(prior: LoadedPrior, temperature: float, top_k: int, run: pathlib.Path) -> None:
-    """Refuse numbers that codes cannot be drawn with, and a transformer that is not trained.
+    """Check that a prior can draw codes with these settings.
 
     Raises:
-        UserError: If so.
+        UserError: If a setting is out of range, or the transformer is not trained yet.
     """
     entries, kimg = prior.config.codebook.entries, prior.config.prior.autoencoder_kimg
     if not 0 <= temperature < float("inf"):
@@ -84,8 +84,8 @@ def write_prior_samples(
 ) -> None:
     """Write `<seed>.png` for each seed, `samples.jsonl`, and a grid beside the folder.
 
-    Images that an earlier call with the same settings and weights has made are kept. Processes
-    divide the rest.
+    Images that an earlier call made with the same settings and weights are kept; processes divide
+    the rest.
 
     Args:
         prior: The networks.
@@ -93,14 +93,14 @@ def write_prior_samples(
         folder: Where to write; the figure is `<folder>-grid.png`.
         placement: Devices of this process.
         batch_size: Images per batch; rounded up to a multiple of the devices.
-        temperature: What logits are divided by; with 0 the most probable code is chosen.
+        temperature: Divisor of the logits; 0 chooses the most probable code.
         top_k: Number of most probable codes to draw from; 0 for all.
         columns: Columns of the grid.
-        overwrite: Replace what is not an image of this set.
+        overwrite: Replace files that are not images of this set.
         say: Receives lines for the user.
 
     Raises:
-        UserError: If something would be replaced, or cannot be written.
+        UserError: If a file would be replaced, or cannot be written.
     """
     config, digest = prior.config, weights_digest(prior.variables)
     facts = {"temperature": temperature, "top_k": top_k, "weights": digest}

@@ -1,4 +1,4 @@
-"""Projection of images into the latents of a generator, beside samples and the mean image."""
+"""Projection of images to latents of a generator, compared with samples and the mean image."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Projector:
     """A generator and how images are compared.
 
     Attributes:
-        synthesizer: Makes the images that are written, a batch at once; its noise is "const".
+        synthesizer: Makes the images that are written, a batch at a time; its noise is "const".
         variables: Variables of the generator.
         statistics: Statistics of w, with the label of the images.
         distance: Distance of generated images and targets.
         options: Options of the search.
         from_nearest: Start from the nearest sample of each image, if there are samples, instead of
-            the mean. An object of components with places is only found where one is near.
+            the mean. Components with places find an object only if they start near it.
     """
 
     synthesizer: Synthesizer
@@ -50,7 +50,7 @@ class Projector:
 
 
 class Projected(NamedTuple):
-    """Latents found for each image, and the samples that they are compared with.
+    """Latents found for each image, and the samples they are compared with.
 
     Attributes:
         latents: Latents of the images.
@@ -87,7 +87,7 @@ def project_images(
     samples: ImageLatents | None = None,
     progress: bool = True,
 ) -> Projected:
-    """Search the latents of images, a batch after the other.
+    """Search for the latents of images, one batch after another.
 
     Args:
         projector: The generator.
@@ -183,7 +183,7 @@ def _distances(distance: Distance, images: Images, targets: Images, batch: int) 
 
 
 class _Nearest(NamedTuple):
-    """The nearest sample of each image: its number among the samples, and what it is."""
+    """The nearest sample of each image: its row among the samples, image, distance and seed."""
 
     rows: Int[np.ndarray, " b"]
     images: Images

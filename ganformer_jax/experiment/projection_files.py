@@ -1,4 +1,4 @@
-"""Files that show a projection: latents, a figure, distances at each step."""
+"""Files of a projection: latents, a figure, and distances at each step."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write_projection(
     Args:
         found: Result of `project_images`.
         targets: The images, and their names.
-        projector: What found them.
+        projector: The generator and settings that found them.
         folder: Where to write; files of these names are replaced.
         weights: Checksum of the generator.
 
@@ -66,7 +66,7 @@ def write_projection(
 
 
 def summary(found: Projected) -> str:
-    """Return the median distances in a sentence."""
+    """Return a line with the median distances."""
     medians = {"projections": found.distance_B, "the mean image": found.mean_B}
     if len(found.nearest_B):
         medians["the nearest samples"] = found.nearest_B
@@ -108,7 +108,7 @@ def _components(projector: Projector, latents: ImageLatents) -> np.ndarray:
 
 
 def _edit(projector: Projector, latents: ImageLatents) -> tuple[str, np.ndarray]:
-    """Give each image the fine layers of the next one; a single one half the way to the mean."""
+    """Give each image the fine layers of the next; move a single image halfway to the mean."""
     make = functools.partial(projector.synthesizer, projector.variables)
     w_BxKxLxD = latents.w_BxKxLxD
     if len(latents) == 1:

@@ -27,9 +27,9 @@ def make_with_attention(context: FigureContext, latents: ImageLatents) -> Synthe
 def component_regions(
     made: Synthesized, layer: int | None = None
 ) -> Int[np.ndarray, "b h w"] | None:
-    """Return the component that each pixel attends to most, as `pixels.strongest_in_layer`.
+    """Return the component that each pixel attends to most (`pixels.strongest_in_layer`).
 
-    At the size of the images; None without attention.
+    The result has the size of the images; it is None without attention.
 
     Args:
         made: Images and their attention.

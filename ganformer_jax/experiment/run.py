@@ -54,7 +54,7 @@ def train_experiment(
 
     Raises:
         UserError: If the config, the data or the folder cannot be used, the kind has no
-            `init_from` or `init_text`, or losses stay not finite.
+            `init_from` or `init_text`, or losses do not become finite again.
     """
     validate_experiment(config)
     option = _initial_weights_option(config, init_from, init_text)
@@ -63,7 +63,7 @@ def train_experiment(
     kind, data = TRAININGS[type(config)], DATA[type(config)](config)
     say_once = say if hosts.is_first() else lambda line: None
     with Stalls(config.train.stall_minutes, say_once):
-        data.check()  # scenes are rendered once the run's folder is known to be good
+        data.check()  # scenes are rendered later, after the run's folder has been checked
         devices = find_devices(config.train.platform, config.train.devices)
         check_accelerator(run, devices, config.train.platform)
     placement = place_on(devices, config.train.fsdp)
@@ -94,7 +94,7 @@ def train_experiment(
 def _initial_weights_option(
     config: Any, init_from: str | None, init_text: pathlib.Path | None
 ) -> str | None:
-    """Return the option that names initial weights, if one is given and the config may have it."""
+    """Return the option that names initial weights, if one is given; refuse it if not for a GAN."""
     if init_from is not None and init_text is not None:
         raise UserError("--init-from and --init-text cannot be combined: leave one of them out")
     option = "--init-from" if init_from is not None else "--init-text" if init_text else None
@@ -109,7 +109,7 @@ def _warm_start(
     run: pathlib.Path,
     say: Callable[[str], None],
 ) -> WarmStart | None:
-    """Read the weights that an option names, for a new run; return None for one that resumes."""
+    """Read the initial weights for a new run; return None without any, or for a resumed run."""
     if option is None:
         return None
     if hosts.first(lambda: any(p.name.isdigit() for p in (run / "checkpoints").glob("*"))):

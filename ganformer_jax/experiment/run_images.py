@@ -1,4 +1,4 @@
-"""Images of a run of another kind than a GAN, as metrics take them."""
+"""Images of runs other than GANs, in the form that metrics take."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ganformer_jax.sampling.translations import ImageTranslator
 
 
 class CheckpointImages(NamedTuple):
-    """Images of a checkpoint, how many channels they have, and how far its training was."""
+    """Images of a checkpoint, their number of channels, and its progress in training."""
 
     images: ImageSet
     channels: int
@@ -37,8 +37,8 @@ class CheckpointSampling(NamedTuple):
         best: Use the checkpoint with the best metric instead.
         seed: Seed of image 0; the next images have the next seeds.
         networks: Settings with the batch and devices that images are made with.
-        real: Where the run's dataset is now, if not where the run says.
-        split: Split of the dataset whose labels images take.
+        real: Location of the run's dataset, if it was moved.
+        split: Split of the dataset from which labels are taken.
     """
 
     run: pathlib.Path
@@ -59,7 +59,7 @@ class CheckpointSampling(NamedTuple):
 def images_of_prior(
     sampling: CheckpointSampling, say: Callable[[str], None] = print
 ) -> CheckpointImages:
-    """Return samples of a prior, at temperature 1; with labels they have those of its dataset."""
+    """Return samples of a prior at temperature 1, with labels of its dataset if it has any."""
     run, networks = sampling.run, sampling.networks
     prior = load_prior(run, sampling.step, sampling.best, say)
     check_drawing(prior, 1.0, 0, run)

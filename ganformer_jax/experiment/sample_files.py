@@ -1,4 +1,4 @@
-"""Generated images in a folder, with a record of each: what is there is not made again."""
+"""Generated images in a folder with a record of each; existing images are not made again."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ganformer_jax.train.checkpoints.checksums import checksums
 from ganformer_jax.visualize import save_png
 
 RECORDS_FILE = "samples.jsonl"
-"""One JSON object a line for each image: file, seed, class, condition, prompt or caption,
-truncation, noise, weights."""
+"""A line of JSON for each image: file, seed, class, condition, prompt or caption, truncation, noise
+and weights."""
 WRITERS = 4
 """Images that are compressed and written at once."""
 
@@ -34,7 +34,7 @@ Batch = tuple[Sequence[int], UInt8[np.ndarray, "b h w c"]]
 def make_records(
     seeds: Sequence[int], own: Sequence[Mapping[str, Any]] | None, facts: Mapping[str, Any]
 ) -> list[Record]:
-    """Return the record of each image: its file, its seed, facts of its own, and facts of all."""
+    """Return each image's record: its file, its seed, its own facts and the facts of all."""
     records: list[dict[str, Any]] = [{"file": f"{seed:06d}.png", "seed": seed} for seed in seeds]
     if own is not None:
         records = [{**record, **more} for record, more in zip(records, own, strict=True)]
@@ -60,14 +60,14 @@ def _claim_folder(
         folder: Folder of the images.
         records: Records of all images.
         figures: Files beside the folder that will be written too.
-        overwrite: Whether to replace what is not of these records.
-        say: Receives how many of the images are there.
+        overwrite: Whether to replace files that do not match these records.
+        say: Receives a line about how many of the images exist.
 
     Returns:
         The places of the records whose image is to be made.
 
     Raises:
-        UserError: If something would be replaced, or cannot be written.
+        UserError: If a file would be replaced, or cannot be written.
     """
 
     def prepare() -> None:
@@ -97,9 +97,9 @@ def prepare_folder(
     overwrite: bool,
     figures: Sequence[pathlib.Path] = (),
 ) -> None:
-    """Write the records of images that are about to be made, beside those that are there.
+    """Write the records of images that are about to be made, beside those of existing images.
 
-    With `overwrite`, files that are not the images of these records are deleted first. Incomplete
+    With `overwrite`, files that do not match these records are deleted first. Incomplete
     files that an interrupted command left of these images and figures are deleted.
 
     Raises:
@@ -178,22 +178,22 @@ def write_set(
     overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Write the images that are missing of a set, as they are made, and figures of them.
+    """Write the missing images of a set as they are made, and figures of the set.
 
-    All processes call this and divide the images, of which memory holds a batch at a time.
+    All processes call this and divide the images; memory holds one batch at a time.
 
     Args:
         folder: Folder of the images.
         records: Records of all images.
         figures: Files that `draw` writes.
-        make: Makes the images at some places, in batches; it may leave out what cannot be made.
+        make: Makes the images at some places, in batches; it may skip images that cannot be made.
         draw: Draws figures once all images are written; the first process calls it.
         channels: Number of channels of the images.
-        overwrite: Whether to replace what is not an image of this set.
+        overwrite: Whether to replace files that are not images of this set.
         say: Receives lines for the user.
 
     Raises:
-        UserError: If something would be replaced, or cannot be written.
+        UserError: If a file would be replaced, or cannot be written.
     """
     say = say if hosts.is_first() else lambda line: None
     missing = _claim_folder(folder, records, figures, overwrite, say)
@@ -230,8 +230,8 @@ def write_images(
 ) -> None:
     """Write images to their paths as their batches arrive, several at once.
 
-    Images that a PNG cannot hold, of 2 channels or of 5 and more, are written as .npy beside it
-    too, uint8 [H, W, C].
+    A PNG cannot hold images of 2 channels, or of 5 or more; they are also written as .npy files
+    beside it, uint8 [H, W, C].
     """
     with (
         ThreadPoolExecutor(WRITERS, "write") as pool,

@@ -1,4 +1,4 @@
-"""Images of a generator written to a folder, each with a record: what is there is kept."""
+"""Samples of a generator in a folder, each with a record; existing images are kept."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SampleSet:
     Attributes:
         seeds: Seed of each image.
         labels: Class number or condition of each image; None without labels.
-        facts: What the record of each image says of it alone; None for nothing.
+        facts: Entries of each image's own record, such as its class; None for none.
         truncation_psi: Truncation psi.
         truncation_cutoff: Number of layers to truncate, from the first; None for all.
     """
@@ -47,7 +47,7 @@ class SampleSet:
     truncation_cutoff: int | None = None
 
     def arguments(self, places: Sequence[int]) -> tuple[Any, ...]:
-        """Return what a sampler takes after the variables, for the images at these places."""
+        """Return the arguments of a sampler after the variables, for the images at these places."""
         labels = None if self.labels is None else [self.labels[place] for place in places]
         seeds = [self.seeds[place] for place in places]
         return seeds, labels, self.truncation_psi, self.truncation_cutoff
@@ -67,8 +67,8 @@ def write_samples(
 ) -> None:
     """Write `<seed>.png` for each seed, `samples.jsonl`, and figures beside the folder.
 
-    Images are written as they are made, so memory does not grow with their number; those that an
-    earlier call with the same settings and weights has made are kept. Processes divide the rest.
+    Images are written as they are made, so memory does not grow with their number. Images that an
+    earlier call made with the same settings and weights are kept; processes divide the rest.
 
     Args:
         wanted: The images.
@@ -78,11 +78,11 @@ def write_samples(
         folder: Folder to write to; figures are `<folder>-grid.png` and `<folder>-attention.png`.
         columns: Columns of the grid.
         attention_rows: Images whose attention is drawn; 0 draws none.
-        overwrite: Replace what is not an image of this set.
+        overwrite: Replace files that are not images of this set.
         say: Receives lines for the user.
 
     Raises:
-        UserError: If something would be replaced, or cannot be written.
+        UserError: If a file would be replaced, or cannot be written.
     """
     facts = {
         "truncation_psi": wanted.truncation_psi,
@@ -115,7 +115,7 @@ def draw_grid(
     shape: tuple[int, int, int],
     columns: int | None,
 ) -> None:
-    """Draw images that were written, small ones enlarged.
+    """Draw a grid of image files, with small images enlarged.
 
     Args:
         path: Where to draw them.
@@ -124,7 +124,7 @@ def draw_grid(
         columns: Columns of the grid.
 
     Raises:
-        UserError: If one cannot be read, or has another shape, as when another program changed it.
+        UserError: If an image cannot be read or has another shape, because it was changed since.
     """
     stored = (*shape[:2], shape[2] if shape[2] in (1, 4) else 3)  # what `save_png` writes
     shown = np.stack([_read(image, stored) for image in images])

@@ -1,6 +1,6 @@
 """Captions of the built-in scenes as labels, made from the objects that a dataset stores.
 
-Networks that read no captions may have what they say as a condition instead, of `FACTS`.
+Networks that read no captions may take the facts that captions state, `FACTS`, as a condition.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from ganformer_jax.scenes.captions import (
 )
 
 READ = ("objects", "index")
-"""Features of a scene that its caption is made of."""
+"""Features of a scene from which its caption is made."""
 
 
 def describes_scenes(config: GeneratorConfig) -> bool:
-    """Return whether a generator of built-in scenes has their captions, or what they say."""
+    """Return whether a generator of built-in scenes takes captions, or the facts they state."""
     return bool(config.text.vocabulary) or config.label_size == len(FACTS)
 
 
 def check_scene_captions(config: GeneratorConfig) -> None:
-    """Refuse numbers of tokens that the captions of scenes do not have.
+    """Check that the numbers of tokens are those of the captions of scenes.
 
     Raises:
         UserError: If an option has to be set differently.
@@ -74,7 +74,7 @@ class ChosenRecords(Sequence[bytes]):
 
 
 def without_held_out(source: DatasetSource) -> DatasetSource:
-    """Return the scenes whose captions have none of the pairs that are held out.
+    """Return the scenes whose captions contain none of the held-out pairs.
 
     Raises:
         UserError: If none are left.
@@ -93,7 +93,7 @@ def without_held_out(source: DatasetSource) -> DatasetSource:
 
 
 def with_scene_captions(source: DatasetSource, config: GeneratorConfig) -> DatasetSource:
-    """Return the scenes with their captions as conditions, or what these say, for a generator."""
+    """Return the scenes with captions, or the facts they state, as conditions for a generator."""
     resolution, length = source.size[1], config.label_size
     if not config.text.vocabulary:
         return _described(source, FACTS, "", lambda scene, index: facts(scene, index, resolution))

@@ -1,4 +1,4 @@
-"""Images to project: files, or whatever `prepare` reads, in the shape of a generator."""
+"""Images to project, from files or any source of `prepare`, in the shape of a generator."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
     name: str
     read: Callable[[], Any]
-    """Returns what the source has of it: a file's content, or an array."""
+    """Returns the stored image: a file's content, or an array."""
 
 
 class Targets(NamedTuple):
@@ -49,8 +49,8 @@ def read_targets(
 
     Args:
         paths: Files of images; or one source of them.
-        config: The generator, whose shape and channels they get.
-        count: Number of images at most.
+        config: Config of the generator, whose image shape they get.
+        count: Maximum number of images.
         split: Split of a dataset.
         say: Receives a line for each image that cannot be read.
 
@@ -93,7 +93,7 @@ def content_digest(entry: Entry) -> str | None:
 
 
 def entries(paths: Sequence[pathlib.Path], split: str = "train") -> Iterator[Entry]:
-    """Yield the images, which are not read yet.
+    """Yield the images without reading them.
 
     Args:
         paths: Files of images; or one source of them.

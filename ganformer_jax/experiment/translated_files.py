@@ -1,4 +1,4 @@
-"""Translations of images written to a folder, each with a record: what is there is kept."""
+"""Translations of images in a folder, each with a record; existing translations are kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN = 8
 
 
 class LoadedTranslators(NamedTuple):
-    """Both generators of a checkpoint, and how far its training was."""
+    """Both generators of a checkpoint, and its progress in training."""
 
     config: TranslationConfig
     params: Mapping[str, Any]
@@ -58,8 +58,9 @@ def write_translations(
 ) -> None:
     """Write a translation of each image, `samples.jsonl`, and figures beside the folder.
 
-    Images are read and written batch by batch, so memory does not grow with their number; those
-    that an earlier call with the same weights has made are kept. Processes divide the rest.
+    Images are read and written batch by batch, so memory does not grow with their number.
+    Translations that an earlier call made with the same weights are kept; processes divide the
+    rest.
 
     Args:
         translators: Both generators.
@@ -69,11 +70,11 @@ def write_translations(
             `<folder>-attention.png`.
         placement: Devices of this process.
         batch_size: Images per batch; rounded up to a multiple of the devices.
-        overwrite: Replace what is not an image of this set.
+        overwrite: Replace files that are not images of this set.
         say: Receives lines for the user.
 
     Raises:
-        UserError: If something would be replaced, or cannot be read or written.
+        UserError: If a file would be replaced, or cannot be read or written.
     """
     options = translators.config.generator
     found = list(entries(paths))
@@ -108,9 +109,9 @@ def write_translations(
 
 
 def file_names(names: Sequence[str]) -> list[str]:
-    """Return a PNG file for each image, named after it, with a number where that name is taken.
+    """Return the name of a PNG file for each image: its own, with a number if that is taken.
 
-    Names that differ in case alone are the same file on some systems.
+    Names that differ only in case count as taken, since they are one file on some systems.
     """
     files: list[str] = []
     taken: set[str] = set()

@@ -1,4 +1,4 @@
-"""A translation in training: both directions, and the error where the truth is known."""
+"""A translation in training: both directions, and the error where the target is known."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class LatestTranslators(LatestNetworks):
     """Both generators of a state in training.
 
     Attributes:
-        plain: What translates.
-        with_attention: The same, with the attention of components.
+        plain: Translator without attention maps.
+        with_attention: Translator that also returns the attention of components.
     """
 
     main_figure = "translations"
@@ -61,13 +61,13 @@ class LatestTranslators(LatestNetworks):
         return self.translate(state, "target", images)
 
     def most_images(self, data: TranslationData) -> int:
-        """Return how many images can be translated in both directions: held-out ones."""
+        """Return how many held-out images can be translated in both directions."""
         return min(data.sets[kind].held_out_count() for kind in SETS)
 
     def figures(self, data: TranslationData, now: Moment) -> Callable[[], Figures]:
-        """Return what draws held-out images, their translations, and those back.
+        """Return a function that draws held-out images, their translations, and those back.
 
-        With components, the attention of translations into the target as well.
+        With components it also draws the attention of translations into the target.
         """
         weights = self.weights(now.state)
         count = min(COLUMNS, self.most_images(data))
@@ -83,7 +83,7 @@ class LatestTranslators(LatestNetworks):
     def measures(
         self, data: TranslationData, metrics: Metrics | None, count: int
     ) -> Sequence[Callable[[Moment], Mapping[str, float]]]:
-        """Return what measures translations of held-out images, of both directions."""
+        """Return a function that measures translations of held-out images in both directions."""
         if metrics is None:
             return []
         return [lambda now: measure_translations(self, data, metrics, count, now)]
@@ -96,7 +96,7 @@ def measure_translations(
     count: int,
     now: Moment,
 ) -> dict[str, float]:
-    """Return metrics of translations of held-out images; "back_" are into the source.
+    """Return metrics of translations of held-out images; "back_" marks those into the source.
 
     Where the truth is known, "metric/error" and "metric/back_error" are distances to it
     (`pair_error`).

@@ -26,7 +26,7 @@ SCENE = "index", "objects"
 
 
 class TranslationData:
-    """Both sets, as the data of an experiment; raises `UserError` if there can be none.
+    """Both sets, as the data of an experiment; raises `UserError` if no datasets fit the config.
 
     Attributes:
         sets: The data of "source" and of "target".
@@ -41,12 +41,12 @@ class TranslationData:
         }
 
     def check(self) -> None:
-        """Refuse sets that cannot be opened, or have no pairs though these are asked for.
+        """Check that both sets can be opened and, if `data.paired`, form pairs.
 
-        Scenes are not rendered for it.
+        Scenes are not rendered for this.
 
         Raises:
-            UserError: If so, or if processes see different sets.
+            UserError: If they cannot or do not, or if processes see different sets.
         """
         counts = {kind: data.training_images() for kind, data in self.sets.items()}
         held_out = {f"held-out {kind}": data.held_out_count() for kind, data in self.sets.items()}
@@ -86,7 +86,7 @@ class TranslationData:
 
     @functools.cache  # noqa: B019 - lives as long as the process
     def truth(self, count: int) -> bool:
-        """Return whether held-out images of one number show the same scene in both sets."""
+        """Return whether held-out images with the same number show the same scene in both sets."""
         first, second = (_test_split(self.sets[kind]) for kind in SETS)
         if first is None or second is None:
             return False
@@ -111,7 +111,7 @@ def _test_split(data: ExperimentData) -> DatasetSource | None:
 
 
 def _set(config: TranslationConfig, name: str, number: int) -> ExperimentData:
-    """Return the data of one set: that of a GAN on it, with an order of its own."""
+    """Return the data of one set, as that of a GAN, with an order of its own unless paired."""
     generator, data, train = config.generator, config.data, config.train
     size, seed = generator.image_size, train.seed
     if not data.paired:

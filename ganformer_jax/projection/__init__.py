@@ -1,6 +1,6 @@
 """Latents of given images, found by optimization.
 
-Needs jax, flax, optax and what they bring; the distance is the caller's.
+Needs jax, flax, optax and their dependencies; the caller chooses the distance.
 """
 
 from ganformer_jax.losses import laplacian_distance

@@ -18,10 +18,10 @@ COARSEST = 8
 
 
 def correlation(maps: NoiseMaps) -> Float[Array, " b"]:
-    """Return how much noise resembles an image (StyleGAN2, arXiv 1912.04958, appendix D).
+    """Return the correlation of neighboring noise (StyleGAN2, arXiv 1912.04958, appendix D).
 
-    For every map and every halving of it down to 8 pixels, the squared mean product with itself
-    moved by one pixel, along rows and along columns; of a k-GAN the sum over its images.
+    It sums, for every map and every halving of it down to 8 pixels, the squared mean product with
+    itself shifted by one pixel along rows and columns; for a k-GAN also over its images.
     """
     total: Any = 0.0
     for noise in maps.values():

@@ -1,8 +1,8 @@
-"""Projection: latents, and noise if wanted, whose images are near given ones.
+"""Projection: the search for latents, and optionally noise, whose images are close to given ones.
 
 The method of StyleGAN2 (arXiv 1912.04958, appendix D), with three differences: all components are
 optimized, each in units of its own spread, since these differ; any distance may be used; and the
-spread that noise is a share of is that of one number of w, not of the whole vector.
+strength of exploration is relative to the spread of one number of w, not of the entire vector.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ProjectionOptions:
         steps: Number of steps.
         learning_rate: Learning rate of Adam, at its highest.
         per_layer: Find a latent for each layer (w+) instead of one for all layers.
-        noise: Find noise of each image too; else the fixed noise of the generator is used.
+        noise: Also optimize the noise of each image, instead of using the generator's fixed noise.
         exploration: Standard deviation of the noise that is added to w at first, in units of w's
             own spread; it falls to 0 in the first three quarters of the steps.
         noise_weight: Weight of the term that keeps noise from becoming an image.
@@ -60,8 +60,8 @@ class Projection(NamedTuple):
     Attributes:
         step: Number of steps done.
         w_BxKxLxD: Latents for every layer.
-        noise_maps: Noise by the place of its layer, [B, H, W] each; empty unless it is searched.
-        distance_B: Distance of the images of the step before, exploration included.
+        noise_maps: Noise by the path of its layer, [B, H, W] each; empty unless it is optimized.
+        distance_B: Distance of the images of this step, before its update, with exploration.
     """
 
     step: int
@@ -80,14 +80,14 @@ def project(
     first: int = 0,
     start_BxKxD: Float[np.ndarray, "b k d"] | None = None,
 ) -> Iterator[Projection]:
-    """Search latents of images, all at once; what is found for one does not depend on the others.
+    """Search for the latents of a batch of images; each result is independent of the others.
 
     Args:
         config: Config of the generator.
         variables: Variables of the generator.
         targets_BxHxWxC: Images in [-1, 1], of the generator's shape.
-        distance: Function of generated images and targets, to a distance of each pair.
-        statistics: Mean and spread of w, with the label that the images are to have.
+        distance: Function of generated images and targets that returns a distance for each pair.
+        statistics: Mean and spread of w, for the label of the images.
         options: Options of the search.
         first: Number of the first image, which decides its exploration.
         start_BxKxD: Latents of each image to start from; by default the mean, as published.
@@ -113,7 +113,7 @@ def project(
         found["noise"] = noise_maps(variables, count)
     moments, numbers_B = _optimizer(options).init(found), jnp.arange(first, first + count)
     inputs = found, moments, targets_BxHxWxC, numbers_B
-    # Where the variables are, as later steps have them: or the second step would compile again.
+    # Place inputs with the variables, as in later steps, or the second step would compile again.
     variables = jax.tree.map(jnp.asarray, variables)
     where = jax.tree.leaves(variables)[0].sharding
     found, moments, targets, numbers_B = jax.device_put(inputs, where)
@@ -162,7 +162,7 @@ def _update(
 
 
 def _units(w_BxKxD: Any, statistics: LatentStatistics) -> Float[Array, "b k 1 d"]:
-    """Return latents as multiples of their deviation around the mean; 0 of what never varies."""
+    """Return latents as multiples of their deviation around the mean; 0 for constant latents."""
     deviation_1xKx1 = statistics.deviation_K[None, :, None]
     varies = deviation_1xKx1 > 0
     moved_BxKxD = w_BxKxD - statistics.mean_KxD[None]
@@ -172,7 +172,7 @@ def _units(w_BxKxD: Any, statistics: LatentStatistics) -> Float[Array, "b k 1 d"
 def _latents(
     config: GeneratorConfig, units: Any, statistics: LatentStatistics
 ) -> Float[Array, "b k l d"]:
-    """Return latents, from multiples of their deviation around the mean; labels in w stay."""
+    """Return latents from multiples of their deviation around the mean; labels in w stay."""
     mean, deviation = statistics.mean_KxD[None, :, None], statistics.deviation_K
     searched_D = jnp.arange(config.w_size) < (config.truncated_w_size or config.w_size)
     w = mean + deviation[None, :, None, None] * units * searched_D[None, None, None]
@@ -182,7 +182,7 @@ def _latents(
 def _exploration(
     options: ProjectionOptions, shape: tuple[int, ...], numbers_B: Any, step: Any
 ) -> Array:
-    """Return noise for w, that of each image by its number."""
+    """Return noise for w; that of an image depends on its number and the step."""
     strength = jnp.square(jnp.maximum(0.0, 1 - step / (0.75 * options.steps)))
 
     def draw(number: Any) -> Array:

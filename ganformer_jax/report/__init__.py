@@ -1,7 +1,7 @@
 """One HTML page about a run, or one that compares several: curves, samples, config, history.
 
-A page is made of a run's files alone (`read_run_folder`), by `run_page` and `comparison_page`, with
-the packages jinja2 and plotly. It holds everything that it shows, and asks no server for anything.
+`run_page` and `comparison_page` make a page from a run's files alone (`read_run_folder`), with the
+packages jinja2 and plotly. A page is self-contained and contacts no server.
 """
 
 from ganformer_jax.report.page import MARK, comparison_page, run_page

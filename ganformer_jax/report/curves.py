@@ -1,4 +1,4 @@
-"""Curves of `metrics.jsonl`, read a line at a time and thinned to a bounded number of points."""
+"""Curves of `metrics.jsonl`, read line by line and thinned to a bounded number of points."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Float
 
 BUCKETS = 400
-"""Parts of the log of which a curve keeps the lowest and the highest value."""
+"""Number of parts of the log; a curve keeps the lowest and the highest value of each."""
 MOST_CURVES = 150
 LONGEST_LINE = 1 << 20
-"""Bytes; a longer line is not of a log."""
+"""Maximum length of a line of a log, in bytes."""
 STEP, TIME = "step", "time"
 
 
@@ -50,16 +50,16 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class RunLog:
-    """What `metrics.jsonl` says.
+    """Content of `metrics.jsonl`.
 
     Attributes:
         curves: Curves by name, in the order in which the names appear.
         lines: Number of lines that were read.
-        unreadable: Number of lines that are damaged, such as a last one that is incomplete.
+        unreadable: Number of damaged lines, such as an incomplete last line.
         not_finite: Number of NaN and infinite values, which are in no curve.
         more_names: Whether there are more names than `MOST_CURVES`.
         kimg: Thousands of images at the last line; None without lines.
-        time: When the last line was written, in seconds since 1970; None if it does not say.
+        time: Time of the last line, in seconds since 1970; None if it is not stored.
         training_seconds: Time in training steps, without figures and metrics.
     """
 
@@ -128,7 +128,7 @@ class _Thinning:
 
 
 def read_log(path: pathlib.Path) -> RunLog:
-    """Read the log of a run; memory does not grow with its length. No file is an empty log."""
+    """Read the log of a run in bounded memory; a missing file counts as an empty log."""
     if not path.is_file():
         return RunLog({})
     total = sum(1 for _ in _lines(path))

@@ -1,4 +1,4 @@
-"""Figures of curves, as plotly describes them; the page gives them its colors."""
+"""Figures of curves for plotly; the page sets their colors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ganformer_jax.report.run_files import Run
 from ganformer_jax.report.summary import METRIC, higher_is_better, is_ranked, metric_kind
 
 COLORS = ("#0072b2", "#d55e00", "#009071", "#b8609a", "#8a7500", "#7a6fd0", "#c24d52", "#3d8f3d")
-"""Of lines: each has a contrast of at least 3 with the white and with the dark page."""
+"""Colors of lines, with a contrast of at least 3 to the light and to the dark page."""
 DASHES = ("solid", "dash", "dot", "dashdot")
 PANELS = {
     "Adversarial losses": ("loss/generator", "loss/discriminator"),
@@ -33,13 +33,13 @@ PANELS = {
     "Images per second": ("images_per_second",),
     "Device memory, GiB": ("memory_gib",),
 }
-"""Titles of figures, and how the names of their curves begin; the first that fits is taken."""
+"""Titles of figures, and prefixes of the names of their curves; the first match counts."""
 HIDDEN = (STEP, "seconds_per_kimg")
 OTHERS = "Other numbers"
 LOGARITHMIC = ("gradient_norm/", "diversity/")
-"""Beginnings of names, besides metrics, whose axis is logarithmic if values differ much."""
+"""Prefixes of names, besides metrics, whose axis is logarithmic if values differ much."""
 MARKED = 25
-"""Points up to which each point is marked."""
+"""Largest number of points at which each point is marked."""
 DECADE = 10.0
 TICKS = 7
 LARGEST = 3e38  # of float32, in which values are drawn
@@ -76,8 +76,8 @@ class Chart:
 def charts(runs: Sequence[Run]) -> list[Chart]:
     """Draw the curves of runs, those of metrics first.
 
-    Several runs are drawn over each other, in one color each, and each curve in a figure of its
-    own; of one run, curves that belong together share a figure.
+    For several runs there is a figure for each curve, with a color for each run. For one run,
+    related curves share a figure.
     """
     names = dict.fromkeys(name for run in runs for name in run.log.curves if name not in HIDDEN)
     panels: dict[str, list[str]] = {}
@@ -101,7 +101,7 @@ def _place(name: str) -> int:
 
 
 def _title(name: str, alone: bool) -> str:
-    """Return the title of a curve's figure, in which it may be the only curve of a run."""
+    """Return the title of a curve's figure; `alone` if a figure has one curve of each run."""
     if name.startswith(METRIC):
         metric = name.removeprefix(METRIC)
         title = f"Metric {metric if alone else metric_kind(metric)}"

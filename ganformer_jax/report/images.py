@@ -1,4 +1,4 @@
-"""Images of a page: reduced, compressed, thinned to a budget, as data URIs."""
+"""Images of a page as data URIs: reduced, compressed, and thinned to a budget."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ganformer_jax.report.run_files import Run
 SIDES = {"samples": 1280, "sheets": 1600}
 """Longest side of a figure in pixels."""
 BUDGET = 6_000_000
-"""Bytes of the figures of a run, before they are written as text, which adds a third."""
+"""Bytes of the figures of a run before base64, which adds a third."""
 STEPS = (24, 16, 12, 8, 6, 4, 3, 2, 1)
 """Numbers of steps to try, until their figures fit the budget."""
 QUALITY = 85
@@ -65,7 +65,7 @@ class Gallery:
     """The figures of a run over training.
 
     Attributes:
-        shown: Steps that are in the page, in order; a step whose figures are damaged is not.
+        shown: Steps in the page, in order, without those whose figures are damaged.
         total: Number of steps that the run has figures of.
         unreadable: Number of damaged files.
     """
@@ -99,7 +99,7 @@ def last_samples(run: Run) -> Shown | None:
 
 
 def spread(items: Sequence[int], count: int) -> list[int]:
-    """Return `count` items at equal distances, the last one included, the first if count > 1."""
+    """Return `count` evenly spaced items, including the last and, if count > 1, the first."""
     if len(items) <= count:
         return list(items)
     last = len(items) - 1
@@ -114,7 +114,12 @@ def encode_file(path: pathlib.Path, side: int) -> Embedded | None:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 return _encode(image.convert("RGB"), side)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # as PIL says damage
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ):  # the errors of PIL for damaged files
         return None
 
 
@@ -130,7 +135,7 @@ class _Encoder:
         paths: Files by kind and step.
 
     Attributes:
-        made: What is encoded so far, by kind and step; None of damaged files.
+        made: Figures encoded so far, by kind and step; None for damaged files.
     """
 
     def __init__(self, paths: Mapping[str, Mapping[int, pathlib.Path]]):

@@ -1,4 +1,4 @@
-"""The options of a run beside the defaults and a built-in config, and the command of the run."""
+"""The options of a run, compared with the defaults and a built-in config, and its command."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def option_table(run: Run) -> OptionTable:
 
 
 def nearest_config(options: Mapping[str, Any]) -> str:
-    """Return the name of the built-in config, of its kind, from which the fewest differ."""
+    """Return the name of the built-in config of its kind with the fewest differences."""
     kind = kind_of_options(options)
     configs = {n: each for n, each in _built_in().items() if kind_of_options(each) == kind}
     return min(configs, key=lambda name: len(_differing(options, configs[name])))
@@ -89,7 +89,7 @@ def train_command(run: Run, program: str) -> str | None:
 
     Args:
         run: The run.
-        program: How the program is started.
+        program: Command that starts the program.
     """
     if not run.options:
         return None
@@ -119,7 +119,7 @@ def _built_in() -> dict[str, dict[str, Any]]:
 
 
 def _differing(options: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of this version whose values differ; those not stored have the default."""
+    """Return the options of this version that differ, with defaults for those not stored."""
     stored = {name: options.get(name, default) for name, default in defaults_of(options).items()}
     return {name: value for name, value in stored.items() if value != others[name]}
 

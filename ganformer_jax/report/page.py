@@ -1,4 +1,4 @@
-"""Pages, rendered from templates that escape everything that comes from a run."""
+"""Pages, rendered from templates that escape all content of a run."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def run_page(run: Run, neighbors: Neighbors | str | None = None, program: str = 
 
     Args:
         run: The run.
-        neighbors: Nearest training images of its samples, or why they are missing; None to leave
-            the section out.
-        program: How the program is started, for commands.
+        neighbors: Nearest training images of its samples, or the reason why they are missing; None
+            to leave the section out.
+        program: Command that starts the program, for the commands in the page.
     """
     return _render(
         "run.html",
@@ -72,7 +72,7 @@ def run_page(run: Run, neighbors: Neighbors | str | None = None, program: str = 
 
 
 def comparison_page(runs: Sequence[Run], program: str = "") -> str:
-    """Return a page that compares two runs or more, whose names differ."""
+    """Return a page that compares two or more runs with different names."""
     known = [run for run in runs if run.options]
     data = {(*map(run.option, DATASETS), facts(run).get(IMAGE_SIZE)) for run in known}
     return _render(
@@ -125,7 +125,7 @@ def _neighbor_rows(found: Neighbors | str | None) -> list[dict[str, Any]] | None
 
 
 def _metric_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return a row for each metric: best and last of every run, and the best of each of these."""
+    """Return a row for each metric: best and last value of each run, and the best among runs."""
     measured = [{metric.name: metric for metric in metrics(run)} for run in runs]
     rows = []
     for name in dict.fromkeys(itertools.chain.from_iterable(measured)):
@@ -138,7 +138,7 @@ def _metric_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _evaluation_rows(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """Return what `evaluate` measured, by name: the newest value of every run, None without one."""
+    """Return the metrics of `evaluate` by name: the newest value of each run, None without one."""
     measured: list[dict[str, Any]] = []
     for run in runs:
         measured.append({})
@@ -162,7 +162,7 @@ def _named_numbers(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _details(event: Mapping[str, Any]) -> str:
-    """Return in words what an event says besides its time, place and environment."""
+    """Return a description of an event, without its time, progress and environment."""
     changes = event.get("changes")
     words = [str(change) for change in changes] if isinstance(changes, list) else []
     rest = {name: value for name, value in event.items() if name not in _SHOWN}
@@ -171,7 +171,7 @@ def _details(event: Mapping[str, Any]) -> str:
 
 
 def _number(value: Any) -> str:
-    """Return a number with four digits or more; other things as text."""
+    """Return a number with at least four digits, or anything else as text."""
     number = float_or_none(value)
     if number is None:
         return "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""What the files of a run say, read without checkpoints or jax."""
+"""The files of a run, read without checkpoints or jax."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHEETS = ("attention", "layouts", "reconstructions")
 """Sheets beside a grid of samples, of which a run has one."""
 SAMPLES = re.compile(rf"(\d{{1,15}})(-({'|'.join(SHEETS)}))?\.png")
 LATEST = 200
-"""Events and evaluations that a page shows at most, the newest ones."""
+"""Maximum number of events, and of evaluations, in a page; the newest are shown."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,15 +32,15 @@ class Run:
 
     Attributes:
         folder: The run's folder.
-        name: Short name that tells it from others of the same page.
-        options: Options of its config by dotted name, as JSON has them; none without a config.
-        config_problem: Why there are none; None if there are.
+        name: Short name, unique in a page.
+        options: Options of its config by dotted name, as JSON values; empty without a config.
+        config_problem: Reason why there are none; None if there are.
         log: Its curves.
         events: Its history, oldest first, `LATEST` at most.
         evaluations: What `evaluate` measured, oldest first, `LATEST` at most.
         samples: Sample grids by step.
-        sheets: Sheets of attention, or else another of `SHEETS`, by step.
-        sheet: Which of `SHEETS`; "" if there are none.
+        sheets: Sheets of attention, or else of another name in `SHEETS`, by step.
+        sheet: Name of these sheets; "" if there are none.
         parameters: Number of parameters of a network by its name, where that is stored.
         transferred: Whether the run started from other weights.
     """
@@ -127,12 +127,12 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def defaults_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the default of every option, as JSON has it, of a run of the same kind."""
+    """Return the default of every option, as JSON values, for a run of the same kind."""
     return _DEFAULTS[kind_of_options(options)]
 
 
 def kind_of_options(options: Mapping[str, Any]) -> str:
-    """Return the kind of training; "gan" if the options do not say, or of one unknown here."""
+    """Return the kind of training; "gan" if it is not stored or not known to this version."""
     kind = options.get("kind")
     return kind if isinstance(kind, str) and kind in KINDS else "gan"
 
@@ -155,7 +155,7 @@ def _options(path: pathlib.Path) -> tuple[dict[str, Any], str | None]:
 
 
 def _images(folder: pathlib.Path) -> dict[str, dict[int, pathlib.Path]]:
-    """Return figures by step, in order: grids of samples by the name "", sheets by theirs."""
+    """Return figures by name and step, in order; the name of sample grids is ""."""
     found: dict[str, dict[int, pathlib.Path]] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if (match := SAMPLES.fullmatch(path.name)) and path.is_file():
@@ -182,8 +182,8 @@ def _parameters(
 ) -> dict[str, int]:
     """Count parameters by the shapes that Orbax stores beside the newest checkpoint.
 
-    They are those of whole arrays if one process wrote them and devices did not share a copy;
-    otherwise, and where Orbax stores them in another way, nothing is returned.
+    The shapes are those of entire arrays if one process wrote them and devices did not share a
+    copy; otherwise, or if Orbax stores them in another way, the result is empty.
     """
     steps = [path for path in (folder / "checkpoints").glob("*") if path.name.isdigit()]
     if not steps or fsdp != 1 or any(event.get("processes", 1) != 1 for event in happened):

@@ -1,4 +1,4 @@
-"""Facts, state and metrics of a run in words."""
+"""Facts, state and metrics of a run, as text."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ class Metric:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
         word: "completed", "stopped" and the like.
-        sentence: The same with what is known, as a sentence.
+        sentence: The same in a sentence, with details.
         kimg: Thousands of images so far.
         total: Thousands of images at the end; None if it is not known.
     """
@@ -72,7 +72,7 @@ class State:
 
 
 def run_state(run: Run) -> State:
-    """Say how far a run is, by its history and its log."""
+    """Return the progress of a run, from its history and its log."""
     last = run.events[-1] if run.events else {}
     at = [float_or_none(event.get("kimg")) or 0.0 for event in run.events]
     kimg = max([*at[-1:], run.log.kimg or 0.0])
@@ -115,7 +115,7 @@ def metrics(run: Run) -> list[Metric]:
 
 
 def metric_kind(name: str) -> str:
-    """Return the kind of a metric, "swd" of "swd_32", which decides the figure it is drawn in."""
+    """Return the kind of a metric, such as "swd" of "swd_32"; a kind shares one figure."""
     match = _KIND.match(name)
     return match[1] if match else name
 
@@ -137,7 +137,7 @@ def better_words(name: str) -> str:
 
 
 def float_or_none(value: Any) -> float | None:
-    """Return a finite number as float; None for all else."""
+    """Return a finite number as float; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -147,7 +147,7 @@ def float_or_none(value: Any) -> float | None:
 
 
 def utc(seconds: Any) -> str:
-    """Return a time, in seconds since 1970, as date and minute in UTC; "" if it is none."""
+    """Return a time, in seconds since 1970, as date and minute in UTC; "" if it is not a time."""
     value = float_or_none(seconds)
     try:
         when = datetime.datetime.fromtimestamp(value, datetime.UTC) if value is not None else None
@@ -175,7 +175,7 @@ def _dataset(run: Run) -> str:
 
 
 def _image_size(run: Run) -> str:
-    """Return height, width and channels of images, by the names that kinds of training have."""
+    """Return height, width and channels of images, whose options depend on the kind of training."""
     for network in ("generator", "autoencoder", "execution"):
         size = run.option(f"{network}.image_size")
         resolution = run.option(f"{network}.resolution")
@@ -190,6 +190,6 @@ def _image_size(run: Run) -> str:
 
 
 def _components(run: Run) -> str:
-    """Return the number of latent components of networks that may have any."""
+    """Return the number of latent components; "" for kinds of training that have none."""
     components = run.option("generator.components")
     return "" if components is None else str(components or "none")

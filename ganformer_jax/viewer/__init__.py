@@ -1,7 +1,7 @@
 """A page, served on this machine, that edits the latents of a generator and shows its images.
 
-`state` and `viewed_generator` need what sampling needs; `app` and `serve` need starlette and
-uvicorn too, the extra `view`.
+`state` and `viewed_generator` need only the dependencies of sampling; `app` and `serve` also need
+starlette and uvicorn, the extra `view`.
 """
 
 from ganformer_jax.viewer.state import Labels, State, ViewedEdit, parse_state

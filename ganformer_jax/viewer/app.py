@@ -46,7 +46,7 @@ def make_app(viewed: ViewedGenerator, name: str, token: str) -> Starlette:
     Args:
         viewed: The generator.
         name: Heading of the page.
-        token: What requests must know, but for those of the style sheet and the script.
+        token: Secret that all requests must send, except for the style sheet and the scripts.
     """
     lock = threading.Lock()  # one image at a time: they share the cores
 
@@ -60,7 +60,7 @@ def make_app(viewed: ViewedGenerator, name: str, token: str) -> Starlette:
                 return await run_in_threadpool(locked, await _json(request))
             except UserError as error:
                 return JSONResponse({"error": str(error)}, 400)
-            except Exception as error:  # of other libraries: the next request may be well
+            except Exception as error:  # from other libraries: the next request may succeed
                 print(f"error: {one_line(error)}", file=sys.stderr)
                 return JSONResponse({"error": one_line(error)}, 500)
 
@@ -87,7 +87,7 @@ def new_token() -> str:
 
 
 def generator_facts(viewed: ViewedGenerator) -> dict[str, Any]:
-    """Return what the page needs to know of a generator, of values that JSON has."""
+    """Return the facts about a generator that the page needs, as JSON values."""
     config, labels, start = viewed.config, viewed.labels, viewed.start
     height, width = viewed.view(start).image.shape[:2]
     palette = component_palette(viewed.components).tolist()

@@ -1,4 +1,4 @@
-"""Who may ask the viewer: pages of this machine that know the token."""
+"""Access to the viewer: only for pages on this machine that send the token."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware that refuses requests with 403, and adds headers to answers.
+    """ASGI middleware that refuses foreign requests with 403, and adds headers to responses.
 
-    A name of another machine in `Host` means that its owner makes that name resolve to this one
-    (DNS rebinding), and another `Origin` that a page of another site asks.
+    Another host name in `Host` means that its owner made that name resolve to this machine (DNS
+    rebinding). Another `Origin` means that a page of another site made the request.
     """
 
     def __init__(self, app: ASGIApp, token: str, open_paths: Iterable[str]):
@@ -52,10 +52,10 @@ class Guard:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or _without_port(hosts[0]) not in HOSTS:
-            return "the viewer answers to 127.0.0.1 and localhost only"
+            return "the viewer is available at 127.0.0.1 and localhost only"
         origin = headers.get("origin")
         if origin is not None and origin != f"http://{hosts[0]}":
-            return "the viewer answers to its own page only"
+            return "the viewer accepts requests of its own page only"
         if scope["path"] in self._open_paths:
             return None
         given = headers.get("x-token") or _query_token(scope)

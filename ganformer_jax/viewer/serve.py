@@ -29,10 +29,10 @@ REDIRECT = """<!DOCTYPE html>
 
 
 def bind(port: int) -> socket.socket:
-    """Take a port; 0 for any that is free.
+    """Bind a port; 0 for any free port.
 
     Raises:
-        UserError: If it is taken, or may not be used.
+        UserError: If it is in use or not permitted.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     if os.name == "posix":  # elsewhere the option lets two programs share a port
@@ -64,8 +64,8 @@ def has_display() -> bool:
 def opened_in_browser(address: str) -> Iterator[None]:
     """Open a page in the user's browser, if there is a display and a browser.
 
-    Other users can see command lines, so the browser's names a file that only this user can read,
-    which leads to the page. The file is removed in the end.
+    Other users can see command lines. The browser's therefore names a file that only this user can
+    read and that redirects to the page; it is removed at the end.
     """
     if not has_display():
         yield

@@ -1,4 +1,4 @@
-"""What an image of the viewer is made of, as the page describes it in JSON."""
+"""The state of the viewer, from which an image is made; the page sends it as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Noise = Literal["const", "random", "none"]
 Label = int | tuple[float, ...] | None
 GLOBAL, ALL = "global", "all"
 Target = int | Literal["global", "all"]
-"""What an edit is about: a component, counted from 0, the global latent, or all latents."""
+"""Latents that an edit changes: a component, counted from 0, the global latent, or all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ViewedEdit:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """All that decides an image, and which attention is shown.
+    """All inputs of an image, and the attention layer to show.
 
     Attributes:
         seed: Seed of the unedited image, and of its noise.
@@ -82,10 +82,10 @@ class State:
 def parse_state(
     data: object, labels: Labels, components: int, layers: int, places: bool = False
 ) -> State:
-    """Check a description of a state that came from outside; what is missing has its default.
+    """Check a state received from the page; missing fields have their defaults.
 
     Args:
-        data: What JSON has: an object with the fields of `State`.
+        data: Decoded JSON: an object with the fields of `State`.
         labels: Labels of the generator.
         components: Number of components that images attend to.
         layers: Number of attention layers.

@@ -1,4 +1,4 @@
-"""A generator that is viewed: images, segments and changes of a state of the viewer."""
+"""The generator of the viewer: images, segments and changes for a state."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class View:
 
     Attributes:
         image: uint8 [H, W, C].
-        segments: Component that each place attends to most, from 0, at the resolution of the
+        segments: Component that each position attends to most, from 0, at the resolution of the
             layer; None without attention.
         change: Mean change of pixels against the unedited image, in levels of 0 to 255.
         changes: The same inside and outside the region of each component in the unedited image;
@@ -48,15 +48,15 @@ class View:
 
 
 class ViewedGenerator:
-    """Makes images of states, one at a time, each kind of noise by one program.
+    """Makes images of states, one at a time, with one program for each kind of noise.
 
     Attributes:
         config: Config of the generator.
         labels: Labels that it takes.
         weights: Checksum of its variables.
         components: Number of components that images attend to.
-        places: Whether these have places, which can be moved.
-        has_global: Whether there is a global latent; not in a k-GAN.
+        places: Whether components have places, which can be moved.
+        has_global: Whether there is a global latent; a k-GAN has none.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class ViewedGenerator:
         return State(label=self.labels.start)
 
     def parse(self, data: object) -> State:
-        """Check a state that came from outside.
+        """Check a state received from the page.
 
         Raises:
-            UserError: If it is not one of this generator.
+            UserError: If it is not a state of this generator.
         """
         layers = len(self.layer_sizes)
         state = parse_state(data, self.labels, self.components, layers, self.places)
@@ -112,10 +112,10 @@ class ViewedGenerator:
         return View(made.images[0], segments, float(change_1xHxW.mean()), changes)
 
     def latents(self, state: State) -> ImageLatents:
-        """Return the latents of a state, edited; the facts say how.
+        """Return the edited latents of a state, with the edits in their facts.
 
-        The mask is that of all components if the generator has attention, and so is the shift of
-        places if they have any, so that one program serves every state.
+        A mask of all components is always given if the generator has attention, and shifts of all
+        places if it has places, so that one program serves every state.
         """
         mask_1xK = np.ones((1, self.components), np.float32) if self.components else None
         shift = np.zeros((1, self.components, 2), np.float32) if self.places else None

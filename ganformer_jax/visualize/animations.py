@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
 PILLOW_FORMATS = {".webp": "WEBP", ".gif": "GIF"}
-QUALITY = "18"  # constant rate factor of x264, at which losses are hardly seen
+QUALITY = "18"  # constant rate factor of x264 with hardly visible loss
 INSTALL = 'MP4 needs PyAV: pip install "ganformer-jax[video]", or write .webp or .gif'
 
 
 def animation_suffixes() -> tuple[str, ...]:
-    """Return the suffixes of videos that can be written here, the best first."""
+    """Return the suffixes of videos that can be written on this machine, the best first."""
     video = importlib.util.find_spec("av") is not None
     return ((".mp4",) if video else ()) + tuple(PILLOW_FORMATS)
 
@@ -40,14 +40,14 @@ def save_animation(
 ) -> None:
     """Write a video that repeats, atomically, creating the folders above it.
 
-    Frames are encoded as they come. MP4 is H.264 that browsers play; its frames gain a row or
-    column where a side is odd.
+    Frames are encoded one by one. MP4 files are H.264, which browsers play; if a side of the frames
+    is odd, its last row or column is repeated.
 
     Args:
         path: The file, of suffix .mp4, .webp or .gif; it is replaced if it exists.
         frames: uint8 images of one shape and any number of channels, at least one.
-        fps: Frames a second, above 0; WebP and GIF round their duration to 1 and 10 ms, at least
-            that.
+        fps: Frames per second, above 0. WebP rounds the duration of a frame to whole ms, GIF to
+            10 ms, and both to at least one such unit.
 
     Raises:
         UserError: If the suffix is another, PyAV is missing, or the file cannot be written.
@@ -75,7 +75,7 @@ def _write_pillow(
     path: pathlib.Path, kind: str, first: np.ndarray, rest: Iterator[np.ndarray], fps: float
 ) -> None:
     options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
-    unit = 1 if kind == "WEBP" else 10  # Pillow would cut off what is below it
+    unit = 1 if kind == "WEBP" else 10  # Pillow would truncate to it
     Image.fromarray(first).save(
         path,
         format=kind,

@@ -1,4 +1,4 @@
-"""What the latent components attend to, in colors: segmentation, overlay and heat maps."""
+"""Attention to the latent components in color: segmentations, overlays and heat maps."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _resize(maps_KxHxW: np.ndarray, size: tuple[int, int], smooth: bool) -> np.n
 def attention_segments(attention_KxHxW: Float[np.ndarray, "k h w"]) -> Int[np.ndarray, "h w"]:
     """Return the component of the largest stretched attention at each pixel, from 0.
 
-    K where a pixel attends to nothing most, as `strongest_component`.
+    It is K where a pixel attends to no component, as in `strongest_component`.
     """
     maps = np.asarray(attention_KxHxW, np.float32)
     segments = _stretch(maps).argmax(axis=0)
@@ -68,10 +68,10 @@ def attention_segments(attention_KxHxW: Float[np.ndarray, "k h w"]) -> Int[np.nd
 def attention_segmentation(
     attention_KxHxW: Float[np.ndarray, "k h w"], *, hard: bool = False
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Color each pixel by the components that it attends to, as in figures of arXiv 2103.01209.
+    """Color each pixel by the components that it attends to, as in arXiv 2103.01209.
 
     The colors of the palette are mixed in proportion to the squares of the stretched maps;
-    pixels that attend to nothing are gray.
+    pixels that attend to no component are gray.
 
     Args:
         attention_KxHxW: Attention to each component.

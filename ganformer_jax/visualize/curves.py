@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
 _METRICS = "metrics"
-_MOST, _LINE = 4000, 500  # lines of losses that are read, and bytes of one, about
+_MOST, _LINE = 4000, 500  # approximate number of lines of losses to read, and bytes of a line
 # Okabe and Ito's colors that are dark enough for lines on white.
 _COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
 _STYLES = ["-", "--", ":"]  # of the first lines, and of those that share a color with one of them
@@ -26,7 +26,7 @@ _STYLES = ["-", "--", ":"]  # of the first lines, and of those that share a colo
 def _read_records(path: Path) -> list[dict[str, Any]]:
     """Read JSON lines, skipping an incomplete last line, which a killed run can leave.
 
-    Of a long file all lines with metrics are read, and about `_MOST` others.
+    From a long file, all lines with metrics are read and about `_MOST` others.
     """
     records, wrong = [], 0
     try:
@@ -139,7 +139,7 @@ def projection_curve(
     Args:
         distances_SxB: Distance of each image at each step.
         mean_B: Distances of the mean image, whose median is drawn for comparison.
-        nearest_B: Distances of the nearest samples, the same; may be empty.
+        nearest_B: Distances of the nearest samples, drawn in the same way; may be empty.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

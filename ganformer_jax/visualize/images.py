@@ -27,7 +27,7 @@ _COMPONENTS = (
 
 
 NO_COMPONENT = (96, 96, 96)
-"""Color of pixels that attend to nothing."""
+"""Color of pixels that attend to no component."""
 
 
 def component_palette(components: int) -> UInt8[np.ndarray, "k 3"]:
@@ -53,7 +53,7 @@ def image_grid(
 
     Args:
         images_BxHxWxC: uint8 images of any number of channels.
-        columns: Images in a row; by default such that the grid is about square.
+        columns: Images per row; by default the grid is about square.
         padding: Pixels between images and around them.
         scale: Factor by which each image is enlarged, pixel by pixel; None for the largest whole
             one that keeps the longer side within `SMALL` pixels, at least 1.
@@ -115,8 +115,7 @@ def component_legend(components: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
 
     Args:
         components: Number of components.
-        width: Width of the figure that the legend is for, in pixels; it takes as many lines as it
-            needs.
+        width: Width of the figure below which it is drawn, in pixels; the legend wraps to it.
     """
     font, cell = ImageFont.load_default(size=FONT_SIZE), 3 * FONT_SIZE
     columns = max(1, min(components, (width - FONT_SIZE) // cell))
@@ -143,7 +142,7 @@ def segments_grid(
     Args:
         images_BxHxWxC: uint8 images of any number of channels.
         segments: Segment of each pixel, from 0 up, by the name of the segmentation. Equal colors
-            in different columns mean nothing.
+            in different columns are unrelated.
         cell: Smallest width of a cell in pixels; images are enlarged by a whole factor.
         padding: Pixels between cells.
 
@@ -169,7 +168,7 @@ def save_png(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w *c"]) -
 
     Args:
         path: The file; it is replaced if it exists.
-        image: uint8 [H, W] or [H, W, C]; 2 channels, and 5 or more, are drawn as `as_rgb` says.
+        image: uint8 [H, W] or [H, W, C]; 2 channels, and 5 or more, are drawn by `as_rgb`.
 
     Raises:
         UserError: If the file cannot be written.

@@ -1,4 +1,4 @@
-"""Cells of figures: a region of an image, and what an edit changes."""
+"""Cells of figures: a region of an image, and the change by an edit."""
 
 from __future__ import annotations
 

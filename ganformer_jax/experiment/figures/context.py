@@ -48,15 +48,15 @@ class Video(NamedTuple):
 
 
 class Unsuitable(Exception):
-    """Raised where a generator, or these images, do not have a figure; the message says why."""
+    """A figure that the generator or the images cannot have; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FigureContext:
-    """A generator and the images that figures are about.
+    """A generator and the images that figures show.
 
     Attributes:
-        synthesizer: Makes images; its noise is that of all figures.
+        synthesizer: Makes images, with the noise of all figures.
         variables: Variables of the generator.
         latents: Latents of the images.
         z_BxKxD: Latents z that they were mapped from; None if the latents were read from a file.
@@ -64,7 +64,7 @@ class FigureContext:
         truncation_psi: Truncation psi of images that are mapped from z.
         truncation_cutoff: Number of layers to truncate, from the first; None for all.
         frames: Frames of a video from one image to the next.
-        component: The component that figures of a single one are about, from 0; None for all.
+        component: The component that per-component figures show, from 0; None for all.
     """
 
     synthesizer: Synthesizer
@@ -84,7 +84,7 @@ class FigureContext:
 
     @functools.cached_property
     def made(self) -> Synthesized:
-        """The images and, of a generator with attention, its maps."""
+        """The images and, for a generator with attention, its maps."""
         attention = bool(self.config.attended_resolutions)
         synthesizer = dataclasses.replace(self.synthesizer, attention=attention)
         return synthesizer(self.variables, self.latents)

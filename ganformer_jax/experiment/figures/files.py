@@ -1,4 +1,4 @@
-"""Figures written to a folder, with the latents that they were made of."""
+"""Figures in a folder, with the latents that they were made from."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def write_figures(
     Args:
         context: The generator and its images.
         folder: Where to write; files of these names are replaced.
-        names: Keys of `FIGURES`; by default all that suit the generator, the others are skipped
-            with a line.
+        names: Keys of `FIGURES`; by default all that the generator can have, and a line gives the
+            reason for each that is skipped.
         suffix: Suffix of videos: .mp4, .webp or .gif.
         weights: Checksum of the generator, for the file of latents.
         progress: Show the progress of videos.
@@ -42,7 +42,7 @@ def write_figures(
         The files.
 
     Raises:
-        UserError: If a figure that was asked for does not suit the generator, or a file cannot be
+        UserError: If the generator cannot have a figure that was asked for, or a file cannot be
             written.
     """
     written = [folder / LATENTS_FILE]

@@ -30,7 +30,7 @@ SIDE = 256
 
 
 def z_path(context: FigureContext) -> Iterator[Still | Video]:
-    """Draw spherical interpolations in z, labels linearly, and a video through the images.
+    """Draw spherical interpolations in z (linear in labels), and a video through the images.
 
     A caption changes to the next one halfway.
     """
@@ -74,7 +74,7 @@ def _headings() -> list[str]:
 
 
 def _first(context: FigureContext, row: int) -> ImageLatents:
-    """Return the latents of one image, whose noise all images of a path have."""
+    """Return the latents of one image, whose noise all images of a path share."""
     return dataclasses.replace(context.latents.take([row]), mask_BxK=None)
 
 
@@ -83,7 +83,7 @@ def _between_w(context: FigureContext, start: int, end: int, t: np.ndarray) -> I
     t = t[:, None, None, None]
     between = interpolate(w_BxKxLxD[start], w_BxKxLxD[end], t)
     words = context.latents.words
-    if words:  # between a word and padding, which is zeros, there is nothing
+    if words:  # there is nothing between a word and padding, which is zeros
         own = slice(-1 - words, -1)
         between[:, own] = np.where(t < 0.5, w_BxKxLxD[start, own], w_BxKxLxD[end, own])
     return _first(context, 0).with_w(between)
@@ -98,7 +98,7 @@ def _between_z(context: FigureContext, start: int, end: int, t: np.ndarray) -> I
         size = config.label_size
         known = label_vectors(size, check_labels(size, context.labels, len(context.latents)))
         labels = interpolate(known[start], known[end], t[:, None])
-        if config.text.vocabulary:  # between the tokens of two captions there are none
+        if config.text.vocabulary:  # there is nothing between the tokens of two captions
             labels = np.where(t[:, None] < 0.5, known[start], known[end])
     psi, cutoff = context.truncation_psi, context.truncation_cutoff
     w_BxKxLxD = context.synthesizer.map(context.variables, z_BxKxD, labels, psi, cutoff)

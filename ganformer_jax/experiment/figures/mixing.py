@@ -1,4 +1,4 @@
-"""Images made of two: layers of another, components of another, and components left out."""
+"""Mixtures of images: layers or components of another image, and components removed."""
 
 from __future__ import annotations
 

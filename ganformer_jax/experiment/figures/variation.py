@@ -1,4 +1,4 @@
-"""Figures of what noise and truncation change."""
+"""Figures of the effects of noise and truncation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PSI = (-1.0, -0.5, 0.0, 0.25, 0.5, 0.7, 0.85, 1.0)
 
 
 def noise(context: FigureContext) -> Iterator[Still]:
-    """Draw the noise again for the same latents: mean and standard deviation of 32 images."""
+    """Draw images of the same latents with other noise, and mean and deviation of 32 of them."""
     if not context.config.synthesis.noise:
         raise Unsuitable("this generator has no noise")
     synthesizer = dataclasses.replace(context.synthesizer, noise="random")
@@ -40,7 +40,7 @@ def noise(context: FigureContext) -> Iterator[Still]:
 def truncation(context: FigureContext) -> Iterator[Still]:
     """Draw the images at other values of psi; 0 is the mean image.
 
-    Latents of a file, which may be truncated already, are as they are at psi 1.
+    Latents of a file, which may be truncated already, are unchanged at psi 1.
     """
     kept = context.latents.take(range(min(ROWS, len(context.latents))))
     w_BxKxLxD, average_D = kept.w_BxKxLxD, context.variables["moments"]["w_average"]
