@@ -109,7 +109,7 @@ def test_files_are_targets_too_and_bad_ones_are_skipped(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("ganformer", (), "name images"),
+        ("ganformer", (), "name the images to project"),
         ("ganformer", ("missing.png",), "missing.png"),
         ("ganformer", ("IN", "--steps", "0"), "--steps must be 1 or more"),
         ("ganformer", ("IN", "--samples", "-1"), "--samples must be 0 or more"),

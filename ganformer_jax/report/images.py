@@ -114,12 +114,8 @@ def encode_file(path: pathlib.Path, side: int) -> Embedded | None:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 return _encode(image.convert("RGB"), side)
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        Image.DecompressionBombError,
-    ):  # the errors of PIL for damaged files
+    # The errors of Pillow for damaged files.
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
 
 
