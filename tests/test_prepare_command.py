@@ -129,6 +129,7 @@ def test_gray_images_are_pointed_out(tmp_path, capsys):
         (["here", "--name", "X"], "lowercase letters"),
         (["here", "--name", "x", "--ratio", "0"], "--ratio is height / width"),
         (["here", "--name", "x", "--resolution", "100"], "--resolution 100"),
+        (["here", "--name", "x", "--resolution", "1000000000"], "at most 16384"),
         (["here", "--name", "x", "--channels", "2"], "--channels 2: use 1, 3 or 4"),
         (["here", "--name", "x", "--channels", "0"], "channels must be from 1 to 32"),
         (["here", "--name", "x", "--held-out", "-1"], "--held-out must be"),
@@ -227,6 +228,21 @@ def test_a_database_in_a_zip_is_extracted(tmp_path):
     assert not (tmp_path / "data/evil.png").exists()
 
 
+def test_a_damaged_database_in_a_zip(tmp_path, capsys):
+    downloads = tmp_path / "data/downloads"
+    downloads.mkdir(parents=True)
+    path = downloads / "bedroom_train_lmdb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("bedroom_train_lmdb/data.mdb", bytes(range(256)) * 1000)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"data.mdb") + len("data.mdb")
+    data[start : start + 100] = b"\xff" * 100
+    path.write_bytes(data)
+    code, _, err = call(capsys, "prepare", "bedrooms")
+    assert code == 1 and "error: data/downloads/bedroom_train_lmdb.zip is damaged" in err
+    assert list(downloads.iterdir()) == [path]
+
+
 class Server(http.server.BaseHTTPRequestHandler):
     contents = b""
 
@@ -243,6 +259,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 @pytest.mark.parametrize("right", [True, False])
 def test_downloads_are_checked(tmp_path, capsys, monkeypatch, right):
     made = make_zip(tmp_path / "clevr.zip", {"CLEVR_v1.0/images/a.png": png(9)}).read_bytes()
+    make_folder(tmp_path / "data/downloads/unfinished", {"ffhq-r08.tfrecords1of1": b"cut off"})
     monkeypatch.setattr(Server, "contents", made)
     digest = hashlib.md5(made if right else b"another").hexdigest()
     with http.server.HTTPServer(("127.0.0.1", 0), Server) as server:
@@ -259,6 +276,7 @@ def test_downloads_are_checked(tmp_path, capsys, monkeypatch, right):
             assert re.search("MD5 is .*, expected .*: place CLEVR_v1.0.zip", err)
         server.shutdown()
     assert (tmp_path / "data/downloads/CLEVR_v1.0.zip").exists() == right
+    assert (tmp_path / "data/downloads/unfinished/ffhq-r08.tfrecords1of1").exists()
 
 
 def test_facts_of_the_catalog():

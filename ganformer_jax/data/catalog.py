@@ -1,13 +1,15 @@
-"""Datasets of the paper: where they come from and how the published code prepares them."""
+"""Datasets of the paper: where to download them and how the published code prepares them."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import pathlib
 import shutil
 import zipfile
+import zlib
 
 from tqdm import tqdm
 
@@ -25,15 +27,15 @@ class Entry:
     """A dataset of the paper, as in the published code (dorarad/gansformer, prepare_data.py)."""
 
     title: str
-    file: str  # to download
+    file: str  # name of the file to download
     url: str  # of the file, or of the page to download it from
     direct: bool  # whether a program can download it
-    md5: str | None  # None where none was published
+    md5: str | None  # None if none was published
     gigabytes: int  # size of the file
-    images: int  # expected number
+    images: int  # expected number of images
     ratio: float  # height / width that the published code crops to before it pads to a square
-    under: str = ""  # folder of the archive that holds the images
-    database: str | None = None  # path of an LMDB inside a zip, extracted to be read
+    under: str = ""  # folder inside the archive that contains the images
+    database: str | None = None  # path of an LMDB inside a zip; it is extracted, then read
 
 
 CATALOG = {
@@ -83,12 +85,12 @@ CATALOG = {
 
 
 def find_entry(name: str) -> Entry | None:
-    """Return the entry of this name, unless it is the path of something."""
+    """Return the entry of this name; None for other names, and if a path of this name exists."""
     return None if pathlib.Path(name).exists() else CATALOG.get(name)
 
 
 def open_entry(entry: Entry, downloads: pathlib.Path) -> Source:
-    """Open a dataset of the catalog, downloading it to a folder where that is possible."""
+    """Open a dataset of the catalog; download its file to a folder if it is not there."""
     path = downloads / entry.file
     if not path.is_file():
         _download(entry, downloads)
@@ -98,7 +100,7 @@ def open_entry(entry: Entry, downloads: pathlib.Path) -> Source:
 
 
 def _download(entry: Entry, downloads: pathlib.Path) -> None:
-    """Download the file; it gets its name when it is whole and its checksum is right."""
+    """Download the file; it gets its final name once it is complete and its checksum is right."""
     advice = f"place {entry.file} ({entry.gigabytes} GB, from {entry.url}) into {downloads}"
     if not entry.direct:
         raise UserError(f"{entry.title} has to be downloaded by hand: {advice}")
@@ -112,7 +114,8 @@ def _download(entry: Entry, downloads: pathlib.Path) -> None:
             path.unlink()
             raise UserError(f"{entry.url}: MD5 is {md5}, expected {entry.md5}")
         os.replace(path, downloads / entry.file)
-        unfinished.rmdir()
+        with contextlib.suppress(OSError):  # another download is in it, running or interrupted
+            unfinished.rmdir()
     except UserError as error:
         raise UserError(f"{error}: {advice}") from error
     except OSError as error:
@@ -120,7 +123,7 @@ def _download(entry: Entry, downloads: pathlib.Path) -> None:
 
 
 def _extract(archive: pathlib.Path, member: str) -> pathlib.Path:
-    """Extract one member of a zip archive to a file beside it, which is kept for later calls."""
+    """Extract one member of a zip archive to a file beside it, which later calls reuse."""
     target = archive.with_suffix(".mdb")
     if target.is_file():
         return target
@@ -131,8 +134,10 @@ def _extract(archive: pathlib.Path, member: str) -> pathlib.Path:
                 size = info.file_size
                 with tqdm.wrapattr(source, "read", total=size, desc=member) as reported:
                     shutil.copyfileobj(reported, out, CHUNK)
-    except (zipfile.BadZipFile, KeyError, EOFError) as error:
-        raise UserError(f"{archive} is damaged, or has no {member}") from error
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
+        raise UserError(
+            f"{archive} is damaged or contains no {member}: download it again"
+        ) from error
     except OSError as error:
         raise UserError(f"cannot read {archive}: {os_reason(error)}") from error
     return target
