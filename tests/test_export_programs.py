@@ -246,3 +246,14 @@ def test_damage_and_other_files_are_said_in_one_line(run, tmp_path):
         archive.writestr("about.json", json.dumps(about_of(run / NAME) | {"version": 2}))
     with pytest.raises(UserError, match="is of version 2, not 1"):
         convert.check_programs(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("about.json", json.dumps(about_of(run / NAME)))
+    with pytest.raises(UserError, match="file.npz cannot be checked: KeyError: 'sample'"):
+        convert.check_programs(path)
+    with np.load(run / NAME) as file:
+        arrays = {name: file[name] for name in file.files if name != "about.json"}
+    np.savez(path, **arrays | {"sample": np.zeros(99, np.uint8)})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("about.json", json.dumps(about_of(run / NAME)))
+    with pytest.raises(UserError, match="file.npz cannot be checked: "):
+        convert.check_programs(path)

@@ -193,7 +193,7 @@ def test_load_refuses_other_files(tmp_path):
         ganformer_jax.load(tmp_path)
     other = tmp_path / "other.safetensors"
     other.write_bytes(b"\x02\0\0\0\0\0\0\0{}")
-    with pytest.raises(UserError, match="not a generator of this package"):
+    with pytest.raises(UserError, match="not a generator that `export` wrote"):
         ganformer_jax.load(other)
     for about in ("{", "[]", '{"version": 2}', '{"version": 1}', '{"version": 1, "generator": 3}'):
         save_file({"x": np.zeros(1)}, other, {"ganformer_jax": about})

@@ -112,6 +112,20 @@ def test_flipped_bits_raise_one_line_or_nothing(tmp_path, name):
             assert "\n" not in str(error)
 
 
+def test_types_that_numpy_does_not_have(tmp_path):
+    header = b'{"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}'
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    assert "float8" in refused(path)
+
+
+def test_entries_of_an_npz_that_are_not_arrays(tmp_path):
+    path = tmp_path / "weights.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", b"text")
+    assert "a is not an array" in refused(path)
+
+
 def test_other_files(tmp_path):
     path = tmp_path / "file"
     assert "cannot read" in refused(path)

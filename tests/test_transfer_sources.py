@@ -154,7 +154,7 @@ def test_sources_that_cannot_be_used(capsys, tmp_path, server):
     assert "is empty" in refused(empty)
     other = tmp_path / "other.safetensors"
     other.write_bytes(b"\x02\0\0\0\0\0\0\0{}")
-    assert "not a generator of this package" in refused(other)
+    assert "not a generator that `export` wrote" in refused(other)
     assert f"cannot download {server}/none.pkl: 404" in refused(f"{server}/none.pkl")
     assert "too little in common" in refused(DATA / "nvidia-averages.pkl")
     assert not (tmp_path / "run").exists() and not (tmp_path / "data").exists()

@@ -48,11 +48,13 @@ def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]
     try:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
+            if KEY not in metadata:
+                raise UserError(
+                    f"{path} is a safetensors file, but not a generator that `export` wrote"
+                )
             leaves = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot read {path}: {one_line(error)}") from error
-    if KEY not in metadata:
-        raise UserError(f"{path} is safetensors, but not a generator of this package")
     try:
         about = json.loads(metadata[KEY])
         if not isinstance(about, dict) or about.get("version") != VERSION:

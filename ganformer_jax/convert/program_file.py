@@ -98,15 +98,22 @@ def check_programs(path: str | pathlib.Path) -> dict[str, int]:
         UserError: If the file is damaged or contains something else.
     """
     about, arrays = read_programs(path)
+    try:
+        programs = {name: jax.jit(deserialize(arrays[name]).call) for name in about["programs"]}
+        config, noise = from_dict(GeneratorConfig, about["generator"]), about["noise"]
+        images = arrays[f"{CHECK}images"]
+    except UserError:
+        raise
+    except Exception as error:  # of many types: jax's, for programs of a version it cannot read
+        raise UserError(f"{path} cannot be checked: {one_line(error)}") from error
     inputs = {
-        name.removeprefix(CHECK): array for name, array in arrays.items() if name.startswith(CHECK)
+        name.removeprefix(CHECK): array
+        for name, array in arrays.items()
+        if name.startswith(CHECK) and array is not images
     }
-    images = inputs.pop("images")
     weights = {name: array for name, array in arrays.items() if name.startswith(PREFIX)}
-    programs = {name: jax.jit(deserialize(arrays[name]).call) for name in about["programs"]}
-    config = from_dict(GeneratorConfig, about["generator"])
     weights = jax.device_put(weights)
-    return largest_differences(config, about["noise"], programs, weights, inputs, images)
+    return largest_differences(config, noise, programs, weights, inputs, images)
 
 
 def read_programs(path: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -123,6 +130,8 @@ def read_programs(path: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, n
             arrays = {name: archive[name] for name in archive.files if name != ABOUT}
     except (OSError, *DAMAGED_NPZ) as error:
         raise UserError(f"cannot read {path}: {one_line(error)}") from error
+    if not isinstance(about, dict):
+        raise UserError(f"{ABOUT} in {path} is not a JSON object: export the run again")
     if about.get("version") != VERSION:
         raise UserError(f"{path} is of version {about.get('version')}, not {VERSION}")
     return about, arrays

@@ -73,8 +73,8 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 
     try:
         return dict(safetensors.load_file(path))
-    except SafetensorError as error:
-        raise UserError(one_line(error)) from error
+    except (SafetensorError, AttributeError, KeyError, TypeError) as error:
+        raise UserError(one_line(error)) from error  # the last three for types NumPy does not have
 
 
 def _read_zip(path: pathlib.Path, data: memoryview) -> dict[str, np.ndarray]:
@@ -86,11 +86,19 @@ def _read_zip(path: pathlib.Path, data: memoryview) -> dict[str, np.ndarray]:
             if len(pickles) == 1:
                 return _read_archive(entries, pickles[0], data)
             if entries and all(name.endswith(".npy") for name in entries):
-                with np.load(path, allow_pickle=False) as arrays:
-                    return {name: arrays[name] for name in arrays.files}
+                return _read_npz(path)
     except DAMAGED_NPZ as error:
         raise UserError(f"a damaged zip archive: {error}") from error
     raise UserError("a zip archive of neither torch.save nor NumPy")
+
+
+def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # NumPy returns the bytes of other files
+            raise UserError(f"{name} is not an array")
+    return arrays
 
 
 def _constructors(budget: Budget) -> Constructors:
