@@ -26,6 +26,7 @@ from ganformer_jax.data.batches import open_dataset, train_batches
 from ganformer_jax.data.captions import find_captions
 from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.folder import FolderSource
+from ganformer_jax.data.sources.open import open_source
 from ganformer_jax.data.sources.prepared import TfdsSource
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.data import ExperimentData, open_scenes
@@ -141,6 +142,14 @@ def test_captions_that_cannot_be_used_are_refused_in_one_line(tmp_path, captions
     with pytest.raises(UserError, match=words) as raised:
         find_captions(source, write_csv(tmp_path / "a.csv", captions))
     assert "\n" not in str(raised.value)
+
+
+def test_two_captions_of_one_image_of_an_array(tmp_path):
+    np.save(tmp_path / "images.npy", np.zeros((4, 8, 8), np.uint8))
+    (tmp_path / "a.csv").write_text("1,a cube\n0001,a sphere\n")
+    with open_source(str(tmp_path / "images.npy")) as source:
+        with pytest.raises(UserError, match="gives 1 two captions, a cube and a sphere"):
+            find_captions(source, tmp_path / "a.csv")
 
 
 @pytest.fixture

@@ -291,7 +291,8 @@ def test_mistakes_end_in_one_line(folders, quick, capsys, tmp_path, monkeypatch)
 
     assert "did you mean fid?" in said("--metrics", "fidd")
     assert "rkid5 needs 5 images; " in said("--metrics", "rkid5")
-    assert "real has 4 images, not more" in said("--metrics", "rkid", "--real-count", "5")
+    too_many = said("--metrics", "rkid", "--real-count", "5")
+    assert "real has 4 images; --real-count asks for 5" in too_many
     assert "rfid3 needs 2049 images or more, not 3" in said("--metrics", "rfid3")
     assert "rkid4 needs 2 real images or more" in said("--metrics", "rkid", "--real-count", "1")
     assert "needs a generator" in said("--metrics", "ppl_w_end")

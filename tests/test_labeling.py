@@ -160,6 +160,18 @@ def test_a_csv_file(tmp_path):
     assert found(source, str(path)) == (("Ente", "Möwe"), [1, 0, -1])
 
 
+def test_a_table_that_cannot_be_opened(tmp_path, monkeypatch):
+    path = tmp_path / "l.csv"
+    path.write_text("a.png,red\n")
+
+    def forbidden(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(path), "read_bytes", forbidden)
+    with pytest.raises(UserError, match="cannot read .*l.csv: Permission denied"):
+        find_labels(Named("a.png"), str(path))
+
+
 def test_a_json_file_with_names(tmp_path):
     path = tmp_path / "labels.json"
     path.write_text(json.dumps({"labels": [["a.png", "red"], ["b.png", "blue"]]}))
@@ -171,6 +183,7 @@ def test_a_json_file_with_names(tmp_path):
     [
         ("l.csv", "a.png\n", "two columns"),
         ("l.csv", "", "two columns"),
+        ("l.csv", "a.png;1\n", "two columns separated by a comma"),
         ("l.csv", "other.png,1\n", "labels none of the images: .*a.png"),
         ("l.json", "[1]", "as StyleGAN writes them"),
         ("l.json", "{", "as StyleGAN writes them"),

@@ -186,6 +186,14 @@ def test_the_same_spec_writes_nothing_and_another_is_refused(folder, tmp_path):
     assert contents(first.folder) == before
 
 
+def test_a_report_of_another_program(folder, tmp_path):
+    made = prepare(FolderSource(folder), SPEC, tmp_path / "data")
+    for text in ("[]", '{"plan": 1}', "{}", "no"):
+        (made.folder / "report.json").write_text(text)
+        with pytest.raises(UserError, match="1.0.0 was not written by `prepare`: choose another"):
+            prepare(FolderSource(folder), SPEC, tmp_path / "data")
+
+
 def test_the_filter_is_part_of_the_fingerprint(tmp_path):
     members = {f"{i}.png": png(i) for i in range(3)}  # plain, so filters give the same pixels
     source = FolderSource(make_folder(tmp_path / "images", members))
@@ -203,7 +211,7 @@ def test_nothing_of_others_is_deleted(folder, tmp_path, name):
     unfinished = tmp_path / "data/pets/unfinished"
     unfinished.mkdir(parents=True)
     (unfinished / name).write_text("somebody's")
-    with pytest.raises(UserError, match="unfinished is not of `prepare`: choose another --name"):
+    with pytest.raises(UserError, match="unfinished was not written by `prepare`: choose"):
         prepare(FolderSource(folder), SPEC, tmp_path / "data")
     assert (unfinished / name).read_text() == "somebody's"
     (unfinished / name).unlink()
@@ -305,6 +313,10 @@ def test_nothing_to_train_on(tmp_path):
         (DatasetSpec("../up", GEOMETRY), "lowercase letters"),
         (DatasetSpec("pets", Geometry(8, 8, channels=2)), "channels"),
         (DatasetSpec("downloads", GEOMETRY), "--name downloads is reserved"),
+        (DatasetSpec("pets", Geometry(0, 8)), "0x8 pixels"),
+        (DatasetSpec("pets", Geometry(8, 1 << 27)), "at most 128 megapixels"),
+        (DatasetSpec("pets", Geometry(8, 8, fit="Pad")), "fit 'Pad'.* did you mean pad"),
+        (DatasetSpec("pets", GEOMETRY, storage="PNG"), "storage 'PNG'.* from png, raw"),
         (DatasetSpec("pets", GEOMETRY, held_out=-1), "--held-out"),
         (DatasetSpec("pets", GEOMETRY, max_images=0), "--max-images"),
         (DatasetSpec("pets", GEOMETRY, value_range=(1, 0)), "--value-range"),

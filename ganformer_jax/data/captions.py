@@ -32,7 +32,7 @@ def find_captions(source: Source, path: pathlib.Path) -> Conditions:
         raise UserError(f"--captions {path}: use a .json or .csv file")
     if not path.is_file():
         raise UserError(f"no file {path} with captions")
-    found, unused = labels_of_entries(source, read_table(path, "caption"), str(path))
+    found, unused = labels_of_entries(source, read_table(path, "caption"), str(path), "caption")
     pairs = list(zip(source.names, found, strict=True))
     missing = [name for name, caption in pairs if caption is None]
     if missing:

@@ -65,8 +65,8 @@ def read_finished(dataset_dir: pathlib.Path, plan: dict[str, Any]) -> dict[str, 
     try:
         report = json.loads((folder / REPORT).read_text())
         changes = _changes(report["plan"], plan, ("source", "pillow"))
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{folder} is not a folder of `prepare`: choose another --name") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder} was not written by `prepare`: choose another --name") from error
     if changes:
         raise UserError(
             f"{folder} holds another dataset ({changes}): choose another --name, or delete that "
@@ -87,11 +87,13 @@ def open_work_dir(dataset_dir: pathlib.Path, plan: dict[str, Any]) -> pathlib.Pa
             write_atomically(work_dir / PLAN, json.dumps(plan))
     try:
         changes = _changes(json.loads((work_dir / PLAN).read_text()), plan, ("source",))
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{work_dir} is not of `prepare`: choose another --name") from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{work_dir} was not written by `prepare`: choose another --name"
+        ) from error
     if changes:
         raise UserError(
-            f"{work_dir} was begun with other options ({changes}): use those to resume, choose "
+            f"{work_dir} was started with different options ({changes}): resume with those, choose "
             "another --name, or delete that folder"
         )
     return work_dir

@@ -18,6 +18,9 @@ FILTERS = {
 }
 
 
+Fit = Literal["crop", "pad"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Geometry:
     """Size and channels of a dataset's images; it decides the pixels, and so FID.
@@ -37,7 +40,7 @@ class Geometry:
     width: int
     channels: int = 3
     filter: Literal["lanczos", "box", "bicubic", "bilinear"] = "lanczos"
-    fit: Literal["crop", "pad"] = "crop"
+    fit: Fit = "crop"
     ratio: float | None = None
 
     @property

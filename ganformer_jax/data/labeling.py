@@ -71,8 +71,7 @@ def find_labels(source: Source, choice: str) -> Labels | Conditions | None:
         raise UserError(f"--labels {choice}: use auto, none, folders, or a .json or .csv file")
     if not path.is_file():
         raise UserError(f"no file {path} with labels")
-    read = _read_json if path.suffix.lower() == ".json" else _read_csv
-    return _of_table(source, read(path.read_bytes(), choice), choice)
+    return _of_table(source, _read_file(path), choice)
 
 
 def _of_companion(source: Source) -> Labels | Conditions | None:
@@ -133,7 +132,9 @@ def _read_csv(contents: bytes, where: str, what: str = "class") -> _Table:
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{where} is not a CSV file in UTF-8: {error}") from error
     if not rows or any(len(row) != 2 for row in rows):
-        raise UserError(f"{where} should have two columns, file and {what}, in every row")
+        raise UserError(
+            f"{where} should have two columns separated by a comma in every row: file,{what}"
+        )
     return _Table(_by_name([(name, label.strip()) for name, label in rows], where, what))
 
 
@@ -182,18 +183,24 @@ def _of_table(source: Source, table: _Table | None, where: str) -> Labels | Cond
 
 
 def labels_of_entries(
-    source: Source, by_name: Mapping[str, Any], where: str
+    source: Source, by_name: Mapping[str, Any], where: str, what: str = "class"
 ) -> tuple[list[Any], int]:
-    """Return the label of each entry, None for none, and how many labels name no entry.
+    """Return the label of each entry, or None, and the number of labels that name no entry.
+
+    Args:
+        source: Source of the images.
+        by_name: Labels by the names of images, as `read_table` returns them.
+        where: Name of the file of labels, for messages.
+        what: What a label is, for messages: "class" or "caption".
 
     Raises:
-        UserError: If none of the entries has a label.
+        UserError: If no entry has a label, or two labels name the same entry.
     """
     names = [_normalized(name) for name in source.names]
     if all(name.isdecimal() for name in names):  # of arrays: 7 and 0007 are the same image
         names = [_without_zeros(name) for name in names]
         rows = [(_without_zeros(name), label) for name, label in by_name.items()]
-        by_name = _by_name(rows, where)
+        by_name = _by_name(rows, where, what)
     spelled = _composed(names, by_name)
     names = [spelled[name] for name in names]
     by_name = {spelled[name]: label for name, label in by_name.items()}
@@ -211,19 +218,23 @@ def read_table(path: pathlib.Path, what: str = "class") -> Mapping[str, Any]:
 
     Args:
         path: The file.
-        what: What a label is, for messages.
+        what: What a label is, for messages: "class" or "caption".
 
     Raises:
         UserError: If the file cannot be read.
     """
+    table = _read_file(path, what)
+    return {} if table is None else table.labels
+
+
+def _read_file(path: pathlib.Path, what: str = "class") -> _Table | None:
+    """Read a .csv file, or a .json file; None if the latter has no labels."""
     try:
         contents = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {os_reason(error)}") from error
-    if path.suffix.lower() == ".csv":
-        return _read_csv(contents, str(path), what).labels
-    table = _read_json(contents, str(path), what)
-    return {} if table is None else table.labels
+    read = _read_csv if path.suffix.lower() == ".csv" else _read_json
+    return read(contents, str(path), what)
 
 
 def _of_single_numbers(labels: Sequence[Any], where: str) -> Labels | None:

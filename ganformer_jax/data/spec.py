@@ -8,25 +8,29 @@ import json
 import math
 import re
 import statistics
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import PIL
 
 from ganformer_jax.config import MAX_IMAGE_CHANNELS
 from ganformer_jax.config.training import RENDERED
-from ganformer_jax.data.decode import no_warnings
-from ganformer_jax.data.fit import FILTERS, MODES, Geometry, cropped_size
+from ganformer_jax.data.decode import MAX_PIXELS, no_warnings
+from ganformer_jax.data.fit import FILTERS, MODES, Fit, Geometry, cropped_size
 from ganformer_jax.data.fit_entry import stored_size
 from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.source import Labels, Source, Unreadable, checksum, no_images
-from ganformer_jax.errors import UserError
+from ganformer_jax.errors import UserError, did_you_mean
 
 FORMAT = 1  # version of the way datasets are prepared; work of another version is not resumed
 RESERVED = (*RENDERED, "downloads")  # names with another meaning in the folder of datasets
 SAMPLE = 64  # images whose sizes are looked at
 LARGEST_DEFAULT = 256
+LARGEST_SIDE = 1 << 14  # pixels; larger numbers are typing errors
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+Storage = Literal["png", "raw"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +44,7 @@ class DatasetSpec:
 
     name: str  # also of its folder: lowercase letters, digits and underscores
     geometry: Geometry
-    storage: Literal["png", "raw"] = "png"
+    storage: Storage = "png"
     held_out: int = 0  # entries for the split `test`, drawn at random with a fixed seed
     max_images: int | None = None  # entries to use, drawn likewise
     value_range: tuple[float, float] | None = None  # black and white
@@ -58,12 +62,31 @@ def check_spec(spec: DatasetSpec) -> None:
             f"channels must be from 1 to {MAX_IMAGE_CHANNELS} and the filter one of "
             f"{', '.join(FILTERS)}"
         )
+    _check_size(geometry.height, geometry.width)
+    _check_choice("fit", geometry.fit, Fit)
+    _check_choice("storage", spec.storage, Storage)
     if spec.name in RESERVED:
         raise UserError(f"--name {spec.name} is reserved: choose another name")
     if spec.held_out < 0 or (spec.max_images is not None and spec.max_images < 1):
         raise UserError("--held-out must be 0 or more and --max-images 1 or more")
     check_value_range(spec.value_range)
     check_ratio(geometry.ratio)
+
+
+def _check_size(height: int, width: int) -> None:
+    if min(height, width) < 1 or height * width > MAX_PIXELS:
+        raise UserError(
+            f"images of {height}x{width} pixels cannot be prepared: give at least 1x1 and at most "
+            f"{MAX_PIXELS >> 20} megapixels"
+        )
+
+
+def _check_choice(name: str, value: str, choices: Any) -> None:
+    """Raise UserError unless a value is one of a Literal."""
+    known = get_args(choices)
+    if value not in known:
+        hint = did_you_mean(value, known)
+        raise UserError(f"{name} {value!r} is unknown: choose from {', '.join(known)}{hint}")
 
 
 def check_value_range(value_range: tuple[float, float] | None) -> None:
@@ -133,7 +156,13 @@ def base_grid(size: tuple[int, int]) -> tuple[int, int] | None:
 
 
 def image_size(resolution: int, ratio: float) -> tuple[int, int]:
-    """Return height and width, with this longer side, nearest to a ratio of height to width."""
+    """Return the height and width with this longer side that are nearest to height / width = ratio.
+
+    Raises:
+        UserError: If no network has images with this longer side.
+    """
+    if resolution > LARGEST_SIDE:
+        raise UserError(f"--resolution {resolution}: give at most {LARGEST_SIDE} pixels")
     wanted = resolution * min(ratio, 1 / ratio)
     fitting = [side for side in range(2, resolution + 1) if base_grid((side, resolution))]
     if base_grid((resolution, resolution)) is None or not fitting:

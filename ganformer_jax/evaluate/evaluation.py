@@ -154,7 +154,7 @@ def _reference_counts(evaluation: Evaluation, requests: Sequence[Request]) -> di
     assert reference is not None, "Request.needs_reference"
     available, wanted = reference.count, evaluation.reference_count
     if wanted and available and wanted > available:
-        raise UserError(f"{reference.name} has {available} images, not more")
+        raise UserError(f"{reference.name} has {available} images; --real-count asks for {wanted}")
     return {request.name: references(request, reference, wanted) for request in compared}
 
 
