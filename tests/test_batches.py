@@ -341,7 +341,7 @@ def test_images_without_a_class_are_not_of_the_last_one(labeled, monkeypatch):
 
     monkeypatch.setattr("ganformer_jax.data.batches.decode_example", decode)
     for read in (labeled.label, labeled.__getitem__):
-        with pytest.raises(UserError, match="has images without a class: `prepare` it"):
+        with pytest.raises(UserError, match="has images without a class: run `prepare` on it"):
             read(0)
     assert dataclasses.replace(labeled, label_count=0)[0]["labels"].shape == (0,)
 
@@ -461,14 +461,14 @@ def test_batches_depend_on_the_seed_and_not_on_the_threads(source):
 def test_requests_that_cannot_be_met(source):
     with pytest.raises(UserError, match="multiple of the number of hosts: 6 over 4"):
         train_batches(source, batch_size=6, seed=0, host_count=4)
-    with pytest.raises(UserError, match="holds 45 images; 46 were asked for"):
+    with pytest.raises(UserError, match="holds 45 images; 46 were requested"):
         held_out_images(source, 46)
 
 
 def test_a_prepared_folder_says_how_large_its_images_are(data_dir, labeled_dir):
     found = open_folder(next(data_dir.rglob("dataset_info.json")).parent, "test")
     assert len(found) == HELD_OUT and found.size == (32, 32)
-    with pytest.raises(UserError, match="does not say how large its images are"):
+    with pytest.raises(UserError, match="does not declare the size of its images"):
         open_folder(labeled_dir, "train")
 
 

@@ -62,7 +62,7 @@ def test_a_bucket_gives_the_batches_that_a_folder_gives(bucket, tmp_path):
     with serve(bucket) as environment:
         names = [f"gs://{BUCKET}/data/{name}" for name in ("cats", "pets")]
         said = read(names, there, environment=environment)
-    assert said.count("\n") == 1 and "cats is not a dataset that TFDS prepared" in said
+    assert said.count("\n") == 1 and "cats is not a dataset prepared by TFDS" in said
     here = open_dataset(bucket / "data/pets", "", size=(8, 8))
     batches = train_batches(here, batch_size=4, seed=0, mirror=True, threads=2)
     np.testing.assert_array_equal(np.load(there), [next(batches)["images"] for _ in range(3)])

@@ -132,9 +132,9 @@ def test_captions_are_read_from_both_kinds_of_files(tmp_path):
     ("captions", "words"),
     [
         (CAPTIONS[:2], "has no caption of 2.png and 1 more: every image needs one"),
-        (["a", "a", "...", "a"], "the caption of 2.png should be words"),
+        (["a", "a", "...", "a"], "the caption of 2.png should contain words"),
         (["a", "a", " ", "a"], "has no caption of 2.png: every"),
-        (["a " * 600] * 4, "has a caption of 602 tokens, at most 512"),
+        (["a " * 600] * 4, "has a caption of 602 tokens, more than the limit of 512"),
     ],
 )
 def test_captions_that_cannot_be_used_are_refused_in_one_line(tmp_path, captions, words):

@@ -126,7 +126,7 @@ def test_channels_that_a_source_has_not(tmp_path):
         prepare(folder, DatasetSpec("x", Geometry(8, 8, 6)), tmp_path / "data")
     with ArraySource(written(tmp_path / "a.npy", pixels(3, 8, 8, 6))) as source:
         for channels in (3, 5):
-            with pytest.raises(UserError, match="the images have 6, leave the option out"):
+            with pytest.raises(UserError, match="the images have 6; leave the option out"):
                 prepare(source, DatasetSpec("x", Geometry(8, 8, channels)), tmp_path / "data")
     assert not (tmp_path / "data/x").exists()
 

@@ -141,7 +141,7 @@ def test_the_first_frame_of_an_animation():
 
 def test_floats_need_a_range():
     values = PIXELS / 255
-    with pytest.raises(Unreadable, match="float64 pixels: say .* --value-range"):
+    with pytest.raises(Unreadable, match="float64 pixels: give .* --value-range"):
         decode(values)
     np.testing.assert_array_equal(fit(decode(values, (0, 1)).image, SAME), PIXELS)
     np.testing.assert_array_equal(fit(decode(values * 2 - 1, (-1, 1)).image, SAME), PIXELS)
@@ -205,7 +205,7 @@ def test_few_bits_that_cannot_hold_white_are_left_alone():
 
 def test_values_that_pillow_would_misread_are_refused():
     signed = tiff(LEVELS.astype(np.int8) - 2, sample_format=2)
-    with pytest.raises(Unreadable, match="signed 8-bit pixels: say .* --value-range"):
+    with pytest.raises(Unreadable, match="signed 8-bit pixels: give .* --value-range"):
         decode(signed)
     color = np.stack([LEVELS, LEVELS, LEVELS])
     assert decode(tiff(color, photometric=2, planes=2)).kind == "TIFF RGB"

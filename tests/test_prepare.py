@@ -362,7 +362,7 @@ def test_a_full_disk_keeps_what_is_done(tmp_path):
 
 def test_a_folder_that_cannot_be_written(folder, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot make .*Not a directory"):
+    with pytest.raises(UserError, match="cannot create .*Not a directory"):
         prepare(FolderSource(folder), SPEC, tmp_path / "file")
 
 

@@ -81,7 +81,7 @@ def test_what_cannot_be_used_is_said_in_one_line(capsys, folders):
     assert "0.png holds colors, not labels: it should be a gray PNG" in said
     Image.new("L", (16, 16)).save(first)
     said = last_line(capsys, *command(folders, "--name", "other"))
-    assert "0.png is 16x16 and its image 24x16: both should be of one size" in said
+    assert "0.png is 16x16 but its image is 24x16: both should have the same size" in said
     first.write_bytes(b"no image")
     assert "0.png cannot be read" in last_line(capsys, *command(folders, "--name", "third"))
     first.unlink()

@@ -107,7 +107,7 @@ def test_12_bit_scans_are_pointed_out_and_scaled(tmp_path, capsys, form):
     prepare = "prepare", "scans", "--channels", "1", "--name"
     code, out, err = call(capsys, *prepare, "dark")
     assert code == 0, err
-    assert "use values 0 to 4095 of 0 to 65535" in out and "--value-range 0 4095" in out
+    assert "use only values 0 to 4095 of 0 to 65535" in out and "--value-range 0 4095" in out
     code, again, _ = call(capsys, *prepare, "dark")
     assert code == 0 and "--value-range 0 4095" in again
     assert "holds another dataset (value_range was null" in complaint(
@@ -122,7 +122,7 @@ def test_12_bit_scans_are_pointed_out_and_scaled(tmp_path, capsys, form):
 def test_scans_given_to_evaluate_are_pointed_out(tmp_path):
     folder = make_folder(tmp_path / "scans", {"a.png": encoded(Image.fromarray(scan()))})
     found = stored_images(folder)
-    assert "use values 0 to 4095" in str(found.warning)
+    assert "use only values 0 to 4095" in str(found.warning)
     bright = stored_images(folder, Reading(value_range=(0, 4095)))
     assert bright.warning is None and bright.read([0]).max() == 255 > found.read([0]).max()
     assert bright.digest(1) != found.digest(1)
@@ -292,7 +292,7 @@ def test_one_hot_vectors_are_classes(tmp_path):
     ],
 )
 def test_other_labels_are_refused_in_one_line(tmp_path, labels):
-    with pytest.raises(UserError, match="only classes and|of 2 and of 3|list of finite") as raised:
+    with pytest.raises(UserError, match="labels should be|of 2 and of 3|list of finite") as raised:
         classes(tmp_path, labels)
     assert "\n" not in str(raised.value)
 
@@ -384,7 +384,7 @@ def test_sizes_are_counted_by_headers(tmp_path, monkeypatch, kind):
     assert "5 of 6x4 such as" in said and "2 of 4x6 such as" in said and "1 of 9x9" in said
     assert "5.jpg" in said and "6.png" in said and len(decoded) == 4 and "\n" not in said
     monkeypatch.setattr(source_images, "MOST_SIZES", 2)
-    with pytest.raises(UserError, match=r"2 of 6x4.*1 of 9x9.*\(of 3 looked at\)"):
+    with pytest.raises(UserError, match=r"2 of 6x4.*1 of 9x9.*\(among 3 images read\)"):
         images.read([6])
 
 

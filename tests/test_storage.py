@@ -93,7 +93,10 @@ def test_a_record_is_read_again_while_the_disk_does_not_answer(monkeypatch, caps
     ("message", "said"),
     [
         ("Invalid checksum", "pets cannot be read, copy or prepare it again: RuntimeError: Inv"),
-        ("open() failed: Too many open files", "pets has too many shards for this shell, raise"),
+        (
+            "open() failed: Too many open files",
+            "pets has more shards than this shell can open: raise",
+        ),
     ],
 )
 def test_other_errors_of_records_are_said_at_once(message, said):

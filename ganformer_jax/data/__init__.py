@@ -1,5 +1,5 @@
-"""Image data: prepare it from any source, open prepared datasets, make batches of them.
+"""Image data: datasets prepared from any source, and batches of their images.
 
-`prepare.py` writes datasets, `batches.py` reads them; both need TensorFlow Datasets, without
-TensorFlow. `source_images.py` reads images of one size from any source as they are.
+`prepare.py` writes datasets and `batches.py` reads them. Both need TensorFlow Datasets, but not
+TensorFlow. `source_images.py` reads the images of a source without preparing a dataset.
 """

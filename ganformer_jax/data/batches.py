@@ -1,7 +1,7 @@
 """Prepared datasets, and batches of their images, made with Grain.
 
-A dataset is a folder that TensorFlow Datasets prepared as ArrayRecord, with an ``image`` feature
-and perhaps a class ``label`` or a ``condition``. TensorFlow itself is never needed.
+A dataset is a folder of ArrayRecord files in the layout of TensorFlow Datasets (TFDS), with a
+feature ``image`` and optionally a class ``label`` or a ``condition``. TensorFlow is not needed.
 """
 
 import functools
@@ -30,11 +30,11 @@ from ganformer_jax.errors import UserError
 
 @dataclass(frozen=True)
 class Description:
-    """Conditions that are made of what a dataset stores of its images, not stored themselves.
+    """Conditions that are computed from other features of an image instead of being stored.
 
     Attributes:
-        features: Names of the features that they are made of.
-        describe: Function of these features of an example, to its condition, float32.
+        features: Names of the features that they are computed from.
+        describe: Function from these features of an example to its condition, float32.
     """
 
     features: tuple[str, ...]
@@ -51,13 +51,12 @@ class DatasetSource:
         features: TFDS features of an example.
         size: Height and width of every image in pixels.
         channels: 1 for gray, 3 for color, 4 for color and opacity; other numbers for arrays.
-        label_count: Number of classes, or of the numbers of a condition; 0 where there is neither.
-        class_names: Names of the classes, in their order; empty where there are none.
-        fingerprint: Checksum of a dataset that `prepare` made; "" for others.
-        condition_names: Names of the numbers of a condition, in their order; empty where images
-            have no ``condition``.
-        tokenizer: Contents of tokenizer.json if conditions are captions; "" if they are not.
-        description: Makes the conditions; None if they are stored.
+        label_count: Number of classes, or length of a condition; 0 without labels.
+        class_names: Names of the classes, in order; empty without classes.
+        fingerprint: Checksum of the dataset if `prepare` wrote it; "" otherwise.
+        condition_names: Names of the numbers of a condition, in order; empty without conditions.
+        tokenizer: Contents of tokenizer.json if the conditions are captions; "" otherwise.
+        description: How conditions are computed; None if they are stored.
     """
 
     name: str
@@ -103,11 +102,11 @@ class DatasetSource:
         return self._condition(stored) if self.condition_names else self._class(stored)
 
     def record(self, index: int) -> dict[str, Any]:
-        """Return all that is stored of example ``index``: for scenes also masks and attributes."""
+        """Return all features of example ``index``; scenes also have masks and attributes."""
         return decode_example(self.features, self.records[index])
 
     def part(self, index: int, names: Sequence[str]) -> dict[str, Any]:
-        """Return these features of example ``index``; the others are not decoded."""
+        """Return the named features of example ``index`` without decoding the others."""
         features = tfds.features.FeaturesDict({name: self.features[name] for name in names})
         return decode_example(features, self.records[index])
 
@@ -115,7 +114,7 @@ class DatasetSource:
         number = int(example["label"])
         if number < 0:  # which TFDS allows
             raise UserError(
-                f"{self.name} has images without a class: `prepare` it, which leaves them out"
+                f"{self.name} has images without a class: run `prepare` on it to leave them out"
             )
         return number
 
@@ -148,12 +147,12 @@ def open_dataset(
     """Open a split of a prepared dataset.
 
     Args:
-        dataset: One of `config.training.RENDERED`, rendered before; or a folder prepared by TFDS
-            (the one with dataset_info.json, or the one above), which may be a `gs://` path; or the
+        dataset: One of `config.training.RENDERED`, already rendered; or a folder prepared by TFDS
+            (the one with dataset_info.json, or its parent), which may be a `gs://` path; or the
             name of a TFDS dataset prepared in `data_dir`.
         data_dir: Folder of prepared datasets.
-        size: Height and width of the images in pixels; those of scenes are the same.
-        split: As TFDS names it, slices such as `"train[:90%]"` included.
+        size: Height and width of the images in pixels; equal for scenes.
+        split: Split in TFDS's notation, slices such as `"train[:90%]"` included.
         channels: Number of channels of the images.
 
     Raises:
@@ -189,7 +188,7 @@ def open_dataset(
 
 
 class Source(Protocol):
-    """Arrays of images by index, by name, `images` among them; safe to share between threads."""
+    """Named arrays for each index, including `images`; safe to share between threads."""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -211,17 +210,17 @@ def train_batches(
     host_count: int = 1,
     threads: int = 4,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yield shuffled batches without end; which images come next depends on the arguments alone.
+    """Yield shuffled batches forever, in an order that depends on the arguments alone.
 
-    Images are shuffled again in every epoch and mirrored one by one before hosts take their share,
-    so any number of hosts sees the same global batches: a batch consists of one block of rows for
-    each host, all of one length, and a host reads its own block only.
+    Images are shuffled anew in every epoch, and mirrored one by one, before batches are divided
+    among hosts, so the global batches are the same for any number of hosts: a batch consists of one
+    block of rows per host, all of the same length, and each host reads its own block only.
 
     Args:
         source: Source of the images.
         batch_size: Number of images in a global batch, a multiple of ``host_count``.
         seed: Seed of the order and the mirroring.
-        images_seen: Number of images of the batches before the first one, which are not read.
+        images_seen: Number of images to skip, without reading them: those of earlier batches.
         mirror: Whether to mirror each image left to right with probability one half.
         host_index: This host's number, 0 <= host_index < host_count.
         host_count: Number of hosts that share the batches.
@@ -264,12 +263,12 @@ def held_out_images(source: DatasetSource, count: int) -> UInt8[np.ndarray, "m h
         UserError: If the source holds fewer.
     """
     if not 1 <= count <= len(source):
-        raise UserError(f"{source.name} holds {len(source)} images; {count} were asked for")
+        raise UserError(f"{source.name} holds {len(source)} images; {count} were requested")
     return read_images(source, range(count))
 
 
 def read_images(source: DatasetSource, indices: Iterable[int]) -> UInt8[np.ndarray, "m h w c"]:
-    """Return the images of these indices, never mirrored."""
+    """Return the images at these indices, never mirrored."""
     return np.stack(read_all(lambda index: source[index]["images"], indices))
 
 

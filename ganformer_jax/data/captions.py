@@ -1,4 +1,4 @@
-"""Captions of images from a file, as conditions of tokens."""
+"""Captions of images, read from a file and converted to conditions of token numbers."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ganformer_jax.data.sources.source import Source
 from ganformer_jax.errors import UserError
 
 MAX_TOKENS = 512
-"""Tokens of the longest caption: more is a mistake."""
+"""Largest number of tokens of a caption."""
 
 
 def find_captions(source: Source, path: pathlib.Path) -> Conditions:
-    """Read the caption of every entry, and make a tokenizer of all words.
+    """Read the caption of every entry, and build a tokenizer from all their words.
 
     Args:
         source: Source of the images.
-        path: A .csv file of file names and captions, or a .json file of {"labels": [["file",
-            "caption"], ...]}.
+        path: A .csv file with columns for file names and captions, or a .json file with
+            {"labels": [["file", "caption"], ...]}.
 
     Returns:
-        Tokens, those of all captions as many: shorter ones are filled up with 0.
+        The tokens of each caption, padded with 0 to the length of the longest.
 
     Raises:
         UserError: If the file cannot be read, or an image has no caption.
@@ -38,14 +38,14 @@ def find_captions(source: Source, path: pathlib.Path) -> Conditions:
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UserError(f"{path} has no caption of {missing[0]}{more}: every image needs one")
-    odd = next((name for name, caption in pairs if not _is_caption(caption)), None)
-    if odd is not None:
-        raise UserError(f"{path}: the caption of {odd} should be words")
+    wordless = next((name for name, caption in pairs if not _is_caption(caption)), None)
+    if wordless is not None:
+        raise UserError(f"{path}: the caption of {wordless} should contain words")
     tokenizer = tokenizer_of(found)
     length = max(len(tokenizer.tokens(caption)) for caption in found)
     if length > MAX_TOKENS:
         raise UserError(
-            f"{path} has a caption of {length} tokens, at most {MAX_TOKENS} can be learned: "
+            f"{path} has a caption of {length} tokens, more than the limit of {MAX_TOKENS}: "
             "shorten it"
         )
     vectors = tokenizer.encode(found, length)

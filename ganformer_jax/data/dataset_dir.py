@@ -1,9 +1,9 @@
 """The folder in which a dataset is prepared, its description for TFDS and its report.
 
-It holds one of two folders:
+It contains one of two folders:
 
-    data/NAME/1.0.0/        the whole dataset
-    data/NAME/unfinished/   what is written of it so far, with its plan
+    data/NAME/1.0.0/        the complete dataset
+    data/NAME/unfinished/   the part that is written so far, with its plan
 """
 
 from __future__ import annotations
@@ -31,14 +31,19 @@ from ganformer_jax.errors import UserError, os_reason
 from ganformer_jax.files import TEMPORARY, is_moving, move_folder, sync, write_atomically
 
 VERSION, UNFINISHED = "1.0.0", "unfinished"
-DESCRIPTION = "dataset_info.json"  # without which TFDS sees no dataset
+DESCRIPTION = "dataset_info.json"  # TFDS recognizes a dataset by this file
 REPORT = "report.json"
 PLAN = "prepare-plan.json"
 SKIPPED = "skipped.csv"
 
 
 def make_dataset_dir(dataset_dir: pathlib.Path, source: Source) -> None:
-    """Make the folder, unless images would be written where they are read or the other way."""
+    """Create the folder.
+
+    Raises:
+        UserError: If it is inside the source, the source is inside it, it contains another dataset,
+            or it cannot be created.
+    """
     for place in source.paths:
         if place.is_dir() and dataset_dir.resolve().is_relative_to(place.resolve()):
             raise UserError(
@@ -54,7 +59,7 @@ def make_dataset_dir(dataset_dir: pathlib.Path, source: Source) -> None:
     try:
         dataset_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make {dataset_dir}: {os_reason(error)}") from error
+        raise UserError(f"cannot create {dataset_dir}: {os_reason(error)}") from error
 
 
 def read_finished(dataset_dir: pathlib.Path, plan: dict[str, Any]) -> dict[str, Any] | None:
@@ -76,7 +81,11 @@ def read_finished(dataset_dir: pathlib.Path, plan: dict[str, Any]) -> dict[str, 
 
 
 def open_work_dir(dataset_dir: pathlib.Path, plan: dict[str, Any]) -> pathlib.Path:
-    """Return the folder to work in: what an earlier call with this plan left, or a new one."""
+    """Return the folder to work in: the one that an earlier call with this plan left, or a new one.
+
+    Raises:
+        UserError: If the folder is from another plan or another program.
+    """
     work_dir = dataset_dir / UNFINISHED
     if not os.path.lexists(work_dir):
         work_dir.mkdir()
@@ -105,13 +114,13 @@ def write_description(
     folder: pathlib.Path,
     plan: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write what TFDS reads, the list of skipped entries, and the report, which is returned."""
+    """Write TFDS's description, the list of skipped entries, and the report; return the report."""
     totals = {split: Tally.total(of_split) for split, of_split in tallies.items()}
     total = Tally.total(tally for of_split in tallies.values() for tally in of_split)
     if not totals["train"].images:
         raise no_images(encoder.source, (reason for _, reason in total.skipped))
     if "test" in totals and not totals["test"].images:
-        raise UserError("none of the images that --held-out drew can be read: hold out more")
+        raise UserError("none of the images drawn by --held-out can be read: hold out more")
     splits = {split: total_of_split.images for split, total_of_split in totals.items()}
     report = _report(encoder, total, splits) | {"plan": plan}
     if total.deep_range is not None:
@@ -162,7 +171,7 @@ def _report(encoder: ExampleEncoder, total: Tally, splits: Mapping[str, int]) ->
 
 
 def _tokenizer(encoder: ExampleEncoder) -> str:
-    """Return the tokenizer of captions; "" without."""
+    """Return the tokenizer of captions; "" if labels are not captions."""
     return encoder.labels.tokenizer if isinstance(encoder.labels, Conditions) else ""
 
 
@@ -209,7 +218,7 @@ def _write_info(
 
 
 def publish(work_dir: pathlib.Path, dataset_dir: pathlib.Path, report: dict[str, Any]) -> None:
-    """Give a dataset its final name, once TFDS reads it as reported and it is on the disk."""
+    """Rename a dataset to its final name, after checking that TFDS reads it as reported."""
     info: Any = tfds.builder_from_directory(work_dir).info
     counts = {split: info.splits[split].num_examples for split in info.splits}
     names = [name.strip() for name in info.features["label"].names] if report["classes"] else []
@@ -217,7 +226,7 @@ def publish(work_dir: pathlib.Path, dataset_dir: pathlib.Path, report: dict[str,
     as_reported = [name.strip() for name in report["classes"]], list(report.get("conditions", ()))
     if counts != report["splits"] or (names, conditions) != as_reported:
         names = names or conditions
-        raise RuntimeError(f"TFDS reads {counts} images of {names}, not what was written")
+        raise RuntimeError(f"TFDS reads {counts} images of {names}, which is not what was written")
     for path in (*work_dir.iterdir(), work_dir):
         sync(path)
     move_folder(work_dir, dataset_dir / VERSION, last=[DESCRIPTION])
@@ -225,13 +234,13 @@ def publish(work_dir: pathlib.Path, dataset_dir: pathlib.Path, report: dict[str,
 
 
 def finish_publishing(dataset_dir: pathlib.Path) -> None:
-    """Finish what `publish` was kept from, on a disk that cannot rename folders."""
+    """Finish an interrupted `publish` on a disk that cannot rename folders."""
     if is_moving(dataset_dir / UNFINISHED):
         move_folder(dataset_dir / UNFINISHED, dataset_dir / VERSION, last=[DESCRIPTION])
 
 
 def remove_work_files(dataset_dir: pathlib.Path) -> None:
-    """Remove what only an unfinished dataset needs."""
+    """Remove the files that only an unfinished dataset needs."""
     folder = dataset_dir / VERSION
     for path in (*folder.glob("*.array_record-*.json"), folder / PLAN):
         path.unlink(missing_ok=True)

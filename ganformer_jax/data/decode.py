@@ -1,4 +1,4 @@
-"""Encoded images and pixels of any kind to upright 8-bit images."""
+"""Decoding of encoded images, and of arrays of any type, to upright 8-bit images."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ganformer_jax.data.sources.source import Unreadable
 from ganformer_jax.data.stored_values import Storage, storage_of
 from ganformer_jax.errors import one_line
 
-# Formats that run programs or load other files (EPS, ...) are not decoded.
+# Not among them: formats that run programs or load other files, such as EPS.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
-MAX_PIXELS = 1 << 27  # of the largest image that is decoded, 134 million (0.5 GB)
+MAX_PIXELS = 1 << 27  # in the largest image that is decoded: 134 million (0.5 GB)
 SCALED = "values scaled by --value-range"
 _ORIENTATION = 0x0112  # tag of EXIF
 
@@ -28,7 +28,7 @@ class DecodedImage:
 
     image: Image.Image
     kind: str  # stored format and mode, for the report: "PNG I;16"
-    notes: tuple[str, ...] = ()  # changes that the report mentions
+    notes: tuple[str, ...] = ()  # changes to mention in the report
     deep_range: tuple[int, int] | None = None  # smallest and largest value, if stored in 16 bits
 
 
@@ -37,18 +37,18 @@ def decode(
 ) -> DecodedImage:
     """Decode an encoded image, or convert pixels.
 
-    16 bits become 8 by their high byte, unless `value_range` says which values are black and
-    white; palettes and CMYK become RGB; EXIF orientation is applied.
+    16-bit values are reduced to their high byte, unless `value_range` gives the values of black and
+    white. Palettes and CMYK become RGB. The EXIF orientation is applied.
 
     Args:
-        stored: An encoded image; or pixels [H, W] or [H, W, C], C of 1, 2 (gray and opacity), 3
-            or 4: uint8, uint16, bool, or numbers in `value_range`.
-        value_range: Numbers that become 0 and 255. It applies to all pixels of arrays, and to the
-            gray and color values that encoded images store, unless these have 8 or fewer bits and
-            cannot hold the second. Of palettes, it applies to the colors.
+        stored: An encoded image; or an array [H, W] or [H, W, C] with C = 1, 2 (gray and opacity),
+            3 or 4, of type uint8, uint16 or bool, or of any numeric type with `value_range`.
+        value_range: Numbers that become 0 and 255. It applies to arrays and to the gray and color
+            values of encoded images, except images of 8 or fewer bits that cannot store the second
+            number. In images with a palette it applies to the colors.
 
     Raises:
-        Unreadable: If it is not a whole image; the message says why.
+        Unreadable: If it is not a complete image; the message says why.
     """
     if isinstance(stored, bytes):
         return _decode_bytes(stored, value_range)
@@ -56,13 +56,13 @@ def decode(
 
 
 def stored_size(stored: bytes | np.ndarray) -> tuple[int, int] | None:
-    """Return width and height of an image, upright, by its shape or its first bytes.
+    """Return the width and height of an image, upright, from its shape or its first bytes.
 
     Args:
         stored: As in `decode`, or only the first bytes of an encoded image.
 
     Returns:
-        None if these bytes do not tell.
+        None if these bytes are not enough.
     """
     if isinstance(stored, np.ndarray):
         return (stored.shape[1], stored.shape[0]) if stored.ndim in (2, 3) else None
@@ -70,7 +70,7 @@ def stored_size(stored: bytes | np.ndarray) -> tuple[int, int] | None:
     try:
         with Image.open(io.BytesIO(stored), formats=FORMATS) as image:
             turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-            is_upright = image.format == "TIFF" or not turned  # Pillow knows it of TIFF
+            is_upright = image.format == "TIFF" or not turned  # Pillow rotates TIFF itself
             width, height = image.size
             return (width, height) if is_upright else (height, width)
     except Exception:  # Pillow's readers raise errors of many types
@@ -79,14 +79,17 @@ def stored_size(stored: bytes | np.ndarray) -> tuple[int, int] | None:
 
 @contextlib.contextmanager
 def no_warnings() -> Iterator[None]:
-    """Silence Pillow on damaged metadata and large images; to be entered by the main thread."""
+    """Silence Pillow's warnings about damaged metadata and large images.
+
+    The main thread must enter it, as warning filters belong to the process.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
 
 def _decode_bytes(stored: bytes, value_range: tuple[float, float] | None) -> DecodedImage:
-    Image.init()  # Pillow loads some formats late, and does not know their names before
+    Image.init()  # registers all formats, some of which Pillow otherwise registers on demand
     try:
         with Image.open(io.BytesIO(stored), formats=FORMATS) as image:
             _check_size(*image.size)
@@ -129,7 +132,7 @@ def _converted(
     storage: Storage,
     value_range: tuple[float, float] | None,
 ) -> tuple[Image.Image, tuple[int, int] | None, bool]:
-    """Return an image of mode L, RGB or RGBA, its range if of 16 bits, and if it was scaled."""
+    """Return an image of mode L, RGB or RGBA, its range if it has 16 bits, and if it was scaled."""
     deep_range = None
     if image.mode in ("I", "F") or image.mode.startswith("I;16") or storage.is_signed:
         if _has_16_bits(image, form):
@@ -158,7 +161,7 @@ def _from_values(
     if value_range is None and not _has_16_bits(image, form):
         kinds = {"L": "signed 8-bit", "I": "32-bit integer", "F": "floating-point"}
         kind = kinds[image.mode]
-        raise Unreadable(f"{kind} pixels: say what is black and white with --value-range")
+        raise Unreadable(f"{kind} pixels: give the values of black and white with --value-range")
     values = np.asarray(image)
     deep = values.astype(np.uint16) if value_range is None else storage.values(image)
     gray = Image.fromarray(_scaled_to_uint8(deep, value_range))
@@ -170,7 +173,7 @@ def _from_values(
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Convert an image of 8 or fewer bits a channel to mode L, RGB or RGBA."""
+    """Convert an image of at most 8 bits per channel to mode L, RGB or RGBA."""
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBa"):
         return image.convert("RGBA")
     if image.mode in ("L", "RGB", "RGBA"):
@@ -181,7 +184,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def _scaled(
     image: Image.Image, storage: Storage, value_range: tuple[float, float] | None
 ) -> Image.Image:
-    """Scale the values of an image of mode L, RGB or RGBA; opacity stays."""
+    """Scale the values of an image of mode L, RGB or RGBA, without its opacity."""
     scaled = _scaled_to_uint8(storage.values(image), value_range)
     if image.mode == "RGBA":
         scaled[..., 3] = np.asarray(image)[..., 3]
@@ -218,7 +221,9 @@ def _scaled_to_uint8(pixels: np.ndarray, value_range: tuple[float, float] | None
         return (pixels >> 8).astype(np.uint8)
     if pixels.dtype == np.bool_:
         return pixels.astype(np.uint8) * 255
-    raise Unreadable(f"{pixels.dtype} pixels: say what is black and white with --value-range")
+    raise Unreadable(
+        f"{pixels.dtype} pixels: give the values of black and white with --value-range"
+    )
 
 
 def _check_size(width: int, height: int) -> None:

@@ -1,4 +1,4 @@
-"""Entries of a source to examples of a dataset."""
+"""Conversion of the entries of a source to the examples of a dataset."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from ganformer_jax.data.spec import DatasetSpec
 
 
 class Example(NamedTuple):
-    """A tf.train.Example, and facts about the image that it was made of, for the report."""
+    """A serialized tf.train.Example, and facts about its image for the report."""
 
     serialized: bytes
-    size: str  # stored "width x height"
-    kind: str  # stored format and mode
+    size: str  # "<width>x<height>" of the source image
+    kind: str  # format and mode of the source image
     notes: Sequence[str]  # changes made to it
     deep_range: tuple[int, int] | None  # smallest and largest value, if stored in 16 bits
 
 
 @dataclasses.dataclass(frozen=True)
 class ExampleEncoder:
-    """Makes the examples of a dataset. Threads may use it at once."""
+    """Encodes the examples of a dataset; safe to share between threads."""
 
     source: Source
     labels: Labels | Conditions | None
@@ -41,7 +41,7 @@ class ExampleEncoder:
 
     @functools.cached_property
     def features(self) -> tfds.features.FeaturesDict:
-        """Features of an example, as TFDS describes them."""
+        """TFDS features of an example."""
         geometry = self.spec.geometry
         shape = geometry.height, geometry.width, geometry.channels
         if geometry.channels in MODES:
@@ -64,7 +64,15 @@ class ExampleEncoder:
         return tfds.features.FeaturesDict(features)
 
     def encode(self, index: int, stored: bytes | np.ndarray | None = None) -> Example:
-        """Make the example of an entry, which may be read already; raise Unreadable."""
+        """Encode an entry.
+
+        Args:
+            index: Index of the entry.
+            stored: What `source.read(index)` returned, if it was called already.
+
+        Raises:
+            Unreadable: If the entry is damaged or has no label.
+        """
         label = self._label(index)
         stored = self.source.read(index) if stored is None else stored
         fitted = fit_entry(stored, self.spec.geometry, self.spec.value_range)
@@ -79,7 +87,7 @@ class ExampleEncoder:
         return Example(self._serialize(example), size, fitted.kind, fitted.notes, fitted.deep_range)
 
     def _label(self, index: int) -> dict[str, Any]:
-        """Return the features that label an entry; raise Unreadable if it has no label."""
+        """Return the label features of an entry; raise Unreadable if it has no label."""
         if self.labels is None:
             return {}
         if isinstance(self.labels, Conditions):
@@ -93,7 +101,7 @@ class ExampleEncoder:
         return {"label": number}
 
     def _stored_image(self, pixels_HxWxC: np.ndarray) -> bytes | np.ndarray:
-        """Encode as PNG what a PNG can hold; TFDS compresses the rest."""
+        """Encode as PNG if PNG supports the number of channels; TFDS compresses other arrays."""
         if self.spec.geometry.channels not in MODES:
             return pixels_HxWxC
         encode = encode_stored if self.spec.storage == "raw" else encode_compressed
@@ -101,6 +109,6 @@ class ExampleEncoder:
 
     def _serialize(self, example: dict[str, Any]) -> bytes:
         serialized = self.features.serialize_example(example)
-        # The order of features in it changes from process to process unless asked not to.
-        message: Any = tf_example_pb2  # its classes are made when it is imported
+        # Without `deterministic` the order of the features varies between processes.
+        message: Any = tf_example_pb2  # pyright does not see its classes, created at import
         return message.Example.FromString(serialized).SerializeToString(deterministic=True)

@@ -1,4 +1,4 @@
-"""Examples of prepared datasets, from the bytes that TensorFlow Datasets stores to arrays."""
+"""Decoding of the examples of prepared datasets to arrays."""
 
 import io
 import zlib
@@ -15,12 +15,20 @@ from ganformer_jax.errors import UserError, one_line
 
 
 def decode_example(features: Any, record: bytes) -> dict[str, Any]:
-    """Parse these features only; images become uint8 [H, W, C], lists become arrays."""
+    """Decode the given features of a serialized example; images become uint8 [H, W, C].
+
+    Args:
+        features: TFDS features to decode; others in the record are ignored.
+        record: The serialized example.
+
+    Raises:
+        UserError: If an image is damaged.
+    """
     images = [key for key, value in features.items() if isinstance(value, tfds.features.Image)]
     skip = {key: tfds.decode.SkipDecoding() for key in images}
     try:
         example: Any = features.deserialize_example_np(record, decoders=skip)
-    except (ValueError, zlib.error) as error:  # of images stored as arrays
+    except (ValueError, zlib.error) as error:  # from images that are stored as arrays
         raise _damaged(error) from error
     for key in images:
         example[key] = _decode_image(example[key], features[key].shape[-1])
@@ -45,7 +53,7 @@ def _damaged(error: Exception) -> UserError:
 
 
 def _as_arrays(tree: Any) -> Any:
-    """Convert the lists that TFDS reads sequences as to arrays."""
+    """Convert lists, which TFDS returns for sequences, to arrays."""
     if isinstance(tree, dict):
         return {key: _as_arrays(value) for key, value in tree.items()}
     return np.asarray(tree)

@@ -1,4 +1,4 @@
-"""Find prepared datasets, and open their splits."""
+"""Prepared datasets by name, folder or bucket, and the records of their splits."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ganformer_jax.storage import is_transient, with_retries
 
 BUCKET = "gs://"
 RAW = tfds.decode.DeserializeMethod.RAW_BYTES
-CONDITION_NAMES = "condition_names"  # in a dataset's metadata: what the numbers are called
-VERSIONS = "[0-9]*.*.*/dataset_info.json"  # pattern of a dataset's versions, in its folder
+CONDITION_NAMES = "condition_names"  # key in a dataset's metadata
+VERSIONS = "[0-9]*.*.*/dataset_info.json"  # pattern that matches the versions in a dataset's folder
 
 
 class NoSplit(UserError):
-    """A dataset has no such split, or no image in it."""
+    """A dataset lacks a split, or the split is empty."""
 
 
 def find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> Any:
@@ -31,7 +31,7 @@ def find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> Any:
         return _find_in_bucket(dataset)
     if dataset in RENDERED:
         dataset = os.fspath(_find_scenes(data_dir, dataset, size))
-    given, named = Path(dataset), data_dir / dataset  # the latter may be called as in TFDS
+    given, named = Path(dataset), data_dir / dataset  # either precedes a TFDS dataset of this name
     folder = next(filter(is_prepared, (given, named)), given)
     if folder.is_dir():
         return open_builder(find_version(folder))
@@ -48,7 +48,7 @@ def find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> Any:
 
 
 def open_builder(folder: str | os.PathLike[str]) -> Any:
-    """Return TFDS's builder of the dataset in a folder with dataset_info.json."""
+    """Return the TFDS builder of the dataset in a folder with dataset_info.json."""
     try:
         return tfds.builder_from_directory(folder)
     except Exception as error:  # of many types: of JSON, protobuf, or the features
@@ -84,12 +84,12 @@ def find_version(folder: Any) -> Any:
         return versions[0]
     if versions:
         choices = ", ".join(map(str, versions))
-        raise UserError(f"{folder} holds several versions; name one of these: {choices}")
-    raise UserError(f"{folder} is not a dataset that TFDS prepared: no dataset_info.json in it")
+        raise UserError(f"{folder} contains several versions; name one of these: {choices}")
+    raise UserError(f"{folder} is not a dataset prepared by TFDS: it has no dataset_info.json")
 
 
 def is_prepared(folder: Path) -> bool:
-    """Return whether a folder is a prepared dataset, or holds one version of one."""
+    """Return whether a folder is a prepared dataset, or contains exactly one version of one."""
     try:
         find_version(folder)
     except UserError:
@@ -98,13 +98,13 @@ def is_prepared(folder: Path) -> bool:
 
 
 def prepared_below(folder: Path) -> list[Path]:
-    """Return the prepared datasets in a folder of datasets, or of configs of one."""
+    """Return the datasets in a folder of prepared datasets, or in a dataset's folder of configs."""
     found = (path.parent for above in ("*", "*/*") for path in folder.glob(f"{above}/{VERSIONS}"))
     return sorted(found)
 
 
 def _find_scenes(data_dir: Path, name: str, size: tuple[int, int]) -> Path:
-    """Return the folder of the one prepared set of scenes of this size."""
+    """Return the folder of the only prepared set of scenes of this size."""
     resolution = max(size)
     if min(size) != resolution:
         raise UserError(f"scenes are square, not {size[0]}x{size[1]}; use a dataset of your own")
@@ -117,17 +117,17 @@ def _find_scenes(data_dir: Path, name: str, size: tuple[int, int]) -> Path:
         )
     if len(folders) > 1:
         choices = ", ".join(map(str, folders))
-        raise UserError(f"several sets of scenes fit; give one of these as the dataset: {choices}")
+        raise UserError(f"several sets of scenes match; name one of these folders: {choices}")
     return folders[0]
 
 
 def condition_names(builder: Any) -> tuple[str, ...]:
     """Return the names of the numbers of a dataset's conditions; none if it has no conditions.
 
-    Only `prepare` writes them: a feature that another program calls `condition` is something else.
+    Only `prepare` writes these names: without them, a feature called `condition` is ignored.
 
     Raises:
-        UserError: If the stored conditions do not fit their names.
+        UserError: If a condition does not have as many numbers as there are names.
     """
     names = tuple(map(str, (builder.info.metadata or {}).get(CONDITION_NAMES) or ()))
     features = builder.info.features
@@ -146,7 +146,7 @@ def tokenizer_text(builder: Any) -> str:
 
 
 class Records:
-    """Serialized examples by index; one that cannot be read raises UserError."""
+    """Serialized examples by index; indexing raises UserError if one cannot be read."""
 
     def __init__(self, stored: Any, name: str):
         self._stored, self._name = stored, name
@@ -161,20 +161,25 @@ class Records:
         except RuntimeError as error:  # ArrayRecord's reader, for most damage
             if is_transient(error):
                 advice = f"{self._name} cannot be read now, try again once the disk answers"
-            elif os.strerror(errno.EMFILE) in str(error):  # each shard stays open
-                advice = f"{self._name} has too many shards for this shell, raise `ulimit -n`"
+            elif os.strerror(errno.EMFILE) in str(error):  # every shard stays open
+                advice = f"{self._name} has more shards than this shell can open: raise `ulimit -n`"
             raise UserError(f"{advice}: {one_line(error)}") from error
-        if not record:  # its answer for a short file that is cut off
+        if not record:  # what ArrayRecord returns for a truncated short file
             raise UserError(f"{advice}: an empty record")
         return record
 
 
 def open_split(builder: Any, split: str) -> Records:
-    """Return the serialized examples of a split; raise UserError if it cannot be used."""
+    """Return the serialized examples of a split.
+
+    Raises:
+        NoSplit: If there is no such split, or it is empty.
+        UserError: If its file format does not support reading by index.
+    """
     name = f"{builder.name} ({split})"
     try:
         count = builder.info.splits[split].num_examples
-    except Exception as error:  # of several kinds, by what is wrong with the name
+    except Exception as error:  # TFDS raises various types for bad names
         raise no_split(builder, split) from error
     if count <= 0:
         raise NoSplit(f"{name} is empty; choose another split or prepare it again")
@@ -187,6 +192,6 @@ def open_split(builder: Any, split: str) -> Records:
 
 
 def no_split(builder: Any, split: str) -> NoSplit:
-    """Return the error of a split that a dataset does not have."""
+    """Return the error for a split that a dataset does not have."""
     choices = ", ".join(builder.info.splits) or "none"
     return NoSplit(f"{builder.name} has no split {split!r}; it has: {choices}")

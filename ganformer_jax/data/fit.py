@@ -1,4 +1,4 @@
-"""Images of any size to pixels of one size and number of channels."""
+"""Cropping, padding and resizing of images to one size and number of channels."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ Fit = Literal["crop", "pad"]
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """Size and channels of a dataset's images; it decides the pixels, and so FID.
+    """Size and channels of a dataset's images, and how they are resized, which FID depends on.
 
     Attributes:
-        height: In pixels.
-        width: In pixels.
-        channels: 1 gray, 3 color, 4 color and opacity; 2, and 5 or more, are channels of arrays
-            without such a meaning.
-        filter: Resampling filter, antialiased, as Pillow implements it.
-        fit: "crop" cuts out the largest centered rectangle of this shape; "pad" crops to `ratio`
-            and pads the result to a black square, as the published code prepares CLEVR.
-        ratio: Height / width to crop to before padding; None to crop nothing.
+        height: Height in pixels.
+        width: Width in pixels.
+        channels: 1 for gray, 3 for color, 4 for color and opacity; 2, and 5 or more, for arrays
+            whose channels have no such meaning.
+        filter: Resampling filter, antialiased, as implemented by Pillow.
+        fit: "crop" cuts out the largest centered rectangle with the proportions of height and
+            width; "pad" crops to `ratio` and pads the result to a black square, as the published
+            code prepares CLEVR.
+        ratio: Height / width to crop to before padding; None for no crop.
     """
 
     height: int
@@ -45,17 +46,17 @@ class Geometry:
 
     @property
     def crop_ratio(self) -> float | None:
-        """Height / width that images are cropped to; None if nothing is cropped."""
+        """Height / width that images are cropped to; None if they are not cropped."""
         return self.ratio if self.fit == "pad" else self.height / self.width
 
     def enlarges(self, size: tuple[int, int]) -> bool:
-        """Return whether an image of this width and height, once cropped, has too few pixels."""
+        """Return whether a cropped image of this width and height has to be enlarged."""
         kept = size if self.crop_ratio is None else cropped_size(size, self.crop_ratio)
         return max(kept) < max(self.height, self.width)
 
 
 def fit_labels(labels_HxW: UInt8[np.ndarray, "h w"], geometry: Geometry) -> np.ndarray:
-    """Crop or pad, then resize labels to the nearest ones, uint8 [H, W, 1]; padding is of 0."""
+    """Crop or pad labels, then resize by nearest neighbor to uint8 [H, W, 1]; padding is 0."""
     gray = dataclasses.replace(geometry, channels=1)
     return fit(Image.fromarray(labels_HxW), gray, Image.Resampling.NEAREST)
 
@@ -63,9 +64,14 @@ def fit_labels(labels_HxW: UInt8[np.ndarray, "h w"], geometry: Geometry) -> np.n
 def fit(
     image: Image.Image, geometry: Geometry, resampling: Image.Resampling | None = None
 ) -> UInt8[np.ndarray, "h w c"]:
-    """Crop or pad, then resize an image of mode L, RGB or RGBA; the right size stays as it is.
+    """Crop or pad, then resize an image of mode L, RGB or RGBA.
 
-    `resampling` is by default the geometry's filter.
+    An image that has the right size after cropping keeps its pixels.
+
+    Args:
+        image: The image.
+        geometry: Size, channels and filter of the result.
+        resampling: Filter to use instead of the geometry's.
     """
     image = with_channels(image, geometry.channels)
     if geometry.crop_ratio is not None:
@@ -89,7 +95,7 @@ def with_channels(image: Image.Image, channels: int) -> Image.Image:
 
 
 def cropped_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
-    """Return width and height of the largest crop of height / width = ratio, at least 1x1."""
+    """Return the width and height of the largest crop with height / width = ratio, at least 1x1."""
     width, height = size
     cropped = min(width, height / ratio)
     return max(1, round(cropped)), max(1, round(cropped * ratio))

@@ -1,7 +1,7 @@
-"""An entry as its source stores it, to pixels of the size and channels of a dataset.
+"""Conversion of an entry of a source to pixels of a dataset's size and number of channels.
 
-Images of 1, 3 and 4 channels are gray, color, and color with opacity. Arrays of 2, 5 and more keep
-their channels, each of which is converted as a gray image.
+Images of 1, 3 and 4 channels are gray, color, and color with opacity. Arrays of 2, or of 5 or more
+channels keep them; each is converted like a gray image.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ganformer_jax.data.sources.source import Unreadable
 
 @dataclasses.dataclass(frozen=True)
 class FittedImage:
-    """Pixels of one size and number of channels, and facts about the image, for the report."""
+    """Pixels with a dataset's size and channels, and facts about the image for the report."""
 
     pixels_HxWxC: UInt8[np.ndarray, "h w c"]
-    size: tuple[int, int]  # stored width and height
-    kind: str  # stored format and mode
+    size: tuple[int, int]  # width and height of the source image, upright
+    kind: str  # format and mode of the source image
     notes: tuple[str, ...] = ()  # changes made to it
     deep_range: tuple[int, int] | None = None  # smallest and largest value, if stored in 16 bits
 
@@ -32,11 +32,11 @@ class FittedImage:
 def fit_entry(
     stored: bytes | np.ndarray, geometry: Geometry, value_range: tuple[float, float] | None = None
 ) -> FittedImage:
-    """Convert an encoded image or pixels, [H, W] or [H, W, C].
+    """Convert an encoded image, or an array [H, W] or [H, W, C].
 
     Raises:
-        Unreadable: If it is not a whole image, or has not the channels of a dataset of 2, 5 or
-            more.
+        Unreadable: If it is not a complete image, or if the geometry has 2, or 5 or more channels,
+            and the entry does not.
     """
     if geometry.channels in MODES:
         return _fit_image(decode(stored, value_range), geometry)
@@ -46,7 +46,7 @@ def fit_entry(
 def stored_size(
     stored: bytes | np.ndarray, value_range: tuple[float, float] | None = None
 ) -> tuple[int, int]:
-    """Return width and height of an entry, upright; raise Unreadable."""
+    """Return the width and height of an entry, upright; raise Unreadable if it is damaged."""
     if isinstance(stored, np.ndarray) and stored.ndim == 3:
         stored = stored[..., 0]
     return decode(stored, value_range).image.size

@@ -1,4 +1,4 @@
-"""Datasets opened by their folder alone, and the split of one that training does not see."""
+"""Prepared datasets opened by their folder alone, and the choice of a held-out split."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ T = TypeVar("T")
 
 
 def open_held_out(open_split: Callable[[str], T]) -> T:
-    """Open the test split, else that of validation, else that of training.
+    """Open the test split; without one, the validation split; without either, the training split.
 
-    A split that is there but cannot be read is an error: other images are another measure.
+    An existing split that cannot be read is an error, because a metric on other images would not
+    be comparable.
     """
     for split in ("test", "validation"):
         with contextlib.suppress(NoSplit):
@@ -26,10 +27,10 @@ def open_held_out(open_split: Callable[[str], T]) -> T:
 
 
 def opens_as_dataset(folder: pathlib.Path) -> bool:
-    """Return whether `open_folder` reads a dataset that TFDS prepared.
+    """Return whether `open_folder` can read a dataset that TFDS prepared.
 
-    It reads ArrayRecords of uint8 images of one size, which the dataset says; other datasets are
-    sources that `prepare` reads.
+    It can if the dataset is stored as ArrayRecord and declares uint8 images of one size. Other
+    datasets have to be converted by `prepare`.
     """
     import tensorflow_datasets as tfds
 
@@ -40,16 +41,16 @@ def opens_as_dataset(folder: pathlib.Path) -> bool:
 
 
 def open_folder(folder: pathlib.Path, split: str) -> DatasetSource:
-    """Open a split of a prepared dataset, of images of one size, by its folder alone."""
+    """Open a split of a prepared dataset of images of one size by its folder alone."""
     folder = find_version(folder)
     shape = _image_shape(folder)
     if not all(shape):
-        raise UserError(f"{folder} does not say how large its images are")
+        raise UserError(f"{folder} does not declare the size of its images: run `prepare` on it")
     return open_dataset(folder, folder, size=shape[:2], split=split, channels=shape[-1])
 
 
 def _image_shape(folder: pathlib.Path) -> tuple[Any, ...]:
-    """Return height, width and channels of a dataset's images, None for what varies."""
+    """Return the height, width and channels of a dataset's images; None for those that vary."""
     features: Any = open_builder(folder).info.features
     image = features["image"] if features and "image" in features else None
     return image.shape if image is not None and holds_images(image) else (None, None, None)

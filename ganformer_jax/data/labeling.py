@@ -1,4 +1,4 @@
-"""Classes and conditions: what the source has, subfolders, StyleGAN's dataset.json, CSV."""
+"""Classes and conditions of images: from the source, subfolders, a dataset.json or a table."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Table(NamedTuple):
     """Labels by the names of images."""
 
     labels: Mapping[str, Any]
-    condition_names: Any = None  # what dataset.json has under this key: the labels are conditions
+    condition_names: Any = None  # value of this key; if there is one, the labels are conditions
 
 
 def find_labels(source: Source, choice: str) -> Labels | Conditions | None:
@@ -43,15 +43,15 @@ def find_labels(source: Source, choice: str) -> Labels | Conditions | None:
 
     Args:
         source: Source of the images.
-        choice: "auto" for what the source or its dataset.json has, if anything; "none"; "folders"
-            for the names of the folders that images lie in; or the path of a .json or .csv file.
+        choice: "auto" for the labels of the source or its dataset.json, if any; "none"; "folders"
+            for the names of the folders that contain the images; or the path of a .json or .csv
+            file.
 
     Returns:
-        Labels, -1 for entries without one; or conditions, of which a .json file or the source may
-        have vectors; None if there are neither.
+        Classes, or conditions if the labels are vectors of numbers; None if there are no labels.
 
     Raises:
-        UserError: If the choice makes no sense, or the file cannot be read or names no image.
+        UserError: If the choice is unknown, or the file cannot be read or names no image.
     """
     if choice == "none":
         return None
@@ -75,7 +75,7 @@ def find_labels(source: Source, choice: str) -> Labels | Conditions | None:
 
 
 def _of_companion(source: Source) -> Labels | Conditions | None:
-    """Read StyleGAN's file, at the top or in the one folder that holds all images."""
+    """Read dataset.json from the deepest folder that contains all images, or from one above it."""
     above = _common(_folders(source))
     for folder in (above, *above.parents):
         path = (folder / STYLEGAN_FILE).as_posix()
@@ -95,9 +95,9 @@ def _folders(source: Source) -> list[pathlib.PurePosixPath]:
 
 def _of_folders(source: Source) -> Labels:
     folders = _folders(source)
-    above = _common(folders)  # which says nothing about classes
+    above = _common(folders)  # shared by all images, so it does not distinguish classes
     in_folder = any(path.is_dir() for path in source.paths)  # an archive often has one top folder
-    if above in folders and (in_folder or len(set(folders)) == 1):  # it is a class itself
+    if above in folders and (in_folder or len(set(folders)) == 1):  # then it is a class itself
         above = above.parent
     names = [folder.relative_to(above).as_posix() for folder in folders]
     if set(names) <= {"."}:
@@ -107,8 +107,8 @@ def _of_folders(source: Source) -> Labels:
 
 
 def _common(folders: Sequence[pathlib.PurePosixPath]) -> pathlib.PurePosixPath:
-    """Return the folder above all of them."""
-    prefix = os.path.commonprefix([folder.parts for folder in folders])  # of tuples, not of texts
+    """Return the deepest folder that contains all of them."""
+    prefix = os.path.commonprefix([folder.parts for folder in folders])  # of tuples, not of strings
     return pathlib.PurePosixPath(*prefix)
 
 
@@ -122,7 +122,7 @@ def _read_json(contents: bytes, where: str, what: str = "class") -> _Table | Non
         return _Table(_by_name([(str(n), label) for n, label in rows], where, what), names)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
-            f'{where} has no labels as StyleGAN writes them: {{"labels": [["file", {what}], ...]}}'
+            f'{where} has no labels in StyleGAN\'s format: {{"labels": [["file", {what}], ...]}}'
         ) from error
 
 
@@ -151,14 +151,14 @@ def _by_name(rows: Sequence[tuple[str, Any]], where: str, what: str = "class") -
 
 
 def _normalized(name: str) -> str:
-    """Spell a path with forward slashes, without "." and surrounding blanks."""
+    """Return a path with forward slashes, without "." components and surrounding spaces."""
     return pathlib.PurePosixPath(name.strip().replace("\\", "/")).as_posix()
 
 
 def _composed(*groups: Collection[str]) -> Mapping[str, str]:
-    """Return each name in composed letters: a Mac's file systems decompose them.
+    """Return each name in Unicode's composed form (NFC), as macOS decomposes file names.
 
-    Names of one group that would become the same are left as they are.
+    Names of one group that would become equal are left as they are.
     """
     spelled = {name: unicodedata.normalize("NFC", name) for group in groups for name in group}
     counts = [Counter(spelled[name] for name in set(group)) for group in groups]
@@ -197,7 +197,7 @@ def labels_of_entries(
         UserError: If no entry has a label, or two labels name the same entry.
     """
     names = [_normalized(name) for name in source.names]
-    if all(name.isdecimal() for name in names):  # of arrays: 7 and 0007 are the same image
+    if all(name.isdecimal() for name in names):  # images of an array: 7 and 0007 are the same
         names = [_without_zeros(name) for name in names]
         rows = [(_without_zeros(name), label) for name, label in by_name.items()]
         by_name = _by_name(rows, where, what)
@@ -207,7 +207,7 @@ def labels_of_entries(
     labels = [None if by_name.get(name) == "" else by_name.get(name) for name in names]
     if all(label is None for label in labels):
         raise UserError(
-            f"{where} labels none of the images: it should name them as they are in "
+            f"{where} labels none of the images: it should use their names in "
             f"{source.description}, such as {next(iter(source.names), 'none')}"
         )
     return labels, len(set(by_name) - set(names))
@@ -238,7 +238,7 @@ def _read_file(path: pathlib.Path, what: str = "class") -> _Table | None:
 
 
 def _of_single_numbers(labels: Sequence[Any], where: str) -> Labels | None:
-    """Read lists of one number as an array of them is read; None if labels are something else."""
+    """Read lists of one number each like an array of numbers; None if labels are not such lists."""
     values = [[-1] if label is None else label for label in labels]
     if not all(type(value) is list and len(value) == 1 for value in values):
         return None
@@ -248,7 +248,7 @@ def _of_single_numbers(labels: Sequence[Any], where: str) -> Labels | None:
 
 
 def _are_vectors(labels: Sequence[Any]) -> bool:
-    """Return whether all labels are lists, some of them without a single 1 among zeros."""
+    """Return whether all labels are lists and they are not all one-hot vectors of one length."""
     found = [label for label in labels if label is not None]
     if not all(type(label) is list for label in found):
         return False
@@ -257,12 +257,12 @@ def _are_vectors(labels: Sequence[Any]) -> bool:
 
 
 def _of_values(labels: Sequence[Any], where: str) -> Labels:
-    """Return the classes of entries, from names, numbers or one-hot vectors; None for none."""
+    """Return classes from names, numbers or one-hot vectors; None is an entry without a label."""
     found = [label for label in labels if label is not None]
     kinds = {type(label) for label in found}
     if kinds <= {int, str} and str in kinds:
         return _numbered(labels, sorted(set(found), key=class_order), where)
-    if kinds == {int}:  # as StyleGAN has them
+    if kinds == {int}:  # as in StyleGAN's datasets
         if min(found) < 0 or max(found) >= MAX_CLASSES:
             raise UserError(f"{where} has classes outside 0..{MAX_CLASSES - 1}")
         return _numbered(labels, classes_of_numbers(np.array(found)), where)
@@ -272,13 +272,13 @@ def _of_values(labels: Sequence[Any], where: str) -> Labels:
         return _numbered(numbers, range(len(found[0])), where)
     odd = next((label for label in found if not _is_class(label)), found[-1])
     raise UserError(
-        f"{where} has the label {_short(odd)}: only classes and conditions can be learned, one "
-        "number, one name or one list of numbers for each image, alike for all images"
+        f"{where} has the label {_short(odd)}: labels should be integers, names or lists of "
+        "numbers, of the same kind for all images"
     )
 
 
 def _hot(vector: Sequence[Any]) -> int | None:
-    """Return the place of the single 1 in a vector of zeros, -1 if there is none; else None."""
+    """Return the index of the 1 in a one-hot vector, -1 for all zeros, None for other vectors."""
     if not all(type(value) in (int, float) and value in (0, 1) for value in vector):
         return None
     ones = [place for place, value in enumerate(vector) if value == 1]

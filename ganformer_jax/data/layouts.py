@@ -1,4 +1,4 @@
-"""Images with label maps of their segments, which a dataset stores as `mask`."""
+"""Images with label maps of their segments, stored as the feature `mask`."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
 FEATURE = "mask"
-"""Name of the feature with the label maps: 0 is the background."""
+"""Name of the feature with the label maps, where 0 is the background."""
 
 
 @dataclass(frozen=True)
 class LayoutSource:
     """The images of one split and their label maps, read by index.
 
-    Raises `UserError` for a dataset without label maps, or with a label that is too large.
-
     Attributes:
         source: The images.
         segments: Number of segments; labels are from 0 to `segments` - 1.
+
+    Raises:
+        UserError: If the dataset has no label maps; when one is read, if it has a larger label.
     """
 
     source: DatasetSource
@@ -42,12 +43,12 @@ class LayoutSource:
         return len(self.source)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        """Return `images`, uint8 [H, W, C], and `layouts`, labels, uint8 [H, W]."""
+        """Return `images`, uint8 [H, W, C], and their labels as `layouts`, uint8 [H, W]."""
         image = self.source[index]["images"]
         return {"images": image, "layouts": self.labels(index)}
 
     def check(self) -> None:
-        """Read the label maps of all images, so that none ends training later."""
+        """Read the label maps of all images, so that a wrong one is found before training."""
         read_all(lambda index: int(self.labels(index).max()), range(len(self)))
 
     def labels(self, index: int) -> UInt8[np.ndarray, "h w"]:

@@ -1,8 +1,8 @@
 """PNG files of datasets: compressed, or stored without compression.
 
-Stored ones are larger and read at the speed of memory; any PNG reader reads them. They hold a
-header, one chunk of pixels and an end, where the pixels are zlib's stored blocks of unfiltered rows
-(W3C PNG specification, sections 9 to 11). Other PNGs are left to a general reader.
+Stored files are larger, and are decoded at the speed of a copy in memory. They are valid PNGs: a
+header, one chunk of pixels and an end chunk, where the pixels are zlib's stored blocks of
+unfiltered rows (W3C PNG specification, sections 9 to 11). Other PNGs are left to a general decoder.
 """
 
 import io
@@ -15,7 +15,7 @@ from PIL import Image
 
 from ganformer_jax.errors import UserError
 
-COMPRESSION = 3  # level of zlib; higher levels take much longer for little
+COMPRESSION = 3  # zlib level; higher levels take much longer and save little
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOR_TYPES = {1: 0, 3: 2, 4: 6}  # by channels
 _CHANNELS = {color_type: channels for channels, color_type in _COLOR_TYPES.items()}
@@ -38,7 +38,7 @@ def encode_stored(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
     height, width, channels = pixels.shape
     if pixels.dtype != np.uint8 or channels not in _COLOR_TYPES or not pixels.size:
         raise ValueError(f"cannot encode pixels of shape {pixels.shape} and type {pixels.dtype}")
-    rows = np.zeros((height, 1 + width * channels), np.uint8)  # 0 at the left: not filtered
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # the leading 0 means: no filter
     rows[:, 1:] = pixels.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOR_TYPES[channels], 0, 0, 0)
     data = zlib.compress(rows.tobytes(), level=0)
@@ -46,7 +46,7 @@ def encode_stored(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
 
 
 def decode_stored(encoded: bytes) -> UInt8[np.ndarray, "h w c"] | None:
-    """Decode what `encode_stored` wrote; None for other files; raise UserError if damaged."""
+    """Decode a file of `encode_stored`; None for other files; raise UserError if it is damaged."""
     if len(encoded) < _START.size + 2 or not encoded.endswith(_END):
         return None
     fields = _START.unpack_from(encoded)
@@ -63,14 +63,14 @@ def decode_stored(encoded: bytes) -> UInt8[np.ndarray, "h w c"] | None:
             "a stored image is damaged (wrong checksum or size): prepare the data again"
         )
     if rows[:, 0].any():
-        return None  # filtered, so by another program
+        return None  # filtered, so written by another program
     return rows[:, 1:].reshape(height, width, -1)
 
 
 def _rows(data: memoryview, height: int, row_bytes: int) -> UInt8[np.ndarray, "h d"] | None:
-    """Return what zlib's stored blocks hold; None if its checksum or size is wrong."""
+    """Return the contents of zlib's stored blocks; None if their checksum or size is wrong."""
     expected = height * row_bytes
-    if not 0 < expected <= len(data):  # nothing is compressed
+    if not 0 < expected <= len(data):  # as the data is not compressed
         return None
     try:
         found = zlib.decompress(data, bufsize=expected)

@@ -1,9 +1,9 @@
-"""Images from any source to a dataset that TFDS reads: ArrayRecord shards of images of one size.
+"""Preparation of a dataset from any source: ArrayRecord shards, in TFDS's layout, of one size.
 
-TFDS's own writer would keep every image three times while it works, and start over after a kill.
-Here shards are written once, under their final names, in a folder that gets the dataset's name when
-the dataset is whole. An entry's way: sources/ -> decode.py -> fit.py -> png.py -> shards.py;
-dataset_dir.py finishes the dataset.
+TFDS's own writer stores every image three times while it works, and starts over after a kill. Here
+shards are written once, under their final names, in a folder that is renamed to the dataset's name
+when the dataset is complete. An entry passes through sources/, decode.py, fit.py, png.py and
+shards.py; dataset_dir.py completes the dataset.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from ganformer_jax.locks import exclusive_lock
 class PreparedDataset:
     """A finished dataset."""
 
-    folder: pathlib.Path  # of its files
+    folder: pathlib.Path  # contains its files
     report: dict[str, Any]  # contents of its report.json
-    is_new: bool  # whether it was written now, not before
+    is_new: bool  # False if an earlier call wrote it
 
 
 def prepare(
@@ -59,23 +59,23 @@ def prepare(
     threads: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> PreparedDataset:
-    """Write `data_dir/NAME/1.0.0`, unless it is there already.
+    """Write `data_dir/NAME/1.0.0`, unless it exists already.
 
-    It may be killed at any time: the same call resumes with the next shard. The dataset depends on
-    the source and the spec alone, byte for byte, not on threads or interruptions.
+    It may be killed at any time: the same call resumes at the first missing shard. The bytes of the
+    dataset depend on the source and the spec alone, not on threads or interruptions.
 
     Args:
         source: Source of the images.
         spec: What the dataset should be.
-        data_dir: Folder of prepared datasets; made if absent.
+        data_dir: Folder of prepared datasets; created if absent.
         labels: Classes or conditions of the entries.
         segments: Label images of the entries.
         threads: Number of threads that decode and encode; by default one per core.
         say: Receives lines for the user.
 
     Raises:
-        UserError: If the spec makes no sense, another dataset or another process is in the way,
-            nothing can be read, or the disk is full.
+        UserError: If the spec is invalid, another dataset has the name, another process is
+            preparing it, no image can be read, or the disk is full.
     """
     check_spec(spec)
     check_channels(spec.geometry.channels, source)

@@ -1,4 +1,4 @@
-"""Reading of many records at once, as storage may take long to answer each request."""
+"""Concurrent reading of records, to hide the latency of storage."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ THREADS = 16
 
 
 def read_all(read: Callable[[int], T], indices: Iterable[int]) -> list[T]:
-    """Return what a function returns for each index, in order; threads call it.
+    """Call a function for every index in several threads; return its results in order.
 
-    An error or a signal ends it at once: what was not begun is not read.
+    An error or a signal ends the call at once: reads that have not started are canceled.
     """
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="reading")
     try:

@@ -1,4 +1,4 @@
-"""Label images beside the images of a source: which pixels are of which segment."""
+"""Label images: for each image of a source, the segment that each pixel belongs to."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
 MODES = ("L", "P", "1", "I", "I;16")
-"""Pillow's modes of label images; of a palette, the numbers of its colors are the labels."""
+"""Pillow modes of label images; with a palette, the palette indices are the labels."""
 
 
 class SegmentFolder:
     """A folder of label images: `b/c.png` has the labels of the image `b/c.jpg`.
 
-    Those of an entry whose name has no ending of an image are called like it, with `.png` added.
-    Raises `UserError` if an image has none, or two have the same.
+    If the name of an entry does not end in the suffix of an image format, `.png` is added to it.
+
+    Raises:
+        UserError: If an image has no label image, or two images share one.
     """
 
     def __init__(self, folder: pathlib.Path, source: Source):
@@ -42,7 +44,7 @@ class SegmentFolder:
         if images > 1:
             raise UserError(
                 f"{path} would have the labels of {images} images: give each image a name of its "
-                "own, without the ending"
+                "own, apart from the suffix"
             )
         stats = (self._path(name).stat() for name in source.names)
         self.fingerprint = checksum([f"{each.st_size} {each.st_mtime_ns}" for each in stats])
@@ -59,12 +61,13 @@ class SegmentFolder:
         """Return the labels of an image, cropped and resized as the image is.
 
         Args:
-            name: Of the image in its source.
-            size: Width and height of the image as it is stored, upright.
-            geometry: Of the dataset.
+            name: Name of the image in its source.
+            size: Width and height of the source image, upright.
+            geometry: Geometry of the dataset.
 
         Raises:
-            UserError: If the file is damaged, holds no labels from 0 to 255, or has another size.
+            UserError: If the file is damaged, contains colors or labels outside 0 to 255, or has
+                another size than the image.
         """
         path = self._path(name)
         try:
@@ -73,7 +76,7 @@ class SegmentFolder:
                 upright = ImageOps.exif_transpose(image)
                 found, labels = upright.size, storage.values(upright)
         except Image.DecompressionBombError as error:
-            raise UserError(f"{path} has more pixels than its image may have") from error
+            raise UserError(f"{path} has too many pixels for an image") from error
         except (OSError, SyntaxError, ValueError, Unreadable) as error:
             raise UserError(f"{path} cannot be read ({one_line(error)})") from error
         if mode not in MODES:
@@ -82,7 +85,7 @@ class SegmentFolder:
             raise UserError(f"{path} has label {labels.max()}; labels are 0 to 255")
         if found != size:
             raise UserError(
-                f"{path} is {found[0]}x{found[1]} and its image {size[0]}x{size[1]}: both should "
-                "be of one size"
+                f"{path} is {found[0]}x{found[1]} but its image is {size[0]}x{size[1]}: both "
+                "should have the same size"
             )
         return fit_labels(labels.astype(np.uint8), geometry)

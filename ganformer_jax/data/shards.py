@@ -1,7 +1,7 @@
-"""Entries of a source to shards of a dataset.
+"""The shards of a dataset, encoded from the entries of a source.
 
-A shard is written completely or not at all, and kept. Its manifest is written after it: when
-`prepare` resumes, shards without one are written again, and shards with one are not.
+Shards are written atomically, each followed by its manifest. When `prepare` resumes, it keeps
+shards that have a manifest and rewrites the others.
 """
 
 from __future__ import annotations
@@ -40,14 +40,20 @@ class Shard:
 
     name: str
     split: str
-    entries: Sequence[int]  # of the source
+    entries: Sequence[int]  # indices into the source
 
 
 def divide(count: int, spec: DatasetSpec, known: np.ndarray | None = None) -> list[Shard]:
     """Draw the splits and divide them into shards; every split keeps the order of the source.
 
-    The images are drawn from `known` entries, bool [entries], if given: the others go to the split
-    `train`, where they are skipped and counted.
+    Args:
+        count: Number of entries of the source.
+        spec: Specification of the dataset.
+        known: Which entries to draw from, bool [entries]; None for all. The others are assigned to
+            the split `train`, where they are skipped and counted.
+
+    Raises:
+        UserError: If the held-out split would leave no images to train on.
     """
     order, others = np.random.default_rng(0).permutation(count), np.array([], np.int64)
     if known is not None:
@@ -75,7 +81,7 @@ def write_shards(
     threads: int,
     say: Callable[[str], None],
 ) -> dict[str, list[Any]]:
-    """Write the shards that are missing in a folder; return the tallies of every split's shards."""
+    """Write the shards that a folder lacks; return the tallies of the shards of each split."""
     tallies = {shard.name: read_manifest(folder / shard.name) for shard in shards}
     missing = [shard for shard in shards if tallies[shard.name] is None]
     total = sum(len(shard.entries) for shard in shards)
@@ -105,7 +111,7 @@ def write_shards(
 def _encode_ahead(
     encoder: ExampleEncoder, pool: Executor, entries: Iterable[int], depth: int
 ) -> Iterator[Future[Any]]:
-    """Yield futures of examples in order, with `depth` of them under way."""
+    """Yield futures of examples in order, keeping `depth` more of them in progress."""
     waiting: collections.deque[Future[Any]] = collections.deque()
     for index in entries:
         waiting.append(_submit(encoder, pool, index))
@@ -115,7 +121,7 @@ def _encode_ahead(
 
 
 def _submit(encoder: ExampleEncoder, pool: Executor, index: int) -> Future[Any]:
-    """Start to make an example; sequential sources are read here, in order."""
+    """Submit the encoding of an entry; sequential sources are read here, to keep their order."""
     if not encoder.source.sequential:
         return pool.submit(encoder.encode, index)
     try:
@@ -136,7 +142,7 @@ def _write_shard(
     tally, digest = Tally(), hashlib.sha256()
     with atomic_path(path) as temporary:
         with _full_disk_reported(path):
-            # Images are compressed already; one record a group is what random access wants.
+            # Images are already compressed, and random access is fastest with one record per group.
             writer = ArrayRecordWriter(os.fspath(temporary), "group_size:1,uncompressed")
         for index, outcome in zip(shard.entries, outcomes, strict=True):
             try:
@@ -167,7 +173,7 @@ def _write_shard(
 
 @contextlib.contextmanager
 def _full_disk_reported(path: pathlib.Path) -> Iterator[None]:
-    """Raise UserError where the ArrayRecord writer meets a full disk."""
+    """Raise UserError in place of the ArrayRecord writer's error for a full disk."""
     try:
         yield
     except RuntimeError as error:

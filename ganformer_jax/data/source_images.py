@@ -1,4 +1,4 @@
-"""The images of any source, decoded to one size: what metrics compare."""
+"""The images of any source, decoded for metrics; all must have one size."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from ganformer_jax.data.sources.webdataset import ANOTHER_IMAGE
 from ganformer_jax.errors import UserError
 from ganformer_jax.pixels import as_rgb
 
-MOST_SIZES = 10_000  # images whose sizes are looked at when they differ
-SAMPLE = 16  # images whose values are looked at before
-HEADER_BYTES = 1 << 18  # of an encoded image; its size stands there
-_HARMLESS = (*HARMLESS, REPLACED, ANOTHER_IMAGE, NO_TAR)  # reasons that leave out no image
+MOST_SIZES = 10_000  # images whose sizes are read for the error message, if they differ
+SAMPLE = 16  # images whose values are read for a warning about their range
+HEADER_BYTES = 1 << 18  # from the start of an encoded image, which contain its size
+_HARMLESS = (*HARMLESS, REPLACED, ANOTHER_IMAGE, NO_TAR)  # reasons by which no image is lost
 
 
 class SourceImages:
     """Images of a source, in its order, in color.
 
-    Entries are chosen and decoded as `prepare` does (sources/ and decode.py): hidden files are left
-    out, EXIF orientation is applied, and opacity is composited on white.
+    Entries are selected and decoded as by `prepare` (sources/ and decode.py): hidden files are left
+    out, the EXIF orientation is applied, and transparency is composited on white.
 
     Args:
-        source: The source; it is closed with the last reference to the images.
+        source: The source; it is closed when this object is garbage-collected.
         value_range: Numbers that become 0 and 255, as in `decode`.
 
     Raises:
-        UserError: If no image is in it, or one cannot be used.
+        UserError: If there are no images, or one of them cannot be used.
 
     Attributes:
-        name: Path of a folder; otherwise kind and path of the source.
+        name: Path of the folder; for other sources, their kind and path.
         names: Names of the images in the source.
     """
 
@@ -79,27 +79,27 @@ class SourceImages:
 
     @functools.cached_property
     def has_8_bits(self) -> bool:
-        """Whether values of the first image are of 8 or fewer bits."""
+        """Whether the first image has at most 8 bits per channel."""
         with self._reported(0), no_warnings():
             stored = self._source.read(self._indices[0])
             if isinstance(stored, np.ndarray):
                 return stored.dtype in (np.uint8, np.bool_)
             try:
                 return decode(stored).deep_range is None
-            except Unreadable:  # without a range
+            except Unreadable:  # it needs a range of values
                 return False
 
     def range_warning(self) -> str | None:
-        """Return a warning if the range of values is doubtful.
+        """Return a warning if a range of values is missing or looks wrong.
 
-        That is, if images of 16 bits, in a sample, use few of the values; or if images of 8 bits
-        are scaled.
+        It is missing if 16-bit images, in a sample, use few of the possible values, and looks wrong
+        if it scales 8-bit images.
         """
         if self._value_range is not None:
             low, high = self._value_range
             if not (self.has_8_bits and high < 255):
                 return None
-            return f"images of 8 bits are scaled, {low:g} to black and {high:g} to white"
+            return f"8-bit images are scaled: {low:g} to black and {high:g} to white"
         step = 1 if self._source.sequential else max(1, self.count // SAMPLE)
         found = None
         for index in range(0, self.count, step)[:SAMPLE]:
@@ -109,7 +109,7 @@ class SourceImages:
         return narrow_range_warning(found)
 
     def content(self, index: int) -> bytes:
-        """Return what decides an image, for checksums; raise UserError if it cannot be read."""
+        """Return bytes that determine an image, for checksums; raise UserError if unreadable."""
         with self._reported(index):
             stored = self._source.read(self._indices[index])
         range_bytes = b"" if self._value_range is None else repr(self._value_range).encode()
@@ -122,7 +122,7 @@ class SourceImages:
         return self._decode(0).shape
 
     def _size(self, index: int) -> tuple[int, int]:
-        """Return width and height of an image, upright, by its header if that is enough."""
+        """Return the width and height of an image, upright, from its header if that is enough."""
         with self._reported(index), no_warnings():
             start = self._source.start(self._indices[index], HEADER_BYTES)
             size = stored_size(start)
@@ -138,7 +138,7 @@ class SourceImages:
         return np.asarray(with_channels(image, 3))
 
     def _sizes_differ(self, indices: Sequence[int], sizes: Sequence[tuple[int, int]]) -> UserError:
-        """Return the error of images of several sizes, with the number of images of each."""
+        """Return the error for images of different sizes, with the number of images of each."""
         known = dict(zip(indices, sizes, strict=True))
         for index in range(min(self.count, MOST_SIZES)):
             if index not in known:
@@ -150,10 +150,10 @@ class SourceImages:
             f"{count} of {width}x{height} such as {self._place(self.names[first[width, height]])}"
             for (width, height), count in counts
         ]
-        looked = f" (of {len(known)} looked at)" if len(known) < self.count else ""
+        looked = f" (among {len(known)} images read)" if len(known) < self.count else ""
         return UserError(
             f"images of {self.name} differ in size: {listed(found, 4)}{looked}; resize all to one "
-            "size first, or name a dataset that `prepare` made, as the filter decides the result"
+            "size first, or use `prepare`, because metrics depend on the resampling filter"
         )
 
     def _place(self, name: str) -> str:
@@ -170,7 +170,7 @@ class SourceImages:
             raise UserError(f"{place} cannot be used: {error}") from error
 
     def _is_image(self, index: int) -> bool:
-        """Tell by the suffix whether a file should be an image; without one, by the contents."""
+        """Return whether an entry should be an image, by its suffix or, if none, its contents."""
         if not self._source.of_files or pathlib.PurePath(self._source.names[index]).suffix:
             return True
         try:
@@ -181,7 +181,7 @@ class SourceImages:
 
 
 def _should_be_used(name: str, reason: str) -> bool:
-    """Return whether something that was skipped might be images that the result would lack."""
+    """Return whether a skipped entry may be, or contain, images that would be missing."""
     if is_hidden(name) or reason in (refusal(name), *_HARMLESS):
         return False
     is_folder = reason.startswith((LINKED_FOLDER, "cannot be listed"))

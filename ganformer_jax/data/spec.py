@@ -1,4 +1,4 @@
-"""What a prepared dataset should be, what decides its contents, and sizes that suit networks."""
+"""Specification of a prepared dataset, its plan, and image sizes that networks support."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.source import Labels, Source, Unreadable, checksum, no_images
 from ganformer_jax.errors import UserError, did_you_mean
 
-FORMAT = 1  # version of the way datasets are prepared; work of another version is not resumed
-RESERVED = (*RENDERED, "downloads")  # names with another meaning in the folder of datasets
-SAMPLE = 64  # images whose sizes are looked at
+FORMAT = 1  # version of the preparation; datasets started by another version are not resumed
+RESERVED = (*RENDERED, "downloads")  # folders with another purpose in the folder of datasets
+SAMPLE = 64  # images whose sizes are read to choose a resolution
 LARGEST_DEFAULT = 256
 LARGEST_SIDE = 1 << 14  # pixels; larger numbers are typing errors
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -35,23 +35,23 @@ Storage = Literal["png", "raw"]
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
-    """What a prepared dataset should be.
+    """Specification of a prepared dataset.
 
-    `storage` is "png", compressed; or "raw", PNG without compression, larger, and several times as
-    fast to read. What a PNG cannot hold, 2 channels and 5 or more, is stored as an array,
-    compressed or not.
+    `storage` is "png", compressed, or "raw", PNG without compression, which is larger and several
+    times as fast to read. Images of 2, or of 5 or more channels, which PNG does not support, are
+    stored as arrays, compressed or not.
     """
 
-    name: str  # also of its folder: lowercase letters, digits and underscores
+    name: str  # also the name of its folder: lowercase letters, digits and underscores
     geometry: Geometry
     storage: Storage = "png"
-    held_out: int = 0  # entries for the split `test`, drawn at random with a fixed seed
-    max_images: int | None = None  # entries to use, drawn likewise
-    value_range: tuple[float, float] | None = None  # black and white
+    held_out: int = 0  # number of entries of the split `test`, drawn with a fixed seed
+    max_images: int | None = None  # number of entries to use, drawn with the same seed
+    value_range: tuple[float, float] | None = None  # values of black and white
 
 
 def check_spec(spec: DatasetSpec) -> None:
-    """Check names, counts and ranges; raise UserError if one makes no sense."""
+    """Raise UserError if a name, size, count, range or choice of a specification is invalid."""
     geometry = spec.geometry
     if not _NAME.fullmatch(spec.name):
         raise UserError(
@@ -90,27 +90,27 @@ def _check_choice(name: str, value: str, choices: Any) -> None:
 
 
 def check_value_range(value_range: tuple[float, float] | None) -> None:
-    """Check the values of black and white; raise UserError if they make no sense."""
+    """Raise UserError unless the values of black and white are finite and increasing."""
     low, high = value_range or (0.0, 1.0)
     if not -math.inf < low < high < math.inf:
         raise UserError("--value-range must be two numbers, the smaller first")
 
 
 def check_channels(channels: int, source: Source) -> None:
-    """Check that a source has these channels; raise UserError if it has not.
+    """Raise UserError if the images of a source cannot be converted to this number of channels.
 
-    Images become gray, color, or color with opacity (1, 3, 4). Arrays of 2, 5 or more channels keep
-    theirs; those of 2 may also be gray and opacity.
+    Images become gray, color, or color with opacity (1, 3 or 4). Arrays of 2, or of 5 or more
+    channels keep them; 2 channels may also be converted as gray and opacity.
     """
     own = source.channels
     if own is None and channels not in MODES:
-        raise UserError(f"--channels {channels}: use 1, 3 or 4; only arrays have other numbers")
+        raise UserError(f"--channels {channels}: use 1, 3 or 4; other numbers are for arrays")
     if own is not None and channels != own and (own != 2 or channels not in MODES):
-        raise UserError(f"--channels {channels}: the images have {own}, leave the option out")
+        raise UserError(f"--channels {channels}: the images have {own}; leave the option out")
 
 
 def check_ratio(ratio: float | None) -> None:
-    """Check a height / width; raise UserError if no image has such a shape."""
+    """Raise UserError unless height / width is between 0.05 and 20."""
     if ratio is not None and not 0.05 <= ratio <= 20:
         raise UserError(f"--ratio is height / width, from 0.05 to 20, not {ratio}")
 
@@ -118,12 +118,12 @@ def check_ratio(ratio: float | None) -> None:
 def make_plan(
     spec: DatasetSpec, labels: Labels | Conditions | None, description: str, fingerprint: str
 ) -> dict[str, Any]:
-    """Return everything that decides a dataset, as JSON: two equal plans make equal datasets."""
+    """Return everything that determines a dataset, as JSON: equal plans give equal datasets."""
     kind = "conditions" if isinstance(labels, Conditions) else "classes"
     numbers = labels and (labels.vectors if isinstance(labels, Conditions) else labels.classes)
     plan = {
         "format": FORMAT,
-        "pillow": PIL.__version__,  # another version may round otherwise when it resizes
+        "pillow": PIL.__version__,  # versions may differ in rounding when they resize
         "source": description.encode("utf-8", "replace").decode(),
         **dataclasses.asdict(spec.geometry),
         **{k: v for k, v in vars(spec).items() if k not in ("name", "geometry")},
@@ -131,14 +131,14 @@ def make_plan(
         "entries": checksum([fingerprint, None if numbers is None else numbers.tobytes()]),
     }
     if labeled_entries(spec, labels) is not None:
-        plan["drawn"] = "labeled entries"  # by earlier versions from all
+        plan["drawn"] = "labeled entries"  # earlier versions drew from all entries
     if isinstance(labels, Conditions) and labels.tokenizer:
         plan["tokenizer"] = checksum([labels.tokenizer])
     return json.loads(json.dumps(plan))
 
 
 def labeled_entries(spec: DatasetSpec, labels: Labels | Conditions | None) -> np.ndarray | None:
-    """Return the entries to draw from, bool [entries]; None if it makes no difference."""
+    """Return which entries to draw from, bool [entries]; None for all of them."""
     if labels is None or not labels.known.any() or labels.known.all():
         return None
     is_drawn = spec.held_out or (spec.max_images or math.inf) < len(labels.known)
@@ -146,7 +146,7 @@ def labeled_entries(spec: DatasetSpec, labels: Labels | Conditions | None) -> np
 
 
 def base_grid(size: tuple[int, int]) -> tuple[int, int] | None:
-    """Return the grid, such as 4x4 or 3x4, that doubles to this height and width, if any."""
+    """Return the grid, such as 4x4 or 3x4, whose doublings reach this height and width, if any."""
     height, width = size
     halvings = 0
     while height % 2 == 0 and width % 2 == 0 and min(height, width) >= 6:
@@ -175,7 +175,7 @@ def image_size(resolution: int, ratio: float) -> tuple[int, int]:
 
 
 def usual_resolution(source: Source, ratio: float | None, value_range: tuple | None) -> int:
-    """Return the power of two nearest to the longer side of most images once cropped, 8 to 256."""
+    """Return the power of two from 8 to 256 nearest to the median longer side of cropped images."""
     sizes, reasons = _some_sizes(source, value_range)
     if not sizes:
         raise no_images(source, reasons)
@@ -187,7 +187,7 @@ def usual_resolution(source: Source, ratio: float | None, value_range: tuple | N
 def _some_sizes(
     source: Source, value_range: tuple | None
 ) -> tuple[list[tuple[int, int]], set[str]]:
-    """Return width and height of one image or more, and why others cannot be read."""
+    """Return the widths and heights of a sample of images, and why others cannot be read."""
     sizes, reasons = [], set()
     count = len(source)
     step = 1 if source.sequential else max(1, count // SAMPLE)

@@ -1,4 +1,4 @@
-"""How an image file stores its values, which Pillow rescales or inverts as it reads them."""
+"""How an image file stores its values, which Pillow may rescale or invert on reading."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Storage:
     """How a file stores the values of an image.
 
     Attributes:
-        largest: Largest value of a gray or color channel of up to 16 bits; of 32 it is not read.
-        read_as: What Pillow makes of this value; equal to `largest` where it does not rescale.
-        is_deep_color: Whether it has several channels of 16 bits, of which Pillow reads the high
+        largest: Largest possible value of a channel of up to 16 bits; unused for 32 bits.
+        read_as: Value that Pillow returns for `largest`; equal to it unless Pillow rescales.
+        is_deep_color: Whether there are several 16-bit channels, of which Pillow reads the high
             bytes.
-        is_signed: Whether values of 8 bits are signed, which Pillow does not notice.
-        is_unsigned: Whether values of 32 bits are unsigned, which Pillow does not notice.
-        white_is_zero: Whether small values are bright.
+        is_signed: Whether 8-bit values are signed, which Pillow ignores.
+        is_unsigned: Whether 32-bit values are unsigned, which Pillow ignores.
+        white_is_zero: Whether 0 is white.
         read_inverted: Whether Pillow inverts such values itself.
     """
 
@@ -38,7 +38,7 @@ class Storage:
     read_inverted: bool = False
 
     def values(self, image: Image.Image) -> np.ndarray:
-        """Return the values of an image that Pillow has read, as they are stored."""
+        """Return the values of an image, as read by Pillow, as the file stores them."""
         values = np.asarray(image)
         if self.is_signed:
             return values.view(np.int8)
@@ -52,10 +52,10 @@ class Storage:
 
 
 def storage_of(image: Image.Image) -> Storage:
-    """Return how the file of an image stores its values, before Pillow loads them.
+    """Return how the file of an image that is opened, but not loaded, stores its values.
 
     Raises:
-        Unreadable: If Pillow would misread it.
+        Unreadable: If Pillow would misread them.
     """
     tiles: Sequence[Any] = getattr(image, "tile", ())
     arguments = tiles[0][-1] if tiles else ""
@@ -63,7 +63,7 @@ def storage_of(image: Image.Image) -> Storage:
     if image.format == "TIFF":
         return _of_tiff(image, raw)
     if image.format == "PPM" and not isinstance(arguments, str) and image.mode in ("L", "RGB", "I"):
-        largest = int(arguments[-1])  # the file says which value is white
+        largest = int(arguments[-1])  # the file declares the value of white
         is_deep_color = image.mode == "RGB" and largest > 255
         return Storage(largest, 65535 if image.mode == "I" else 255, is_deep_color)
     if image.mode == "I" or image.mode.startswith("I;16"):

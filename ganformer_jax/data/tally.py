@@ -1,7 +1,4 @@
-"""Counts of what went into shards, and the manifest of a shard, which holds its own.
-
-A manifest lies beside its shard: `<shard>.json`.
-"""
+"""Tallies of the images in shards, and the manifests that store them: `<shard>.json`."""
 
 from __future__ import annotations
 
@@ -20,15 +17,15 @@ _COUNTERS = ("sizes", "kinds", "notes", "classes")
 
 @dataclasses.dataclass
 class Tally:
-    """Number of images in shards by size, kind, note and class; (name, reason) of the others."""
+    """Numbers of images in shards by size, kind, note and class, and the entries left out."""
 
-    skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)  # (name, reason)
     sizes: Counter[str] = dataclasses.field(default_factory=Counter)
     kinds: Counter[str] = dataclasses.field(default_factory=Counter)
     notes: Counter[str] = dataclasses.field(default_factory=Counter)
     classes: Counter[str] = dataclasses.field(default_factory=Counter)
-    deep_range: tuple[int, int] | None = None  # of the values of images stored in 16 bits
-    bytes: int = 0  # of the examples
+    deep_range: tuple[int, int] | None = None  # smallest and largest value of 16-bit images
+    bytes: int = 0  # size of the examples
     digest: str = ""  # sha256 of the examples of one shard, or of the digests of several
 
     @property
@@ -63,7 +60,7 @@ def read_manifest(path: pathlib.Path) -> Tally | None:
         values = json.loads(pathlib.Path(f"{path}.json").read_text())
         counters = {name: Counter(values[name]) for name in _COUNTERS}
         skipped = [(name, reason) for name, reason in values["skipped"]]
-        deep = values.get("deep_range")  # there if images have 16 bits; not in earlier versions
+        deep = values.get("deep_range")  # absent without 16-bit images, and in earlier versions
         facts = {"bytes": values["bytes"], "digest": values["digest"]}
         tally = Tally(skipped, **counters, deep_range=deep and (deep[0], deep[1]), **facts)
     except (OSError, ValueError, KeyError, TypeError):

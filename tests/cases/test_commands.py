@@ -156,7 +156,7 @@ def test_images_of_8_bits_that_are_scaled_are_said(capsys, tmp_path):
     words = ["evaluate", *words, "--metrics", "swd", "--value-range", "0", "15"]
     code, _, err = call(capsys, *words)
     assert code == 0
-    assert "fake: images of 8 bits are scaled, 0 to black and 15 to white" in err
+    assert "fake: 8-bit images are scaled: 0 to black and 15 to white" in err
 
 
 @pytest.mark.parametrize("option", ["--split test", "--array x", "--follow-links"])

@@ -1,1 +1,1 @@
-"""Sources of images, each kind a `Source` (source.py); `open.py` opens a path as the right kind."""
+"""Sources of images: a subclass of `Source` for each format; `open.py` chooses among them."""

@@ -1,4 +1,4 @@
-"""Zip and tar archives, read in place: nothing is ever extracted to the disk."""
+"""Zip and tar archives, read in place without extracting anything to the disk."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ from ganformer_jax.data.sources.tar_scan import TarDamage, open_tar, scan
 from ganformer_jax.errors import UserError
 
 REPLACED = "the archive has a later file of this name"
-MAX_COMPANION = 1 << 30  # dataset.json of millions of images
-_ZIP_END, _ZIP64 = b"PK\5\6", 0xFFFF  # its record, and a count that stands elsewhere
-_ZIP_TAIL = 22 + 0xFFFF  # the longest record with a comment
+MAX_COMPANION = 1 << 30  # bytes; dataset.json may list millions of images
+_ZIP_END = b"PK\5\6"  # signature of the end record
+_ZIP64 = 0xFFFF  # number of files in the end record if the true number is in the ZIP64 record
+_ZIP_TAIL = 22 + 0xFFFF  # size of the longest end record, with its comment
 _DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, struct.error, ValueError)
 
 
 class _ArchiveSource(Source):
-    """What zip and tar archives share."""
+    """Base of zip and tar archives."""
 
     of_files = True
     _file: Any
@@ -82,7 +83,7 @@ class ZipSource(_ArchiveSource):
 
     Args:
         path: Path of the archive.
-        under: Folder of the archive outside which nothing is read, such as "images/".
+        under: Folder inside the archive, such as "images/"; nothing outside it is read.
 
     Raises:
         UserError: If it is not a zip archive, or damaged.
@@ -112,7 +113,7 @@ class ZipSource(_ArchiveSource):
             raise Unreadable("encrypted")
         _check_size(member.file_size, limit)
         with self._damage_reported(), self._file.open(member) as file:
-            contents = file.read(size or limit + 1)  # whatever size it claims to have
+            contents = file.read(size or limit + 1)  # as the declared size may be wrong
         _check_size(len(contents), limit)
         return contents
 
@@ -135,7 +136,7 @@ class TarSource(_ArchiveSource):
         self.names = [member.name for member in self._members]
 
     def _list(self) -> tuple[list[tarfile.TarInfo], list[tuple[str, str]]]:
-        """Return the members, and (name, reason) where the archive does not end as it should."""
+        """Return the members, and (name, reason) of an entry for damage at the end, if any."""
         members: list[tarfile.TarInfo] = []
         file, _ = open_tar(self.path)
         try:
@@ -168,7 +169,7 @@ def _check_size(size: int, limit: int) -> None:
 def _choose(
     members: Sequence[Any], name_of: Callable[[Any], str], reason_of: Callable[[Any], str | None]
 ) -> tuple[list[Any], list[tuple[str, str]]]:
-    """Return members to read, and (name, reason) of the others; of one name the last one counts."""
+    """Return members to read, and (name, reason) of the others; of equal names the last wins."""
     last = {name_of(member): i for i, member in enumerate(members)}
     chosen, skipped = [], []
     for i, member in enumerate(members):
@@ -184,7 +185,7 @@ def _choose(
 
 
 def _missing(path: pathlib.Path, found: int) -> list[tuple[str, str]]:
-    """Return (name, reason) if a zip archive says that it has more files than its list names."""
+    """Return (name, reason) of an entry for files that the list of a zip archive lacks, if any."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _ZIP_TAIL))

@@ -1,4 +1,4 @@
-"""Files of named arrays: .npy, .npz and HDF5, opened so that one image is read at a time."""
+"""Files of named arrays: .npy, .npz and HDF5, of which one image is read at a time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HEADER_READERS = {
 
 @dataclasses.dataclass(frozen=True)
 class ArrayFacts:
-    """Shape and dtype of an array that is not read yet."""
+    """Shape and dtype of an array, known before its values are read."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -46,18 +46,18 @@ class ArrayFile(abc.ABC):
     def __init__(self, path: Path):
         self.path = path
         self.arrays: dict[str, ArrayFacts] = {}
-        self.refused: dict[str, str] = {}  # why other arrays cannot be opened
+        self.refused: dict[str, str] = {}  # names of arrays that cannot be opened, and why
 
     @abc.abstractmethod
     def open(self, name: str) -> Any:
-        """Open an array, to be indexed by entry; in memory only if the format needs it."""
+        """Return an array that can be indexed by entry, loaded only if the format requires it."""
 
     @abc.abstractmethod
     def close(self) -> None:
         """Close the file."""
 
     def strings(self, name: str) -> list[str]:
-        """Read an array of at most MAX_CLASSES texts; empty if it is something else."""
+        """Read an array of at most MAX_CLASSES strings; return an empty list for other arrays."""
         facts = self.arrays[name]
         if facts.dtype.kind not in "SUO" or math.prod(facts.shape) > MAX_CLASSES:
             return []
@@ -105,11 +105,11 @@ class _NpyFile(ArrayFile):
 
 
 class _NpzFile(ArrayFile):
-    """Arrays in a zip file. Those stored without compression are mapped, others are loaded."""
+    """Arrays in a zip file: mapped into memory if uncompressed, otherwise loaded."""
 
     def __init__(self, path: Path):
         super().__init__(path)
-        self._mapped: dict[str, tuple[Any, int]] = {}  # order of the axes, length of the header
+        self._mapped: dict[str, tuple[Any, int]] = {}  # memory order, length of the header
         try:
             self._zip = zipfile.ZipFile(path)
             for member in self._zip.infolist():
@@ -154,7 +154,7 @@ class _NpzFile(ArrayFile):
             raise _damaged(self.path, error) from error
 
     def _contents_start(self, member: zipfile.ZipInfo) -> int:
-        """Return where in the file a member begins: behind its header, name and extra field."""
+        """Return the position of a member's contents, after its header, name and extra field."""
         with self.path.open("rb") as file:
             file.seek(member.header_offset + 26)
             name_length, extra_length = np.frombuffer(file.read(4), "<u2").tolist()
@@ -165,7 +165,7 @@ class _NpzFile(ArrayFile):
 
 
 class _Hdf5File(ArrayFile):
-    """Datasets of the file itself: links and storage elsewhere are never followed."""
+    """Datasets stored in the file itself: links and external storage are never followed."""
 
     def __init__(self, path: Path):
         super().__init__(path)
@@ -183,7 +183,9 @@ class _Hdf5File(ArrayFile):
         if not isinstance(item, self._h5py.Dataset):
             return
         if item.is_virtual or item.external:
-            self.refused[name] = "lies in other files, which are not read: copy it into one"
+            self.refused[name] = (
+                "is stored in other files, which are not read: copy it into one file"
+            )
         elif item.shape is not None:
             self.arrays[name] = ArrayFacts(item.shape, item.dtype)
 

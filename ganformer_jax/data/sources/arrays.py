@@ -40,23 +40,23 @@ _SHAPE_ADVICE = (
 class ArraySource(Source):
     """The images of one array, [M, H, W], [M, H, W, C] or [M, C, H, W].
 
-    Channels are the last axis if it has 1, 3 or 4 entries, else axis 1 if it has; else the last
-    axis or axis 1, whichever is the shortest of an image, of at most 32 entries. Arrays of 1, 3 or
-    4 channels come before others.
+    The channel axis is the last one if it has 1, 3 or 4 entries, else axis 1 if that has; else the
+    last axis, or axis 1, if it is shorter than both height and width and has at most 32 entries.
+    Arrays of 1, 3 or 4 channels are preferred to others.
 
-    Of several data* arrays in an HDF5 file (one a resolution, as StyleGAN's tools write) the one of
-    the largest resolution is taken.
+    If an HDF5 file has several arrays called data* (one per resolution, as StyleGAN's tools write
+    them), the one with the largest resolution is used.
 
-    Classes come from an array called label, labels, y, target or targets (or y_train for
-    x_train), one in the same group of an HDF5 file first, else from the file <name>-labels.npy
-    beside it: integers, words or one-hot rows.
+    Classes come from an array called label, labels, y, target or targets (or y_train for x_train),
+    preferably in the same group of an HDF5 file, else from the file <name>-labels.npy beside it. It
+    contains integers, strings or one-hot rows.
 
     Args:
         path: Path of the .npy, .npz, .h5 or .hdf5 file.
-        array: Name of the array; needed only where several look like images.
+        array: Name of the array; needed only if several could be images.
 
     Raises:
-        UserError: If the file cannot be read, or it is not clear which array is meant.
+        UserError: If the file cannot be read, or it is not clear which array contains the images.
     """
 
     options = frozenset({"array"})
@@ -81,7 +81,7 @@ class ArraySource(Source):
         self.description = f"array file {self._path}{inside}"
 
     def read(self, index: int) -> np.ndarray:
-        """Read pixels as they are stored, [H, W] or [H, W, C]; raise Unreadable."""
+        """Read the stored pixels, [H, W] or [H, W, C]; raise Unreadable if they are damaged."""
         if math.prod(self._shape[1:]) * self._dtype.itemsize > MAX_BYTES:
             raise Unreadable("too large")
         try:
@@ -144,7 +144,11 @@ class ArraySource(Source):
         return self._file.strings(readable[0]) or None if readable else None
 
     def _matching(self, wanted: tuple[str, ...]) -> list[str]:
-        """Return arrays of these names, in their order; those beside the images first."""
+        """Return the arrays with these names, in the order of the names.
+
+        Only those in the group of the images, if there are any; otherwise those of the only group
+        that has such names.
+        """
         names = [name for name in (*self._file.arrays, *self._file.refused) if name != self._name]
         matching = [name for base in wanted for name in names if _base(name).lower() == base]
         own = [name for name in matching if _group(name) == _group(self._name)]
@@ -166,7 +170,7 @@ def _group(name: str) -> str:
 
 
 def _holds_images(facts: ArrayFacts) -> bool:
-    """Return whether an array holds images; [H, W, C] is one image, not many."""
+    """Return whether an array may hold images; one of shape [H, W, C] is a single image."""
     shape = facts.shape
     if facts.dtype.kind not in "buif" or not all(shape):
         return False
@@ -181,7 +185,7 @@ def _channel_count(shape: tuple[int, ...]) -> int:
 
 
 def _channel_axis(shape: tuple[int, ...]) -> int | None:
-    """Return the axis of channels of an array of four axes; None if it has none."""
+    """Return the channel axis of an array of four axes; None if there is none."""
     if len(shape) != 4:
         return None
     _, first, middle, last = shape
@@ -225,7 +229,7 @@ def _named(file: ArrayFile, array: str) -> str:
 
 
 def _largest(file: ArrayFile, candidates: list[str]) -> list[str]:
-    """Return the data* array of most pixels; all candidates if that is not one."""
+    """Return the data* array with the largest images; all candidates if it is not unique."""
     if not all(_base(name).startswith("data") for name in candidates):
         return candidates
     pixels = {name: math.prod(file.arrays[name].shape[1:]) for name in candidates}
@@ -234,7 +238,7 @@ def _largest(file: ArrayFile, candidates: list[str]) -> list[str]:
 
 
 def _no_array(file: ArrayFile) -> str:
-    """Say why no array holds images."""
+    """Return a message that explains why no array holds images."""
     for name, facts in sorted(file.arrays.items()):
         if 0 in facts.shape[:1] and len(facts.shape) > 1:
             return f"array {name!r} in {file.path} is empty: {facts}"

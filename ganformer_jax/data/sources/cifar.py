@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in their own files: pickled batches or binary records."""
+"""CIFAR-10 and CIFAR-100 as published: pickled batches or binary records."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class Layout:
     """The files of one of the four archives that CIFAR is distributed in."""
 
     name: str
-    folder: str  # in the archive
-    splits: Mapping[str, tuple[str, ...]]  # files of a split, in order
+    folder: str  # name of the folder in the archive
+    splits: Mapping[str, tuple[str, ...]]  # files of each split, in order
     classes: int
-    names: str  # file of the names of the classes
+    names: str  # file with the names of the classes
     is_binary: bool
 
     @property
     def label_bytes(self) -> int:
-        """Bytes before the pixels of a binary record, of which the last is the class."""
+        """Number of bytes before the pixels of a binary record; the last one is the class."""
         return 1 if self.classes == 10 else 2
 
     @property

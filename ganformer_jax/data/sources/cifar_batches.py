@@ -21,14 +21,14 @@ _NAMES = ("label_names", "fine_label_names")
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Images of one file: all red values of an image, then all green and all blue ones."""
+    """Images of one file, each stored as its red values, then the green and the blue ones."""
 
     pixels_Mx3072: UInt8[np.ndarray, "m 3072"]
     classes: Int[np.ndarray, " m"]
 
 
 def read_pickle(contents: bytes, classes: int) -> Batch:
-    """Read a pickled batch without running anything that it names; raise UserError if damaged."""
+    """Read a pickled batch without executing anything it names; raise UserError if damaged."""
     values = _dict(contents)
     array = values.get("data")
     pixels = array.array if isinstance(array, Ndarray) else None
@@ -43,21 +43,21 @@ def read_pickle(contents: bytes, classes: int) -> Batch:
 
 
 def read_binary(contents: bytes, label_bytes: int, classes: int) -> Batch:
-    """Read records of `label_bytes` classes, the last of which counts, and pixels."""
+    """Read records of `label_bytes` class numbers, of which the last is used, and pixels."""
     record = label_bytes + PIXEL_BYTES
     if len(contents) % record:
-        raise UserError(f"it is cut short: {len(contents)} bytes are no multiple of {record}")
+        raise UserError(f"it is cut short: {len(contents)} bytes is not a multiple of {record}")
     rows = np.frombuffer(contents, np.uint8).reshape(-1, record)
     return _batch(rows[:, label_bytes:], rows[:, label_bytes - 1].astype(np.int64), classes)
 
 
 def read_pickled_names(contents: bytes, classes: int) -> tuple[str, ...]:
-    """Read the names of the classes from a pickle; raise UserError if there are not as many."""
+    """Read the names of the classes from a pickle; raise UserError if their number is wrong."""
     return _checked_names(_first(_dict(contents), _NAMES), classes)
 
 
 def read_names(contents: bytes, classes: int) -> tuple[str, ...]:
-    """Read the names of the classes, one a line; raise UserError if there are not as many."""
+    """Read the names of the classes, one per line; raise UserError if their number is wrong."""
     lines = contents.decode("utf-8", "replace").split("\n")
     return _checked_names([line.strip() for line in lines if line.strip()], classes)
 
@@ -84,7 +84,7 @@ def _first(values: Mapping[Any, Any], keys: tuple[str, ...]) -> Any:
 
 
 def _dict(contents: bytes) -> dict[Any, Any]:
-    # Texts are copied once when they are read, and once more when they become an array.
+    # Strings are copied once when they are read, and again when they are converted to an array.
     budget = Budget(len(contents), (1 << 20) + len(contents) // 64)
     value, _ = unpickle(memoryview(contents), _constructors(budget), budget)
     if not isinstance(value, dict):
@@ -93,7 +93,7 @@ def _dict(contents: bytes) -> dict[Any, Any]:
 
 
 class _Python2Array(Ndarray):
-    """An array whose bytes may come as text, as Python 2 pickled them."""
+    """An array whose bytes may be stored as a string, as in pickles of Python 2."""
 
     def __init__(self, budget: Budget) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Conditions of images: vectors of numbers, such as several classes at once or measured values."""
+"""Conditions of images: vectors of numbers, such as multiple classes or measured values."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 
 from ganformer_jax.errors import UserError
 
-MAX_NUMBERS = 1 << 16  # of one condition: more is a mistake
+MAX_NUMBERS = 1 << 16  # in one condition; more is a mistake
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclasses.dataclass(frozen=True)
 class Conditions:
-    """Conditions of the entries of a source; number i of a condition is called names[i]."""
+    """Conditions of the entries of a source; names[i] is the name of number i of a condition."""
 
     names: tuple[str, ...]
     vectors: np.ndarray  # float32 [entries, names], a row of NaN for an entry without a condition
-    origin: str  # where they come from, for the report
+    origin: str  # where they were read from, for the report
     unused: int = 0  # number of rows in a table of labels that name no entry
     tokenizer: str = ""  # contents of tokenizer.json if they are captions
 
@@ -51,10 +51,10 @@ def conditions_from(
         values: The array.
         count: Number of entries.
         origin: Where the array is from.
-        names: Names of the numbers, used if there is one for each and all can be names.
+        names: Names of the numbers; ignored if they are invalid or too few or too many.
 
     Returns:
-        None if the array is something else: other shapes, no numbers, values that are not finite.
+        None if the array has another shape, is not numeric or has values that are not finite.
     """
     if values.dtype.kind not in "buif" or values.ndim != 2 or values.shape[0] != count:
         return None
@@ -74,11 +74,11 @@ def conditions_of_lists(labels: Sequence[Any], names: Any, where: str) -> Condit
 
     Args:
         labels: A list of numbers for each entry, all of one length; None for entries without one.
-        names: What the file says the numbers are called: a list of texts; None if nothing.
+        names: Names of the numbers in the file, which should be a list of strings; None if none.
         where: Name of the file, for messages.
 
     Raises:
-        UserError: If lengths differ, a value is not a finite number, or a name cannot be used.
+        UserError: If lengths differ, a value is not a finite number, or a name is invalid.
     """
     found = [label for label in labels if label is not None]
     odd = next((label for label in found if not _is_condition(label)), None)
@@ -90,7 +90,7 @@ def conditions_of_lists(labels: Sequence[Any], names: Any, where: str) -> Condit
     if len(lengths) > 1:
         raise UserError(
             f"{where} has conditions of {lengths[0]} and of {lengths[1]} numbers: give all images "
-            "equally many"
+            "the same number"
         )
     missing = [float("nan")] * lengths[0]
     vectors = np.array([missing if label is None else label for label in labels], np.float32)
@@ -104,11 +104,11 @@ def _is_condition(label: Any) -> bool:
 
 
 def check_condition_names(names: Any, count: int, where: str) -> tuple[str, ...]:
-    """Return the names of the numbers of a condition; "0", "1", ... if there are none.
+    """Return the names of the numbers of a condition, by default "0", "1", ...
 
     Raises:
-        UserError: If there are fewer or more than `count`, two are the same, or `sample --condition
-            NAME=1,OTHER=0.5` could not give one.
+        UserError: If there are not `count` names, two are equal, or one cannot be written in an
+            option like `sample --condition NAME=1,OTHER=0.5`.
     """
     if names is None:
         return tuple(map(str, range(count)))

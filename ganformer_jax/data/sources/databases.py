@@ -1,4 +1,4 @@
-"""Images in LMDB databases, as LSUN is distributed."""
+"""Images in LMDB databases, the format of LSUN."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ganformer_jax.data.sources.source import (
 )
 from ganformer_jax.errors import UserError, one_line
 
-METADATA_KEYS = (b"__len__", b"__keys__", b"num-samples", b"length")  # facts, by some tools
+METADATA_KEYS = (b"__len__", b"__keys__", b"num-samples", b"length")  # not images, but counts
 
 
 class LmdbSource(Source):
-    """Encoded images by key; opened only to read, without a lock file.
+    """Encoded images by key, opened read-only and without a lock file.
 
-    The names are the keys in stored order: as text where they are printable, else hexadecimal.
+    The names are the keys in stored order: as text if they are printable, else in hexadecimal.
 
     Args:
-        path: A folder with data.mdb in it, or the file itself.
+        path: A folder that contains data.mdb, or the file itself.
 
     Raises:
         UserError: If lmdb is not installed, or the database is absent, empty or damaged.
@@ -68,7 +68,7 @@ class LmdbSource(Source):
             raise Unreadable(f"damaged: {one_line(error)}") from error
 
     def fingerprint(self) -> str:
-        """Return a checksum of the file's size and time and of the keys."""
+        """Return a checksum of the file's size, its modification time, and the keys."""
         return checksum(["lmdb", file_facts(self._path), *self.names])
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class LmdbSource(Source):
             )
         except (self._lmdb.Error, OSError) as error:
             raise self._damaged(one_line(error)) from error
-        # Reading a page behind the end of the file would kill the process.
+        # Reading a page beyond the end of the file would kill the process.
         needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
         if self._path.stat().st_size < needed:
             environment.close()

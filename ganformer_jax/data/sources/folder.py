@@ -1,4 +1,4 @@
-"""A folder of images, with the folders inside it."""
+"""A folder of images, subfolders included."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class FolderSource(Source):
 
     Args:
         path: Path of the folder.
-        follow_links: Read what links lead to, wherever it is; a folder that several links lead to
-            is read once. Otherwise links to folders and links out of the folder are skipped.
+        follow_links: Follow links to any place; a folder that several links lead to is read once.
+            By default links to folders and links out of the folder are skipped.
 
     Raises:
         UserError: If there is no such folder, or it cannot be listed.
@@ -59,7 +59,7 @@ class FolderSource(Source):
             raise interrupted(path, error) from error
 
     def fingerprint(self) -> str:
-        """Return a checksum of names, sizes and times of change."""
+        """Return a checksum of names, sizes and modification times."""
         return checksum((name, *file_facts(self.root / name)) for name in self.names)
 
     def companion(self, name: str) -> bytes | None:

@@ -1,7 +1,7 @@
-"""The framing of TFRecord files, without TensorFlow.
+"""Reading of TFRecord files without TensorFlow.
 
-A record is its length (8 bytes, little endian), the masked CRC-32C of these bytes (4), the data,
-and the masked CRC-32C of the data (4).
+A record consists of the length of its data (8 bytes, little endian), the masked CRC-32C of these
+bytes (4), the data, and the masked CRC-32C of the data (4).
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ _FOOTER = struct.Struct("<I")
 
 @dataclasses.dataclass(frozen=True)
 class Frames:
-    """Where the records of a file are."""
+    """Positions of the records of a file."""
 
     path: Path
-    offsets: np.ndarray  # int64 [records], where the data of each begins
+    offsets: np.ndarray  # int64 [records], position of the data of each
     lengths: np.ndarray  # int64 [records], bytes of data
-    damage: str | None  # why the records end before the file does
+    damage: str | None  # why the rest of the file cannot be read; None if nothing is wrong
 
     def __len__(self) -> int:
         return len(self.offsets)
 
     def read(self, index: int) -> bytes:
-        """Read a record, comparing checksums if google_crc32c is installed; raise Unreadable."""
+        """Read a record, checked if google_crc32c is installed; raise Unreadable if damaged."""
         length = int(self.lengths[index])
         if length > MAX_BYTES:
             raise Unreadable("too large")
@@ -58,7 +58,7 @@ class Frames:
 
 
 class FramedRecords:
-    """Records of several files by one index; of each file those from one index up to another."""
+    """Ranges of the records of several files, concatenated."""
 
     def __init__(self, ranges: Sequence[tuple[Frames, int, int]]):
         self._ranges = ranges
@@ -90,7 +90,7 @@ def index_frames(path: str | os.PathLike[str]) -> Frames:
 
 
 def _length_at(file: BinaryIO, position: int, size: int) -> tuple[int, str | None]:
-    """Read the length of the record at a position; the second value says what is wrong with it."""
+    """Read the length of the record at a position; the second value is the damage found, if any."""
     file.seek(position)
     header = file.read(_HEADER.size)
     if len(header) < _HEADER.size:
@@ -104,12 +104,12 @@ def _length_at(file: BinaryIO, position: int, size: int) -> tuple[int, str | Non
 
 
 def masked(checksum: int) -> int:
-    """Mask a checksum as TFRecord stores it: rotated right by 15 bits, plus a constant."""
+    """Mask a checksum like TFRecord: rotate right by 15 bits and add a constant."""
     return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def crc32c(data: bytes) -> int:
-    """Compute CRC-32C (Castagnoli) byte by byte: for the few bytes of a length."""
+    """Compute CRC-32C (Castagnoli) byte by byte, fast enough for the few bytes of a length."""
     value = 0xFFFFFFFF
     for byte in data:
         value = _TABLE[(value ^ byte) & 0xFF] ^ value >> 8

@@ -1,4 +1,4 @@
-"""Images in IDX files, as MNIST, Fashion-MNIST, KMNIST, QMNIST and EMNIST are distributed."""
+"""Images in IDX files, the format of MNIST, Fashion-MNIST, KMNIST, QMNIST and EMNIST."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from ganformer_jax.data.sources.source import (
 from ganformer_jax.data.sources.splits import chosen_splits
 from ganformer_jax.errors import UserError, os_reason
 
-MAX_IMAGES = 1 << 24  # of one file; the largest that is published has 8 million
+MAX_IMAGES = 1 << 24  # in one file; the largest published one has 8 million
 MAX_MAPPING = 1 << 20  # bytes of a table of class names
 _IMAGES = re.compile(r"(?P<start>.*?)images(?P<end>[-.]idx3-ubyte(\.gz)?)", re.IGNORECASE)
-_TRANSPOSED = "emnist-"  # whose files store columns where the others store rows
+_TRANSPOSED = "emnist-"  # files with this prefix store images transposed
 _SPLITS = {"train": "train", "t10k": "test", "test": "test"}
-_LARGEST_RATIO = 1040  # of deflate, which packs at most 1032 bytes into one
+_LARGEST_RATIO = 1040  # bound on deflate's compression, which is at most 1032 to 1
 _DAMAGED = (EOFError, zlib.error, struct.error, OSError)
 
 
 class IdxSource(Source):
     """Gray images of IDX files, with the classes of the label files beside them.
 
-    Files called emnist-* store every image transposed; they are read upright. Classes have the
-    characters of emnist-*-mapping.txt as names where it lies beside them, else their numbers.
+    Files called emnist-* store images transposed; they are read upright. If emnist-*-mapping.txt is
+    beside them, its characters are the names of the classes, otherwise their numbers are.
 
     Args:
-        path: A file of images, such as train-images-idx3-ubyte.gz, gzipped or not; or the folder
-            of such files.
-        split: Of a folder: train, test, or train+test.
+        path: A file of images, such as train-images-idx3-ubyte.gz, gzipped or not; or a folder of
+            such files.
+        split: Split of a folder: train, test, or train+test.
 
     Raises:
-        UserError: If there are no images, several datasets, or a file is not what it should be.
+        UserError: If there are no images, or several datasets, or a file is damaged.
     """
 
     sequential = True
@@ -87,7 +87,7 @@ class IdxSource(Source):
         return pixels.T.copy() if file.path.name.lower().startswith(_TRANSPOSED) else pixels
 
     def fingerprint(self) -> str:
-        """Return a checksum of the names, sizes and times of the files read, labels included."""
+        """Return a checksum of the names, sizes and times of all files, labels included."""
         paths = [file.path for file in self._files]
         paths += [beside for path in paths for beside in (_labels_path(path), _mapping_path(path))]
         read = [(path.name, file_facts(path)) for path in paths if path.is_file()]
@@ -127,14 +127,14 @@ class IdxSource(Source):
 
 
 class IdxFile:
-    """Unsigned bytes of one IDX file, read one entry of the first axis at a time.
+    """An IDX file of unsigned bytes, of which one entry of the first axis is read at a time.
 
     Args:
-        path: Path of the file, gzipped if its first bytes say so.
+        path: Path of the file, gzipped or not.
         dimensions: Number of axes that it must have.
 
     Raises:
-        UserError: If it cannot be opened, or is not such a file.
+        UserError: If it cannot be opened, or is not an IDX file with these axes.
     """
 
     def __init__(self, path: Path, dimensions: int):
@@ -158,7 +158,7 @@ class IdxFile:
         return self.shape[0]
 
     def read(self, index: int) -> np.ndarray:
-        """Read one entry, uint8 of the other axes' shape; raise Unreadable."""
+        """Read one entry, uint8 in the shape of the other axes; raise Unreadable if damaged."""
         contents = self._bytes(self._start + index * self._size, self._size)
         return np.frombuffer(contents, np.uint8).reshape(self.shape[1:])
 
@@ -210,12 +210,12 @@ class IdxFile:
 
 
 def is_idx(path: Path) -> bool:
-    """Return whether a file is called as IDX files of images are."""
+    """Return whether a file is named like an IDX file of images."""
     return _IMAGES.fullmatch(path.name) is not None
 
 
 def _files_of_split(folder: Path, split: str) -> list[Path]:
-    """Return the files of images of the splits, in their order."""
+    """Return the files of images of the requested splits, in order."""
     by_split: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         match = _IMAGES.fullmatch(path.name)
@@ -225,7 +225,7 @@ def _files_of_split(folder: Path, split: str) -> list[Path]:
             by_split.setdefault(known[-1] if known else "train", []).append(path)
     chosen = []
     for name in chosen_splits(split, by_split, str(folder)):
-        # A file may lie beside its gzipped original.
+        # If a file is present with and without gzip, the latter is read.
         plain = {path.name.lower().removesuffix(".gz"): path for path in reversed(by_split[name])}
         if len(plain) > 1:
             names = listed(sorted(path.name for path in plain.values()))
@@ -235,7 +235,7 @@ def _files_of_split(folder: Path, split: str) -> list[Path]:
 
 
 def _labels_path(images: Path) -> Path:
-    """Return the file of labels beside a file of images, gzipped like it or not."""
+    """Return the path of the labels of a file of images; only one of the two may be gzipped."""
     match = _IMAGES.fullmatch(images.name)
     if match is None:
         return images.with_name(f"{images.name}-labels")
@@ -261,7 +261,7 @@ def _mapping_path(images: Path) -> Path:
 
 
 def _read_mapping(path: Path) -> dict[int, str] | None:
-    """Read the characters of EMNIST's classes by number; None if there is no usable table."""
+    """Read the characters of EMNIST's classes by number; None if there is no valid table."""
     if not path.is_file() or path.stat().st_size > MAX_MAPPING:
         return None
     try:

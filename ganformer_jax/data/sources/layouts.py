@@ -1,7 +1,7 @@
-"""Datasets that are known by the names and contents of their files, in the layout of their makers.
+"""Published datasets, recognized by the names and contents of their files.
 
-`open.py` asks here before it takes a tar for an archive of images, and a folder without images for
-an empty one.
+`open.py` tries these layouts before it reads a tar as an archive of images, or a folder without
+images as an empty one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ganformer_jax.errors import UserError
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 PARQUET = (".parquet",)
-LOOKED_AT = 64  # files without a suffix
+LOOKED_AT = 64  # files without a suffix whose contents are checked
 _IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 _IMAGE_STARTS += tuple(f"P{kind}".encode() for kind in range(1, 7))
 
@@ -67,7 +67,7 @@ def open_folder_of_shards(
 ) -> Source | None:
     """Open a folder of WebDataset shards or Parquet files; None if there are none.
 
-    If there are both, the Parquet files describe the shards, as img2dataset writes them.
+    Shards are preferred, as img2dataset writes Parquet files that only describe them.
     """
     for suffixes, kind in ((TARS, "shards"), (PARQUET, "files")):
         files, skipped = files_below(path, suffixes, follow_links)
@@ -90,7 +90,7 @@ def open_folder_of_shards(
 
 
 def open_pattern(where: str, array: str | None) -> Source | None:
-    """Open the files that a pattern such as x-{000..009}.tar names; None if it is no pattern."""
+    """Open the files of a pattern such as x-{000..009}.tar; None if it is not a pattern."""
     for suffixes, kind in ((PARQUET, "files"), (TARS, "shards")):
         if is_pattern(where) and where.lower().endswith(suffixes):
             return _of_files(suffixes, expand_pattern(where), f"{kind} {where}", array)
@@ -122,7 +122,7 @@ def _first_file(path: Path) -> str:
 
 
 def holds_images(folder: FolderSource) -> bool:
-    """Return whether there are images in a folder, not only other files without a suffix."""
+    """Return whether a folder contains images, and not only files without a suffix."""
     if any(os.path.splitext(name)[1] for name in folder.names):
         return True
     return any(_starts_as_image(folder.root / name) for name in folder.names[:LOOKED_AT])
@@ -133,4 +133,4 @@ def _starts_as_image(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(4).startswith(_IMAGE_STARTS)
     except OSError:
-        return True  # the folder reports it
+        return True  # `FolderSource` reports the error

@@ -1,4 +1,4 @@
-"""Tar archives of tar archives, one a class, as ImageNet is distributed."""
+"""Tar archives of tar archives, one per class, as ImageNet is distributed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NO_TAR = "not a tar archive inside the archive"
 
 @dataclasses.dataclass
 class _Index:
-    """Where the images are; compact, as there may be millions."""
+    """Positions of the images, stored compactly, as there may be millions."""
 
     names: list[str] = dataclasses.field(default_factory=list)
     offsets: Any = dataclasses.field(default_factory=lambda: array.array("q"))
@@ -42,14 +42,14 @@ class _Index:
 class NestedTarSource(Source):
     """Images in the tars that a tar contains, read in place: nothing is extracted.
 
-    The name of an inner tar, without its folders and suffix, is the class of its images. Entries
-    are in the archive's order, called as in the archive with the inner tar as a folder.
+    The name of an inner tar, without folders and suffix, is the class of its images. Entries are in
+    the archive's order, and named as if the inner tar were a folder.
 
     Args:
-        path: Path of the outer archive, which may be compressed; inner ones may not.
+        path: Path of the outer archive, which may be compressed; inner ones must not be.
 
     Raises:
-        UserError: If it cannot be read, or holds too many classes.
+        UserError: If it cannot be read, or contains too many classes.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -107,7 +107,7 @@ def _index(file: Any) -> _Index:
 
 
 def _outer_reason(member: tarfile.TarInfo, file: Any) -> str | None:
-    """Return why a member of the outer archive is not searched; None also for folders."""
+    """Return why a member of the outer archive is skipped; None for tars and for folders."""
     if member.isdir():
         return None
     if member.issym() or member.islnk():
@@ -156,7 +156,7 @@ def _inner_reason(member: tarfile.TarInfo) -> str | None:
 
 
 def _skip_repeated(index: _Index) -> None:
-    """Of entries of one name keep the last, as extracting would."""
+    """Skip all but the last entry of each name, which extracting would overwrite."""
     last = {name: i for i, name in enumerate(index.names)}
     if len(last) == len(index.names):
         return

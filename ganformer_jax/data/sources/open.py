@@ -40,21 +40,20 @@ def open_source(
     data_dir: str | os.PathLike[str] | None = None,
     follow_links: bool = False,
 ) -> Source:
-    """Open images, whatever they are stored in.
+    """Open a source of images of any supported format.
 
     Args:
         where: A folder, an archive, an array file, an LMDB database, StyleGAN TFRecords, the files
             of CIFAR or MNIST, WebDataset shards or Parquet files (a folder of them, or a pattern
             such as "x-{000..009}.tar"), a dataset prepared by TFDS, or the name of one ("mnist",
-            or "tfds:mnist" where there is a folder of that name).
+            or "tfds:mnist" if there is a folder of that name).
         array: Name of the array of images in an npz or HDF5 file, or of the column in Parquet.
-        split: Split of a TFDS dataset, of CIFAR, or of a folder whose files have one in their
-            names.
-        data_dir: Folder of TFDS datasets; by default that of TFDS.
-        follow_links: Read what links in a folder lead to, wherever it is.
+        split: Split of a TFDS dataset, of CIFAR, or of a folder whose file names contain splits.
+        data_dir: Folder of TFDS datasets; by default TFDS's own.
+        follow_links: Follow links in a folder to any place.
 
     Raises:
-        UserError: If there is no such thing, or it cannot be read.
+        UserError: If the source does not exist or cannot be read.
     """
     path = pathlib.Path(where)
     if where.startswith(TFDS_PREFIX):
@@ -125,7 +124,7 @@ def _open_folder(
 
 
 def _open_known_files(path: pathlib.Path, split: str) -> Source | None:
-    """Open a folder by files whose names are those of a format; None if there are none."""
+    """Open a folder whose file names identify its format; None for other folders."""
     if (path / "data.mdb").is_file():
         return LmdbSource(path)
     if any(not is_hidden(found.name) for found in path.glob("*-r[0-9][0-9].tfrecord*")):
@@ -134,7 +133,7 @@ def _open_known_files(path: pathlib.Path, split: str) -> Source | None:
 
 
 def _images_in(path: pathlib.Path) -> list[str]:
-    """Return the names of images in a folder, without those in its subfolders."""
+    """Return the names of the images in a folder, without its subfolders."""
     files = sorted(file.name for file in path.iterdir() if file.is_file())
     suffixes = SUFFIXES - {""}
     return [n for n in files if pathlib.Path(n).suffix.lower() in suffixes and not is_hidden(n)]

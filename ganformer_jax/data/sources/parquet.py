@@ -1,4 +1,4 @@
-"""Images in Parquet files, as Hugging Face's datasets are stored."""
+"""Images in Parquet files, the format of Hugging Face's datasets."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class ParquetSource(Source):
     """The encoded images of one column: bytes, or a struct with a field `bytes`.
 
     Files are read in order, a few rows at a time. The column is the one that Hugging Face's
-    metadata calls an image, else one called image or img. Classes come from a column of a usual
-    name, such as label, else from the only ClassLabel of the metadata.
+    metadata declares as an image, else one with a usual name, such as image. Classes come from a
+    column with a usual name, such as label, else from the only ClassLabel of the metadata.
 
     Args:
-        paths: The files, in their order, all with the same columns.
-        description: What they are, for people.
-        column: Name of the column of images; needed only where several hold images.
+        paths: The files, in order, all with the same columns.
+        description: Description of the files, for messages.
+        column: Name of the column of images; needed only if several hold images.
         has_splits: Whether the files were chosen by `--split`.
 
     Raises:
@@ -77,7 +77,7 @@ class ParquetSource(Source):
             if isinstance(error, UserError) or not isinstance(error, Exception):
                 raise
             raise_if_interrupted(paths[0].parent, error)
-            # Of many types: pyarrow reads some of the metadata only when it is asked for.
+            # Of many types, as pyarrow reads some of the metadata lazily.
             what = f"{description} is damaged, fetch it again: {one_line(error, 100)}"
             raise UserError(what) from error
         self._starts = np.cumsum([0, *map(len, self._files)])
@@ -93,7 +93,7 @@ class ParquetSource(Source):
         self.description = f"Parquet {description}, column {self._column}"
 
     def read(self, index: int) -> bytes:
-        """Read an encoded image; raise Unreadable."""
+        """Read an encoded image; raise Unreadable if it is missing or damaged."""
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         with self._lock:
             file, row = self._files[number], index - int(self._starts[number])
@@ -112,7 +112,7 @@ class ParquetSource(Source):
 
 
 class _Cursor:
-    """The rows of one row group that are in memory, and the reader of those after them."""
+    """The rows of a row group that are in memory, and the reader of the following ones."""
 
     def __init__(self) -> None:
         self._at: tuple[Path, int] | None = None  # file and row group
@@ -122,7 +122,7 @@ class _Cursor:
         self._damage: dict[tuple[Path, int], tuple[int, str]] = {}  # first row lost, and why
 
     def value(self, file: ParquetFile, column: str, row: int) -> Any:
-        """Return an Arrow scalar: of a struct its field `bytes` alone."""
+        """Return the value of a row as an Arrow scalar; of a struct, only its field `bytes`."""
         group = int(np.searchsorted(file.starts, row, side="right")) - 1
         at = file.path, group
         first_lost, reason = self._damage.get(at, (len(file), ""))
@@ -152,7 +152,7 @@ class _Cursor:
 
 
 def _stored_field(schema: Any, column: str) -> str:
-    """Return the column to read: of a struct the field `bytes`."""
+    """Return the name of the column to read: for a struct, its field `bytes`."""
     import pyarrow
 
     is_struct = pyarrow.types.is_struct(schema.field(column).type)
@@ -168,7 +168,7 @@ def _is_bytes(kind: Any) -> bool:
 
 
 def _candidates(schema: Any, features: Mapping[str, Any]) -> list[str]:
-    """Return the columns that look like images, the best reason first."""
+    """Return the columns that may hold images: those declared as such, else by their names."""
     stored = [field.name for field in schema if _is_bytes(field.type)]
     called_so = [name for name in stored if feature_kind(features, name) == "Image"]
     return called_so or [name for name in _IMAGE_NAMES if name in stored]
@@ -187,7 +187,7 @@ def _image_column(schema: Any, features: Mapping[str, Any], column: str | None, 
     found = _candidates(schema, features)
     if not found:
         raise UserError(
-            f"no column of {path} is known to hold images: name one with --array NAME, of: "
+            f"no column of {path} is known to hold images: choose --array NAME of: "
             f"{listed(columns)}"
         )
     if len(found) > 1 and "image" not in found:
@@ -202,11 +202,13 @@ def _check_columns(files: Sequence[ParquetFile], column: str) -> None:
     for file in files:
         schema = file.parquet.schema_arrow
         if column not in schema.names or not _is_bytes(schema.field(column).type):
-            raise UserError(f"{file.path} has no column {column!r} of images, as {files[0].path}")
+            raise UserError(
+                f"{file.path} has no column {column!r} of images, unlike {files[0].path}"
+            )
 
 
 def _image_bytes(value: Any) -> bytes:
-    """Return the bytes of a scalar, or raise Unreadable if there are none."""
+    """Return the bytes of a scalar; raise Unreadable if there are none."""
     if value.is_valid and hasattr(value, "keys"):  # of a struct
         value = value["bytes"]
     if not value.is_valid:

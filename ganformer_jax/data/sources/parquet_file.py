@@ -1,4 +1,4 @@
-"""Open Parquet files, and what Hugging Face's metadata says of their columns."""
+"""Parquet files, and the types of columns in Hugging Face's metadata."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _METADATA_KEY = b"huggingface"
 
 @dataclasses.dataclass
 class ParquetFile:
-    """An open file and where its row groups begin."""
+    """An open file and the first rows of its row groups."""
 
     path: Path
     parquet: Any
@@ -39,7 +39,7 @@ def open_parquet(path: Path) -> ParquetFile:
     except Exception as error:  # of many types, of pyarrow
         raise_if_interrupted(path, error)
         raise UserError(
-            f"{path} cannot be read, it may be damaged or no Parquet file: {one_line(error, 100)}"
+            f"{path} cannot be read, it is damaged or not a Parquet file: {one_line(error, 100)}"
         ) from error
     if min(counts, default=0) < 0 or sum(counts) > path.stat().st_size:
         opened.close()
@@ -48,7 +48,7 @@ def open_parquet(path: Path) -> ParquetFile:
 
 
 def stored_features(schema: Any) -> Mapping[str, Any]:
-    """Return what Hugging Face's metadata says of the columns; empty if there is none."""
+    """Return the features of the columns in Hugging Face's metadata; empty without metadata."""
     stored = (schema.metadata or {}).get(_METADATA_KEY, b"")
     try:
         features = json.loads(stored[:MAX_METADATA])["info"]["features"]
@@ -58,6 +58,6 @@ def stored_features(schema: Any) -> Mapping[str, Any]:
 
 
 def feature_kind(features: Mapping[str, Any], name: str) -> str:
-    """Return the type that the metadata gives a column, such as "Image"; "" if it gives none."""
+    """Return the type of a column in the metadata, such as "Image"; "" if it has none."""
     feature = features.get(name)
     return str(feature.get("_type", "")) if isinstance(feature, dict) else ""

@@ -16,21 +16,21 @@ from ganformer_jax.data.sources.source import (
 )
 from ganformer_jax.errors import one_line
 
-MAX_LABEL_BYTES = 1 << 28  # of the column of classes in one file
+MAX_LABEL_BYTES = 1 << 28  # in the column of classes of one file
 _LABEL_NAMES = ("label", "labels", "fine_label", "class", "target", "y")
 
 
 class _NoClasses(Exception):
-    """A column cannot be used; the message says why."""
+    """A column cannot be used as classes; the message says why."""
 
 
 def find_labels(
     files: Sequence[ParquetFile], features: Mapping[str, Any]
 ) -> tuple[Labels | None, str | None]:
-    """Return classes, and why what looks like them cannot be used.
+    """Return the classes, if any, and why columns that look like classes cannot be used.
 
-    They come from a column of a usual name, a ClassLabel rather than another one; if that holds
-    none, from the only ClassLabel.
+    The column is one with a usual name, preferably a ClassLabel; if it does not hold classes, the
+    only ClassLabel.
     """
     columns, named = files[0].parquet.schema_arrow.names, class_columns(files, features)
     usual = [name for among in (named, columns) for name in _LABEL_NAMES if name in among]
@@ -45,7 +45,7 @@ def find_labels(
 
 
 def class_columns(files: Sequence[ParquetFile], features: Mapping[str, Any]) -> list[str]:
-    """Return the columns that the metadata calls classes."""
+    """Return the columns that the metadata declares as ClassLabel."""
     columns = files[0].parquet.schema_arrow.names
     return [name for name in columns if feature_kind(features, name) == "ClassLabel"]
 
@@ -66,7 +66,7 @@ def _labels_in(files: Sequence[ParquetFile], features: Mapping[str, Any], column
 
 
 def _label_values(file: ParquetFile, column: str) -> np.ndarray:
-    """Read a column of integers, -1 where there is none, or of texts, "" where there is none."""
+    """Read a column of integers or strings; missing values are -1 or ""."""
     import pyarrow
 
     schema, metadata = file.parquet.schema_arrow, file.parquet.metadata

@@ -1,4 +1,4 @@
-"""Images of datasets that TensorFlow Datasets prepared, without TensorFlow."""
+"""Images of datasets prepared by TensorFlow Datasets, read without TensorFlow."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class TfdsSource(Source):
     """The `image` feature of one split, stored as ArrayRecord or TFRecord.
 
     Args:
-        dataset: A folder with dataset_info.json; or the name of a dataset, perhaps with its
-            configuration, such as mnist or imagenet_resized/32x32. A name that TFDS knows but has
-            not prepared is prepared, where that works without TensorFlow.
-        data_dir: Folder of prepared datasets; TFDS's own by default.
-        split: As TFDS names it, slices such as train[:90%] included.
+        dataset: A folder with dataset_info.json; or the name of a dataset, optionally with its
+            configuration, such as mnist or imagenet_resized/32x32. If TFDS knows the name but has
+            not prepared the dataset, it is prepared, if that works without TensorFlow.
+        data_dir: Folder of prepared datasets; by default TFDS's own.
+        split: Split in TFDS's notation, slices such as train[:90%] included.
 
     Raises:
         UserError: If the dataset or split is absent or empty, or has no images.
@@ -88,7 +88,7 @@ class TfdsSource(Source):
         self.paths = (Path(builder.data_path),)
 
     def read(self, index: int) -> bytes | np.ndarray:
-        """Read the encoded image, or pixels where `image` is a Tensor; raise Unreadable."""
+        """Read the encoded image, or pixels if `image` is a Tensor; raise Unreadable if damaged."""
         stored = self._decode("image", index)
         image = stored if isinstance(stored, bytes) else np.asarray(stored)
         if (len(image) if isinstance(image, bytes) else image.nbytes) > MAX_BYTES:
@@ -99,9 +99,9 @@ class TfdsSource(Source):
     def labels(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> Labels | Conditions | None:
-        """Conditions, or classes by the feature `label`; read on first use.
+        """Conditions, or classes of the feature `label`; read on first use.
 
-        Damaged entries have none.
+        Damaged entries have no label.
         """
         if self._condition_names:
             vectors = np.stack([self._condition(index) for index in range(len(self))])
@@ -154,7 +154,7 @@ def _only(name: str, feature: Any) -> tfds.features.FeaturesDict:
 def _open_records(
     builder: Any, split: str, instructions: Sequence[Any]
 ) -> tuple[Any, list[tuple[str, str]]]:
-    """Return the serialized examples by index, and (name, reason) of what is missing."""
+    """Return the serialized examples by index, and (name, reason) of those that are missing."""
     stored_as = builder.info.file_format
     if stored_as == tfds.core.FileFormat.ARRAY_RECORD:
         return builder.as_data_source(split, deserialize_method=RAW), []

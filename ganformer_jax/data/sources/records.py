@@ -32,27 +32,27 @@ _SHARD = re.compile(r"(?P<prefix>.+)-r(?P<level>\d+)\.tfrecords?((?P<number>\d+)
 
 @dataclasses.dataclass(frozen=True, order=True)
 class _Shard:
-    """A file, one of `count` that were written in turn, from 1; 2**level is its resolution."""
+    """One of `count` files that images were dealt to in turn; 2**level is their resolution."""
 
     prefix: str
     level: int
     count: int
-    number: int
+    number: int  # from 1
     path: Path
 
 
 class TfrecordSource(Source):
-    """Raw images of the largest resolution present, all its shards in order.
+    """Raw images of the largest resolution present, from all its shards in order.
 
-    Image i was written to shard i modulo the number of shards, so record j of shard k (from 0)
-    has row j * shards + k of the labels, which lie beside the records in *-rxx.labels.
+    Image i was written to shard i modulo the number of shards, so the label of record j of shard k
+    (from 0) is in row j * shards + k of the file *-rxx.labels beside the records.
 
     Args:
-        path: A folder with files such as cats-r08.tfrecords or cats-r08.tfrecords1of5, or one
-            such file.
+        path: A folder with files such as cats-r08.tfrecords or cats-r08.tfrecords1of5, or one such
+            file.
 
     Raises:
-        UserError: If there are none, or several datasets, or nothing in them can be read.
+        UserError: If there are no such files, several datasets, or no readable record.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -139,13 +139,13 @@ class TfrecordSource(Source):
 
 
 def parse_example(record: bytes) -> dict[str, list[Any]]:
-    """Return the features of a tf.train.Example, or raise Unreadable if it is none."""
-    from tensorflow_datasets.proto import tf_example_pb2  # imports all of TFDS
+    """Return the features of a tf.train.Example; raise Unreadable if a record is not one."""
+    from tensorflow_datasets.proto import tf_example_pb2  # slow: it imports all of TFDS
 
     if len(record) > MAX_BYTES:
         raise Unreadable("too large")
     try:
-        example: Any = tf_example_pb2  # its classes are made when it is imported
+        example: Any = tf_example_pb2  # pyright does not see its classes, created at import
         parsed = example.Example.FromString(record)
     except DecodeError as error:
         raise Unreadable("not a tf.train.Example") from error
@@ -190,7 +190,7 @@ def _name(frames: Frames, index: int) -> str:
 
 
 def _missing(shards: list[_Shard]) -> list[tuple[str, str]]:
-    """Return shards that the names of others imply; none if one file was asked for by name."""
+    """Return the shards that are missing by the names of others; none if there is one file."""
     first = shards[0]
     if len(shards) == 1 or first.count > 1 << 16:
         return []

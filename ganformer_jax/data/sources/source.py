@@ -1,4 +1,4 @@
-"""What every source of images offers, whatever it is stored in: entries, and their classes."""
+"""The interface of sources of images, the classes of their entries, and shared helpers."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.storage import is_transient
 
-MAX_BYTES = 1 << 28  # of an encoded image, 256 MiB: more is a mistake, or an attack
-MAX_CLASSES = 1 << 16  # larger numbers are not classes but something else
+MAX_BYTES = 1 << 28  # in an encoded image, 256 MiB; more is a mistake, or an attack
+MAX_CLASSES = 1 << 16  # larger numbers are not class numbers
 HIDDEN = "hidden file"
-# Folders and files that systems and programs leave beside images, in lowercase; names that begin
-# with a dot are hidden too.
+# Folders and files that operating systems and programs leave beside images, in lowercase. Names
+# that begin with a dot are hidden too.
 _FOREIGN = frozenset(
     ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "lost+found")
     + ("@eadir", "#recycle", "$recycle.bin", "system volume information")
 )
-# Of files that are decoded; a file without a suffix may be an image.
+# Suffixes of files that are decoded; a file without a suffix may be an image.
 SUFFIXES = frozenset(
     ".png .jpg .jpeg .jpe .jfif .webp .tif .tiff .bmp .gif .ppm .pgm .pbm .pnm".split() + [""]
 )
 
 
 class Unreadable(Exception):
-    """One entry cannot be used; the message says why, in a few words, for the report."""
+    """An entry cannot be used; the message is a short reason for the report."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """Classes of the entries of a source; class i is called names[i]."""
+    """Classes of the entries of a source; names[i] is the name of class i."""
 
     names: tuple[str, ...]
     classes: np.ndarray  # int [entries], -1 for an entry without a class
-    origin: str  # where they come from, for the report
+    origin: str  # where they were read from, for the report
     unused: int = 0  # number of rows in a table of labels that name no entry
 
     @property
@@ -55,23 +55,23 @@ class Labels:
 
 
 class Source(abc.ABC):
-    """Entries that may be images, by number. Threads may read at once.
+    """Entries that may be images, by index; safe to read from several threads.
 
     Attributes:
-        description: For people, such as "folder /data/photos".
-        names: Unique names of the entries, in an order that only the source's contents decide; in
-            folders and archives the path below the root, with forward slashes.
-        skipped: (name, reason) of what is in the source but known not to be an image.
-        of_files: Whether entries are files, whose names tell which of them should be images.
-        sequential: Whether reading in order is much faster than any other way.
-        labels: Classes or conditions that the source itself stores for its entries; None if it has
-            none.
-        label_error: Why what looks like its classes cannot be used; None if nothing is wrong.
-        label_columns: Columns with classes of which it is not clear which one is meant.
-        paths: Files and folders that it is read from.
-        channels: Number of channels if all entries are arrays of 2, 5 or more; None otherwise.
-        options: Options of `prepare` that choose among its contents, of array, follow_links, split
-            and tfds_dir: others have no effect on it.
+        description: Kind and path, for messages, such as "folder /data/photos".
+        names: Unique names of the entries, in an order that depends on the source's contents alone;
+            in folders and archives the path below the root, with forward slashes.
+        skipped: (name, reason) of what the source contains but `read` does not return.
+        of_files: Whether entries are files, whose suffixes tell which of them should be images.
+        sequential: Whether reading in order is much faster than random access.
+        labels: Classes or conditions that the source stores for its entries; None if it has none.
+        label_error: Why stored labels cannot be used; None if there is no such problem.
+        label_columns: Columns that hold classes, if it is not clear which one to use.
+        paths: Files and folders that it reads.
+        channels: Number of channels if all entries are arrays of 2, or of 5 or more; None
+            otherwise.
+        options: Options of `prepare`, among array, follow_links, split and tfds_dir, that affect
+            this source.
     """
 
     description: str
@@ -94,15 +94,15 @@ class Source(abc.ABC):
         """Read one entry.
 
         Returns:
-            An encoded image of at most MAX_BYTES; or pixels, [H, W] or [H, W, C], of any dtype.
+            An encoded image of at most MAX_BYTES; or an array [H, W] or [H, W, C] of any dtype.
 
         Raises:
-            Unreadable: If it is damaged, forbidden, or larger: it is left out, and counted.
-            UserError: If the source itself is in trouble, such as a disk that is gone.
+            Unreadable: If the entry is damaged, forbidden or too large; `prepare` skips it.
+            UserError: If the source cannot be read, for example because a disk is gone.
         """
 
     def start(self, index: int, size: int) -> bytes | np.ndarray:
-        """Read the first `size` bytes of an entry, or more: enough for the header of an image.
+        """Read at least the first `size` bytes of an entry, for the header of an image.
 
         Raises:
             Unreadable: As `read` does.
@@ -112,7 +112,7 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def fingerprint(self) -> str:
-        """Return a checksum of names, sizes and times: it changes when the entries change."""
+        """Return a checksum, of names, sizes and times, that changes if the entries change."""
 
     def companion(self, name: str) -> bytes | None:
         """Read a file beside the images, such as dataset.json; None if there is none."""
@@ -129,7 +129,7 @@ class Source(abc.ABC):
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a path below the root is hidden, or of a system: .x, Thumbs.db, __MACOSX."""
+    """Return whether a path below the root is hidden or a system file: .x, Thumbs.db, __MACOSX."""
     parts = name.replace("\\", "/").removeprefix("./").split("/")
     return any(part.startswith(".") or part.lower() in _FOREIGN for part in parts if part != ".")
 
@@ -146,7 +146,7 @@ def refusal(name: str) -> str | None:
 
 
 def checksum(values: Iterable[object]) -> str:
-    """Return the sha256 of a sequence of values that print the same on every machine."""
+    """Return the SHA-256 of a sequence of values, by their `repr`."""
     digest = hashlib.sha256()
     for value in values:
         digest.update(repr(value).encode("utf-8", "surrogateescape") + b"\n")
@@ -154,25 +154,25 @@ def checksum(values: Iterable[object]) -> str:
 
 
 def file_facts(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Return size in bytes and time of the last change in nanoseconds, for fingerprints."""
+    """Return the size in bytes and the modification time in nanoseconds, for fingerprints."""
     status = os.stat(path)
     return status.st_size, status.st_mtime_ns
 
 
 def numbered(count: int) -> tuple[str, ...]:
-    """Return names 0 to count - 1, padded with zeros so that they sort."""
+    """Return the names 0 to count - 1, padded with zeros so that they sort."""
     width = len(str(max(count - 1, 0)))
     return tuple(f"{index:0{width}d}" for index in range(count))
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
-    """Join names for a message, the first few of them."""
+    """Join names for a message: at most `most` of them, and the number of others."""
     left = len(names) - most
     return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "")
 
 
 def no_images(source: Source, reasons: Iterable[str] = ()) -> UserError:
-    """Return the error of a source without one readable image, with reasons of its entries."""
+    """Return the error for a source without a readable image, with the reasons."""
     skipped = collections.Counter(reason for _, reason in source.skipped)
     why = [*sorted(set(reasons)), *(f"{n} of: {reason}" for reason, n in skipped.most_common())]
     return UserError(
@@ -181,25 +181,25 @@ def no_images(source: Source, reasons: Iterable[str] = ()) -> UserError:
 
 
 def raise_if_interrupted(path: str | os.PathLike[str], error: BaseException) -> None:
-    """Raise `interrupted` where an error is of the system; return where it is of damaged data."""
+    """Raise `interrupted` for an error of the system; return if an error is due to damaged data."""
     if is_of_the_system(error):
         raise interrupted(path, error) from error
 
 
 def is_of_the_system(error: BaseException) -> bool:
-    """Return whether a file was not read, so that nothing is known about its contents."""
-    if isinstance(error, OSError) and error.errno:  # damage has no number
-        return error.errno != errno.EINVAL  # but a damaged offset may be no place in the file
-    # Libraries in C++ pass the reason on in words.
+    """Return whether the system failed to read a file, as opposed to reading damaged data."""
+    if isinstance(error, OSError) and error.errno:  # errors about damage have no number
+        return error.errno != errno.EINVAL  # except an invalid offset, from damaged data
+    # Libraries in C++ give the reason in words.
     return is_transient(error) or os.strerror(errno.EMFILE) in str(error)
 
 
 def interrupted(path: str | os.PathLike[str], error: BaseException) -> UserError:
-    """Return the error of a disk that is gone, which must not look like bad images."""
+    """Return the error for a failing disk, whose images must not be counted as damaged."""
     reason = one_line(error)
     if isinstance(error, OSError) and "\n" not in os_reason(error):
         reason = os_reason(error)
-    elif isinstance(error, OSError) and error.errno:  # HDF5 has a report of several lines
+    elif isinstance(error, OSError) and error.errno:  # HDF5's reason has several lines
         reason = os.strerror(error.errno)
     return UserError(
         f"cannot read {path}: {reason}; once it can be read, run the same command to resume"
@@ -217,7 +217,7 @@ def import_format(module: str, wanted_for: str) -> Any:
 
 
 def check_class_names(names: Sequence[str]) -> None:
-    """Raise UserError unless TFDS, which writes one name a line, would read the names back."""
+    """Raise UserError unless TFDS, which stores one name per line, would read the names back."""
     for name in names:
         is_utf8 = name == name.encode("utf-8", "replace").decode()  # names of files may not be
         if not name.strip() or len(name.splitlines()) != 1 or not is_utf8:
@@ -231,15 +231,15 @@ def check_class_names(names: Sequence[str]) -> None:
 def labels_from(
     values: np.ndarray, count: int, origin: str, names: Sequence[str] | None = None
 ) -> Labels | None:
-    """Read classes from an array [count] or [count, 1] of integers or words, or one-hot rows.
+    """Read classes from an array [count] or [count, 1] of integers or strings, or one-hot rows.
 
-    A row of zeros, the number -1 and a blank word mean that there is no class. Class i is called
-    names[i] if there are enough names, all different. Otherwise columns are called by their
-    numbers, and numbers are classes as `classes_of_numbers` has it.
+    A row of zeros, the number -1 and a blank string mean "no class". If there are enough names, all
+    different, names[i] is the name of class i. Otherwise columns are named by their numbers, and
+    integers become classes by `classes_of_numbers`.
 
     Returns:
-        None if the array is something else: other shapes, fractions, several classes at once,
-        numbers below -1 or of MAX_CLASSES and above.
+        None if the array is not a list of classes: another shape, fractions, rows with several
+        ones, or numbers below -1 or not below MAX_CLASSES.
     """
     values = np.asarray(values)
     if values.dtype.kind in "US" and values.shape in ((count,), (count, 1)):
@@ -265,10 +265,11 @@ def labels_from(
 
 
 def classes_of_numbers(numbers: np.ndarray) -> Sequence[int]:
-    """Return the numbers of classes, in order, from those of images, int [entries], 0 or more.
+    """Return the class numbers, in order, given the numbers of images, int [entries], 0 or more.
 
-    Numbers from 0 up count classes: one that no image has is a class without images, as long as
-    at least half of them have images. Of other numbers, such as years, each is a class.
+    If numbers start at 0 and at least half of those up to the largest occur, they are class
+    numbers, and those that do not occur are classes without images. Otherwise, as for years, only
+    the numbers that occur are classes.
     """
     used = np.unique(numbers).tolist()
     counts_up = used[0] == 0 and used[-1] < 2 * len(used)
@@ -276,10 +277,11 @@ def classes_of_numbers(numbers: np.ndarray) -> Sequence[int]:
 
 
 def labels_of_words(words: Sequence[str | None], origin: str) -> Labels | None:
-    """Return the classes that words name, in the order of `class_order`.
+    """Return the classes named by words, in the order of `class_order`.
 
     Returns:
-        Labels, -1 for None and for a blank word; None if all are, or there are too many classes.
+        Labels, with -1 for None and blank words; None if all words are blank, or there are too many
+        classes.
     """
     stripped = [(word or "").strip() for word in words]
     names = sorted(set(stripped) - {""}, key=class_order)
@@ -291,7 +293,7 @@ def labels_of_words(words: Sequence[str | None], origin: str) -> Labels | None:
 
 
 def class_order(name: object) -> tuple[int, int, str]:
-    """Return the key that sorts names of classes: numbers first, by value, then the alphabet."""
+    """Return a key that sorts names of classes: numbers by value, then other names by alphabet."""
     text = str(name)
     return (0, int(text), text) if text.isdecimal() and len(text) < 19 else (1, 0, text)
 

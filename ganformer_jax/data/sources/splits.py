@@ -1,4 +1,4 @@
-"""Files that hold one dataset together: which of them make a split, and patterns of names."""
+"""Datasets of several files: the files of each split, and patterns of file names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ganformer_jax.data.sources.source import HIDDEN, is_hidden, listed
 from ganformer_jax.data.sources.walk import FolderWalk
 from ganformer_jax.errors import UserError, did_you_mean
 
-MAX_FILES = 1 << 16  # that a pattern may name
+MAX_FILES = 1 << 16  # that a pattern may match
 WITHOUT_SPLIT = "no split in its name, where others have one"
 _OTHER = "another kind of file"
 _NUMBERED = re.compile(r"(?P<split>.+?)[-_]\d{3,}(-of-\d{3,})?([-_.].*)?")
@@ -28,10 +28,10 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 def chosen_splits(split: str, available: Iterable[str], where: str) -> list[str]:
-    """Return the names in "train", or "train+test" for several, each of which must be available.
+    """Return the splits in a string such as "train" or "train+test".
 
     Raises:
-        UserError: If one is not, or is named twice.
+        UserError: If one is not available, or is named twice.
     """
     names, wanted = sorted(available), split.split("+")
     for name in wanted:
@@ -44,10 +44,10 @@ def chosen_splits(split: str, available: Iterable[str], where: str) -> list[str]
 
 
 def files_by_split(paths: Sequence[Path], root: Path) -> Mapping[str | None, list[Path]]:
-    """Group files by the split that their names or folders say; None where they say none.
+    """Group files by the split in their names or folders; None for files without a split.
 
-    The split is what comes before the number in train-00000-of-00004.parquet, or a usual word
-    such as "train" or "val" in the name or in a folder below the root.
+    The split is the prefix of the number in train-00000-of-00004.parquet, or a usual word such as
+    "train" or "val" in the name or in a folder below the root.
     """
     found: dict[str | None, list[Path]] = {}
     for path in paths:
@@ -56,19 +56,19 @@ def files_by_split(paths: Sequence[Path], root: Path) -> Mapping[str | None, lis
 
 
 class Chosen(NamedTuple):
-    """The files of a split."""
+    """The files of the chosen splits."""
 
     files: list[Path]  # in order
-    has_splits: bool  # whether there are splits at all
-    skipped: list[tuple[str, str]]  # (name, reason) of files that are of no split
+    has_splits: bool  # whether file names contain splits
+    skipped: list[tuple[str, str]]  # (name, reason) of files without a split
 
 
 def choose_files(paths: Sequence[Path], root: Path, split: str) -> Chosen:
-    """Choose the files of a split.
+    """Choose the files of a split, or of several as "train+test"; all files without splits.
 
     Raises:
-        UserError: If there are splits and this one is not among them, or its files lie in
-            several folders, as different datasets do.
+        UserError: If there are splits but not the chosen one, or if the files of a split are in
+            several folders, which means that there are several datasets.
     """
     groups = files_by_split(paths, root)
     named = {name: files for name, files in groups.items() if name is not None}
@@ -89,9 +89,9 @@ def choose_files(paths: Sequence[Path], root: Path, split: str) -> Chosen:
 def files_below(
     root: Path, suffixes: tuple[str, ...], follow_links: bool
 ) -> tuple[list[Path], list[tuple[str, str]]]:
-    """List files below a folder by suffix, in order, and (name, reason) of those not to be read.
+    """List the files below a folder with a suffix, in order, and (name, reason) of skipped ones.
 
-    Links are followed as in a folder of images; hidden files are skipped as there.
+    Links and hidden files are treated as in a folder of images.
     """
 
     def refusal(name: str) -> str | None:
@@ -104,15 +104,15 @@ def files_below(
 
 
 def is_pattern(where: str) -> bool:
-    """Return whether a path holds wildcards or braces."""
+    """Return whether a path contains wildcards or braces."""
     return any(sign in where for sign in "*?[{")
 
 
 def expand_pattern(where: str) -> list[Path]:
-    """Return the files that a pattern such as x-{000..009}.tar or x-*.tar names, in order.
+    """Return the files that match a pattern such as x-{000..009}.tar or x-*.tar, in order.
 
     Raises:
-        UserError: If there are none, too many, or one that braces name is absent.
+        UserError: If there are none or too many, or if one that braces name does not exist.
     """
     paths: list[Path] = []
     for name in _expand_braces(where):
@@ -131,7 +131,7 @@ def expand_pattern(where: str) -> list[Path]:
 
 
 def common_folder(paths: Sequence[Path]) -> Path:
-    """Return the folder that holds all files."""
+    """Return the deepest folder that contains all files."""
     return Path(os.path.commonpath([os.path.abspath(path.parent) for path in paths]))
 
 

@@ -1,4 +1,4 @@
-"""Members of tar archives, also of archives inside an archive, by their place in the file."""
+"""Positions of the members of tar archives, including archives inside another archive."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _COMPRESSED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.
 
 
 class TarDamage(Exception):
-    """The archive does not end as it should; the message says why, in a few words."""
+    """The archive is damaged or truncated; the message is a short reason."""
 
 
 def open_tar(path: Path) -> tuple[Any, bool]:
-    """Open an archive decompressed; return the file and whether it is compressed."""
+    """Open an archive for decompressed reading; return the file and whether it is compressed."""
     try:
         with path.open("rb") as file:
             start = file.read(6)
@@ -50,19 +50,19 @@ def open_tar(path: Path) -> tuple[Any, bool]:
 
 
 def is_compressed(start: bytes) -> bool:
-    """Return whether an archive is compressed, by its first bytes."""
+    """Return whether an archive is compressed, given its first bytes."""
     return _opener(start) is not open
 
 
 def scan(file: Any, start: int = 0, end: int | None = None) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of the archive that lies between two positions of a file.
+    """Yield the members of the archive between two positions of a file.
 
-    `offset_data` of a member is its position in the file. Between two members the caller may read
-    elsewhere in the file.
+    `offset_data` of a member is its position in the file. The caller may seek in the file between
+    two members.
 
     Raises:
-        TarDamage: If the archive is damaged, cut short, or followed by something else; also if it
-            is no archive.
+        TarDamage: If the archive is damaged, truncated or followed by other data, or if there is no
+            archive.
         OSError: If the file cannot be read.
     """
     if end is not None and end <= start:
@@ -72,7 +72,7 @@ def scan(file: Any, start: int = 0, end: int | None = None) -> Iterator[tarfile.
         opened: Any = tarfile.open(fileobj=file, mode="r:")  # its lists are not in the type
         with opened as archive:
             while member := _next(archive, end):
-                archive.members.clear()  # which would keep every member in memory
+                archive.members.clear()  # tarfile would keep every member in memory
                 if end is not None and member.offset_data + member.size > end:
                     raise TarDamage("the archive is cut short")
                 yield member
@@ -91,7 +91,7 @@ def _next(archive: Any, end: int | None) -> tarfile.TarInfo | None:
 
 
 def _odd_end(file: Any, offset: int, end: int | None) -> str | None:
-    """Return why there may be more in an archive than tarfile, which ignores the rest, lists."""
+    """Return why an archive may contain more than tarfile lists, as tarfile ignores the rest."""
     file.seek(offset)
 
     def read(most: int) -> bytes:
@@ -109,7 +109,7 @@ def _odd_end(file: Any, offset: int, end: int | None) -> str | None:
 
 
 class TarReader:
-    """Reads parts of several archives; keeps one of them open. Threads may read at once."""
+    """Reads from several archives, one of which stays open; safe to share between threads."""
 
     def __init__(self, paths: Sequence[Path]):
         self._paths, self._lock = paths, threading.Lock()

@@ -1,4 +1,4 @@
-"""Files below a folder, and what of it is left out: links, loops, and what cannot be listed."""
+"""Listing of the files below a folder, and of those left out: links, loops, forbidden folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _READ_IN_PLACE = "link to a folder that is read where it is"
 _READ_BY_LINK = "link to a folder that another link leads to"
 _LOOP = "link to a folder that it is in"
 BESIDE = "an image beside the files of a dataset"
-# Reasons that leave out no image of the source.
+# Reasons by which no image of the source is lost.
 HARMLESS = (PREPARED_DATASET, _READ_IN_PLACE, _READ_BY_LINK, _LOOP, BESIDE)
 _ADVICE = "(--follow-links reads it)"
 LINK_OUT = f"link out of the folder {_ADVICE}"
@@ -29,8 +29,8 @@ class FolderWalk:
 
     Args:
         root: Path of the folder.
-        follow_links: List what links lead to, wherever it is; a folder that several links lead to
-            is listed once. Otherwise links to folders and links out of the folder are skipped.
+        follow_links: Follow links to any place; a folder that several links lead to is listed
+            once. By default links to folders and links out of the folder are skipped.
 
     Raises:
         UserError: If there is no such folder.
@@ -46,14 +46,15 @@ class FolderWalk:
     def files(
         self, refusal: Callable[[str], str | None], with_datasets: bool = False
     ) -> tuple[list[str], list[tuple[str, str]]]:
-        """Return the names of files, sorted, and (name, reason) of what is skipped.
+        """Return the names of files, sorted, and (name, reason) of skipped files and folders.
 
         Args:
-            refusal: Returns why a file is skipped, by its path below the root; None if it is not.
-            with_datasets: Whether to look into prepared datasets.
+            refusal: Function from the path of a file below the root to the reason to skip it; None
+                if there is none.
+            with_datasets: Whether to list files of prepared datasets.
 
         Raises:
-            UserError: If the folder cannot be listed, or the disk is gone.
+            UserError: If the folder cannot be listed, or the disk fails.
         """
         names: list[str] = []
         skipped: list[tuple[str, str]] = []
@@ -82,7 +83,7 @@ class FolderWalk:
         return sorted(names), sorted(skipped)
 
     def file_refusal(self, path: str) -> str | None:
-        """Return why a file is not read, for what it is rather than what it is called."""
+        """Return why a file is not read, for reasons other than its name; None if it is read."""
         try:
             is_link = os.path.islink(path) and not self._follow_links
             if is_link and not os.path.realpath(path).startswith(self._inside):
@@ -98,7 +99,7 @@ class FolderWalk:
         return pathlib.Path(path).relative_to(self._root).as_posix()
 
     def _folder_refusal(self, path: str, with_datasets: bool) -> str | None:
-        """Return why a folder is not searched; of linked ones, remember those that are."""
+        """Return why a folder is not listed; remember the linked folders that are."""
         if os.path.islink(path):
             if not self._follow_links:
                 return f"{LINKED_FOLDER} {_ADVICE}"
@@ -115,13 +116,13 @@ class FolderWalk:
 
 
 def _check_disk(path: str, error: OSError) -> None:
-    """Raise `interrupted` if the disk is gone; dead links and forbidden folders are skipped."""
+    """Raise `interrupted` if the disk fails; dead links and forbidden folders are skipped."""
     if is_transient(error):
         raise interrupted(path, error) from error
 
 
 def _is_loop(path: str, root: pathlib.Path) -> bool:
-    """Return whether a folder is one of those that the path has come through, by another name."""
+    """Return whether a folder resolves to one of its own parents on the path."""
     target, above = os.path.realpath(path), pathlib.Path(path).parent
     passed = [above, *above.parents[: len(above.parts) - len(root.parts)]]
     return target in {os.path.realpath(folder) for folder in passed}

@@ -1,4 +1,4 @@
-"""WebDataset shards: tar archives whose files of one name, with several suffixes, are a sample."""
+"""WebDataset shards: tar archives in which files that differ only in suffix form a sample."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from ganformer_jax.data.sources.splits import common_folder
 from ganformer_jax.data.sources.tar_scan import TarDamage, TarReader, open_tar, scan
 from ganformer_jax.errors import UserError, os_reason
 
-MAX_CLASS_BYTES = 256  # of a .cls file
-MAX_NAMES_BYTES = 1 << 22  # of classnames.txt
+MAX_CLASS_BYTES = 256  # in a .cls file
+MAX_NAMES_BYTES = 1 << 22  # in classnames.txt
 CLASS_NAMES = "classnames.txt"
 _CLASS = "cls"
 _IMAGE_SUFFIXES = SUFFIXES - {""}
@@ -37,17 +37,17 @@ ANOTHER_IMAGE = "another image of the sample"
 
 @dataclasses.dataclass
 class _Sample:
-    """What of a sample is used: its image, and its class as text."""
+    """The image of a sample, and its class as text."""
 
     suffix: str = ""
     offset: int = 0
-    size: int = -1  # without an image
+    size: int = -1  # -1 if there is no image
     label: bytes | None = None
 
 
 @dataclasses.dataclass
 class _Index:
-    """Where the images are; compact, as there may be millions."""
+    """Positions of the images, stored compactly, as there may be millions."""
 
     names: list[str] = dataclasses.field(default_factory=list)
     shards: Any = dataclasses.field(default_factory=lambda: array.array("q"))
@@ -60,16 +60,16 @@ class _Index:
 class WebDatasetSource(Source):
     """The image of every sample, with the class in its .cls file, of shards in order.
 
-    Images are called as in the archive, below the name of the shard if there are several.
+    Images have their names in the archive, prefixed by the name of the shard if there are several.
 
-    The key of a sample is the path of its files up to the first dot of the name. Of several images
-    one whose suffix is its whole extension (a.jpg rather than a.mask.png) is taken, the first in
-    the archive. Classes are numbers or words; numbers get their names from classnames.txt, a name
-    a line, in the folder of the shards or the one above.
+    The key of a sample is the path of its files up to the first dot of the name. If a sample has
+    several images, the first one with a single suffix (a.jpg rather than a.mask.png) is used.
+    Classes are numbers or words; the names of numbers are read from classnames.txt, one per line,
+    in the folder of the shards or its parent.
 
     Args:
-        paths: The shards, in their order; each may be compressed.
-        description: What they are, for people.
+        paths: The shards, in order; each may be compressed.
+        description: Description of the shards, for messages.
         has_splits: Whether they were chosen by `--split`.
 
     Raises:
@@ -166,7 +166,7 @@ class WebDatasetSource(Source):
 
 
 def _prefixes(paths: Sequence[Path], root: Path) -> list[str]:
-    """Return what precedes the names of images of each shard: nothing if there is only one."""
+    """Return the prefix of the names of each shard's images: "" if there is only one shard."""
     if len(paths) == 1:
         return [""]
     names = [Path(os.path.abspath(path)).relative_to(root).as_posix() for path in paths]
@@ -194,14 +194,14 @@ def has_classes(path: Path) -> bool:
     except OSError as error:
         raise interrupted(path, error) from error
     except TarDamage:
-        pass  # the reader of the archive reports it
+        pass  # reported when the archive is read
     return _CLASS in suffixes and any(_is_image(suffix) for suffix in suffixes)
 
 
 def _add_member(
     samples: dict[str, _Sample], file: Any, member: tarfile.TarInfo
 ) -> tuple[str, str] | None:
-    """Note what a file adds to its sample; return (name, reason) of an image that is skipped."""
+    """Add a file to its sample; return (name, reason) if an image is skipped."""
     key, suffix = _split_name(member.name)
     if member.isdir() or not (suffix == _CLASS or _is_image(suffix)):
         return None
