@@ -133,19 +133,21 @@ def test_half_precision_is_close():
 def test_what_is_not_a_gpt2_is_refused(tmp_path, reference):
     name = "h.1.mlp.c_proj.weight"
     path = write(tmp_path / "less.safetensors", reference, **{name: None})
-    with pytest.raises(UserError, match=f"less.safetensors is not of a GPT-2: it has no {name}"):
+    with pytest.raises(
+        UserError, match=f"less.safetensors does not contain a GPT-2: it has no {name}"
+    ):
         read_gpt2(path, HEADS)
     path = write(tmp_path / "more.safetensors", reference, more=np.zeros(2, np.float32))
-    with pytest.raises(UserError, match="is not of a GPT-2: it has more as well"):
+    with pytest.raises(UserError, match="does not contain a GPT-2: it has an array more"):
         read_gpt2(path, HEADS)
     path = write(tmp_path / "x.safetensors", reference)
     for heads in (None, 3):
-        with pytest.raises(UserError, match="its tokens have 16 numbers; name heads that divide"):
+        with pytest.raises(UserError, match="give a number of heads that divides its width, 16"):
             read_gpt2(path, heads)
     path = write(tmp_path / "y.safetensors", reference, **{name: np.zeros((2, 2), np.int32)})
     with pytest.raises(UserError, match=r"mlp.c_proj.weight is int32 \[2, 2\], not weights"):
         read_gpt2(path, HEADS)
     head = {"lm_head.weight": np.ones((40, 16), np.float32)}
     path = write(tmp_path / "z.safetensors", reference, "", **head)
-    with pytest.raises(UserError, match="lm_head.weight is not wte.weight"):
+    with pytest.raises(UserError, match="lm_head.weight differs from wte.weight"):
         read_gpt2(path, HEADS)

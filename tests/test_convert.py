@@ -75,7 +75,7 @@ def test_shapes_that_do_not_fit_are_named():
     [
         ("synthesis_kwargs", {"sparkle": 1}, "synthesis network has unknown arguments: sparkle"),
         ("synthesis_kwargs", {"act": "relu"}, "argument act='relu' is not supported"),
-        ("synthesis_kwargs", {"iterative": True}, "run in the published code at few"),
+        ("synthesis_kwargs", {"iterative": True}, "as the published code computes others"),
         ("mapping_kwargs", {"shared": True}, "argument shared=True is not supported"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Loads published weights into our modules, and writes generators as programs of `jax.export`."""
+"""Conversion of published weights to our modules, and export of generators."""
 
 from ganformer_jax.convert.export import save_generator
 from ganformer_jax.convert.nvidia import load_nvidia_discriminator, load_nvidia_generator

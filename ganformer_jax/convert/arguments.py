@@ -1,4 +1,4 @@
-"""Constructor arguments of published networks, each read, ignored on purpose, or refused."""
+"""Constructor arguments of published networks: each is read, explicitly ignored, or refused."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from ganformer_jax.config import AttentionConfig, PositionConfig, SynthesisConfi
 from ganformer_jax.errors import UserError
 
 NORMS: dict[Any, Any] = {"batch": "layer"}
-"""Normalizations that the published code computes as others."""
+"""Normalizations that the published code does not compute as named."""
 
 
 class ConversionError(UserError):
-    """Names, shapes or arguments of a published network that have no counterpart here."""
+    """A name, shape or argument of a published network has no counterpart here."""
 
 
 class Arguments:
-    """Arguments of a network by name; `finish` refuses those that nothing has read."""
+    """Arguments of a network by name; `finish` refuses those that were not read."""
 
     def __init__(self, values: Mapping[str, Any], network: str) -> None:
         self.values, self.network, self.read = dict(values), network, set()
 
     def get(self, default: Any, *names: str) -> Any:
-        """Return the first argument of these names, which differ between versions."""
+        """Return the argument that has one of these names, which differ between versions."""
         self.read.update(names)
         return next((self.values[name] for name in names if name in self.values), default)
 
     def required(self, name: str) -> Any:
-        """Return an argument that must be there."""
+        """Return an argument; raise ConversionError if it is missing."""
         value = self.get(None, name)
         if value is None:
             raise ConversionError(f"{self.network} argument {name} is missing")
@@ -41,7 +41,7 @@ class Arguments:
         self.read.update(names)
 
     def require(self, **expected: Any) -> None:
-        """Refuse other values of arguments than these, whose effect this package lacks."""
+        """Refuse values other than these, whose effect is not implemented here."""
         for name, only in expected.items():
             value = self.get(only, name)
             if value != only:
@@ -50,23 +50,23 @@ class Arguments:
                 )
 
     def finish(self) -> None:
-        """Refuse arguments that were not read."""
+        """Raise ConversionError if there are arguments that were not read."""
         unread = sorted(set(self.values) - self.read)
         if unread:
             raise ConversionError(f"{self.network} has unknown arguments: {', '.join(unread)}")
 
 
 def untracked_mean(generator: Arguments, w_size: int) -> dict[str, np.ndarray]:
-    """Return zeros for the mean of w if a generator in PyTorch did not track it, else nothing."""
+    """Return zeros for the mean of w if a PyTorch generator did not track it, else no values."""
     tracked = generator.get({}, "mapping_kwargs").get("w_avg_beta", 0.0) is not None
     return {} if tracked else {"moments/w_average": np.zeros(w_size, np.float32)}
 
 
-# What both frameworks call the same
+# Arguments with the same names in both frameworks
 
 
 def position_config(synthesis: Arguments) -> PositionConfig:
-    """Read the encoding of positions."""
+    """Read the positional encoding."""
     return PositionConfig(
         kind=synthesis.get("sinus", "pos_type"),
         directions=synthesis.get(2, "pos_directions_num"),
@@ -79,7 +79,7 @@ def attention_config(synthesis: Arguments, weight_per_iteration: bool) -> Attent
     """Read the attention between components and image."""
     get = synthesis.get
     kmeans, norm = get(False, "kmeans"), get(None, "norm")
-    if not kmeans:  # the published loop would only scale the scores again
+    if not kmeans:  # without k-means, further iterations only scale the scores again
         synthesis.require(kmeans_iters=1)
     return AttentionConfig(
         heads=get(1, "num_heads"),
@@ -94,7 +94,7 @@ def attention_config(synthesis: Arguments, weight_per_iteration: bool) -> Attent
 
 
 def synthesis_config(synthesis: Arguments, **others: Any) -> SynthesisConfig:
-    """Read the synthesis network; `others` are fields that the frameworks call differently."""
+    """Read the synthesis network; `others` are fields whose names differ between frameworks."""
     return SynthesisConfig(
         architecture=synthesis.get("skip", "architecture"),
         style=synthesis.get(True, "style"),

@@ -1,4 +1,4 @@
-"""Weights of BERT in Hugging Face's naming, as `safetensors` or `torch.save` files hold them."""
+"""Weights of BERT with Hugging Face's names, from safetensors or `torch.save` files."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ LAYER = {
     "output": "output.dense",
     "norm": "output.LayerNorm",
 }
-"""Modules of a layer here, and there."""
+"""Modules of a layer: our names, and those in the file."""
 PREFIX = "bert."
-"""Before every name, in files of models with a head for some task."""
+"""Prefix of all names in files of models with a task head."""
 
 
 def read_bert(
@@ -35,16 +35,16 @@ def read_bert(
     """Read the encoder of a BERT.
 
     Args:
-        path: Safetensors file, or one that `torch.save` wrote.
-        heads: Attention heads, which the file does not tell; by default one for every 64 numbers of
-            a token, as published.
+        path: A safetensors file, or one that `torch.save` wrote.
+        heads: Number of attention heads, which the file does not contain; by default one for every
+            64 numbers of a token, as published.
 
     Returns:
-        The config that its shapes imply, and parameters for `TextEncoder`. What belongs to the
-        tasks that BERT was trained on is left out.
+        The config that its shapes imply, and the parameters for `TextEncoder`. Parameters of task
+        heads are left out.
 
     Raises:
-        UserError: If the file cannot be read, or is not of a BERT.
+        UserError: If the file cannot be read, or does not contain a BERT.
     """
     arrays = {_plain(name): array for name, array in read_state_dict(path).items()}
     config = _config(path, arrays, heads)
@@ -65,7 +65,7 @@ def read_bert(
 
 
 def _plain(name: str) -> str:
-    """Return a name without the prefix, and of layer normalization as it is spelled now."""
+    """Return a name without the prefix, and with the current names of layer normalization."""
     name = name.removeprefix(PREFIX)
     for old, new in (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")):
         name = name.replace(old, new)
@@ -80,7 +80,7 @@ def _config(
     layers = {name.split(".")[2] for name in arrays if name.startswith("encoder.layer.")}
     heads = heads or width // 64
     if not heads or width % heads:
-        raise UserError(f"{path}: its tokens have {width} numbers; name heads that divide them")
+        raise UserError(f"{path}: give a number of heads that divides its width, {width}")
     hidden = _take(path, arrays, "encoder.layer.0.intermediate.dense.weight") if layers else None
     return TextEncoderConfig(
         layers=len(layers),
@@ -90,13 +90,13 @@ def _config(
         vocabulary=vocabulary,
         longest=len(_take(path, arrays, "embeddings.position_embeddings.weight")),
         segments=len(_take(path, arrays, "embeddings.token_type_embeddings.weight")),
-        learning_rate_multiplier=1.0,  # by which parameters are stored divided
+        learning_rate_multiplier=1.0,  # our parameters are stored divided by it
     )
 
 
 def _take(path: pathlib.Path, arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     if name not in arrays:
-        raise UserError(f"{path} is not of a BERT: it has no {name}")
+        raise UserError(f"{path} does not contain a BERT: it has no {name}")
     array = arrays[name]
     if not jnp.issubdtype(array.dtype, np.floating) or not 1 <= array.ndim <= 2:
         raise UserError(f"{path}: {name} is {array.dtype} {list(array.shape)}, not weights")

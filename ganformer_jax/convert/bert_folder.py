@@ -1,4 +1,4 @@
-"""A published BERT as a folder: weights, sizes and vocabulary, as Hugging Face's hub has them."""
+"""A published BERT in a folder of Hugging Face's hub: weights, config and vocabulary."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 CONFIG, TOKENIZER, WORDS = "config.json", "tokenizer.json", "vocab.txt"
 RULES = "tokenizer_config.json"
 EXPECTED = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
-"""Settings of `CONFIG` that `TextEncoder` has; a folder that names others is refused."""
+"""Settings in `CONFIG` that `TextEncoder` implements; other values are refused."""
 UNKNOWN = "[UNK]"
 
 
 @dataclasses.dataclass(frozen=True)
 class PublishedBert:
-    """An encoder as it was published.
+    """A published encoder with its vocabulary.
 
     Attributes:
-        config: Its sizes.
+        config: Config of the encoder.
         params: Parameters of `TextEncoder`.
-        special: The numbers of the tokens `captions.SPECIAL`, and of `UNKNOWN` behind them.
-        pieces: Returns the numbers of the pieces that a word is split into.
+        special: Token numbers of `captions.SPECIAL`, followed by that of `UNKNOWN`.
+        pieces: Function from a word to the token numbers of the pieces that it is split into.
     """
 
     config: TextEncoderConfig
@@ -42,11 +42,11 @@ def read_bert_folder(folder: pathlib.Path) -> PublishedBert:
     """Read a BERT from a folder.
 
     Args:
-        folder: Has the weights, `config.json`, and `tokenizer.json` or `vocab.txt`, the latter with
-            `tokenizer_config.json` if its words are not all lowercase without accents.
+        folder: Folder with the weights, `config.json`, and `tokenizer.json` or `vocab.txt`. Unless
+            all words of `vocab.txt` are lowercase without accents, `tokenizer_config.json` too.
 
     Raises:
-        UserError: If one of them is missing, is not of a BERT, or disagrees with another.
+        UserError: If a file is missing, is not that of a BERT, or disagrees with another.
     """
     if not folder.is_dir():
         raise UserError(f"no folder {folder} with a BERT")
@@ -56,7 +56,8 @@ def read_bert_folder(folder: pathlib.Path) -> PublishedBert:
     tokenizer = _tokenizer(path)
     if tokenizer.get_vocab_size() > config.vocabulary:
         raise UserError(
-            f"{folder} has {tokenizer.get_vocab_size()} tokens, and weights of {config.vocabulary}"
+            f"{folder} has a vocabulary of {tokenizer.get_vocab_size()} tokens, but weights for "
+            f"{config.vocabulary}"
         )
     special = tuple(map(tokenizer.token_to_id, (*SPECIAL, UNKNOWN)))
     if None in special:
@@ -69,7 +70,7 @@ def read_bert_folder(folder: pathlib.Path) -> PublishedBert:
 
 
 def _first(folder: pathlib.Path, names: tuple[str, ...]) -> pathlib.Path:
-    """Return the first of these files that is there."""
+    """Return the first of these files that exists."""
     for name in names:
         if (folder / name).is_file():
             return folder / name
@@ -81,7 +82,7 @@ def _settings(path: pathlib.Path) -> tuple[int, float]:
     settings = _read_json(path)
     for name, value in EXPECTED.items():
         if settings.get(name, value) != value:
-            raise UserError(f"{path}: {name} is {settings[name]}, and only {value} can be read")
+            raise UserError(f"{path}: {name} is {settings[name]}, but only {value} is supported")
     heads = settings.get("num_attention_heads")
     if not isinstance(heads, int) or heads < 1:
         raise UserError(f"{path}: num_attention_heads is {heads}, not a number of heads")
@@ -99,7 +100,7 @@ def _tokenizer(path: pathlib.Path) -> Any:
     try:
         if path.name == TOKENIZER:
             tokenizer = library.Tokenizer.from_file(str(path))
-            tokenizer.no_padding()  # which some folders ask for, of every text
+            tokenizer.no_padding()  # some folders enable padding and truncation
             tokenizer.no_truncation()
             return tokenizer
         model = library.models.WordPiece.from_file(str(path), unk_token=UNKNOWN)
@@ -107,7 +108,7 @@ def _tokenizer(path: pathlib.Path) -> Any:
         tokenizer.normalizer = library.normalizers.BertNormalizer(lowercase=lowercase)
         tokenizer.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
         return tokenizer
-    except Exception as error:  # which the library raises for all that is wrong
+    except Exception as error:  # the library raises no other type
         raise UserError(f"{path} is not a vocabulary: {one_line(error)}") from error
 
 

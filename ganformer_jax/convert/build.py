@@ -1,4 +1,4 @@
-"""Builds our networks from configs of untrusted files, and fills them with published values."""
+"""Construction of our networks from configs of untrusted files, and of their variables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ganformer_jax.models import Discriminator, Generator
 
 Leaves = dict[str, np.ndarray]
 
-MAX_POSITIONS = 1 << 28  # elements of the largest grid of positions
+MAX_POSITIONS = 1 << 28  # elements in the largest grid of positions
 GENERATOR_RANGES = {
     "base_grid": Range(2, 16),
     "components": Range(0, 4096),
@@ -74,7 +74,7 @@ def build_generator(config: GeneratorConfig) -> tuple[Generator, Any]:
     """Return the generator of a config, and its variables as shapes.
 
     Raises:
-        UserError: If a value is not of its field's type, or a size is too large to build.
+        UserError: If a value does not have its field's type, or a size is too large.
     """
     config = from_dict(GeneratorConfig, to_dict(config))
     _check_ranges("generator", config, GENERATOR_RANGES)
@@ -99,7 +99,7 @@ def build_discriminator(
     """Return the discriminator of square images, and its variables as shapes.
 
     Raises:
-        UserError: If a value is not of its field's type, or a size is too large to build.
+        UserError: If a value does not have its field's type, or a size is too large.
     """
     _check_images(size, channels, classes)
     config = from_dict(DiscriminatorConfig, to_dict(config))
@@ -119,7 +119,7 @@ def _check_ranges(network: str, config: Any, ranges: Mapping[str, Range]) -> Non
 
 
 def _check_images(resolution: int, channels: int, classes: int, longer: int = 4) -> None:
-    """Check what images need; `longer` is the longer side of the base grid."""
+    """Check the properties of images; `longer` is the longer side of the base grid."""
     if not all(type(value) is int for value in (resolution, channels, classes)):
         raise UserError("resolution, channels and classes must be integers")
     check_range("resolution", resolution, Range(longer, 4096))
@@ -133,7 +133,7 @@ def _check_images(resolution: int, channels: int, classes: int, longer: int = 4)
 
 def _check_filter(name: str, taps: tuple[int, ...]) -> None:
     if not 1 <= len(taps) <= 32 or not sum(taps):
-        raise UserError(f"{name} should be 1 to 32 numbers with a sum other than 0")
+        raise UserError(f"{name} should be 1 to 32 numbers whose sum is not 0")
 
 
 def _shapes(initialize: Any, *inputs: tuple[int, ...]) -> Any:
@@ -151,18 +151,18 @@ def fill(
     template: Mapping[str, Any],
     defaults: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
-    """Return variables like `template` with published values, as float32 arrays.
+    """Return variables with the structure of `template` and published values, in float32.
 
     Args:
         published: Values by published name.
-        rules: Where names go; every matching rule whose path exists in the template applies.
-        framework: Use the rules of this framework.
+        rules: Rules from names to paths; all that match apply if their path is in the template.
+        framework: Framework whose rules are used.
         unused: Patterns of names that the published network stores but never reads.
-        template: Our variables as shapes.
-        defaults: Values of leaves that may be absent, by path.
+        template: Shapes of our variables.
+        defaults: Values, by path, of leaves that may have no published value.
 
     Raises:
-        ConversionError: If names are left over on either side, or shapes differ.
+        ConversionError: If a name or a leaf has no counterpart, or shapes differ.
     """
     rules = [rule for rule in rules if rule.framework == framework]
     ignored = [re.compile(pattern) for pattern in unused]
@@ -174,7 +174,7 @@ def fill(
         if not paths and not any(pattern.fullmatch(name) for pattern in ignored):
             unknown.append(name)
         for path, layout in paths:
-            leaf = np.asarray(layout(np.array(value, np.float32)))  # of its own: files may change
+            leaf = np.asarray(layout(np.array(value, np.float32)))  # a copy, as files may change
             if leaf.shape == shapes[path]:
                 filled[path] = leaf
             else:

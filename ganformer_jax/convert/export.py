@@ -1,4 +1,4 @@
-"""Saves a generator as safetensors, with its config in the metadata, and reads it."""
+"""Generators as safetensors files, with the config in the metadata."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.files import write_atomically
 from ganformer_jax.models import Generator
 
-KEY, VERSION = "ganformer_jax", 1  # one key, since safetensors does not fix the order of keys
+KEY, VERSION = "ganformer_jax", 1  # a single key, as safetensors does not keep their order
 
 
 def save_generator(
     path: str | pathlib.Path, config: GeneratorConfig, variables: Mapping[str, Any]
 ) -> None:
-    """Write a generator's config and variables as safetensors, replacing the file.
+    """Write a generator's config and variables as safetensors; an existing file is replaced.
 
     Raises:
-        UserError: If the variables are not those of such a generator; nothing is written then.
+        UserError: If the variables do not fit the config; then nothing is written.
     """
     from safetensors import numpy as safetensors
 
     if differing := _differences(flatten(variables), flatten(build_generator(config)[1])):
-        raise UserError(f"these are not the variables of this generator: {differing}")
+        raise UserError(f"the variables do not fit the config of the generator: {differing}")
     leaves = {name: np.asarray(leaf, order="C") for name, leaf in flatten(variables).items()}
     metadata = {KEY: json.dumps({"version": VERSION, "generator": to_dict(config)})}
     write_atomically(path, safetensors.save(leaves, metadata))
 
 
 def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]:
-    """Read what `save_generator` wrote: the module and its variables, as numpy arrays.
+    """Read a file of `save_generator`; return the module and its variables, as NumPy arrays.
 
     Raises:
-        UserError: If the file is damaged or contains something else.
+        UserError: If the file is damaged, or was not written by `save_generator`.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -61,29 +61,29 @@ def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]
             raise UserError(f"its version is not {VERSION}")
         generator, template = build_generator(from_dict(GeneratorConfig, about["generator"]))
     except Exception as error:  # a damaged config can raise any
-        raise UserError(f"{path} has no config of a generator: {one_line(error)}") from error
+        raise UserError(f"{path} has no valid config of a generator: {one_line(error)}") from error
     if differing := _differences(leaves, flatten(template)):
         raise UserError(f"the weights in {path} do not fit its config: {differing}")
     return generator, unflatten(leaves)
 
 
 def _differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """Return the first array that is missing, superfluous or of another shape; "" if none is."""
+    """Describe the first array that is missing, unexpected or of another shape; "" if all fit."""
     for name in sorted({*found, *expected}):
         if name not in found:
             return f"{name} is missing"
         if name not in expected:
-            return f"{name} is not among them"
+            return f"{name} is unexpected"
         shapes = list(np.shape(found[name])), list(np.shape(expected[name]))
         if shapes[0] != shapes[1]:
-            return f"{name} is of shape {shapes[0]}, not {shapes[1]}"
+            return f"{name} has shape {shapes[0]}, not {shapes[1]}"
     return ""
 
 
 def exported_weights(path: str | pathlib.Path) -> tuple[dict[str, Any], Config]:
-    """Return the weights of a checkpoint that an export has, and a config that they fit.
+    """Return the weights that an export contributes to a checkpoint, and a config that fits them.
 
-    An export has the averaged generator only, which stands for the trained one too, and no
+    An export contains only the averaged generator, which also replaces the trained one, and no
     discriminator; the config describes one as wide as the generator.
     """
     generator, variables = read_generator(path)
@@ -112,7 +112,7 @@ def exported_weights(path: str | pathlib.Path) -> tuple[dict[str, Any], Config]:
 
 
 def describe_export(path: str | pathlib.Path) -> list[str]:
-    """Return lines of text: numbers of parameters, and what is missing."""
+    """Return lines of text: the number of parameters, and which networks are missing."""
     leaves = flatten(read_generator(path)[1])
     count = sum(leaf.size for leaf in leaves.values())
     return [
@@ -123,6 +123,6 @@ def describe_export(path: str | pathlib.Path) -> list[str]:
 
 
 def is_safetensors(path: str | pathlib.Path) -> bool:
-    """Return whether a file starts like safetensors: the size of a JSON header, then its brace."""
+    """Return whether a file starts like safetensors: the size of a JSON header, then "{"."""
     with pathlib.Path(path).open("rb") as file:
         return file.read(9)[8:] == b"{"

@@ -1,6 +1,6 @@
-"""Low-pass filters of published networks: their arguments, and as networks in PyTorch store them.
+"""Low-pass filters of published networks, in their arguments and in buffers of PyTorch modules.
 
-Published code convolves with a filter, and so flips it; ours takes it as it is applied.
+The published code flips a filter before it is applied; configs here contain the flipped filter.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ SEPARABLE_TAPS = 8  # filters of 8 taps or more are stored as vectors, shorter o
 def filter_taps(
     arguments: Arguments, name: str, without: tuple[int, ...] = (1,)
 ) -> tuple[int, ...]:
-    """Return the filter that an argument names, as ours applies it.
+    """Return the filter that an argument gives, flipped.
 
     Args:
         arguments: Arguments of the network.
         name: Name of the argument.
-        without: Taps that the published code takes where the argument is None.
+        without: Taps that the published code uses if the argument is None.
     """
     taps = arguments.get((1, 3, 3, 1), name)
     return without if taps is None else tuple(taps)[::-1]
@@ -33,18 +33,18 @@ def filter_taps(
 def check_filters(
     state_dict: Mapping[str, Any], buffer: str, layer: str, taps: tuple[int, ...]
 ) -> None:
-    """Refuse stored filters that are read and are not the one that the arguments name.
+    """Check that the stored filters that the network uses equal the one in the arguments.
 
-    Filters of layers that do not change the resolution are stored too, and never read.
+    Filters of layers that do not change the resolution are stored too, but never used.
 
     Args:
         state_dict: Arrays by published name.
         buffer: Name of a stored filter: "resample_filter" or "resample_kernel".
-        layer: Name of the convolution of a block that changes the resolution.
-        taps: Filter that `filter_taps` returns.
+        layer: Name of the convolution, in a block, that changes the resolution.
+        taps: Result of `filter_taps`.
 
     Raises:
-        ConversionError: If there is one.
+        ConversionError: If one of them differs.
     """
     named = taps[::-1]
     expected = np.asarray(named, np.float64) / sum(named)
@@ -54,4 +54,4 @@ def check_filters(
     for name, value in state_dict.items():
         fits = np.shape(value) == expected.shape and np.allclose(value, expected, atol=1e-6)
         if read.fullmatch(name) and not fits:
-            raise ConversionError(f"{name} is not the filter {list(named)} that the arguments name")
+            raise ConversionError(f"{name} is not the filter {list(named)} of the arguments")

@@ -1,4 +1,4 @@
-"""Weights of GPT-2 in Hugging Face's naming, as `safetensors` or `torch.save` files hold them."""
+"""Weights of GPT-2 with Hugging Face's names, from safetensors or `torch.save` files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LAYER = {
     "hidden": "mlp.c_fc",
     "output": "mlp.c_proj",
 }
-"""Modules of a layer here, and there; kernels are [input, output] in both."""
+"""Modules of a layer: our names, and those in the file; kernels are [input, output] in both."""
 PREFIX = "transformer."
-"""Before every name, in files of models with a head."""
+"""Prefix of all names in files of models with a head."""
 HEAD = "lm_head.weight"
-"""The output embedding, which is that of the tokens."""
+"""Output embedding, which equals the token embedding."""
 MASKS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
-"""Causal masks, which old files hold."""
+"""Causal masks, which old files contain."""
 
 
 def read_gpt2(
@@ -38,15 +38,15 @@ def read_gpt2(
     """Read a GPT-2.
 
     Args:
-        path: Safetensors file, or one that `torch.save` wrote.
-        heads: Attention heads, which the file does not tell; by default one for every 64 numbers of
-            a token, as published.
+        path: A safetensors file, or one that `torch.save` wrote.
+        heads: Number of attention heads, which the file does not contain; by default one for every
+            64 numbers of a token, as published.
 
     Returns:
         The transformer that its shapes imply, and its parameters.
 
     Raises:
-        UserError: If the file cannot be read, is not of a GPT-2, or has other arrays as well.
+        UserError: If the file cannot be read, or contains no GPT-2, or other arrays as well.
     """
     stored = read_state_dict(path).items()
     arrays = {name.removeprefix(PREFIX): array for name, array in stored}
@@ -54,7 +54,7 @@ def read_gpt2(
     words, places = (_take(path, arrays, f"{name}.weight", 2) for name in ("wte", "wpe"))
     head = _take(path, arrays, HEAD, 2) if HEAD in arrays else words
     if not np.array_equal(head, words):
-        raise UserError(f"{path}: {HEAD} is not wte.weight, as that of a GPT-2 is")
+        raise UserError(f"{path} does not contain a GPT-2: {HEAD} differs from wte.weight")
     layers = {name.split(".")[1] for name in arrays if name.startswith("h.")}
     params: dict[str, Any] = {"words": words, "places": places, "norm": _norm(path, arrays, "ln_f")}
     for number in range(len(layers)):
@@ -63,20 +63,20 @@ def read_gpt2(
             for name, there in LAYER.items()
         }
     if arrays:
-        raise UserError(f"{path} is not of a GPT-2: it has {min(arrays)} as well")
+        raise UserError(f"{path} does not contain a GPT-2: it has an array {min(arrays)}")
     width = words.shape[1]
     heads = heads or width // 64
     if not layers or not heads or width % heads:
-        raise UserError(f"{path}: its tokens have {width} numbers; name heads that divide them")
+        raise UserError(f"{path}: give a number of heads that divides its width, {width}")
     hidden = params["layer_0"]["hidden"]["bias"]
     config = TransformerConfig(len(layers), width, heads, hidden_width=len(hidden))
     return CausalTransformer(config, len(words), len(places)), params
 
 
 def _take(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str, rank: int) -> np.ndarray:
-    """Remove an array from those that are left, and return it in float32."""
+    """Remove an array from `arrays`, and return it in float32."""
     if name not in arrays:
-        raise UserError(f"{path} is not of a GPT-2: it has no {name}")
+        raise UserError(f"{path} does not contain a GPT-2: it has no {name}")
     array = arrays.pop(name)
     if not jnp.issubdtype(array.dtype, np.floating) or array.ndim != rank:
         raise UserError(f"{path}: {name} is {array.dtype} {list(array.shape)}, not weights")

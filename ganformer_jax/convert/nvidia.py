@@ -1,8 +1,8 @@
-r"""Loads StyleGAN2 networks of NVIDIA's PyTorch code, stylegan2-ada-pytorch and stylegan3.
+r"""StyleGAN2 networks of NVIDIA's PyTorch code, stylegan2-ada-pytorch and stylegan3.
 
-Both have the same networks and names of arrays. Their constructors differ in where the arguments of
-the synthesis network are (in `synthesis_kwargs`, or beside the others) and in the default of
-`conv_clamp` (none, or 256). Blocks that ran in half precision are computed in float32 here.
+Both have the same networks and names of arrays. Their constructors differ in the place of the
+arguments of the synthesis network (in `synthesis_kwargs`, or among the others) and in the default
+of `conv_clamp` (None, or 256). Blocks that ran in half precision are computed in float32 here.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def load_nvidia_generator(
     Args:
         state_dict: Arrays of parameters and buffers by published name.
         init_kwargs: Arguments of the published constructor, plain values and dicts.
-        version: Code whose arguments and defaults these are: "stylegan2-ada" or "stylegan3".
+        version: Code that the arguments and defaults are from: "stylegan2-ada" or "stylegan3".
 
     Returns:
         Our module and its float32 variables.
@@ -82,7 +82,7 @@ def load_nvidia_discriminator(
 
 
 def is_nvidia(names: Iterable[str]) -> bool:
-    """Return whether arrays are of NVIDIA's code: GANformer has `resample_kernel` instead."""
+    """Return whether arrays are from NVIDIA's code; GANformer has `resample_kernel` instead."""
     return any(name.endswith("resample_filter") for name in names)
 
 
@@ -101,7 +101,7 @@ def refuse_alias_free(names: Mapping[str, Any]) -> None:
 def _default_clamp(version: str) -> float | None:
     if version not in DEFAULT_CLAMPS:
         raise ConversionError(
-            f"version {version!r} is not known; it should be one of {', '.join(DEFAULT_CLAMPS)}"
+            f"version {version!r} is unknown; choose from {', '.join(DEFAULT_CLAMPS)}"
         )
     return DEFAULT_CLAMPS[version]
 
@@ -160,7 +160,7 @@ def _mapping_layers(
 ) -> tuple[int, int | None, int | None, int | float]:
     """Return the number of layers, the widths of hidden ones and embedding, and the multiplier.
 
-    The widths are None where they are that of the output, or nothing reads them.
+    A width is None if it equals that of the output, or is not used.
     """
     mapping.require(activation="lrelu")
     layers = mapping.get(8, "num_layers")
@@ -189,7 +189,7 @@ def _discriminator_config(
     arguments.ignore("class_name", "num_fp16_res")
     block = Arguments(get({}, "block_kwargs"), "discriminator block")
     block.require(activation="lrelu")
-    block.ignore("fp16_channels_last", "freeze_layers")  # `freeze_layers` matters to training only
+    block.ignore("fp16_channels_last", "freeze_layers")  # the latter only affects training
     last = Arguments(get({}, "epilogue_kwargs"), "discriminator epilogue")
     last.require(activation="lrelu")
     classes = arguments.required("c_dim")

@@ -1,4 +1,4 @@
-"""Compares the images of a generator's programs with those of the generator."""
+"""Comparison of the images of a generator's programs with those of the generator."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SEEDS, PSI = 2, 0.7
 
 
 def check_inputs(config: GeneratorConfig) -> dict[str, np.ndarray]:
-    """Return inputs of the program `sample` by name, in their order."""
+    """Return inputs of the program `sample` by name, in order."""
     size = config.label_size
     labels = np.eye(size, dtype=np.float32)[np.arange(SEEDS) % size] if size else None
-    if count := config.text.vocabulary:  # captions of different lengths, without padding inside
+    if count := config.text.vocabulary:  # captions of different lengths, padded at the end only
         tokens = 1 + np.arange(size) % max(count - 1, 1)
         labels = np.stack([tokens * (np.arange(size) < size - i) for i in range(SEEDS)])
         labels = labels.astype(np.float32)
@@ -58,10 +58,10 @@ def largest_differences(
     inputs: Mapping[str, np.ndarray],
     expected: np.ndarray,
 ) -> dict[str, int]:
-    """Run each program and return by how many levels of 255 its images differ from the expected.
+    """Run each program; return the largest difference of its images in levels of 255.
 
-    All make the same images: `generate` from the z of the seeds, and `synthesize` from the w that
-    `sample` returns.
+    All programs generate the same images: `generate` from the z of the seeds, `synthesize` from the
+    w that `sample` returns.
     """
     seeds_B, *rest = inputs.values()
     noise_seeds = (seeds_B,) if noise == "random" else ()

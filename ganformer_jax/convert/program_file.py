@@ -1,7 +1,7 @@
-"""Files of programs: a NumPy archive of weights, serialized programs and facts about them.
+"""Files of programs: a NumPy archive of weights, serialized programs and their description.
 
-The weights are stored once, beside the programs, which take them as an argument: constants inside
-would be stored with each program and compiled again for each batch size.
+The weights are stored once, and the programs take them as an argument. As constants they would be
+stored in each program and compiled again for each batch size.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ganformer_jax.models import num_layers
 
 FORMAT, VERSION, ABOUT, CHECK = "ganformer_jax programs", 1, "about.json", "check/"
 TOLERANCE = 1
-"""Levels of 255 by which images of a program may differ from those of the generator."""
+"""Largest difference, in levels of 255, of the images of a program and of the generator."""
 
 
 def save_programs(
@@ -44,22 +44,23 @@ def save_programs(
     noise: str = "const",
     facts: Mapping[str, Any] | None = None,
 ) -> dict[str, int]:
-    """Write a generator as programs that run without this package, replacing the file.
+    """Write a generator as programs that run without this package; an existing file is replaced.
 
-    The file is a NumPy archive of weights (`weights/...`), of the programs `sample`, `generate` and
-    `synthesize`, which `jax.export` serialized for CPUs, GPUs and TPUs, of images to check them
-    with (`check/...`), and of `about.json`, which describes all that. Before the file gets its
-    name, it is read, and its programs run once on this device.
+    The file is a NumPy archive with weights (`weights/...`), the programs `sample`, `generate` and
+    `synthesize`, serialized by `jax.export` for CPUs, GPUs and TPUs, images to check them with
+    (`check/...`), and a description, `about.json`. Before the file gets its final name, it is read
+    and its programs are run once on this device.
 
     Args:
         path: File to write.
         config: Config of the generator.
         variables: Variables of the generator, as `load` returns them.
         noise: "const", "random" (by seed) or "none".
-        facts: Further facts for `about.json`, as JSON.
+        facts: Further entries of `about.json`.
 
     Returns:
-        For each program, by how many levels of 255 its images differ from the generator's; 0 or 1.
+        For each program, the largest difference of its images from the generator's, in levels of
+        255: 0 or 1.
 
     Raises:
         UserError: If the images differ more, the file cannot be written, or flatbuffers, which
@@ -92,10 +93,11 @@ def check_programs(path: str | pathlib.Path) -> dict[str, int]:
     """Run the programs of a file on this device and compare their images with those in the file.
 
     Returns:
-        For each program, the largest difference in levels of 255. Up to 1 is rounding.
+        For each program, the largest difference in levels of 255; up to 1 is due to rounding.
 
     Raises:
-        UserError: If the file is damaged or contains something else.
+        UserError: If the file is damaged, was not written by `save_programs`, or has programs that
+            this version of jax cannot read.
     """
     about, arrays = read_programs(path)
     try:
@@ -117,13 +119,13 @@ def check_programs(path: str | pathlib.Path) -> dict[str, int]:
 
 
 def read_programs(path: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read what `save_programs` wrote: `about.json`, and arrays by name.
+    """Read a file of `save_programs`: the contents of `about.json`, and the arrays by name.
 
     Raises:
-        UserError: If the file is damaged or contains something else.
+        UserError: If the file is damaged, or was not written by `save_programs`.
     """
     if not has_programs(path):
-        raise UserError(f"{path} has no programs that `export --format stablehlo` wrote")
+        raise UserError(f"{path} has no programs written by `export --format stablehlo`")
     try:
         with np.load(path, allow_pickle=False) as archive:
             about = json.loads(archive.zip.read(ABOUT))
@@ -138,7 +140,7 @@ def read_programs(path: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, n
 
 
 def has_programs(path: str | pathlib.Path) -> bool:
-    """Return whether a file is an archive of programs, by its directory and `about.json`."""
+    """Return whether a file is an archive with programs, by its `about.json`."""
     try:
         with zipfile.ZipFile(path) as archive, archive.open(ABOUT) as file:
             return FORMAT.encode() in file.read(100)
@@ -147,11 +149,11 @@ def has_programs(path: str | pathlib.Path) -> bool:
 
 
 def refuse_programs(path: str | pathlib.Path) -> None:
-    """Raise `UserError` if a file contains programs, from which no generator is loaded."""
+    """Raise `UserError` if a file contains programs, which cannot be loaded as a generator."""
     if has_programs(path):
         raise UserError(
             f"{path} contains programs for jax.export, written by `export --format stablehlo`, and "
-            "is not loaded as a generator: use the run or its safetensors export"
+            "cannot be loaded as a generator: use the run or its safetensors export"
         )
 
 
@@ -180,7 +182,7 @@ def _about(
 
 
 def _write(path: pathlib.Path, arrays: Mapping[str, np.ndarray], about: Any) -> None:
-    """Write an npz, uncompressed, as weights hardly compress."""
+    """Write an npz file without compression, which would hardly make weights smaller."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(zipfile.ZipInfo(ABOUT), json.dumps(about, indent=1) + "\n")
         for name, array in arrays.items():

@@ -1,7 +1,7 @@
-"""Programs of a generator that run without this package, as `jax.export` serializes them.
+"""Programs of a generator that run without this package, serialized by `jax.export`.
 
-Each takes the weights, a dict of arrays, then its inputs, and returns a dict. The batch is
-symbolic: a program compiles for the number of images that it is called with.
+Each takes a dict of weights, then its inputs, and returns a dict. The batch size is symbolic: a
+program is compiled for each number of images that it is called with.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 BATCH = "b"
 PREFIX = "weights/"
-"""Prefix of names of weights, which distinguishes them from other arrays."""
+"""Prefix of the names of weights, which distinguishes them from other arrays."""
 
 
 class Input(NamedTuple):
@@ -39,14 +39,14 @@ class Input(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A function of weights and inputs that returns a dict, and what that dict contains."""
+    """A function of weights and inputs that returns a dict, and descriptions of both."""
 
     function: Callable[..., dict[str, Any]]
     inputs: tuple[Input, ...]
     outputs: dict[str, str]
 
     def describe(self) -> dict[str, Any]:
-        """Return inputs and outputs as JSON."""
+        """Return the descriptions of inputs and outputs in a form for JSON."""
         inputs = [{**given._asdict(), "shape": list(given.shape)} for given in self.inputs]
         return {"inputs": inputs, "outputs": self.outputs}
 
@@ -56,7 +56,7 @@ def generator_programs(config: GeneratorConfig, noise: str) -> dict[str, Program
 
     Args:
         config: Config of the generator.
-        noise: "random", "const" or "none"; "random" gives the last two an input of seeds.
+        noise: "random", "const" or "none"; with "random" the last two have an input of seeds.
     """
     seeds = Input("seeds", (BATCH,), "uint32", "one for each image, 0 to 2^32 - 1")
     noise_seeds = (seeds._replace(meaning="decide the noise of each image"),)
@@ -94,7 +94,7 @@ def serialize(program: Program, weights: Mapping[str, Any]) -> bytes:
 
     Args:
         program: Program to serialize.
-        weights: Arrays by name, of which shapes and types matter only.
+        weights: Arrays by name, of which only shapes and types are used.
 
     Raises:
         UserError: If flatbuffers, which `jax.export` serializes with, is not installed.
@@ -190,7 +190,7 @@ def _synthesize(config: GeneratorConfig, noise: str) -> Callable[..., dict[str, 
 
 
 def _optional(config: GeneratorConfig, *rest: Array) -> tuple[Any, ...]:
-    """Return labels, None without, and the inputs after them."""
+    """Return the labels, or None if the generator has none, and the inputs after them."""
     return rest if config.label_size else (None, *rest)
 
 
@@ -200,7 +200,7 @@ def _maps(out: Mapping[str, Any]) -> dict[str, list[Array]]:
 
 @contextlib.contextmanager
 def _without_source_files() -> Iterator[None]:
-    """Keep the paths of this machine's source files out of what jax lowers."""
+    """Keep the paths of local source files out of lowered programs."""
     name = "jax_traceback_in_locations_limit"
     before = getattr(jax.config, name)
     jax.config.update(name, 0)

@@ -1,4 +1,4 @@
-"""Loads networks of the published PyTorch code from constructor arguments and a state dict."""
+"""Networks of the published PyTorch code, from constructor arguments and a state dict."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ganformer_jax.nn.positions import grid_directions
 WHOLE_BATCH = 1 << 30
 FILTERS = r".*resample_kernel"
 TRAINING_ARGUMENTS = ("class_name", "reg_interval", "opt_args")
-UNREAD_ARGUMENTS = ("dim_base",)  # `--autotune` writes it, and no published network reads it
+UNREAD_ARGUMENTS = ("dim_base",)  # written by `--autotune`, but not used by published networks
 
 
 def load_generator(
@@ -40,7 +40,8 @@ def load_generator(
     """Load a published generator: GANformer's, or NVIDIA's with the defaults of stylegan2-ada.
 
     Args:
-        state_dict: Arrays of parameters and buffers by published name, which tell the two apart.
+        state_dict: Arrays of parameters and buffers by published name; the names distinguish the
+            two.
         init_kwargs: Arguments of the published constructor, plain values and dicts.
 
     Returns:
@@ -131,9 +132,8 @@ def _refuse_unsupported(top: Arguments, mapping: Arguments, synthesis: Arguments
             )
     if synthesis.get(False, "kmeans") and synthesis.get(False, "iterative"):
         raise ConversionError(
-            "centroids carried across layers (iterative=True) run in the published code at few "
-            "sizes, with other centroids than the paper's, and are not read; train with "
-            "attention.kmeans_carried instead"
+            "centroids carried across layers (iterative=True) are not supported, as the published "
+            "code computes others than the paper; train with attention.kmeans_carried instead"
         )
     synthesis.ignore("iterative", *UNREAD_ARGUMENTS)
     top.ignore(*TRAINING_ARGUMENTS)
@@ -203,8 +203,8 @@ def _unused(config: GeneratorConfig) -> list[str]:
 def _slopes(state_dict: Mapping[str, Any], directions: int) -> Leaves:
     """Recover the slopes of linear positions from the grids that the published code stores.
 
-    A grid is the coordinate along each direction times that direction's slopes, so any cell off
-    the center line determines them; the farthest cell is the most exact.
+    A grid contains the coordinate along each direction times the slopes of that direction, so any
+    cell off the center line determines the slopes. The farthest cell does so most accurately.
     """
     slopes = {}
     for name, value in state_dict.items():

@@ -1,7 +1,7 @@
-r"""Rules that map arrays of the published PyTorch and TensorFlow networks to variables.
+r"""Rules that map arrays of the published PyTorch and TensorFlow networks to our variables.
 
-A line of the tables has a path of ours, the PyTorch pattern and the TensorFlow pattern; None where
-the framework has no such array. `\1` in a path is the first group of the pattern.
+A row of the tables has our path, the PyTorch pattern and the TensorFlow pattern, or None if the
+framework has no such array. `\1` in a path is the first group of the pattern.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ PYTORCH, TENSORFLOW = "PyTorch", "TensorFlow"
 
 
 class Rule(NamedTuple):
-    """A published name and where its value goes."""
+    """A pattern of published names, and the path of the variable with their value."""
 
     framework: str
-    pattern: str  # of the full published name
+    pattern: str  # matches the full published name
     path: str  # `collection/module/.../leaf`
-    layout: Layout  # rearranges the value as we store it
+    layout: Layout  # converts the published value to ours
 
 
 # Layouts ----------------------------------------------------------------------------------------
@@ -35,7 +35,7 @@ def keep(value: np.ndarray) -> np.ndarray:
 
 
 def transpose(value: np.ndarray) -> np.ndarray:
-    """Transpose dense weights [out, in]; vectors stay."""
+    """Transpose dense weights [out, in]; vectors are unchanged."""
     return value.T
 
 
@@ -61,12 +61,12 @@ def columns_chw_to_hwc(value: np.ndarray) -> np.ndarray:
 
 
 def noise_grids(value: np.ndarray) -> np.ndarray:
-    """Return the first channel of noise [images, 1, height, width], without an axis of 1 image."""
+    """Drop the channel axis of noise [images, 1, height, width]; of one image, also the first."""
     return value[:, 0] if len(value) > 1 else value[0, 0]
 
 
 def stem_grids(value: np.ndarray) -> np.ndarray:
-    """Transpose first grids [images, channels, 4, 4], without an axis of 1 image."""
+    """Transpose initial grids [images, channels, 4, 4]; drop the image axis if it has size 1."""
     return value.transpose(0, 2, 3, 1) if len(value) > 1 else chw_to_hwc(value)
 
 
@@ -143,7 +143,7 @@ def _modulated(at: At, tensorflow_layout: Layout = keep) -> list[Rule]:
     return [
         *_array(at.inner("kernel", r"\.weight", "/weight"), (oihw_to_hwio, tensorflow_layout)),
         *_array(style, (transpose, keep)),
-        # TensorFlow stores these biases without their 1.
+        # TensorFlow adds 1 to these biases when it applies them.
         *_array(at.inner("style/bias", r"\.affine\.bias", "/mod_bias"), (keep, lambda b: b + 1)),
     ]
 
@@ -157,7 +157,7 @@ def _convolution(path: str, pytorch: str, tensorflow: str) -> list[Rule]:
 
 
 def _component_update(at: At, name: str) -> list[Rule]:
-    """Return the rules of a layer in which components attend, and of its residual dense layers."""
+    """Return the rules of an attention layer of components and its residual dense layers."""
     return [
         *_attention(at.inner("attention", None, f"/AttLayer_{name}")),
         *_dense(at.inner("dense_0", None, f"/Dense{name}_0/%s")),
@@ -166,7 +166,7 @@ def _component_update(at: At, name: str) -> list[Rule]:
 
 
 def _local_attention(at: At) -> list[Rule]:
-    """Return the rules of attention to the 3x3 around each position."""
+    """Return the rules of attention to the 3x3 neighborhood of each position."""
     layers = [
         at.inner("queries", None, "/AttLayer_att2d/%s_query"),
         at.inner("keys", None, "/AttLayer_att2d/%s_key"),

@@ -1,9 +1,9 @@
-"""Reads training snapshots of the published PyTorch and TensorFlow code without either framework.
+"""Training snapshots of the published PyTorch and TensorFlow code, read without either framework.
 
-A PyTorch snapshot is a dict of the networks `G`, `D` and `Gs` or `G_ema` (the averaged generator)
-as nested modules, each with the source text of its class, which is ignored; they are GANformer's or
-NVIDIA's. A TensorFlow snapshot is the tuple (G, D, Gs) of networks with their arguments, variables
-and components. The file's content decides what it is.
+A PyTorch snapshot, of GANformer or of NVIDIA, is a dict of the networks `G`, `D` and `Gs` or
+`G_ema` (the averaged generator) as nested modules, each with the source text of its class, which is
+ignored. A TensorFlow snapshot is a tuple (G, D, Gs) of networks with their arguments, variables and
+components. The kind is recognized by the contents.
 """
 
 from __future__ import annotations
@@ -57,17 +57,17 @@ class Network:
 
     arguments: dict[str, Any]
     arrays: dict[str, np.ndarray]
-    version: str | None = None  # "stylegan2-ada" or "stylegan3", if it is one of NVIDIA's
+    version: str | None = None  # "stylegan2-ada" or "stylegan3" for NVIDIA's networks
 
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """Networks of a training snapshot by role: "average", and "generator" and "discriminator"."""
+    """Networks of a training snapshot by role: "generator", "discriminator" and "average"."""
 
     framework: str  # "PyTorch" or "TensorFlow"
-    networks: dict[str, Network]  # those of role "average" only, if the file has no others
-    dataset: dict[str, Any]  # arguments of the training dataset, if the file has them
-    ignored: tuple[str, ...] = ()  # names of what else the file has
+    networks: dict[str, Network]  # "average" is always present
+    dataset: dict[str, Any]  # arguments of the training dataset, if the file contains them
+    ignored: tuple[str, ...] = ()  # names of other contents of the file
 
     def generator(self, role: str = "average") -> tuple[Generator, dict[str, Any]]:
         """Return our module and its variables for the role "average" or "generator"."""
@@ -78,8 +78,8 @@ class Snapshot:
         if self.framework == PYTORCH:
             return _convert(load_generator, network)
         generator, variables = _convert(load_tf_generator, network)
-        # The published reader of such snapshots scales the components' z together; the
-        # TensorFlow functions scale one by one (docs/published-code.md).
+        # The published reader of such snapshots normalizes the z of all components together; the
+        # TensorFlow functions normalize each by itself (docs/published-code.md).
         mapping = dataclasses.replace(generator.config.mapping, normalize="joint")
         config = dataclasses.replace(generator.config, mapping=mapping)
         return Generator(config), variables
@@ -95,11 +95,11 @@ class Snapshot:
 
 
 def _convert(load: Callable[..., T], network: Network) -> T:
-    """Convert a network whose arguments are not trusted."""
+    """Convert a network with untrusted arguments."""
     side = network.arguments.get("img_resolution", network.arguments.get("resolution"))
     names = " ".join(network.arrays)
     if type(side) is not int or not re.search(rf"\bb{side}\.|\b{side}x{side}/", names):
-        raise PickleError("no arrays are for the resolution that its arguments name")
+        raise PickleError("there are no arrays for the resolution in its arguments")
     try:
         return load(network.arrays, network.arguments)
     except UserError:
@@ -118,7 +118,7 @@ class Module(Stateful):
         self.state: dict[str, Any] = {}
 
     def set_state(self, state: Any) -> None:
-        """Take the attributes by name."""
+        """Set the attributes, a dict by name."""
         if not isinstance(state, dict):
             raise TypeError("a module whose state is not a dict")
         self.state = state
@@ -127,8 +127,8 @@ class Module(Stateful):
 def read_snapshot(path: str | pathlib.Path) -> Snapshot:
     """Read a training snapshot of the published code.
 
-    Nothing that the file names is imported and none of its text is run. Arrays are views of the
-    mapped file where possible.
+    Nothing that the file names is imported, and no source text in it is executed. Arrays are views
+    of the memory-mapped file if possible.
 
     Raises:
         UserError: If the file cannot be read or is not such a snapshot.
@@ -206,14 +206,14 @@ def _network(module: Module, name: str, budget: Budget) -> Network:
     refuse_alias_free(arrays)
     version = None
     if is_nvidia(arrays):
-        # Of both codes only stylegan3 stores the widths of dense layers as attributes.
+        # Only stylegan3 stores the widths of dense layers as attributes.
         layer = _inner(module, "mapping", "fc0") or _inner(module, "b4", "fc")
         version = "stylegan3" if layer and "in_features" in layer.state else "stylegan2-ada"
     return Network(arguments, arrays, version)
 
 
 def _inner(module: Module, *names: str) -> Module | None:
-    """Return the module of these names inside a module, if there is one."""
+    """Return the submodule at a path of names; None if there is none."""
     inner: Any = module
     for name in names:
         modules = inner.state.get("_modules")
@@ -226,7 +226,7 @@ def _inner(module: Module, *names: str) -> Module | None:
 def _arrays(
     module: Module, prefix: str, depth: int, budget: Budget
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield parameters and persistent buffers of a module and those inside it, with names."""
+    """Yield the names, parameters and persistent buffers of a module and its submodules."""
     _check_depth(depth)
     transient = module.state.get("_non_persistent_buffers_set", set())
     if not isinstance(transient, set):
@@ -281,7 +281,7 @@ def _variables(
 def _variable(value: Any, name: str) -> np.ndarray:
     if isinstance(value, Ndarray):
         return value.array
-    if isinstance(value, int | float):  # TensorFlow stores NumPy's scalars for single numbers
+    if isinstance(value, int | float):  # single numbers are stored as NumPy scalars
         return np.asarray(value, np.float32)
     raise PickleError(f"{name} is not an array")
 

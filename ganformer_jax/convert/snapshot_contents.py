@@ -1,4 +1,4 @@
-"""Contents of a published training snapshot, as lines of text and as those of a run."""
+"""Contents of a published training snapshot: as lines of text, and as weights of a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ VERSION_NAMES = {"stylegan2-ada": "stylegan2-ada-pytorch", "stylegan3": "stylega
 
 
 def run_weights(snapshot: Snapshot) -> tuple[dict[str, Any], Config]:
-    """Return the weights of a checkpoint and the config that they fit.
+    """Return the weights that a snapshot contributes to a checkpoint, and a config that fits them.
 
-    The averaged generator stands for a trained one that the file lacks. Weights of a discriminator
-    that it lacks are left out; the config describes one that fits the generator.
+    If the file has no trained generator, the averaged one replaces it. If it has no discriminator,
+    its weights are left out, and the config describes one that fits the generator.
     """
     average, average_variables = snapshot.generator("average")
     trained, trained_variables = average, average_variables
@@ -40,7 +40,7 @@ def run_weights(snapshot: Snapshot) -> tuple[dict[str, Any], Config]:
 
 
 def _new_discriminator(generator: GeneratorConfig, nvidia: bool) -> DiscriminatorConfig:
-    """Return a discriminator as wide as the generator, otherwise with the published defaults."""
+    """Return the config of a discriminator as wide as the generator, otherwise as published."""
     synthesis = generator.synthesis
     return DiscriminatorConfig(
         channel_base=synthesis.channel_base,
@@ -63,7 +63,7 @@ def describe(snapshot: Snapshot) -> list[str]:
         if role != "average" or trained is None or network.arguments != trained.arguments:
             lines += _settings(network.arguments)
     if "discriminator" not in snapshot.networks:
-        lines.append("no discriminator: a run that is made of it starts with a new one")
+        lines.append("no discriminator: a run starts with a new one")
     if snapshot.dataset:
         lines += ["dataset:", *_settings(snapshot.dataset)]
     if snapshot.ignored:

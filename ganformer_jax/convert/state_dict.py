@@ -1,4 +1,4 @@
-"""Reads weights by name from files of `torch.save`, safetensors or NumPy, without PyTorch."""
+"""Weights by name from files of `torch.save`, safetensors or NumPy, read without PyTorch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ZIP_MAGIC = b"PK\x03\x04"
 
 
 class _StateDict(dict, Stateful):
-    """An ordered dict, whose attributes (versions of modules) matter to PyTorch only."""
+    """An ordered dict, whose attributes (versions of modules) only PyTorch uses."""
 
     def set_state(self, state: Any) -> None:
         """Discard the attributes."""
@@ -36,19 +36,19 @@ class _StateDict(dict, Stateful):
 
 
 def read_state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-    """Read arrays by name; the format is recognized by the file's content.
+    """Read arrays by name; the format is recognized by the file's contents.
 
     Nothing that a file names is imported or called.
 
     Args:
-        path: A dict of tensors that `torch.save` wrote (in either format), a safetensors file, or
-            NumPy's npz.
+        path: A dict of tensors that `torch.save` wrote (in either of its formats), a safetensors
+            file, or an npz file.
 
     Returns:
-        Arrays as they are stored; those of tensors are views of the file.
+        Arrays with their stored types; those of tensors are views of the file.
 
     Raises:
-        UserError: If the file cannot be read or contains anything else.
+        UserError: If the file cannot be read, or does not contain only arrays.
     """
     path = pathlib.Path(path)
     data = map_file(path)
@@ -78,7 +78,7 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _read_zip(path: pathlib.Path, data: memoryview) -> dict[str, np.ndarray]:
-    """Read an npz or an archive of torch.save, which both are zip."""
+    """Read an npz file or an archive of torch.save; both are zip archives."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {entry.filename: entry for entry in archive.infolist()}
@@ -108,7 +108,7 @@ def _constructors(budget: Budget) -> Constructors:
 def _read_archive(
     entries: dict[str, zipfile.ZipInfo], pickle: str, data: memoryview
 ) -> dict[str, np.ndarray]:
-    """Read what `torch.save` writes since PyTorch 1.6: a pickle, and a file for each storage."""
+    """Read an archive of torch.save since PyTorch 1.6: a pickle, and a file for each storage."""
     root, budget = pickle.removesuffix("data.pkl"), Budget(len(data))
     order = entries.get(f"{root}byteorder")
     if order is not None and bytes(_stored_bytes(data, order)[:8]) != b"little":

@@ -1,6 +1,6 @@
-"""Loads networks of the published TensorFlow code from static arguments and variables.
+"""Networks of the published TensorFlow code, from static arguments and variables.
 
-Argument names differ between two versions of that code; both are read.
+The names of arguments differ between two versions of that code; both are supported.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ATTENTION_ARGUMENTS = (
     "end_res ltnt_gate img_gate pos_dim pos_type pos_init pos_directions_num attention_dropout"
 ).split()
 MERGES: dict[Any, Any] = {"leaves": "leaves_of_batch"}
-"""Kinds of merging by their published name, where it is another."""
+"""Kinds of merging whose published names differ from ours."""
 LOCAL_UNUSED = r"AttLayer_att2d/weight_from_pos"
 
 
@@ -50,7 +50,7 @@ def load_tf_generator(
 
     Args:
         variables: Arrays by TensorFlow name: `ltnt_emb/...`, `mapping/...`, `synthesis/...` and,
-            where it was tracked, `dlatent_avg`. Names under `D/` belong to the discriminator.
+            if it was tracked, `dlatent_avg`. Names under `D/` belong to the discriminator.
         static_kwargs: Arguments of the published network function.
 
     Returns:
@@ -73,8 +73,8 @@ def load_tf_discriminator(
 ) -> tuple[Discriminator, dict[str, Any]]:
     """Load a discriminator of the published TensorFlow code.
 
-    Arguments, results and errors are those of `load_tf_generator`, but names may have a leading
-    `D/` or not; if some have it, the others belong to the generator.
+    Arguments, results and errors are those of `load_tf_generator`, except that names may start with
+    `D/`; if some do, the others belong to the generator.
     """
     arguments = Arguments(static_kwargs, "discriminator")
     discriminator, template = build_discriminator(*_discriminator_config(arguments))
@@ -128,7 +128,7 @@ def _generator_config(arguments: Arguments) -> GeneratorConfig:
 
 
 def _refuse_unsupported(arguments: Arguments) -> None:
-    """Refuse what the published commands do not set, or what never ran with them."""
+    """Refuse values that the published commands do not set, or that never ran."""
     arguments.require(
         crop_ratio=None,
         fmap_decay=1.0,
@@ -148,7 +148,8 @@ def _merge_config(arguments: Arguments) -> MergeConfig:
         among = get(False, "mapping_ltnt2ltnt") and get(False, "mapping_resnet")
         together = get(0, "mapping_shared_dim") or among
         alone = images == 1 and not get(False, "transformer")
-        # A mapping among components, of the one latent of a StyleGAN2: that of one image "merged".
+        # A StyleGAN2 whose mapping network has attention or shared layers is loaded as a k-GAN that
+        # merges a single image.
         return MergeConfig(images=1, kind="sum") if together and alone else MergeConfig()
     arguments.require(transformer=False)
     resolution = 2**layer if 0 <= layer < 20 else get(1024, "resolution")
@@ -179,7 +180,7 @@ def _mapping_config(arguments: Arguments) -> MappingConfig:
         residual=residual,
         shared_width=shared_width,
         inner_width=get(None, "mapping_dim"),
-        # Layers that are not residual have no attention, whatever the argument says.
+        # Only residual layers have attention, independent of the argument.
         self_attention=get(False, "mapping_ltnt2ltnt") and residual and not shared_width,
         normalize="component",
         normalize_global=False,
@@ -255,7 +256,7 @@ def _plain_block(name: str) -> str:
 def _plain_names(
     variables: Mapping[str, Any], config: GeneratorConfig, arguments: Arguments
 ) -> Leaves:
-    """Name layers by resolution and index, and noise and positions by their layer."""
+    """Rename variables: layers by resolution and index, noise and positions by their layer."""
     layers, residual = _mapping_layers(arguments)
     output = layers - 1 if residual else layers
     branch = "mapping" if config.num_local_latents else "mapping/global"
@@ -267,7 +268,7 @@ def _plain_names(
             index = int(noise[1])
             resolution = 2 ** ((index + 5) // 2)
             plain[f"synthesis/{resolution}/layer_{1 - index % 2}/noise"] = value
-        elif grid:  # one of a resolution, for both layers
+        elif grid:  # shared by both layers of a resolution
             block = f"synthesis/{2 ** int(grid[1])}"
             plain |= {f"{block}/layer_{index}/grid/{grid[2]}": value for index in (0, 1)}
         else:
@@ -301,7 +302,7 @@ def _unused(config: GeneratorConfig, arguments: Arguments) -> list[str]:
 
 
 def _defaults(config: GeneratorConfig, template: Mapping[str, Any]) -> Leaves:
-    """Return the grids that TensorFlow computes, and a zero mean of w if it was not tracked."""
+    """Return the grids that TensorFlow computes, and zeros for a mean of w that was not tracked."""
     defaults: Leaves = {"moments/w_average": np.zeros(config.w_size, np.float32)}
     for path, leaf in flatten(template).items():
         if path.endswith("/positions/grid"):

@@ -1,4 +1,4 @@
-"""Tensors as PyTorch pickles them, rebuilt as views of the file's bytes, without PyTorch."""
+"""Tensors pickled by PyTorch, rebuilt as views of the file's bytes without PyTorch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Storage:
 
     size: int
     dtype: np.dtype
-    values: np.ndarray | None = None  # until the reader has reached them
+    values: np.ndarray | None = None  # None until they are read
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Tensor:
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    """Rebuild a tensor of `_rebuild_tensor_v2`; the other arguments matter to autograd only."""
+    """Rebuild a tensor like `_rebuild_tensor_v2`; only autograd uses the other arguments."""
     if not isinstance(storage, Storage):
         raise TypeError("a tensor without a storage")
     count = count_elements(shape)
@@ -69,7 +69,7 @@ def _parameter(tensor: Any, *_: Any) -> Tensor:
 
 
 class _StorageType:
-    """A storage class that a persistent id names; it is never called."""
+    """A storage class in a persistent id, which is never called."""
 
     def __init__(self, dtype: str):
         self.dtype = np.dtype(dtype).newbyteorder("<")
@@ -86,9 +86,9 @@ STORAGE_TYPES: Constructors = {
 
 
 def read_torch_stream(data: memoryview, allowed: Constructors, budget: Budget) -> Any:
-    """Read what `torch.save` wrote before PyTorch 1.6: five pickles, then the storages.
+    """Read a file of torch.save before PyTorch 1.6: five pickles, then the storages.
 
-    The object may use the constructors `allowed` besides storages.
+    Besides storages, the object may use the constructors in `allowed`.
     """
     magic, position = unpickle(data, {}, budget)
     version, position = unpickle(data, {}, budget, start=position)
@@ -137,7 +137,7 @@ def _load_from_bytes(raw: Any, budget: Budget) -> Storage:
     """Read the stream of one storage, as `torch.storage._load_from_bytes` does."""
     if not isinstance(raw, memoryview):
         raise TypeError("not bytes")
-    budget.copy(len(raw))  # each time, since a pickle can ask for it repeatedly
+    budget.copy(len(raw))  # every time, as a pickle can request it repeatedly
     storage = read_torch_stream(raw, {}, budget)
     if not isinstance(storage, Storage):
         raise TypeError("not a storage")
@@ -153,7 +153,7 @@ def _size(sides: Any) -> tuple[int, ...]:
 
 
 def torch_constructors(budget: Budget) -> Constructors:
-    """Return what pickles of tensors may construct."""
+    """Return the constructors that pickles of tensors may use."""
     return {
         ("torch", "Size"): _size,
         ("torch._utils", "_rebuild_tensor"): _tensor,

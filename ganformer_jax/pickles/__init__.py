@@ -1,1 +1,1 @@
-"""Pickles and what they hold, read without running anything that they name."""
+"""Reading of pickles without importing or executing anything that they name."""

@@ -1,4 +1,4 @@
-"""Bounds on untrusted files: how much work they may cost, and which names and values they hold."""
+"""Limits for untrusted files: on the work of reading them, and on their names and values."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ import numpy as np
 
 from ganformer_jax.errors import UserError
 
-MAX_INSTRUCTIONS = 500_000  # a published snapshot of 32x32 images takes 46,000
+MAX_INSTRUCTIONS = 500_000  # a published snapshot for 32x32 images takes 46,000
 BYTES_PER_INSTRUCTION = 64
-MAX_KEY = 1 << 16  # of an integer as a dictionary key
+MAX_KEY = 1 << 16  # for integers as dictionary keys
 MAX_NAME = 300  # characters
 MAX_TEXT = 1000  # characters
-MAX_INTEGER = 1 << 17  # among the arguments of a network
-MAX_ITEMS = 32  # of a list among the arguments
+MAX_INTEGER = 1 << 17  # for arguments of a network
+MAX_ITEMS = 32  # in a list among the arguments
 MAX_NESTING = 5  # of lists and dicts among the arguments
 
 
 class PickleError(UserError):
-    """A pickle that is damaged or holds what is not allowed; the message is one line."""
+    """A pickle is damaged or contains something that is not allowed; the message is one line."""
 
 
 class Budget:
-    """Instructions that reading one file may still take, those of nested pickles included.
+    """Number of instructions left for reading a file, nested pickles included.
 
-    Copying takes one instruction for every `BYTES_PER_INSTRUCTION` bytes, and visiting a container
-    takes one for every item. `size` is that of the file, in bytes.
+    Copying costs one instruction for every `BYTES_PER_INSTRUCTION` bytes, and visiting a container
+    costs one for every item. `size` is the size of the file in bytes.
     """
 
     def __init__(self, size: int, instructions: int = MAX_INSTRUCTIONS):
         self.size, self.left = size, instructions + size // BYTES_PER_INSTRUCTION
 
     def spend(self, instructions: int = 1) -> None:
-        """Subtract instructions, or refuse the file if too few are left."""
+        """Subtract instructions; raise PickleError if too few are left."""
         self.left -= instructions
         if self.left < 0:
-            raise PickleError("the file needs more work than its size explains")
+            raise PickleError("reading the file takes more work than its size explains")
 
     def copy(self, size: int) -> None:
-        """Subtract the instructions that copying `size` bytes takes."""
+        """Subtract the cost of copying `size` bytes."""
         self.spend(size // BYTES_PER_INSTRUCTION)
 
 
 def plain_key(key: Any) -> Hashable:
-    """Return a key that is quick to hash; nested tuples or chosen integers could take forever."""
+    """Return a key; refuse keys that may be slow to hash: nested tuples and large integers."""
     if key is None or isinstance(key, str) or (isinstance(key, int) and abs(key) < MAX_KEY):
         return key
     raise PickleError(f"a dictionary key or set element of type {type(key).__name__}")
 
 
 def printable(value: Any) -> str:
-    """Return text for a message: printable ASCII, one line, 80 characters at most."""
+    """Return text for a message: at most 80 printable ASCII characters in one line."""
     text = value if isinstance(value, str) else type(value).__name__
     return "".join(c if c.isascii() and c.isprintable() else "?" for c in text[:80])
 
@@ -73,7 +73,7 @@ def named_items(values: Any, prefix: str, budget: Budget) -> Iterator[tuple[str,
 def unique_arrays(
     arrays: Iterable[tuple[str, np.ndarray]], budget: Budget
 ) -> dict[str, np.ndarray]:
-    """Return arrays by unique name, with no more elements in all than bytes in the file."""
+    """Return arrays by unique name; refuse more elements in total than the file has bytes."""
     unique: dict[str, np.ndarray] = {}
     elements = 0
     for name, array in arrays:
@@ -89,9 +89,13 @@ def unique_arrays(
 def plain_arguments(
     values: Any, owner: str, budget: Budget, largest: int | None = None
 ) -> dict[str, Any]:
-    """Return a dict of plain values: text, numbers, None, and lists, tuples and dicts of these.
+    """Return a dict of plain values: strings, numbers, None, and lists, tuples and dicts of these.
 
-    Messages name the owner of the arguments; integers may be limited by absolute value.
+    Args:
+        values: The dict.
+        owner: Owner of the arguments, for messages.
+        budget: Budget of the file.
+        largest: Largest absolute value of integers; None for no limit.
     """
     if not isinstance(values, dict):
         raise PickleError(f"{owner} has no arguments")

@@ -1,4 +1,4 @@
-"""Arrays as NumPy pickles them, rebuilt as views of the file's bytes, and plain containers."""
+"""Arrays pickled by NumPy, rebuilt as views of the file's bytes, and plain containers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Dtype(Stateful):
         self.dtype = np.dtype(code)
 
     def set_state(self, state: Any) -> None:
-        """Take the byte order; plain numbers use nothing else of the state."""
+        """Set the byte order, the only part of the state that plain numbers use."""
         order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
         if order not in ("<", ">", "=", "|"):
             raise ValueError("no byte order")
@@ -34,13 +34,13 @@ class Dtype(Stateful):
 
 
 class Ndarray(Stateful):
-    """`numpy.ndarray`, empty until its state is set."""
+    """`numpy.ndarray`, which is empty until its state is set."""
 
     def __init__(self, *_: Any) -> None:
         self.array = np.zeros(0, np.float32)
 
     def set_state(self, state: Any) -> None:
-        """Take (version, shape, dtype, Fortran order, bytes)."""
+        """Set the array from (version, shape, dtype, Fortran order, bytes)."""
         if not isinstance(state, tuple) or len(state) != 5:
             raise ValueError("the state of an array has five items")
         _, shape, dtype, fortran, raw = state
@@ -58,7 +58,7 @@ def _from_bytes(raw: Any, dtype: Any, shape: Any, order: Any = "C") -> np.ndarra
 
 
 def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> Ndarray:
-    """Rebuild an array of protocol 5; order "K" is C order with its axes moved."""
+    """Rebuild an array of protocol 5; order "K" is C order with transposed axes."""
     made = Ndarray()
     if axes is None:
         made.array = _from_bytes(raw, dtype, shape, order)
@@ -107,12 +107,12 @@ def _set(items: Any, budget: Budget) -> set[Any]:
 
 
 def empty_dict() -> dict[Any, Any]:
-    """Return an empty dict for any kind of dict; later instructions fill it."""
+    """Return an empty dict, for any type of dict; later instructions fill it."""
     return {}
 
 
 def numpy_constructors(budget: Budget) -> Constructors:
-    """Return what pickles of plain values and arrays may construct."""
+    """Return the constructors that pickles of plain values and arrays may use."""
     make_set = functools.partial(_set, budget=budget)
     return {
         ("collections", "OrderedDict"): empty_dict,

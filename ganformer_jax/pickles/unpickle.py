@@ -1,9 +1,10 @@
-"""Reads pickles without importing or running anything that they name.
+"""A reader of pickles that imports and executes nothing that they name.
 
 A pickle is a program for a stack machine, and Python's own reader imports whatever the program
-names. This reader has only the instructions that build data. It looks a name up, exactly as
-spelled, in a table of constructors that the caller gives; any other name ends the reading. Byte
-strings are views of the file, and the number of instructions, and so memory and time, is limited.
+names. This reader implements only the instructions that build data. It looks up names, exactly as
+they are spelled, in a table of constructors given by the caller, and raises an error for any other
+name. Byte strings are views of the file. The number of instructions is limited, and with it memory
+and time.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ MAX_INTEGER_BYTES = 32
 
 
 class Stateful:
-    """Base of objects whose state a pickle may set after it has constructed them."""
+    """Base of objects whose state a pickle may set after constructing them."""
 
     def set_state(self, state: Any) -> None:
-        """Take the state; raise ValueError or TypeError if it is not as it should be."""
+        """Set the state; raise ValueError or TypeError if it is invalid."""
         raise TypeError("takes no state")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Global:
-    """An allowed name that the pickle has looked up, before it is called."""
+    """An allowed name on the stack, which the pickle may call."""
 
     name: Name
     construct: Callable[..., Any]
@@ -49,10 +50,10 @@ def unpickle(
 
     Args:
         data: Bytes that contain the pickle; byte strings of the object are views of them.
-        allowed: Constructors by name. They get whatever arguments the pickle has, and may raise
-            TypeError or ValueError.
+        allowed: Constructors by name. They are called with arbitrary arguments from the pickle, and
+            may raise TypeError or ValueError.
         budget: Budget shared by all pickles of a file.
-        persistent: Returns the object of a persistent id; None if there should be no such ids.
+        persistent: Function from a persistent id to its object; None if such ids are not allowed.
         start: Position of the first byte.
     """
     machine = Machine(data, allowed, budget, persistent, start)
@@ -72,7 +73,7 @@ class Machine:
     persistent: Callable[[Any], Any] | None
     position: int
     stack: list[Any] = dataclasses.field(default_factory=list)
-    below: list[list[Any]] = dataclasses.field(default_factory=list)  # under the open marks
+    below: list[list[Any]] = dataclasses.field(default_factory=list)  # stacks below open marks
     memo: dict[int, Any] = dataclasses.field(default_factory=dict)
 
     def run(self) -> Any:
