@@ -78,7 +78,7 @@ def test_estimates_approach_the_closed_form():
 
 
 def test_too_few_images_for_a_covariance():
-    with pytest.raises(ValueError, match="covariance of 8 features lacks rank with 8"):
+    with pytest.raises(ValueError, match="covariance of 8 features is rank-deficient with 8"):
         frechet_distance(gaussian(8), gaussian(9))
     assert frechet_distance(gaussian(8), gaussian(8, seed=1), allow_few=True) > 0
     assert frechet_distance(gaussian(4), gaussian(4), allow_few=True) == pytest.approx(0, abs=1e-9)

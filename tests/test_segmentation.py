@@ -43,7 +43,7 @@ def test_images_with_nothing_to_tell_apart():
     assert np.isnan(foreground_ari(np.array([[1, 0]]), np.array([[1, 0]])))
     assert np.isnan(matched_mean_iou(np.zeros((2, 2), int), np.zeros((2, 2), int)))
     assert matched_mean_iou(np.array([[1, 0]]), np.array([[1, 0]])) == 1
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="same shape"):
         foreground_ari(np.zeros((2, 2), int), np.zeros((2, 3), int))
 
 

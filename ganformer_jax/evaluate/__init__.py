@@ -1,1 +1,1 @@
-"""Evaluation: numbers of image sets, of paths between latents and of components on scenes."""
+"""Evaluation: metrics of image sets, of latent paths, of edits, and of components on scenes."""

@@ -1,4 +1,4 @@
-"""Metrics of one image set, or of two compared."""
+"""Metrics of an image set, alone or compared with a reference set."""
 
 import functools
 from collections.abc import Iterable, Mapping
@@ -21,25 +21,25 @@ from ganformer_jax.metrics.prdc import prdc
 from ganformer_jax.metrics.sliced_wasserstein import sliced_wasserstein
 from ganformer_jax.random_keys import seeded_key
 
-KERNEL_SUBSETS, KERNEL_ROWS = 100, 1000  # of KID, as it is usually reported
-NEIGHBORS = {"pr": 3, "prdc": 5}  # k in the papers of precision and recall, and of density
+KERNEL_SUBSETS, KERNEL_ROWS = 100, 1000  # subsets for KID and their size, as usually reported
+NEIGHBORS = {"pr": 3, "prdc": 5}  # k, as in the papers
 
 
 def feature_readers(
     requests: Iterable[Request], settings: NetworkSettings
 ) -> dict[str, FeatureReader]:
-    """Load the feature networks that requests need, by name."""
+    """Load the feature networks that the requested metrics need, by name."""
     names = dict.fromkeys(request.network for request in requests)
     return {name: feature_reader(name, settings) for name in names if name is not None}
 
 
 def references(request: Request, reference: ImageSet, count: int | None = None) -> int:
-    """Return how many reference images a metric compares with, whatever else is measured.
+    """Return the number of reference images that a metric uses, independent of other metrics.
 
     Args:
         request: The metric.
         reference: Reference images.
-        count: Number asked for; by default as many as generated ones, or all if there are fewer.
+        count: Requested number; by default as many as generated ones, or all if there are fewer.
     """
     return count or min(request.count, reference.count or request.count)
 
@@ -54,11 +54,19 @@ def compare(
     seed: int = 0,
     allow_few: bool = False,
 ) -> dict[str, float]:
-    """Measure a candidate; metrics of one network share its features.
+    """Measure a candidate; metrics of the same network share its features.
 
-    Names of numbers are the requests', followed by "_<part>" if a metric has several numbers. The
-    seed is of the subsets of kernel distances, `reference_count` as `references` takes it;
-    `allow_few` accepts Fréchet distances of too few images (`frechet_distance`).
+    Args:
+        requests: Metrics of images.
+        candidate: Images to measure.
+        reference: Reference images; needed if `Request.needs_reference`.
+        readers: Feature networks by name, as `feature_readers` returns them.
+        reference_count: Number of reference images, as in `references`.
+        seed: Seed of the subsets of kernel distances.
+        allow_few: Accept Fréchet distances of too few images (`frechet_distance`).
+
+    Returns:
+        Values by the names of the requests, with the suffix "_<part>" if a metric has several.
 
     Raises:
         UserError: If a set has too few images for a metric.
@@ -80,7 +88,7 @@ def compare(
     def measure(request: Request) -> Mapping[str, float]:
         if request.kind == "swd":
             assert reference is not None, "Request.needs_reference"
-            # As many of both.
+            # `sliced_wasserstein` needs as many real as generated images.
             compared = references(request, reference, reference_count)
             indices = range(min(request.count, compared, candidate.count or request.count))
             real, fake = reference.read(indices), candidate.read(indices)
@@ -109,7 +117,7 @@ def compare(
 def _compare_features(
     kind: str, real_MxD: np.ndarray, fake_MxD: np.ndarray, seed: int
 ) -> Mapping[str, float]:
-    """Return the numbers of a metric by the end of their names: "" for a distance."""
+    """Return the values of a metric by the suffixes of their names: "" for a distance."""
     kind = kind.removeprefix("r")
     if kind == "kid":
         rows = min(len(real_MxD), len(fake_MxD), KERNEL_ROWS)

@@ -1,4 +1,4 @@
-"""Are edits of a component local? Change inside and outside the region that attends to it."""
+"""Locality of edits of components: change inside and outside the region that attends to each."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from ganformer_jax.metrics.edits import EditChanges, edit_changes, pixel_change
 EditKind = Literal["swap", "remove"]
 EDITS: tuple[EditKind, ...] = ("swap", "remove")
 MeasuredEdit = tuple[EditKind, int]
-"""A kind of edit and the component that it is about, from 0: `swap` takes the component's latent of
-the next image, `remove` hides it from attention."""
+"""A kind of edit and the index of the component, from 0: `swap` replaces the component's latent by
+that of the next image, `remove` hides it from attention."""
 MakeImages = Callable[
     [Sequence[int], MeasuredEdit | None], tuple[UInt8[np.ndarray, "m h w c"], Attention]
 ]
-"""Images of some indices after an edit, and their attention."""
+"""Function from indices and an edit, or None, to the images and their attention."""
 
 
 def edit_locality(make: MakeImages, count: int, seed: int = 0) -> dict[str, float]:
     """Edit each component of each image, and measure where the image changes.
 
-    The region of a component is where pixels attend to it most, in one attention layer.
+    The region of a component consists of the pixels that attend to it most in an attention layer.
 
     Args:
-        make: Makes images.
+        make: Generates images, edited or not.
         count: Number of images.
         seed: Seed of the random regions.
 
     Returns:
-        "<edit>_<layer>_inside", "_outside" and "_random" for each kind of edit and layer: medians
-        over images and components of the mean change in levels of 0 to 255. Components to which no
-        pixel attends most are left out; NaN if there are no others.
+        "<edit>_<layer>_inside", "_outside" and "_random" for each kind of edit and layer: the
+        median over images and components of the mean change, in levels of 0 to 255. Components with
+        an empty region are left out; NaN if all regions are empty.
 
     Raises:
         ValueError: If the generator has no attention layers.

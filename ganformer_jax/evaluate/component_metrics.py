@@ -1,7 +1,7 @@
-"""Do components own objects? Attention and latents against the objects in images of scenes.
+"""Metrics of components on scenes: attention and latents, compared with objects and attributes.
 
-Generated images have no ground truth, so objects and attributes are those that a segmentation
-network finds, which is trained once per dataset and validated on held-out scenes.
+Generated images have no ground truth. Their objects and attributes are predicted by a segmentation
+network, which is trained once per dataset and validated on held-out scenes.
 """
 
 import dataclasses
@@ -32,9 +32,9 @@ from ganformer_jax.scenes.layout import (
 )
 from ganformer_jax.scenes.panoptic import STEPS, PanopticNetwork, Segmenter, train_segmenter
 
-VERSION = 1  # of the network and its training
+VERSION = 1  # of the network and its training, for the cache
 TRAINED_ON, VALIDATED_ON = 4000, 500  # scenes
-RELIABLE = 0.5  # least explained variance (R2) of an attribute that DCI is measured on
+RELIABLE = 0.5  # smallest explained variance (R2) of an attribute that is used for DCI
 Images = UInt8[np.ndarray, "m h w 3"]
 Attention = Sequence[Float[np.ndarray, "m k n h w"]]
 """One map per layer, coarse to fine."""
@@ -45,8 +45,8 @@ class ValidatedSegmenter:
     """A segmentation network and its scores on held-out scenes.
 
     Attributes:
-        segmenter: The network, which finds objects and attributes.
-        scores: Foreground ARI and mean IoU of the network itself.
+        segmenter: The network, which predicts objects and attributes.
+        scores: Foreground ARI and mean IoU of its predictions.
         reliable: Which of `IMAGE_ATTRIBUTES` it predicts well enough for DCI.
     """
 
@@ -65,8 +65,9 @@ class ValidatedSegmenter:
         """Compare attention with the objects in generated images.
 
         Returns:
-            "<name>_ari" and "<name>_iou" for each of `segments_and_baselines`, and for "network",
-            the segmentation network itself; and the segments, with its objects as "objects".
+            Scores "<name>_ari" and "<name>_iou" for each of `segments_and_baselines`, and for
+            "network", the segmentation network itself; and the segments by name, with the predicted
+            objects as "objects".
         """
         objects, _ = self.segmenter(images_MxHxWx3)
         segments = segments_and_baselines(images_MxHxWx3, attention)
@@ -100,9 +101,9 @@ class ValidatedSegmenter:
             scenes: Image, objects and index of the real scene whose caption each was made for.
 
         Returns:
-            The scores of `caption_scores`; with "real_" before the name, those of the real scenes,
-            which the network limits; with "other_", those of generated images with the caption of
-            another one, which is chance.
+            The scores of `caption_scores`. With the prefix "real_", those of the real scenes, an
+            upper bound due to the network; with "other_", those of generated images with the
+            captions of other ones, which is chance level.
         """
         described_scenes = [(objects, index) for _, objects, index in scenes]
         found = self.segmenter.read(images_MxHxWx3)
@@ -121,7 +122,7 @@ def load_segmenter(
 ) -> ValidatedSegmenter:
     """Train a segmentation network, or read it from the cache, and validate it.
 
-    The first process trains it for all.
+    With several processes, the first one trains it for all.
     """
     labels = read_labels(held_out, min(VALIDATED_ON, len(held_out)))
     count, network = min(TRAINED_ON, len(train)), PanopticNetwork()
@@ -176,8 +177,8 @@ def segments_and_baselines(
     """Segment images by every attention layer, and by two baselines.
 
     Returns:
-        "layer<i>_<width>px" for every layer; "uniform", one segment, as of uniform attention; and
-        "color", clusters of colors, as many as there are components.
+        "layer<i>_<width>px" for every layer; "uniform", a single segment, as from uniform
+        attention; and "color", as many clusters of colors as there are components.
     """
     if not attention:
         raise ValueError("the generator has no attention layers")
@@ -196,9 +197,9 @@ def layer_segments(
     Heads are averaged, and pixels are repeated to the height of the image.
 
     Args:
-        attention: Of every layer.
-        height: Of the image.
-        nothing: Whether pixels can be of no component, as by `strongest_component`.
+        attention: Attention maps of every layer.
+        height: Height of the image.
+        nothing: Whether pixels may belong to no component, as in `pixels.strongest_in_layer`.
     """
     strongest = [
         strongest_in_layer([layer]) if nothing else np.asarray(layer).mean(2).argmax(1)
@@ -219,8 +220,9 @@ def segmentation_scores(
 
     Args:
         objects_MxHxW: Objects of the images, 0 for the ground.
-        segments_MxHxW: Segments for ARI, which asks only which pixels of objects belong together.
-        extents_MxHxW: Segments for IoU, in which the ground may be of none; by default the same.
+        segments_MxHxW: Segments for ARI, which only compares pixels of objects.
+        extents_MxHxW: Segments for IoU, in which pixels of the ground may belong to no segment; by
+            default those for ARI.
     """
     segments = list(segments_MxHxW)
     extents = segments if extents_MxHxW is None else extents_MxHxW

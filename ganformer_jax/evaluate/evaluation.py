@@ -1,4 +1,4 @@
-"""One evaluation: explicit candidate, reference and networks in, a report out."""
+"""An evaluation: from a candidate, a reference and networks to a report."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ from ganformer_jax.models import Generator
 from ganformer_jax.scenes.captions import SceneObjects
 
 Described = tuple[UInt8[np.ndarray, "h w c"], SceneObjects, int]
-"""A real scene: its image, its objects, and the index that decides what its caption says."""
+"""A real scene: its image, its objects, and its index, which determines its caption."""
 Components = tuple[UInt8[np.ndarray, "m h w c"], Float[np.ndarray, "m k d"], Attention]
 """Images, w and the attention maps of each layer."""
 
@@ -35,12 +35,13 @@ class TrainedGenerator:
 
     Attributes:
         network: The module.
-        variables: What `network.apply` takes, on the devices that evaluate it.
+        variables: Variables for `network.apply`, on the devices that evaluate it.
         components: Function from indices, and whether to return attention, to `Components`.
         edited: Function from indices and an edit to images and attention.
         conditions: Function from indices to labels, one-hot or conditions; without it, path lengths
             draw classes uniformly.
-        described: Function from indices to the scenes whose captions the images have, if so.
+        described: Function from indices to the scenes whose captions the images were generated
+            from; None for generators without captions of scenes.
     """
 
     network: Generator
@@ -53,7 +54,7 @@ class TrainedGenerator:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What is measured, of which images, with which networks.
+    """What to measure, on which images, with which networks.
 
     Attributes:
         requests: Metrics.
@@ -66,7 +67,7 @@ class Evaluation:
         scenes: Splits of scenes with ground truth to train and to validate the segmentation
             network on; needed for the metrics in `SCENES`.
         seed: Seed of paths and of subsets.
-        allow_few: Accept Fréchet distances of too few images, which the facts then name.
+        allow_few: Accept Fréchet distances of too few images; the report then lists them.
     """
 
     requests: Sequence[Request]
@@ -86,7 +87,7 @@ class Report:
 
     Attributes:
         numbers: Values of metrics, by name.
-        facts: What the numbers depend on: images, weights, precision.
+        facts: What the values depend on: images, weights, precision.
         segmentation: Images and their segments by name, if "seg" was requested.
     """
 
@@ -146,7 +147,7 @@ def evaluate(evaluation: Evaluation) -> Report:
 
 
 def _reference_counts(evaluation: Evaluation, requests: Sequence[Request]) -> dict[str, int]:
-    """Return how many reference images each metric compares with, by its name."""
+    """Return the number of reference images that each metric uses, by its name."""
     compared = [request for request in requests if request.needs_reference]
     if not compared:
         return {}
@@ -161,7 +162,7 @@ def _reference_counts(evaluation: Evaluation, requests: Sequence[Request]) -> di
 def _path_lengths(
     evaluation: Evaluation, generator: TrainedGenerator
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Return path lengths by name, and checksums of the weights of LPIPS."""
+    """Return path lengths by name, and checksums of the weights that LPIPS uses."""
     requests = [request for request in evaluation.requests if request.kind in PATHS]
     if not requests:
         return {}, {}
@@ -225,7 +226,7 @@ def _described(generator: TrainedGenerator, count: int) -> list[Described]:
 
 
 def _edit_numbers(evaluation: Evaluation, generator: TrainedGenerator) -> dict[str, float]:
-    """Return how local edits of components are, by name; every process measures all."""
+    """Return the locality of edits of components, by name; every process computes all of it."""
     numbers = {}
     for request in evaluation.requests:
         if request.kind not in EDITS:

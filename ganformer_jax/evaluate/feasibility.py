@@ -1,4 +1,4 @@
-"""Refusal of what cannot be measured, by the numbers of images, before any work."""
+"""Checks, before any computation, that there are enough images for a metric."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ganformer_jax.evaluate.requests import Request
 from ganformer_jax.metrics.inception_features import WIDTHS
 
 RANK = WIDTHS["2048"] + 1
-"""Images from which the covariance of a Fréchet distance can have full rank."""
+"""Number of images from which the covariances of a Fréchet distance can have full rank."""
 _LEAST = {"kid": 2, "is": 10, "pr": 4, "prdc": 6}
 
 
@@ -25,10 +25,10 @@ def check_measurable(
 
     Args:
         requests: Metrics.
-        fake: Number of images to evaluate; None if there is no end of them.
-        real: Number of reference images that are compared; None if as many as evaluated.
-        fake_name: Where the images are, for messages.
-        allow_few: Accept Fréchet distances whose covariances lack rank.
+        fake: Number of images to evaluate; None if it is unlimited.
+        real: Number of reference images to use; None for as many as are evaluated.
+        fake_name: Name of the images to evaluate, for messages.
+        allow_few: Accept Fréchet distances with rank-deficient covariances.
     """
     for request in requests:
         if fake is not None and request.count > fake:
@@ -51,7 +51,7 @@ def check_measurable(
 
 
 def lacks_rank(request: Request, real: int) -> bool:
-    """Return whether it is a Fréchet distance of too few images for covariances of full rank."""
+    """Return whether a metric is a Fréchet distance with rank-deficient covariances."""
     return request.kind in ("fid", "rfid") and min(request.count, real) < RANK
 
 

@@ -1,4 +1,4 @@
-"""Inception features of image sets: on many devices and hosts, with progress and a cache."""
+"""Inception features of image sets, on one or more devices and hosts, with a cache."""
 
 import dataclasses
 import hashlib
@@ -20,11 +20,11 @@ from ganformer_jax.evaluate.requests import RANDOM, TRAINED
 from ganformer_jax.files import atomic_path
 from ganformer_jax.metrics.inception_features import FeatureExtractor, random_weights
 
-VERSION = 1  # of what determines features besides images and weights: resizing and precision
+VERSION = 1  # of the computation of features from images and weights, for the cache
 RESIZING = "bilinear to 299x299 as in TensorFlow 1"
 PRECISION = "float32"
 NAMES = {RANDOM: ("2048",), TRAINED: ("2048", "logits_unbiased")}
-"""Features that metrics need of each network."""
+"""Features of each network that metrics need."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class NetworkSettings:
 
     Attributes:
         load_weights: Function from "inception", "vgg16" or "lpips" to its arrays and their
-            checksum (`weights.load_weights`).
+            checksum, such as `weights.load_weights`.
         batch_size: Images per batch.
         sharding: Sharding of a batch over devices; by default there is one device.
         cache: Folder of cached features; None for no cache.
@@ -47,12 +47,12 @@ class NetworkSettings:
 
 @dataclasses.dataclass(frozen=True)
 class FeatureReader:
-    """A feature network with a cache for images that do not change.
+    """A feature network, with a cache of the features of stored images.
 
     Attributes:
         extractor: The network.
         weights_digest: Checksum of its weights.
-        cache: Folder of cached features, used if there is one host; None for no cache.
+        cache: Folder of cached features, used with a single host; None for no cache.
     """
 
     extractor: FeatureExtractor
@@ -94,11 +94,11 @@ class FeatureReader:
 
 
 class RememberingReader:
-    """A feature reader that keeps the features of one set, which is read again and again.
+    """A feature reader that keeps the features of one image set in memory.
 
     Args:
-        reader: Reads what is not kept.
-        images: The set, whose features take 8 kB an image.
+        reader: Reader of all other features.
+        images: The image set, whose features take 8 kB per image.
     """
 
     def __init__(self, reader: FeatureReader, images: ImageSet):
@@ -106,7 +106,7 @@ class RememberingReader:
         self._kept: tuple[int, Mapping[str, np.ndarray]] | None = None
 
     def __call__(self, images: ImageSet, count: int) -> Mapping[str, Float[np.ndarray, "m d"]]:
-        """Return features as `FeatureReader` does."""
+        """Return features like `FeatureReader`."""
         if images is not self._images:
             return self._reader(images, count)
         if self._kept is None or self._kept[0] != count:
@@ -115,7 +115,7 @@ class RememberingReader:
 
 
 def feature_reader(network: str, settings: NetworkSettings) -> FeatureReader:
-    """Load the network `RANDOM` or `TRAINED`; weights that do not fit are a UserError."""
+    """Load the network `RANDOM` or `TRAINED`; raise UserError if its weights do not fit."""
     if network == RANDOM:
         weights, digest = random_weights(), "random, seed 0"
     else:
@@ -134,7 +134,7 @@ def cached_arrays(
 ) -> dict[str, np.ndarray]:
     """Read arrays from a cached file or, if there is none, compute and store them.
 
-    A file that is damaged, or that cannot be written, costs time only: there is a warning.
+    If the file is damaged or cannot be written, there is a warning and the arrays are computed.
 
     Args:
         path: The file; None for no cache.
@@ -146,14 +146,14 @@ def cached_arrays(
         try:
             with path.open("rb") as file:  # NumPy leaves a damaged file open
                 return dict(np.load(file, allow_pickle=False))
-        except Exception:  # of many kinds, as files can be damaged in many ways
+        except Exception:  # of many types, as files can be damaged in many ways
             _warn(f"{path} is damaged: it will be replaced")
     arrays = compute()
     try:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
-    except UserError as error:  # which says the path
-        _warn(f"{error}; what was computed is not kept for later evaluations")
+    except UserError as error:  # whose message contains the path
+        _warn(f"{error}; the result is not cached for later evaluations")
     return arrays
 
 

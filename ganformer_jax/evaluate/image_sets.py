@@ -1,4 +1,4 @@
-"""Sets of images that metrics compare: those of a source, of a dataset, or of a generator."""
+"""Sets of images that metrics compare: of a source, a dataset or a generator."""
 
 import dataclasses
 import hashlib
@@ -15,8 +15,8 @@ from ganformer_jax.data.sources.source import Source
 from ganformer_jax.pixels import as_rgb
 
 Sample = Callable[[Sequence[int]], UInt8[np.ndarray, "m h w c"]]
-"""Images by index, of any number of channels, which `ImageSet.read` returns in color."""
-_DECODING = b"2"  # version of how images of sources are decoded; part of their checksum
+"""Function from indices to images with any number of channels."""
+_DECODING = b"2"  # version of the decoding of images of sources, part of their checksum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +27,12 @@ class ImageSet:
         name: Name for messages and reports.
         count: Number of images; None if unlimited.
         sample: Function from indices to images of one size.
-        content: Bytes that determine image i, for checksums; None for generated images.
-        warning: What is odd about the images; None if nothing is.
-        options: Options of `evaluate` that choose or change the images.
-        has_8_bits: Of images that a range of values applies to, whether they are stored in 8 or
-            fewer bits; None of others.
+        content: Function from an index to bytes that determine the image, for checksums; None for
+            generated images.
+        warning: Warning about the images; None if there is none.
+        options: Options of `evaluate` that select or change the images.
+        has_8_bits: Whether images are stored with at most 8 bits per channel; None if a range of
+            values does not apply to them.
     """
 
     name: str
@@ -64,7 +65,7 @@ def source_images(source: Source, value_range: tuple[float, float] | None = None
         value_range: Values of black and white, as `decode` takes them.
 
     Raises:
-        UserError: If no image is in it, or one cannot be used.
+        UserError: If it has no images, or one of them cannot be used.
     """
     images = SourceImages(source, value_range)
 
@@ -94,7 +95,7 @@ def dataset_images(source: DatasetSource) -> ImageSet:
 
 
 def sample_labels(source: DatasetSource, seeds: Sequence[int]) -> list[Any]:
-    """Return labels for generated images: those of real images, in a fixed random order.
+    """Return labels for generated images: labels of real images, in a fixed random order.
 
     Returns:
         Class numbers; or conditions, each float32 [Y].
@@ -103,6 +104,6 @@ def sample_labels(source: DatasetSource, seeds: Sequence[int]) -> list[Any]:
 
 
 def sample_indices(source: DatasetSource, seeds: Sequence[int]) -> list[int]:
-    """Return which real images the labels of `sample_labels` are of."""
+    """Return the indices of the real images whose labels `sample_labels` returns."""
     order = np.random.default_rng(0).permutation(len(source))
     return [int(order[seed % len(order)]) for seed in seeds]

@@ -1,4 +1,4 @@
-"""Nearest training images of generated ones, to see whether a generator repeats its data."""
+"""Nearest training images of generated images, which show whether a generator copies its data."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ganformer_jax.evaluate.image_sets import ImageSet
 from ganformer_jax.metrics.features import check_pair
 
 ROWS = 512
-"""Rows of a matrix of distances at a time."""
+"""Number of rows of the distance matrix that are computed at once."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Neighbors:
-    """Generated images, and the training images that are nearest to each in a feature space.
+    """Generated images, and the training images nearest to each in a feature space.
 
     Attributes:
         samples: Generated images.
-        nearest: Images nearest to each sample, the nearest first; N is their number.
+        nearest: The N training images nearest to each sample, nearest first.
         indices: Their indices in the training images.
-        distances: Their Euclidean distances from the sample, between features.
+        distances: Euclidean distances of their features from those of the sample.
         usual: Median distance of a training image to the nearest other one.
-        searched: Number of training images that were searched, the first ones.
+        searched: Number of training images that were searched, from the first one.
         total: Number of training images; None if unlimited.
         source: Name of the training images.
-        network: The network whose features were compared, in words.
+        network: Description of the network whose features were compared.
     """
 
     samples: UInt8[np.ndarray, "b h w 3"]
@@ -53,13 +53,13 @@ def find_neighbors(
     nearest: int,
     searched: int,
 ) -> Neighbors:
-    """Search the first images of a reference for those nearest to the first generated ones.
+    """Search the first images of a reference for those nearest to the first generated images.
 
     Args:
         candidate: The generated images.
         reference: The training images.
-        reader: Features of "2048" of both.
-        network: The network in words.
+        reader: Reader of the features "2048" of both.
+        network: Description of the network.
         samples: Number of generated images.
         nearest: Number of training images to find for each.
         searched: Number of training images to search; all if there are fewer.

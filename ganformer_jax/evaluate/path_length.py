@@ -1,9 +1,9 @@
-"""Perceptual path length: how much an image changes, by LPIPS, for a short step of its latents.
+"""Perceptual path length: the LPIPS distance of images that are a short step apart in latent space.
 
 T. Karras, S. Laine, T. Aila, "A Style-Based Generator Architecture for Generative Adversarial
-Networks", CVPR 2019 (arXiv 1812.04948), section 4.1, equations 2 and 3. Steps at the start of
-paths only (t = 0) or anywhere on them are options of the published code and of StyleGAN2 (arXiv
-1912.04958).
+Networks", CVPR 2019 (arXiv 1812.04948), section 4.1, equations 2 and 3. As in the published code
+and in StyleGAN2 (arXiv 1912.04958), steps are either at the start of paths (t = 0, "end") or
+anywhere on them ("full").
 """
 
 import functools
@@ -23,7 +23,8 @@ from ganformer_jax.models import Generator, broadcast_layers
 from ganformer_jax.random_keys import seeded_key
 
 LARGEST = 256
-"""Largest height and width for LPIPS; larger images are halved until they fit, as published."""
+"""Largest height and width for LPIPS; larger images are halved until they fit, as in the published
+code."""
 STEP = 1e-4
 """Length of the step, epsilon in the paper."""
 
@@ -41,20 +42,20 @@ def perceptual_path_length(
     sharding: jax.sharding.Sharding | None = None,
     conditions: Callable[[Sequence[int]], Float[np.ndarray, "b y"]] | None = None,
 ) -> float:
-    """Return the mean squared perceptual speed on paths between latents (arXiv 1812.04948, 4.1).
+    """Return the perceptual path length (arXiv 1812.04948, equations 2 and 3).
 
     Args:
         generator: The network.
         variables: Its variables.
         lpips_variables: Result of `metrics.lpips.lpips_variables`.
-        space: "z", on great circles, separately for each component; "w", on straight lines.
-        sampling: Steps anywhere on a path ("full") or at its start ("end").
+        space: "z" for paths on great circles, one per component; "w" for straight lines.
+        sampling: "full" for steps anywhere on a path, "end" for steps at its start.
         count: Number of paths; path i is a function of `seed` and i.
         batch_size: Paths per batch.
         seed: Seed of the paths.
         sharding: Sharding of a batch over devices, which must be those of the variables.
-        conditions: Function from numbers of paths to their conditions; by default a conditional
-            generator gets classes, each as likely as the others.
+        conditions: Function from indices of paths to their conditions; by default a conditional
+            generator gets uniformly drawn classes.
 
     Raises:
         ValueError: If an option is unknown, or images are too small for LPIPS.
@@ -131,7 +132,7 @@ def images_for_lpips(
 def fit_lpips(images: Float[Array, "b h w c"]) -> Float[Array, "b h w 3"]:
     """Return images in color, of at most `LARGEST` pixels per side.
 
-    Of several channels the first three are used; a third one that is missing is black.
+    Of more than three channels the first three are used; with two, the third one is black.
     """
     if images.shape[-1] == 2:
         images = jnp.pad(images, [(0, 0)] * 3 + [(0, 1)], constant_values=-1.0)
@@ -145,7 +146,7 @@ def fit_lpips(images: Float[Array, "b h w c"]) -> Float[Array, "b h w 3"]:
 def along_z(
     one: Float[Array, "... d"], other: Float[Array, "... d"], t: Float[Array, "... 1"]
 ) -> Float[Array, "... d"]:
-    """Interpolate directions at the length that drawn z have, as not all networks normalize z."""
+    """Interpolate directions, scaled to the length of random z, as not all networks normalize z."""
     return math.sqrt(one.shape[-1]) * unit_slerp(one, other, t)
 
 
@@ -173,7 +174,7 @@ def lerp(
 
 
 def path_length_of(distances_M: Float[np.ndarray, " m"], step: float = STEP) -> float:
-    """Return the mean distance over the squared step, without the lowest and highest percent."""
+    """Return the mean distance over the squared step, excluding the lowest and highest 1%."""
     distances = np.asarray(distances_M, np.float64)
     if distances.ndim != 1 or not distances.size:
         raise ValueError(f"distances must be a list of numbers, got {list(distances.shape)}")

@@ -1,4 +1,4 @@
-"""Lists of metrics as users write them: `fid50k`, `rkid`, `pr10k`, `ppl_w_end`, `swd`."""
+"""Parsing of lists of metrics such as `fid50k,rkid,pr10k,ppl_w_end,swd`."""
 
 import dataclasses
 import re
@@ -8,12 +8,12 @@ from ganformer_jax.errors import UserError, did_you_mean
 RANDOM, TRAINED = "random inception", "inception"
 """Networks whose features metrics compare."""
 FEATURES = {"fid": "2048", "kid": "2048", "is": "logits_unbiased", "pr": "2048", "prdc": "2048"}
-"""Metrics of Inception's features, and the features that each needs."""
+"""Metrics of Inception's features, and the feature that each needs."""
 PATHS = ("ppl_z_full", "ppl_z_end", "ppl_w_full", "ppl_w_end")
 SCENES = {"seg": 500, "dci": 2000, "caption": 1000}
-"""Metrics of what is seen in images of scenes, and their default numbers of images."""
+"""Metrics of the contents of scenes, and their default numbers of images."""
 EDITS = {"edit": 100}
-"""The metric of edits of components, and its default number of images."""
+"""Metric of edits of components, and its default number of images."""
 OF_GENERATORS = (*PATHS, *SCENES, *EDITS)
 KINDS = (*FEATURES, *(f"r{kind}" for kind in FEATURES if kind != "is"), "swd", *OF_GENERATORS)
 _COUNTED = re.compile(r"(?P<kind>.*?[a-z])_?(?P<count>\d+)(?P<thousand>k?)")
@@ -42,7 +42,7 @@ class Request:
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """Published weights that it needs, by the names of `load_weights`."""
+        """Names, as in `load_weights`, of the published weights that it needs."""
         if self.kind in PATHS:
             return "vgg16", "lpips"
         return ("inception",) if self.network == TRAINED else ()
@@ -59,7 +59,7 @@ class Request:
 
     @property
     def needs_generator(self) -> bool:
-        """Whether images alone are not enough."""
+        """Whether it needs the generator itself, not only its images."""
         return self.kind in OF_GENERATORS
 
 

@@ -1,4 +1,4 @@
-"""Metrics of the averaged generator during training (`train.metrics`)."""
+"""Metrics of the averaged generator that are measured during training (`train.metrics`)."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,16 +14,16 @@ from ganformer_jax.metrics.sliced_wasserstein import COARSEST, sliced_wasserstei
 from ganformer_jax.random_keys import seeded_key
 
 DISTANCES = ("swd", "fid", "kid", "rfid", "rkid")
-"""Metrics that may decide which checkpoint is best: the lowest."""
+"""Metrics by whose lowest value the best checkpoint may be chosen."""
 
 
 def parse_training_requests(
     text: str, default_count: int, image_size: tuple[int, int]
 ) -> list[Request]:
-    """Parse `train.metrics` as `parse_requests`, without "swd" if images are too small for it.
+    """Parse `train.metrics` like `parse_requests`; leave out "swd" if images are too small for it.
 
     Raises:
-        UserError: If a metric is unknown or not for training, or the first one is no distance.
+        UserError: If a metric is unknown or not for training, or the first one is not a distance.
     """
     requests = parse_requests(text, default_count)
     _check(requests)
@@ -35,17 +35,17 @@ def parse_training_requests(
 
 
 class TrainingMetrics:
-    """Metrics of whatever samples images.
+    """Metrics of images that are sampled from a generator in training.
 
     Args:
-        requests: Metrics, of which the first decides (`parse_training_requests`).
-        training_images: Reference of metrics of features, which are cached.
+        requests: Metrics; the first one chooses the best checkpoint (`parse_training_requests`).
+        training_images: Reference of feature-based metrics; their features are cached.
         held_out: Function from a number of images to at most as many held-out images, uint8
             [M, H, W, C]: the reference of "swd".
         networks: Settings of the feature networks.
 
     Raises:
-        UserError: If a metric is not for training, the first one is no distance, or weights
+        UserError: If a metric is not for training, the first one is not a distance, or weights
             cannot be loaded.
     """
 
@@ -71,7 +71,7 @@ class TrainingMetrics:
             sample: Function from indices to uint8 images [M, H, W, C].
 
         Returns:
-            Numbers by names "metric/<name>"; the first one decides which checkpoint is best.
+            Values by names "metric/<name>"; the first one chooses the best checkpoint.
         """
         numbers: dict[str, float] = {}
         for request in self._requests:

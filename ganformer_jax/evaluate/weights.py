@@ -36,13 +36,13 @@ def load_weights(
     Args:
         name: One of `SOURCES`.
         read: Function that reads a file: `convert.state_dict.read_state_dict`.
-        files: Files of the user by name; by default the published ones, in `caches()/weights`.
+        files: The user's files by name; by default the published ones, in `caches()/weights`.
 
     Returns:
-        Arrays by their PyTorch names, and the sha256 of the file.
+        Arrays by their PyTorch names, and the SHA-256 of the file.
 
     Raises:
-        UserError: If the file is absent and cannot be downloaded, or has other contents.
+        UserError: If the file is absent and cannot be downloaded, or does not contain weights.
     """
     path = (files or {}).get(name) or _published_file(name)
     if not path.is_file():
@@ -53,7 +53,7 @@ def load_weights(
 
 
 def variables_digest(variables: Mapping[str, Any]) -> str:
-    """Return the checksum of a network's variables, whatever file they were read from."""
+    """Return the checksum of a network's variables, independent of the file they were read from."""
     total = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         total.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
@@ -61,7 +61,7 @@ def variables_digest(variables: Mapping[str, Any]) -> str:
 
 
 def has_weights(name: str, files: Mapping[str, pathlib.Path | None] | None = None) -> bool:
-    """Return whether `load_weights` would download nothing."""
+    """Return whether `load_weights` needs no download."""
     return bool((files or {}).get(name)) or _published_path(name).is_file()
 
 
@@ -77,13 +77,15 @@ def _published_file(name: str) -> pathlib.Path:
     try:
         with atomic_path(path) as temporary, tempfile.TemporaryDirectory(dir=path.parent) as folder:
             downloaded = fetch(url, pathlib.Path(folder))
-            digits = re.search(r"-([0-9a-f]{8})\.pth$", url)  # of the sha256, in PyTorch's names
+            digits = re.search(
+                r"-([0-9a-f]{8})\.pth$", url
+            )  # of the SHA-256, in PyTorch's file names
             if digits and not sha256(downloaded).startswith(digits[1]):
                 raise UserError(f"cannot download {url}: the checksum of the download is wrong")
             downloaded.replace(temporary)
     except UserError as error:
         raise UserError(
-            f"{error}; download it elsewhere and copy it to {path}, or name it with --{name}. "
-            "Metrics whose names begin with r (rfid) need no weights"
+            f"{error}; download the file elsewhere and copy it to {path}, or give it as --{name}. "
+            "Metrics whose names start with r, such as rfid, need no weights"
         ) from error
     return path

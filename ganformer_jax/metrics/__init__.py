@@ -1,6 +1,6 @@
-"""Metrics of image quality: images to features, and one file per metric.
+"""Metrics of image quality: features of images, and one file per metric.
 
-Nothing here needs the rest of the package, nor a file of weights where `random_weights` suffices.
+The metrics need no other part of the package, and with `random_weights` no file of weights.
 """
 
 from ganformer_jax.metrics.frechet import frechet_distance

@@ -19,24 +19,24 @@ _FOLDS = 3
 
 
 class DCI(NamedTuple):
-    """The three numbers; 1 is best."""
+    """The three scores; 1 is best."""
 
-    disentanglement: float  # degree to which a latent is important for one factor only
-    completeness: float  # degree to which one latent alone predicts a factor
-    informativeness: float  # mean over factors of the variance that all latents explain (R2)
+    disentanglement: float  # degree to which each latent is important for only one factor
+    completeness: float  # degree to which each factor is predicted by only one latent
+    informativeness: float  # share of variance that all latents explain (R2), mean over factors
 
 
 def dci(
     codes_MxD: Float[np.ndarray, "m d"], factors_MxA: Float[np.ndarray, "m a"], seed: int = 0
 ) -> DCI:
-    """Predict factors from codes by sparse linear regression, and score the weights.
+    """Predict factors from codes by sparse linear regression, and score the regression weights.
 
-    Codes and factors are standardized; each factor has a lasso whose penalty is chosen by
-    cross-validation. Constant factors are left out.
+    Codes and factors are standardized. Each factor is predicted by a lasso whose penalty is chosen
+    by cross-validation. Constant factors are left out.
 
     Args:
         codes_MxD: Latents, one row per image.
-        factors_MxA: Attributes of the images.
+        factors_MxA: Factors of variation, one row per image.
         seed: Seed of the choice of held-out rows.
 
     Raises:
@@ -47,8 +47,8 @@ def dci(
     if len(codes) != len(factors):
         raise ValueError(f"{len(codes)} rows of codes, but {len(factors)} of factors")
     if codes.shape[1] < 2:
-        raise ValueError("one number of codes has no disentanglement: give two or more")
-    factors = factors[:, np.ptp(factors, 0) > 0]  # of a constant, rounding may leave a deviation
+        raise ValueError("disentanglement needs codes of two or more numbers, got one")
+    factors = factors[:, np.ptp(factors, 0) > 0]  # rounding may give constants a deviation above 0
     if factors.shape[1] < 2:
         raise ValueError("fewer than two factors vary")
     order = np.random.default_rng(seed).permutation(len(codes))
@@ -66,11 +66,11 @@ def dci(
 def entropies(importance_DxA: Float[np.ndarray, "d a"]) -> tuple[float, float]:
     """Return disentanglement and completeness of the importance of each code for each factor.
 
-    Disentanglement averages over codes weighted by their total importance, as in the paper;
-    completeness averages over factors, and a factor without any important code counts as 0.
+    Disentanglement is the mean over codes, weighted by their total importance, as in the paper.
+    Completeness is the mean over factors, where a factor without any important code counts as 0.
 
     Args:
-        importance_DxA: Nonnegative, of at least two codes and two factors.
+        importance_DxA: Nonnegative importance, for at least two codes and two factors.
     """
     total = importance_DxA.sum()
     if total <= 0:
@@ -81,7 +81,10 @@ def entropies(importance_DxA: Float[np.ndarray, "d a"]) -> tuple[float, float]:
 
 
 def _entropy(importance: np.ndarray) -> np.ndarray:
-    """Return the entropy of each row as a distribution, over its maximum; 1 for rows of zeros."""
+    """Return the entropy of each row, normalized to a distribution, over its maximum.
+
+    Rows of zeros count as uniform.
+    """
     sums = importance.sum(1, keepdims=True)
     shares = np.divide(importance, sums, out=np.full_like(importance, 1.0), where=sums > 0)
     shares = shares / shares.sum(1, keepdims=True)
@@ -100,7 +103,7 @@ def _regress(codes: np.ndarray, factor: np.ndarray, held_out: int) -> tuple[np.n
     from sklearn.linear_model import LassoCV
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # for the smallest penalties
+        warnings.simplefilter("ignore", ConvergenceWarning)  # raised at the smallest penalties
         lasso = LassoCV(alphas=PENALTIES, cv=_FOLDS).fit(codes[held_out:], factor[held_out:])
     residual = factor[:held_out] - lasso.predict(codes[:held_out])
     variance = np.square(factor[:held_out] - factor[held_out:].mean()).mean()

@@ -1,4 +1,4 @@
-"""Locality of an edit: change inside a region of an image against change outside it."""
+"""Locality of an edit: change inside a region of an image, compared with change outside it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from jaxtyping import Bool, Float, UInt8
 
 
 class EditChanges(NamedTuple):
-    """Mean change of each image, in levels of 0 to 255; NaN where a region is empty or the image.
+    """Mean change of each image, in levels of 0 to 255.
+
+    NaN if the region is empty or the whole image.
 
     Attributes:
-        inside: Within the region.
-        outside: In the rest of the image.
-        random: Within a region of the same shape at a random place.
+        inside: Change inside the region.
+        outside: Change in the rest of the image.
+        random: Change inside a region of the same shape at a random position.
     """
 
     inside: Float[np.ndarray, " m"]
@@ -41,16 +43,16 @@ def edit_changes(
     regions_MxHxW: Bool[np.ndarray, "m h w"],
     seed: int = 0,
 ) -> EditChanges:
-    """Compare the change of images inside and outside a region of each.
+    """Compare the change inside and outside a region of each image.
 
-    The random region is the region itself moved by a random number of rows and columns, around the
-    edges of the image: it has the same size and nearly the same outline, and says how much of a
-    difference the image alone makes.
+    The random region is the region itself, moved by random numbers of rows and columns with
+    wraparound. It has the same size and nearly the same outline, so its change shows what to expect
+    without any relation between edit and region.
 
     Args:
         change_MxHxW: Result of `pixel_change`.
-        regions_MxHxW: Pixels of the region.
-        seed: Seed of the moves; image i moves by a function of it and i.
+        regions_MxHxW: Pixels of the regions.
+        seed: Seed of the random regions; that of image i depends on the seed and i.
 
     Raises:
         ValueError: If the shapes differ.

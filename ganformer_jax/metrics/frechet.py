@@ -22,17 +22,17 @@ class Gaussian(NamedTuple):
 
 
 def fit_gaussian(features_MxD: Float[np.ndarray, "m d"]) -> Gaussian:
-    """Estimate mean and unbiased covariance in float64, of two or more rows."""
+    """Estimate the mean and the unbiased covariance of two or more rows, in float64."""
     features = check_features(features_MxD, least=2)
     return Gaussian(features.mean(0), np.atleast_2d(np.cov(features, rowvar=False)))
 
 
 def frechet_distance_of_gaussians(one: Gaussian, other: Gaussian) -> float:
-    """Return the squared Fréchet distance of two Gaussians, |m1 - m2|^2 + Tr(C1 + C2 - 2 root).
+    """Return the squared Fréchet distance |m1 - m2|^2 + Tr(C1 + C2 - 2 (C1 C2)^(1/2)).
 
-    The trace of root = (C1 C2)^(1/2) equals the sum of the singular values of R1 R2, where R is
-    the symmetric root of C. Unlike a root of the product, it needs no correction for covariances
-    that lack rank.
+    The trace of (C1 C2)^(1/2) equals the sum of the singular values of R1 R2, where R1 and R2 are
+    the symmetric square roots of C1 and C2. Unlike the square root of the product, these need no
+    correction for rank-deficient covariances.
     """
     roots = [_root(gaussian.covariance) for gaussian in (one, other)]
     cross = np.asarray(scipy.linalg.svdvals(roots[0] @ roots[1])).sum()
@@ -47,15 +47,15 @@ def frechet_distance(
     *,
     allow_few: bool = False,
 ) -> float:
-    """Return the Fréchet distance between the Gaussians of two sets; 0 is best.
+    """Return the Fréchet distance between Gaussians fitted to two sets of features; 0 is best.
 
-    The estimate is biased upward, more so for fewer rows: compare numbers only at equal counts.
+    The estimate is biased upward, more so for fewer rows: compare values only at equal counts.
 
     Args:
         real_MxD: Features of real images, one row each.
         fake_MxD: Features of generated images, of the same width.
-        allow_few: Accept sets with at most as many rows as dimensions, whose covariance lacks
-            rank; the result is then mostly bias.
+        allow_few: Accept sets with at most as many rows as dimensions, whose covariance is
+            rank-deficient; the result is then mostly bias.
 
     Raises:
         ValueError: If the sets differ in width, have too few rows, or are not finite.
@@ -64,8 +64,8 @@ def frechet_distance(
     rows, width = min(len(real), len(fake)), real.shape[1]
     if rows <= width and not allow_few:
         raise ValueError(
-            f"too few images: a covariance of {width} features lacks rank with {rows} images; use "
-            f"{width + 1} or more, or allow_few=True where bias does not matter"
+            f"too few images: the covariance of {width} features is rank-deficient with {rows} "
+            f"images; use {width + 1} or more, or allow_few=True if bias does not matter"
         )
     return frechet_distance_of_gaussians(fit_gaussian(real), fit_gaussian(fake))
 

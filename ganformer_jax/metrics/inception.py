@@ -6,9 +6,9 @@ Computer Vision", CVPR 2016 (arXiv 1512.00567), as TensorFlow trained it in Dece
 images are resized as in TensorFlow 1, average pooling does not count the padding, the last block
 uses max pooling, and there are 1,008 classes.
 
-Normalizations have fixed statistics, so they are folded into the kernels when weights are read
-(`inception_variables`). Submodules have the names of the PyTorch conversion. Bottom-up: resizing,
-blocks, network.
+Normalizations have fixed statistics, so they are folded into the kernels when weights are loaded
+(`inception_variables`). Submodules have the names of the PyTorch conversion. The file reads
+bottom-up: resizing, blocks, network.
 """
 
 import flax.linen as nn
@@ -20,8 +20,8 @@ from jaxtyping import Array, Float, UInt8
 SIDE = 299  # height and width of the network's input, pixels
 CLASSES = 1008
 WIDTHS = {"64": 64, "192": 192, "768": 768, "2048": 2048, "logits_unbiased": 1008, "logits": 1008}
-"""Widths of the features by name, in the order of the network."""
-EPSILON = 1e-3  # of the normalizations
+"""Widths of the features by name, in the order of their layers."""
+EPSILON = 1e-3  # added to the variances of the normalizations
 
 
 def resize_as_tensorflow_1(
@@ -59,7 +59,7 @@ class _ConvNorm(nn.Module):
     kernel: tuple[int, int] = (1, 1)
     stride: int = 1
     valid: bool = False
-    """Use no padding; by default the padding keeps the size."""
+    """Do not pad; by default padding preserves the size."""
 
     @nn.compact
     def __call__(self, x_BxHxWxC: jax.Array) -> jax.Array:
@@ -154,7 +154,7 @@ class _Reduce17(nn.Module):
 
 
 class _Mixed8(nn.Module):
-    """Block of the 8x8 grid, with branches that fork; the last block uses max pooling."""
+    """Block of the 8x8 grid, whose branches split; the last block uses max pooling."""
 
     max_pooling: bool = False
 
@@ -181,7 +181,7 @@ class Inception(nn.Module):
     def __call__(
         self, x_Bx299x299x3: Float[Array, "b 299 299 3"]
     ) -> dict[str, Float[Array, "b d"]]:
-        """Return features, averaged over positions, of images that `prepare` resized.
+        """Return features, averaged over positions, of images resized by `prepare`.
 
         Returns:
             Float32 [B, D], by name as in `WIDTHS`; "logits_unbiased" lacks the bias of "logits".

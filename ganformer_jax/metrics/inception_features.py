@@ -1,4 +1,4 @@
-"""Features of the Inception network, a batch at a time, on one or many devices."""
+"""Features of the Inception network, computed in batches on one or more devices."""
 
 import functools
 import math
@@ -23,7 +23,7 @@ def inception_features(
     """Return all features of FID's Inception.
 
     Args:
-        weights: Arrays by the names of the PyTorch conversion (`weight_shapes`), or the result of
+        weights: Arrays with the names of the PyTorch conversion (`weight_shapes`), or the result of
             `random_weights`.
         images_BxHxWx3: Images of one size, in 0..255.
 
@@ -42,13 +42,14 @@ class FeatureExtractor:
     """Inception with its weights on the devices, for many batches.
 
     Args:
-        weights: Weights as `inception_features` takes them.
-        names: Features to compute; layers above the last of them are not run.
-        batch_size: Images per batch; the last batch is padded, so that there is one program.
-        sharding: Sharding of a batch over devices; by default there is one device.
+        weights: Weights as in `inception_features`.
+        names: Features to compute; layers after the last of them are not run.
+        batch_size: Images per batch; the last batch is padded, so that only one program is
+            compiled.
+        sharding: Sharding of a batch over devices; by default one device is used.
 
     Raises:
-        ValueError: If the weights are not those of this network, or there is no such feature.
+        ValueError: If the weights are not those of this network, or a feature is unknown.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class FeatureExtractor:
     def __call__(
         self, images_MxHxWx3: UInt8[np.ndarray, "m h w 3"]
     ) -> dict[str, Float[np.ndarray, "m d"]]:
-        """Return features of any number of images; raises as `inception_features` does."""
+        """Return features of any number of images; raise ValueError like `inception_features`."""
         images = check_images(images_MxHxWx3)
         starts = range(0, len(images), self.batch_size)
         batches = [self._batch(images[start : start + self.batch_size]) for start in starts]
@@ -86,7 +87,7 @@ class FeatureExtractor:
 
 
 def check_images(images_BxHxWx3: np.ndarray) -> np.ndarray:
-    """Return images unchanged; refuse all but uint8 [B, H, W, 3] with B > 0."""
+    """Return images unchanged; raise ValueError unless they are uint8 [B, H, W, 3] with B > 0."""
     images = np.asarray(images_BxHxWx3)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not images.size:
         raise ValueError(
@@ -130,16 +131,16 @@ def weight_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def random_weights(seed: int = 0) -> dict[str, np.ndarray]:
-    """Draw random weights, for images unlike those of ImageNet.
+    """Draw random weights, for images that are unlike those of ImageNet.
 
     M. F. Naeem, S. J. Oh, Y. Uh, Y. Choi, J. Yoo, "Reliable Fidelity and Diversity Metrics for
     Generative Models", ICML 2020 (arXiv 2002.09797), section 4.
 
-    Each array is drawn by NumPy's PCG64, seeded with `seed` and the CRC-32 of the array's name, so
-    that it is the same on every machine. Kernels preserve variance (He et al. 2015).
+    Each array is drawn with NumPy's PCG64, seeded with `seed` and the CRC-32 of the array's name,
+    so it is the same on every machine. Kernels preserve variance (He et al. 2015).
 
     Args:
-        seed: Random seed; numbers of different seeds do not compare.
+        seed: Random seed; metrics with different seeds are not comparable.
 
     Returns:
         Float32 arrays with the names and shapes of `weight_shapes`.

@@ -1,4 +1,4 @@
-"""Inception score: high for images of one clear class each, spread over many classes.
+"""Inception score: high if each image is clearly of one class and there are many classes.
 
 T. Salimans, I. Goodfellow, W. Zaremba, V. Cheung, A. Radford, X. Chen, "Improved Techniques for
 Training GANs", NeurIPS 2016 (arXiv 1606.03498), section 4.
@@ -14,15 +14,15 @@ from ganformer_jax.metrics.features import check_features
 
 
 def inception_score(logits_MxY: Float[np.ndarray, "m y"], splits: int = 10) -> tuple[float, float]:
-    """Return exp of the mean KL divergence of an image's class distribution from the average one.
+    """Return exp of the mean KL divergence of each image's class distribution from their mean.
 
     Args:
-        logits_MxY: Logits of a classifier, one row per image. Published numbers leave out the bias
-            of its last layer.
+        logits_MxY: Logits of a classifier, one row per image. Published scores use logits without
+            the bias of the last layer.
         splits: Number of consecutive subsets that are scored separately.
 
     Returns:
-        Mean and standard deviation over the subsets; each score is between 1 and Y.
+        Mean and standard deviation over the subsets; scores are between 1 and Y.
 
     Raises:
         ValueError: If there are fewer images than subsets, or a logit is not finite.

@@ -2,7 +2,7 @@
 
 On features of Inception it is the kernel Inception distance (KID): M. Binkowski, D. J. Sutherland,
 M. Arbel, A. Gretton, "Demystifying MMD GANs", ICLR 2018 (arXiv 1801.01401), section 4 and
-equation 4. The estimate is unbiased: for equal distributions it is 0 on average, and may be
+equation 4. The estimate is unbiased: for equal distributions it is 0 on average, so it may be
 negative.
 """
 
@@ -28,13 +28,13 @@ def kernel_distance(
         real_MxD: Features of real images, one row each.
         fake_MxD: Features of generated images, of the same width.
         subsets: Number of random subsets of `subset_size` to average over.
-        subset_size: Rows of each set in a subset. By default there is one subset, of the first
-            rows of each set, as many as the smaller set has.
+        subset_size: Number of rows of each set in a subset. By default there is one subset: the
+            first rows of each set, as many as the smaller one has.
         seed: Seed of the subsets, which are drawn without replacement.
 
     Raises:
-        ValueError: If the sets differ in width, have fewer than two rows or than `subset_size`, or
-            are not finite; or several subsets have no size.
+        ValueError: If the sets differ in width, have fewer than two or `subset_size` rows, or are
+            not finite; or if there are several subsets without a size.
     """
     if subsets < 1:
         raise ValueError(f"subsets must be positive, got {subsets}")
@@ -55,7 +55,7 @@ def kernel_distance(
 
 
 def _squared_mmd(x_MxD: np.ndarray, y_MxD: np.ndarray) -> float:
-    """Return equation 4: sums within the sets leave out the diagonal."""
+    """Compute equation 4, in which the sums within a set exclude the diagonal."""
     rows = len(x_MxD)
     within = _kernel_sum(x_MxD, x_MxD) + _kernel_sum(y_MxD, y_MxD)
     within -= _kernel_diagonal(x_MxD) + _kernel_diagonal(y_MxD)

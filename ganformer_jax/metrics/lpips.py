@@ -1,9 +1,9 @@
-"""Learned perceptual distance of two images (LPIPS), with VGG-16.
+"""Learned perceptual image patch similarity (LPIPS), a distance of two images, with VGG-16.
 
 R. Zhang, P. Isola, A. A. Efros, E. Shechtman, O. Wang, "The Unreasonable Effectiveness of Deep
 Features as a Perceptual Metric", CVPR 2018 (arXiv 1801.03924), section 3 and equation 1; version
-0.1 of its weights. The network: K. Simonyan, A. Zisserman, "Very Deep Convolutional Networks for
-Large-Scale Image Recognition", ICLR 2015 (arXiv 1409.1556), configuration D.
+0.1 of its weights. The network is configuration D of K. Simonyan, A. Zisserman, "Very Deep
+Convolutional Networks for Large-Scale Image Recognition", ICLR 2015 (arXiv 1409.1556).
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 _MEAN = np.array([-0.030, -0.088, -0.188], np.float32).reshape(1, 1, 1, 3)
 _STD = np.array([0.458, 0.448, 0.450], np.float32).reshape(1, 1, 1, 3)
 _EPSILON = 1e-10
-SMALLEST = 16  # least height and width, pixels: four halvings
+SMALLEST = 16  # smallest height and width in pixels, as the network halves them four times
 
 
 class VGG16(nn.Module):
@@ -28,7 +28,7 @@ class VGG16(nn.Module):
 
     @nn.compact
     def __call__(self, images_BxHxWx3: Float[Array, "b h w 3"]) -> list[Float[Array, "b ... c"]]:
-        """Return the features at the end of each stage, of images in -1..1."""
+        """Return the features at the end of each stage, for images in -1..1."""
         x = (images_BxHxWx3 - _MEAN) / _STD
         features = []
         for stage, widths in enumerate(STAGES):
@@ -41,7 +41,7 @@ class VGG16(nn.Module):
 
 
 def lpips_variables(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert arrays by their PyTorch names to the variables of `lpips`.
+    """Convert arrays with PyTorch's names to the variables of `lpips`.
 
     Args:
         weights: "features.<i>.weight" and "features.<i>.bias" of torchvision's VGG-16 (its

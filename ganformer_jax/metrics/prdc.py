@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: quality and variety separately, by nearest neighbors.
+"""Precision, recall, density and coverage: quality and variety, separately, by nearest neighbors.
 
 Precision and recall: T. Kynkaanniemi, T. Karras, S. Laine, J. Lehtinen, T. Aila, "Improved
 Precision and Recall Metric for Assessing Generative Models", NeurIPS 2019 (arXiv 1904.06991),
@@ -18,17 +18,18 @@ from ganformer_jax.metrics.features import check_pair
 def prdc(
     real_MxD: Float[np.ndarray, "m d"], fake_MxD: Float[np.ndarray, "m d"], k: int = 3
 ) -> dict[str, float]:
-    """Compare two sets by balls around every row that reach its k-th neighbor in its own set.
+    """Compare two sets by balls around all rows, each as large as the distance to a k-th neighbor.
 
     Args:
         real_MxD: Features of real images, one row each.
         fake_MxD: Features of generated images, of the same width.
-        k: Number of neighbors in a ball; the row itself does not count.
+        k: Which neighbor in its own set a row's ball reaches, not counting the row itself.
 
     Returns:
-        "precision", the fraction of fakes in some real ball; "recall", of reals in some fake ball;
-        "density", the mean number of real balls that contain a fake, over k (may exceed 1);
-        "coverage", the fraction of real balls that contain a fake.
+        "precision", the fraction of generated rows in some real ball; "recall", the fraction of
+        real rows in some generated ball; "density", the mean number of real balls that contain a
+        generated row, over k, which may exceed 1; "coverage", the fraction of real balls that
+        contain a generated row.
 
     Raises:
         ValueError: If the sets differ in width, have at most k rows, or are not finite.
@@ -54,7 +55,7 @@ def prdc(
 
 
 def _radii(features_MxD: np.ndarray, k: int) -> np.ndarray:
-    """Return the distance of every row to its k-th neighbor; the row itself is the 0-th."""
+    """Return the distance of every row to its k-th neighbor; the row itself is neighbor 0."""
     chunks = _distance_chunks(features_MxD, features_MxD)
     return np.concatenate([np.partition(distances, k, axis=1)[:, k] for distances in chunks])
 

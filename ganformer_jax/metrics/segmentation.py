@@ -1,4 +1,4 @@
-"""Agreement of segments with objects, whatever the ids of either.
+"""Agreement of segments with objects, independent of how either are numbered.
 
 Foreground ARI as in K. Greff et al., "Multi-Object Representation Learning with Iterative
 Variational Inference", ICML 2019 (arXiv 1903.00450): the adjusted Rand index of L. Hubert and P.
@@ -9,7 +9,7 @@ segments to objects (H. W. Kuhn, "The Hungarian Method for the Assignment Proble
 from typing import Any
 
 import numpy as np
-import scipy  # whose parts are loaded when they are used
+import scipy  # its submodules are loaded on first use
 from jaxtyping import Int, UInt8
 
 
@@ -42,8 +42,8 @@ def matched_mean_iou(
 ) -> float:
     """Return the mean over objects of the IoU with the segment matched to each.
 
-    Every segment, that of the background included, is matched to at most one object such that the
-    sum is greatest; an object without a segment counts as 0.
+    Each segment, including the one of the background, is matched to at most one object such that
+    the sum of IoUs is largest; an object without a segment counts as 0.
 
     Args:
         objects_HxW: Object of each pixel, from 1; 0 for the background.
@@ -89,7 +89,7 @@ def _check(objects_HxW: np.ndarray, segments_HxW: np.ndarray) -> tuple[np.ndarra
     objects, segments = np.asarray(objects_HxW), np.asarray(segments_HxW)
     if objects.shape != segments.shape or objects.ndim != 2:
         raise ValueError(
-            "objects and segments must have one shape [height, width]: got "
+            "objects and segments must have the same shape [height, width]: got "
             f"{list(objects.shape)} and {list(segments.shape)}"
         )
     return objects, segments

@@ -2,11 +2,11 @@
 
 T. Karras, T. Aila, S. Laine, J. Lehtinen, "Progressive Growing of GANs for Improved Quality,
 Stability, and Variation", ICLR 2018 (arXiv 1710.10196), section 5. It needs no pretrained
-network. The coarsest level compares large-scale structure, the finest edges and noise. Levels
-halve until the shorter side has 16 to 31 pixels: 16x16 for images of 64x64, 16x32 for 64x128,
+network. The coarsest level compares large-scale structure, the finest one edges and noise. Sides
+are halved until the shorter one has 16 to 31 pixels: 16x16 for images of 64x64, 16x32 for 64x128,
 24x32 for 192x256.
 
-Bottom-up: pyramid, descriptors, distance between descriptors, distance between images.
+The file reads bottom-up: pyramid, descriptors, distance of descriptors, distance of images.
 """
 
 from functools import partial
@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
-COARSEST = 16  # least shorter side of the coarsest level, pixels
-PATCH = 7  # height and width of a descriptor, pixels
+COARSEST = 16  # smallest shorter side of the coarsest level, in pixels
+PATCH = 7  # height and width of a descriptor, in pixels
 BINS = 1 << 14  # of the histograms over which distances are integrated
 _TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 _SMALLEST_STD = 0.01  # gray levels; a smaller deviation is rounding noise of a constant
@@ -55,9 +55,9 @@ def laplacian_pyramid(
 ) -> list[Float[Array, "b ... c"]]:
     """Split images into bands of halving resolution.
 
-    The last band is the low-pass image; every other band is the difference to `upsample` of the
-    next smaller low-pass image. Upsampling and adding, from the last band to the first, restores
-    the images. Height and width must be divisible by 2 ** (levels - 1).
+    The last band is the low-pass image; each other band is the difference between its low-pass
+    image and the upsampled next smaller one. Upsampling and adding, from the last band to the
+    first, restores the images. Height and width must be divisible by 2 ** (levels - 1).
     """
     bands = []
     low = images_BxHxWxC
@@ -73,7 +73,7 @@ def patch_descriptors(
 ) -> Float[Array, "m 7 7 c"]:
     """Cut `count` 7x7 patches from every image of one pyramid band.
 
-    Positions are uniform and drawn with each image's own key, so they do not depend on batches.
+    Positions are uniform and drawn with a key per image, so they do not depend on the batch.
     """
     _, height, width, channels = band_BxHxWxC.shape
     highest = jnp.array([height - PATCH, width - PATCH])
@@ -92,7 +92,7 @@ def patch_descriptors(
 def normalize_descriptors(
     descriptors_Mx7x7xC: Float[Array, "m 7 7 c"], reference_Mx7x7xC: Float[Array, "m 7 7 c"]
 ) -> Float[Array, "m d"]:
-    """Flatten descriptors, with each channel normalized by the reference's mean and deviation."""
+    """Flatten descriptors after normalizing each channel by the reference's mean and deviation."""
     mean = jnp.mean(reference_Mx7x7xC, axis=(0, 1, 2), keepdims=True)
     std = jnp.std(reference_Mx7x7xC, axis=(0, 1, 2), keepdims=True)
     scaled = (descriptors_Mx7x7xC - mean) / jnp.maximum(std, _SMALLEST_STD)
@@ -104,10 +104,10 @@ def wasserstein_1d(
 ) -> Float[Array, ""]:
     """Return the first Wasserstein distance of two samples of equal size.
 
-    It is the area between the two cumulative distributions, which for equal sizes is the mean
-    of `|sort(real) - sort(fake)|`. The area is integrated over equal bins between the smallest and
-    the largest number, with an error below one bin width: on a CPU, a histogram takes a hundredth
-    of the time of a sort.
+    It is the area between the two cumulative distributions, which for equal sizes is the mean of
+    `|sort(real) - sort(fake)|`. The area is integrated over equal bins between the smallest and the
+    largest number, with an error below one bin width, because on a CPU a histogram takes a
+    hundredth of the time of a sort.
     """
     low = jnp.minimum(jnp.min(real_M), jnp.min(fake_M))
     high = jnp.maximum(jnp.max(real_M), jnp.max(fake_M))
@@ -132,8 +132,8 @@ def sliced_distance(
 ) -> Float[Array, ""]:
     """Return the mean of `wasserstein_1d` over random directions on the unit sphere.
 
-    The paper has 512 projections. They are a multiple of `group`, or fewer; a group of them, 2 * M
-    * group numbers, is held in memory at once.
+    The paper uses 512 projections. Their number must be a multiple of `group`, or smaller; one
+    group at a time, 2 * M * group numbers, is in memory.
     """
     group = min(group, projections)
     directions = jax.random.normal(key, (projections, real_MxD.shape[1]), real_MxD.dtype)
@@ -193,7 +193,7 @@ def _level_distance(
 
 
 def _resolutions(real_BxHxWxC: np.ndarray, fake_BxHxWxC: np.ndarray) -> list[int]:
-    """Return the longer sides of the pyramid levels, finest first; raises for unfit images."""
+    """Return the longer sides of the pyramid levels, finest first; raise ValueError if unfit."""
     for name, images in (("real", real_BxHxWxC), ("fake", fake_BxHxWxC)):
         if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
             raise ValueError(
@@ -201,7 +201,7 @@ def _resolutions(real_BxHxWxC: np.ndarray, fake_BxHxWxC: np.ndarray) -> list[int
                 f"got {images.dtype} {list(images.shape)}"
             )
     if real_BxHxWxC.shape != fake_BxHxWxC.shape:
-        # The bias depends on the number of images, so unequal sets cannot be compared.
+        # The bias depends on the number of images, so the sets must have the same size.
         raise ValueError(
             "sliced Wasserstein distance needs equally many real and fake images, of one size: "
             f"got {list(real_BxHxWxC.shape)} real and {list(fake_BxHxWxC.shape)} fake"
@@ -228,22 +228,25 @@ def sliced_wasserstein(
 ) -> dict[str, float]:
     """Return the distance of generated from real images (arXiv 1710.10196, section 5).
 
-    The defaults are the paper's, which uses 16,384 images. The estimate is biased upward, more so
-    for fewer images: compare numbers only at equal counts, and with the distance between two
-    halves of the real images. The result is a function of the key, whatever the batch size.
+    The defaults are those of the paper, which uses 16,384 images. The estimate is biased upward,
+    more so for fewer images: compare values only at equal counts, and with the distance between two
+    halves of the real images. The result depends on the key, but not on the batch size.
+
+    The images of both sets stay in memory, and of each pyramid level all descriptors, which for
+    color images take 75 kB per image twice, before and after normalization.
 
     Args:
         real_BxHxWxC: Uint8 images in 0..255, with sides that halve evenly until the shorter one
             has 16 to 31 pixels.
         fake_BxHxWxC: Equally many generated images of the same size.
-        key: Random key of the positions of descriptors, the same for the i-th real and the i-th
-            fake image, and of the directions of projections. Of Threefry, jax's default: by other
-            keys, positions depend on the batch.
+        key: Random key of the positions of descriptors, which are the same in the i-th real and
+            the i-th fake image, and of the directions of projections. It should be a key of
+            Threefry, jax's default: with others, positions depend on the batch.
         descriptors_per_image: Number of 7x7 patches per image and pyramid level.
         projections: Random directions per level: a multiple of 64, or fewer than 64.
-        normalize_by: The set whose mean and deviation of each channel normalize the fake
-            descriptors. "each", as in the paper, normalizes each set by itself, and is blind to a
-            tint or a contrast that all fake images share; "real" is not.
+        normalize_by: Set whose channel means and deviations normalize the fake descriptors.
+            "each", as in the paper, normalizes each set by itself, so a tint or contrast that all
+            fake images share has no effect; with "real" it has.
         batch_size: Number of images whose pyramids are held in memory at once.
 
     Returns:

@@ -1,1 +1,1 @@
-"""The built-in dataset: rendered scenes of simple solids, with masks and attributes."""
+"""The built-in datasets: rendered scenes of simple solids, with masks and attributes."""

@@ -1,7 +1,7 @@
-"""How much of a caption is seen in an image: count, objects and relation.
+"""Scores of how well images show their captions: number of objects, attributes and relation.
 
-The objects of an image are those that the segmentation network of `panoptic` finds. Those that the
-caption describes are matched with them so that as many attributes as possible agree.
+The objects of an image are those that the segmentation network of `panoptic` finds. The objects
+that the caption describes are matched to them such that as many attributes as possible agree.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import scipy  # whose parts are loaded when they are used
+import scipy  # its submodules are loaded on first use
 
 from ganformer_jax.scenes.captions import (
     HELD_OUT_PAIRS,
@@ -23,18 +23,19 @@ from ganformer_jax.scenes.layout import COLORS, OBJECT_ATTRIBUTES, SHAPES
 from ganformer_jax.scenes.panoptic import ReadScene
 
 SCORES = ("count", *OBJECT_ATTRIBUTES, "pair", "object", "relation", "held_out_pair")
-"""The number of objects; each attribute, color and shape together, and all four of the described
-objects; where the first is from the second; and color and shape of pairs that may be held out."""
+"""Scores: "count" of the number of objects; one of each attribute of the described objects; "pair"
+of color and shape together, "object" of all four attributes; "relation" of the first object to the
+second; "held_out_pair" of color and shape for pairs that may be held out."""
 
 
 def caption_scores(
     scenes: Sequence[tuple[SceneObjects, int]], found: Sequence[ReadScene], resolution: int
 ) -> dict[str, float]:
-    """Return the share of what captions say that is seen, in [0, 1], for each of `SCORES`.
+    """Return the share of statements in captions that images show, in [0, 1], for each of `SCORES`.
 
     Args:
-        scenes: Objects and index of the scene of each caption.
-        found: What is seen in the image that was made for it.
+        scenes: Objects and index of the scene that each caption describes.
+        found: Predicted contents of the image generated for each caption.
         resolution: Width of the images.
     """
     seen = [_agreement(*scene, read, resolution) for scene, read in zip(scenes, found, strict=True)]
@@ -45,13 +46,13 @@ def caption_scores(
 def _agreement(
     objects: SceneObjects, index: int, read: ReadScene, resolution: int
 ) -> dict[str, list[bool]]:
-    """Return whether each statement of one caption is seen."""
+    """Return whether the image shows each statement of a caption."""
     visible = np.unique(read.objects_HxW[read.objects_HxW > 0])
     chosen = described(objects, index)
     classes_QxA = np.stack([getattr(objects, f"{name}_Q") for name in OBJECT_ATTRIBUTES], 1)
     agree_TxQxA = classes_QxA[chosen][:, None] == read.classes_QxA[visible - 1][None]
     rows, columns = scipy.optimize.linear_sum_assignment(-agree_TxQxA.sum(-1))
-    # False where no object is found.
+    # False for described objects without a match.
     seen_TxA = np.zeros((len(chosen), len(OBJECT_ATTRIBUTES)), bool)
     seen_TxA[rows] = agree_TxQxA[rows, columns]
     scores = {name: seen_TxA[:, i].tolist() for i, name in enumerate(OBJECT_ATTRIBUTES)}
@@ -69,15 +70,15 @@ def _agreement(
 
 
 def _rare(objects: SceneObjects, number: int) -> bool:
-    """Return whether color and shape of an object are a pair that may be held out."""
+    """Return whether the color and shape of an object are a pair that may be held out."""
     pair = COLORS[objects.color_Q[number]], SHAPES[objects.shape_Q[number]]
     return pair in HELD_OUT_PAIRS
 
 
 def _relations(objects_HxW: np.ndarray, one: int, other: int) -> set[str]:
-    """Return where one object is from another, by the centers of their pixels.
+    """Return the relations of one object to another, by the centers of their pixels.
 
-    What is lower in the image is nearer, as the camera looks down.
+    The one that is lower in the image is in front, because the camera looks down.
     """
     centers = [np.argwhere(objects_HxW == number).mean(0) for number in (one, other)]
     row, column = centers[0] - centers[1]

@@ -1,6 +1,6 @@
-"""Captions of scenes: their number of objects, and one or two of them in words.
+"""Captions of scenes: the number of objects, and a description of one or two of them.
 
-"three objects, a large red metal cube behind a small blue rubber sphere".
+For example "three objects, a large red metal cube behind a small blue rubber sphere".
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 RELATIONS = ("left of", "right of", "in front of", "behind")
-"""Where an object is from another, as the camera sees them."""
+"""Positions of one object relative to another, as seen by the camera."""
 DEPTH_SCALE = 16.0
-"""Units of depth that count as much as the width of the image when the relation is chosen."""
+"""Difference in depth, in world units, that counts as much as the width of the image when a
+relation is chosen."""
 HELD_OUT_PAIRS = (("red", "cube"), ("blue", "sphere"), ("green", "cylinder"), ("yellow", "cube"))
-"""Colors and shapes whose combination may be held out; each occurs in other pairs too."""
+"""Pairs of a color and a shape that may be held out; each of them occurs in other pairs too."""
 
 
 class SceneObjects(NamedTuple):
-    """The objects of a scene, as a dataset stores them; Q of them."""
+    """The Q objects of a scene, as stored in a dataset."""
 
     shape_Q: Int[np.ndarray, " q"]
     size_Q: Int[np.ndarray, " q"]
@@ -50,15 +51,15 @@ def object_words(objects: SceneObjects, number: int) -> str:
 
 
 def relation(objects: SceneObjects, one: int, other: int, resolution: int) -> str:
-    """Return where one object is from another: to a side, in front or behind.
+    """Return the position of one object relative to another: to a side, in front or behind.
 
-    The one that differs more: columns as a share of the image's width, or depth.
+    It is chosen by the larger difference: of columns, as a share of the image's width, or of depth.
 
     Args:
-        objects: Of the scene.
-        one: Number of an object.
-        other: Of another.
-        resolution: Width of the image, in whose pixels positions are.
+        objects: Objects of the scene.
+        one: Index of an object.
+        other: Index of the object that it is compared with.
+        resolution: Width of the image in pixels, which positions are given in.
     """
     column, _, depth = objects.pixel_position_Qx3[one] - objects.pixel_position_Qx3[other]
     aside, away = column / resolution, depth / DEPTH_SCALE
@@ -68,12 +69,12 @@ def relation(objects: SceneObjects, one: int, other: int, resolution: int) -> st
 
 
 def described(objects: SceneObjects, index: int) -> list[int]:
-    """Return the numbers of the objects that the caption of a scene describes: two at most."""
+    """Return the indices of the objects that the caption of a scene describes, at most two."""
     return np.random.default_rng(index).permutation(len(objects.shape_Q))[:2].tolist()
 
 
 def held_out(objects: SceneObjects, index: int) -> bool:
-    """Return whether the caption of a scene has one of `HELD_OUT_PAIRS`."""
+    """Return whether the caption of a scene contains one of `HELD_OUT_PAIRS`."""
     pairs = {
         (COLORS[objects.color_Q[number]], SHAPES[objects.shape_Q[number]])
         for number in described(objects, index)
@@ -82,11 +83,11 @@ def held_out(objects: SceneObjects, index: int) -> bool:
 
 
 def caption(objects: SceneObjects, index: int, resolution: int) -> str:
-    """Describe a scene: how many objects there are, and two of them, or the only one.
+    """Describe a scene: the number of objects, and two of them, or the only one.
 
     Args:
-        objects: Of the scene.
-        index: Of the scene; it decides which objects are described, in which order.
+        objects: Objects of the scene.
+        index: Index of the scene, which determines the described objects and their order.
         resolution: Width of the image.
     """
     count = len(objects.shape_Q)
@@ -108,11 +109,11 @@ FACTS = (
     *RELATIONS,
     *(f"second {word}" for word in (*SIZES, *COLORS, *MATERIALS, *SHAPES)),
 )
-"""What a caption may say; `facts` has a number for each."""
+"""Statements that a caption may contain; `facts` has a number for each."""
 
 
 def facts(objects: SceneObjects, index: int, resolution: int) -> Float[np.ndarray, " y"]:
-    """Return what the caption of a scene says as one number, 0 or 1, for each of `FACTS`."""
+    """Return, for each of `FACTS`, 1 if the caption of a scene states it, else 0."""
     said = {f"objects {COUNTS[len(objects.shape_Q)]}"}
     chosen = described(objects, index)
     for place, number in zip(("first", "second"), chosen, strict=False):
@@ -123,13 +124,13 @@ def facts(objects: SceneObjects, index: int, resolution: int) -> Float[np.ndarra
 
 
 def longest_caption() -> str:
-    """Return a caption that has as many words as any."""
+    """Return a caption with the largest possible number of words."""
     thing = " ".join(("a", SIZES[0], COLORS[0], MATERIALS[0], SHAPES[0]))
     where = max(RELATIONS, key=lambda words: len(words.split()))
     return f"{COUNTS[2]} objects, {thing} {where} {thing}"
 
 
 def vocabulary() -> tuple[str, ...]:
-    """Return every word of a caption, and the comma, in a fixed order."""
+    """Return all words of captions, and the comma, in a fixed order."""
     places = dict.fromkeys(word for words in RELATIONS for word in words.split())
     return (*COUNTS, "object", "objects", ",", "a", *SIZES, *COLORS, *MATERIALS, *SHAPES, *places)

@@ -1,8 +1,8 @@
-"""The built-in scenes as TensorFlow Datasets builders, stored as ArrayRecord.
+"""The built-in scenes as builders of TensorFlow Datasets (TFDS), stored as ArrayRecord.
 
-Every image is rendered on this machine: nothing is downloaded, and TensorFlow is not needed. The
-splits `train` and `test` have disjoint scene indices, and the test scenes do not depend on the
-number of training scenes.
+All images are rendered locally: nothing is downloaded, and TensorFlow is not needed. The splits
+`train` and `test` have disjoint scene indices, and the test scenes do not depend on the number of
+training scenes.
 """
 
 import contextlib
@@ -38,12 +38,12 @@ STORED_COLOR = "colour"  # name of the feature "color" in stored datasets
 CHUNK_PIXELS = 2**16  # pixels rendered at once: large enough to fill the cores, small in memory
 MIN_RESOLUTION = 32
 _WRITER_FAILED = "Failed to finalize writing"
-_DESCRIPTION = "dataset_info.json"  # without which TFDS sees no dataset
+_DESCRIPTION = "dataset_info.json"  # TFDS recognizes a dataset by this file
 
 
 @dataclass(kw_only=True)
 class ScenesConfig(tfds.core.BuilderConfig):
-    """Options of a set of scenes (see `prepare_scenes`), which also name its folder."""
+    """Options of a set of scenes (see `prepare_scenes`), which determine the name of its folder."""
 
     name: str = ""
     resolution: int = 32
@@ -129,9 +129,9 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
 
 
 class ScenesHard(Scenes):
-    """Rendered scenes of three to ten smaller objects on ground of a pattern and two colors.
+    """Rendered scenes of three to ten smaller objects on patterned ground of two colors.
 
-    The examples are as those of `Scenes`.
+    The examples have the features of `Scenes`.
     """
 
     variant = VARIANTS["scenes_hard"]
@@ -140,7 +140,7 @@ class ScenesHard(Scenes):
 class ScenesDrawn(Scenes):
     """The scenes of `Scenes` as drawings: flat colors and outlines on paper.
 
-    The examples are as those of `Scenes`; those of one index show the same objects.
+    The examples have the features of `Scenes`, and show the same objects if the index is the same.
     """
 
     variant = VARIANTS["scenes_drawn"]
@@ -159,8 +159,8 @@ def prepare_scenes(
 ) -> tfds.core.DatasetBuilder:
     """Render the scenes into `data_dir/<name>/...` unless they exist.
 
-    An interrupted call leaves no dataset behind, and the next call starts over: the folder gets
-    its name when it is complete. A killed process may leave a folder `incomplete.*`, which can be
+    The folder gets its name when it is complete, so an interrupted call leaves no dataset behind,
+    and the next call starts over. A killed process may leave a folder `incomplete.*`, which can be
     deleted. Several processes may prepare the same scenes at once.
 
     Args:
@@ -170,7 +170,7 @@ def prepare_scenes(
         held_out: Number of scenes in the `test` split, at least 1.
         seed: Random seed, 0 <= seed < 2**31; scene i of a seed is the same in every set and at
             every resolution.
-        name: Of the dataset, in `BUILDERS`: "scenes", "scenes_hard" or "scenes_drawn".
+        name: Name of the dataset, in `BUILDERS`: "scenes", "scenes_hard" or "scenes_drawn".
 
     Returns:
         The builder, ready for `as_data_source`; its folder is `builder.data_path`.
@@ -180,7 +180,7 @@ def prepare_scenes(
             cannot be written or the disk is full.
     """
     if name not in BUILDERS:
-        raise UserError(f"no scenes {name}: choose from {', '.join(BUILDERS)}")
+        raise UserError(f"no scenes are called {name}: choose from {', '.join(BUILDERS)}")
     _check_arguments(resolution, count, held_out, seed)
     config = ScenesConfig(resolution=resolution, count=count, held_out=held_out, seed=seed)
     build = functools.partial(BUILDERS[name], data_dir=os.fspath(data_dir), config=config)
@@ -196,11 +196,11 @@ def prepare_scenes(
                     _render_elsewhere(builder)
                     builder = build()
     except (OSError, RuntimeError) as error:
-        # The ArrayRecord writer raises RuntimeError if the disk is full; other ones are bugs.
+        # The ArrayRecord writer raises RuntimeError if the disk is full; others are bugs.
         if not isinstance(error, OSError) and _WRITER_FAILED not in str(error):
             raise
         builder = build()
-        if builder.is_prepared():  # by another process, meanwhile
+        if builder.is_prepared():  # by another process in the meantime
             return builder
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0].split(";")[0]
         raise UserError(f"cannot write scenes to {os.fspath(data_dir)}: {reason}") from error
@@ -217,7 +217,7 @@ def scenes_are_prepared(
 
 
 def _render_elsewhere(builder: Scenes) -> None:
-    """Render on the disk of temporary files and copy, as TFDS renames the folder that it fills."""
+    """Render on the disk of temporary files, where TFDS can rename folders, and copy the result."""
     with tempfile.TemporaryDirectory() as folder:
         local = type(builder)(data_dir=folder, config=builder.builder_config)
         local.download_and_prepare(file_format="array_record")
@@ -266,9 +266,9 @@ def _check_space(data_dir: str | os.PathLike, resolution: int, count: int) -> No
 def _render_ahead(
     config: ScenesConfig, variant: Variant, start: int, count: int
 ) -> Iterator[Batch]:
-    """Yield batches of scenes as NumPy arrays; the next one is rendered in the meantime.
+    """Yield batches of scenes as NumPy arrays, rendering the next one in the meantime.
 
-    All batches have one size, so there is one compilation; the last may exceed `count`.
+    All batches have the same size, so there is one compilation; the last may go beyond `count`.
     """
     size = max(1, CHUNK_PIXELS // config.resolution**2)
 

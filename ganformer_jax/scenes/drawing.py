@@ -6,10 +6,10 @@ from jaxtyping import Array, Float, Int
 from ganformer_jax.scenes import layout
 from ganformer_jax.scenes.layout import Scene
 
-SIDE = 3  # pixels of the mask along either side of a pixel of the drawing
+SIDE = 3  # height and width, in pixels of the mask, of a pixel of the drawing
 PAPER = (244, 240, 230)  # sRGB, 0..255
 INK = (38, 34, 40)
-GLOSS = 0.45  # share of white in the color of metal
+GLOSS = 0.45  # share of white in the colors of metal
 
 
 def draw(scene: Scene, mask_HxW: Int[Array, "h w"]) -> Float[Array, "h2 w2 3"]:
@@ -21,8 +21,8 @@ def draw(scene: Scene, mask_HxW: Int[Array, "h w"]) -> Float[Array, "h2 w2 3"]:
             drawing's height and width.
 
     Returns:
-        The drawing, sRGB in [0, 1]: paper, objects in their colors, those of metal lighter, and a
-        line where two of them meet, two thirds of a pixel wide at 32 pixels.
+        The drawing, sRGB in [0, 1]: paper, objects in their colors, lighter for metal, and outlines
+        that are two thirds of a pixel wide at 32 pixels.
     """
     color_Qx3 = jnp.array(layout.COLOR_VALUES, jnp.float32)[scene.color]
     metal_Q = scene.material == layout.MATERIALS.index("metal")
@@ -42,11 +42,11 @@ def draw(scene: Scene, mask_HxW: Int[Array, "h w"]) -> Float[Array, "h2 w2 3"]:
 
 
 def vote(mask_HxW: Int[Array, "h w"], count: int) -> Int[Array, "h2 w2"]:
-    """Return the mask at the drawing's size: the object with the most pixels, the ground if even.
+    """Return the mask at the drawing's size, by majority; of ties, the lowest label.
 
     Args:
-        mask_HxW: As `draw` takes it.
-        count: Number of slots of objects.
+        mask_HxW: Mask as in `draw`.
+        count: Number of slots for objects.
     """
     height, width = mask_HxW.shape
     blocks = mask_HxW.reshape(height // SIDE, SIDE, width // SIDE, SIDE, 1)

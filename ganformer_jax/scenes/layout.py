@@ -1,14 +1,14 @@
 """Random layouts of simple solids on a ground plane, the camera, and the ground truth.
 
-The scenes follow CLEVR (Johnson et al., arXiv 1612.06890): some objects, each a cube, a sphere or a
-cylinder, in two sizes, two materials and eight colors, standing on the ground without touching,
-seen by a slightly jittered camera under a slightly jittered lamp. How many there are, how large,
-and whether the ground has a pattern, is a `Variant`. A scene is a pytree of small arrays padded to
-the largest number of objects, so sampling can be jitted and vmapped;
-`ganformer_jax.scenes.rendering` turns it into pixels.
+The scenes follow CLEVR (Johnson et al., arXiv 1612.06890): cubes, spheres and cylinders in two
+sizes, two materials and eight colors stand on the ground without touching, and are seen by a
+slightly jittered camera under a slightly jittered lamp. A `Variant` sets the number and size of the
+objects, and whether the ground has a pattern. A scene is a pytree of small arrays padded to the
+largest number of objects, so sampling can be jitted and vmapped; `ganformer_jax.scenes.rendering`
+renders it.
 
-World coordinates are right-handed with z up and the ground at z = 0; the unit is
-arbitrary (a large sphere has radius 0.68).
+World coordinates are right-handed with z up and the ground at z = 0. The unit is arbitrary: a large
+sphere has radius 0.68.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ SIZES = ("small", "large")
 MATERIALS = ("rubber", "metal")
 COLORS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
 OBJECT_ATTRIBUTES = {"shape": SHAPES, "size": SIZES, "material": MATERIALS, "color": COLORS}
-"""Attributes of an object, and the classes of each."""
+"""Attributes of an object, and the names of their classes."""
 IMAGE_ATTRIBUTES = (
     "objects",
     *(f"{name} {label}" for name, labels in OBJECT_ATTRIBUTES.items() for label in labels),
@@ -36,7 +36,7 @@ IMAGE_ATTRIBUTES = (
     "mean column",
     "foreground",
 )
-"""Attributes of an image: the number of objects, in total and by class, the mean position of their
+"""Attributes of an image: the number of objects, in total and per class, the mean position of their
 pixels, and the fraction of the image that they cover."""
 
 # sRGB values of CLEVR's eight colors, 0..255.
@@ -53,10 +53,10 @@ COLOR_VALUES = (
 
 PATTERNS = ("plain", "checks", "stripes")
 """Patterns of the ground."""
-CUBE_HALF_SIDE = 0.76  # half the side of a cube over the radius of the sphere of the same size
-# A cube reaches half_side * sqrt(2) along its diagonal; every shape keeps that distance.
+CUBE_HALF_SIDE = 0.76  # half the side of a cube, over the radius of a sphere of the same size
+# A cube extends to half_side * sqrt(2) along its diagonal; all shapes keep that distance.
 FOOTPRINT = CUBE_HALF_SIDE * 2**0.5
-GAP = 0.14  # least free ground between two footprints
+GAP = 0.14  # smallest distance between two footprints
 
 CAMERA_DISTANCE = 10.5
 CAMERA_ELEVATION = 0.56  # radians above the horizon
@@ -68,23 +68,23 @@ LAMP_POSITION = (-4.6, -3.4, 8.6)
 LAMP_JITTER = 0.9
 FRAME = 0.95  # objects stay within this fraction of the image, measured from its center
 
-ATTEMPTS = 4  # layouts tried for a scene
+ATTEMPTS = 4  # number of layouts that are tried for a scene
 
 HELD_OUT_START = 2**31  # index of the first held-out scene, above every training index
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """How scenes are drawn.
+    """Distribution and appearance of scenes.
 
     Attributes:
         min_objects: Smallest number of objects.
-        max_objects: Largest number.
+        max_objects: Largest number of objects.
         radii: Radius of a sphere or cylinder, by size.
         layout_radius: Largest distance of an object from the world's origin.
-        proposals: Positions tried for an object.
-        patterned: Give the ground one of `PATTERNS` in two random colors.
-        drawn: Make drawings (`drawing.draw`) instead of renderings.
+        proposals: Number of positions that are tried for an object.
+        patterned: Whether the ground has one of `PATTERNS` in two random colors.
+        drawn: Whether images are drawings (`drawing.draw`) instead of renderings.
     """
 
     min_objects: int = 2
@@ -142,7 +142,7 @@ class SceneLabels(NamedTuple):
 
     images: UInt8[np.ndarray, "b h w 3"]
     masks: UInt8[np.ndarray, "b h w"]  # 0 for the ground, i for object i
-    classes: Int[np.ndarray, "b q a"]  # ids of object i in row i - 1, 0 where there is none
+    classes: Int[np.ndarray, "b q a"]  # class ids of object i in row i - 1; 0 if there is none
 
 
 def scene_key(seed: int | Int[Array, ""], index: int | Int[Array, ""]) -> Key[Array, ""]:
@@ -153,10 +153,9 @@ def scene_key(seed: int | Int[Array, ""], index: int | Int[Array, ""]) -> Key[Ar
 def sample_scene(key: Key[Array, ""], variant: Variant = STANDARD) -> Scene:
     """Draw one scene; the function can be jitted and vmapped.
 
-    The number of objects is uniform from the variant's smallest to its largest and every attribute
-    uniform and independent, except that an object without a free position is left out (in well
-    under one standard scene in a thousand). Large objects are placed first, which leaves fewer
-    without a position.
+    The number of objects, between the variant's limits, and all attributes are uniform and
+    independent, except that an object without a free position is left out (in well under one
+    standard scene in a thousand). Large objects are placed first, so that fewer are left out.
     """
     keys = jax.random.split(key, 8)
     slots = (variant.max_objects,)
@@ -177,7 +176,7 @@ def sample_scene(key: Key[Array, ""], variant: Variant = STANDARD) -> Scene:
     position_Qx3 = jnp.concatenate([ground_BxQx2[chosen], height[:, None]], axis=1)
 
     material_key, color_key = jax.random.split(keys[6])
-    ground_key = jax.random.fold_in(key, len(keys))  # fold_in(key, i) may be keys[i]
+    ground_key = jax.random.fold_in(key, len(keys))  # fold_in(key, i) may equal keys[i] for i < 8
     placed = placed_BxQ[chosen] & present
     order = jnp.argsort(~placed, stable=True)
     return Scene(
@@ -196,7 +195,7 @@ def sample_scene(key: Key[Array, ""], variant: Variant = STANDARD) -> Scene:
 
 
 def _sample_ground(key: Array) -> Ground:
-    """Draw a pattern in two shades of gray, each with a faint tint of its own."""
+    """Draw a pattern in two shades of gray, each with its own faint tint."""
     keys = jax.random.split(key, 5)
     shades_2 = jax.random.uniform(keys[1], (2, 1), minval=0.15, maxval=0.6)
     tints_2x3 = jax.random.uniform(keys[2], (2, 3), minval=0.75, maxval=1.25)
@@ -249,9 +248,10 @@ def _sample_camera(key: Array) -> Array:
 def _place_objects(
     variant: Variant, key: Array, radius_Q: Array, present_Q: Array, camera_position: Array
 ) -> tuple[Array, Array]:
-    """Place the objects one after the other: each at its first free proposal.
+    """Place the objects one after another, each at its first free proposal.
 
-    Return ground positions [Q, 2], and bool [Q], False for objects without a free proposal.
+    Returns:
+        Ground positions [Q, 2], and bool [Q], which is False for objects without a free proposal.
     """
     angle_key, distance_key = jax.random.split(key)
     count = variant.max_objects
@@ -270,7 +270,7 @@ def _place_objects(
         ground_Qx2, frame_Qx3, used_Q = state
         apart_PxQ = _distance(ground_QxPx2[slot], ground_Qx2)
         clear_PxQ = apart_PxQ > FOOTPRINT * (radius_Q[slot] + radius_Q[None]) + GAP
-        # The image of an object's center stays outside nearby outlines: each is mostly visible.
+        # In the image, an object's center stays outside other outlines, so each is mostly visible.
         apparent_Q = radius_Q / (jnp.maximum(frame_Qx3[:, 2], 1.0) * HALF_WIDTH)
         seen_PxQ = _distance(frame_QxPx3[slot, :, :2], frame_Qx3[:, :2]) > 1.2 * jnp.maximum(
             apparent_QxP[slot][:, None], apparent_Q[None]
@@ -293,7 +293,7 @@ def _distance(a_Px2: Array, b_Qx2: Array) -> Array:
 def image_attributes(
     objects_HxW: Int[np.ndarray, "h w"], classes_QxA: Int[np.ndarray, "q a"]
 ) -> Float[np.ndarray, " a"]:
-    """Return `IMAGE_ATTRIBUTES` of a mask and classes, counting objects with visible pixels."""
+    """Return `IMAGE_ATTRIBUTES`, given a mask and class ids; only visible objects count."""
     visible = np.unique(objects_HxW[objects_HxW > 0])
     counts = [
         np.bincount(classes_QxA[visible - 1, column], minlength=len(labels))

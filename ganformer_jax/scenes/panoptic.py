@@ -2,8 +2,8 @@
 
 It labels generated images, which have no ground truth. Objects are found as in B. Cheng et al.,
 "Panoptic-DeepLab", CVPR 2020 (arXiv 1911.10194): the network predicts which pixels belong to
-objects, a heatmap of object centers, and each pixel's offset to the center of its object; pixels
-join the nearest center. The U-Net is of O. Ronneberger et al. (arXiv 1505.04597).
+objects, a heatmap of object centers, and each pixel's offset to the center of its object; each
+pixel is assigned to the nearest center. The U-Net follows O. Ronneberger et al. (arXiv 1505.04597).
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import scipy  # whose parts are loaded when they are used
+import scipy  # its submodules are loaded on first use
 from jaxtyping import Array, Float, Int, UInt8
 from tqdm import tqdm
 
@@ -24,8 +24,8 @@ from ganformer_jax.pixels import from_uint8
 from ganformer_jax.scenes.layout import OBJECT_ATTRIBUTES, SceneLabels, image_attributes
 
 WIDTH = 16  # channels at full resolution, doubled with every halving
-SIGMA = 0.04  # of a center on the heatmap, in image widths
-CENTER_THRESHOLD = 0.25  # least height of a center on the heatmap
+SIGMA = 0.04  # standard deviation of a center on the heatmap, in image widths
+CENTER_THRESHOLD = 0.25  # smallest value of a center on the heatmap
 STEPS, BATCH, LEARNING_RATE = 1200, 32, 4e-3
 
 
@@ -79,10 +79,10 @@ class PanopticNetwork(nn.Module):
 
 
 class ReadScene(NamedTuple):
-    """What is seen in one image."""
+    """Predicted contents of an image."""
 
     objects_HxW: Int[np.ndarray, "h w"]
-    """The object of each pixel, from 1; 0 for the background. Some may have no pixel."""
+    """Object of each pixel, from 1; 0 for the background. Some objects may have no pixels."""
     classes_QxA: Int[np.ndarray, "q a"]
     """Class of each object for each of `OBJECT_ATTRIBUTES`."""
 
@@ -104,11 +104,11 @@ class Segmenter:
         return np.stack([objects for objects, _ in found]), np.stack(attributes)
 
     def read(self, images_BxHxWx3: UInt8[np.ndarray, "b h w 3"]) -> list[ReadScene]:
-        """Return what is seen in each image."""
+        """Return the predicted contents of each image."""
         found = []
         for start in range(0, len(images_BxHxWx3), self.batch_size):
             batch = images_BxHxWx3[start : start + self.batch_size]
-            filled = batch[np.arange(self.batch_size) % len(batch)]  # one size, one program
+            filled = batch[np.arange(self.batch_size) % len(batch)]  # one size, so one compilation
             output = jax.device_get(_predict(self.network, self.params, filled))
             for row in range(len(batch)):
                 of_image = jax.tree.map(lambda array, row=row: array[row], output)
@@ -121,7 +121,10 @@ class Segmenter:
 def train_segmenter(labels: SceneLabels, *, steps: int = STEPS, seed: int = 0) -> Segmenter:
     """Train a network with Adam and a cosine learning rate schedule.
 
-    The seed is that of the weights and of the order of the images.
+    Args:
+        labels: Scenes with their ground truth.
+        steps: Number of steps.
+        seed: Seed of the weights and of the order of the images.
     """
     network = PanopticNetwork()
     params = jax.jit(network.init)(jax.random.key(seed), labels.images[:1])
@@ -152,8 +155,9 @@ def _update(
 def panoptic_loss(output: Any, labels: SceneLabels) -> Float[Array, ""]:
     """Return the loss of a batch.
 
-    It is the weighted sum of cross-entropies of foreground and classes, the squared error of
-    the heatmap and the absolute error of offsets; offsets and classes count on objects only.
+    It is the weighted sum of the cross-entropies of foreground and classes, the squared error of
+    the heatmap and the absolute error of offsets. Offsets and classes count only at pixels of
+    objects.
     """
     masks, classes = jnp.asarray(labels.masks, jnp.int32), jnp.asarray(labels.classes)
     centers, offsets = panoptic_targets(masks, classes.shape[1])
@@ -200,8 +204,8 @@ def group_pixels(
     """Assign each foreground pixel to the center nearest to where its offset points.
 
     Returns:
-        The object of each pixel, from 1; 0 for the background. All of the foreground is one object
-        where the heatmap has no center.
+        The object of each pixel, from 1; 0 for the background. If the heatmap has no center, the
+        foreground is one object.
     """
     width = centers_HxW.shape[1]
     window = max(3, int(2 * SIGMA * width) | 1)
@@ -221,7 +225,7 @@ def group_pixels(
 def classify_objects(
     objects_HxW: Int[np.ndarray, "h w"], logits: Sequence[Float[np.ndarray, "h w y"]]
 ) -> Int[np.ndarray, "q a"]:
-    """Return class ids of each object: for every attribute, the greatest mean logit wins."""
+    """Return the class ids of each object: for each attribute, the class with the highest mean."""
     classes = np.zeros((objects_HxW.max(initial=0), len(logits)), np.int32)
     for number in np.unique(objects_HxW[objects_HxW > 0]):
         own = objects_HxW == number

@@ -1,12 +1,12 @@
 """Analytic ray casting: the light that arrives along rays through a scene of solids.
 
-Every solid is the intersection of a box and a quadric (a cube is a box in a sphere that contains
-it, a sphere a sphere in its own box, a cylinder an endless cylinder cut by a box), so that one
-formula intersects rays with all of them. Light comes from a lamp, a fill light and the walls of a
-room, which objects block from points near them; metal reflects the scene once. Colors are linear.
+Every solid is the intersection of a box and a quadric, so that one formula intersects rays with all
+of them: a cube is a box inside a sphere, a sphere is itself inside its box, and a cylinder is an
+infinite cylinder cut off by a box. Light comes from a lamp, a fill light and the walls of a room;
+objects block the room's light near them, and metal reflects the scene once. Colors are linear.
 
-Vectors have their coordinate first, [3, P], and scalars an axis of length one, [1, P]: XLA then
-vectorizes over the P pixels.
+Vectors have their coordinates on the first axis, [3, P], and scalars a first axis of length one,
+[1, P], so that XLA vectorizes over the P pixels.
 """
 
 from typing import NamedTuple
@@ -26,20 +26,20 @@ ROOM_STRENGTH = 0.40
 GROUND_ALBEDO = (0.44, 0.435, 0.43)
 HORIZON = 60.0  # distance where the ground ends, world units
 FAR = 1e9
-OFFSET = 2e-3  # distance of the start of a secondary ray from the surface
+OFFSET = 2e-3  # distance from the surface at which secondary rays start
 
 
 class Solids(NamedTuple):
-    """The objects of one scene as the ray caster reads them; the leading axis is the object."""
+    """The objects of one scene in the form of the ray caster; the first axis is the object."""
 
     center: Array  # [Q, 3]
     cosine: Array  # [Q] of the rotation about the vertical axis
     sine: Array  # [Q]
     half: Array  # [Q, 3] half extents of the box; negative where there is no object
     quadric_radius: Array  # [Q]
-    quadric_height: Array  # [Q] 1 for a sphere, 0 for an endless vertical cylinder
-    # For shading [Q, 13]: center (3), cosine, sine, half extent, bevel, is it a cube, a sphere,
-    # linear color (3), is it metal.
+    quadric_height: Array  # [Q] 1 for a sphere, 0 for an infinite vertical cylinder
+    # For shading [Q, 13]: center (3), cosine, sine, half extent, bevel, whether it is a cube,
+    # whether it is a sphere, linear color (3), whether it is metal.
     surface: Array
     ground: Ground | None = None
 
@@ -51,9 +51,9 @@ def radiance(
 
     Args:
         solids: The Q objects.
-        origin: Starts of the rays [3, P].
+        origin: Origins of the rays [3, P].
         direction: Unit vectors [3, P].
-        lamp: Point of the lamp that lights the surface each ray hits [3, P].
+        lamp: Point of the lamp that lights the surface hit by each ray [3, P].
         bounces: Number of reflections in metal; the last one shows the empty room.
 
     Returns:
@@ -113,7 +113,7 @@ def _intersect(solids: Solids, origin: Array, direction: Array) -> tuple[Array, 
 
 
 def _surface(solids: Solids, point, hit_QxP, is_object) -> tuple[Array, Array, Array]:
-    """Return normals [3, P], linear colors [3, P] and bool [1, P], metal or not, of hit points."""
+    """Return normals [3, P], linear colors [3, P] and whether it is metal [1, P] at hit points."""
     table = jnp.einsum("nk,np->kp", solids.surface, hit_QxP.astype(jnp.float32))
     cosine, sine, half, bevel, cube, sphere = table[3:9]
     x, y, z = (point[axis] - table[axis] for axis in range(3))
@@ -149,7 +149,7 @@ def _ground_color(ground: Ground | None, point: Array) -> Array:
 
 
 def _diffuse(solids: Solids, point, normal, lamp, hit_QxP) -> dict[str, Array]:
-    """Return the light on a surface: "lamp" [1, P], 1 where it is lit; "diffuse" [3, P], total."""
+    """Return "lamp" [1, P], 1 if the lamp lights a point, and "diffuse" [3, P], its total light."""
     to_lamp = lamp - point
     distance = jnp.sqrt(_dot(to_lamp, to_lamp))
     to_lamp = to_lamp / distance
@@ -164,9 +164,9 @@ def _diffuse(solids: Solids, point, normal, lamp, hit_QxP) -> dict[str, Array]:
 
 
 def _room_visibility(solids: Solids, point, normal, hit_QxP) -> tuple[Array, Array]:
-    """Return the visible fraction of the room [1, P] and light off nearby objects [3, P].
+    """Return the visible fraction of the room [1, P] and the light from nearby objects [3, P].
 
-    Each object blocks the cosine-weighted solid angle of a ball of its size, independently.
+    Each object independently blocks the cosine-weighted solid angle of a ball of its size.
     """
     across = tuple(solids.center[:, axis, None] - point[axis : axis + 1] for axis in range(3))
     cosine = sum(across[axis] * normal[axis : axis + 1] for axis in range(3))
@@ -176,7 +176,7 @@ def _room_visibility(solids: Solids, point, normal, hit_QxP) -> tuple[Array, Arr
     blocked_QxP = jnp.where(hit_QxP, 0.0, blocked_QxP)
     visible = jnp.maximum(1 - 0.9 * jnp.sum(blocked_QxP, axis=0, keepdims=True), 0.12)
     bounce = jnp.einsum("nk,np->kp", solids.surface[:, 9:12], 0.45 * blocked_QxP)
-    # Vertical surfaces near the ground also face the ground, which is dark there.
+    # Vertical surfaces near the ground also receive light from it, which is dark there.
     foot = jnp.clip(0.95 + 0.9 * point[2:] + 0.5 * normal[2:], 0.35, 1.0)
     return visible * foot, bounce
 

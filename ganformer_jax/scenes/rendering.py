@@ -1,6 +1,6 @@
-"""Rendering of scenes by ray casting: pure JAX, jitted and vmapped, at any resolution.
+"""Rendering of scenes by ray casting, in pure JAX, at any resolution.
 
-Several rays a pixel antialias edges; each uses another point of the lamp, for soft shadows.
+Several rays per pixel antialias edges; each uses a different point of the lamp for soft shadows.
 """
 
 import functools
@@ -17,7 +17,7 @@ from ganformer_jax.scenes.raycasting import Solids, normalize, radiance
 
 SAMPLES = 9  # rays per pixel
 LAMP_RADIUS = 0.9
-BEVEL = 0.09  # radius of shaded edges over the object's radius
+BEVEL = 0.09  # radius of rounded edges, over the object's radius
 SHOULDER = 0.5  # linear light above which the tone curve compresses
 
 
@@ -39,11 +39,11 @@ def render(
     Args:
         scene: One scene, without a batch axis.
         resolution: Height and width in pixels, 32 or more.
-        samples: Rays per pixel, a square number.
+        samples: Number of rays per pixel, a square number.
 
     Returns:
-        The sRGB image, float32 in [0, 1], and the int32 instance mask: 0 for the ground and i + 1
-        for the object in slot i, by the majority of the pixel's rays.
+        The sRGB image, float32 in [0, 1], and the instance mask, int32: 0 for the ground and i + 1
+        for the object in slot i, by majority of the pixel's rays.
 
     Raises:
         ValueError: If `samples` is not a positive square number.
@@ -77,7 +77,7 @@ def render_batch(
     samples: int = SAMPLES,
     variant: Variant = STANDARD,
 ) -> Batch:
-    """Sample and render scenes by index; each depends on seed, index and variant only."""
+    """Sample and render scenes by index; each depends only on its index, seed and variant."""
 
     def one(index: Array) -> Batch:
         scene = layout.sample_scene(layout.scene_key(seed, index), variant)
@@ -120,10 +120,10 @@ def _solids(scene: Scene) -> Solids:
 
 
 def _sample_offsets(side: int) -> np.ndarray:
-    """Return positions of side**2 rays in a pixel and on the lamp [M, 4].
+    """Return the positions of side**2 rays in a pixel and on the lamp [M, 4].
 
-    The first two columns are in [0, 1). The others are in the unit disc, ordered so that
-    neighboring rays use distant points of the lamp.
+    The first two columns, in [0, 1), are positions in the pixel. The others are points in the unit
+    disc, ordered such that neighboring rays use distant points of the lamp.
     """
     count = side**2
     grid = (np.stack(np.divmod(np.arange(count), side), -1) + 0.5) / side
@@ -135,9 +135,9 @@ def _sample_offsets(side: int) -> np.ndarray:
 
 
 def _pixel_twist(rows_P: Array, columns_P: Array) -> Array:
-    """Return cosine and sine [2, P] of each pixel's rotation of the lamp points.
+    """Return cosine and sine [2, P] of the angle by which each pixel rotates the lamp points.
 
-    Interleaved gradient noise (Jimenez, SIGGRAPH 2014) against banded shadows.
+    The angle is interleaved gradient noise (Jimenez, SIGGRAPH 2014), which avoids banded shadows.
     """
     inner = jnp.mod(0.06711056 * columns_P + 0.00583715 * rows_P, 1.0)
     angle = 2 * jnp.pi * jnp.mod(52.9829189 * inner, 1.0)
@@ -145,7 +145,7 @@ def _pixel_twist(rows_P: Array, columns_P: Array) -> Array:
 
 
 def _trace_pixels(scene, solids, rows_P, columns_P, twist_2xP, offset_4, resolution):
-    """Return light [3, P] along one ray of every pixel, and bool [Q, P], the object it hits."""
+    """Return the light [3, P] along one ray per pixel, and bool [Q, P], the object that it hits."""
     across = (columns_P + offset_4[0])[None] * (2 / resolution) - 1
     down = (rows_P + offset_4[1])[None] * (2 / resolution) - 1
     right, up, forward = layout.camera_axes(scene.camera_position)[:, :, None]
