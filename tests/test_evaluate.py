@@ -162,7 +162,7 @@ def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path, capsys):
     read = FeatureReader(extractor, "weights", tmp_path / "cache")
     np.testing.assert_array_equal(read(folder, 3)["2048"], read(folder, 3)["2048"])
     assert extractor.seen == 6
-    assert "not kept for later evaluations" in capsys.readouterr().err
+    assert "is not cached for later evaluations" in capsys.readouterr().err
 
 
 def test_metrics_of_one_network_share_its_features():
@@ -313,7 +313,7 @@ def test_mistakes_end_in_one_line(folders, quick, capsys, tmp_path, monkeypatch)
     unread = said("--metrics", "rkid", "--inception", "weights.pth")
     assert "--inception has no effect on rkid: leave it out" in unread
     offline = said(*few)
-    assert "cannot download" in offline and "name it with --inception" in offline
+    assert "cannot download" in offline and "give it as --inception" in offline
     assert "no run in" in complaint(capsys, ["evaluate", "--workdir", str(tmp_path / "none")])
     (tmp_path / "empty").mkdir()
     assert "no images in" in complaint(capsys, [*folders, "--real", str(tmp_path / "empty")])

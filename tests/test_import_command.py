@@ -197,7 +197,7 @@ def test_load_refuses_other_files(tmp_path):
         ganformer_jax.load(other)
     for about in ("{", "[]", '{"version": 2}', '{"version": 1}', '{"version": 1, "generator": 3}'):
         save_file({"x": np.zeros(1)}, other, {"ganformer_jax": about})
-        with pytest.raises(UserError, match="no config of a generator"):
+        with pytest.raises(UserError, match="no valid config of a generator"):
             ganformer_jax.load(other)
     generator, variables = ganformer_jax.load(SNAPSHOT)
     save_generator(other, generator.config, variables)

@@ -229,7 +229,7 @@ def test_unfinished_work_resumes_only_with_its_own_options(folder, tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         prepare(EventfulSource(folder, 0, stop), SPEC, tmp_path / "data")
     other = DatasetSpec("pets", Geometry(8, 8, filter="box"))
-    with pytest.raises(UserError, match="begun with other options .filter was"):
+    with pytest.raises(UserError, match="started with different options .filter was"):
         prepare(FolderSource(folder), other, tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     said = []
@@ -254,7 +254,7 @@ def test_a_source_that_changes_while_it_is_read(folder, tmp_path):
 def test_held_out_images_that_cannot_be_read(tmp_path):
     members = {f"{i}.png": png(i) if i < 2 else b"no" for i in range(30)}
     source = FolderSource(make_folder(tmp_path / "bad", members))
-    with pytest.raises(UserError, match="none of the images that --held-out drew"):
+    with pytest.raises(UserError, match="none of the images drawn by --held-out"):
         prepare(source, DatasetSpec("pets", GEOMETRY, held_out=3), tmp_path / "data")
 
 
