@@ -377,7 +377,7 @@ def test_versions_differ_in_their_arguments_and_in_the_default_clamp():
     assert load_discriminator(vector, "stylegan2-ada")[0].config.clamp is None
     with pytest.raises(ConversionError, match="unknown arguments: channel_base, channel_max"):
         load_generator(vector, "stylegan2-ada")
-    with pytest.raises(ConversionError, match="version 'stylegan4' is not known"):
+    with pytest.raises(ConversionError, match="version 'stylegan4' is unknown"):
         load_generator(vector, "stylegan4")
 
 
