@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class UserError(Exception):
@@ -21,6 +24,18 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return "; did you mean X?" for the known name nearest to an unknown one, else ""."""
     near = difflib.get_close_matches(str(name), list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def choose(kind: str, name: object, choices: Mapping[str, T]) -> T:
+    """Return the choice of this name.
+
+    Raises:
+        ValueError: There is none; the message lists the names. `kind` says what they are of.
+    """
+    if name not in choices:
+        near = did_you_mean(name, choices)
+        raise ValueError(f"{kind} is {name!r}; it should be one of {', '.join(choices)}{near}")
+    return choices[str(name)]
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
+from ganformer_jax.errors import choose
 from ganformer_jax.losses.checks import column_of, pair_of
 
 if TYPE_CHECKING:
@@ -126,10 +127,11 @@ def generator_loss(
         real_logits: Computes logits of real images; called only for a paired loss.
 
     Raises:
-        ValueError: A paired loss without `real_logits`.
+        ValueError: An unknown name, or a paired loss without `real_logits`.
     """
+    loss = choose("the generator's loss", name, GENERATOR_LOSSES | PAIRED_GENERATOR_LOSSES)
     if name not in PAIRED_GENERATOR_LOSSES:
-        return GENERATOR_LOSSES[name](fake_Bx1)
+        return loss(fake_Bx1)
     if real_logits is None:
         raise ValueError(f"the {name} loss needs logits of real images")
-    return PAIRED_GENERATOR_LOSSES[name](real_logits(), fake_Bx1)
+    return loss(real_logits(), fake_Bx1)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig
 from ganformer_jax.models.attention_layer import SynthesisContext
-from ganformer_jax.models.labels import check_rank
+from ganformer_jax.models.input_checks import check_images, check_labels
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.batch_norm import batch_norm
 from ganformer_jax.nn.initialize import normal
@@ -110,7 +110,7 @@ class DCGANSynthesis(nn.Module):
         dense = nn.Dense(
             math.prod(shape), use_bias=False, dtype=dtype, kernel_init=_kernel, name="dense"
         )
-        x = activated(dense(w_BxKxLxD[:, -1, 0]).reshape(-1, *shape), first)
+        x = activated(dense(w_BxKxLxD[:, -1, 0]).reshape(len(w_BxKxLxD), *shape), first)
         for resolution in others:
             x = grow(self, x, resolution)
         return jnp.tanh(x.astype(jnp.float32)), {"attention": ()}
@@ -143,15 +143,21 @@ class DCGANDiscriminator(nn.Module):
         """Compute the logits of images, with labels those of a projection (arXiv 1802.05637).
 
         Args:
-            images_BxHxWxC: Images in [-1, 1].
+            images_BxHxWxC: Images in [-1, 1], floating point; height and width are those of the
+                base grid times one power of two.
             labels_BxY: One-hot labels or conditions; None, or no classes, without them.
             train: Normalize by the statistics of the batch.
             microbatch: The full batch: a part of it has other statistics.
 
         Returns:
             Logits, float32; and a dict with `features`, the last grid.
+
+        Raises:
+            ValueError: Images or labels of another shape.
+            TypeError: Images that are not floating point.
         """
-        check_rank(labels_BxY)
+        check_images(images_BxHxWxC, self.base_grid)
+        check_labels(labels_BxY, len(images_BxHxWxC))
         config, dtype = self.config, jnp.dtype(self.config.dtype)
         resolution = largest = max(images_BxHxWxC.shape[1:3])
 
@@ -170,7 +176,7 @@ class DCGANDiscriminator(nn.Module):
         while resolution > max(self.base_grid):
             x = shrink(self, x, resolution)
             resolution //= 2
-        flat_BxD = x.reshape(x.shape[0], -1).astype(jnp.float32)
+        flat_BxD = x.reshape(x.shape[0], math.prod(x.shape[1:])).astype(jnp.float32)
         logits_Bx1 = nn.Dense(1, kernel_init=_kernel, name="output")(flat_BxD)
         if labels_BxY is not None and labels_BxY.shape[-1]:
             embed = nn.Dense(flat_BxD.shape[-1], False, kernel_init=_kernel, name="label_embedding")

@@ -6,6 +6,7 @@ The discriminator of StyleGAN2 (arXiv 1912.04958, section 4.1), as GANformer use
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,11 @@ import jax.numpy as jnp
 
 from ganformer_jax.config import DiscriminatorConfig
 from ganformer_jax.config.attention import LOCAL_ATTENTION_HEADS
+from ganformer_jax.errors import choose
 from ganformer_jax.models.dcgan import DCGANDiscriminator
 from ganformer_jax.models.discriminator_attention import AggregatorScores, DiscriminatorAttention
+from ganformer_jax.models.input_checks import check_images, check_labels
 from ganformer_jax.models.label_logits import label_logits, label_reader
-from ganformer_jax.models.labels import check_rank
 from ganformer_jax.models.sagan import SAGANDiscriminator
 from ganformer_jax.models.synthesis import RESIDUAL_GAIN
 from ganformer_jax.nn import resample
@@ -148,8 +150,8 @@ class Discriminator(nn.Module):
         """Compute the logits of images.
 
         Args:
-            images_BxHxWxC: Images in [-1, 1]; height and width are those of the base grid times one
-                power of two.
+            images_BxHxWxC: Images in [-1, 1], floating point; height and width are those of the
+                base grid times one power of two.
             labels_BxY: One-hot labels or conditions; or tokens of captions, which
                 `read_captions` makes a vector of. The logit is then that of the class (Mescheder
                 et al. 2018, arXiv 1801.04406); with `label_logit` "projection" one that does not
@@ -169,7 +171,9 @@ class Discriminator(nn.Module):
 
         Raises:
             ValueError: The batch is not a multiple of the minibatch stddev group, the images are
-                not the base grid doubled, or the config is that of another network.
+                not the base grid doubled, there are not as many labels as images, or the config is
+                that of another network.
+            TypeError: Images that are not floating point.
         """
         config = self.config
         if config.network != "stylegan2":
@@ -178,10 +182,8 @@ class Discriminator(nn.Module):
             )
         skip, image = config.architecture == "skip", images_BxHxWxC
         blocks: list[Array] = []
-        if not jnp.issubdtype(images_BxHxWxC.dtype, jnp.floating):
-            raise TypeError(f"images are {images_BxHxWxC.dtype}: convert them to [-1, 1]")
-        self._check_size(*image.shape[1:3])
-        check_rank(labels_BxY)
+        check_images(image, self.base_grid)
+        check_labels(labels_BxY, len(image))
         resolution = max(image.shape[1:3])
         x = self._read_image(image, None, resolution)
         aggregators_BxKxD, context = self._attention(x.shape[0], train, microbatch)
@@ -222,14 +224,6 @@ class Discriminator(nn.Module):
         if config.local_attention_below:
             context = dataclasses.replace(context, local_position_9xD=local_positions(self))
         return aggregators_BxKxD, context
-
-    def _check_size(self, height: int, width: int) -> None:
-        rows, columns = self.base_grid
-        doubled = height // rows
-        if (height, width) != (rows * doubled, columns * doubled) or doubled.bit_count() != 1:
-            raise ValueError(
-                f"images of {height}x{width} are not the base grid, {rows}x{columns}, doubled"
-            )
 
     def _read_image(self, image: Array, x: Array | None, resolution: int) -> Array:
         """Return features of the image at this resolution, added to x if there is one."""
@@ -276,8 +270,14 @@ def make_discriminator(
         base_grid: Height and width of the last grid: those of the generator's first one.
         rematerialize: Compute each block again for its gradients, which saves memory.
         axis_name: The mapped axis of devices that share the batch, for batch normalization.
+
+    Raises:
+        ValueError: `config.network` is unknown.
     """
-    if config.network == "stylegan2":
-        return Discriminator(config, base_grid, rematerialize)
-    networks = {"dcgan": DCGANDiscriminator, "sagan": SAGANDiscriminator}
-    return networks[config.network](config, base_grid, rematerialize, axis_name)
+    networks = {
+        "stylegan2": Discriminator,
+        "dcgan": functools.partial(DCGANDiscriminator, axis_name=axis_name),
+        "sagan": functools.partial(SAGANDiscriminator, axis_name=axis_name),
+    }
+    network = choose("the discriminator's network", config.network, networks)
+    return network(config, base_grid, rematerialize)

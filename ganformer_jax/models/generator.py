@@ -11,10 +11,16 @@ import jax
 import jax.numpy as jnp
 
 from ganformer_jax.config import GeneratorConfig
+from ganformer_jax.errors import choose
 from ganformer_jax.models import latents, synthesis
 from ganformer_jax.models.captions import insert_words, read_captions
 from ganformer_jax.models.dcgan import DCGANSynthesis
-from ganformer_jax.models.labels import check_width
+from ganformer_jax.models.input_checks import (
+    check_generator_labels,
+    check_labels,
+    check_seeds,
+    check_shape,
+)
 from ganformer_jax.models.mapping import MappingNetwork, direct_latents
 from ganformer_jax.models.sagan import SAGANSynthesis
 from ganformer_jax.models.text_encoder import TextEncoder
@@ -52,13 +58,15 @@ class Generator(nn.Module):
     def setup(self) -> None:
         """Create what all methods share."""
         config = self.config
+        networks = {
+            "ganformer": synthesis.SynthesisNetwork,
+            "dcgan": functools.partial(DCGANSynthesis, axis_name=self.axis_name),
+            "sagan": functools.partial(SAGANSynthesis, axis_name=self.axis_name),
+        }
+        network = choose("the generator's network", config.network, networks)
+        self.synthesis = network(config, self.rematerialize)
         if config.network == "ganformer":
             self.mapping = MappingNetwork(config)
-            self.synthesis = synthesis.SynthesisNetwork(config, self.rematerialize)
-        else:
-            networks = {"dcgan": DCGANSynthesis, "sagan": SAGANSynthesis}
-            network = networks[config.network]
-            self.synthesis = network(config, self.rematerialize, self.axis_name)
         self.w_average = self.variable("moments", "w_average", jnp.zeros, (config.w_size,))
         if config.text.vocabulary:
             self.text = TextEncoder(config.text)
@@ -95,8 +103,8 @@ class Generator(nn.Module):
             truncation_psi: Below 1 trades variety for quality.
             truncation_cutoff: Truncate only the first layers.
             noise: "random", "const" or "none".
-            noise_seeds_B: Seed of each image's random noise, which then depends on nothing else in
-                the batch.
+            noise_seeds_B: Seed of each image's random noise, an integer; the noise then depends on
+                nothing else in the batch.
             train: Apply attention and component dropout, and normalize batches by their own
                 statistics.
 
@@ -107,7 +115,8 @@ class Generator(nn.Module):
             `words` too, per layer [B, T, N, H, W].
 
         Raises:
-            ValueError: An unknown noise mode, or latents of another shape.
+            ValueError: An unknown noise mode, or arguments of another shape.
+            TypeError: Seeds that are not integers.
         """
         mask_BxK = self.component_mask(z_BxKxD.shape[0]) if train else None
         w_BxKxD = self.map(z_BxKxD, labels_BxY, component_mask_BxK=mask_BxK, train=train)
@@ -172,16 +181,19 @@ class Generator(nn.Module):
             the global one.
 
         Raises:
-            ValueError: Latents or labels of another shape, labels of a generator without any, or
-                none for one with labels or captions.
+            ValueError: Latents, labels or a mask of another shape, labels of a generator without
+                any, or none for one with labels or captions.
         """
         expected = (self.config.num_latents, self.config.z_size)
         if z_BxKxD.shape[1:] != expected:
             raise ValueError(
                 f"z should be [batch, {expected[0]}, {expected[1]}], not {z_BxKxD.shape}"
             )
-        if not self.config.text.vocabulary:
-            check_width(labels_BxY, self.config.label_size)
+        if self.config.text.vocabulary:
+            check_labels(labels_BxY, len(z_BxKxD))
+        else:
+            check_generator_labels(labels_BxY, len(z_BxKxD), self.config.label_size)
+        check_shape("component mask", component_mask_BxK, (len(z_BxKxD), self.config.components))
         if self.config.network != "ganformer":
             return direct_latents(self.config, z_BxKxD, labels_BxY)
         caption = None
@@ -231,8 +243,9 @@ class Generator(nn.Module):
             Images, float32, and a dict of `attention`, `shares` and `words`, as from a call.
 
         Raises:
-            ValueError: Latents of another shape, an unknown noise mode, components without places
+            ValueError: Arguments of another shape, an unknown noise mode, components without places
                 to move, or a mask for a k-GAN, which has no components.
+            TypeError: Seeds that are not integers.
         """
         if noise not in NOISE_MODES:
             raise ValueError(f"noise should be one of {', '.join(NOISE_MODES)}, not {noise!r}")
@@ -244,6 +257,10 @@ class Generator(nn.Module):
             raise ValueError("a k-GAN has no components that can be hidden")
         if component_shift_BxKx2 is not None and not self.config.attention.places:
             raise ValueError("components without places cannot be moved: see attention.places")
+        batch, components = len(w_BxKxLxD), self.config.components
+        check_seeds(noise_seeds_B, batch)
+        check_shape("component mask", component_mask_BxK, (batch, components))
+        check_shape("component shift", component_shift_BxKx2, (batch, components, 2))
         context = synthesis.SynthesisContext(
             noise,
             noise_seeds_B,

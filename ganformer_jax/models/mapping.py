@@ -188,12 +188,12 @@ class MappingNetwork(nn.Module):
 
     def _map_together(self, components_BxKxD: Array, width_out: int) -> Array:
         """Map all components together, as one vector, through layers of `shared_width`."""
-        batch, count, _ = components_BxKxD.shape
+        batch, count, size = components_BxKxD.shape
         width = self.config.mapping.shared_width
-        joined = EqualizedDense(width, name="join")(components_BxKxD.reshape(batch, -1))
+        joined = EqualizedDense(width, name="join")(components_BxKxD.reshape(batch, count * size))
         mapped = MappingBranch(self.config.mapping, width, name="shared")(joined)
         split = EqualizedDense(count * width_out, name="split")(mapped)
-        return split.reshape(batch, count, -1)
+        return split.reshape(batch, count, width_out)
 
 
 def _with_label(

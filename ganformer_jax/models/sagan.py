@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig
 from ganformer_jax.models.attention_layer import SynthesisContext
-from ganformer_jax.models.labels import check_rank
+from ganformer_jax.models.input_checks import check_images, check_labels
 from ganformer_jax.nn.batch_norm import batch_norm
 from ganformer_jax.nn.layers import scale_float32
 from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
@@ -162,7 +162,7 @@ class SAGANSynthesis(nn.Module):
         w_BxD = w_BxKxLxD[:, -1, 0]
         z_BxD, labels_BxY = jnp.split(w_BxD, [config.z_size], axis=1)
         x = SpectralDense(math.prod(shape), name="dense")(z_BxD, train)
-        x = x.reshape(-1, *shape).astype(config.dtype)
+        x = x.reshape(len(w_BxD), *shape).astype(config.dtype)
 
         def grow(module: nn.Module, x: Array, resolution: int) -> Array:
             channels = config.synthesis.channels_at(resolution)
@@ -208,15 +208,21 @@ class SAGANDiscriminator(nn.Module):
         """Compute the logits of images, with labels those of a projection (arXiv 1802.05637).
 
         Args:
-            images_BxHxWxC: Images in [-1, 1].
+            images_BxHxWxC: Images in [-1, 1], floating point; height and width are those of the
+                base grid times one power of two.
             labels_BxY: One-hot labels or conditions; None, or no classes, without them.
             train: Store the singular vectors that power iteration makes.
             microbatch: Not read: nothing is drawn.
 
         Returns:
             Logits, float32; and a dict with `features`, the last grid.
+
+        Raises:
+            ValueError: Images or labels of another shape.
+            TypeError: Images that are not floating point.
         """
-        check_rank(labels_BxY)
+        check_images(images_BxHxWxC, self.base_grid)
+        check_labels(labels_BxY, len(images_BxHxWxC))
         config = self.config
         resolution = largest = max(images_BxHxWxC.shape[1:3])
 

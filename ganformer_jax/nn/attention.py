@@ -176,6 +176,7 @@ class BipartiteAttention(nn.Module):
         Raises:
             ValueError: Heads do not divide the width, an option is unknown, or shapes do not belong
                 together.
+            TypeError: X or Y are not floating point.
         """
         width = self.width or x_BxFxC.shape[-1]
         iterations = self.kmeans.iterations if self.kmeans else None
@@ -230,7 +231,7 @@ class BipartiteAttention(nn.Module):
         keys = EqualizedDense(width, name="keys")(y_BxTxD)
         if position_TxD is not None:
             keys = keys + EqualizedDense(width, name="key_positions")(position_TxD)[None]
-        keys_BxTxNxD = keys.reshape(*keys.shape[:2], self.heads, -1)
+        keys_BxTxNxD = keys.reshape(*keys.shape[:2], self.heads, width // self.heads)
         keys_BxNxTxC = spread_heads(jnp.swapaxes(keys_BxTxNxD, 1, 2))
         scores = [score(query, keys_BxNxTxC) for query in queries]
         return sum(scores[1:], scores[0]) / math.sqrt(width // self.heads)
@@ -304,7 +305,7 @@ class BipartiteAttention(nn.Module):
         channels = x_BxFxC.shape[-1]
         width = self.width or channels
         values = EqualizedDense(width, name="values")(y_BxTxD)
-        values_BxTxNxD = values.reshape(*y_BxTxD.shape[:2], self.heads, -1)
+        values_BxTxNxD = values.reshape(*y_BxTxD.shape[:2], self.heads, width // self.heads)
         outputs = channels * (2 if self.integration == "both" else 1)
         kernel, bias_O = EqualizedDense(outputs, name="modulation").weights(width)
         kernel_NxDxO = kernel.reshape(self.heads, -1, outputs)

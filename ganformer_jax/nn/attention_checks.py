@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
+
 INTEGRATIONS = "add", "mul", "both"
 NORMS = "layer", "instance", None
 
@@ -30,7 +32,7 @@ def check_options(
 
 
 def check_arrays(x: Any, y: Any, heads: int, **others: Any) -> None:
-    """Raise ValueError for shapes that do not belong together.
+    """Raise ValueError for shapes that do not belong together, and TypeError for integers.
 
     Args:
         x: Attending elements, [B, F, C].
@@ -42,6 +44,9 @@ def check_arrays(x: Any, y: Any, heads: int, **others: Any) -> None:
         raise ValueError(
             f"x is {list(x.shape)} and y {list(y.shape)}; they should be [B, F, C] and [B, T, D]"
         )
+    for name, array in ("x", x), ("y", y):
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise TypeError(f"{name} is {array.dtype}: convert it to floating point")
     batch, rows, columns = x.shape[0], x.shape[1], y.shape[1]
     expected = {
         "x_position": (rows, None),

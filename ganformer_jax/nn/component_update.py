@@ -65,6 +65,7 @@ class ComponentUpdate(nn.Module):
 
         Raises:
             ValueError: Heads do not divide D, or shapes do not belong together.
+            TypeError: X or Y are not floating point.
         """
         attention = BipartiteAttention(
             heads=self.heads,

@@ -39,7 +39,7 @@ def _every_other(x: Array, axis: int, start: int, count: int) -> Array:
 
 def _interleave(even_and_odd: list[Array], axis: int) -> Array:
     x = jnp.stack(even_and_odd, axis + 1)
-    return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+    return x.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 2 :])
 
 
 def _pad(x: Array, axis: int, before: int, after: int) -> Array:
@@ -125,8 +125,8 @@ def strided_convolve(x_BxHxWxC: Image, kernel_HxWxIxO: Kernel) -> Image:
     """Convolve with a stride of 2, without padding, as one matrix product of patches."""
     size, outputs = kernel_HxWxIxO.shape[0], kernel_HxWxIxO.shape[3]
     patches = _patches(_patches(x_BxHxWxC, COLUMNS, size), ROWS, size)
-    batch, height, width, _ = patches.shape
-    products = patches.reshape(batch * height * width, -1) @ kernel_HxWxIxO.reshape(-1, outputs)
+    batch, height, width, taps = patches.shape
+    products = patches.reshape(batch * height * width, taps) @ kernel_HxWxIxO.reshape(-1, outputs)
     return products.reshape(batch, height, width, outputs)
 
 

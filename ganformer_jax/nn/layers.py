@@ -301,14 +301,14 @@ def minibatch_stddev(
         ValueError: The batch is not a multiple of the group, or C of the channels.
     """
     batch, height, width, features = x_BxHxWxC.shape
-    group = min(group, batch)
+    group = max(min(group, batch), 1)
     if batch % group or features % channels:
         raise ValueError(
             f"minibatch stddev needs a batch ({batch}) that its group ({group}) divides and "
             f"channels ({features}) that its output channels ({channels}) divide"
         )
     y = x_BxHxWxC.astype(jnp.float32).reshape(
-        group, -1, height, width, channels, features // channels
+        group, batch // group, height, width, channels, features // channels
     )
     variance = jnp.var(y, axis=0)
     stddev = jnp.sqrt(variance + EPSILON).mean((1, 2, 4))

@@ -107,4 +107,4 @@ class LocalAttention(nn.Module):
 
 
 def _split(x: Float[Array, "*batch c"], heads: int) -> Float[Array, "*batch n d"]:
-    return x.reshape(*x.shape[:-1], heads, -1)
+    return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)

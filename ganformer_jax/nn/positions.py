@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ganformer_jax.errors import choose
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
@@ -94,12 +96,13 @@ class GridPositions(nn.Module):
     @nn.compact
     def __call__(self) -> Float[Array, "f d"]:
         """Return the encoding of all cells, row by row."""
-        encoding = {
+        kinds = {
             "sinus": self._sinus,
             "linear": self._linear,
             "trainable": self._trainable,
             "trainable2d": self._trainable2d,
-        }[self.kind]()
+        }
+        encoding = choose("the kind of positions", self.kind, kinds)()
         return encoding.reshape(self.height * self.width, self.size)
 
     def _initializer(self):

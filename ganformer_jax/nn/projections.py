@@ -54,13 +54,13 @@ def spread_heads(x_BxNxTxD: Float[Array, "b n t d"]) -> Float[Array, "b n t n*d"
 
     Its product with rows that are not split into heads is that of (1) and (5) for the one head.
     """
-    heads = x_BxNxTxD.shape[1]
+    heads, _, width = x_BxNxTxD.shape[1:]
     placed = jnp.einsum("bntd,nm->bntmd", x_BxNxTxD, jnp.eye(heads))
-    return placed.reshape(*placed.shape[:3], -1)
+    return placed.reshape(*placed.shape[:3], heads * width)
 
 
 def own_head(x_BxNxTxD: Float[Array, "b n t n*d"]) -> Float[Array, "b n t d"]:
     """Keep each head's vector out of rows that hold those of all heads: (4) for the one head."""
-    heads = x_BxNxTxD.shape[1]
-    split = x_BxNxTxD.reshape(*x_BxNxTxD.shape[:3], heads, -1)
+    heads, _, width = x_BxNxTxD.shape[1:]
+    split = x_BxNxTxD.reshape(*x_BxNxTxD.shape[:3], heads, width // heads)
     return jnp.einsum("bntmd,nm->bntd", split, jnp.eye(heads))

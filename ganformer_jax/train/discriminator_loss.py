@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 
 from ganformer_jax import losses
+from ganformer_jax.errors import choose
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.trainable import Info
 
@@ -33,5 +34,7 @@ def compared(
 ) -> Float[Array, " b"]:
     """Return the discriminator's loss of each image."""
     options = networks.config.loss
-    settings = {"epsilon": options.wgan_epsilon} if options.discriminator == "wgan" else {}
-    return losses.DISCRIMINATOR_LOSSES[options.discriminator](real_Bx1, fake_Bx1, **settings)
+    name = options.discriminator
+    settings = {"epsilon": options.wgan_epsilon} if name == "wgan" else {}
+    loss = choose("the discriminator's loss", name, losses.DISCRIMINATOR_LOSSES)
+    return loss(real_Bx1, fake_Bx1, **settings)

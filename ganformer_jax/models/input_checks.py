@@ -1,0 +1,75 @@
+"""Checks of what networks are given, which would otherwise be misread in silence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+
+def check_shape(name: str, array: Any, wanted: tuple[int, ...]) -> None:
+    """Raise ValueError for an array of another shape; None passes."""
+    if array is not None and jnp.shape(array) != wanted:
+        raise ValueError(f"{name} {list(jnp.shape(array))}: give {list(wanted)}")
+
+
+def check_seeds(noise_seeds_B: Any, batch: int) -> None:
+    """Raise ValueError or TypeError for what are not integer seeds of a batch; None passes."""
+    check_shape("noise seeds", noise_seeds_B, (batch,))
+    if noise_seeds_B is not None and not jnp.issubdtype(noise_seeds_B.dtype, jnp.integer):
+        raise TypeError(f"noise seeds are {noise_seeds_B.dtype}: give integers")
+
+
+def check_images(images_BxHxWxC: Float[Array, "b h w c"], base_grid: tuple[int, int]) -> None:
+    """Check the images of a discriminator.
+
+    Raises:
+        TypeError: If they are not floating point.
+        ValueError: If they are of another rank, or not the base grid doubled.
+    """
+    if not jnp.issubdtype(images_BxHxWxC.dtype, jnp.floating):
+        raise TypeError(f"images are {images_BxHxWxC.dtype}: convert them to [-1, 1]")
+    if images_BxHxWxC.ndim != 4:
+        shape = list(images_BxHxWxC.shape)
+        raise ValueError(f"images {shape}: give [batch, height, width, channels]")
+    (height, width), (rows, columns) = images_BxHxWxC.shape[1:3], base_grid
+    doubled = height // rows
+    if (height, width) != (rows * doubled, columns * doubled) or doubled.bit_count() != 1:
+        raise ValueError(
+            f"images of {height}x{width} are not the base grid, {rows}x{columns}, doubled"
+        )
+
+
+def check_labels(labels_BxY: Float[Array, "b y"] | None, batch: int) -> None:
+    """Raise ValueError for labels that are not [batch, classes], such as class numbers."""
+    if labels_BxY is None:
+        return
+    if labels_BxY.ndim != 2:
+        raise ValueError(f"labels {list(labels_BxY.shape)}: give one-hot classes [batch, classes]")
+    if len(labels_BxY) != batch:
+        raise ValueError(f"labels {list(labels_BxY.shape)} for {batch} images: give one for each")
+
+
+def check_generator_labels(
+    labels_BxY: Float[Array, "b y"] | None, batch: int, label_size: int
+) -> None:
+    """Check the labels of a generator; without labels it takes None or labels of no width.
+
+    Raises:
+        ValueError: If labels are missing, superfluous, or of another shape than
+            [batch, label_size].
+    """
+    if labels_BxY is None:
+        if label_size:
+            raise ValueError(f"this generator needs labels [batch, {label_size}]")
+        return
+    if labels_BxY.ndim == 2 and labels_BxY.shape[1] == label_size:
+        return check_labels(labels_BxY, batch)
+    shape = list(labels_BxY.shape)
+    if not label_size:
+        hint = "leave them out, or set label_size"
+        raise ValueError(f"labels {shape} for a generator without labels: {hint}")
+    raise ValueError(f"labels {shape}: give one-hot classes [batch, {label_size}]")
