@@ -25,7 +25,7 @@ def add_noise(
     """Add normal noise of a random strength."""
     if not chances.has("noise"):
         return x_BxHxWxC
-    assert normal_BxHxWxC is not None, "draws are for transformations with noise"
+    assert normal_BxHxWxC is not None, "the pipeline checks its draws"
     strength_B = NOISE * chances.half_normal("noise")
     strength_B = jnp.where(chances.applied("noise"), strength_B, 0)
     return x_BxHxWxC + strength_B[:, None, None, None] * normal_BxHxWxC

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ganformer_jax.augment.checks import check_count, check_images
 from ganformer_jax.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def draw_choices(key: Key[Array, ""], count: int) -> Choices:
 
 
 def diff_augment(
-    images_BxHxWxC: Float[Array, "b h w c"], key: Key[Array, ""], policies: str | Collection[str]
+    images_BxHxWxC: Float[Array, "b h w c"], key: Key[Array, ""], policies: str | Iterable[str]
 ) -> Float[Array, "b h w c"]:
     """Augment every image by the given policies (Zhao et al. 2020, arXiv 2006.10738, section 4).
 
@@ -62,22 +63,26 @@ def diff_augment(
         ValueError: An unknown policy, or images of another rank.
         TypeError: Images that are not floating point.
     """
-    policies = (policies,) if isinstance(policies, str) else policies
-    for name in policies:
-        if name not in POLICIES:
-            near = did_you_mean(name, POLICIES)
-            raise ValueError(f"no policy {name!r}: choose from {', '.join(POLICIES)}{near}")
-    if jnp.ndim(images_BxHxWxC) != 4:
-        raise ValueError(f"images must have rank 4, not shape {jnp.shape(images_BxHxWxC)}")
-    if not jnp.issubdtype(images_BxHxWxC.dtype, jnp.floating):
-        raise TypeError(f"images must be floating point, not {images_BxHxWxC.dtype}")
+    check_images(images_BxHxWxC)
     return diff_augment_with(images_BxHxWxC, draw_choices(key, len(images_BxHxWxC)), policies)
 
 
 def diff_augment_with(
-    images_BxHxWxC: Float[Array, "b h w c"], choices: Choices, policies: Collection[str]
+    images_BxHxWxC: Float[Array, "b h w c"], choices: Choices, policies: str | Iterable[str]
 ) -> Float[Array, "b h w c"]:
-    """Augment images as `diff_augment` does, with numbers of `draw_choices` for them."""
+    """Augment images as `diff_augment` does, with numbers of `draw_choices` for them.
+
+    Raises:
+        ValueError: As `diff_augment`, or numbers of another number of images.
+        TypeError: As `diff_augment`.
+    """
+    policies = (policies,) if isinstance(policies, str) else tuple(policies)
+    for name in policies:
+        if name not in POLICIES:
+            near = did_you_mean(name, POLICIES)
+            raise ValueError(f"no policy {name!r}: choose from {', '.join(POLICIES)}{near}")
+    check_images(images_BxHxWxC)
+    check_count(len(choices.brightness_B), len(images_BxHxWxC))
     x_BxHxWxC = images_BxHxWxC.astype(jnp.float32)
     if "color" in policies:
         x_BxHxWxC = _augment_colors(x_BxHxWxC, choices)

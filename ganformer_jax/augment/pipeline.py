@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 
+from ganformer_jax.augment.checks import check_count, check_images
 from ganformer_jax.augment.color import change_colors
 from ganformer_jax.augment.corruption import add_noise, cut_out
 from ganformer_jax.augment.filtering import filter_bands
 from ganformer_jax.augment.geometry import change_geometry
-from ganformer_jax.augment.transforms import Chances, Draws, check_names, draw
+from ganformer_jax.augment.transforms import Chances, Draws, check_transforms, draw
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Key
@@ -36,7 +37,8 @@ def augment(
         p: Probability of each transformation of strength 1, in [0, 1]; may be traced.
         transforms: Strength by name (`TRANSFORMS`), by which p is multiplied: `expand(["bgc"])`.
         percentile: For comparison with published numbers: every transformation is applied, and
-            every random choice takes this quantile (see `Chances`). The values of noise are random.
+            every random choice takes this quantile, in [0, 1) (see `Chances`). The values of noise
+            are random.
 
     Returns:
         Images of the same shape and dtype; computed in float32.
@@ -45,13 +47,7 @@ def augment(
         ValueError: An unknown transformation, or images of another rank.
         TypeError: Images that are not floating point, or names without strengths.
     """
-    if not isinstance(transforms, Mapping):
-        raise TypeError('transforms are strengths by name: give expand(["bgc"])')
-    check_names(transforms)
-    if jnp.ndim(images_BxHxWxC) != 4:
-        raise ValueError(f"images must have rank 4, not shape {jnp.shape(images_BxHxWxC)}")
-    if not jnp.issubdtype(images_BxHxWxC.dtype, jnp.floating):
-        raise TypeError(f"images must be floating point, not {images_BxHxWxC.dtype}")
+    check_images(images_BxHxWxC)
     draws = draw(key, images_BxHxWxC.shape, transforms)
     return augment_with(images_BxHxWxC, draws, p, transforms, percentile)
 
@@ -63,7 +59,18 @@ def augment_with(
     transforms: Mapping[str, float],
     percentile: float | None = None,
 ) -> Float[Array, "b h w c"]:
-    """Augment images as `augment` does, with random numbers that `draw` has drawn for them."""
+    """Augment images as `augment` does, with random numbers that `draw` has drawn for them.
+
+    Raises:
+        ValueError: As `augment`; or the numbers are of another number of images, or without those
+            of `noise`.
+        TypeError: As `augment`.
+    """
+    check_transforms(transforms)
+    check_images(images_BxHxWxC)
+    check_count(len(draws.uniform_BxN), len(images_BxHxWxC))
+    if transforms.get("noise") and draws.normal_BxHxWxC is None:
+        raise ValueError("the random numbers are without those of noise: draw them with it")
     chances = Chances(draws.uniform_BxN, p, transforms, percentile)
     x_BxHxWxC = images_BxHxWxC.astype(jnp.float32)
     x_BxHxWxC = change_geometry(x_BxHxWxC, chances)

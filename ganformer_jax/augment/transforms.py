@@ -66,21 +66,36 @@ PRESETS = _presets()
 
 
 def expand(names: str | Iterable[str]) -> dict[str, float]:
-    """Return the transformations that presets and single names stand for, each at strength 1."""
-    names = (names,) if isinstance(names, str) else names
+    """Return the transformations that presets and single names stand for, each at strength 1.
+
+    Args:
+        names: One or several of `PRESETS` and `TRANSFORMS`: "bgc", or ("blit", "cutout").
+
+    Returns:
+        Strength by name, in the order of `TRANSFORMS`: what `augment` takes.
+
+    Raises:
+        ValueError: A name is neither.
+    """
+    names = (names,) if isinstance(names, str) else tuple(names)
+    check_names(names, (*TRANSFORMS, *PRESETS))
     found = {n for name in names for n in PRESETS.get(name, (name,))}
-    check_names(found)
     return {name: 1.0 for name in TRANSFORMS if name in found}
 
 
-def check_names(names: Iterable[str]) -> None:
-    """Raise ValueError for a name that is not a transformation, with the nearest one."""
+def check_names(names: Iterable[str], known: Iterable[str] = TRANSFORMS) -> None:
+    """Raise ValueError for a name that is not a known transformation, with the nearest one."""
     for name in names:
-        if name not in _COUNTS:
-            near = did_you_mean(name, TRANSFORMS)
-            raise ValueError(
-                f"no transformation {name!r}: choose from {', '.join(TRANSFORMS)}{near}"
-            )
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise ValueError(f"no transformation {name!r}: choose from {', '.join(known)}{near}")
+
+
+def check_transforms(transforms: Mapping[str, float]) -> None:
+    """Raise TypeError for names without strengths, and ValueError for unknown names."""
+    if not isinstance(transforms, Mapping):
+        raise TypeError('transforms are strengths by name: give expand(["bgc"])')
+    check_names(transforms)
 
 
 _ENDS = tuple(itertools.accumulate(_COUNTS.values()))
@@ -100,7 +115,17 @@ def draw(key: Key[Array, ""], shape: tuple[int, ...], transforms: Mapping[str, f
     """Draw the random numbers for images of shape [B, H, W, C].
 
     The numbers of a transformation do not depend on which other ones there are.
+
+    Args:
+        key: Decides all of them.
+        shape: Shape of the images.
+        transforms: Strength by name, as `augment` takes them.
+
+    Raises:
+        ValueError: An unknown transformation.
+        TypeError: Names without strengths.
     """
+    check_transforms(transforms)
     uniform_key, normal_key = jax.random.split(key)
     noisy = bool(transforms.get("noise"))
     normal = jax.random.normal(normal_key, shape) if noisy else None

@@ -23,9 +23,18 @@ def require(array: Any, name: str, rank: int) -> None:
 
 
 def refuse_tuple(value: Any, name: str) -> None:
-    """Raise TypeError for all that a network returns, in place of the array."""
+    """Raise TypeError for all that a network returns, in place of the array, and for lists."""
     if isinstance(value, tuple):
         raise TypeError(f"{name} must be an array: networks return (array, dict), take [0]")
+    if isinstance(value, list):
+        raise TypeError(f"{name} must be an array, not a list")
+
+
+def require_shape(array: Any, name: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError for another shape, and TypeError for what is not floating point."""
+    require(array, name, len(shape))
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, not {array.shape}")
 
 
 def column_of(logits_Bx1: Logits, name: str = "logits") -> PerImage:

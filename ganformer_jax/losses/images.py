@@ -31,7 +31,7 @@ def laplacian_distance(
         other_BxHxWxC: The second image of each pair.
 
     Returns:
-        0 or more, of float32.
+        Float32 [B], non-negative.
 
     Raises:
         ValueError: Images of another rank, or of two shapes.
@@ -41,7 +41,8 @@ def laplacian_distance(
     require(other_BxHxWxC, "images", 4)
     if one_BxHxWxC.shape != other_BxHxWxC.shape:
         raise ValueError(f"images {one_BxHxWxC.shape} and {other_BxHxWxC.shape}")
-    rest = one_BxHxWxC - other_BxHxWxC  # the pyramid is linear
+    # The pyramid is linear: that of a difference is the difference of pyramids.
+    rest = one_BxHxWxC.astype(jnp.float32) - other_BxHxWxC.astype(jnp.float32)
     distance_B = jnp.zeros(len(rest))
     while all(side % 2 == 0 and side >= 2 * SMALLEST for side in rest.shape[1:3]):
         batch, height, width, channels = rest.shape

@@ -34,8 +34,11 @@ def contrastive(
 
     Raises:
         ValueError: Arguments of another rank, or of different shapes.
+        TypeError: Similarities that are not floating point, or `same` that is not bool.
     """
     require(similarities_BxN, "similarities", 2)
+    if same_BxN.dtype != bool:
+        raise TypeError(f"same must be bool, not {same_BxN.dtype}")
     if similarities_BxN.shape != same_BxN.shape:
         raise ValueError(f"similarities {similarities_BxN.shape}, but same {same_BxN.shape}")
     scaled_BxN = similarities_BxN.astype(jnp.float32) / temperature

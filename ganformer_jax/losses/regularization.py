@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
-from ganformer_jax.losses.checks import column_of, refuse_tuple, require
+from ganformer_jax.losses.checks import column_of, refuse_tuple, require, require_shape
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -34,7 +34,7 @@ def r1_penalty(discriminate: Callable[[Images], Logits], images_BxHxWxC: Images)
         Float32 [B], non-negative.
 
     Raises:
-        ValueError: Images or logits of another rank.
+        ValueError: Images or logits of another rank, or another number of logits than images.
         TypeError: Images or logits that are not floating point.
     """
     return _squared_slopes(discriminate, images_BxHxWxC)
@@ -60,14 +60,15 @@ def gradient_penalty(
         Float32 [B], non-negative.
 
     Raises:
-        ValueError: Images or logits of another rank, or images of two shapes.
-        TypeError: Images or logits that are not floating point.
+        ValueError: Images or logits of another rank, another number of logits than images, images
+            of two shapes, or shares that are not one for each image.
+        TypeError: Images, logits or shares that are not floating point.
     """
-    require(share_Bx1x1x1, "shares", 4)
     require(real_BxHxWxC, "real images", 4)
     require(fake_BxHxWxC, "generated images", 4)
     if real_BxHxWxC.shape != fake_BxHxWxC.shape:
         raise ValueError(f"real images {real_BxHxWxC.shape}, generated {fake_BxHxWxC.shape}")
+    require_shape(share_Bx1x1x1, "shares", (len(real_BxHxWxC), 1, 1, 1))
     between_BxHxWxC = fake_BxHxWxC + share_Bx1x1x1 * (real_BxHxWxC - fake_BxHxWxC)
     squared_B = _squared_slopes(discriminate, between_BxHxWxC)
     # The norm has no gradient at 0, where this one is 0.
@@ -77,9 +78,14 @@ def gradient_penalty(
 def _squared_slopes(discriminate: Callable[[Images], Logits], images_BxHxWxC: Images) -> PerImage:
     """Return the squared norm of the gradient of each image's logit."""
     require(images_BxHxWxC, "images", 4)
-    gradient_BxHxWxC = jax.grad(lambda images: column_of(discriminate(images)).sum())(
-        images_BxHxWxC
-    )
+
+    def total(images_BxHxWxC: Images) -> Array:
+        logits_B = column_of(discriminate(images_BxHxWxC))
+        if logits_B.shape != images_BxHxWxC.shape[:1]:
+            raise ValueError(f"{len(logits_B)} logits for {len(images_BxHxWxC)} images")
+        return logits_B.sum()
+
+    gradient_BxHxWxC = jax.grad(total)(images_BxHxWxC)
     return jnp.square(gradient_BxHxWxC.astype(jnp.float32)).sum((1, 2, 3))
 
 

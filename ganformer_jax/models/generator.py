@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import choose
@@ -289,24 +291,27 @@ def stack_attention(
 
     Args:
         maps: `out["attention"]` of a generator, [B, K, N, H, W] each.
-        resolution: Height and width to bring them to, or the longer of both; a multiple of each.
+        resolution: Height and width to bring them to, or the longer of both; a multiple of those
+            of each map.
 
     Returns:
         Maps of all attention layers at that resolution.
 
     Raises:
-        ValueError: There are no maps, or a map does not fill the resolution evenly.
+        ValueError: There are no maps, or a map is of another rank or does not fill the resolution
+            evenly.
     """
-    if not maps:
+    if not len(maps):
         raise ValueError("this generator has no attention layers, so no maps to stack")
-    stacked = []
+    stacked, sides = [], tuple(operator.index(side) for side in np.ravel(resolution))
     for attention in maps:
+        if attention.ndim != 5:
+            raise ValueError(f"attention maps {list(attention.shape)}: give [B, K, N, H, W]")
         height, width = attention.shape[-2:]
-        longer = resolution if isinstance(resolution, int) else max(resolution)
-        repeats = longer // max(height, width)
+        repeats = max(sides) // max(height, width)
         filled = height * repeats, width * repeats
-        if max(filled) != longer or not (isinstance(resolution, int) or filled == resolution):
-            wanted = longer if isinstance(resolution, int) else "x".join(map(str, resolution))
+        if max(filled) != max(sides) or (len(sides) > 1 and filled != sides):
+            wanted = "x".join(map(str, sides))
             raise ValueError(f"attention maps of {height}x{width} do not fill {wanted}")
         stacked.append(jnp.repeat(jnp.repeat(attention, repeats, -1), repeats, -2))
     return jnp.stack(stacked, 2)

@@ -5,7 +5,7 @@ Cutoffs may be traced, so that one compiled step serves every draw.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 
 def broadcast_layers(w_BxKxD: Float[Array, "b k d"], layers: int) -> Latents:
-    """Give every synthesis layer the same latents."""
+    """Give every synthesis layer the same latents.
+
+    Raises:
+        ValueError: If w is of another rank.
+    """
+    if w_BxKxD.ndim != 3:
+        raise ValueError(f"w is {list(w_BxKxD.shape)}: give [batch, latents, width]")
     batch, latents, width = w_BxKxD.shape
     return jnp.broadcast_to(w_BxKxD[:, :, None], (batch, latents, layers, width))
 
@@ -37,7 +43,7 @@ def truncate(
     Args:
         w_BxKxLxD: Latents.
         w_average_D: Mean of w, shared by all components.
-        psi: 1 changes nothing, 0 gives the mean.
+        psi: 1 changes nothing, 0 gives the mean; one number for all images.
         cutoff: Truncate the first `cutoff` layers only; None for all.
         width: Truncate the first `width` numbers of each w only; None for all.
         words: Number of words of a caption, before the global latent, which stay as they are.
@@ -46,9 +52,17 @@ def truncate(
         Truncated latents.
 
     Raises:
-        ValueError: If w has no axis of layers.
+        ValueError: If w has no axis of layers, its mean is of another width, or there are several
+            numbers psi or cutoffs.
+        TypeError: If w is not floating point.
     """
     _check_layers(w_BxKxLxD)
+    _check_scalars(psi=psi, cutoff=cutoff)
+    if not jnp.issubdtype(w_BxKxLxD.dtype, jnp.floating):
+        raise TypeError(f"w is {w_BxKxLxD.dtype}: convert it to floating point")
+    if w_average_D.shape != w_BxKxLxD.shape[3:]:
+        shape, wanted = list(w_average_D.shape), list(w_BxKxLxD.shape[3:])
+        raise ValueError(f"the mean of w is {shape}: give {wanted}, the width of w")
     layer_L = jnp.arange(w_BxKxLxD.shape[2])
     strength_L = jnp.full(layer_L.shape, psi, w_BxKxLxD.dtype)
     if cutoff is not None:
@@ -83,9 +97,11 @@ def mix_layers(w_BxKxLxD: Latents, other_BxKxLxD: Latents, cutoff: Cutoff) -> La
     """Mix styles (arXiv 1812.04948, section 3.1): layers from `cutoff` on come from `other`.
 
     Raises:
-        ValueError: If w has no axis of layers.
+        ValueError: If w has no axis of layers, `other` is of another shape, or there are several
+            cutoffs.
     """
-    _check_layers(w_BxKxLxD, other_BxKxLxD)
+    _check_pair(w_BxKxLxD, other_BxKxLxD)
+    _check_scalars(cutoff=cutoff)
     layer = jnp.arange(w_BxKxLxD.shape[2])[None, None, :, None]
     return jnp.where(layer < cutoff, w_BxKxLxD, other_BxKxLxD)
 
@@ -98,9 +114,11 @@ def mix_components(
     Words of a caption, before the global latent, are not counted and stay.
 
     Raises:
-        ValueError: If w has no axis of layers.
+        ValueError: If w has no axis of layers, `other` is of another shape, or there are several
+            cutoffs.
     """
-    _check_layers(w_BxKxLxD, other_BxKxLxD)
+    _check_pair(w_BxKxLxD, other_BxKxLxD)
+    _check_scalars(cutoff=cutoff)
     count = w_BxKxLxD.shape[1]
     latent_K = jnp.arange(count)
     if words:
@@ -110,11 +128,24 @@ def mix_components(
     return jnp.where(latent < cutoff, w_BxKxLxD, other_BxKxLxD)
 
 
-def _check_layers(*latents: Latents) -> None:
-    for w in latents:
-        if w.ndim != 4:
-            hint = "give [batch, latents, layers, width], as `broadcast_layers` returns"
-            raise ValueError(f"w is {list(w.shape)}: {hint}")
+def _check_layers(w: Latents) -> None:
+    if w.ndim != 4:
+        hint = "give [batch, latents, layers, width], as `broadcast_layers` returns"
+        raise ValueError(f"w is {list(w.shape)}: {hint}")
+
+
+def _check_pair(w: Latents, other: Latents) -> None:
+    """Refuse latents that only broadcasting would make fit; a batch of one fits any batch."""
+    _check_layers(w)
+    _check_layers(other)
+    if w.shape[1:] != other.shape[1:] or (len(w) != len(other) and 1 not in (len(w), len(other))):
+        raise ValueError(f"w is {list(w.shape)} and other {list(other.shape)}: give one shape")
+
+
+def _check_scalars(**numbers: Any) -> None:
+    for name, number in numbers.items():
+        if number is not None and jnp.ndim(number):
+            raise ValueError(f"{name} is {list(jnp.shape(number))}: give one number")
 
 
 def _is_word(count: int, words: int) -> Bool[Array, " k"]:
