@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,18 @@ import numpy as np
 import pytest
 from tiny import random_variables, tiny_config
 
-from ganformer_jax import BipartiteAttention, Generator, create_state, gan_updates, losses
+from ganformer_jax import (
+    BipartiteAttention,
+    DataParallel,
+    Generator,
+    TextEncoderConfig,
+    Update,
+    create_state,
+    gan_updates,
+    losses,
+)
 from ganformer_jax.models import make_discriminator
+from ganformer_jax.models.text_encoder import TextEncoder
 from ganformer_jax.nn.positions import GridPositions
 
 TINY = tiny_config()
@@ -152,3 +163,60 @@ def test_an_empty_batch_has_empty_results(changes):
     discriminator = make_discriminator(replaced(TINY.discriminator, network=network))
     (logits, _), _ = jax.eval_shape(discriminator.init_with_output, KEY, IMAGES[:0])
     assert logits.shape == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "vocabulary", "error", "message"),
+    [
+        (np.ones(3, int), 9, ValueError, r"tokens \[3\]: give \[batch, tokens\]"),
+        (np.ones((2, 3), np.float32), 9, TypeError, "tokens are float32: give integers"),
+        (np.ones((2, 3), int), 0, ValueError, "vocabulary of the encoder is 0"),
+    ],
+)
+def test_an_encoder_reads_integers_of_a_vocabulary(tokens, vocabulary, error, message):
+    encoder = TextEncoder(TextEncoderConfig(vocabulary=vocabulary))
+    with pytest.raises(error, match=message):
+        jax.eval_shape(encoder.init, KEY, tokens)
+
+
+# Training
+
+
+@pytest.mark.parametrize("interval", [0, -2])
+def test_an_update_has_an_interval(interval):
+    """The remainder of a step by 0 was an error of Python's, when the step came."""
+    with pytest.raises(ValueError, match=f"interval of r1 is {interval}: it should be 1 or more"):
+        Update("r1", lambda state, batch: (state, {}), interval)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": None}, r"the batch has no images: give uint8 \[batch, 8, 8, 3\]"),
+        ({"labels": None}, r"the batch has no labels: give float32 \[batch, 3\]"),
+        ({"labels": (2, 3)}, r"labels are float32 \[2, 3\] for 4 images"),
+        ({"images": (0, 8, 8, 3), "labels": (0, 3)}, r"images are uint8 \[0, .* for 0 images"),
+    ],
+)
+def test_batches_without_what_is_needed(changes, message):
+    config = replaced(TINY, generator=LABELED)
+    shapes = {"images": (4, 8, 8, 3), "labels": (4, 3)} | changes
+    types = {"images": np.uint8, "labels": np.float32}
+    batch = {n: jax.ShapeDtypeStruct(s, types[n]) for n, s in shapes.items() if s is not None}
+    state = jax.eval_shape(lambda: create_state(config, KEY))
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(gan_updates(config)[-1].function, state, batch)
+
+
+def test_microbatches_divide_the_batch():
+    config = replaced(TINY, train=replaced(TINY.train, accumulate=3))
+    state = jax.eval_shape(lambda: create_state(config, KEY))
+    batch = {"images": jax.ShapeDtypeStruct((4, 8, 8, 3), np.uint8)}
+    with pytest.raises(ValueError, match="train.accumulate is 3: it should divide a batch of 4"):
+        jax.eval_shape(gan_updates(config)[-1].function, state, batch)
+
+
+def test_a_batch_is_sharded_on_a_mesh():
+    one: Any = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    with pytest.raises(TypeError, match="is a SingleDeviceSharding: give NamedSharding"):
+        DataParallel(one)

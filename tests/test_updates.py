@@ -385,7 +385,7 @@ def test_updates_take_labels_only_where_they_matter():
         batch = labeled_batch(0)
         jax.eval_shape(update.function, start, batch)
         for name in needed:
-            with pytest.raises(KeyError, match=name):
+            with pytest.raises(ValueError, match=f"the batch has no {name}: give"):
                 jax.eval_shape(update.function, start, {n: batch[n] for n in batch if n != name})
 
 

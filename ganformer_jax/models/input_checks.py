@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
+import numpy as np
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
 
 def check_shape(name: str, array: Any, wanted: tuple[int, ...]) -> None:
     """Raise ValueError for an array of another shape; None passes."""
-    if array is not None and jnp.shape(array) != wanted:
-        raise ValueError(f"{name} {list(jnp.shape(array))}: give {list(wanted)}")
+    if array is not None and np.shape(array) != wanted:
+        raise ValueError(f"{name} {list(np.shape(array))}: give {list(wanted)}")
 
 
 def check_seeds(noise_seeds_B: Any, batch: int) -> None:

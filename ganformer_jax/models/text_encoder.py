@@ -47,16 +47,25 @@ class TextEncoder(nn.Module):
         """Encode texts.
 
         Args:
-            tokens_BxT: Tokens, [CLS] first, and `PADDING` behind the text.
+            tokens_BxT: Tokens below `config.vocabulary`: [CLS] first, `PADDING` behind the text.
 
         Returns:
             A vector for each token, those of padding without a meaning; and one in (-1, 1) for the
             text. Float32.
 
         Raises:
-            ValueError: If there are more tokens than `config.longest`.
+            ValueError: If tokens are of another rank, or more than `config.longest`; or
+                `config.vocabulary` is 0.
+            TypeError: If they are not integers.
         """
-        config, length = self.config, tokens_BxT.shape[1]
+        config = self.config
+        if tokens_BxT.ndim != 2:
+            raise ValueError(f"tokens {list(tokens_BxT.shape)}: give [batch, tokens]")
+        if not jnp.issubdtype(tokens_BxT.dtype, jnp.integer):
+            raise TypeError(f"tokens are {tokens_BxT.dtype}: give integers")
+        if not config.vocabulary:
+            raise ValueError("the vocabulary of the encoder is 0: set it to the number of tokens")
+        length = tokens_BxT.shape[1]
         if length > config.longest:
             raise ValueError(f"{length} tokens, and the encoder reads at most {config.longest}")
         visible_BxT = tokens_BxT != PADDING

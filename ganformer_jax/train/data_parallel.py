@@ -31,6 +31,10 @@ class DataParallel:
         batch_sharding: Sharding of a batch on a mesh of automatic axes; without it every device
             generates all images.
         axis_name: The mapped axis of `jax.pmap`.
+
+    Raises:
+        TypeError: `batch_sharding` is not a `NamedSharding`.
+        ValueError: The mesh has axes that are not automatic.
     """
 
     batch_sharding: NamedSharding | None = None
@@ -38,6 +42,9 @@ class DataParallel:
 
     def __post_init__(self):
         sharding = self.batch_sharding
+        if not isinstance(sharding, NamedSharding | None):
+            kind = type(sharding).__name__
+            raise TypeError(f"batch_sharding is a {kind}: give NamedSharding(mesh, PartitionSpec)")
         if sharding is not None and set(sharding.mesh.axis_types) != {AxisType.Auto}:
             raise ValueError(
                 "the mesh has axes that are not automatic: make it with "

@@ -44,9 +44,12 @@ class Update:
     Attributes:
         name: Name in logs, profiles and messages.
         function: Takes the state and a batch; returns the new state and scalars to log.
-        interval: Steps from one call to the next; it is due at step 0 too.
+        interval: Steps from one call to the next, 1 or more; it is due at step 0 too.
         from_images: Images seen from which on it is part of steps.
         until_images: Images seen from which on it is not part of them any more.
+
+    Raises:
+        ValueError: The interval is below 1.
     """
 
     name: str
@@ -54,6 +57,11 @@ class Update:
     interval: int = 1
     from_images: float = 0
     until_images: float = math.inf
+
+    def __post_init__(self):
+        if self.interval < 1:
+            wanted = "it should be 1 or more; leave the update out if it is never due"
+            raise ValueError(f"the interval of {self.name} is {self.interval}: {wanted}")
 
 
 def due_updates(updates: Sequence[Update], step: int, images_seen: int = 0) -> list[Update]:

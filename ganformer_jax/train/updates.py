@@ -66,6 +66,9 @@ def gan_updates(
         optimizers: The optimizers; by default those of `make_optimizers`, with the schedules of the
             config; the state must come from the same ones. Others have no schedules of the
             learning rate and beta2.
+
+    Returns:
+        The updates. Called with a batch that is not of the config, they raise `ValueError`.
     """
     networks, loss = Networks(config, parallel or DataParallel(), optimizers), config.loss
 
@@ -88,22 +91,34 @@ def _with_used(
 ) -> Callable[[TrainState, Batch], Result]:
     """Return an update that takes from a batch the arrays that its networks use, and no others.
 
-    It raises `ValueError` for arrays of another type, or of other images.
+    It raises `ValueError` for arrays that are missing, of another type, or of other images, and
+    for a batch that `train.accumulate` does not divide.
     """
     shapes = batch_shapes(networks.config)
 
     def update(state: TrainState, batch: Batch) -> Result:
-        used = {name: batch[name] for name in shapes}
         for name, wanted in shapes.items():
-            found = used[name]
-            if (found.shape[1:], found.dtype) != (wanted.shape[1:], wanted.dtype):
-                given = f"{found.dtype} {list(found.shape)}"
-                inner = ", ".join(map(str, wanted.shape[1:]))
-                raise ValueError(f"{name} are {given}: give {wanted.dtype} [batch, {inner}]")
-        return function(networks, state, used)
+            _check_array(name, batch, wanted)
+        parts, images = networks.config.train.accumulate, len(batch["images"])
+        if images % parts:
+            raise ValueError(f"train.accumulate is {parts}: it should divide a batch of {images}")
+        return function(networks, state, {name: batch[name] for name in shapes})
 
     update.__name__ = function.__name__  # by which profilers know the program
     return update
+
+
+def _check_array(name: str, batch: Batch, wanted: jax.ShapeDtypeStruct) -> None:
+    """Raise `ValueError` unless a batch has this array, of as many rows as there are images."""
+    give = f"give {wanted.dtype} [batch, {', '.join(map(str, wanted.shape[1:]))}]"
+    if name not in batch:
+        raise ValueError(f"the batch has no {name}: {give}")
+    found = batch[name]
+    given = f"{found.dtype} {list(found.shape)}"
+    if (found.shape[1:], found.dtype) != (wanted.shape[1:], wanted.dtype):
+        raise ValueError(f"{name} are {given}: {give}")
+    if not len(found) or len(found) != len(batch["images"]):
+        raise ValueError(f"{name} are {given} for {len(batch['images'])} images: {give}")
 
 
 def gan_trainable(
