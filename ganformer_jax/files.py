@@ -13,7 +13,8 @@ import tempfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 from ganformer_jax.errors import UserError, os_reason
 
@@ -31,6 +32,15 @@ DAMAGED_NPZ = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tok
 DAMAGED_NPZ += (ValueError, EOFError, LookupError, TypeError, SyntaxError, RuntimeError)
 DAMAGED_NPZ += (OverflowError, MemoryError)
 """What NumPy raises for an npz file that is damaged, beside `OSError`."""
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it: arrays as lists, and scalars of numpy and jax as numbers."""
+    if isinstance(value, Mapping):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 @contextlib.contextmanager

@@ -19,7 +19,13 @@ NOTHING = 20
 
 
 def to_uint8(images: Images) -> Images:
-    """Map floats in [-1, 1], a numpy or JAX array of any shape, to uint8: round and clip."""
+    """Map floats in [-1, 1], a numpy or JAX array of any shape, to uint8: round and clip.
+
+    Raises:
+        TypeError: If they are integers already.
+    """
+    if images.dtype.kind in "iub":
+        raise TypeError(f"images are {images.dtype}, not floats in [-1, 1]")
     values = (images.astype(np.float32) + 1) * 127.5
     return values.round().clip(0, 255).astype(np.uint8)
 

@@ -12,16 +12,15 @@ import numpy as np
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.directions.direction import ALL, COMPONENTS, GLOBAL, Direction, component_name
 from ganformer_jax.errors import UserError, one_line, os_reason
-from ganformer_jax.files import DAMAGED_NPZ, atomic_path
+from ganformer_jax.files import DAMAGED_NPZ, atomic_path, plain
 
 VERSION = 1
 
 
 def direction_record(direction: Direction) -> dict[str, Any]:
     """Return all of a direction except its vector, as JSON values."""
-    layers = None if direction.layers is None else list(direction.layers)
-    record = {"name": direction.name, "latent": direction.latent, "layers": layers}
-    return {**record, "method": direction.method, "scale": direction.scale, **direction.facts}
+    names = "name", "latent", "layers", "method", "scale"
+    return plain({name: getattr(direction, name) for name in names} | dict(direction.facts))
 
 
 def save_directions(
@@ -36,7 +35,11 @@ def save_directions(
 
     Raises:
         UserError: If the file cannot be written.
+        ValueError: If two directions have one name, by which they are read.
     """
+    names = [direction.name for direction in directions]
+    if len(set(names)) < len(names):
+        raise ValueError(f"directions have one name: {', '.join(sorted(names))}")
     records = [{**direction_record(d), "facts": sorted(d.facts)} for d in directions]
     about = {"version": VERSION, "weights": weights, "directions": records}
     arrays: dict[str, Any] = {f"vector/{i}": d.vector_KxD for i, d in enumerate(directions)}

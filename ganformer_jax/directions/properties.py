@@ -38,8 +38,10 @@ def region_properties(
 
     Raises:
         ValueError: If the shapes differ.
-        TypeError: If regions are not bool.
+        TypeError: If images are not uint8 or regions not bool.
     """
+    if images_MxHxWxC.dtype != np.uint8:
+        raise TypeError(f"images must be uint8, not {images_MxHxWxC.dtype}: see pixels.to_uint8")
     if regions_MxHxW.dtype != bool:
         raise TypeError(f"regions must be bool, not {regions_MxHxW.dtype}")
     count, height, width, channels = images_MxHxWxC.shape

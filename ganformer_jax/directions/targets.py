@@ -46,7 +46,11 @@ def target_change(
 
     Raises:
         KeyError: If a property has no direction.
+        ValueError: If there are not as many targets of each image as properties, one or more.
     """
+    if not names or np.ndim(targets_BxA) != 2 or np.shape(targets_BxA)[1] != len(names):
+        shape = list(np.shape(targets_BxA))
+        raise ValueError(f"targets {shape} of {len(names)} properties: give [images, properties]")
     chosen = [directions[name] for name in names]
     units_A = np.array([direction.facts["per_unit"] for direction in chosen])
     amounts_BxA = np.asarray(targets_BxA, np.float64) / units_A

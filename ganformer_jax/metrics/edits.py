@@ -27,12 +27,16 @@ class EditChanges(NamedTuple):
 def pixel_change(
     before_MxHxWxC: UInt8[np.ndarray, "m h w c"], after_MxHxWxC: UInt8[np.ndarray, "m h w c"]
 ) -> Float[np.ndarray, "m h w"]:
-    """Return the absolute difference of each pixel, averaged over channels.
+    """Return the absolute difference of each pixel, averaged over channels, in levels of 0 to 255.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If the shapes differ, or images are of another rank.
+        TypeError: If images are not uint8.
     """
-    if before_MxHxWxC.shape != after_MxHxWxC.shape:
+    for images in (before_MxHxWxC, after_MxHxWxC):
+        if images.dtype != np.uint8:
+            raise TypeError(f"images must be uint8, not {images.dtype}: see pixels.to_uint8")
+    if before_MxHxWxC.shape != after_MxHxWxC.shape or before_MxHxWxC.ndim != 4:
         shapes = f"{list(before_MxHxWxC.shape)} and {list(after_MxHxWxC.shape)}"
         raise ValueError(f"images before and after an edit are of shapes {shapes}")
     return np.abs(before_MxHxWxC.astype(np.float32) - after_MxHxWxC).mean(-1)

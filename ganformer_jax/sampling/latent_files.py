@@ -11,7 +11,7 @@ import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError, one_line, os_reason
-from ganformer_jax.files import DAMAGED_NPZ, atomic_path
+from ganformer_jax.files import DAMAGED_NPZ, atomic_path, plain
 from ganformer_jax.models import num_layers
 from ganformer_jax.models.noise_maps import noise_shapes
 from ganformer_jax.sampling.latents import ImageLatents
@@ -34,7 +34,7 @@ def save_latents(
     Raises:
         UserError: If the file cannot be written.
     """
-    facts = list(latents.facts)
+    facts = [plain(one) for one in latents.facts]
     about = {"version": VERSION, "weights": weights, "noise": noise, "images": facts}
     arrays: dict[str, Any] = {"w": latents.w_BxKxLxD, "noise_seeds": latents.noise_seeds_B}
     if latents.mask_BxK is not None:

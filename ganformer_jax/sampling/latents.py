@@ -55,8 +55,14 @@ class ImageLatents:
         return np.delete(self.w_BxKxLxD, np.s_[self.components : -1], 1)
 
     def take(self, rows: Sequence[int] | Int[np.ndarray, " m"]) -> ImageLatents:
-        """Return the latents of these images, which may repeat."""
-        rows = np.asarray(rows, np.int64)
+        """Return the latents of these images, counted from 0, which may repeat.
+
+        Raises:
+            ValueError: If the rows are not a list of integers.
+        """
+        rows = np.asarray(rows if len(rows) else np.zeros(0, np.int64))
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
+            raise ValueError(f"rows are {rows.dtype} {list(rows.shape)}: give a list of integers")
         return ImageLatents(
             self.w_BxKxLxD[rows],
             self.noise_seeds_B[rows],
@@ -71,7 +77,14 @@ class ImageLatents:
         """Return other latents with the same noise and mask; facts no longer hold.
 
         A single latent serves all images, and several serve a single image's noise.
+
+        Raises:
+            ValueError: If w is of another shape, or of neither one image nor as many.
         """
+        counts = {len(self), len(w_BxKxLxD)} - {1}
+        if w_BxKxLxD.shape[1:] != self.w_BxKxLxD.shape[1:] or len(counts) > 1:
+            wanted, given = list(self.w_BxKxLxD.shape), list(w_BxKxLxD.shape)
+            raise ValueError(f"w is {given} for latents {wanted}: give one, or one for each image")
         count = max(len(self), len(w_BxKxLxD))
         whole = self.take(np.arange(count) % len(self))
         w_BxKxLxD = np.broadcast_to(w_BxKxLxD, (count, *w_BxKxLxD.shape[1:]))

@@ -16,7 +16,7 @@ from ganformer_jax.models import component_maps
 from ganformer_jax.models.by_seed import generate_by_seed
 from ganformer_jax.pixels import to_uint8
 from ganformer_jax.sampling.labels import ImageLabels, check_labels, label_vectors
-from ganformer_jax.sampling.seeds import seed_array
+from ganformer_jax.sampling.seeds import check_batch_size, seed_array
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, UInt8
@@ -47,11 +47,14 @@ class Sampler:
 
     Attributes:
         config: Config of the generator.
-        batch_size: Images per batch; the last batch is padded.
+        batch_size: Images per batch, 1 or more; the last batch is padded.
         noise: "random" draws noise by seed, "const" is the same for every image. By default
             "random", as in training; a `Synthesizer` has "const", so give both the same.
         attention: Return attention maps, which take memory.
         batch_sharding: Sharding of a batch over devices; the variables must be on the same ones.
+
+    Raises:
+        ValueError: The batch size is below 1.
     """
 
     config: GeneratorConfig
@@ -59,6 +62,9 @@ class Sampler:
     noise: Literal["random", "const", "none"] = "random"
     attention: bool = False
     batch_sharding: jax.sharding.Sharding | None = None
+
+    def __post_init__(self):
+        check_batch_size(self.batch_size)
 
     def __call__(
         self,

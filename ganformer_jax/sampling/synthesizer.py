@@ -19,7 +19,7 @@ from ganformer_jax.pixels import to_uint8
 from ganformer_jax.sampling.labels import ImageLabels, check_labels, label_vectors
 from ganformer_jax.sampling.latents import ImageLatents
 from ganformer_jax.sampling.sampler import ALL_LAYERS
-from ganformer_jax.sampling.seeds import seed_array
+from ganformer_jax.sampling.seeds import check_batch_size, seed_array
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, UInt8
@@ -44,12 +44,15 @@ class Synthesizer:
 
     Attributes:
         config: Config of the generator.
-        batch_size: Images per batch; the last batch is padded.
+        batch_size: Images per batch, 1 or more; the last batch is padded.
         noise: "random" draws noise by each image's noise seed, "const" is the same for every image.
             By default "const", so that images differ by their latents alone; a `Sampler` has
             "random", so give both the same for the same images.
         attention: Return attention maps, which take memory.
         batch_sharding: Sharding of a batch over devices; the variables must be on the same ones.
+
+    Raises:
+        ValueError: The batch size is below 1.
     """
 
     config: GeneratorConfig
@@ -57,6 +60,9 @@ class Synthesizer:
     noise: Literal["random", "const", "none"] = "const"
     attention: bool = False
     batch_sharding: jax.sharding.Sharding | None = None
+
+    def __post_init__(self):
+        check_batch_size(self.batch_size)
 
     def z(self, seeds: Iterable[int]) -> Float[np.ndarray, "b k d"]:
         """Return the z of seeds from 0 to 2^32 - 1: those of a `Sampler`."""

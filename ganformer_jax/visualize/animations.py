@@ -51,7 +51,8 @@ def save_animation(
 
     Raises:
         UserError: If the suffix is another, PyAV is missing, or the file cannot be written.
-        ValueError: If there are no frames, or `fps` is not above 0.
+        ValueError: If there are no frames, they differ in shape or are not uint8, or `fps` is not
+            above 0.
     """
     if not 0 < fps < math.inf:
         raise ValueError(f"fps must be above 0, got {fps}")
@@ -64,11 +65,18 @@ def save_animation(
     first = next(colored, None)
     if first is None:
         raise ValueError("no frames")
+    rest = (_of_shape(frame, first.shape) for frame in colored)
     with atomic_path(path) as temporary:
         if suffix == ".mp4":
-            _write_mp4(temporary, first, colored, fps)
+            _write_mp4(temporary, first, rest, fps)
         else:
-            _write_pillow(temporary, PILLOW_FORMATS[suffix], first, colored, fps)
+            _write_pillow(temporary, PILLOW_FORMATS[suffix], first, rest, fps)
+
+
+def _of_shape(frame: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if frame.shape != shape:
+        raise ValueError(f"frames of {list(shape)} and {list(frame.shape)}: give one shape")
+    return frame
 
 
 def _write_pillow(

@@ -55,12 +55,23 @@ def _resize(maps_KxHxW: np.ndarray, size: tuple[int, int], smooth: bool) -> np.n
     return np.stack([np.asarray(one.resize((size[1], size[0]), method)) for one in maps])
 
 
+def _maps(attention_KxHxW: Float[np.ndarray, "k h w"]) -> Float[np.ndarray, "k h w"]:
+    """Return the attention of one image as float32, checked."""
+    maps = np.asarray(attention_KxHxW, np.float32)
+    if maps.ndim != 3 or not len(maps):
+        raise ValueError(f"attention is {list(maps.shape)}: give that of one image, [K, H, W]")
+    return maps
+
+
 def attention_segments(attention_KxHxW: Float[np.ndarray, "k h w"]) -> Int[np.ndarray, "h w"]:
     """Return the component of the largest stretched attention at each pixel, from 0.
 
     It is K where a pixel attends to no component, as in `strongest_component`.
+
+    Raises:
+        ValueError: If the attention is of another rank, or to no components.
     """
-    maps = np.asarray(attention_KxHxW, np.float32)
+    maps = _maps(attention_KxHxW)
     segments = _stretch(maps).argmax(axis=0)
     return np.where(strongest_component(maps) == len(maps), len(maps), segments)
 
@@ -76,11 +87,14 @@ def attention_segmentation(
     Args:
         attention_KxHxW: Attention to each component.
         hard: Use only the color of the component with the largest stretched attention.
+
+    Raises:
+        ValueError: If the attention is of another rank, or to no components.
     """
-    palette = np.vstack([component_palette(len(attention_KxHxW)), [NO_COMPONENT]]).astype(np.uint8)
+    maps = _maps(attention_KxHxW)
+    palette = np.vstack([component_palette(len(maps)), [NO_COMPONENT]]).astype(np.uint8)
     if hard:
-        return palette[attention_segments(attention_KxHxW)]
-    maps = np.asarray(attention_KxHxW, np.float32)
+        return palette[attention_segments(maps)]
     nothing = (strongest_component(maps) == len(maps)).astype(np.float32)
     weights = np.concatenate([_stretch(maps) ** 2 + 1e-3, nothing[None]])
     weights /= weights.sum(axis=0, keepdims=True)
@@ -99,13 +113,17 @@ def attention_overlay(
 
     Args:
         image_HxWxC: uint8 image of any number of channels.
-        attention_KxHxW: Attention to each component, at any resolution.
+        attention_KxHxW: Attention to each component, at any resolution of the image's aspect ratio.
         strength: Weight of the colors, 0 to 1; the image has the rest.
         hard: Give each pixel the color of one component instead of a mixture.
         smooth: Resize the attention bilinearly instead of pixel by pixel.
+
+    Raises:
+        ValueError: If the image is not uint8, or the attention is of another rank or to no
+            components.
     """
     image = as_rgb(np.asarray(image_HxWxC)[None])[0]
-    maps = _resize(attention_KxHxW, image.shape[:2], smooth)
+    maps = _resize(_maps(attention_KxHxW), image.shape[:2], smooth)
     colors = attention_segmentation(maps, hard=hard)
     gray = image @ np.array([[0.299], [0.587], [0.114]])  # luma of ITU-R BT.601
     return np.round((1 - strength) * gray + strength * colors).astype(np.uint8)
@@ -144,14 +162,15 @@ def attention_grid(
     images = as_rgb(images_BxHxWxC)
     count, height, width, _ = images.shape
     shape = np.shape(attention_BxKxHxW)
-    found, components, rows, columns = shape
-    if found != count or rows * width != columns * height:
+    fits = len(shape) == 4 and shape[0] == count and shape[2] * width == shape[3] * height
+    if not fits or not count or not shape[1]:
         raise ValueError(
-            f"need as many attention maps as images, of one shape: got {count} images of "
+            f"need as many attention maps [K, H, W] as images, of one shape: got {count} images of "
             f"{height}x{width} and attention {list(shape)}"
         )
     scale = max(1, math.ceil(cell / width))
     images = images.repeat(scale, axis=1).repeat(scale, axis=2)
+    components = shape[1]
     palette = component_palette(components)
     cells = []
     for image, attention in zip(images, attention_BxKxHxW, strict=True):
@@ -169,7 +188,12 @@ def finest_attention(
 
     Args:
         layers: Attention maps of each layer, as `Samples.attention`; one or more.
+
+    Raises:
+        ValueError: If there are none.
     """
+    if not len(layers):
+        raise ValueError("no attention maps: sample with attention=True, of a generator that has")
     finest = max(layer.shape[-2:] for layer in layers)
     chosen = [layer for layer in layers if layer.shape[-2:] == finest]
     return reduce_attention(np.stack(chosen, 2))
@@ -184,8 +208,11 @@ def attention_figure(
 
     Args:
         images_BxHxWxC: uint8 images.
-        attention: Attention maps of each layer, as `Samples.attention`.
-        rows: Number of samples to draw.
+        attention: Attention maps of each layer, as `Samples.attention`; one or more.
+        rows: Number of samples to draw, 1 or more.
+
+    Raises:
+        ValueError: If there are no maps or samples, or images do not fit the attention.
     """
     maps = finest_attention([layer[:rows] for layer in attention])
     return attention_grid(images_BxHxWxC[:rows], maps)

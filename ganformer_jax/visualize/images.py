@@ -53,18 +53,22 @@ def image_grid(
 
     Args:
         images_BxHxWxC: uint8 images of any number of channels.
-        columns: Images per row; by default the grid is about square.
+        columns: Images per row, 1 or more; by default the grid is about square.
         padding: Pixels between images and around them.
-        scale: Factor by which each image is enlarged, pixel by pixel; None for the largest whole
-            one that keeps the longer side within `SMALL` pixels, at least 1.
+        scale: Whole factor, 1 or more, by which each image is enlarged, pixel by pixel; None for
+            the largest one that keeps the longer side within `SMALL` pixels, at least 1.
         background: Gray level of the padding and of empty places, 0..255.
-        headings: Text above each column.
-        row_headings: Text left of each row.
+        headings: Text above each column; none, or as many as columns.
+        row_headings: Text left of each row; none, or as many as rows.
 
     Raises:
-        ValueError: If there are no images, or they have another dtype or shape.
+        ValueError: If there are no images, they have another dtype or shape, `columns` or `scale`
+            are below 1, or there is another number of headings.
     """
     images = as_rgb(images_BxHxWxC)
+    for name, number in (("columns", columns), ("scale", scale)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} is {number}; it should be 1 or more")
     scale = max(1, SMALL // max(images.shape[1:3])) if scale is None else scale
     images = images.repeat(scale, axis=1).repeat(scale, axis=2)
     count, height, width, _ = images.shape
@@ -72,6 +76,9 @@ def image_grid(
         raise ValueError("no images to lay out")
     columns = min(columns or math.ceil(math.sqrt(count)), count)
     rows = math.ceil(count / columns)
+    for texts, cells, name in ((headings, columns, "columns"), (row_headings, rows, "rows")):
+        if len(texts) not in (0, cells):
+            raise ValueError(f"{len(texts)} headings for {cells} {name}: give one for each")
     size = (rows * (height + padding) + padding, columns * (width + padding) + padding, 3)
     grid = np.full(size, background, np.uint8)
     for i, image in enumerate(images):
@@ -92,7 +99,7 @@ def _heading_strip(texts: Sequence[str], width: int, padding: int) -> UInt8[np.n
     font = ImageFont.load_default(size=FONT_SIZE)
     for i, text in enumerate(texts):
         center = padding + i * (width + padding) + width / 2
-        draw.text((center, HEADING_HEIGHT - 4), text, fill="black", font=font, anchor="ms")
+        draw.text((center, HEADING_HEIGHT - 4), str(text), fill="black", font=font, anchor="ms")
     return np.asarray(strip)
 
 
@@ -100,13 +107,13 @@ def _row_strip(
     texts: Sequence[str], height: int, padding: int, above: int
 ) -> UInt8[np.ndarray, "h w 3"]:
     font = ImageFont.load_default(size=FONT_SIZE)
-    width = math.ceil(max(font.getlength(text) for text in texts)) + 2 * FONT_SIZE // 2
+    width = math.ceil(max(font.getlength(str(text)) for text in texts)) + 2 * FONT_SIZE // 2
     size = width, above + len(texts) * (height + padding) + padding
     strip = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(strip)
     for i, text in enumerate(texts):
         middle = above + padding + i * (height + padding) + height / 2
-        draw.text((width - FONT_SIZE // 2, middle), text, fill="black", font=font, anchor="rm")
+        draw.text((width - FONT_SIZE // 2, middle), str(text), fill="black", font=font, anchor="rm")
     return np.asarray(strip)
 
 
@@ -147,15 +154,21 @@ def segments_grid(
         padding: Pixels between cells.
 
     Raises:
-        ValueError: If a segmentation has another shape than the images.
+        ValueError: If there are no segmentations or images, or a segmentation has another shape
+            than the images or other values than integers from 0 up.
     """
     images = as_rgb(images_BxHxWxC)
-    palette = component_palette(1 + max(int(found.max()) for found in segments.values()))
-    columns = [images]
+    if not segments or not len(images):
+        raise ValueError("no segmentations or no images to draw")
     for name, segments_BxHxW in segments.items():
         if segments_BxHxW.shape != images.shape[:3]:
             shape = list(segments_BxHxW.shape)
             raise ValueError(f"{name} is {shape}, images are {list(images.shape)}")
+        if segments_BxHxW.dtype.kind not in "iu" or segments_BxHxW.min() < 0:
+            raise ValueError(f"{name} has values that are not integers from 0 up")
+    palette = component_palette(1 + max(int(found.max()) for found in segments.values()))
+    columns = [images]
+    for segments_BxHxW in segments.values():
         columns.append(palette[segments_BxHxW])
     cells = np.stack(columns, 1).reshape(-1, *images.shape[1:])
     scale = max(1, math.ceil(cell / images.shape[2]))
@@ -171,9 +184,13 @@ def save_png(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w *c"]) -
         image: uint8 [H, W] or [H, W, C]; 2 channels, and 5 or more, are drawn by `as_rgb`.
 
     Raises:
+        ValueError: If the image has another dtype or rank.
         UserError: If the file cannot be written.
     """
     image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        shape = list(image.shape)
+        raise ValueError(f"an image must be uint8 [H, W] or [H, W, C], got {image.dtype} {shape}")
     if image.ndim == 3 and image.shape[-1] not in (3, 4):
         image = image[..., 0] if image.shape[-1] == 1 else as_rgb(image[None])[0]
     with atomic_path(path) as temporary:
