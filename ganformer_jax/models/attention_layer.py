@@ -168,7 +168,7 @@ class AttentionLayer(nn.Module):
         )
         updated = self._update_components(components_BxKxD, x_BxFxC, position_FxD, context)
         count = attended.y_BxTxD.shape[1]
-        maps = probabilities.reshape(len(x_BxFxC), attention.heads, *grid, count)
+        maps = probabilities.reshape(x_BxFxC.shape[0], attention.heads, *grid, count)
         maps_BxTxNxHxW = jnp.transpose(maps, (0, 4, 1, 2, 3))
         if words_BxTxD is not None:
             words_BxTxNxHxW = maps_BxTxNxHxW[:, config.components :]

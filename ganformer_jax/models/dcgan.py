@@ -110,7 +110,7 @@ class DCGANSynthesis(nn.Module):
         dense = nn.Dense(
             math.prod(shape), use_bias=False, dtype=dtype, kernel_init=_kernel, name="dense"
         )
-        x = activated(dense(w_BxKxLxD[:, -1, 0]).reshape(len(w_BxKxLxD), *shape), first)
+        x = activated(dense(w_BxKxLxD[:, -1, 0]).reshape(w_BxKxLxD.shape[0], *shape), first)
         for resolution in others:
             x = grow(self, x, resolution)
         return jnp.tanh(x.astype(jnp.float32)), {"attention": ()}
@@ -157,7 +157,7 @@ class DCGANDiscriminator(nn.Module):
             TypeError: Images that are not floating point.
         """
         check_images(images_BxHxWxC, self.base_grid)
-        check_labels(labels_BxY, len(images_BxHxWxC))
+        check_labels(labels_BxY, images_BxHxWxC.shape[0])
         config, dtype = self.config, jnp.dtype(self.config.dtype)
         resolution = largest = max(images_BxHxWxC.shape[1:3])
 

@@ -183,7 +183,7 @@ class Discriminator(nn.Module):
         skip, image = config.architecture == "skip", images_BxHxWxC
         blocks: list[Array] = []
         check_images(image, self.base_grid)
-        check_labels(labels_BxY, len(image))
+        check_labels(labels_BxY, image.shape[0])
         resolution = max(image.shape[1:3])
         x = self._read_image(image, None, resolution)
         aggregators_BxKxD, context = self._attention(x.shape[0], train, microbatch)

@@ -191,11 +191,12 @@ class Generator(nn.Module):
             raise ValueError(
                 f"z should be [batch, {expected[0]}, {expected[1]}], not {z_BxKxD.shape}"
             )
+        batch = z_BxKxD.shape[0]
         if self.config.text.vocabulary:
-            check_labels(labels_BxY, len(z_BxKxD))
+            check_labels(labels_BxY, batch)
         else:
-            check_generator_labels(labels_BxY, len(z_BxKxD), self.config.label_size)
-        check_shape("component mask", component_mask_BxK, (len(z_BxKxD), self.config.components))
+            check_generator_labels(labels_BxY, batch, self.config.label_size)
+        check_shape("component mask", component_mask_BxK, (batch, self.config.components))
         if self.config.network != "ganformer":
             return direct_latents(self.config, z_BxKxD, labels_BxY)
         caption = None
@@ -259,7 +260,7 @@ class Generator(nn.Module):
             raise ValueError("a k-GAN has no components that can be hidden")
         if component_shift_BxKx2 is not None and not self.config.attention.places:
             raise ValueError("components without places cannot be moved: see attention.places")
-        batch, components = len(w_BxKxLxD), self.config.components
+        batch, components = w_BxKxLxD.shape[0], self.config.components
         check_seeds(noise_seeds_B, batch)
         check_shape("component mask", component_mask_BxK, (batch, components))
         check_shape("component shift", component_shift_BxKx2, (batch, components, 2))

@@ -50,7 +50,7 @@ def check_labels(labels_BxY: Float[Array, "b y"] | None, batch: int) -> None:
         return
     if labels_BxY.ndim != 2:
         raise ValueError(f"labels {list(labels_BxY.shape)}: give one-hot classes [batch, classes]")
-    if len(labels_BxY) != batch:
+    if labels_BxY.shape[0] != batch:
         raise ValueError(f"labels {list(labels_BxY.shape)} for {batch} images: give one for each")
 
 

@@ -138,7 +138,8 @@ def _check_pair(w: Latents, other: Latents) -> None:
     """Refuse latents that only broadcasting would make fit; a batch of one fits any batch."""
     _check_layers(w)
     _check_layers(other)
-    if w.shape[1:] != other.shape[1:] or (len(w) != len(other) and 1 not in (len(w), len(other))):
+    batches = {w.shape[0], other.shape[0]}
+    if w.shape[1:] != other.shape[1:] or (len(batches) > 1 and 1 not in batches):
         raise ValueError(f"w is {list(w.shape)} and other {list(other.shape)}: give one shape")
 
 

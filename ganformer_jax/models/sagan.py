@@ -162,7 +162,7 @@ class SAGANSynthesis(nn.Module):
         w_BxD = w_BxKxLxD[:, -1, 0]
         z_BxD, labels_BxY = jnp.split(w_BxD, [config.z_size], axis=1)
         x = SpectralDense(math.prod(shape), name="dense")(z_BxD, train)
-        x = x.reshape(len(w_BxD), *shape).astype(config.dtype)
+        x = x.reshape(w_BxD.shape[0], *shape).astype(config.dtype)
 
         def grow(module: nn.Module, x: Array, resolution: int) -> Array:
             channels = config.synthesis.channels_at(resolution)
@@ -222,7 +222,7 @@ class SAGANDiscriminator(nn.Module):
             TypeError: Images that are not floating point.
         """
         check_images(images_BxHxWxC, self.base_grid)
-        check_labels(labels_BxY, len(images_BxHxWxC))
+        check_labels(labels_BxY, images_BxHxWxC.shape[0])
         config = self.config
         resolution = largest = max(images_BxHxWxC.shape[1:3])
 

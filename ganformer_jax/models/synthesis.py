@@ -131,11 +131,11 @@ class Stem(nn.Module):
             own = (images,) if images > 1 else ()  # images to merge have a grid each
             constant = self.param("constant", normal(), (*own, *shape))
             repeated = jnp.broadcast_to(constant, (w_BxD.shape[0] // images, *own, *shape))
-            return repeated.reshape(len(w_BxD), *shape)
+            return repeated.reshape(w_BxD.shape[0], *shape)
         as_layers = synthesis.stem == "latent"
         gain = math.sqrt(2.0) / 4
         dense = EqualizedDense(math.prod(shape), gain=gain, use_bias=not as_layers, name="dense")
-        x = dense(w_BxD).reshape(len(w_BxD), *shape)
+        x = dense(w_BxD).reshape(w_BxD.shape[0], *shape)
         if as_layers:
             if synthesis.noise:
                 noise = Noise(images, name="noise")
