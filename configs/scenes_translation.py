@@ -2,8 +2,10 @@
 
 Command:   ganformer-jax train --config scenes_translation
 Hardware:  one CPU core
-Cost:      not measured to the end
-Expected:  not known yet
+Cost:      21 minutes, with the scenes already rendered
+Expected:  drawings with the outlines and most colors of the scenes; the mean absolute difference
+           from the true drawings (metric/error in metrics.jsonl) falls to 10.5 levels, and from
+           the true scenes to 11.2 (one run, 2026-11-30)
 """
 
 from ganformer_jax.config.patches import PatchConfig
