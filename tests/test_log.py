@@ -23,6 +23,7 @@ from ganformer_jax import files, hosts
 from ganformer_jax.experiment.observers import draw_curve, draw_figures
 from ganformer_jax.train.logs import history, writers
 from ganformer_jax.train.logs.log import Log
+from ganformer_jax.train.logs.progress import progress_words
 from ganformer_jax.train.logs.writers import BestEffort, append, encode_jpeg
 from ganformer_jax.train.observing import Moment, Observer
 
@@ -198,6 +199,11 @@ def test_a_terminal_of_unknown_size_has_lines(tmp_path, monkeypatch, rows, colum
     with terminal(monkeypatch, rows, columns) as lines:
         train_mean(tmp_path, with_train(log_kimg=0.16), say=print)
     assert len([line for line in lines if re.fullmatch(LINE, line)]) == 2
+
+
+def test_no_time_is_left_after_a_last_step_that_passes_the_end():
+    assert "     0s left" in progress_words(0.512, 0.5, {"images_per_second": 20.0})
+    assert " 5m00s left" in progress_words(0.5, 6.5, {"images_per_second": 20.0})
 
 
 def test_on_a_terminal_progress_is_a_bar_below_what_is_said(tmp_path, monkeypatch):

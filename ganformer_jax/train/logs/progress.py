@@ -79,7 +79,7 @@ def progress_words(kimg: float, total: float, values: Mapping[str, float]) -> st
     """Return speed and time left, if the speed was measured, losses and memory in words."""
     words = []
     if speed := values.get("images_per_second"):
-        left = duration((total - kimg) * 1000 / speed)
+        left = duration(max(total - kimg, 0.0) * 1000 / speed)  # the last step may pass the end
         words = [f"{speed:6.1f} img/s", f"{1000 / speed:6.1f} s/kimg", f"{left:>7} left"]
     words += [f"{short} {values[name]:.3g}" for name, short in SHORT.items() if name in values]
     return "  ".join(words)
