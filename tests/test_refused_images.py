@@ -160,6 +160,23 @@ def _diff(images, choices, policies="color"):
     return augment.diff_augment_with(images, choices, policies)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda images: augment.augment(images, KEY, 0.5, augment.expand("bgcfnc")),
+        lambda images: augment.diff_augment(images, KEY, augment.POLICIES),
+        lambda images: augment.random_crop(images, KEY, 0.1),
+        lambda images: losses.laplacian_distance(images, images),
+        lambda images: losses.r1_penalty(lambda x: x.sum((1, 2, 3))[:, None], images),
+    ],
+)
+def test_a_program_may_be_traced_for_any_batch(function):
+    """As by `jax.export`: the checks and draws take a batch of symbolic size."""
+    (batch,) = jax.export.symbolic_shape("b")
+    images = jax.ShapeDtypeStruct((batch, *IMAGES.shape[1:]), jnp.float32)
+    assert jax.eval_shape(function, images).shape[0] == batch
+
+
 def test_unknown_presets_list_the_known_ones():
     with pytest.raises(ValueError, match="no transformation 'bgd': .*xflip.*bgc.*did you mean bg"):
         augment.expand("bgd")

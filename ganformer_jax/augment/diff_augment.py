@@ -64,7 +64,7 @@ def diff_augment(
         TypeError: Images that are not floating point.
     """
     check_images(images_BxHxWxC)
-    return diff_augment_with(images_BxHxWxC, draw_choices(key, len(images_BxHxWxC)), policies)
+    return diff_augment_with(images_BxHxWxC, draw_choices(key, images_BxHxWxC.shape[0]), policies)
 
 
 def diff_augment_with(
@@ -82,7 +82,7 @@ def diff_augment_with(
             near = did_you_mean(name, POLICIES)
             raise ValueError(f"no policy {name!r}: choose from {', '.join(POLICIES)}{near}")
     check_images(images_BxHxWxC)
-    check_count(len(choices.brightness_B), len(images_BxHxWxC))
+    check_count(choices.brightness_B.shape[0], images_BxHxWxC.shape[0])
     x_BxHxWxC = images_BxHxWxC.astype(jnp.float32)
     if "color" in policies:
         x_BxHxWxC = _augment_colors(x_BxHxWxC, choices)

@@ -25,7 +25,7 @@ def change_geometry(x_BxHxWxC: Float[Array, "b h w c"], chances: Chances) -> Arr
     if not any(chances.has(name) for name in NAMES):
         return x_BxHxWxC
     height, width = x_BxHxWxC.shape[1:3]
-    return warp(x_BxHxWxC, _where_from(chances, len(x_BxHxWxC), height, width))
+    return warp(x_BxHxWxC, _where_from(chances, x_BxHxWxC.shape[0], height, width))
 
 
 def _where_from(chances: Chances, count: int, height: int, width: int) -> Affine:

@@ -68,7 +68,7 @@ def augment_with(
     """
     check_transforms(transforms)
     check_images(images_BxHxWxC)
-    check_count(len(draws.uniform_BxN), len(images_BxHxWxC))
+    check_count(draws.uniform_BxN.shape[0], images_BxHxWxC.shape[0])
     if transforms.get("noise") and draws.normal_BxHxWxC is None:
         raise ValueError("the random numbers are without those of noise: draw them with it")
     chances = Chances(draws.uniform_BxN, p, transforms, percentile)

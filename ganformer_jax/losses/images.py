@@ -43,7 +43,7 @@ def laplacian_distance(
         raise ValueError(f"images {one_BxHxWxC.shape} and {other_BxHxWxC.shape}")
     # The pyramid is linear: that of a difference is the difference of pyramids.
     rest = one_BxHxWxC.astype(jnp.float32) - other_BxHxWxC.astype(jnp.float32)
-    distance_B = jnp.zeros(len(rest))
+    distance_B = jnp.zeros(rest.shape[0])
     while all(side % 2 == 0 and side >= 2 * SMALLEST for side in rest.shape[1:3]):
         batch, height, width, channels = rest.shape
         half = rest.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))

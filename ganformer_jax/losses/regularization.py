@@ -68,7 +68,7 @@ def gradient_penalty(
     require(fake_BxHxWxC, "generated images", 4)
     if real_BxHxWxC.shape != fake_BxHxWxC.shape:
         raise ValueError(f"real images {real_BxHxWxC.shape}, generated {fake_BxHxWxC.shape}")
-    require_shape(share_Bx1x1x1, "shares", (len(real_BxHxWxC), 1, 1, 1))
+    require_shape(share_Bx1x1x1, "shares", (real_BxHxWxC.shape[0], 1, 1, 1))
     between_BxHxWxC = fake_BxHxWxC + share_Bx1x1x1 * (real_BxHxWxC - fake_BxHxWxC)
     squared_B = _squared_slopes(discriminate, between_BxHxWxC)
     # The norm has no gradient at 0, where this one is 0.
@@ -82,7 +82,7 @@ def _squared_slopes(discriminate: Callable[[Images], Logits], images_BxHxWxC: Im
     def total(images_BxHxWxC: Images) -> Array:
         logits_B = column_of(discriminate(images_BxHxWxC))
         if logits_B.shape != images_BxHxWxC.shape[:1]:
-            raise ValueError(f"{len(logits_B)} logits for {len(images_BxHxWxC)} images")
+            raise ValueError(f"{logits_B.shape[0]} logits for {images_BxHxWxC.shape[0]} images")
         return logits_B.sum()
 
     gradient_BxHxWxC = jax.grad(total)(images_BxHxWxC)
