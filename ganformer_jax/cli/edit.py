@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 EDITS = ("remove", "swap", "move", "recolor", "direction")
 GLOBAL = "global"
-READ = {"move": {"limit", "directions"}, "recolor": {"limit", "directions"}}
-READ["direction"] = {"directions"}
+READ = {
+    "move": {"limit", "directions"},
+    "recolor": {"limit", "directions"},
+    "direction": {"directions"},
+}
 """Options that only some edits use, by the edit."""
 NAMED = 3
 """Directions that a message names, at most."""

@@ -24,7 +24,7 @@ class GeneratorOptions(RunOptions):
     """Folder of a run, or a file: an export or a published snapshot."""
 
     def check_generator(self) -> None:
-        """Raise `UserError` if there is no such run or file, or options cannot be combined."""
+        """Raise `UserError` if the run or file is missing, or options cannot be combined."""
         if not self.workdir.is_file():
             self.check_run()
         elif self.best or self.step is not None:

@@ -61,7 +61,7 @@ class RunOptions:
     """Use the checkpoint with the best metric."""
 
     def check_run(self) -> None:
-        """Raise `UserError` if the options cannot be combined, or there is no such folder."""
+        """Raise `UserError` if the options cannot be combined, or the folder is missing."""
         if self.best and self.step is not None:
             raise UserError("--best and --step cannot be combined: leave one of them out")
         if not self.workdir.is_dir():

@@ -173,7 +173,7 @@ def open_split(builder: Any, split: str) -> Records:
     """Return the serialized examples of a split.
 
     Raises:
-        NoSplit: If there is no such split, or it is empty.
+        NoSplit: If the split is missing or empty.
         UserError: If its file format does not support reading by index.
     """
     name = f"{builder.name} ({split})"

@@ -261,7 +261,7 @@ def _mapping_path(images: Path) -> Path:
 
 
 def _read_mapping(path: Path) -> dict[int, str] | None:
-    """Read the characters of EMNIST's classes by number; None if there is no valid table."""
+    """Read the characters of EMNIST's classes by number; None without a valid table."""
     if not path.is_file() or path.stat().st_size > MAX_MAPPING:
         return None
     try:

@@ -65,7 +65,7 @@ class Source(abc.ABC):
         of_files: Whether entries are files, whose suffixes tell which of them should be images.
         sequential: Whether reading in order is much faster than random access.
         labels: Classes or conditions that the source stores for its entries; None if it has none.
-        label_error: Why stored labels cannot be used; None if there is no such problem.
+        label_error: Why stored labels cannot be used; None if they can.
         label_columns: Columns that hold classes, if it is not clear which one to use.
         paths: Files and folders that it reads.
         channels: Number of channels if all entries are arrays of 2, or of 5 or more; None
