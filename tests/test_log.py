@@ -56,6 +56,20 @@ def test_numbers_and_images_reach_json_lines_and_tensorboard(tmp_path):
     assert np.asarray(Image.open(io.BytesIO(drawn[20, "images/gray"][0]))).shape == (24, 40, 3)
 
 
+def test_what_is_not_finite_is_null_in_json_lines(tmp_path):
+    values = {"loss/generator": np.nan, "loss/r1": np.float64(np.inf), "loss/r2": 2.0}
+    writers.JsonLines(tmp_path / "metrics.jsonl", 0).write_numbers(1, 16, values)
+    history.History(tmp_path, {}, print).add("finished", 1, 16, metrics=[{"ari": np.nan}])
+
+    def refuse(name):
+        raise ValueError(f"{name} is not JSON")
+
+    line = json.loads((tmp_path / "metrics.jsonl").read_text(), parse_constant=refuse)
+    assert [line[name] for name in values] == [None, None, 2.0]
+    event = json.loads((tmp_path / "history.jsonl").read_text(), parse_constant=refuse)
+    assert event["metrics"] == [{"ari": None}]
+
+
 def test_a_resumed_run_purges_what_it_repeats(tmp_path):
     train_mean(tmp_path, with_train(total_kimg=0.16))
     train_mean(tmp_path, with_train(total_kimg=0.32))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from ganformer_jax.cli.options import HostOptions, RunOptions, refuse_options, refuse_without_effect
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.requests import SCENES, Request, parse_requests
+from ganformer_jax.files import json_line
 
 if TYPE_CHECKING:
     from ganformer_jax.data.batches import DatasetSource
@@ -274,11 +274,11 @@ def _report(report: Report, facts: Mapping[str, Any], workdir: pathlib.Path | No
     width = max(map(len, [*report.numbers, *facts]))
     print("\n".join(f"{name:{width}}  {value:.6g}" for name, value in report.numbers.items()))
     print("\n".join(f"{name:{width}}  {_format(value)}" for name, value in facts.items()))
-    line = json.dumps({**report.numbers, **facts})
-    print(line)
+    line = json_line({**report.numbers, **facts})
+    print(line, end="")
     if workdir is not None:
         with (workdir / "evaluations.jsonl").open("a") as file:
-            file.write(line + "\n")
+            file.write(line)
 
 
 def _format(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from ganformer_jax.experiment.directions import DirectionGroup
 from ganformer_jax.experiment.figures.cells import region_cell
 from ganformer_jax.experiment.figures.context import FigureContext, lay_out
 from ganformer_jax.experiment.regions import component_regions, make_with_attention
-from ganformer_jax.files import write_atomically
+from ganformer_jax.files import json_line, write_atomically
 from ganformer_jax.metrics.edits import edit_changes, pixel_change
 from ganformer_jax.pixels import as_rgb
 from ganformer_jax.visualize import save_png
@@ -55,8 +54,8 @@ def write_directions(
     directions = [direction for group in groups for direction in group.directions]
     written = [folder / DIRECTIONS_FILE, folder / TABLE_FILE]
     save_directions(written[0], directions, weights)
-    lines = [json.dumps({**direction_record(one), "weights": weights}) for one in directions]
-    write_atomically(written[1], "".join(line + "\n" for line in lines))
+    lines = [json_line({**direction_record(one), "weights": weights}) for one in directions]
+    write_atomically(written[1], "".join(lines))
     for group in groups:
         written.append(folder / f"{group.name}.png")
         save_png(written[-1], direction_sheet(context, group, amounts, layer))

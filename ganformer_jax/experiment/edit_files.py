@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +15,7 @@ from ganformer_jax.experiment.figures.cells import CHANGE, change_cell, region_c
 from ganformer_jax.experiment.figures.context import FigureContext, lay_out
 from ganformer_jax.experiment.regions import make_with_attention
 from ganformer_jax.experiment.sample_files import write_images
-from ganformer_jax.files import write_atomically
+from ganformer_jax.files import json_line, write_atomically
 from ganformer_jax.metrics.edits import edit_changes, pixel_change
 from ganformer_jax.pixels import as_rgb
 from ganformer_jax.sampling import Synthesized, save_latents
@@ -111,7 +110,7 @@ def write_edit(
     paths = [folder / name for name in (LATENTS_FILE, SHEET_FILE, TABLE_FILE)]
     save_latents(paths[0], result.edit.latents, weights, noise)
     save_png(paths[1], edit_sheet(result, names))
-    write_atomically(paths[2], "".join(json.dumps(record) + "\n" for record in records))
+    write_atomically(paths[2], "".join(map(json_line, records)))
     return [*images, *paths]
 
 

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import functools
 import io
-import json
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 from ganformer_jax.experiment.figures.context import lay_out
 from ganformer_jax.experiment.projection import Images, Projected, Projector
 from ganformer_jax.experiment.targets import Targets
-from ganformer_jax.files import write_atomically
+from ganformer_jax.files import json_line, write_atomically
 from ganformer_jax.pixels import as_rgb, enlarge
 from ganformer_jax.sampling import ImageLatents, layer_thirds, save_latents, swap_layers
 from ganformer_jax.visualize import (
@@ -61,7 +60,7 @@ def write_projection(
     writer.writerow(["step", *targets.names])
     writer.writerows([step + 1, *row] for step, row in enumerate(found.distances_SxB.tolist()))
     write_atomically(paths[3], text.getvalue())
-    write_atomically(paths[4], "".join(json.dumps(record) + "\n" for record in records))
+    write_atomically(paths[4], "".join(map(json_line, records)))
     return paths
 
 

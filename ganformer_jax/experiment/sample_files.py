@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ganformer_jax import hosts
 from ganformer_jax.errors import UserError, one_line, os_reason
-from ganformer_jax.files import atomic_path, remove_cut_off, write_atomically
+from ganformer_jax.files import atomic_path, json_line, remove_cut_off, write_atomically
 from ganformer_jax.pixels import channel_words
 from ganformer_jax.train.checkpoints.checksums import checksums
 from ganformer_jax.visualize import save_png
@@ -125,7 +125,7 @@ def prepare_folder(
     kept = {name: record for name, record in known.items() if name in there}
     merged = kept | {record["file"]: record for record in records}
     # Names of files need not be text, and may have characters that end lines elsewhere.
-    lines = "".join(json.dumps(record) + "\n" for record in merged.values())
+    lines = "".join(map(json_line, merged.values()))
     write_atomically(folder / RECORDS_FILE, lines)
 
 

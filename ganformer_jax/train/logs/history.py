@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from ganformer_jax import hosts
+from ganformer_jax.files import json_line
 from ganformer_jax.train.logs.writers import BestEffort, append
 
 HISTORY_FILE = "history.jsonl"
@@ -39,7 +40,7 @@ class History:
         if not hosts.is_first():
             return
         line = {"time": time.time(), "event": event, "step": step, "kimg": images_seen / 1000}
-        text = json.dumps(line | self._facts | details) + "\n"
+        text = json_line(line | self._facts | details)
         self._attempt(HISTORY_FILE, append, self._path, text.encode())
 
 

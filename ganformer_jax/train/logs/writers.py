@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ganformer_jax.errors import UserError, os_reason
-from ganformer_jax.files import write_atomically
+from ganformer_jax.files import json_line, write_atomically
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -108,7 +108,7 @@ class JsonLines:
     def write_numbers(self, step: int, images_seen: int, values: Mapping[str, float]) -> None:
         """Append a line."""
         line = {"step": step, "kimg": images_seen / 1000, "time": time.time(), **values}
-        append(self._path, (json.dumps(line) + "\n").encode())
+        append(self._path, json_line(line).encode())
 
     def write_image(self, step: int, images_seen: int, name: str, jpeg: bytes) -> None:
         """Raise: images have files of their own."""
