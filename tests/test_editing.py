@@ -8,7 +8,7 @@ from tiny import tiny_config
 
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.directions import DirectionSearch, find_directions
-from ganformer_jax.experiment.edit_files import apply_edit, summary
+from ganformer_jax.experiment.edit_files import apply_edit, summary, write_edit
 from ganformer_jax.experiment.editing import change_region, describe_fit, of_component
 from ganformer_jax.experiment.figures import FigureContext
 from ganformer_jax.sampling import ImageLatents, Synthesized
@@ -28,6 +28,7 @@ class Blobs:
     config: object = CONFIG
     batch_size: int = 16
     attention: bool = False
+    noise: str = "const"
 
     def __call__(self, variables, latents):
         count = len(latents)
@@ -82,7 +83,7 @@ def test_a_region_is_moved_by_what_was_asked(found):
     own, other = of_component(directions, 0), context(12, seed=1)
     targets = {"row": 8 / SIDE, "column": -4 / SIDE}
     edit = change_region(other, 0, own, targets, relative=True, limit=np.inf)
-    result = apply_edit(other, edit)
+    [result] = apply_edit(other, edit)
     for record in result.records:
         moved = {
             name: record["region_after"][name] - record["region_before"][name]
@@ -92,7 +93,9 @@ def test_a_region_is_moved_by_what_was_asked(found):
         assert moved["column"] == pytest.approx(-4 / SIDE, abs=1.6 / SIDE)
         assert moved["red"] == pytest.approx(0, abs=2.5)
         assert record["inside"] > 20 * record["outside"] or record["inside"] > 20
-    assert "row +0.1" in summary(result) and "column -0.06" in summary(result)
+    assert "row +0.1" in summary(edit, result.records) and "column -0.06" in summary(
+        edit, result.records
+    )
     assert "expect little" not in describe_fit(own, ["row", "column"])
 
 
@@ -100,7 +103,7 @@ def test_a_region_is_recolored_and_stays_where_it_is(found):
     directions = {one.name: one for group in found[0] for one in group.directions}
     own, other = of_component(directions, 0), context(12, seed=2)
     edit = change_region(other, 0, own, {"red": 130.0}, relative=False, limit=np.inf)
-    result = apply_edit(other, edit)
+    [result] = apply_edit(other, edit)
     for record in result.records:
         before, after = record["region_before"], record["region_after"]
         assert after["red"] == pytest.approx(130, abs=2)
@@ -110,13 +113,33 @@ def test_a_region_is_recolored_and_stays_where_it_is(found):
         change_region(other, 0, own, {"green": 3.0}, relative=False, limit=1)
 
 
+def test_images_are_edited_and_written_batch_by_batch(found, tmp_path, monkeypatch):
+    """Memory is bounded by a batch; the records are those of one large batch."""
+    directions = {one.name: one for group in found[0] for one in group.directions}
+    own, other, sizes = of_component(directions, 0), context(40, seed=4), []
+    make = Blobs.__call__
+    monkeypatch.setattr(Blobs, "__call__", lambda *a: sizes.append(len(a[2])) or make(*a))
+    tables = []
+    for batch_size in (64, 9):
+        some = dataclasses.replace(other, synthesizer=Blobs(batch_size=batch_size))
+        edit = change_region(some, 0, own, {"row": 0.1}, relative=True, limit=2.0)
+        folder, names = tmp_path / str(batch_size), [f"{row:06d}" for row in range(40)]
+        files, _ = write_edit(some, edit, names, folder, progress=False)
+        assert all(file.is_file() for file in files) and len(files) == 43
+        tables.append([(folder / name).read_bytes() for name in ("edits.jsonl", "edits.png")])
+        assert len(tables[-1][0].splitlines()) == 40
+    assert tables[0] == tables[1]
+    assert sizes[:2] == [40, 40]  # before and after
+    assert set(sizes[2:]) == {9, 4}
+
+
 def test_long_changes_are_shortened(found):
     directions = {one.name: one for group in found[0] for one in group.directions}
     own, other = of_component(directions, 0), context(3, seed=3)
     edit = change_region(other, 0, own, {"row": 16 / SIDE}, relative=True, limit=2.0)
     assert [fact["change_of_w"] for fact in edit.facts] == pytest.approx([2.0] * 3)
     assert [fact["share_made"] for fact in edit.facts] == pytest.approx([0.5] * 3, rel=0.1)
-    assert "3 shortened to --limit" in summary(apply_edit(other, edit))
+    assert "3 shortened to --limit" in summary(edit, next(apply_edit(other, edit)).records)
 
 
 def test_few_samples_have_no_directions():

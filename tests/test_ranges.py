@@ -2,7 +2,7 @@
 
 import pytest
 
-from ganformer_jax.cli.ranges import parse_ranges
+from ganformer_jax.cli.ranges import MOST, SEEDS, check_seeds, parse_ranges
 from ganformer_jax.errors import UserError
 
 
@@ -28,3 +28,12 @@ def test_lists_and_ranges(text, numbers):
 def test_what_is_no_list(text, message):
     with pytest.raises(UserError, match=message):
         parse_ranges(text, "--seeds", 100)
+
+
+def test_seeds_are_bounded_by_memory():
+    for text in (f"0-{SEEDS - 1}", f"5,{MOST}-{2 * MOST}"):
+        with pytest.raises(UserError, match="1,000,000 numbers at most"):
+            parse_ranges(text, "--seeds", SEEDS)
+    assert len(check_seeds(SEEDS - MOST, MOST)) == MOST
+    with pytest.raises(UserError, match="1,000,000 images at most, then more from --seed 1000007"):
+        check_seeds(7, MOST + 1)

@@ -88,7 +88,7 @@ def run(options: Options) -> None:
     folder = options.out or options.default_folder("edited")
     refuse_filled(folder, options.overwrite)
 
-    from ganformer_jax.experiment.edit_files import apply_edit, summary, write_edit
+    from ganformer_jax.experiment.edit_files import write_edit
     from ganformer_jax.experiment.regions import attention_layers, check_layer
 
     context, weights = options.load_images(seeds)
@@ -100,12 +100,11 @@ def run(options: Options) -> None:
     check_layer(attention_layers(context.config), options.layer)
     component = _component(options, context)
     edit, layer = _edit(options, kind, context, component, weights)
-    result = apply_edit(context, edit, layer)
     names = [f"{seed:06d}" for seed in seeds]
     if options.latents is not None:
         names = [f"{row:06d}" for row in range(len(context.latents))]
-    files = write_edit(result, names, folder, weights, options.noise)
-    print(summary(result))
+    files, changes = write_edit(context, edit, names, folder, layer=layer, weights=weights)
+    print(changes)
     print(f"{len(files)} files in {folder}")
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -27,47 +26,56 @@ if TYPE_CHECKING:
 LATENTS_FILE, SHEET_FILE, TABLE_FILE = "latents.npz", "edits.png", "edits.jsonl"
 SHOWN = 16
 """Rows of the sheet, at most."""
+SheetRow = tuple[str, list[np.ndarray]]
+"""Heading and cells, uint8 [H, W, 3] each."""
 
 
 class EditResult(NamedTuple):
-    """Images before and after an edit, and what changed.
+    """A batch of images before and after an edit, and what changed.
 
     Attributes:
-        edit: The edit.
         before: Images before it.
         after: Images after it.
         regions_BxHxW: The component's region before it; None of an edit of other latents.
         records: Facts about each image, as JSON values.
     """
 
-    edit: LatentEdit
     before: Synthesized
     after: Synthesized
     regions_BxHxW: Bool[np.ndarray, "b h w"] | None
     records: list[dict[str, Any]]
 
 
-def apply_edit(context: FigureContext, edit: LatentEdit, layer: int | None = None) -> EditResult:
-    """Make the images of an edit, and measure what changed.
+def apply_edit(
+    context: FigureContext, edit: LatentEdit, layer: int | None = None
+) -> Iterator[EditResult]:
+    """Make the images of an edit, batch by batch, and measure what changed.
 
     Args:
         context: The generator and the images before the edit.
         edit: The edit.
         layer: Attention layer of the regions, from 0; by default the last.
     """
+    start = 0
+    for some in context.batches():
+        rows = range(start, start + len(some.latents))
+        yield _apply(some, edit.take(rows), layer, start)
+        start = rows.stop
+
+
+def _apply(context: FigureContext, edit: LatentEdit, layer: int | None, start: int) -> EditResult:
+    """Make and measure one batch, whose first image has this number."""
     before, after = context.made, make_with_attention(context, edit.latents)
     change_BxHxW = pixel_change(before.images, after.images)
-    known = context.latents.facts or [{}] * len(context.latents)
-    facts = tuple(_with_edit(one, edit.words) for one in known)
-    edit = dataclasses.replace(edit, latents=dataclasses.replace(edit.latents, facts=facts))
-    records = [{**one, **more} for one, more in zip(facts, edit.facts, strict=True)]
+    known = edit.latents.facts or [{}] * len(edit.latents)
+    records = [{**one, **more} for one, more in zip(known, edit.facts, strict=True)]
     for record, change_HxW in zip(records, change_BxHxW, strict=True):
         record["change"] = float(change_HxW.mean())
     if edit.component is None:
-        return EditResult(edit, before, after, None, records)
+        return EditResult(before, after, None, records)
     regions_BxHxW = region_of(before, edit.component, layer)
     regions_after = region_of(after, edit.component, layer)
-    changes = edit_changes(change_BxHxW, regions_BxHxW)
+    changes = edit_changes(change_BxHxW, regions_BxHxW, first=start)
     was_BxA = region_properties(before.images, regions_BxHxW)
     is_BxA = region_properties(after.images, regions_after)
     names = property_names(context.config.image_channels)
@@ -75,68 +83,83 @@ def apply_edit(context: FigureContext, edit: LatentEdit, layer: int | None = Non
         record |= {name: _number(values[row]) for name, values in changes._asdict().items()}
         record["region_before"] = _by_name(names, was_BxA[row])
         record["region_after"] = _by_name(names, is_BxA[row])
-    return EditResult(edit, before, after, regions_BxHxW, records)
+    return EditResult(before, after, regions_BxHxW, records)
 
 
 def write_edit(
-    result: EditResult,
+    context: FigureContext,
+    edit: LatentEdit,
     names: Sequence[str],
     folder: pathlib.Path,
+    *,
+    layer: int | None = None,
     weights: str = "",
-    noise: str = "",
     progress: bool = True,
-) -> list[pathlib.Path]:
+) -> tuple[list[pathlib.Path], str]:
     """Write images, a sheet, latents and records of an edit to a folder.
 
+    Images are written as they are made, and not kept.
+
     Args:
-        result: Result of `apply_edit`.
+        context: The generator and the images before the edit.
+        edit: The edit.
         names: Name of each image, without a suffix.
         folder: Where to write; files of these names are replaced.
+        layer: Attention layer of the regions, from 0; by default the last.
         weights: Checksum of the generator.
-        noise: Kind of noise of the images.
         progress: Show the progress of writing images.
 
     Returns:
-        The files.
+        The files, and a line with the median changes.
 
     Raises:
         UserError: If a file cannot be written.
     """
-    images = [folder / f"{name}.png" for name in names]
-    write_images([(images, result.after.images)], len(images), progress)
-    records = [
-        {"file": path.name, **record} for path, record in zip(images, result.records, strict=True)
-    ]
+    edit, rows = edit.with_history(), list[SheetRow]()
+    images, records = [folder / f"{name}.png" for name in names], list[dict[str, Any]]()
+
+    def batches() -> Iterator[tuple[list[pathlib.Path], UInt8[np.ndarray, "b h w c"]]]:
+        for result in apply_edit(context, edit, layer):
+            start = len(records)
+            records.extend(result.records)
+            rows.extend(sheet_rows(result, names[start : len(records)], SHOWN - len(rows)))
+            yield images[start : len(records)], result.after.images
+
+    write_images(batches(), len(images), progress)
+    named = [{"file": path.name, **record} for path, record in zip(images, records, strict=True)]
     paths = [folder / name for name in (LATENTS_FILE, SHEET_FILE, TABLE_FILE)]
-    save_latents(paths[0], result.edit.latents, weights, noise)
-    save_png(paths[1], edit_sheet(result, names))
-    write_atomically(paths[2], "".join(map(json_line, records)))
-    return [*images, *paths]
+    save_latents(paths[0], edit.latents, weights, context.synthesizer.noise)
+    save_png(paths[1], edit_sheet(rows))
+    write_atomically(paths[2], "".join(map(json_line, named)))
+    return [*images, *paths], summary(edit, records)
 
 
-def edit_sheet(result: EditResult, names: Sequence[str]) -> UInt8[np.ndarray, "h w 3"]:
-    """Draw a row for each image: before, region, after and change, with the size of the change."""
-    before, after = as_rgb(result.before.images), as_rgb(result.after.images)
-    rows, row_headings = [], []
-    for row, name in enumerate(names[:SHOWN]):
+def sheet_rows(result: EditResult, names: Sequence[str], most: int) -> list[SheetRow]:
+    """Return a row of the sheet for each image, `most` at most: its heading and its cells."""
+    before, after = as_rgb(result.before.images[:most]), as_rgb(result.after.images[:most])
+    rows = []
+    for row in range(len(before)):
         cells = [before[row], after[row], change_cell(before[row], after[row])]
         if result.regions_BxHxW is not None:
             cells.insert(1, region_cell(before[row], result.regions_BxHxW[row]))
-        rows.append(cells)
-        row_headings.append(f"{name}  {_sizes(result.records[row])}")
+        rows.append((f"{names[row]}  {_sizes(result.records[row])}", cells))
+    return rows
+
+
+def edit_sheet(rows: Sequence[SheetRow]) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw a row for each image: before, region, after and change, with the size of the change."""
     headings = ["before", "region", "after", CHANGE]
-    if result.regions_BxHxW is None:
+    if len(rows[0][1]) < len(headings):
         headings.remove("region")
-    return lay_out(rows, headings, row_headings)
+    return lay_out([cells for _, cells in rows], headings, [heading for heading, _ in rows])
 
 
-def summary(result: EditResult) -> str:
+def summary(edit: LatentEdit, records: Sequence[Mapping[str, Any]]) -> str:
     """Return a line with the median changes."""
-    records = result.records
     images = f"{len(records)} images" if len(records) > 1 else "one image"
-    text = f"{result.edit.words}, {images}: median change "
+    text = f"{edit.words}, {images}: median change "
     text += f"{np.median([record['change'] for record in records]):.2f}"
-    if result.edit.component is None:
+    if edit.component is None:
         return text
     found = {
         name: [r[name] for r in records if r[name] is not None]
@@ -163,13 +186,6 @@ def _reached(records: Sequence[Mapping[str, Any]]) -> str:
     shortened = sum(record["share_made"] < 1 for record in records)
     more = f"; {shortened} shortened to --limit" if shortened else ""
     return f"; {', '.join(parts)}{more}"
-
-
-def _with_edit(known: Mapping[str, Any], words: str) -> dict[str, Any]:
-    """Return the facts about an image with one more edit."""
-    known = known if isinstance(known, dict) else {}  # of a file of another program
-    earlier = known.get("edits")
-    return {**known, "edits": [*(earlier if isinstance(earlier, list) else []), words]}
 
 
 def _sizes(record: Mapping[str, Any]) -> str:

@@ -45,6 +45,17 @@ class LatentEdit:
     words: str
     facts: Sequence[Mapping[str, Any]]
 
+    def take(self, rows: range) -> LatentEdit:
+        """Return the edit of these images, counted from 0."""
+        facts = self.facts[rows.start : rows.stop]
+        return dataclasses.replace(self, latents=self.latents.take(rows), facts=facts)
+
+    def with_history(self) -> LatentEdit:
+        """Return the edit with its description after those of earlier edits of each image."""
+        known = self.latents.facts or [{}] * len(self.latents)
+        facts = tuple(_with_edit(one, self.words) for one in known)
+        return dataclasses.replace(self, latents=dataclasses.replace(self.latents, facts=facts))
+
 
 def remove(latents: ImageLatents, component: int) -> LatentEdit:
     """Hide a component from the attention of all images.
@@ -171,8 +182,12 @@ def _properties(
     context: FigureContext, component: int, layer: int | None, names: Sequence[str]
 ) -> Float[np.ndarray, "b a"]:
     """Return properties of a component's region in each image; NaN without a region."""
-    regions_BxHxW = region_of(context.made, component, layer)
-    properties_BxA = region_properties(context.made.images, regions_BxHxW)
+    properties_BxA = np.concatenate(
+        [
+            region_properties(some.made.images, region_of(some.made, component, layer))
+            for some in context.batches()
+        ]
+    )
     every = property_names(context.config.image_channels)
     return properties_BxA[:, [every.index(name) for name in names]]
 
@@ -199,6 +214,13 @@ def region_of(
     segments = component_regions(made, layer)
     assert segments is not None, "edits of components need attention"
     return segments == component
+
+
+def _with_edit(known: Mapping[str, Any], words: str) -> dict[str, Any]:
+    """Return the facts about an image with one more edit."""
+    known = known if isinstance(known, dict) else {}  # of a file of another program
+    earlier = known.get("edits")
+    return {**known, "edits": [*(earlier if isinstance(earlier, list) else []), words]}
 
 
 def of_component(directions: Mapping[str, Direction], component: int) -> dict[str, Direction]:

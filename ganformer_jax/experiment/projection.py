@@ -93,11 +93,11 @@ def project_images(
         projector: The generator.
         targets: Images of its shape.
         samples: Latents of samples, among which the nearest to each image is found.
-        progress: Show a bar.
+        progress: Show bars.
     """
     batch, steps = projector.synthesizer.batch_size, projector.options.steps
     latents, curves = [], []
-    nearest, starts = _nearest(projector, targets, samples), None
+    nearest, starts = _nearest(projector, targets, samples, progress), None
     if projector.from_nearest and samples is not None:
         starts = samples.w_BxKxLxD[nearest.rows, :, 0]
     total = -(-len(targets) // batch) * steps
@@ -191,18 +191,26 @@ class _Nearest(NamedTuple):
     seeds_B: Int[np.ndarray, " b"]
 
 
-def _nearest(projector: Projector, targets: Images, samples: ImageLatents | None) -> _Nearest:
-    """Return the nearest samples, none if there are none."""
+def _nearest(
+    projector: Projector, targets: Images, samples: ImageLatents | None, progress: bool
+) -> _Nearest:
+    """Return the nearest samples, none if there are none; one batch of them is kept at a time."""
     if samples is None:
         none = np.zeros(0, np.int64)
         return _Nearest(none, targets[:0], np.zeros(0, np.float32), none)
     batch = projector.synthesizer.batch_size
-    images = projector.synthesizer(projector.variables, samples).images
-    rows, distances = [], []
-    for target in targets:
-        repeated = np.broadcast_to(target, images.shape)
-        distance_M = _distances(projector.distance, images, repeated, batch)
-        rows.append(int(distance_M.argmin()))
-        distances.append(distance_M[rows[-1]])
-    seeds = samples.noise_seeds_B[rows].astype(np.int64)
-    return _Nearest(np.asarray(rows), images[rows], np.asarray(distances), seeds)
+    rows_B, distance_B = np.zeros(len(targets), np.int64), np.full(len(targets), np.inf)
+    nearest = np.zeros_like(targets)
+    with tqdm(total=len(samples), unit=" samples", disable=not progress) as bar:
+        for start in range(0, len(samples), batch):
+            some = samples.take(range(start, min(start + batch, len(samples))))
+            images = projector.synthesizer(projector.variables, some).images
+            for index, target in enumerate(targets):
+                repeated = np.broadcast_to(target, images.shape)
+                distance_M = _distances(projector.distance, images, repeated, batch)
+                row = int(distance_M.argmin())
+                if distance_M[row] < distance_B[index]:
+                    rows_B[index], distance_B[index] = start + row, distance_M[row]
+                    nearest[index] = images[row]
+            bar.update(len(some))
+    return _Nearest(rows_B, nearest, distance_B, samples.noise_seeds_B[rows_B].astype(np.int64))

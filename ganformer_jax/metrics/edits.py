@@ -46,6 +46,7 @@ def edit_changes(
     change_MxHxW: Float[np.ndarray, "m h w"],
     regions_MxHxW: Bool[np.ndarray, "m h w"],
     seed: int = 0,
+    first: int = 0,
 ) -> EditChanges:
     """Compare the change inside and outside a region of each image.
 
@@ -57,6 +58,7 @@ def edit_changes(
         change_MxHxW: Result of `pixel_change`.
         regions_MxHxW: Pixels of the regions.
         seed: Seed of the random regions; that of image i depends on the seed and i.
+        first: Number of the first image, for a batch of a larger set.
 
     Raises:
         ValueError: If the shapes differ.
@@ -69,10 +71,11 @@ def edit_changes(
         raise ValueError(f"changes and regions are of shapes {shapes}")
     count, height, width = regions_MxHxW.shape
     found = np.full((3, count), np.nan)
-    for index, (change, region) in enumerate(zip(change_MxHxW, regions_MxHxW, strict=True)):
+    for index in range(count):
+        change, region = change_MxHxW[index], regions_MxHxW[index]
         if not region.any() or region.all():
             continue
-        random = np.random.default_rng((seed, index))
+        random = np.random.default_rng((seed, first + index))
         shift = int(random.integers(height)), int(random.integers(width))
         moved = np.roll(region, shift, (0, 1))
         found[:, index] = change[region].mean(), change[~region].mean(), change[moved].mean()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -88,6 +88,21 @@ class FigureContext:
         attention = bool(self.config.attended_resolutions)
         synthesizer = dataclasses.replace(self.synthesizer, attention=attention)
         return synthesizer(self.variables, self.latents)
+
+    def batches(self) -> Iterator[FigureContext]:
+        """Yield the images batch by batch, so that attention maps of all are never held at once."""
+        count, size = len(self.latents), self.synthesizer.batch_size
+        if count <= size:
+            yield self  # which may have made its images
+            return
+        for start in range(0, count, size):
+            rows = slice(start, min(start + size, count))
+            yield dataclasses.replace(
+                self,
+                latents=self.latents.take(range(rows.start, rows.stop)),
+                z_BxKxD=None if self.z_BxKxD is None else self.z_BxKxD[rows],
+                labels=None if self.labels is None else self.labels[rows],
+            )
 
     def images(self, latents: ImageLatents) -> UInt8[np.ndarray, "b h w c"]:
         """Make images of other latents."""
