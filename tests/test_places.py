@@ -73,6 +73,23 @@ def test_places_stay_in_the_image_whatever_the_latents():
     assert 0.04 <= places.spread_BxKx2.min() and places.spread_BxKx2.max() <= 0.36
 
 
+def test_a_learning_rate_multiplier_keeps_places_and_shortens_steps():
+    """Adam's steps of stored parameters have the same length, whatever the multiplier."""
+    w = jax.random.normal(jax.random.key(0), (2, 3, 4))
+
+    def centers(multiplier):
+        module = ComponentPlaces((1.0, 0.5), multiplier)
+        places, variables = module.init_with_output(jax.random.key(1), w)
+        stepped = jax.tree.map(lambda leaf: leaf + 0.01, variables)
+        return places.center_BxKx2, module.apply(stepped, w).center_BxKx2
+
+    with jax.default_matmul_precision("highest"):
+        (start, stepped), (same, barely) = centers(1.0), centers(0.1)
+    np.testing.assert_allclose(same, start, rtol=1e-5, atol=1e-6)
+    ratio = np.abs(stepped - start).max() / np.abs(barely - start).max()
+    assert ratio == pytest.approx(10, rel=0.1)
+
+
 def test_places_start_spread_over_the_image():
     """Every quarter of it has a component at least, and no two are close."""
     for count in (8, 16):

@@ -211,6 +211,15 @@ def test_another_multiplier_of_the_mapping_network_keeps_images(name):
         assert_close(images(here, mine, label), images(there, theirs, label), rtol=1e-4, atol=1e-5)
 
 
+def test_another_multiplier_of_places_keeps_images():
+    there = MAPPINGS["places"]
+    attention = dataclasses.replace(there.generator.attention, places_learning_rate_multiplier=0.1)
+    here = changed(there, attention=attention)
+    theirs, mine, transfer = transferred(there, here)
+    check_report(theirs, mine, transfer)
+    assert_close(images(here, mine), images(there, theirs), rtol=1e-4, atol=1e-5)
+
+
 def test_another_multiplier_of_the_label_mapping_keeps_logits():
     there = classes(tiny_config(0), 3, "embedding")
     there = changed(there, {"label_mapping": LabelMappingConfig(2, learning_rate_multiplier=1.0)})

@@ -57,6 +57,9 @@ class AttentionConfig:
     """Components have places, made from their latents: an ellipse where pixels
     attend to the component, at every resolution, whatever their features are.
     Elsewhere pixels attend to nothing."""
+    places_learning_rate_multiplier: Annotated[float, Range(0, above=True)] = 1.0
+    """Learning rate of places relative to other layers. Below 1, places stay near
+    where they are spread at first while the networks learn to draw."""
 
 
 @dataclasses.dataclass(frozen=True)

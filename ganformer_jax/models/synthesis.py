@@ -282,7 +282,8 @@ class SynthesisNetwork(nn.Module):
         if config.attention.places and config.components:
             height, width = config.image_size
             sides = width / max(height, width), height / max(height, width)
-            places = ComponentPlaces(sides, name="places")(w_BxKxLxD[:, :-1, 0])
+            multiplier = config.attention.places_learning_rate_multiplier
+            places = ComponentPlaces(sides, multiplier, name="places")(w_BxKxLxD[:, :-1, 0])
             if context.shift_BxKx2 is not None:
                 center_BxKx2 = places.center_BxKx2 + context.shift_BxKx2
                 places = places._replace(center_BxKx2=center_BxKx2)

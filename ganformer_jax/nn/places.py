@@ -51,15 +51,19 @@ class ComponentPlaces(nn.Module):
 
     Attributes:
         sides: Width and height of the image, the longer one 1.
+        learning_rate_multiplier: Learning rate relative to other layers.
     """
 
     sides: tuple[float, float] = (1.0, 1.0)
+    learning_rate_multiplier: float = 1.0
 
     @nn.compact
     def __call__(self, w_BxKxD: Float[Array, "b k d"]) -> Places:
         """Return the places, float32."""
-        raw = EqualizedDense(5, gain=LATENT_GAIN, name="latents")(w_BxKxD.astype(jnp.float32))
-        raw = raw + self.param("means", spread_means, (w_BxKxD.shape[1], 5))[None]
+        multiplier = self.learning_rate_multiplier
+        dense = EqualizedDense(5, False, LATENT_GAIN, multiplier, name="latents")
+        means_KxA = self.param("means", spread_means, (w_BxKxD.shape[1], 5), multiplier)
+        raw = dense(w_BxKxD.astype(jnp.float32)) + multiplier * means_KxA[None]
         return Places(
             # A component that left the image would get no gradient to return by.
             jnp.asarray(self.sides)[None, None] * jnp.tanh(CENTER_GAIN * raw[..., :2]),
@@ -68,8 +72,12 @@ class ComponentPlaces(nn.Module):
         )
 
 
-def spread_means(key: Key[Array, ""], shape: tuple[int, int]) -> Float[Array, "k d"]:
+def spread_means(
+    key: Key[Array, ""], shape: tuple[int, int], multiplier: float = 1.0
+) -> Float[Array, "k d"]:
     """Return initial means whose centers are spread evenly over the image; others are 0.
+
+    Like all parameters with a learning rate multiplier, they are stored divided by it.
 
     The sequence is that of M. Roberts, "The unreasonable effectiveness of quasirandom sequences",
     2018. Random means would leave parts of the image without a component, and early training
@@ -78,7 +86,7 @@ def spread_means(key: Key[Array, ""], shape: tuple[int, int]) -> Float[Array, "k
     points_Kx2 = (0.5 + np.arange(1, shape[0] + 1)[:, None] / PLASTIC ** np.array([1, 2])) % 1
     centers_Kx2 = INITIAL_SIDE * (2 * points_Kx2 - 1)
     means_KxD = np.zeros(shape, np.float32)
-    means_KxD[:, :2] = np.arctanh(centers_Kx2) / CENTER_GAIN
+    means_KxD[:, :2] = np.arctanh(centers_Kx2) / CENTER_GAIN / multiplier
     return jnp.asarray(means_KxD)
 
 

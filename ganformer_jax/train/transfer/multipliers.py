@@ -11,39 +11,46 @@ import re
 import numpy as np
 
 from ganformer_jax.config import DiscriminatorConfig, GeneratorConfig
-from ganformer_jax.config.discriminator import LabelMappingConfig
-from ganformer_jax.config.generator import MappingConfig
-from ganformer_jax.config.text import TextEncoderConfig
 from ganformer_jax.train.transfer.leaves import Leaves
 
-Multiplied = MappingConfig | LabelMappingConfig | TextEncoderConfig
-"""Options of layers that have a learning rate multiplier."""
+Network = GeneratorConfig | DiscriminatorConfig
 
 _DENSE = r"(input|output|layer_\d+(\.dense_\d)?)\.(kernel|bias)"
 _MAPPING = rf"mapping\.(global|components|shared)\.{_DENSE}"
 _LABEL_MAPPING = rf"label_mapping\.{_DENSE}"
+_PLACES = r"synthesis\.places\.(latents\.(kernel|bias)|means)"
 _TEXT = r"text\.(.*\.kernel|(?!.*norm\.).*\.bias|words|places|segments)"
 
 
 def fit_generator_multipliers(
     leaves: Leaves, there: GeneratorConfig, here: GeneratorConfig
 ) -> None:
-    """Fit the mapping network and the encoder of captions of a generator."""
-    _rescale(leaves, _MAPPING, there.mapping, here.mapping)
-    _rescale(leaves, _TEXT, there.text, here.text)
+    """Fit the mapping network, the encoder of captions and the places of a generator."""
+    given, wanted = there.mapping, here.mapping
+    _rescale(leaves, _MAPPING, given.learning_rate_multiplier, wanted.learning_rate_multiplier)
+    _rescale_text(leaves, there, here)
+    given, wanted = (one.attention.places_learning_rate_multiplier for one in (there, here))
+    _rescale(leaves, _PLACES, given, wanted)
 
 
 def fit_discriminator_multipliers(
     leaves: Leaves, there: DiscriminatorConfig, here: DiscriminatorConfig
 ) -> None:
     """Fit the network of labels and the encoder of captions of a discriminator."""
-    _rescale(leaves, _LABEL_MAPPING, there.label_mapping, here.label_mapping)
-    _rescale(leaves, _TEXT, there.text, here.text)
+    given, wanted = there.label_mapping, here.label_mapping
+    _rescale(
+        leaves, _LABEL_MAPPING, given.learning_rate_multiplier, wanted.learning_rate_multiplier
+    )
+    _rescale_text(leaves, there, here)
 
 
-def _rescale(leaves: Leaves, pattern: str, there: Multiplied, here: Multiplied) -> None:
+def _rescale_text(leaves: Leaves, there: Network, here: Network) -> None:
+    given, wanted = there.text.learning_rate_multiplier, here.text.learning_rate_multiplier
+    _rescale(leaves, _TEXT, given, wanted)
+
+
+def _rescale(leaves: Leaves, pattern: str, given: float, wanted: float) -> None:
     """Rescale the parameters whose paths match a pattern, if the multipliers differ."""
-    given, wanted = there.learning_rate_multiplier, here.learning_rate_multiplier
     if given == wanted:
         return
     note = f"stored for a learning rate multiplier of {wanted:g}, not {given:g}"
