@@ -16,7 +16,7 @@ from PIL import Image
 from small_scenes import small_chunks
 from training import assert_close, no_images, on_host, run_steps
 
-from ganformer_jax.cli import main
+from ganformer_jax.cli import main, segment_edits
 from ganformer_jax.config.dicts import to_dict
 from ganformer_jax.config.ganformer2 import (
     CriticConfig,
@@ -29,8 +29,10 @@ from ganformer_jax.config.ganformer2_checks import validate_ganformer2
 from ganformer_jax.config.kinds import experiment_from_dict
 from ganformer_jax.config.training import TrainConfig
 from ganformer_jax.errors import UserError
+from ganformer_jax.experiment import planned_edits
 from ganformer_jax.experiment.ganformer2_data import GANformer2Data
-from ganformer_jax.sampling.planned_scenes import SceneSampler, SegmentEdit
+from ganformer_jax.experiment.planned_files import LoadedScenes
+from ganformer_jax.sampling.planned_scenes import PlannedScenes, SceneSampler, SegmentEdit
 from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.data_parallel import DataParallel
@@ -208,8 +210,50 @@ def test_edits_change_their_segment_alone(weights):
     np.testing.assert_array_equal(removed[last != 1], last[last != 1])
     moved = sampler(weights, seeds, SegmentEdit(1, down=SIZE)).layouts[:, -1]
     np.testing.assert_array_equal(moved, removed)
-    with pytest.raises(ValueError, match="segments are 0 to 4, not 5"):
-        sampler(weights, seeds, SegmentEdit(5))
+
+
+@pytest.mark.parametrize(
+    ("edit", "error", "message"),
+    [
+        (SegmentEdit(5), ValueError, "segments are 0 to 4, not 5"),
+        (SegmentEdit(1, style_seed=-1), ValueError, "seeds must be integers from 0 to"),
+        (SegmentEdit(1, style_seed=2**32 + 9), ValueError, "seeds must be integers from 0 to"),
+        (SegmentEdit(1, down=0.5), TypeError, "'float' object cannot be interpreted as an integer"),
+    ],
+)
+def test_edits_that_cannot_be_made_are_refused(edit, error, message):
+    with pytest.raises(error, match=message):
+        SceneSampler(TINY, 4)({}, [0], edit)
+
+
+def test_a_segment_moves_by_whole_pixels_and_at_most_out_of_the_image():
+    assert segment_edits._pixels((0.25, -0.5), 8) == (2, -4)
+    assert segment_edits._pixels((1e30, 0.0), 8) == (8, 0)
+    with pytest.raises(UserError, match="--move 0.05 0 is less than half a pixel of 8: move by"):
+        segment_edits._pixels((0.05, 0.0), 8)
+
+
+def test_an_edit_has_a_table_and_every_channel(monkeypatch, tmp_path):
+    """Of five channels a PNG has three."""
+    images, layouts = np.zeros((2, 4, 4, 5), np.uint8), np.zeros((2, 1, 4, 4), int)
+    layouts[0, 0, 0] = 1
+    nothing = np.zeros((2, 4, 4))
+
+    def sampler(weights, seeds, edit=None):
+        return PlannedScenes(images + (0 if edit is None else 8), layouts, nothing, nothing)
+
+    monkeypatch.setattr(planned_edits, "scene_sampler", lambda *arguments: (sampler, {}))
+    loaded, edit = LoadedScenes(TINY, {}, 0, 0), SegmentEdit(1, down=1)
+    said = planned_edits.write_edited(loaded, edit, [3, 12], tmp_path, place_on(jax.devices()[:1]))
+    assert said.startswith("median change of one image with segment 1: 8.0 levels inside")
+    lines = [json.loads(line) for line in (tmp_path / "edits.jsonl").read_text().splitlines()]
+    edits = ["move segment 1 +1 +0 pixels"]
+    assert lines == [
+        {"file": file, "seed": seed, "edits": edits, "change": 8.0, "inside": mean, "outside": mean}
+        for file, seed, mean in (("000003.png", 3, 8.0), ("000012.png", 12, None))
+    ]
+    np.testing.assert_array_equal(np.load(tmp_path / "000012.npy"), images[0] + 8)
+    assert (tmp_path / "sheet.png").exists()
 
 
 def changed(**groups):
@@ -299,6 +343,7 @@ def test_a_segment_is_edited_by_the_command(capsys, run, tmp_path):
     out = tmp_path / "edited"
     _, said, _ = call(capsys, *command, "--swap", "9", "--out", str(out))
     assert f"4 images in {out}" in said and (out / "sheet.png").exists()
+    assert len((out / "edits.jsonl").read_text().splitlines()) == 4
     said = complaint(capsys, *command, "--recolor", "255", "0", "0")
     assert "--recolor has no effect on a GANformer2" in said
     said = complaint(capsys, *command[:-1], "7", "--remove")

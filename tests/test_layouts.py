@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ganformer_jax.config.ganformer2 import ExecutionConfig, PlanningConfig
+from ganformer_jax.experiment.planned_edits import measure_edit
 from ganformer_jax.experiment.planned_evaluation import layout_counts
-from ganformer_jax.experiment.planned_files import measure_edit
 from ganformer_jax.losses.layouts import OFFSETS, READ, layout_matching, segment_fidelity
 from ganformer_jax.models.executor import Executor
 from ganformer_jax.models.planner import Planner, draw_present
@@ -230,3 +230,11 @@ def test_edits_are_measured_where_the_segment_was_and_is():
     change = measure_edit(before, after, SegmentEdit(1, down=1))
     np.testing.assert_array_equal(change.inside, [10, np.nan])
     np.testing.assert_array_equal(change.outside, [2, np.nan])
+    np.testing.assert_array_equal(change.everywhere, [6, 0])
+
+
+def test_no_change_is_outside_of_a_segment_that_covers_the_image():
+    layouts, images = np.ones((1, 1, 4, 4), int), np.zeros((1, 4, 4, 3), np.uint8)
+    scenes = PlannedScenes(images, layouts, np.zeros((1, 4, 4)), np.zeros((1, 4, 4)))
+    change = measure_edit(scenes, scenes._replace(images=images + 5), SegmentEdit(1))
+    np.testing.assert_array_equal(change.outside, [np.nan])

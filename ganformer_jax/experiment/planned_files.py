@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from ganformer_jax import visualize
 from ganformer_jax.config.ganformer2 import GANformer2Config
-from ganformer_jax.experiment.ganformer2 import COLUMNS, layout_sheet, segment_palette
+from ganformer_jax.experiment.ganformer2 import COLUMNS, layout_sheet
 from ganformer_jax.experiment.sample_files import (
     Batch,
     figure_paths,
@@ -19,14 +18,11 @@ from ganformer_jax.experiment.sample_files import (
     weights_digest,
     write_set,
 )
-from ganformer_jax.pixels import as_rgb
-from ganformer_jax.sampling.planned_scenes import PlannedScenes, SceneSampler, SegmentEdit
+from ganformer_jax.sampling.planned_scenes import SceneSampler
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.kinds.ganformer2_state import WEIGHTS
 from ganformer_jax.train.run_reading import read_kind
 
-BATCH = 16
-"""Images to edit at once."""
 GRID = 64
 """Images in the grid, at most: the first ones."""
 
@@ -84,8 +80,8 @@ def write_scenes(
     sampler, weights = scene_sampler(loaded, placement, batch_size)
 
     def make(places: Sequence[int]) -> Iterator[Batch]:
-        for start in range(0, len(places), batch_size):
-            part = places[start : start + batch_size]
+        for start in range(0, len(places), sampler.batch_size):
+            part = places[start : start + sampler.batch_size]
             yield part, sampler(weights, [seeds[place] for place in part]).images
 
     def draw() -> None:
@@ -105,74 +101,3 @@ def scene_sampler(
     batch = placement.rounded(batch_size)
     weights = jax.device_put(dict(loaded.weights), placement.replicated)
     return SceneSampler(loaded.config, batch, placement.batch), weights
-
-
-class SegmentChange(NamedTuple):
-    """Mean absolute changes by an edit of one segment, in levels of 0 to 255, of each image."""
-
-    inside: np.ndarray
-    """In the segment, before and after; NaN for images without it."""
-    outside: np.ndarray
-    """In the rest of the image."""
-
-
-def measure_edit(before: PlannedScenes, after: PlannedScenes, edit: SegmentEdit) -> SegmentChange:
-    """Return how much an edit changes inside and outside its segment.
-
-    Args:
-        before: Scenes without the edit.
-        after: The same with it.
-        edit: The edit.
-    """
-    change = np.abs(after.images.astype(np.float32) - before.images).mean(-1)
-    region = before.layouts[:, -1] == edit.segment
-    where = region | (after.layouts[:, -1] == edit.segment)
-    there = region.any((1, 2))
-
-    def mean(inside: np.ndarray) -> np.ndarray:
-        total = np.where(inside, change, 0).sum((1, 2)) / np.maximum(inside.sum((1, 2)), 1)
-        return np.where(there, total, np.nan)
-
-    return SegmentChange(mean(where), mean(~where))
-
-
-def write_edited(
-    loaded: LoadedScenes,
-    edit: SegmentEdit,
-    seeds: Sequence[int],
-    folder: pathlib.Path,
-    placement: Placement,
-) -> str:
-    """Write `<seed>.png` of edited scenes and `sheet.png` of the first ones; return what changed.
-
-    Args:
-        loaded: The generators.
-        edit: The edit.
-        seeds: Seed of each scene.
-        folder: Where to write.
-        placement: Devices of this process.
-    """
-    sampler, weights = scene_sampler(loaded, placement, BATCH)
-    before, after = sampler(weights, seeds), sampler(weights, seeds, edit)
-    for seed, image in zip(seeds, after.images, strict=True):
-        visualize.save_png(folder / f"{seed:06d}.png", image)
-    palette = segment_palette(loaded.config.planning.segments)
-    rows, count = [], min(COLUMNS, len(seeds))
-    for scenes in (before, after):
-        rows += [palette[scenes.layouts[:count, -1]], as_rgb(scenes.images[:count])]
-    names = ["layout", "image", "edited layout", "edited image"]
-    sheet = visualize.image_grid(np.concatenate(rows), count, scale=None, row_headings=names)
-    visualize.save_png(folder / "sheet.png", sheet)
-    change = measure_edit(before, after, edit)
-    there, written = ~np.isnan(change.inside), f"{_images(len(seeds))} in {folder}"
-    if not there.any():
-        return f"no image has segment {edit.segment}; {written}"
-    inside, outside = (np.median(each[there]) for each in change)
-    return (
-        f"median change of {_images(there.sum())} with segment {edit.segment}: {inside:.1f} levels "
-        f"inside, {outside:.1f} outside; {written}"
-    )
-
-
-def _images(count: int) -> str:
-    return "one image" if count == 1 else f"{count} images"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,19 +18,22 @@ from ganformer_jax.models.planner import Plan, Planner, draw_present
 from ganformer_jax.nn.layouts import HIDDEN, compose, harden, move_maps
 from ganformer_jax.pixels import to_uint8
 from ganformer_jax.random_keys import seeded_key
-from ganformer_jax.sampling.seeds import seed_array
+from ganformer_jax.sampling.seeds import check_batch_size, seed_array
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int, UInt8
 
 
 class SegmentEdit(NamedTuple):
-    """A change of one segment of every image."""
+    """A change of one segment of every image.
+
+    Entries are integers: a segment moves by whole pixels.
+    """
 
     segment: int
     """Number of the segment, from 1; 0 is the background."""
     style_seed: int | None = None
-    """Take the segment's style from the image of this seed."""
+    """Take the segment's style from the image of this seed, from 0 to 2^32 - 1."""
     down: int = 0
     """Move the segment down by pixels."""
     right: int = 0
@@ -61,11 +65,17 @@ class SceneSampler:
         config: The experiment.
         batch_size: Images per batch; the last batch is padded.
         batch_sharding: Sharding of a batch over devices; the weights must be on the same ones.
+
+    Raises:
+        ValueError: If `batch_size` is below 1.
     """
 
     config: GANformer2Config
     batch_size: int = 16
     batch_sharding: jax.sharding.Sharding | None = None
+
+    def __post_init__(self):
+        check_batch_size(self.batch_size)
 
     def __call__(
         self, weights: Mapping[str, Any], seeds: Iterable[int], edit: SegmentEdit | None = None
@@ -78,14 +88,14 @@ class SceneSampler:
             edit: A change of every scene.
 
         Raises:
-            ValueError: If the edit is of another segment than there are.
+            ValueError: If seeds are no such integers or none, or the edit is of another segment
+                than there are.
+            TypeError: If a segment is to move by parts of a pixel.
         """
         drawn = seed_array(seeds)
-        if edit is not None and not 0 <= edit.segment < self.config.planning.segments:
-            raise ValueError(
-                f"segments are 0 to {self.config.planning.segments - 1}, not {edit.segment}"
-            )
-        numbers = None if edit is None else jax.tree.map(np.asarray, edit)
+        if not drawn.size:
+            raise ValueError("no seeds")
+        numbers = None if edit is None else self._numbers(edit)
         found = []
         for start in range(0, drawn.size, self.batch_size):
             rows = np.arange(start, start + self.batch_size) % drawn.size
@@ -93,6 +103,17 @@ class SceneSampler:
             found.append(jax.device_get(_generate(self, numbers, weights, placed)))
         parts = zip(*found, strict=True)
         return PlannedScenes(*(np.concatenate(part)[: drawn.size] for part in parts))
+
+    def _numbers(self, edit: SegmentEdit) -> SegmentEdit:
+        """Return an edit of arrays; raise ValueError or TypeError if it cannot be made."""
+        last, size = self.config.planning.segments - 1, self.config.execution.resolution
+        if not 0 <= edit.segment <= last:
+            raise ValueError(f"segments are 0 to {last}, not {edit.segment}")
+        if edit.style_seed is not None:
+            edit = edit._replace(style_seed=seed_array([edit.style_seed])[0])
+        # Further than the image is large is out of it, too.
+        down, right = (max(-size, min(size, operator.index(n))) for n in (edit.down, edit.right))
+        return jax.tree.map(np.asarray, edit._replace(down=down, right=right))
 
     def lower(self, weights: Mapping[str, Any]) -> jax.stages.Lowered:
         """Trace the program of one batch, for weights or for their shapes."""
