@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--folder", type=pathlib.Path, required=True, help="of the runs")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--kimg", type=float, default=50.0)
-    parser.add_argument("--variants", nargs="*", default=list(VARIANTS))
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("data"))
     options = parser.parse_args()
     runs: dict[str, list[dict[str, float]]] = {}

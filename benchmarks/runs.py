@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 MEASURED, PACE = "measured.json", "pace.json"
+TOTAL = "--train.total-kimg"
 RUN = [sys.executable, str(pathlib.Path(__file__).resolve().parents[1] / "run.py")]
 
 
@@ -37,14 +38,32 @@ def train_and_measure(run: pathlib.Path, options: Sequence[str], metrics: str) -
 
     Returns:
         The metrics.
+
+    Raises:
+        SystemExit: If the run was measured after another number of images.
     """
     measured = run / MEASURED
-    if not measured.exists():
+    if measured.exists():
+        _check_length(run, options)
+    else:
         command("train", "--workdir", run, *options)
         evaluate = ["evaluate", "--workdir", str(run), "--metrics", metrics, "--split", "test"]
         said = subprocess.run([*RUN, *evaluate], check=True, stdout=subprocess.PIPE, text=True)
-        measured.write_text(said.stdout.strip().splitlines()[-1])
+        cut_off = run / f"{MEASURED}.part"  # so that an interruption leaves no half of it
+        cut_off.write_text(said.stdout.strip().splitlines()[-1])
+        cut_off.replace(measured)
     return json.loads(measured.read_text())
+
+
+def _check_length(run: pathlib.Path, options: Sequence[str]) -> None:
+    """End the program if a measured run was trained with another `--train.total-kimg`."""
+    given = float(options[options.index(TOTAL) + 1])
+    trained = json.loads((run / "config.json").read_text())["train"]["total_kimg"]
+    if trained != given:
+        sys.exit(
+            f"{run} was measured after {trained:g} thousand images, not {given:g}: choose another "
+            f"--folder, or remove {MEASURED} there to train it further"
+        )
 
 
 def folder_name(variant: str, seed: int) -> str:
@@ -62,7 +81,7 @@ def cells(
     """Yield, seed by seed, the name, the run and the options of `train` of each named variant."""
     for seed in seeds:
         for name in names:
-            given = ["--train.seed", str(seed), "--train.total-kimg", str(kimg)]
+            given = ["--train.seed", str(seed), TOTAL, str(kimg)]
             yield name, folder / folder_name(name, seed), [*variants[name], *given]
 
 

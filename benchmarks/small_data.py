@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--kimg", type=float, default=40.0)
     parser.add_argument("--images", type=int, default=500)
-    parser.add_argument("--variants", nargs="*", default=list(VARIANTS))
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
     options = parser.parse_args()
     runs: dict[str, list[dict[str, float]]] = {}
     for variant, run, chosen in cells(
