@@ -48,6 +48,10 @@ class CaptionTokenizer:
             raise UserError(f"{where} is not a tokenizer: {one_line(error)}") from error
         if [vocabulary.get(token) for token in SPECIAL] != [0, 1, 2]:
             raise UserError(f"{where} does not begin with {', '.join(SPECIAL)}: prepare it again")
+        if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+            raise UserError(f"{where} leaves out numbers of tokens: prepare it again")
+        if self._tokenizer.normalizer is None or self._tokenizer.pre_tokenizer is None:
+            raise UserError(f"{where} does not say how to split captions: prepare it again")
         self.text, self._numbers = text, vocabulary
         self._names = {number: token for token, number in vocabulary.items()}
 

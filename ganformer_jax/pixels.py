@@ -31,7 +31,13 @@ def to_uint8(images: Images) -> Images:
 
 
 def from_uint8(images: Images) -> Images:
-    """Map uint8, a numpy or JAX array of any shape, to float32 in [-1, 1]."""
+    """Map uint8, a numpy or JAX array of any shape, to float32 in [-1, 1].
+
+    Raises:
+        TypeError: If they are not integers: floats in [-1, 1] would all become nearly -1.
+    """
+    if images.dtype.kind not in "iu":
+        raise TypeError(f"images are {images.dtype}, not uint8 in 0..255")
     return images.astype(np.float32) / 127.5 - 1
 
 

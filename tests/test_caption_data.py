@@ -1,6 +1,7 @@
 """Captions from a file or of scenes to samples: tokens, datasets, prompts, and what is refused."""
 
 import dataclasses
+import functools
 import json
 import re
 import shlex
@@ -92,6 +93,23 @@ def test_what_cannot_be_read_is_refused_in_one_line(text, words):
     with pytest.raises(UserError, match=words) as raised:
         tokenizer_of(CAPTIONS).encode([text], 5)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("normalizer",), None, "does not say how to split captions"),
+        (("pre_tokenizer",), None, "does not say how to split captions"),
+        (("model", "vocab", "red"), 9, "leaves out numbers of tokens"),
+    ],
+)
+def test_a_tokenizer_of_another_program_is_refused(path, value, message):
+    """Each would end `sample --prompt` with a traceback."""
+    contents = json.loads(make_tokenizer(["a", "red"]).text)
+    *groups, name = path
+    functools.reduce(dict.__getitem__, groups, contents)[name] = value
+    with pytest.raises(UserError, match=f"tokenizer.json {message}: prepare it again"):
+        CaptionTokenizer(json.dumps(contents))
 
 
 def test_what_is_no_tokenizer_is_refused(tmp_path):

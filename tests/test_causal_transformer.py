@@ -107,6 +107,9 @@ def test_more_tokens_than_places_are_refused(published):
     transformer, params, _ = published
     with pytest.raises(ValueError, match="13 tokens, and the transformer reads at most 12"):
         transformer.apply({"params": params}, jnp.ones((1, 13), jnp.int32))
+    cache = empty_cache(transformer.config, 1, 20)._replace(length=np.int32(11))
+    with pytest.raises(ValueError, match="13 tokens, 11 of them in the cache, and the transformer"):
+        transformer.apply({"params": params}, jnp.ones((1, 2), jnp.int32), cache)
 
 
 def test_initial_parameters_are_those_that_are_read(published):

@@ -21,6 +21,12 @@ def test_numpy_and_jax_convert_alike():
         assert isinstance(floats, type(array)) and to_uint8(floats).dtype == np.uint8
 
 
+def test_floats_are_not_taken_for_levels():
+    for images in (np.zeros(2, np.float32), jnp.zeros(2, jnp.bfloat16), np.zeros(2, bool)):
+        with pytest.raises(TypeError, match=r"not uint8 in 0\.\.255"):
+            from_uint8(images)
+
+
 def test_any_channels_become_color():
     gray = np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1)
     np.testing.assert_array_equal(as_rgb(gray), gray.repeat(3, -1))

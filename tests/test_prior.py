@@ -197,6 +197,14 @@ def test_prefixes_are_tokens_of_their_own():
     assert prefix(3, 0, jnp.eye(3)[1:]) == [[9], [10]]
     captions = jnp.asarray([[1.0, 4.0, 2.0], [1.0, 2.0, 0.0]])
     assert prefix(3, 5, captions) == [[9, 12, 10], [9, 10, 8]]
+    # The first class was taken where labels were missing.
+    for labels, message in (
+        (None, r"this prior needs labels \[2, 3\]"),
+        (jnp.asarray([1, 2]), r"labels \[2\]: give \[2, 3\]"),
+        (jnp.eye(4)[:2], r"labels \[2, 4\]: give \[2, 3\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            prefix(3, 0, labels)
 
 
 @pytest.mark.slow

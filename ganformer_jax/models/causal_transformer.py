@@ -119,8 +119,8 @@ class DecoderLayer(nn.Module):
         return layer(x)
 
 
-def _check_room(cache: Cache, count: int) -> None:
-    """Raise `ValueError` if tokens would be written over those that a cache has."""
+def _check_room(cache: Cache, count: int, longest: int) -> None:
+    """Raise `ValueError` if there is no place for tokens behind those that a cache has."""
     held = cache.layers[0][0].shape[1]
     try:
         known = int(cache.length)
@@ -128,6 +128,9 @@ def _check_room(cache: Cache, count: int) -> None:
         known = 0
     if known + count > held:
         raise ValueError(f"a cache of {held} tokens has no room for {count} after {known}")
+    if known + count > longest:
+        tokens = f"{known + count} tokens{f', {known} of them in the cache' if known else ''}"
+        raise ValueError(f"{tokens}, and the transformer reads at most {longest}")
 
 
 class CausalTransformer(nn.Module):
@@ -157,14 +160,13 @@ class CausalTransformer(nn.Module):
             Logits of the token after each, float32; and the cache with the tokens.
 
         Raises:
-            ValueError: If there are more tokens than `longest`, or than the cache holds. Inside of
-                `jax.jit`, where its length is not known, only what it holds in all is compared.
+            ValueError: If there are more tokens, with those read before, than `longest`, or than
+                the cache holds. Inside of `jax.jit`, where the number of those before is not known,
+                only the new ones are compared.
         """
         config, (batch, count) = self.config, tokens_BxF.shape
-        if count > self.longest:
-            raise ValueError(f"{count} tokens, and the transformer reads at most {self.longest}")
         cache = empty_cache(config, batch, count) if cache is None else cache
-        _check_room(cache, count)
+        _check_room(cache, count, self.longest)
         words = self.param("words", normal(DEVIATION), (self.vocabulary, config.width))
         places = self.param("places", normal(DEVIATION / 2), (self.longest, config.width))
         own_FxD = lax.dynamic_slice_in_dim(places, cache.length, count)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from ganformer_jax.config.prior import PriorConfig
 from ganformer_jax.models.causal_transformer import CausalTransformer, empty_cache
+from ganformer_jax.models.input_checks import check_shape
 from ganformer_jax.models.vq_autoencoder import Decoder, Encoder, nearest_codes
 
 if TYPE_CHECKING:
@@ -80,10 +81,17 @@ def prefix_tokens(
         labels_BxY: Classes one-hot, or tokens of captions as whole numbers; not read by an
             unconditional prior.
         count: Number of images.
+
+    Raises:
+        ValueError: If labels are missing, or of another shape.
     """
     entries, options = config.codebook.entries, config.prior
-    if not options.label_size or labels_BxY is None:
+    if not options.label_size:
         return jnp.full((count, 1), entries)
+    shape = count, options.label_size
+    if labels_BxY is None:
+        raise ValueError(f"this prior needs labels {list(shape)}")
+    check_shape("labels", labels_BxY, shape)
     if options.vocabulary:
         return entries + jnp.round(labels_BxY).astype(jnp.int32)
     return entries + jnp.argmax(labels_BxY, -1)[:, None]

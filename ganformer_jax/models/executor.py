@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from ganformer_jax.config import MappingConfig
 from ganformer_jax.config.ganformer2 import ExecutionConfig
 from ganformer_jax.models.attention_layer import SynthesisContext
+from ganformer_jax.models.input_checks import check_shape
 from ganformer_jax.models.latents import broadcast_layers
 from ganformer_jax.models.mapping import MappingBranch
 from ganformer_jax.models.synthesis import SynthesisNetwork, num_layers
@@ -52,7 +53,12 @@ class Executor(nn.Module):
             layout_BxHxWxK: The layout.
             noise: "random", "const" or "none".
             noise_seeds_B: Seed of each image's random noise.
+
+        Raises:
+            ValueError: If arguments are of another shape.
         """
+        styles = len(z_BxKxD), self.segments + 1, self.config.style_size
+        check_shape("styles", z_BxKxD, styles)
         generator = self.config.generator(self.segments)
         mapping, width = MappingConfig(self_attention=False), generator.w_size
         z_BxKxD = rms_normalize(z_BxKxD)

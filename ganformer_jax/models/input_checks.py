@@ -24,6 +24,35 @@ def check_seeds(noise_seeds_B: Any, batch: int) -> None:
         raise TypeError(f"noise seeds are {noise_seeds_B.dtype}: give integers")
 
 
+def check_floats(images_BxHxWxC: Float[Array, "b h w c"]) -> None:
+    """Raise TypeError for images of integers, and ValueError for those of another rank."""
+    if not jnp.issubdtype(images_BxHxWxC.dtype, jnp.floating):
+        raise TypeError(f"images are {images_BxHxWxC.dtype}: convert them to [-1, 1]")
+    if images_BxHxWxC.ndim != 4:
+        shape = list(images_BxHxWxC.shape)
+        raise ValueError(f"images {shape}: give [batch, height, width, channels]")
+
+
+def check_sides(images_BxHxWxC: Float[Array, "b h w c"], multiple: int = 1, least: int = 1) -> None:
+    """Check the images of a network without a base grid.
+
+    Args:
+        images_BxHxWxC: The images.
+        multiple: Number that has to divide their height and width.
+        least: Least height and width.
+
+    Raises:
+        TypeError: If they are not floating point.
+        ValueError: If they are of another rank or size.
+    """
+    check_floats(images_BxHxWxC)
+    height, width = images_BxHxWxC.shape[1:3]
+    least = max(least, multiple)
+    if height % multiple or width % multiple or min(height, width) < least:
+        of = f"multiples of {multiple}, " if multiple > 1 else ""
+        raise ValueError(f"images of {height}x{width}: give {of}{least}x{least} or more")
+
+
 def check_images(images_BxHxWxC: Float[Array, "b h w c"], base_grid: tuple[int, int]) -> None:
     """Check the images of a discriminator.
 
@@ -31,11 +60,7 @@ def check_images(images_BxHxWxC: Float[Array, "b h w c"], base_grid: tuple[int, 
         TypeError: If they are not floating point.
         ValueError: If they are of another rank, or not the base grid doubled.
     """
-    if not jnp.issubdtype(images_BxHxWxC.dtype, jnp.floating):
-        raise TypeError(f"images are {images_BxHxWxC.dtype}: convert them to [-1, 1]")
-    if images_BxHxWxC.ndim != 4:
-        shape = list(images_BxHxWxC.shape)
-        raise ValueError(f"images {shape}: give [batch, height, width, channels]")
+    check_floats(images_BxHxWxC)
     (height, width), (rows, columns) = images_BxHxWxC.shape[1:3], base_grid
     doubled = height // rows
     if (height, width) != (rows * doubled, columns * doubled) or doubled.bit_count() != 1:

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganformer_jax.config.patches import PatchConfig
+from ganformer_jax.models.input_checks import check_sides
 from ganformer_jax.nn.instance_norm import instance_norm
 from ganformer_jax.nn.padded_convolution import PaddedConvolution
 
@@ -32,8 +33,15 @@ class PatchDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, images_BxHxWxC: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 1"]:
-        """Return logits, float32, of images in [-1, 1]."""
+        """Return logits, float32, of images in [-1, 1].
+
+        Raises:
+            TypeError: If images are not floating point.
+            ValueError: If they are of another rank, or too small for a logit.
+        """
         config = self.config
+        # The last two convolutions take a pixel each, and leave one or more.
+        check_sides(images_BxHxWxC, least=3 * 2**config.layers)
         x = images_BxHxWxC.astype(jnp.dtype(config.dtype))
         for number in range(config.layers + 1):
             features = config.width * min(2**number, 8)

@@ -17,6 +17,7 @@ from jax import lax
 
 from ganformer_jax.config import MappingConfig
 from ganformer_jax.config.ganformer2 import PlanningConfig
+from ganformer_jax.models.input_checks import check_shape
 from ganformer_jax.models.mapping import MappingBranch
 from ganformer_jax.nn.attention import BipartiteAttention
 from ganformer_jax.nn.layers import (
@@ -149,8 +150,13 @@ class Planner(nn.Module):
         Args:
             z_BxKxD: Normally distributed structure latents, that of the background first.
             present_BxK: 1 for segments that are there, as `draw_present` returns them.
+
+        Raises:
+            ValueError: If arguments are of another shape.
         """
         config, size = self.config, self.resolution
+        check_shape("z", z_BxKxD, (len(z_BxKxD), config.segments, config.latent_size))
+        check_shape("present segments", present_BxK, (len(z_BxKxD), config.segments))
         mapping = MappingConfig(num_layers=2, self_attention=False)
         branch = MappingBranch(mapping, config.latent_size, name="mapping")
         u_BxKxD = branch(rms_normalize(z_BxKxD))

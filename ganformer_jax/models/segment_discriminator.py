@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from ganformer_jax.config import DiscriminatorConfig
 from ganformer_jax.losses.layouts import READ
 from ganformer_jax.models.discriminator import Discriminator
+from ganformer_jax.models.input_checks import check_shape, check_sides
 from ganformer_jax.nn.layers import EqualizedConvolution, EqualizedDense
 from ganformer_jax.nn.layouts import pool_segments
 
@@ -37,7 +38,13 @@ class SegmentDiscriminator(nn.Module):
     def __call__(
         self, images_BxHxWxC: Float[Array, "b h w c"], layout_BxHxWxK: Float[Array, "b h w k"]
     ) -> tuple[Float[Array, "b 1"], Float[Array, "b k"], Float[Array, "b k"]]:
-        """Return the logits, float32, and the shares of the image of its segments."""
+        """Return the logits, float32, and the shares of the image of its segments.
+
+        Raises:
+            TypeError: If images are not floating point.
+            ValueError: If arguments are of another rank or size, or not of one batch.
+        """
+        check_shape("layout", layout_BxHxWxK[..., 0], images_BxHxWxC.shape[:3])
         logits_Bx1, out = Discriminator(self.config, name="image")(images_BxHxWxC)
         height = max(images_BxHxWxC.shape[1] // 4, out["features"].shape[1])
         features = next(each for each in out["blocks"] if each.shape[1] == height)
@@ -55,7 +62,13 @@ class LayoutReader(nn.Module):
 
     @nn.compact
     def __call__(self, images_BxHxWxC: Float[Array, "b h w c"]) -> Float[Array, "b h w c2"]:
-        """Return `READ` logits for every pixel, float32."""
+        """Return `READ` logits for every pixel, float32, of images in [-1, 1].
+
+        Raises:
+            TypeError: If images are not floating point.
+            ValueError: If they are of another rank, or their sides are not multiples of 4.
+        """
+        check_sides(images_BxHxWxC, multiple=2 ** (READER_LEVELS - 1))
         x, skips = images_BxHxWxC, []
         for level in range(READER_LEVELS):
             x = self._two(x, level, "down")

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from ganformer_jax.config.translation import TranslatorConfig
 from ganformer_jax.models.grid_positions import grid_positions
+from ganformer_jax.models.input_checks import check_sides
 from ganformer_jax.nn.attention import BipartiteAttention, KMeans
 from ganformer_jax.nn.component_update import ComponentUpdate
 from ganformer_jax.nn.initialize import normal
@@ -93,13 +94,18 @@ class Translator(nn.Module):
         """Translate images.
 
         Args:
-            images_BxHxWxC: Images in [-1, 1], height and width multiples of 4.
+            images_BxHxWxC: Images in [-1, 1], floating point, height and width multiples of 4.
             train: Apply attention dropout, from the "dropout" stream.
 
         Returns:
             Images in [-1, 1], float32; and a dict with `attention`, maps [B, K, N, H/4, W/4] of
             every residual block, none without components.
+
+        Raises:
+            TypeError: If images are not floating point.
+            ValueError: If they are of another rank or size.
         """
+        check_sides(images_BxHxWxC, multiple=4)
         config, dtype = self.config, jnp.dtype(self.config.dtype)
 
         def convolve(name: str, x: Array, features: int, size: int, *settings: Any) -> Array:

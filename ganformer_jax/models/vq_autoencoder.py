@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ganformer_jax.config.prior import AutoencoderConfig
+from ganformer_jax.models.input_checks import check_sides
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.initialize import normal
 from ganformer_jax.nn.layers import add_float32
@@ -140,8 +141,14 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, images_BxHxWxC: Image) -> Float[Array, "b h2 w2 d"]:
-        """Return vectors, float32, of images in [-1, 1]."""
+        """Return vectors, float32, of images in [-1, 1].
+
+        Raises:
+            TypeError: If images are not floating point.
+            ValueError: If they are of another rank, or codes do not divide their sides.
+        """
         config = self.config
+        check_sides(images_BxHxWxC, multiple=config.stride)
         x = images_BxHxWxC.astype(jnp.dtype(config.dtype))
         x = Convolution(config.width * config.multipliers[0], name="from_image")(x)
         for level, multiplier in enumerate(config.multipliers):

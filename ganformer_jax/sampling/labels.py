@@ -14,8 +14,16 @@ ImageLabels = Iterable[int] | Iterable[Sequence[float]]
 """Class numbers [M]; or conditions, float32 [M, label_size], of which an array is one too."""
 
 
-def check_labels(label_size: int, labels: ImageLabels | None, count: int) -> np.ndarray:
+def check_labels(
+    label_size: int, labels: ImageLabels | None, count: int, vocabulary: int = 0
+) -> np.ndarray:
     """Return the labels of `count` images, checked: classes, int32 [M], or conditions [M, Y].
+
+    Args:
+        label_size: Number of classes, or numbers of a condition.
+        labels: The labels; None for a generator that takes none.
+        count: Number of images.
+        vocabulary: Number of different tokens, if labels have to be captions.
 
     Raises:
         ValueError: If there are no images, or labels are missing, superfluous, of another shape or
@@ -30,6 +38,8 @@ def check_labels(label_size: int, labels: ImageLabels | None, count: int) -> np.
     if labels is None:
         return np.zeros((count, 0), np.float32)
     given = np.asarray(list(labels))
+    if vocabulary:
+        _check_tokens(given, (count, label_size), vocabulary)
     if given.ndim == 2:
         conditions = given.astype(np.float32)
         if conditions.shape != (count, label_size) or not np.isfinite(conditions).all():
@@ -39,6 +49,17 @@ def check_labels(label_size: int, labels: ImageLabels | None, count: int) -> np.
     if not whole or given.min() < 0 or given.max() >= label_size:
         raise ValueError(f"labels must be {count} whole numbers from 0 to {label_size - 1}")
     return given.astype(np.int32)
+
+
+def _check_tokens(given: np.ndarray, shape: tuple[int, int], vocabulary: int) -> None:
+    """Raise ValueError for what are no tokens of captions; networks would read other words."""
+    numbers = given.shape == shape and given.dtype.kind in "iuf"
+    whole = numbers and ((given >= 0) & (given < vocabulary) & (given == np.rint(given))).all()
+    if not whole:
+        raise ValueError(
+            f"captions must be {shape[0]} rows of {shape[1]} tokens, whole numbers from 0 to "
+            f"{vocabulary - 1}"
+        )
 
 
 def label_vectors(label_size: int, checked: np.ndarray) -> Float[np.ndarray, "b y"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,8 @@ from ganformer_jax.models.code_prior import (
 )
 from ganformer_jax.pixels import from_uint8, to_uint8
 from ganformer_jax.random_keys import seeded_key
-from ganformer_jax.sampling.labels import check_labels, label_vectors
-from ganformer_jax.sampling.seeds import seed_array
+from ganformer_jax.sampling.labels import ImageLabels, check_labels, label_vectors
+from ganformer_jax.sampling.seeds import check_batch_size, seed_array
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, UInt8
@@ -44,12 +45,21 @@ class PriorSampler:
         batch_size: Images per batch; the last batch is padded.
         top_k: Number of most probable codes to draw from; 0 for all.
         batch_sharding: Sharding of a batch over devices; the variables must be on the same ones.
+
+    Raises:
+        ValueError: If `batch_size` or `top_k` is out of range.
     """
 
     config: PriorConfig
     batch_size: int = 64
     top_k: int = 0
     batch_sharding: jax.sharding.Sharding | None = None
+
+    def __post_init__(self):
+        check_batch_size(self.batch_size)
+        entries = self.config.codebook.entries
+        if not 0 <= self.top_k <= entries:
+            raise ValueError(f"top_k is {self.top_k}; it should be from 0 to {entries}")
 
     def stream(
         self,
@@ -65,14 +75,17 @@ class PriorSampler:
             seeds: Integers from 0 to 2^32 - 1.
             labels: If the prior is conditional, the class of each image, or the tokens of its
                 caption.
-            temperature: Divisor of the logits; with 0 the most probable code is chosen.
+            temperature: Divisor of the logits, finite and 0 or more; with 0 the most probable code
+                is chosen.
 
         Raises:
-            ValueError: If there are no seeds, or labels are missing, superfluous or out of range.
+            ValueError: If there are no seeds, labels are missing, superfluous or out of range, or
+                the temperature is.
         """
-        drawn = seed_array(seeds)
-        size = self.config.prior.label_size
-        given = check_labels(size, labels, drawn.size)
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"temperature is {temperature}; it should be 0 or more")
+        drawn, size = seed_array(seeds), self.config.prior.label_size
+        given = self._check_labels(labels, drawn.size)
         for start in range(0, drawn.size, self.batch_size):
             taken = np.arange(start, start + self.batch_size) % drawn.size
             inputs = drawn[taken], label_vectors(size, given[taken])
@@ -103,7 +116,17 @@ class PriorSampler:
     def reconstruct(
         self, variables: Variables, images_MxHxWxC: UInt8[np.ndarray, "m h w c"]
     ) -> tuple[UInt8[np.ndarray, "m h w c"], Int[np.ndarray, "m t"]]:
-        """Return images that went through the codes, and these codes, row by row."""
+        """Return images that went through the codes, and these codes, row by row.
+
+        Raises:
+            ValueError: If there are no images, or they are of another size than the config's.
+            TypeError: If they are not uint8.
+        """
+        options = self.config.autoencoder
+        size = *options.image_size, options.image_channels
+        if not len(images_MxHxWxC) or images_MxHxWxC.shape[1:] != size:
+            shape = list(images_MxHxWxC.shape)
+            raise ValueError(f"images {shape}: give one or more of {list(size)}")
         codes_MxT = self._codes(variables, images_MxHxWxC)
         parts = [_decode(self, variables, codes) for codes in self._batches(codes_MxT)]
         return self._joined(parts, len(codes_MxT)), codes_MxT
@@ -115,11 +138,15 @@ class PriorSampler:
         labels: Sequence[Any] | None = None,
     ) -> Float[np.ndarray, " m"]:
         """Return the cross-entropy of a code, averaged over those of each image, in nats."""
-        size = self.config.prior.label_size
-        vectors = label_vectors(size, check_labels(size, labels, len(codes_MxT)))
+        given = self._check_labels(labels, len(codes_MxT))
+        vectors = label_vectors(self.config.prior.label_size, given)
         batches = zip(self._batches(codes_MxT), self._batches(vectors), strict=True)
         parts = [_nats(self, variables, *batch) for batch in batches]
         return self._joined(parts, len(codes_MxT))
+
+    def _check_labels(self, labels: ImageLabels | None, count: int) -> np.ndarray:
+        options = self.config.prior
+        return check_labels(options.label_size, labels, count, options.vocabulary)
 
     def _codes(self, variables: Variables, images: np.ndarray) -> np.ndarray:
         parts = [_encode(self, variables, batch) for batch in self._batches(images)]

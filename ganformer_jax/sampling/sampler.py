@@ -80,7 +80,7 @@ class Sampler:
             variables: Variables of the generator, as `load` returns them.
             seeds: Integers from 0 to 2^32 - 1.
             labels: If the generator is conditional, the class of each image, or its condition: as
-                many finite numbers as the generator's `label_size`.
+                many finite numbers as the generator's `label_size`, of a caption its tokens.
             truncation_psi: Truncation psi; below 1 trades variety for quality, 0 gives the mean
                 image.
             truncation_cutoff: Number of layers to truncate, from the first; by default all.
@@ -152,7 +152,8 @@ class Sampler:
         truncation_cutoff: int | None = None,
     ) -> Iterator[tuple[Any, Any, Any]]:
         """Yield what `_generate` returns for each batch; the last batch is padded."""
-        given = check_labels(self.config.label_size, labels, drawn.size)
+        vocabulary = self.config.text.vocabulary
+        given = check_labels(self.config.label_size, labels, drawn.size, vocabulary)
         cutoff = jnp.int32(ALL_LAYERS if truncation_cutoff is None else truncation_cutoff)
         psi = jnp.float32(truncation_psi)
         for start in range(0, drawn.size, self.batch_size):

@@ -12,6 +12,7 @@ import numpy as np
 from ganformer_jax.config.translation import TranslatorConfig
 from ganformer_jax.models.translator import Translator
 from ganformer_jax.pixels import from_uint8, to_uint8
+from ganformer_jax.sampling.seeds import check_batch_size
 from ganformer_jax.sampling.synthesizer import Synthesized
 
 if TYPE_CHECKING:
@@ -29,12 +30,18 @@ class ImageTranslator:
         batch_size: Images per batch; the last batch is padded.
         attention: Return attention maps, which take memory.
         batch_sharding: Sharding of a batch over devices; the parameters must be on the same ones.
+
+    Raises:
+        ValueError: If `batch_size` is below 1.
     """
 
     config: TranslatorConfig
     batch_size: int = 16
     attention: bool = False
     batch_sharding: jax.sharding.Sharding | None = None
+
+    def __post_init__(self):
+        check_batch_size(self.batch_size)
 
     def __call__(self, params: Any, images_BxHxWxC: UInt8[np.ndarray, "b h w c"]) -> Synthesized:
         """Translate images.
@@ -45,7 +52,15 @@ class ImageTranslator:
 
         Returns:
             The translations and, if asked for, attention of every residual block.
+
+        Raises:
+            ValueError: If there are no images, or they are of another shape.
+            TypeError: If they are not uint8.
         """
+        size = *self.config.image_size, self.config.image_channels
+        if not len(images_BxHxWxC) or images_BxHxWxC.shape[1:] != size:
+            shape = list(images_BxHxWxC.shape)
+            raise ValueError(f"images {shape}: give one or more of {list(size)}")
         batches = [
             self._batch(params, images_BxHxWxC[start : start + self.batch_size])
             for start in range(0, len(images_BxHxWxC), self.batch_size)
