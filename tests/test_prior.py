@@ -36,9 +36,15 @@ from ganformer_jax.nn import resample
 from ganformer_jax.sampling.priors import PriorSampler
 from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.compile import Programs
+from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import place_on
-from ganformer_jax.train.kinds.prior import balance_of, prior_trainable, trains_transformer
-from ganformer_jax.train.kinds.prior_state import weights_of
+from ganformer_jax.train.kinds.prior import (
+    balance_of,
+    prior_trainable,
+    trains_transformer,
+    transformer_update,
+)
+from ganformer_jax.train.kinds.prior_state import create_prior, weights_of
 from ganformer_jax.train.loop import train
 from ganformer_jax.train.prefetch import place_batch
 
@@ -205,6 +211,18 @@ def test_prefixes_are_tokens_of_their_own():
     ):
         with pytest.raises(ValueError, match=message):
             prefix(3, 0, labels)
+
+
+def test_a_transformer_that_is_never_trained_can_be_compiled():
+    """More images than an int32 holds were an error of jax."""
+    for kimg in (0.016, 1e9):
+        options = dataclasses.replace(TINY.prior, autoencoder_kimg=kimg)
+        config = dataclasses.replace(TINY, prior=options)
+        validate_experiment(config)
+        update = functools.partial(transformer_update, config, DataParallel())
+        state = jax.eval_shape(functools.partial(create_prior, config), jax.random.key(0))
+        after, _ = jax.eval_shape(update, state, batch_of(0))
+        assert after.images_seen.dtype == jnp.int32
 
 
 @pytest.mark.slow

@@ -49,6 +49,9 @@ Tree = Any
 LARGEST_BALANCE = 1e4
 """Largest weight that balances the adversarial loss, as in the published code."""
 
+MOST_IMAGES = 2**31 - 1
+"""Images that a state can count; a stage that starts behind them never does."""
+
 
 def prior_trainable(
     config: PriorConfig,
@@ -152,7 +155,8 @@ def transformer_update(
     Returns:
         The new state, and float32 scalars by name.
     """
-    stage_images = state.images_seen - round(1000 * config.prior.autoencoder_kimg)
+    start = min(1000 * config.prior.autoencoder_kimg, MOST_IMAGES)
+    stage_images = state.images_seen - round(start)
     optimizer = make_optimizer(config.transformer_optimizer, stage_images)
     params, entries = parallel.replicate_params((state.autoencoder, state.codebook.entries))
     codes_BxT = codes_of(config, params, entries, from_uint8(batch["images"]))
