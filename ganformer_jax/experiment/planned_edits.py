@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from ganformer_jax import visualize
 from ganformer_jax.experiment.ganformer2 import COLUMNS, segment_palette
 from ganformer_jax.experiment.planned_files import LoadedScenes, scene_sampler
 from ganformer_jax.experiment.sample_files import write_images
-from ganformer_jax.files import write_atomically
+from ganformer_jax.files import json_line, write_atomically
 from ganformer_jax.pixels import as_rgb
 from ganformer_jax.sampling.planned_scenes import PlannedScenes, SegmentEdit
 from ganformer_jax.train.devices import Placement
@@ -83,8 +82,7 @@ def write_edited(
     write_images([(paths, after.images)], len(paths))
     visualize.save_png(folder / SHEET_FILE, _sheet(loaded, before, after))
     records = _records([path.name for path in paths], seeds, edit, change)
-    lines = "".join(json.dumps(record) + "\n" for record in records)
-    write_atomically(folder / TABLE_FILE, lines)
+    write_atomically(folder / TABLE_FILE, "".join(map(json_line, records)))
     return _summary(edit, change, folder)
 
 
@@ -101,13 +99,12 @@ def _sheet(loaded: LoadedScenes, before: PlannedScenes, after: PlannedScenes) ->
 def _records(
     files: Sequence[str], seeds: Sequence[int], edit: SegmentEdit, change: SegmentChange
 ) -> Iterator[dict[str, Any]]:
-    """Yield the facts about each image, as JSON values."""
+    """Yield the facts about each image; what is not defined is NaN."""
     for row, (file, seed) in enumerate(zip(files, seeds, strict=True)):
         record: dict[str, Any] = {"file": file, "seed": int(seed), "edits": [_words(edit)]}
         record["change"] = float(change.everywhere[row])
         for name in ("inside", "outside"):
-            value = float(getattr(change, name)[row])
-            record[name] = None if np.isnan(value) else value
+            record[name] = float(getattr(change, name)[row])
         yield record
 
 

@@ -1,0 +1,33 @@
+"""Scenes of three to ten objects on a textured ground, 64x64, each object with a component.
+
+The config of scenes.py with 16 components, for the harder of the built-in scenes. Places learn at a
+tenth of the learning rate: at the full rate they drift to a corner in the first thousands of
+images, before the networks draw objects (docs/notes/components.md). Penalties are four times those
+at 32x32, as the number of pixels.
+
+Command:   ganformer-jax train --config scenes_hard
+Hardware:  one CPU core, with other work beside it
+Cost:      38 minutes, with the scenes already rendered
+Expected:  TODO
+"""
+
+import dataclasses
+
+from ganformer_jax.config.files import load_config
+
+scenes = load_config("scenes")
+config = dataclasses.replace(
+    scenes,
+    generator=dataclasses.replace(
+        scenes.generator,
+        resolution=64,
+        components=16,
+        latent_size=512,
+        attention_resolutions=(8, 64),
+        attention=dataclasses.replace(
+            scenes.generator.attention, places_learning_rate_multiplier=0.1
+        ),
+    ),
+    data=dataclasses.replace(scenes.data, name="scenes_hard"),
+    loss=dataclasses.replace(scenes.loss, r1_gamma=1.2, r2_gamma=1.2),
+)
