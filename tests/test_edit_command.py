@@ -185,6 +185,19 @@ def test_the_last_visible_component_is_not_removed(tmp_path, capsys):
     assert code == 0, err
 
 
+def test_all_components_with_places_can_be_removed(tmp_path, capsys):
+    """Pixels then attend to nothing."""
+    path = export(tmp_path, PLACES)
+    latents = ()
+    for component in range(1, PLACES.components + 1):
+        out = tmp_path / str(component)
+        removal = ("--component", str(component), "--remove", "--out", str(out))
+        edited(capsys, path, *(latents or SEEDS), *removal)
+        latents = ("--latents", str(out / "latents.npz"))
+    found = read_latents(latents[1], PLACES)
+    assert found.mask_BxK is not None and found.mask_BxK.max() == 0
+
+
 def test_a_k_gan_has_nothing_to_edit(tmp_path, capsys):
     """Its last latent is one of the images that it merges."""
     path = export(tmp_path, dataclasses.replace(KINDS["stylegan2"], merge=MergeConfig(images=2)))

@@ -159,6 +159,22 @@ def test_every_head_attends_to_the_places_that_are_visible():
     assert np.asarray(found[..., 1]).max() == 0
 
 
+def test_all_components_can_be_hidden():
+    """Pixels then attend to nothing, so images do not depend on the components."""
+    options = dataclasses.replace(config(True), attention_resolutions=(4, 4))
+    synthesizer = Synthesizer(options, 3, attention=True)
+    z = np.zeros((1, options.num_latents, options.z_size), np.float32)
+    init = functools.partial(Generator(options).init, noise="const")
+    variables = random_variables(lambda: init(jax.random.key(0), z))
+    latents = synthesizer.latents(variables, [1, 2, 3])
+    hidden = latents.without(0).take([0, 1, 2]).without(1)
+    images, (maps,) = synthesizer(variables, hidden)
+    assert maps.max() == 0
+    w_BxKxLxD = np.where(np.arange(3)[:, None, None] < 2, -latents.w_BxKxLxD, latents.w_BxKxLxD)
+    np.testing.assert_array_equal(synthesizer(variables, hidden.with_w(w_BxKxLxD)).images, images)
+    assert (synthesizer(variables, latents.with_w(w_BxKxLxD)).images != images).any()
+
+
 def test_pixels_that_attend_to_nothing_are_of_no_component():
     """Unless the question is which component is the nearest; the sheet shows them in gray."""
     pixels = np.array([[0.3, 0.6], [0.1, 0.2], [0.04, 0.01], [0.0, 0.0]], np.float32)

@@ -61,9 +61,9 @@ def remove(latents: ImageLatents, component: int) -> LatentEdit:
     """Hide a component from the attention of all images.
 
     Raises:
-        UserError: If an image would have no visible component.
+        UserError: If an image would have no visible component, and components have no places.
     """
-    if latents.components < 2:
+    if latents.components < 2 and not latents.places:
         raise UserError("--remove: a single component cannot be hidden")
     try:
         edited = latents.without(component)

@@ -148,8 +148,8 @@ def _search(
     assert last is not None
     seeds = np.arange(first, first + len(targets), dtype=np.uint32)
     maps = jax.device_get(dict(last.noise_maps))
-    words, w_BxKxLxD = synthesizer.config.words, np.asarray(last.w_BxKxLxD)
-    latents = ImageLatents(w_BxKxLxD, seeds, noise_maps=maps, words=words)
+    kept = {"words": synthesizer.config.words, "places": synthesizer.config.attention.places}
+    latents = ImageLatents(np.asarray(last.w_BxKxLxD), seeds, noise_maps=maps, **kept)
     return latents, np.stack(jax.device_get(curve))
 
 
@@ -163,6 +163,7 @@ def _joined(parts: list[ImageLatents]) -> ImageLatents:
         np.concatenate([part.noise_seeds_B for part in parts]),
         noise_maps=maps,
         words=parts[0].words,
+        places=parts[0].places,
     )
 
 

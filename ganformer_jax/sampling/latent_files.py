@@ -97,6 +97,7 @@ def read_latents(
         tuple(facts) if len(facts) == len(w) else (),
         _shift(path, arrays, config, len(w)),
         config.words,
+        config.attention.places,
     )
 
 

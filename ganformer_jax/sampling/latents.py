@@ -29,6 +29,8 @@ class ImageLatents:
             where the longer side of the image is 2; float32, without the global latent. None for
             not at all.
         words: Number of words of a caption in w, between components and global latent.
+        places: Whether components have places, as with `attention.places`: pixels then attend to
+            nothing where no component is, so that all components may be hidden.
     """
 
     w_BxKxLxD: Float[np.ndarray, "b k l d"]
@@ -38,6 +40,7 @@ class ImageLatents:
     facts: tuple[Mapping[str, Any], ...] = ()
     shift_BxKx2: Float[np.ndarray, "b k 2"] | None = None
     words: int = 0
+    places: bool = False
 
     def __len__(self) -> int:
         return len(self.w_BxKxLxD)
@@ -63,14 +66,14 @@ class ImageLatents:
         rows = np.asarray(rows if len(rows) else np.zeros(0, np.int64))
         if rows.ndim != 1 or rows.dtype.kind not in "iu":
             raise ValueError(f"rows are {rows.dtype} {list(rows.shape)}: give a list of integers")
-        return ImageLatents(
-            self.w_BxKxLxD[rows],
-            self.noise_seeds_B[rows],
-            None if self.mask_BxK is None else self.mask_BxK[rows],
-            {name: noise[rows] for name, noise in self.noise_maps.items()},
-            tuple(self.facts[row] for row in rows) if self.facts else (),
-            None if self.shift_BxKx2 is None else self.shift_BxKx2[rows],
-            self.words,
+        return dataclasses.replace(
+            self,
+            w_BxKxLxD=self.w_BxKxLxD[rows],
+            noise_seeds_B=self.noise_seeds_B[rows],
+            mask_BxK=None if self.mask_BxK is None else self.mask_BxK[rows],
+            noise_maps={name: noise[rows] for name, noise in self.noise_maps.items()},
+            facts=tuple(self.facts[row] for row in rows) if self.facts else (),
+            shift_BxKx2=None if self.shift_BxKx2 is None else self.shift_BxKx2[rows],
         )
 
     def with_w(self, w_BxKxLxD: Float[np.ndarray, "b k l d"]) -> ImageLatents:
@@ -95,7 +98,7 @@ class ImageLatents:
 
         Raises:
             ValueError: If the number is not that of a component, or an image would have no visible
-                one: attention would be as if all were visible.
+                one: without places, attention would be as if all were visible.
         """
         self._check(component)
         mask_BxK = self.mask_BxK
@@ -103,7 +106,8 @@ class ImageLatents:
             mask_BxK = np.ones((len(self), self.components), np.float32)
         mask_BxK = mask_BxK.copy()
         mask_BxK[:, component] = 0
-        if count := int((mask_BxK.max(1) == 0).sum()):
+        count = int((mask_BxK.max(1) == 0).sum())
+        if count and not self.places:
             raise ValueError(
                 f"component {component + 1} is the last visible one in {count} of {len(self)} "
                 "images"

@@ -108,7 +108,8 @@ class Synthesizer:
         if truncation_cutoff is not None:
             truncation["truncation_cutoff"] = int(truncation_cutoff)
         facts = tuple({"seed": int(seed)} | truncation for seed in drawn)
-        return ImageLatents(w_BxKxLxD, drawn, facts=facts, words=self.config.words)
+        words, places = self.config.words, self.config.attention.places
+        return ImageLatents(w_BxKxLxD, drawn, facts=facts, words=words, places=places)
 
     def __call__(self, variables: Mapping[str, Any], latents: ImageLatents) -> Synthesized:
         """Make an image of each latent.

@@ -49,7 +49,7 @@ def component_mixing(context: FigureContext) -> Iterator[Still]:
 def removal(context: FigureContext) -> Iterator[Still]:
     """Hide one component after the other from attention, and draw what changes."""
     components = context.components()
-    if context.config.components < 2:
+    if context.config.components < 2 and not context.config.attention.places:
         raise Unsuitable("a single component cannot be hidden")
     kept = context.latents.take(range(min(ROWS, len(context.latents))))
     made = as_rgb(context.made.images[: len(kept)])
