@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from baselines import baseline_config, changed
 from eight_devices import on_eight_devices
-from tiny import BATCH, labeled_batch, tiny_config
+from tiny import BATCH, labeled_batch, random_variables, tiny_config
 from training import gan_programs, on_host, run_steps, sgd, train_gan
 
 from ganformer_jax import Discriminator, Generator, UserError, load, make_discriminator
@@ -19,6 +19,7 @@ from ganformer_jax.config.checks import validate
 from ganformer_jax.convert.export import exported_weights, save_generator
 from ganformer_jax.models.sagan import ClassBatchNorm, SelfAttention
 from ganformer_jax.nn.initialize import as_uniform, initialize, uniform
+from ganformer_jax.nn.spectral import SpectralDense
 from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.state import WEIGHTS, create_state
@@ -115,6 +116,21 @@ def test_gain_and_bias_of_the_class():
     variables["params"] = {"gain": gain, "bias": bias}
     expected = normal * (1 + gain)[classes][:, None, None] + bias[classes][:, None, None]
     np.testing.assert_allclose(apply(variables, labels), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_one_hot_labels_of_integers_are_those_of_floats(network):
+    discriminator = make_discriminator(baseline_config(network).discriminator, (2, 2))
+    images, labels = jax.random.normal(jax.random.key(1), (3, 8, 8, 3)), jnp.eye(3)
+    variables = random_variables(lambda: discriminator.init(jax.random.key(0), images, labels))
+    run = jax.jit(lambda labels: discriminator.apply(variables, images, labels)[0])
+    np.testing.assert_allclose(run(labels.astype(jnp.int32)), run(labels), rtol=1e-5)
+
+
+def test_spectral_layers_refuse_integers():
+    """Their weights would be rounded to integers too."""
+    with pytest.raises(TypeError, match="dense layer of int32"):
+        SpectralDense(2).init(jax.random.key(0), jnp.ones((1, 3), jnp.int32), train=False)
 
 
 @pytest.mark.parametrize("network", ONE_QUICKLY)

@@ -11,6 +11,7 @@ from tiny import random_variables
 
 from ganformer_jax import Generator, GeneratorConfig, MappingConfig, MergeConfig, SynthesisConfig
 from ganformer_jax.models.merging import MergeShares, leaves, merge_images, merge_latents
+from ganformer_jax.models.noise_maps import noise_maps, with_noise_maps
 from ganformer_jax.nn.microbatch import Microbatch
 from ganformer_jax.sampling import Sampler
 
@@ -150,6 +151,24 @@ def test_the_images_of_a_row_have_noise_of_their_own():
         _, out = jax.jit(functools.partial(generator.apply, **settings))(variables, w_BxKxLxD)
         spread[noise] = float(jnp.std(out["shares"], 1).max())
     assert spread["none"] < 1e-5 and min(spread["const"], spread["random"]) > 1e-2
+
+
+@pytest.mark.parametrize("resolution", [4, 8])
+def test_noise_of_single_images_where_images_are_merged(resolution):
+    """The fixed noise given for each image makes the same images; other noise of one, another."""
+    merge = dataclasses.replace(CONFIG.merge, resolution=resolution)
+    generator, variables, z_BxKxD = build(dataclasses.replace(CONFIG, merge=merge))
+    run = jax.jit(functools.partial(generator.apply, noise="const"))
+    maps = noise_maps(variables, BATCH)
+    images, _ = run(variables, z_BxKxD)
+    same, _ = run(with_noise_maps(variables, maps), z_BxKxD)
+    np.testing.assert_allclose(same, images, rtol=1e-5, atol=1e-5)
+    (name,) = (name for name in maps if name.endswith(f"block_{resolution}/layer_1/noise/noise"))
+    changed, _ = run(
+        with_noise_maps(variables, maps | {name: maps[name].at[1].multiply(-1)}), z_BxKxD
+    )
+    differs = np.abs(changed - images).max((1, 2, 3)) > 1e-3
+    np.testing.assert_array_equal(differs, [False, True, False, False])
 
 
 def test_shares_are_the_maps_of_samples():

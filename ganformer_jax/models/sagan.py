@@ -244,5 +244,6 @@ class SAGANDiscriminator(nn.Module):
         logits_Bx1 = SpectralDense(1, name="output")(pooled_BxD, train)
         if labels_BxY is not None and labels_BxY.shape[-1]:
             embed = SpectralDense(pooled_BxD.shape[-1], use_bias=False, name="label_embedding")
-            logits_Bx1 += jnp.sum(embed(labels_BxY, train) * pooled_BxD, 1, keepdims=True)
+            label_BxD = embed(labels_BxY.astype(jnp.float32), train)
+            logits_Bx1 += jnp.sum(label_BxD * pooled_BxD, 1, keepdims=True)
         return logits_Bx1, {"features": x}

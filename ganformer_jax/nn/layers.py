@@ -218,8 +218,8 @@ class Noise(nn.Module):
     ) -> Float[Array, "b h w c"]:
         """Add noise: "random" (from the "noise" stream), "const" (fixed at init) or "none".
 
-        Fixed noise is [H, W], or [K, H, W] of K images that do not share it; [B, H, W] in its place
-        gives each image its own.
+        Fixed noise is [H, W], or [K, H, W] of K images that do not share it; with an axis B before
+        these, each image of the batch has its own.
         Random noise is drawn for the full batch, of which x is `microbatch`; given seeds, for each
         image by its own.
         """
@@ -236,8 +236,10 @@ class Noise(nn.Module):
         if mode == "const":
             noise = fixed.value.reshape(-1, height, width, 1)
             if own:
-                rows_of_K = (batch // len(noise), *noise.shape)
+                rows_of_K = (batch // noise.shape[0], *noise.shape)
                 noise = jnp.broadcast_to(noise[None], rows_of_K).reshape(batch, height, width, 1)
+            elif fixed.value.ndim == 3:
+                noise = jnp.repeat(noise, self.images, 0)
         else:
             several = (self.images,) if self.images > 1 else ()
             shape = (batch // self.images, *several, height, width, 1)

@@ -97,7 +97,9 @@ class SpectralDense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b i"], train: bool) -> Float[Array, "b o"]:
-        """Apply the layer in the type of x."""
+        """Apply the layer in the type of x, which must be floating point."""
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise TypeError(f"a dense layer of {x.dtype}: convert it to floating point")
         kernel = glorot(self, (x.shape[-1], self.features))
         x = x @ spectral_normalize(self, kernel, train).astype(x.dtype)
         if self.use_bias:
