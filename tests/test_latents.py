@@ -148,6 +148,7 @@ def test_arrays_of_other_programs(tmp_path):
 
 
 W = latents().w_BxKxLxD
+NOISE = {name: maps.astype(np.float64) for name, maps in noise().items()}
 
 
 @pytest.mark.parametrize(
@@ -160,6 +161,7 @@ W = latents().w_BxKxLxD
         ({"w": W[0, 0]}, r"not float32"),
         ({"w": np.array("x")}, r"not <U1"),
         ({"w": np.where(np.arange(SHAPE[-1]) == 1, np.nan, W)}, "not finite"),
+        ({"w": 1e39 * W.astype(np.float64)}, "not finite in float32"),
         ({"w": W, "noise_seeds": np.arange(2)}, "noise_seeds must be 3 integers"),
         ({"w": W, "noise_seeds": np.arange(3) - 1}, "noise_seeds must be 3 integers"),
         ({"w": W, "noise_seeds": np.arange(3) + 2**32}, "noise_seeds must be 3 integers"),
@@ -167,6 +169,7 @@ W = latents().w_BxKxLxD
         ({"w": W, "mask": np.ones((3, 3))}, r"mask must be zeros and ones, \[3, 2\]"),
         ({"w": W, "mask": np.full((3, 2), 0.5)}, "mask must be zeros and ones"),
         ({"w": W, "noise/other": np.ones((3, 8, 8))}, "noise/other is not noise of this"),
+        ({"w": W} | {f"noise/{k}": 1e39 * v for k, v in NOISE.items()}, "is not noise of this"),
         ({"w": W, f"noise/{next(iter(noise()))}": np.ones((2, 4, 4))}, "is not noise of this"),
         ({"w": W, "about": np.array("{")}, "about is not JSON"),
         ({"w": W, "about": np.array("[]")}, "about is not of latents"),

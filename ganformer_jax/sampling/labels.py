@@ -41,7 +41,8 @@ def check_labels(
     if vocabulary:
         _check_tokens(given, (count, label_size), vocabulary)
     if given.ndim == 2:
-        conditions = given.astype(np.float32)
+        with np.errstate(over="ignore"):  # numbers too large for float32 become infinite
+            conditions = given.astype(np.float32)
         if conditions.shape != (count, label_size) or not np.isfinite(conditions).all():
             raise ValueError(f"conditions must be {count} rows of {label_size} finite numbers")
         return conditions

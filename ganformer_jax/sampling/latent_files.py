@@ -82,15 +82,16 @@ def read_latents(
             f"{path}: this generator's w is [B, {config.num_w}, {config.w_size}] or "
             f"[B, {', '.join(map(str, expected))}], not {w.dtype} {list(arrays['w'].shape)}"
         )
+    w = _float32(w)
     if not np.isfinite(w).all():
-        raise UserError(f"{path}: w has values that are not finite")
+        raise UserError(f"{path}: w has values that are not finite in float32")
     about = _about(path, arrays)
     for name, own in (("weights", weights), ("noise", noise)):
         if own and about.get(name, own) not in (own, ""):
             say(f"{path} was saved with other {name}: images will differ")
     facts = about.get("images", [])
     return ImageLatents(
-        w.astype(np.float32),
+        w,
         _noise_seeds(path, arrays, len(w)),
         _mask(path, arrays, (len(w), config.components)),
         _noise_maps(path, arrays, config, len(w)),
@@ -114,6 +115,12 @@ def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise UserError(f"cannot read {path}: {os_reason(error)}") from error
     except DAMAGED_NPZ as error:
         raise UserError(f"{path} is not an npz file of latents: {one_line(error)}") from error
+
+
+def _float32(numbers: np.ndarray) -> np.ndarray:
+    """Return numbers as float32; those too large for it become infinite."""
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float32)
 
 
 def _about(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -167,9 +174,10 @@ def _shift(
     if not config.attention.places:
         raise UserError(f"{path}: shift moves places of components, and this generator has none")
     shape = (count, config.components, 2)
-    if shift.shape != shape or shift.dtype.kind != "f" or not np.isfinite(shift).all():
+    fits = shift.shape == shape and shift.dtype.kind == "f"
+    if not fits or not np.isfinite(_float32(shift)).all():
         raise UserError(f"{path}: shift must be finite numbers, {list(shape)}")
-    return shift.astype(np.float32)
+    return _float32(shift)
 
 
 def _noise_maps(
@@ -182,6 +190,7 @@ def _noise_maps(
     expected = noise_shapes(config) if found else {}
     for name, noise in found.items():
         shape = (count, *expected.get(name, ()))
-        if noise.shape != shape or noise.dtype.kind != "f" or not np.isfinite(noise).all():
+        fits = noise.shape == shape and noise.dtype.kind == "f"
+        if not fits or not np.isfinite(_float32(noise)).all():
             raise UserError(f"{path}: {NOISE}{name} is not noise of this generator")
-    return {name: noise.astype(np.float32) for name, noise in found.items()}
+    return {name: _float32(noise) for name, noise in found.items()}
