@@ -6,7 +6,9 @@ import math
 import re
 import sys
 import typing
+from typing import Any
 
+import numpy as np
 import pytest
 
 from ganformer_jax.config import (
@@ -242,12 +244,30 @@ def test_values_out_of_their_range_are_named(values, message):
             Config(generator=GeneratorConfig(attention_resolutions=[4, 8])),  # type: ignore[arg-type]
             "generator.attention_resolutions is [4, 8]; it should be a tuple",
         ),
+        (
+            Config(generator=GeneratorConfig(components=8.0)),  # type: ignore[arg-type]
+            "generator.components is 8.0; it should be an integer",
+        ),
+        (
+            Config(train=TrainConfig(batch_size="32")),  # type: ignore[arg-type]
+            "train.batch_size is '32'; it should be an integer",
+        ),
+        (
+            Config(optimizer=OptimizerConfig(learning_rate=True)),
+            "optimizer.learning_rate is True; it should be a number",
+        ),
     ],
 )
 def test_choices_that_python_code_makes_are_checked(config, message):
     """A name that nothing knows would train something else."""
     with pytest.raises(UserError, match=re.escape(message)):
         validate(config)
+
+
+def test_numbers_of_numpy_are_numbers():
+    learning_rate: Any = np.float32(0.001)
+    validate(Config(train=TrainConfig(batch_size=np.int64(16))))  # type: ignore[arg-type]
+    validate(Config(optimizer=OptimizerConfig(learning_rate=learning_rate)))
 
 
 def test_every_number_of_a_config_has_a_range_or_a_check_of_its_own():

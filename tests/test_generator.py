@@ -319,6 +319,10 @@ def test_stack_attention_repeats_pixels():
             "kmeans_carried needs generator.attention.kmeans_iterations of 1 or more",
         ),
         (change(TINY, positions={"directions": 0}), "generator.positions.directions is 0"),
+        (
+            change(TINY, attention_resolutions=(8, 4)),
+            r"attention_resolutions is \[8, 4\], .*: give the smallest and the largest of 4, 8",
+        ),
         (change(TINY, mapping={"learning_rate_multiplier": 0.0}), "learning_rate_multiplier is 0"),
         (
             change(TINY, mapping={"width": 8}),

@@ -44,6 +44,13 @@ def _check_generator(generator: GeneratorConfig) -> None:
     _check_without_effect(generator)
     _check_latents(generator)
     _check_merge(generator)
+    if generator.components and not generator.attended_resolutions:
+        blocks = ", ".join(map(str, generator.resolutions))
+        raise UserError(
+            f"generator.attention_resolutions is {list(generator.attention_resolutions)}, with "
+            "which no layer attends to the components: give the smallest and the largest of "
+            f"{blocks}"
+        )
     check_heads("generator.attention.heads", generator.attention.heads, _widths(generator))
     if generator.attended_resolutions or generator.self_attended_resolutions:
         check_positions("generator.positions", generator.positions, generator.w_size)

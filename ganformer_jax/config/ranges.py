@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 import types
 import typing
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal
 from ganformer_jax.errors import UserError, did_you_mean
 
 FLOAT32_MAX = (2 - 2**-23) * 2.0**127
+NUMBERS = {int: (numbers.Integral, "an integer"), float: (numbers.Real, "a number")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,7 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
 
 
 def _check_hint(name: str, value: Any, hint: Any) -> None:
-    """Check a value by the type of its field: choices, tuples, and tuples of choices."""
+    """Check a value by the type of its field: numbers, choices, and tuples of them."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         _check_hint(name, value, arguments[0])
@@ -82,6 +84,10 @@ def _check_hint(name: str, value: Any, hint: Any) -> None:
             raise UserError(f"{name} is {value!r}; it should be a tuple")
         for item in value:
             _check_hint(name, item, arguments[0])
+    elif hint in NUMBERS:  # `load_config` checks all types; Python code can give any
+        kind, wanted = NUMBERS[hint]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise UserError(f"{name} is {value!r}; it should be {wanted}")
 
 
 def check_ranges(config: Any, name: str = "") -> None:
