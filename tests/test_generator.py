@@ -233,6 +233,25 @@ def test_mapping_and_synthesis_apart_equal_the_whole(tiny):
     assert not np.allclose(images, without, atol=1e-3), "component dropout did nothing"
 
 
+def test_latents_of_half_precision_are_read_in_float32(tiny):
+    """As in the published code; layers compute in the type that they are given."""
+    generator, variables = Generator(TINY), tiny[0]
+
+    @jax.jit
+    def run(z_BxKxD, w_BxKxLxD):
+        w_BxKxD = generator.apply(variables, z_BxKxD, method="map")
+        options = {"noise": "const", "method": "synthesize"}
+        return w_BxKxD, generator.apply(variables, w_BxKxLxD, **options)[0]
+
+    z_BxKxD = latents(TINY).astype(jnp.bfloat16)
+    given = z_BxKxD, broadcast_layers(z_BxKxD, generator.num_layers)
+    w_BxKxD, images = run(*given)
+    assert w_BxKxD.dtype == jnp.float32
+    exact = run(*(x.astype(jnp.float32) for x in given))
+    np.testing.assert_allclose(w_BxKxD, exact[0], rtol=1e-6)
+    np.testing.assert_allclose(images, exact[1], rtol=1e-5, atol=1e-5)
+
+
 def test_layers_read_latents_in_order(tiny):
     """Changing the latents of layer i changes attention from layer i on, not before."""
     generator, variables = Generator(TINY), tiny[0]

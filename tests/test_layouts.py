@@ -39,6 +39,14 @@ def normal(number, *shape):
     return jax.random.normal(jax.random.key(number), shape)
 
 
+def test_scores_of_a_batch_of_symbolic_size():
+    """As by `jax.export`."""
+    (batch,) = jax.export.symbolic_shape("b")
+    layout = jax.ShapeDtypeStruct((batch, 4, 8, 3), jnp.float32)
+    scores = jax.eval_shape(lambda layout: layout_scores(layout, 2, 4), layout)
+    assert scores.shape == (batch, 8, 3)
+
+
 def some_layout(number=0):
     labels = jax.random.randint(jax.random.key(number), (BATCH, SIZE, SIZE), 0, SEGMENTS)
     return one_hot_layout(labels, SEGMENTS)

@@ -180,7 +180,7 @@ class Generator(nn.Module):
 
         Returns:
             One w for each component, one for each word of a caption, zeros for padding, and, last,
-            the global one.
+            the global one; float32, as everything here is computed in float32.
 
         Raises:
             ValueError: Latents, labels or a mask of another shape, labels of a generator without
@@ -191,7 +191,7 @@ class Generator(nn.Module):
             raise ValueError(
                 f"z should be [batch, {expected[0]}, {expected[1]}], not {z_BxKxD.shape}"
             )
-        batch = z_BxKxD.shape[0]
+        batch, z_BxKxD = z_BxKxD.shape[0], jnp.asarray(z_BxKxD, jnp.float32)
         if self.config.text.vocabulary:
             check_labels(labels_BxY, batch)
         else:
@@ -260,6 +260,8 @@ class Generator(nn.Module):
             raise ValueError("a k-GAN has no components that can be hidden")
         if component_shift_BxKx2 is not None and not self.config.attention.places:
             raise ValueError("components without places cannot be moved: see attention.places")
+        if jnp.issubdtype(w_BxKxLxD.dtype, jnp.floating):
+            w_BxKxLxD = jnp.asarray(w_BxKxLxD, jnp.float32)
         batch, components = w_BxKxLxD.shape[0], self.config.components
         check_seeds(noise_seeds_B, batch)
         check_shape("component mask", component_mask_BxK, (batch, components))

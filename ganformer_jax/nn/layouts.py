@@ -72,7 +72,7 @@ def layout_scores(
     With a score of 0 for nothing, their softmax is the layout, shrunk to the grid, but for `LEAK`.
     """
     shares = shrink(layout_BxHxWxK, height)
-    return jnp.log(shares + LEAK).reshape(len(shares), height * width, -1) + CERTAIN
+    return jnp.log(shares + LEAK).reshape(shares.shape[0], height * width, -1) + CERTAIN
 
 
 def pool_segments(
