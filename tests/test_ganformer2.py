@@ -256,6 +256,18 @@ def test_an_edit_has_a_table_and_every_channel(monkeypatch, tmp_path):
     assert (tmp_path / "sheet.png").exists()
 
 
+def test_seeds_that_no_scene_has_are_refused():
+    """That of a style was taken modulo 2^32."""
+    sampler = SceneSampler(TINY, 2)
+    with pytest.raises(ValueError, match="no seeds"):
+        sampler({}, [])
+    for seed in (-1, 2**32):
+        with pytest.raises(ValueError, match="seeds must be integers from 0 to"):
+            sampler({}, [1], SegmentEdit(1, style_seed=seed))
+    with pytest.raises(ValueError, match="batch_size is 0; it should be 1 or more"):
+        SceneSampler(TINY, 0)
+
+
 def changed(**groups):
     values = to_dict(TINY)
     for path, value in groups.items():

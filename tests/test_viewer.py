@@ -87,6 +87,12 @@ def test_edits_follow_each_other():
     np.testing.assert_array_equal(unedited.w_BxKxLxD, latents.w_BxKxLxD)  # the cache is intact
 
 
+def test_all_components_with_places_can_be_removed():
+    viewer = viewed("places")
+    state = viewer.parse({"edits": [{"component": k, "kind": "remove"} for k in range(3)]})
+    np.testing.assert_array_equal(viewer.latents(state).mask_BxK, [[0, 0, 0]])
+
+
 def test_a_k_gan_has_no_global_latent():
     generator = viewed("k-GAN")
     edit = {"component": "global", "kind": "swap", "seed": 3}

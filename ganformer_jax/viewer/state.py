@@ -89,7 +89,7 @@ def parse_state(
         labels: Labels of the generator.
         components: Number of components that images attend to.
         layers: Number of attention layers.
-        places: Whether components have places, which can be moved.
+        places: Whether components have places, which can be moved, and of which all can be removed.
 
     Raises:
         UserError: If there is an unknown field, or a value is not of its type or range.
@@ -112,7 +112,7 @@ def _edits(given: object, components: int, places: bool) -> tuple[ViewedEdit, ..
         raise UserError(f"edits must be a list of at most {most}")
     edits = tuple(_edit(one, components, places) for one in given)
     removed = {edit.component for edit in edits if edit.kind == "remove"}
-    if removed and len(removed) >= components:
+    if removed and len(removed) >= components and not places:
         raise UserError("edits remove all components: leave one")
     return edits
 

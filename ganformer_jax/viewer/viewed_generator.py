@@ -120,9 +120,8 @@ class ViewedGenerator:
         mask_1xK = np.ones((1, self.components), np.float32) if self.components else None
         shift = np.zeros((1, self.components, 2), np.float32) if self.places else None
         w_1xKxLxD, words = self._of_seed(state, state.seed), self.config.words
-        latents = ImageLatents(
-            w_1xKxLxD, _seeds(state.seed), mask_1xK, shift_BxKx2=shift, words=words
-        )
+        kept: Any = {"shift_BxKx2": shift, "words": words, "places": self.places}
+        latents = ImageLatents(w_1xKxLxD, _seeds(state.seed), mask_1xK, **kept)
         for edit in state.edits:
             latents = self._edited(latents, edit, state)
         facts: dict[str, Any] = {"seed": state.seed}

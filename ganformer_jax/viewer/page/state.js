@@ -100,7 +100,7 @@ function labelFrom(text) {
 
 export function canRemove(key) {
   const others = keys().filter((each) => isComponent(each) && each !== key && !state.edits[each]?.removed);
-  return isComponent(key) && others.length > 0;
+  return isComponent(key) && (facts.places || others.length > 0);
 }
 
 export function badge(edit) {

@@ -176,7 +176,7 @@ function showControls() {
   $("swap").textContent = `Swap with seed ${edit.seed}`;
   $("swap").disabled = edit.t === 1 || edit.removed;
   $("t").disabled = edit.removed;
-  $("remove").hidden = !isComponent(look.picked) || facts.components < 2;
+  $("remove").hidden = !isComponent(look.picked) || (facts.components < 2 && !facts.places);
   $("remove").textContent = edit.removed ? "Restore" : "Remove";
   $("remove").disabled = !edit.removed && !canRemove(look.picked);
   $("restore").disabled = !isEdited(edit);
