@@ -174,6 +174,18 @@ def test_broken_files_are_one_line(tmp_path, text, message):
     assert "\n" not in str(error.value)
 
 
+def test_files_beside_a_config_are_those_of_its_folder(tmp_path):
+    """Also if a config of another folder imported one of the same name before."""
+    for seed in (1, 2):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        (folder / "beside_the_config.py").write_text(f"SEED = {seed}\n")
+        text = "from beside_the_config import SEED\nconfig = Config(train=TrainConfig(seed=SEED))\n"
+        (folder / "mine.py").write_text(HEADER + text)
+        assert load_config(folder / "mine.py").train.seed == seed
+    assert "beside_the_config" not in sys.modules
+
+
 def test_differences_are_dotted():
     a = Config()
     b = dataclasses.replace(

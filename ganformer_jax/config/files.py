@@ -74,7 +74,7 @@ def load_experiment(name: str | pathlib.Path) -> Any:
 
 def _run(path: pathlib.Path) -> Any:
     """Run a Python file and return its `config`."""
-    folder = str(path.resolve().parent)
+    folder, known = str(path.resolve().parent), {*sys.modules}
     sys.path.insert(0, folder)  # for configs that import one beside them
     try:
         config = runpy.run_path(str(path)).get("config")
@@ -92,9 +92,17 @@ def _run(path: pathlib.Path) -> Any:
     finally:
         with contextlib.suppress(ValueError):  # as if the file had changed the path itself
             sys.path.remove(folder)
+        _forget_files(folder, known)
     if not isinstance(config, tuple(kind.config for kind in KINDS.values())):
         raise UserError(f"{path} must define `config = Config(...)`")
     return config
+
+
+def _forget_files(folder: str, known: set[str]) -> None:
+    """Forget files of a folder that were imported: those of another may have the same names."""
+    for name in sys.modules.keys() - known:
+        if getattr(sys.modules[name], "__file__", None) == str(pathlib.Path(folder, f"{name}.py")):
+            del sys.modules[name]
 
 
 def _reason(error: Exception) -> str:
