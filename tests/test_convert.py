@@ -1,5 +1,7 @@
 """Published weights: every name and argument is used, or refused by name."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -184,11 +186,27 @@ def test_tensorflow_discriminator_equals_the_pytorch_one():
     assert module.config == discriminator.config
 
 
+def test_mapping_networks_have_a_hidden_layer_at_least():
+    """With `num_layers` 0, the published code has one, as with 1."""
+    vector = Vector("gan")
+    deeper = re.compile(r"mapping\.global_mlp\.l[1-9]\..*")
+    state = {k: v for k, v in vector.under("G/").items() if not deeper.fullmatch(k)}
+    arguments = vector.meta["generator"]
+    found = []
+    for layers in (0, 1):
+        mapping = arguments["mapping_kwargs"] | {"num_layers": layers}
+        generator, _ = convert.load_generator(state, arguments | {"mapping_kwargs": mapping})
+        found.append(generator.config)
+    assert found[0] == found[1] and found[0].mapping.num_layers == 1
+
+
 def test_tensorflow_generator_refuses_what_is_not_there():
     vector = Vector("tf_gan_stem")
     variables, arguments = vector.under("var/"), vector.meta["generator"]
     with pytest.raises(ConversionError, match="argument iterative=True is not supported"):
         convert.load_tf_generator(variables, arguments | {"iterative": True})
+    with pytest.raises(ConversionError, match="argument label_size=3 is not supported"):
+        convert.load_tf_generator(variables, arguments | {"label_size": 3})
     with pytest.raises(ConversionError, match="synthesis/surprise"):
         convert.load_tf_generator(variables | {"synthesis/surprise": np.zeros(1)}, arguments)
 

@@ -188,7 +188,7 @@ def test_the_last_visible_component_is_not_removed(tmp_path, capsys):
 def test_all_components_with_places_can_be_removed(tmp_path, capsys):
     """Pixels then attend to nothing."""
     path = export(tmp_path, PLACES)
-    latents = ()
+    latents: tuple[str, ...] = ()
     for component in range(1, PLACES.components + 1):
         out = tmp_path / str(component)
         removal = ("--component", str(component), "--remove", "--out", str(out))

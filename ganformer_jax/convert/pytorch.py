@@ -144,7 +144,8 @@ def _refuse_unsupported(top: Arguments, mapping: Arguments, synthesis: Arguments
 
 def _mapping_config(mapping: Arguments) -> MappingConfig:
     mapping.ignore("w_avg_beta", "layer_dim")
-    layers, residual = mapping.get(8, "num_layers"), mapping.get(False, "resnet")
+    # The published code has one hidden layer for 0 too.
+    layers, residual = mapping.get(8, "num_layers") or 1, mapping.get(False, "resnet")
     return MappingConfig(
         num_layers=(layers + 1) // 2 if residual else layers,
         residual=residual,

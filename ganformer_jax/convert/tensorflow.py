@@ -100,7 +100,6 @@ def _generator_config(arguments: Arguments) -> GeneratorConfig:
         components=components,
         latent_size=get(512, "z_dim", "latent_size") * latents,
         intermediate_size=get(512, "w_dim", "dlatent_size") * latents,
-        label_size=get(0, "c_dim", "label_size"),
         component_dropout=get(0.0, "component_dropout") * attends,
         latent_positions=get(False, "use_pos"),
         attention_resolutions=(2**lowest, 2 ** (end - 1)),
@@ -136,6 +135,8 @@ def _refuse_unsupported(arguments: Arguments) -> None:
         nonlinearity="lrelu",
         normalize_latents=True,
         iterative=False,
+        c_dim=0,
+        label_size=0,
     )
     arguments.ignore(*TRAINING_ARGUMENTS)
 
