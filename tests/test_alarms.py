@@ -74,6 +74,12 @@ def test_the_wasserstein_loss_has_no_zero_to_compare_logits_with():
     assert not any(alarms.check(kimg, values) for kimg in range(100))
 
 
+def test_a_model_that_logs_no_logits_has_the_alarm_about_r_t():
+    alarms = Alarms()
+    lines = [line for kimg in range(22) for line in alarms.check(kimg, {"overfitting/r_t": 0.9})]
+    assert len(lines) == 1 and lines[0].startswith("warning: r_t")
+
+
 def test_an_alarm_is_said_again_only_after_it_was_clear_for_20_kimg():
     flickering = ([HIGH] * 25 + [{}] * 5) * 4
     assert [kimg for kimg, _ in said(flickering)] == [20.0]

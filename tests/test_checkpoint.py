@@ -301,6 +301,7 @@ def test_the_host_and_the_devices_compute_the_same(monkeypatch):
         "floats": jnp.asarray(random.standard_normal((3, 5, 7)), jnp.float32),
         "half": jnp.asarray(random.standard_normal((4, 3)), jnp.bfloat16),
         "bytes": jnp.asarray(random.integers(0, 255, (9,)), jnp.uint8),
+        "flags": jnp.asarray(random.integers(0, 2, (9,)), bool),
         "scalar": jnp.int32(-3),
         "empty": jnp.zeros((0, 2)),
         "key": jax.random.key(5),

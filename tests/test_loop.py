@@ -9,6 +9,7 @@ import shutil
 import signal
 import threading
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +19,11 @@ from tiny import random_batch, random_batches, tiny_config
 from training import (
     DATA,
     EXPERIMENT,
+    MeanState,
     failing_mean,
     follow_mean,
     gan_programs,
+    init_mean,
     mean_programs,
     mean_trainable,
     on_host,
@@ -330,6 +333,46 @@ def test_what_a_signal_left_out_is_measured_by_the_next_command(tmp_path, at):
     assert (run / "metrics.jsonl").read_text().count("metric/swd") == 6
 
 
+def test_what_a_signal_left_out_is_measured_once_by_a_command_that_recovers(tmp_path):
+    config, calls = with_train(checkpoint_kimg=0, log_kimg=0.016), []
+
+    def measure(now):
+        calls.append(now.step)
+        if calls == [0, 4]:
+            signal.raise_signal(signal.SIGTERM)
+        return {"metric/swd": 1.0}
+
+    trainable = failing_mean(9, only_key=jax.random.key(config.train.seed))
+    options = {"trainable": trainable, "observers": [Observer(0.064, measure)]}
+    assert not train_mean(tmp_path, config, **options)
+    assert train_mean(tmp_path, config, **options)
+    assert "recovered" in [event["event"] for event in events(tmp_path)]
+    assert calls == [0, 4, 4, 8, 8, 12, 16, 20]
+    assert list(measured(tmp_path)) == [0, 4, 8, 12, 16, 20]
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (jnp.zeros((0, 3)), r"cannot hold extra of the state, float32 \[0, 3\]: leave out what is"),
+        (jnp.zeros(3, jnp.complex64), r"extra of the state, complex64 \[3\]: use real numbers of"),
+        ({"a.b": jnp.zeros(1), "a": {"b": jnp.zeros(1)}}, "two arrays of the state have one path"),
+    ],
+)
+def test_a_state_that_cannot_be_stored_is_refused_before_it_is_trained(tmp_path, extra, message):
+    class Extended(MeanState):
+        extra: Any
+
+    def init(key):
+        mean = init_mean(key)
+        return Extended(mean.mean, mean.decay, mean.step, mean.images_seen, mean.key, extra)
+
+    read = []
+    with pytest.raises(UserError, match=message):
+        train_mean(tmp_path, batches=read.append, trainable=mean_trainable(init=init))
+    assert not read
+
+
 def test_a_checkpoint_that_is_not_finite_is_set_aside(tmp_path):
     train_mean(tmp_path, with_train(total_kimg=0.032))
     with Checkpoints(tmp_path) as poisoned:
@@ -608,6 +651,11 @@ def test_a_run_whose_checkpoints_are_gone_keeps_its_log(tmp_path):
 def test_a_damaged_line_of_the_history_is_left_out(tmp_path, line):
     (tmp_path / "history.jsonl").write_text(f'{line}\n{{"event": "started", "step": 0}}\n')
     assert list(events(tmp_path)) == [{"event": "started", "step": 0}]
+
+
+def test_an_event_without_a_step_does_not_end_the_next_command(tmp_path):
+    (tmp_path / "history.jsonl").write_text('{"event": "resumed"}\n')
+    assert train_mean(tmp_path, with_train(total_kimg=0.016))
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from ganformer_jax.experiment.translation_data import TranslationData
 from ganformer_jax.models.patch_discriminator import PatchDiscriminator
 from ganformer_jax.models.translator import Translator
 from ganformer_jax.pixels import from_uint8
+from ganformer_jax.train.checkpoints.structure import refuse_unstorable
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import place_on
@@ -202,6 +203,24 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, program
             fields = ("generators", "discriminators", "pools", "generator_optimizer")
             states.append(checkpoints.weights(4, fields)[0])
     jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+def without_a_pool():
+    return dataclasses.replace(TINY, loss=dataclasses.replace(TINY.loss, pool=0))
+
+
+def test_without_a_pool_a_checkpoint_can_hold_the_state():
+    programs = programs_on(jax.devices()[:1], without_a_pool())
+    state, batch = programs.abstract_state(), programs.abstract_batch()
+    refuse_unstorable(state)
+    after, _ = jax.eval_shape(programs.trainable.updates[0].function, state, batch)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+
+
+@pytest.mark.slow
+def test_a_run_without_a_pool_resumes(tmp_path):
+    assert train_tiny(tmp_path, 0.008, without_a_pool())
+    assert train_tiny(tmp_path, 0.016, without_a_pool())
 
 
 def changed(**groups):

@@ -19,6 +19,7 @@ from ganformer_jax.config.training import TrainConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.signals import Stopped
 from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
+from ganformer_jax.train.checkpoints.structure import refuse_unstorable
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import Placement, device_words
 from ganformer_jax.train.logs.history import History, observers_skipped
@@ -86,7 +87,7 @@ def train(
 
     Raises:
         UserError: If the folder cannot be written, holds another run or one whose checkpoints are
-            gone, or losses stay not finite.
+            gone, checkpoints cannot hold the state, or losses stay not finite.
     """
     run, options, identities = pathlib.Path(run), config.train, dict(identities or {})
     say = beside_bars(say) if hosts.is_first() else lambda line: None
@@ -135,8 +136,9 @@ def _first_state(
     warm_start: Callable[[State], State] | None,
 ) -> tuple[State, bool]:
     """Return the state of the newest checkpoint, else a new one, and whether it is the former."""
-    key = jax.random.key(options.seed)
-    state = checkpoints.restore(programs.abstract_state(), lambda: programs.init(key))
+    key, abstract = jax.random.key(options.seed), programs.abstract_state()
+    refuse_unstorable(abstract)
+    state = checkpoints.restore(abstract, lambda: programs.init(key))
     if state is not None:
         return state, True
     if warm_start is not None:
@@ -177,7 +179,7 @@ def _train_and_recover(
                 if state is None:
                     session.record_failed_recovery(at, error)
                     return False
-                session.record_recovery(Position.of(state), error)
+                session = session.recovered(Position.of(state), error)
             else:
                 return session.record_end(end)
 

@@ -41,7 +41,7 @@ OWN = ("data.directory", "data.threads")
 
 
 def check_accelerator(run: pathlib.Path, devices: Sequence[Any], platform: str | None) -> None:
-    """Refuse to go on with a run of accelerators on the CPU, unless that is asked for.
+    """Refuse to resume a run of accelerators on the CPU, unless that is asked for.
 
     jax takes the CPU without a word if an accelerator fails, as when another process still has it.
 
@@ -60,8 +60,8 @@ def check_accelerator(run: pathlib.Path, devices: Sequence[Any], platform: str |
         return
     reason = accelerator_failure() or "jax finds the CPU only"
     raise TemporaryError(
-        f"{run} was trained on {words[0]}, and now {reason}; give --train.platform cpu to go on "
-        "with it on the CPU"
+        f"{run} was trained on {words[0]}, and now {reason}; give --train.platform cpu to resume "
+        "it on the CPU"
     )
 
 
@@ -191,7 +191,7 @@ def _check_leftovers(run: pathlib.Path) -> None:
     damaged = sorted(path.name for path in run.glob("checkpoints/damaged-*"))
     if damaged:
         raise UserError(f"{run} has only damaged checkpoints ({', '.join(damaged)}): {ANOTHER}")
-    saved = [e["step"] for e in events(run) if e.get("event") in SAVED and "reason" not in e]
+    saved = [e.get("step", 0) for e in events(run) if e.get("event") in SAVED and "reason" not in e]
     if any(saved):
         raise UserError(
             f"{run} was trained to step {max(saved)}, and its checkpoints are not there: put back "

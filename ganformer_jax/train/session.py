@@ -102,10 +102,11 @@ class Session:
         self.history.add(event, end.at.step, end.at.images_seen, **details)
         return end.done and not end.skipped
 
-    def record_recovery(self, at: Position, error: NonFinite) -> None:
-        """Record the return to a checkpoint."""
+    def recovered(self, at: Position, error: NonFinite) -> Session:
+        """Record the return to a checkpoint; return the session for what follows."""
         self.history.add("recovered", at.step, at.images_seen, reason=str(error))
         self.say(f"returned to {at.kimg:.1f} kimg, with other random numbers")
+        return dataclasses.replace(self, skipped_step=None)
 
     def record_failed_recovery(self, began: Position, error: NonFinite) -> None:
         """Record a signal that came before the return, from steps that began at a position."""

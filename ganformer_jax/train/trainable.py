@@ -95,7 +95,8 @@ class Trainable:
     """A model as the training loop sees it; the loop knows nothing else of it.
 
     Attributes:
-        init: Makes the first state from a key; no two leaves may share memory. Jitted.
+        init: Makes the first state from a key; no two leaves may share memory. Checkpoints hold no
+            empty arrays, complex numbers or numbers of 64 bits. Jitted.
         updates: Updates of a training step, in order. The last one that is due counts `step` and
             `images_seen`.
         batch: Shape and dtype of every array of a full batch, over all devices.

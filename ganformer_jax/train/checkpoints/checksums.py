@@ -13,6 +13,13 @@ import numpy as np
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32}
 
 
+def has_checksum(leaf: Any) -> bool:
+    """Return whether an array has a checksum: random keys, and real numbers of at most 32 bits."""
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    is_complex = jnp.issubdtype(leaf.dtype, jnp.complexfloating)
+    return is_key or (leaf.dtype.itemsize in _UNSIGNED and not is_complex)
+
+
 def checksums(tree: Any) -> dict[str, int]:
     """Map the dotted path of every array to its checksum.
 
@@ -63,6 +70,8 @@ def _sums(leaves: list[jax.Array]) -> jax.Array:
 def _sum(leaf: jax.Array) -> jax.Array:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
+    if leaf.dtype == bool:  # which jax does not reinterpret
+        leaf = leaf.astype(jnp.uint8)
     unsigned = _UNSIGNED[leaf.dtype.itemsize]
     words, place = jax.lax.bitcast_convert_type(leaf, unsigned).astype(jnp.uint32), jnp.uint32(0)
     for axis, size in enumerate(leaf.shape):  # not by ravel, which would gather a divided array

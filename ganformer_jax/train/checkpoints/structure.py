@@ -1,4 +1,4 @@
-"""The structure of a stored state, and the leaves that later versions of the package added."""
+"""The structure of a state: what can be stored, and the leaves that later versions added."""
 
 from __future__ import annotations
 
@@ -8,6 +8,27 @@ from typing import Any
 import jax
 
 from ganformer_jax.errors import UserError
+from ganformer_jax.train.checkpoints.checksums import by_path, has_checksum
+
+
+def refuse_unstorable(state: Any) -> None:
+    """Refuse a state that no checkpoint can hold, before any time is spent on its training.
+
+    Args:
+        state: The state, or the shapes and dtypes of its arrays.
+
+    Raises:
+        UserError: If an array is empty, or of complex or 64-bit numbers, or two have one path.
+    """
+    leaves = by_path(state)
+    if len(leaves) < len(jax.tree.leaves(state)):
+        raise UserError("two arrays of the state have one path: use names without dots")
+    for path, leaf in leaves.items():
+        what = f"a checkpoint cannot hold {path} of the state, {leaf.dtype} {list(leaf.shape)}"
+        if 0 in leaf.shape:
+            raise UserError(f"{what}: leave out what is empty")
+        if not has_checksum(leaf):
+            raise UserError(f"{what}: use real numbers of at most 32 bits")
 
 
 def added_since(

@@ -54,7 +54,7 @@ class TranslationState(flax.struct.PyTreeNode):
     generator_optimizer: optax.OptState
     discriminator_optimizer: optax.OptState
     pools: dict[str, Float[Array, "m h w c"]]
-    """Past translations into either set, in [-1, 1]."""
+    """Past translations into either set, in [-1, 1]; no arrays if `loss.pool` is 0."""
     step: Int[Array, ""]
     """Steps done."""
     images_seen: Int[Array, ""]
@@ -80,7 +80,7 @@ def create_translation(config: TranslationConfig, key: Key[Array, ""]) -> Transl
         discriminators=discriminators,
         generator_optimizer=optimizer.init(generators),
         discriminator_optimizer=optimizer.init(discriminators),
-        pools={name: jnp.zeros((config.loss.pool, *size)) for name in SETS},
+        pools={name: jnp.zeros((config.loss.pool, *size)) for name in SETS if config.loss.pool},
         step=jnp.zeros((), jnp.int32),
         images_seen=jnp.zeros((), jnp.int32),
         key=state_key,
@@ -150,8 +150,8 @@ def translation_update(
         state, network="generators", memory="generator_optimizer", gradients=gradients
     )
 
-    pools, shown = {}, {}
-    for number, name in enumerate(SETS):
+    pools, shown = {}, dict(fakes)
+    for number, name in enumerate(SETS if config.loss.pool else ()):
         pool_key = jax.random.fold_in(key, POOL_INDEX + number)
         whole = parallel.gather_batch(fakes[name])
         pools[name], kept = exchange(state.pools[name], state.images_seen, whole, pool_key)

@@ -74,10 +74,11 @@ class Alarms:
         self, values: Mapping[str, float]
     ) -> Iterator[tuple[str, float, bool, float, str]]:
         """Yield name, value, whether it is a reason, kimg that it must last, and its words."""
-        r_t = values.get("overfitting/r_t")
+        r_t, real, fake = map(values.get, ("overfitting/r_t", "logits/real", "logits/fake"))
         if r_t is not None:
             yield "r_t", r_t, r_t > R_T, LASTING_KIMG, _REMEMBERS
-            apart = values["logits/real"] - values["logits/fake"]
+        if r_t is not None and real is not None and fake is not None:
+            apart = real - fake
             yield "logits", apart, apart > LOGITS_APART, LASTING_KIMG, _APART
         diversity = values.get("diversity/generated")
         if diversity is not None:
