@@ -6,9 +6,14 @@ import sys
 def main() -> None:
     """Run the command of the process's arguments; say so if a package that it needs is missing."""
     try:
+        from ganformer_jax import hosts
         from ganformer_jax.cli import main as run_command  # needs more than jax and flax
 
-        run_command()
+        try:
+            run_command()
+        except SystemExit as error:  # of which the user has been told
+            hosts.end_if_compiling(error.code if isinstance(error.code, int) else 1)
+            raise
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", __package__):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from command_line import call, complaint
+from processes import ENVIRONMENT
 
 from ganformer_jax.classes import find_class, load_class_names, save_class_names
 from ganformer_jax.config import Config
@@ -106,6 +107,31 @@ def test_absent_accelerator_and_silence(tmp_path):
     assert lines[-1].startswith("error: no tpu found") and "Traceback" not in result.stderr
     assert len(lines) == 1 or importlib.util.find_spec("libtpu"), "which has lines of its own"
     assert not (tmp_path / "run").exists()
+
+
+FAILING_WHILE_UPDATES_COMPILE = """
+import sys, time, training
+from ganformer_jax import __main__, cli
+from ganformer_jax.errors import UserError
+from ganformer_jax.train import compile
+
+def run(options):
+    training.mean_programs().compile_in_background()
+    raise UserError("no data")
+
+compile.compile_program = lambda name, lowered: time.sleep(600)
+cli.train.run = run
+sys.argv = ["ganformer-jax", "train"]
+__main__.main()
+"""
+
+
+def test_an_error_does_not_wait_for_updates_that_compile(tmp_path):
+    command = [sys.executable, "-c", FAILING_WHILE_UPDATES_COMPILE]
+    result = subprocess.run(
+        command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=240
+    )
+    assert (result.returncode, result.stderr) == (1, "error: no data\n")
 
 
 @pytest.mark.parametrize("make", [False, True])

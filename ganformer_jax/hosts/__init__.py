@@ -5,7 +5,14 @@ first one decides for all, an error of one ends all, and all stop at the same st
 """
 
 from ganformer_jax.hosts.connecting import connect
-from ganformer_jax.hosts.ends import end, end_all, finish, let_cause_end
+from ganformer_jax.hosts.ends import (
+    COMPILATION,
+    end,
+    end_all,
+    end_if_compiling,
+    finish,
+    let_cause_end,
+)
 from ganformer_jax.hosts.sharing import (
     check_equal,
     check_shared,
@@ -27,6 +34,7 @@ from ganformer_jax.hosts.store import (
 )
 
 __all__ = [
+    "COMPILATION",
     "all_of",
     "check_equal",
     "check_shared",
@@ -36,6 +44,7 @@ __all__ = [
     "device_index",
     "end",
     "end_all",
+    "end_if_compiling",
     "finish",
     "first",
     "first_arrays",

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import time
 from typing import NoReturn
 
@@ -13,6 +14,8 @@ from ganformer_jax.hosts.store import all_of, client, count, index, is_first, va
 
 _FAILURE, _SEEN = "ganformer_jax/failure", "ganformer_jax/seen"
 _POLL, _PATIENCE = 1.0, 10.0  # seconds
+COMPILATION = "compile"
+"""Start of the names of threads that compile, for which an orderly exit waits."""
 
 
 def end_all(message: str, code: int) -> None:
@@ -49,6 +52,12 @@ def end(code: int) -> NoReturn:
         with contextlib.suppress(OSError, ValueError):  # a closed pipe, a full disk
             stream.flush()
     os._exit(code)
+
+
+def end_if_compiling(code: int) -> None:
+    """End at once if another thread compiles, which may take minutes; else do nothing."""
+    if any(thread.name.startswith(COMPILATION) for thread in threading.enumerate()):
+        end(code)
 
 
 def watch() -> None:

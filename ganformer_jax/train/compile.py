@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ganformer_jax import hosts
 from ganformer_jax.errors import UserError
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.trainable import Batch, Info, State, Trainable, Update, train_step
@@ -86,7 +87,7 @@ class Programs:
         if self._compiling:
             return
         state, batch = self.abstract_state(), self.abstract_batch()
-        thread = ThreadPoolExecutor(1, "compile")
+        thread = ThreadPoolExecutor(1, hosts.COMPILATION)
         for update in reversed(self.trainable.updates):  # first the one that takes longest
             lowered = self.lower(update.function, state, batch)  # settings of jax are per thread
             self._compiling[update.name] = thread.submit(
