@@ -109,6 +109,18 @@ def test_absent_accelerator_and_silence(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_config_of_a_run_needs_a_folder(capsys, tmp_path, monkeypatch):
+    """The default would be runs/config, and a run that is to be resumed would start anew."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "runs" / "mine" / "config.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(to_dict(Config())))
+    said = complaint(capsys, "train", "--config", str(path))
+    assert f"is the config of a run: give --workdir {path.parent} to resume that run" in said
+    assert call(capsys, "train", "--config", str(path), "--dry-run")[0] == 0
+    assert not (tmp_path / "runs" / "config").exists()
+
+
 FAILING_WHILE_UPDATES_COMPILE = """
 import sys, time, training
 from ganformer_jax import __main__, cli

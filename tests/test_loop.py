@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 import threading
 import time
 from typing import Any
@@ -670,6 +671,22 @@ def test_numbers_that_are_not_of_a_run_are_kept(tmp_path, line):
     assert path.read_bytes() == before
     Log(tmp_path, 1, 16, print).close()  # of a run that resumes: damaged
     assert path.read_text() == '{"step": 1}\n'
+
+
+def test_a_run_resumes_without_new_files_beside_its_checkpoints(tmp_path, monkeypatch):
+    """Lines of the log that a killed command left are cut off without a copy of the file."""
+    config = with_train(log_kimg=0.016)
+    assert train_mean(tmp_path, with_train(log_kimg=0.016, total_kimg=0.16))
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(config), indent=2) + "\n")
+    with (tmp_path / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 11, "loss/generator": 0}\n{"step": 12, "lo')
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    assert train_mean(tmp_path, config)
+    assert list(losses(tmp_path)) == list(range(1, 21)) and losses(tmp_path)[11] != 0
 
 
 def test_a_run_is_trained_by_one_command_at_a_time(tmp_path):

@@ -22,6 +22,7 @@ from ganformer_jax.config.translation import TranslationConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.signals import Stopped
 
+CONFIG_FILE = "config.json"
 STOP_CODES = (0, *range(3, 126))
 """Codes that a user may choose: errors use 1 and 2, and shells those from 126 up."""
 
@@ -34,7 +35,8 @@ class Options:
     """Name of a built-in config, such as ffhq, or path of a config file or
     of a run's config.json. It sets the defaults of the options below."""
     workdir: pathlib.Path | None = None
-    """Folder of the run; by default runs/ and the name of the config."""
+    """Folder of the run; by default runs/ and the name of the config. Needed if
+    the config is a run's config.json."""
     init_from: str | None = None
     """Weights that a new run starts from: folder of a run, or path or http(s) URL
     of an export or a published snapshot. Classes, image channels, resolution
@@ -112,6 +114,7 @@ def run(options: Options) -> None:
         compile_for_slice(config, options.slice)
         return
 
+    workdir = options.workdir or default_workdir(options)
     options.hosts.connect(preemption=True)
     from ganformer_jax.cli.devices import prepare_cpu
     from ganformer_jax.experiment.run import (
@@ -125,7 +128,6 @@ def run(options: Options) -> None:
 
         precompile(config)
         return
-    workdir = options.workdir or pathlib.Path("runs") / options.config.stem
     with lenient_streams():
         done = train_experiment(
             config,
@@ -136,6 +138,22 @@ def run(options: Options) -> None:
         )
     if not done:
         raise Stopped(agreed=True)
+
+
+def default_workdir(options: Options) -> pathlib.Path:
+    """Return the folder of a run whose options name none: `runs/` and the name of the config.
+
+    Raises:
+        UserError: If the config is that of a run, whose file name says nothing, unless earlier
+            versions made a run there.
+    """
+    config, workdir = options.config, pathlib.Path("runs") / options.config.stem
+    if config.name == CONFIG_FILE and not (options.compile_only or workdir.exists()):
+        raise UserError(
+            f"{config} is the config of a run: give --workdir {config.parent} to resume that run, "
+            "or another folder for a new one"
+        )
+    return workdir
 
 
 def compile_for_slice(config: Any, slice_name: str) -> None:

@@ -177,9 +177,14 @@ def _how_to_resume(run: pathlib.Path, kind: type[Any], saved: Mapping[str, Any])
 
 
 def store_config(run: pathlib.Path, config: Any) -> None:
-    """Write the config of a run to its folder, by the first process."""
-    if hosts.is_first():
-        write_atomically(run / CONFIG_FILE, json.dumps(to_dict(config), indent=2) + "\n")
+    """Write the config of a run to its folder, by the first process, unless it is there already."""
+    if not hosts.is_first():
+        return
+    path, text = run / CONFIG_FILE, json.dumps(to_dict(config), indent=2) + "\n"
+    with contextlib.suppress(OSError, ValueError):
+        if path.read_text(encoding="utf-8") == text:  # a full disk has no room to write it again
+            return
+    write_atomically(path, text)
 
 
 def _may_change(option: str) -> bool:

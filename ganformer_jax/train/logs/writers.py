@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -97,12 +98,12 @@ class JsonLines:
 
     def __init__(self, path: pathlib.Path, start: int):
         if path.exists():
-            text = path.read_text(errors="replace")
-            complete = [line for line in text.splitlines(keepends=True) if line[-1] == "\n"]
+            stored = path.read_bytes()
+            lines = stored.decode(errors="replace").splitlines(keepends=True)
+            complete = [line for line in lines if line[-1] == "\n"]
             # A run that begins anew measures its untrained networks again.
             kept = "".join(line for line in complete if _step(path, line, start) <= (start or -1))
-            if kept != text:  # not without need, as on a full disk a copy fails
-                write_atomically(path, kept)
+            _keep(path, stored, kept.encode())
         self._path = path
 
     def write_numbers(self, step: int, images_seen: int, values: Mapping[str, float]) -> None:
@@ -183,6 +184,17 @@ def _size(jpeg: bytes) -> tuple[int, int]:
     from PIL import Image
 
     return Image.open(io.BytesIO(jpeg)).size
+
+
+def _keep(path: pathlib.Path, stored: bytes, kept: bytes) -> None:
+    """Shorten a file to what is kept of it, or else replace it: a full disk has no room for that."""
+    if stored == kept:
+        return
+    if stored.startswith(kept):
+        with contextlib.suppress(OSError):  # of a disk that cannot shorten files
+            os.truncate(path, len(kept))
+            return
+    write_atomically(path, kept)
 
 
 def _step(path: pathlib.Path, line: str, start: int) -> float:
