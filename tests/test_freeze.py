@@ -18,6 +18,7 @@ from ganformer_jax.config.checks import validate
 from ganformer_jax.convert.export import save_generator
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.initial_weights import warm_start
+from ganformer_jax.experiment.run import train_experiment
 from ganformer_jax.train.networks import Networks
 from ganformer_jax.train.state import Optimizers, create_state
 from ganformer_jax.train.updates import discriminator_update
@@ -86,6 +87,17 @@ def test_layers_that_a_source_lacks_are_not_frozen(tmp_path):
     with pytest.raises(UserError, match=missing):
         warm_start(str(export), config, tmp_path)
     warm_start(str(export), freezing(0), tmp_path)
+
+
+def test_a_new_run_does_not_freeze_random_layers(tmp_path):
+    config, run = freezing(1), tmp_path / "run"
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, name="absent"))
+    with pytest.raises(UserError, match="is 1, and without --init-from these layers would stay ra"):
+        train_experiment(config, run)
+    assert not run.exists()
+    (run / "checkpoints" / "3").mkdir(parents=True)  # as of a run that resumes
+    with pytest.raises(UserError, match="no dataset 'absent'"):
+        train_experiment(config, run)
 
 
 def test_no_more_blocks_are_frozen_than_there_are():

@@ -54,10 +54,12 @@ def train_experiment(
 
     Raises:
         UserError: If the config, the data or the folder cannot be used, the kind has no
-            `init_from` or `init_text`, or losses do not become finite again.
+            `init_from` or `init_text`, layers to freeze have no initial weights, or losses do not
+            become finite again.
     """
     validate_experiment(config)
     option = _initial_weights_option(config, init_from, init_text)
+    _check_frozen(config, option, run)
     if wandb is not None:
         check_wandb()
     kind, data = TRAININGS[type(config)], DATA[type(config)](config)
@@ -103,6 +105,20 @@ def _initial_weights_option(
     return option
 
 
+def _check_frozen(config: Any, option: str | None, run: pathlib.Path) -> None:
+    """Refuse a new run whose frozen layers would stay as they are initialized."""
+    frozen = config.train.freeze_discriminator if isinstance(config, Config) else 0
+    if frozen and option != "--init-from" and not _has_checkpoints(run):
+        raise UserError(
+            f"train.freeze_discriminator is {frozen}, and without --init-from these layers would "
+            "stay random: give it, or freeze none"
+        )
+
+
+def _has_checkpoints(run: pathlib.Path) -> bool:
+    return hosts.first(lambda: any(p.name.isdigit() for p in (run / "checkpoints").glob("*")))
+
+
 def _warm_start(
     option: str | None,
     read: Callable[[], WarmStart],
@@ -112,7 +128,7 @@ def _warm_start(
     """Read the initial weights for a new run; return None without any, or for a resumed run."""
     if option is None:
         return None
-    if hosts.first(lambda: any(p.name.isdigit() for p in (run / "checkpoints").glob("*"))):
+    if _has_checkpoints(run):
         say(f"{option} has no effect: the run resumes")
         return None
     return read()

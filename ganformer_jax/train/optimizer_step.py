@@ -57,7 +57,7 @@ def optimizer_step(
     gradients = networks.parallel.mean(_without(frozen, gradients))
     params, memory = getattr(state, network), getattr(state, f"{network}_optimizer")
     norm, limit = optax.tree.norm(gradients), networks.config.optimizer.gradient_clip
-    if limit is not None:  # a norm that is not finite makes every gradient so
+    if limit is not None:  # a norm that is not finite is in the log, which is checked
         factor = jnp.minimum(1.0, limit / jnp.maximum(norm, 1e-20))
         gradients = jax.tree.map(lambda gradient: gradient * factor, gradients)
     optimizers = networks.optimizers or make_optimizers(networks.config, state.images_seen)
