@@ -187,7 +187,7 @@ def _size(jpeg: bytes) -> tuple[int, int]:
 
 
 def _keep(path: pathlib.Path, stored: bytes, kept: bytes) -> None:
-    """Shorten a file to what is kept of it, or else replace it, for which a full disk has no room."""
+    """Shorten a file to what is kept of it; replace it, which needs space, only if that fails."""
     if stored == kept:
         return
     if stored.startswith(kept):
