@@ -20,6 +20,7 @@ from training import (
     DATA,
     EXPERIMENT,
     MeanState,
+    failing_mean,
     gan_programs,
     init_mean,
     mean_programs,
@@ -40,6 +41,7 @@ from ganformer_jax.train.checkpoints.checksums import all_finite, by_path, check
 from ganformer_jax.train.checkpoints.moving import MovedFolder
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.devices import place_on
+from ganformer_jax.train.logs.history import events
 from ganformer_jax.train.observing import Observer
 from ganformer_jax.train.state import ADDED_LEAVES, WEIGHTS
 from ganformer_jax.train.weights import with_weights, write_run
@@ -273,6 +275,24 @@ def test_training_survives_one_save_that_fails_in_the_background(tmp_path, monke
     assert warning.startswith("warning: a checkpoint was not written (OSError: [Errno 5]")
     assert not list(tmp_path.glob("checkpoints/*tmp*"))
     assert set(Checkpoints(tmp_path, read_only=True).steps()) == {15, 20}
+
+
+def test_a_run_recovers_from_the_checkpoint_before_one_that_was_not_written(tmp_path, monkeypatch):
+    usual, failed, said = MovedFolder.finalize, [], []
+
+    async def finalize(self):
+        if self.get_final().name == "8" and not failed:
+            failed.append("8")
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        await usual(self)
+
+    monkeypatch.setattr(MovedFolder, "finalize", finalize)
+    config = with_train(checkpoint_kimg=0.064, log_kimg=0.016)  # at 4, 8, 12, 16 and 20 steps
+    trainable = failing_mean(9, only_key=jax.random.key(config.train.seed))
+    assert train_mean(tmp_path, config, trainable=trainable, say=said.append)
+    assert any("a checkpoint was not written (OSError: [Errno 5]" in line for line in said)
+    assert [e["step"] for e in events(tmp_path) if e["event"] == "recovered"] == [4]
+    assert set(Checkpoints(tmp_path, read_only=True).steps()) == {16, 20}
 
 
 def on_devices(monkeypatch):

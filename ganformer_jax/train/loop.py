@@ -171,17 +171,17 @@ def _train_and_recover(
             try:
                 with contextlib.closing(session.open_log(at, writers)) as log:
                     end = _train_from(Attempt(session, log, stop, stalls), state)
+                return session.record_end(end)
             except NonFinite as error:
                 session.say(f"warning: {error}")
                 traceback.clear_frames(error.__traceback__)  # which hold the state that failed
-                del state
-                state = _recover(session, recovery, error, stop)
-                if state is None:
-                    session.record_failed_recovery(at, error)
-                    return False
-                session = session.recovered(Position.of(state), error)
-            else:
-                return session.record_end(end)
+                failure = error.with_traceback(None)
+            del state
+            state = _recover(session, recovery, failure, stop)
+            if state is None:
+                session.record_failed_recovery(at, failure)
+                return False
+            session = session.recovered(Position.of(state), failure)
 
 
 def _recover(session: Session, recovery: Recovery, error: NonFinite, stop: Stop) -> State | None:

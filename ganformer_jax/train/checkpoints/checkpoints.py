@@ -113,7 +113,7 @@ class Checkpoints:
             UserError: If it cannot be written. A save that failed in the background is a warning
                 at the next one, which is then waited for.
         """
-        failed = self._last_failed()
+        failed = self.last_failed()
         if hosts.first(lambda: step in self.steps()):
             return
         texts = {"config": config, "version": {"state": self.version}}
@@ -187,6 +187,9 @@ class Checkpoints:
         Args:
             step: Step of the checkpoint; by default the newest that is not damaged.
             fields: Names of the fields.
+
+        Raises:
+            UserError: If there is no such checkpoint, it is damaged, or the disk cannot be read.
         """
         self.wait()
         steps = hosts.first(self.steps)
@@ -212,18 +215,12 @@ class Checkpoints:
         for step in steps:
             move_folder(self._folder / str(step), self._folder / f"damaged-{step}")
 
-    def wait(self) -> None:
-        """Wait until everything is on disk, or raise `UserError`."""
-        with self._writing():
-            self._manager.wait_until_finished()
+    def last_failed(self) -> bool:
+        """Wait for the last save; return whether it failed on any process, which is a warning.
 
-    def close(self) -> None:
-        """Wait, as `wait` does, and close the folder."""
-        with self._writing():
-            self._manager.close()
-
-    def _last_failed(self) -> bool:
-        """Wait for the save before; return, and warn, whether it failed on any process."""
+        Unlike `wait`, which raises, this leaves the checkpoints before as if there had been none.
+        All processes must call it together.
+        """
         reason = ""
         try:
             self._manager.wait_until_finished()
@@ -237,6 +234,16 @@ class Checkpoints:
             self._manager.reload()  # or what was not written would count as a checkpoint
             self.warn(f"warning: a checkpoint was not written ({reason}); saving the next one")
         return bool(reason)
+
+    def wait(self) -> None:
+        """Wait until everything is on disk, or raise `UserError`."""
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Wait, as `wait` does, and close the folder."""
+        with self._writing():
+            self._manager.close()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
