@@ -1,15 +1,16 @@
 """Scenes of three to ten objects on a textured ground, 64x64, each object with a component.
 
 The config of scenes.py with 16 components, for the harder of the built-in scenes. Places learn at a
-tenth of the learning rate: at the full rate they drift to a corner in the first thousands of
-images, before the networks draw objects (docs/notes/components.md). Penalties are four times those
-at 32x32, as the number of pixels.
+tenth of the learning rate. At the full rate they drift to a corner in the first thousands of
+images, before the networks draw objects (docs/notes/components.md). Penalties are four times as
+large as those at 32x32, like the number of pixels.
 
 Command:   ganformer-jax train --config scenes_hard
 Hardware:  one CPU core, with other work beside it
-Cost:      38 minutes, with the scenes already rendered
-Expected:  objects of many colors; after 50 thousand images the sliced Wasserstein distance is 24.6 (one
-           run, 2026-11-30)
+Cost:      40 minutes, with the scenes already rendered
+Expected:  objects of many colors, drawn by the components at their places; after 50 thousand
+           images the sliced Wasserstein distance is 24.6, and foreground ARI of the last layer 0.67
+           (one run, 2026-11-30)
 """
 
 import dataclasses
