@@ -188,12 +188,12 @@ def test_the_last_visible_component_is_not_removed(tmp_path, capsys):
 def test_all_components_with_places_can_be_removed(tmp_path, capsys):
     """Pixels then attend to nothing."""
     path = export(tmp_path, PLACES)
-    latents: tuple[str, ...] = ()
+    latents: list[str] = []
     for component in range(1, PLACES.components + 1):
         out = tmp_path / str(component)
         removal = ("--component", str(component), "--remove", "--out", str(out))
         edited(capsys, path, *(latents or SEEDS), *removal)
-        latents = ("--latents", str(out / "latents.npz"))
+        latents = ["--latents", str(out / "latents.npz")]
     found = read_latents(latents[1], PLACES)
     assert found.mask_BxK is not None and found.mask_BxK.max() == 0
 
