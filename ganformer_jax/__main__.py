@@ -12,7 +12,8 @@ def main() -> None:
         try:
             run_command()
         except SystemExit as error:  # of which the user has been told
-            hosts.end_if_compiling(error.code if isinstance(error.code, int) else 1)
+            code = 0 if error.code is None else error.code
+            hosts.end_if_compiling(code if isinstance(code, int) else 1)
             raise
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
