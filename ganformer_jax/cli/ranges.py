@@ -36,9 +36,7 @@ def parse_ranges(text: str, option: str, below: int) -> list[int]:
             what = "ends before it begins" if last < first else f"is not below {below}"
             raise UserError(f"{option}: {part} {what}")
         if len(numbers) + last - first >= MOST:
-            raise UserError(
-                f"{option}: {part} is too long; give {MOST:,} numbers at most, then more"
-            )
+            raise UserError(f"{option}: {part} is too long; give {MOST:,} numbers at most")
         numbers |= dict.fromkeys(range(first, last + 1))
     if not numbers:
         raise UserError(f"{option} is empty; write 1,5,10-20")
