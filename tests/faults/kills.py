@@ -73,7 +73,9 @@ def prepare(folder: pathlib.Path, count: int = 40) -> Iterator[Row]:
 
     def contents(place: pathlib.Path) -> dict[str, bytes]:
         files = (path for path in place.rglob("*") if path.is_file())
-        return {str(path.relative_to(place)): path.read_bytes() for path in files}
+        # The lock names the process that had it.
+        named = {str(path.relative_to(place)): path for path in files if path.name != ".lock"}
+        return {name: path.read_bytes() for name, path in named.items()}
 
     began = time.monotonic()
     assert start(folder / "unbroken").wait() == 0
