@@ -99,9 +99,10 @@ def run(folder: pathlib.Path, place: str, fault: Fault) -> bool:
 
 def final_state(folder: pathlib.Path) -> Any:
     placement = place_on(jax.devices()[:1])
-    programs = Programs(gan_trainable(CONFIG, placement, no_images), placement)
-    with Checkpoints(folder, read_only=True) as checkpoints:
-        return on_host(checkpoints.restore(programs.abstract_state()))
+    trainable = gan_trainable(CONFIG, placement, no_images)
+    abstract = Programs(trainable, placement).abstract_state()
+    with Checkpoints(folder, read_only=True, version=trainable.state_version) as checkpoints:
+        return on_host(checkpoints.restore(abstract))
 
 
 def numbers(folder: pathlib.Path) -> Iterator[Row]:
