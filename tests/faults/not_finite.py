@@ -92,7 +92,7 @@ def run(folder: pathlib.Path, place: str, fault: Fault) -> bool:
     if place == "gradients":
         generator_loss = {**generator_loss, CONFIG.loss.generator: in_gradients(fault)}
     placement = place_on(jax.devices()[:1])
-    with unittest.mock.patch.object(losses, "GENERATOR_LOSSES", generator_loss):
+    with unittest.mock.patch.dict(losses.GENERATOR_LOSSES, generator_loss):
         trainable = gan_trainable(CONFIG, placement, no_images, optimizers)
         return train(trainable, placement, CONFIG, folder, batches, say=lambda line: None)
 
