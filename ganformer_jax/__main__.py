@@ -11,7 +11,7 @@ def main() -> None:
 
         try:
             run_command()
-        except SystemExit as error:  # of which the user has been told
+        except SystemExit as error:  # its message has been printed
             code = 0 if error.code is None else error.code
             hosts.end_if_compiling(code if isinstance(code, int) else 1)
             raise

@@ -120,7 +120,7 @@ class DecoderLayer(nn.Module):
 
 
 def _check_room(cache: Cache, count: int, longest: int) -> None:
-    """Raise `ValueError` if there is no place for tokens behind those that a cache has."""
+    """Raise `ValueError` if new tokens do not fit after those in the cache."""
     held = cache.layers[0][0].shape[1]
     try:
         known = int(cache.length)

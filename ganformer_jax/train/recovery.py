@@ -81,7 +81,7 @@ class Recovery:
             UserError: If the limit is reached; the message names the first layer that is not
                 finite, if the step can be repeated.
         """
-        self._checkpoints.last_failed()  # which is no reason to end: older ones are there
+        self._checkpoints.last_failed()  # after a failed save, an older checkpoint will do
         newest = hosts.first(lambda: max(self._checkpoints.steps(), default=None))
         if newest != self._from:
             self._from, self._returns = newest, 0

@@ -189,7 +189,7 @@ class Checkpoints:
             fields: Names of the fields.
 
         Raises:
-            UserError: If there is no such checkpoint, it is damaged, or the disk cannot be read.
+            UserError: If the checkpoint is missing or damaged, or the disk cannot be read.
         """
         self.wait()
         steps = hosts.first(self.steps)
