@@ -135,9 +135,10 @@ def stages(kimg: float) -> list[str]:
 
 
 def mean_curve(runs: list[pathlib.Path]) -> dict[float, float]:
-    """Return the mean distance by thousand images."""
+    """Return the mean distance by thousand images, where all runs measured one."""
     curves = [distances(run) for run in runs]
-    return {kimg: statistics.mean(curve[kimg] for curve in curves) for kimg in curves[0]}
+    common = [kimg for kimg in curves[0] if all(kimg in curve for curve in curves)]
+    return {kimg: statistics.mean(curve[kimg] for curve in curves) for kimg in common}
 
 
 def main() -> None:

@@ -233,15 +233,24 @@ def test_a_segment_moves_by_whole_pixels_and_at_most_out_of_the_image():
         segment_edits._pixels((0.05, 0.0), 8)
 
 
-def test_an_edit_has_a_table_and_every_channel(monkeypatch, tmp_path):
+@dataclasses.dataclass
+class ScenesOfTwoSeeds:
+    """Stands for a sampler of scenes of five channels; only the scene of seed 3 has a segment."""
+
+    batch_size: int
+
+    def __call__(self, weights, seeds, edit=None):
+        assert len(seeds) <= self.batch_size
+        images, layouts = np.zeros((2, 4, 4, 5), np.uint8), np.zeros((2, 1, 4, 4), int)
+        layouts[0, 0, 0] = 1
+        rows, maps = [[3, 12].index(seed) for seed in seeds], np.zeros((len(seeds), 4, 4))
+        return PlannedScenes(images[rows] + (0 if edit is None else 8), layouts[rows], maps, maps)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_an_edit_has_a_table_and_every_channel(monkeypatch, tmp_path, batch):
     """Of five channels a PNG has three."""
-    images, layouts = np.zeros((2, 4, 4, 5), np.uint8), np.zeros((2, 1, 4, 4), int)
-    layouts[0, 0, 0] = 1
-    nothing = np.zeros((2, 4, 4))
-
-    def sampler(weights, seeds, edit=None):
-        return PlannedScenes(images + (0 if edit is None else 8), layouts, nothing, nothing)
-
+    sampler = ScenesOfTwoSeeds(batch)
     monkeypatch.setattr(planned_edits, "scene_sampler", lambda *arguments: (sampler, {}))
     loaded, edit = LoadedScenes(TINY, {}, 0, 0), SegmentEdit(1, down=1)
     said = planned_edits.write_edited(loaded, edit, [3, 12], tmp_path, place_on(jax.devices()[:1]))
@@ -252,7 +261,8 @@ def test_an_edit_has_a_table_and_every_channel(monkeypatch, tmp_path):
         {"file": file, "seed": seed, "edits": edits, "change": 8.0, "inside": mean, "outside": mean}
         for file, seed, mean in (("000003.png", 3, 8.0), ("000012.png", 12, None))
     ]
-    np.testing.assert_array_equal(np.load(tmp_path / "000012.npy"), images[0] + 8)
+    expected = np.full((4, 4, 5), 8, np.uint8)
+    np.testing.assert_array_equal(np.load(tmp_path / "000012.npy"), expected)
     assert (tmp_path / "sheet.png").exists()
 
 

@@ -76,21 +76,31 @@ def write_edited(
         UserError: If a file cannot be written.
     """
     sampler, weights = scene_sampler(loaded, placement, BATCH)
-    before, after = sampler(weights, seeds), sampler(weights, seeds, edit)
-    change = measure_edit(before, after, edit)
-    paths = [folder / f"{seed:06d}.png" for seed in seeds]
-    write_images([(paths, after.images)], len(paths))
-    visualize.save_png(folder / SHEET_FILE, _sheet(loaded, before, after))
-    records = _records([path.name for path in paths], seeds, edit, change)
+    names = [f"{seed:06d}.png" for seed in seeds]
+    shown: list[PlannedScenes] = []
+    changes: list[SegmentChange] = []
+
+    def batches() -> Iterator[tuple[list[pathlib.Path], np.ndarray]]:
+        for start in range(0, len(seeds), sampler.batch_size):
+            rows = slice(start, start + sampler.batch_size)
+            before, after = sampler(weights, seeds[rows]), sampler(weights, seeds[rows], edit)
+            shown.extend([] if shown else [before, after])
+            changes.append(measure_edit(before, after, edit))
+            yield [folder / name for name in names[rows]], after.images
+
+    write_images(batches(), len(seeds))
+    change = SegmentChange(*map(np.concatenate, zip(*changes, strict=True)))
+    visualize.save_png(folder / SHEET_FILE, _sheet(loaded, shown))
+    records = _records(names, seeds, edit, change)
     write_atomically(folder / TABLE_FILE, "".join(map(json_line, records)))
     return _summary(edit, change, folder)
 
 
-def _sheet(loaded: LoadedScenes, before: PlannedScenes, after: PlannedScenes) -> np.ndarray:
+def _sheet(loaded: LoadedScenes, shown: Sequence[PlannedScenes]) -> np.ndarray:
     """Draw layouts and images of the first scenes, before and after."""
     palette = segment_palette(loaded.config.planning.segments)
-    rows, count = [], min(COLUMNS, len(before.images))
-    for scenes in (before, after):
+    rows, count = [], min(COLUMNS, len(shown[0].images))
+    for scenes in shown:
         rows += [palette[scenes.layouts[:count, -1]], as_rgb(scenes.images[:count])]
     names = ["layout", "image", "edited layout", "edited image"]
     return visualize.image_grid(np.concatenate(rows), count, scale=None, row_headings=names)

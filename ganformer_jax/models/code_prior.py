@@ -55,7 +55,7 @@ def codes_of(
 ) -> Int[Array, "b t"]:
     """Return the codes of images in [-1, 1], row by row."""
     codes_BxHxW = nearest_codes(encode(config, params, images_BxHxWxC), codebook_MxD)
-    return codes_BxHxW.reshape(len(codes_BxHxW), -1)
+    return codes_BxHxW.reshape(codes_BxHxW.shape[0], -1)
 
 
 def decode_codes(
@@ -65,7 +65,7 @@ def decode_codes(
     codes_BxT: Int[Array, "b t"],
 ) -> Float[Array, "b h w c"]:
     """Return images, about in [-1, 1], of codes row by row."""
-    codes_BxHxW = codes_BxT.reshape(len(codes_BxT), *config.autoencoder.code_size)
+    codes_BxHxW = codes_BxT.reshape(codes_BxT.shape[0], *config.autoencoder.code_size)
     decoder = Decoder(config.autoencoder)
     images, _ = decoder.apply({"params": params["decoder"]}, codebook_MxD[codes_BxHxW])
     return images
@@ -156,7 +156,7 @@ def sample_codes(
         temperature: See `draw_code`.
         top_k: See `draw_code`.
     """
-    transformer, batch = transformer_of(config), len(prefix_BxT)
+    transformer, batch = transformer_of(config), prefix_BxT.shape[0]
 
     def draw(logits_BxFxY: Array, place: int | Array) -> Int[Array, " b"]:
         keys = jax.vmap(jax.random.fold_in, (0, None))(keys_B, place)

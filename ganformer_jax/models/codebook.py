@@ -60,7 +60,7 @@ def update_codebook(
     """
     vectors_PxD, count = vectors_BxHxWxD.reshape(-1, config.width), config.entries
     chosen_PxM = jax.nn.one_hot(codes_BxHxW.reshape(-1), count)
-    share = count / len(vectors_PxD)
+    share = count / vectors_PxD.shape[0]
     sums = jnp.einsum("pm,pd->md", chosen_PxM, vectors_PxD, precision="highest") * share
 
     def average(old: Array, new: Array) -> Array:
@@ -75,8 +75,8 @@ def update_codebook(
     )
     if not config.restart_below:
         return moved
-    repeats = len(vectors_PxD) < count
-    drawn_M = jax.random.choice(key, len(vectors_PxD), (count,), replace=repeats)
+    repeats = vectors_PxD.shape[0] < count
+    drawn_M = jax.random.choice(key, vectors_PxD.shape[0], (count,), replace=repeats)
     is_new = codebook.uses.sum() == 0
     fresh_MxD, dead_M = vectors_PxD[drawn_M], is_new | (uses_M < config.restart_below)
     return Codebook(

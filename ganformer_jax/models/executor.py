@@ -57,7 +57,7 @@ class Executor(nn.Module):
         Raises:
             ValueError: If arguments are of another shape.
         """
-        styles = len(z_BxKxD), self.segments + 1, self.config.style_size
+        styles = z_BxKxD.shape[0], self.segments + 1, self.config.style_size
         check_shape("styles", z_BxKxD, styles)
         generator = self.config.generator(self.segments)
         mapping, width = MappingConfig(self_attention=False), generator.w_size
@@ -65,7 +65,7 @@ class Executor(nn.Module):
         # Segments are mapped alike, but for what says that the first one is the background.
         background = (jnp.arange(self.segments) == 0).astype(jnp.float32)
         kind_Kx2 = jnp.stack([background, 1.0 - background], -1) * (width / 2) ** 0.5
-        kind_BxKx2 = jnp.broadcast_to(kind_Kx2[None], (len(z_BxKxD), *kind_Kx2.shape))
+        kind_BxKx2 = jnp.broadcast_to(kind_Kx2[None], (z_BxKxD.shape[0], *kind_Kx2.shape))
         own_BxKxD = jnp.concatenate([z_BxKxD[:, : self.segments], kind_BxKx2], -1)
         w_BxKxD = MappingBranch(mapping, width, name="segments")(own_BxKxD)
         if self.config.global_style:

@@ -124,7 +124,7 @@ class SegmentNetwork(nn.Module):
         so_far = shrink(layout_BxHxWx1, size).astype(x.dtype)
         x = x + EqualizedConvolution(channels, 3, use_bias=False, name=f"layout_{size}")(so_far)
         if size <= self.config.attention_largest:
-            flat = x.reshape(len(x), size * size, channels)
+            flat = x.reshape(x.shape[0], size * size, channels)
             attend = BipartiteAttention(integration="both", norm="layer", name=f"attention_{size}")
             flat, _, _ = attend(flat, earlier_BxKxD, mask_BxT=mask_BxK)
             x = flat.reshape(x.shape)
@@ -155,8 +155,8 @@ class Planner(nn.Module):
             ValueError: If arguments are of another shape.
         """
         config, size = self.config, self.resolution
-        check_shape("z", z_BxKxD, (len(z_BxKxD), config.segments, config.latent_size))
-        check_shape("present segments", present_BxK, (len(z_BxKxD), config.segments))
+        check_shape("z", z_BxKxD, (z_BxKxD.shape[0], config.segments, config.latent_size))
+        check_shape("present segments", present_BxK, (z_BxKxD.shape[0], config.segments))
         mapping = MappingConfig(num_layers=2, self_attention=False)
         branch = MappingBranch(mapping, config.latent_size, name="mapping")
         u_BxKxD = branch(rms_normalize(z_BxKxD))
@@ -187,7 +187,7 @@ class Planner(nn.Module):
             return (shape, depth, layout), layout
 
         # The background is everywhere, behind all segments.
-        zeros = jnp.zeros((len(z_BxKxD), size, size, config.segments))
+        zeros = jnp.zeros((z_BxKxD.shape[0], size, size, config.segments))
         first = zeros.at[..., 0].set(1.0)
         scan = nn.scan(add, variable_broadcast="params", split_rngs={"params": False})
         done_S = 1 + count * jnp.arange(config.steps)

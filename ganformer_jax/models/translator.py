@@ -116,7 +116,7 @@ class Translator(nn.Module):
         x = convolve("from_image", images_BxHxWxC.astype(dtype), width, 7, "none", 3)
         x = convolve("down_0", x, 2 * width, 3, "down")
         x = convolve("down_1", x, 4 * width, 3, "down")
-        components_BxKxD, position_KxD = self._components(len(x))
+        components_BxKxD, position_KxD = self._components(x.shape[0])
         maps = []
         for number in range(config.blocks):
             if components_BxKxD is not None and position_KxD is not None:
