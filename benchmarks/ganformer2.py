@@ -17,13 +17,13 @@ from runs import cells, command, distances, table
 
 from ganformer_jax.caches import caches
 from ganformer_jax.evaluate.component_metrics import load_segmenter
-from ganformer_jax.experiment.ganformer2_data import GANformer2Data
-from ganformer_jax.experiment.planned_evaluation import (
+from ganformer_jax.experiment.ganformer2.data import GANformer2Data
+from ganformer_jax.experiment.ganformer2.evaluation import (
     edit_locality,
     layout_counts,
     segment_agreement,
 )
-from ganformer_jax.experiment.planned_files import load_scenes, scene_sampler
+from ganformer_jax.experiment.ganformer2.scene_files import load_scenes, scene_sampler
 from ganformer_jax.train.devices import find_devices, place_on
 
 CONFIG = "scenes_ganformer2"

@@ -17,7 +17,7 @@ import pathlib
 from runs import cells, command, logged, table
 
 from ganformer_jax.config.files import load_experiment
-from ganformer_jax.experiment.translation_data import TranslationData
+from ganformer_jax.experiment.translation.data import TranslationData
 from ganformer_jax.metrics.pairs import pair_error
 
 CONFIG = "scenes_translation"

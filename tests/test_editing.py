@@ -7,10 +7,10 @@ import pytest
 from tiny import tiny_config
 
 from ganformer_jax.errors import UserError
-from ganformer_jax.experiment.directions import DirectionSearch, find_directions
-from ganformer_jax.experiment.edit_files import apply_edit, summary, write_edit
-from ganformer_jax.experiment.editing import change_region, describe_fit, of_component
 from ganformer_jax.experiment.figures import FigureContext
+from ganformer_jax.experiment.latents.directions import DirectionSearch, find_directions
+from ganformer_jax.experiment.latents.edit_files import apply_edit, summary, write_edit
+from ganformer_jax.experiment.latents.editing import change_region, describe_fit, of_component
 from ganformer_jax.sampling import ImageLatents, Synthesized
 from ganformer_jax.scenes.layout import IMAGE_ATTRIBUTES
 

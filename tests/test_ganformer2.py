@@ -29,9 +29,9 @@ from ganformer_jax.config.ganformer2_checks import validate_ganformer2
 from ganformer_jax.config.kinds import experiment_from_dict
 from ganformer_jax.config.training import TrainConfig
 from ganformer_jax.errors import UserError
-from ganformer_jax.experiment import planned_edits
-from ganformer_jax.experiment.ganformer2_data import GANformer2Data
-from ganformer_jax.experiment.planned_files import LoadedScenes
+from ganformer_jax.experiment.ganformer2 import edits
+from ganformer_jax.experiment.ganformer2.data import GANformer2Data
+from ganformer_jax.experiment.ganformer2.scene_files import LoadedScenes
 from ganformer_jax.sampling.planned_scenes import PlannedScenes, SceneSampler, SegmentEdit
 from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.compile import Programs
@@ -251,14 +251,14 @@ class ScenesOfTwoSeeds:
 def test_an_edit_has_a_table_and_every_channel(monkeypatch, tmp_path, batch):
     """Of five channels a PNG has three."""
     sampler = ScenesOfTwoSeeds(batch)
-    monkeypatch.setattr(planned_edits, "scene_sampler", lambda *arguments: (sampler, {}))
+    monkeypatch.setattr(edits, "scene_sampler", lambda *arguments: (sampler, {}))
     loaded, edit = LoadedScenes(TINY, {}, 0, 0), SegmentEdit(1, down=1)
-    said = planned_edits.write_edited(loaded, edit, [3, 12], tmp_path, place_on(jax.devices()[:1]))
+    said = edits.write_edited(loaded, edit, [3, 12], tmp_path, place_on(jax.devices()[:1]))
     assert said.startswith("median change of one image with segment 1: 8.0 levels inside")
     lines = [json.loads(line) for line in (tmp_path / "edits.jsonl").read_text().splitlines()]
-    edits = ["move segment 1 +1 +0 pixels"]
+    words = ["move segment 1 +1 +0 pixels"]
     assert lines == [
-        {"file": file, "seed": seed, "edits": edits, "change": 8.0, "inside": mean, "outside": mean}
+        {"file": file, "seed": seed, "edits": words, "change": 8.0, "inside": mean, "outside": mean}
         for file, seed, mean in (("000003.png", 3, 8.0), ("000012.png", 12, None))
     ]
     expected = np.full((4, 4, 5), 8, np.uint8)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ganformer_jax.config.ganformer2 import ExecutionConfig, PlanningConfig
-from ganformer_jax.experiment.planned_edits import measure_edit
-from ganformer_jax.experiment.planned_evaluation import layout_counts
+from ganformer_jax.experiment.ganformer2.edits import measure_edit
+from ganformer_jax.experiment.ganformer2.evaluation import layout_counts
 from ganformer_jax.losses.layouts import OFFSETS, READ, layout_matching, segment_fidelity
 from ganformer_jax.models.executor import Executor
 from ganformer_jax.models.planner import Planner, draw_present

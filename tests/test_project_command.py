@@ -11,7 +11,7 @@ from exports import export
 from PIL import Image
 from tiny import tiny_config
 
-from ganformer_jax.experiment.projection_files import FILES
+from ganformer_jax.experiment.latents.projection_files import FILES
 
 GANFORMER = dataclasses.replace(tiny_config(2).generator)
 KINDS = {

@@ -28,9 +28,9 @@ from ganformer_jax.config.translation import (
 )
 from ganformer_jax.config.translation_checks import validate_translation
 from ganformer_jax.errors import UserError
-from ganformer_jax.experiment.translated_files import file_names
-from ganformer_jax.experiment.translation import LatestTranslators
-from ganformer_jax.experiment.translation_data import TranslationData
+from ganformer_jax.experiment.translation.data import TranslationData
+from ganformer_jax.experiment.translation.image_files import file_names
+from ganformer_jax.experiment.translation.training import LatestTranslators
 from ganformer_jax.models.patch_discriminator import PatchDiscriminator
 from ganformer_jax.models.translator import Translator
 from ganformer_jax.pixels import from_uint8

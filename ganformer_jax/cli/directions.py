@@ -54,9 +54,9 @@ def run(options: Options) -> None:
     folder = options.out or options.default_folder("directions")
     refuse_filled(folder, options.overwrite)
 
-    from ganformer_jax.experiment.direction_files import write_directions
-    from ganformer_jax.experiment.directions import DirectionSearch, find_directions
     from ganformer_jax.experiment.figures import FigureContext
+    from ganformer_jax.experiment.latents.direction_files import write_directions
+    from ganformer_jax.experiment.latents.directions import DirectionSearch, find_directions
     from ganformer_jax.experiment.regions import attention_layers, check_layer
 
     synthesizer, variables, weights = options.load_synthesizer(options.batch_size, options.noise)

@@ -17,8 +17,8 @@ from ganformer_jax.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from ganformer_jax.directions import Direction
-    from ganformer_jax.experiment.editing import LatentEdit
     from ganformer_jax.experiment.figures import FigureContext
+    from ganformer_jax.experiment.latents.editing import LatentEdit
 
 EDITS = ("remove", "swap", "move", "recolor", "direction")
 GLOBAL = "global"
@@ -88,7 +88,7 @@ def run(options: Options) -> None:
     folder = options.out or options.default_folder("edited")
     refuse_filled(folder, options.overwrite)
 
-    from ganformer_jax.experiment.edit_files import write_edit
+    from ganformer_jax.experiment.latents.edit_files import write_edit
     from ganformer_jax.experiment.regions import attention_layers, check_layer
 
     context, weights = options.load_images(seeds)
@@ -162,7 +162,7 @@ def _edit(
     options: Options, kind: str, context: FigureContext, component: int | None, weights: str
 ) -> tuple[LatentEdit, int | None]:
     """Return the edit, and the attention layer of regions."""
-    from ganformer_jax.experiment import editing
+    from ganformer_jax.experiment.latents import editing
 
     latents, layer = context.latents, options.layer
     if kind == "remove":
@@ -218,7 +218,7 @@ def _stored_truncation(context: FigureContext, psi: float) -> tuple[float, int |
 
 def _directions(options: Options, context: FigureContext, weights: str) -> dict[str, Direction]:
     from ganformer_jax.directions import read_directions
-    from ganformer_jax.experiment.direction_files import DIRECTIONS_FILE
+    from ganformer_jax.experiment.latents.direction_files import DIRECTIONS_FILE
 
     path = options.directions or options.default_folder("directions") / DIRECTIONS_FILE
     return read_directions(path, context.config, weights=weights, say=print)

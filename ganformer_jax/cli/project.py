@@ -14,7 +14,7 @@ from ganformer_jax.errors import UserError
 
 if TYPE_CHECKING:
     from ganformer_jax.config import GeneratorConfig
-    from ganformer_jax.experiment.projection import Distance
+    from ganformer_jax.experiment.latents.projection import Distance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Options(GeneratorOptions):
 def run(options: Options) -> None:
     """Write latents, a figure, and distances at each step to a folder."""
     _check(options)
-    from ganformer_jax.experiment.projection_files import FILES
+    from ganformer_jax.experiment.latents.projection_files import FILES
 
     folder = options.out or options.default_folder("projected")
     refuse_overwriting([folder / name for name in FILES], options.overwrite)
@@ -75,8 +75,8 @@ def run(options: Options) -> None:
     import jax
 
     from ganformer_jax.cli.devices import local_devices
-    from ganformer_jax.experiment.projection import Projector, project_images
-    from ganformer_jax.experiment.projection_files import summary, write_projection
+    from ganformer_jax.experiment.latents.projection import Projector, project_images
+    from ganformer_jax.experiment.latents.projection_files import summary, write_projection
     from ganformer_jax.experiment.sample_files import weights_digest
     from ganformer_jax.experiment.targets import read_targets
     from ganformer_jax.projection import ProjectionOptions, latent_statistics
@@ -167,7 +167,7 @@ def _distance(options: Options, config: GeneratorConfig) -> tuple[str, Distance]
 
     from ganformer_jax.convert.state_dict import read_state_dict
     from ganformer_jax.evaluate.weights import has_weights, load_weights
-    from ganformer_jax.experiment.projection import lpips_distance
+    from ganformer_jax.experiment.latents.projection import lpips_distance
     from ganformer_jax.metrics.lpips import SMALLEST
     from ganformer_jax.projection import laplacian_distance
 

@@ -117,7 +117,7 @@ def _scenes(options: Options, seeds: Sequence[int]) -> None:
     refuse_options(options, (*OF_SCENES, "hosts"), reason)
     options.hosts.connect()
     from ganformer_jax.cli.devices import local_devices
-    from ganformer_jax.experiment.planned_files import load_scenes, write_scenes
+    from ganformer_jax.experiment.ganformer2.scene_files import load_scenes, write_scenes
 
     placement = local_devices(options.batch_size)
     write_scenes(
@@ -141,7 +141,10 @@ def _translate(options: Options) -> None:
 
     options.hosts.connect()
     from ganformer_jax.cli.devices import local_devices
-    from ganformer_jax.experiment.translated_files import load_translators, write_translations
+    from ganformer_jax.experiment.translation.image_files import (
+        load_translators,
+        write_translations,
+    )
 
     placement = local_devices(options.batch_size)
     write_translations(

@@ -19,7 +19,11 @@ def sample_prior(options: Options, seeds: Sequence[int], folder: pathlib.Path) -
     options.check_run()
     options.hosts.connect()
     from ganformer_jax.cli.devices import local_devices
-    from ganformer_jax.experiment.prior_files import check_drawing, load_prior, write_prior_samples
+    from ganformer_jax.experiment.prior.sample_files import (
+        check_drawing,
+        load_prior,
+        write_prior_samples,
+    )
     from ganformer_jax.experiment.samples import SampleSet
 
     placement = local_devices(options.batch_size)

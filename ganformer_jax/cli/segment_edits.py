@@ -23,7 +23,7 @@ def edit_segment(options: Options, kind: str) -> None:
     folder = options.out or options.default_folder("edited")
     refuse_filled(folder, options.overwrite)
     placement, loaded = _load(options)
-    from ganformer_jax.experiment.planned_edits import write_edited
+    from ganformer_jax.experiment.ganformer2.edits import write_edited
     from ganformer_jax.sampling.planned_scenes import SegmentEdit
 
     size, last = loaded.config.execution.resolution, loaded.config.planning.segments - 1
@@ -52,8 +52,8 @@ def _pixels(move: tuple[float, float], size: int) -> tuple[int, int]:
 
 def _load(options: Options):
     from ganformer_jax.cli.devices import local_devices
-    from ganformer_jax.experiment.planned_edits import BATCH
-    from ganformer_jax.experiment.planned_files import load_scenes
+    from ganformer_jax.experiment.ganformer2.edits import BATCH
+    from ganformer_jax.experiment.ganformer2.scene_files import load_scenes
 
     placement = local_devices(BATCH)
     return placement, load_scenes(options.workdir, options.step, options.best, print)

@@ -13,9 +13,9 @@ from ganformer_jax.config.prior import PriorConfig
 from ganformer_jax.config.translation import TranslationConfig
 from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.experiment.data import ExperimentData
-from ganformer_jax.experiment.ganformer2_data import GANformer2Data
-from ganformer_jax.experiment.prior_data import prior_data
-from ganformer_jax.experiment.translation_data import TranslationData
+from ganformer_jax.experiment.ganformer2.data import GANformer2Data
+from ganformer_jax.experiment.prior.data import prior_data
+from ganformer_jax.experiment.translation.data import TranslationData
 
 DATA: Mapping[type[Any], Callable[[Any], Any]] = {
     Config: ExperimentData,

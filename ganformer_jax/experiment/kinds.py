@@ -12,10 +12,10 @@ from ganformer_jax.config.ganformer2 import GANformer2Config
 from ganformer_jax.config.prior import PriorConfig
 from ganformer_jax.config.translation import TranslationConfig
 from ganformer_jax.experiment.gan import LatestGenerator
-from ganformer_jax.experiment.ganformer2 import LatestScenes
+from ganformer_jax.experiment.ganformer2.training import LatestScenes
 from ganformer_jax.experiment.latest import LatestNetworks
-from ganformer_jax.experiment.prior import LatestPrior
-from ganformer_jax.experiment.translation import LatestTranslators
+from ganformer_jax.experiment.prior.training import LatestPrior
+from ganformer_jax.experiment.translation.training import LatestTranslators
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.kinds.ganformer2 import ganformer2_trainable
 from ganformer_jax.train.kinds.prior import prior_trainable

@@ -11,9 +11,9 @@ import numpy as np
 from ganformer_jax.evaluate.features import NetworkSettings
 from ganformer_jax.evaluate.image_sets import ImageSet, sample_labels
 from ganformer_jax.experiment.evaluation import held_out_source, labeled_dataset, on_every_device
-from ganformer_jax.experiment.planned_files import load_scenes
-from ganformer_jax.experiment.prior_files import check_drawing, load_prior
-from ganformer_jax.experiment.translated_files import load_translators
+from ganformer_jax.experiment.ganformer2.scene_files import load_scenes
+from ganformer_jax.experiment.prior.sample_files import check_drawing, load_prior
+from ganformer_jax.experiment.translation.image_files import load_translators
 from ganformer_jax.sampling.planned_scenes import SceneSampler
 from ganformer_jax.sampling.priors import PriorSampler
 from ganformer_jax.sampling.translations import ImageTranslator

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ganformer_jax.evaluate.component_metrics import ValidatedSegmenter, segmentation_scores
-from ganformer_jax.experiment.planned_edits import measure_edit
+from ganformer_jax.experiment.ganformer2.edits import measure_edit
 from ganformer_jax.sampling.planned_scenes import SceneSampler, SegmentEdit
 
 STYLE_SEED = 10**6

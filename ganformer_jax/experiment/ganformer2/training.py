@@ -10,7 +10,7 @@ import numpy as np
 
 from ganformer_jax import visualize
 from ganformer_jax.config.ganformer2 import GANformer2Config
-from ganformer_jax.experiment.ganformer2_data import GANformer2Data
+from ganformer_jax.experiment.ganformer2.data import GANformer2Data
 from ganformer_jax.experiment.latest import Figures, LatestNetworks, Lower
 from ganformer_jax.pixels import as_rgb
 from ganformer_jax.sampling.planned_scenes import PlannedScenes, SceneSampler

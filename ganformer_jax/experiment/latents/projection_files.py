@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ganformer_jax.experiment.figures.context import lay_out
-from ganformer_jax.experiment.projection import Images, Projected, Projector
+from ganformer_jax.experiment.latents.projection import Images, Projected, Projector
 from ganformer_jax.experiment.targets import Targets
 from ganformer_jax.files import json_line, write_atomically
 from ganformer_jax.pixels import as_rgb, enlarge

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ganformer_jax.directions import property_names, region_properties
-from ganformer_jax.experiment.editing import LatentEdit, region_of
 from ganformer_jax.experiment.figures.cells import CHANGE, change_cell, region_cell
 from ganformer_jax.experiment.figures.context import FigureContext, lay_out
+from ganformer_jax.experiment.latents.editing import LatentEdit, region_of
 from ganformer_jax.experiment.regions import make_with_attention
 from ganformer_jax.experiment.sample_files import write_images
 from ganformer_jax.files import json_line, write_atomically

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ganformer_jax import visualize
-from ganformer_jax.experiment.ganformer2 import COLUMNS, segment_palette
-from ganformer_jax.experiment.planned_files import LoadedScenes, scene_sampler
+from ganformer_jax.experiment.ganformer2.scene_files import LoadedScenes, scene_sampler
+from ganformer_jax.experiment.ganformer2.training import COLUMNS, segment_palette
 from ganformer_jax.experiment.sample_files import write_images
 from ganformer_jax.files import json_line, write_atomically
 from ganformer_jax.pixels import as_rgb

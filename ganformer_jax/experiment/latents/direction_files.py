@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ganformer_jax.directions import Direction, direction_record, save_directions
-from ganformer_jax.experiment.directions import DirectionGroup
 from ganformer_jax.experiment.figures.cells import region_cell
 from ganformer_jax.experiment.figures.context import FigureContext, lay_out
+from ganformer_jax.experiment.latents.directions import DirectionGroup
 from ganformer_jax.experiment.regions import component_regions, make_with_attention
 from ganformer_jax.files import json_line, write_atomically
 from ganformer_jax.metrics.edits import edit_changes, pixel_change

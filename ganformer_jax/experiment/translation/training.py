@@ -14,7 +14,7 @@ from ganformer_jax import visualize
 from ganformer_jax.config.translation import TranslationConfig
 from ganformer_jax.data.batches import read_images
 from ganformer_jax.experiment.latest import Figures, LatestNetworks, Lower, Metrics, checked
-from ganformer_jax.experiment.translation_data import TranslationData
+from ganformer_jax.experiment.translation.data import TranslationData
 from ganformer_jax.metrics.pairs import pair_error
 from ganformer_jax.sampling.translations import ImageTranslator
 from ganformer_jax.train.devices import Placement

@@ -10,7 +10,7 @@ import jax
 
 from ganformer_jax import visualize
 from ganformer_jax.config.ganformer2 import GANformer2Config
-from ganformer_jax.experiment.ganformer2 import COLUMNS, layout_sheet
+from ganformer_jax.experiment.ganformer2.training import COLUMNS, layout_sheet
 from ganformer_jax.experiment.sample_files import (
     Batch,
     figure_paths,

@@ -1,0 +1,1 @@
+"""A prior over codes of images: its data, what is drawn in training, and its samples."""

@@ -1,0 +1,1 @@
+"""A translation: its two sets of images, what is drawn in training, and translated images."""
