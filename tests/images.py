@@ -22,14 +22,26 @@ def png(level: int) -> bytes:
     return encoded(Image.fromarray(np.full((8, 8, 3), level, np.uint8)))
 
 
-def gray_png_of_bits(values, bits: int) -> bytes:
-    """Encode gray values [H, W] of 1, 2, 4 or 8 bits as a PNG."""
-    height, width = values.shape
+def gray_png_of_bits(values, bits: int, transparent: int | None = None) -> bytes:
+    """Encode gray values [H, W] of 1, 2, 4 or 8 bits as a PNG, of which one may be transparent."""
     planes = np.unpackbits(values.astype(np.uint8)[..., None], axis=-1)[..., 8 - bits :]
-    rows = np.packbits(planes.reshape(height, -1), axis=-1)
+    rows = np.packbits(planes.reshape(len(values), -1), axis=-1)
+    key = () if transparent is None else (transparent,)
+    return _png(rows, values.shape, bits, 0, key)
+
+
+def color_png_of_16_bits(pixels, transparent: tuple[int, int, int]) -> bytes:
+    """Encode color [H, W, 3] of 16 bits as a PNG, with a transparent color."""
+    rows = pixels.astype(">u2").reshape(len(pixels), -1).view(np.uint8)
+    return _png(rows, pixels.shape[:2], 16, 2, transparent)
+
+
+def _png(rows, size, bits: int, color_type: int, transparent) -> bytes:
+    header = struct.pack(">IIBBBBB", size[1], size[0], bits, color_type, 0, 0, 0)
     scanlines = b"".join(b"\0" + row.tobytes() for row in rows)
-    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
-    chunks = {b"IHDR": header, b"IDAT": zlib.compress(scanlines), b"IEND": b""}
+    chunks = {b"IHDR": header}
+    chunks |= {b"tRNS": struct.pack(f">{len(transparent)}H", *transparent)} if transparent else {}
+    chunks |= {b"IDAT": zlib.compress(scanlines), b"IEND": b""}
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
         for name, data in chunks.items()

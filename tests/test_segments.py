@@ -84,6 +84,9 @@ def test_what_cannot_be_used_is_said_in_one_line(capsys, folders):
     assert "0.png is 16x16 but its image is 24x16: both should have the same size" in said
     first.write_bytes(b"no image")
     assert "0.png cannot be read" in last_line(capsys, *command(folders, "--name", "third"))
+    Image.new("L", (24, 16)).save(first, "EPS")  # which runs Ghostscript when it is loaded
+    said = last_line(capsys, *command(folders, "--name", "eps"))
+    assert "0.png cannot be read (UnidentifiedImageError" in said
     first.unlink()
     (folders / "segments" / "part" / "1.png").unlink()
     said = complaint(capsys, *command(folders, "--name", "fourth"))

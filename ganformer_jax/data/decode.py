@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ganformer_jax.data.orientation import SIDEWAYS, orientation_of, turned_upright
 from ganformer_jax.data.sources.source import Unreadable
 from ganformer_jax.data.stored_values import Storage, storage_of
 from ganformer_jax.errors import one_line
@@ -19,7 +20,6 @@ from ganformer_jax.errors import one_line
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 MAX_PIXELS = 1 << 27  # in the largest image that is decoded: 134 million (0.5 GB)
 SCALED = "values scaled by --value-range"
-_ORIENTATION = 0x0112  # tag of EXIF
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ def stored_size(stored: bytes | np.ndarray) -> tuple[int, int] | None:
     Image.init()
     try:
         with Image.open(io.BytesIO(stored), formats=FORMATS) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+            turned = orientation_of(image) in SIDEWAYS
             is_upright = image.format == "TIFF" or not turned  # Pillow rotates TIFF itself
             width, height = image.size
             return (width, height) if is_upright else (height, width)
@@ -113,11 +113,12 @@ def _upright(image: Image.Image, value_range: tuple[float, float] | None) -> Dec
         raise Unreadable(
             "16-bit color, to which --value-range cannot be applied: save it with 8 bits or as gray"
         )
-    before = image.getexif().get(_ORIENTATION, 1)  # Pillow rotates TIFF itself when it loads
+    before = orientation_of(image)  # Pillow rotates TIFF itself when it loads
     image.load()
-    if {before, image.getexif().get(_ORIENTATION, 1)} - {0, 1}:
+    if {before, orientation_of(image)} != {1}:
         notes.append("rotated to EXIF orientation")
-    upright = ImageOps.exif_transpose(image)
+    storage.correct_transparent_color(image)
+    upright = turned_upright(image)
     upright, deep_range, scaled = _converted(upright, image.format, storage, value_range)
     if scaled:
         notes.append(SCALED)

@@ -7,9 +7,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from ganformer_jax.data.decode import FORMATS
 from ganformer_jax.data.fit import Geometry, fit_labels
+from ganformer_jax.data.orientation import turned_upright
 from ganformer_jax.data.sources.source import SUFFIXES, Source, Unreadable, checksum
 from ganformer_jax.data.stored_values import storage_of
 from ganformer_jax.errors import UserError, one_line
@@ -71,9 +73,10 @@ class SegmentFolder:
         """
         path = self._path(name)
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 mode, storage = image.mode, storage_of(image)
-                upright = ImageOps.exif_transpose(image)
+                image.load()
+                upright = turned_upright(image)
                 found, labels = upright.size, storage.values(upright)
         except Image.DecompressionBombError as error:
             raise UserError(f"{path} has too many pixels for an image") from error

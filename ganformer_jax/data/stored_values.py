@@ -50,6 +50,20 @@ class Storage:
             return values
         return np.round(values * (self.largest / self.read_as)).astype(values.dtype)
 
+    def correct_transparent_color(self, image: Image.Image) -> None:
+        """Give the transparent color of a PNG as Pillow reads its pixels, which it rescales.
+
+        The high bytes that Pillow reads of 16-bit color do not tell which pixels have the color, so
+        none is transparent.
+        """
+        key = image.info.get("transparency")
+        if self.is_deep_color and isinstance(key, tuple):
+            del image.info["transparency"]
+        elif image.mode == "1" and isinstance(key, int):
+            image.info["transparency"] = 255 * (key & 1)
+        elif image.mode == "L" and self.largest < self.read_as and isinstance(key, int):
+            image.info["transparency"] = (key & self.largest) * self.read_as // self.largest
+
 
 def storage_of(image: Image.Image) -> Storage:
     """Return how the file of an image that is opened, but not loaded, stores its values.
