@@ -139,6 +139,7 @@ def test_gray_images_are_pointed_out(tmp_path, capsys):
         (["here", "--name", "x", "--array", "y"], "--array has no effect on a folder"),
         (["here", "--name", "x", "--split", "test"], "--split has no effect"),
         (["array.npy", "--name", "x", "--follow-links"], "--follow-links has no effect on a"),
+        (["here", "--name", "x", "--downloads", "there"], "--downloads is for clevr, ffhq"),
         (["tfds:", "--name", "x"], "tfds:mnist"),
         (["here/words.md", "--name", "x"], "is not a source of images"),
         (["array.npy", "--name", "x"], "--value-range"),
@@ -149,6 +150,29 @@ def test_mistakes_end_in_one_line(tmp_path, capsys, arguments, words):
     np.save(tmp_path / "array.npy", np.zeros((2, 8, 8, 3), np.float32))
     assert words in complaint(capsys, "prepare", *arguments)
     assert not (tmp_path / "data/x/1.0.0").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments,words",
+    [
+        (["--name", "X"], "lowercase letters"),
+        (["--ratio", "0"], "--ratio is height / width"),
+        (["--resolution", "100"], "--resolution 100"),
+        (["--channels", "0"], "channels must be from 1 to 32"),
+        (["--held-out", "-1"], "--held-out must be"),
+        (["--value-range", "1", "0"], "--value-range must be"),
+        (["--labels", "no.csv"], "no file no.csv with labels"),
+        (["--labels", "folder"], "use auto, none, folders, or a .json or .csv file"),
+        (["--captions", "no.csv"], "no file no.csv with captions"),
+        (["--captions", "c.txt"], "--captions c.txt: use a .json or .csv file"),
+        (["--captions", "no.csv", "--labels", "none"], "cannot be combined with --labels"),
+        (["--segments", "none"], "no folder none with segments"),
+        (["--segments", ".", "--fit", "crop"], "--segments is for a GANformer2"),
+    ],
+)
+def test_mistakes_are_found_before_a_download(capsys, monkeypatch, arguments, words):
+    monkeypatch.setattr(catalog, "fetch", lambda url, folder: pytest.fail("it downloads"))
+    assert words in complaint(capsys, "prepare", "clevr", *arguments)
 
 
 def test_choices_are_checked(capsys):

@@ -10,11 +10,12 @@ import tyro
 
 from ganformer_jax.cli.options import refuse_without_effect
 from ganformer_jax.cli.prepare_report import report_lines
-from ganformer_jax.data.catalog import find_entry, open_entry
+from ganformer_jax.data.catalog import CATALOG, find_entry, open_entry
 from ganformer_jax.data.fit import Geometry
-from ganformer_jax.data.labeling import find_labels
-from ganformer_jax.data.segments import SegmentFolder
+from ganformer_jax.data.labeling import check_choice, check_table, find_labels
+from ganformer_jax.data.segments import SegmentFolder, check_folder
 from ganformer_jax.data.spec import (
+    LARGEST_DEFAULT,
     DatasetSpec,
     check_ratio,
     check_spec,
@@ -106,24 +107,45 @@ def run(options: Options) -> None:
     """Prepare a dataset, report what was done and draw a training batch."""
     from ganformer_jax.data.prepare import prepare
 
-    if not options.source:
-        raise UserError("name the source of the images: a folder, a file, or a dataset")
-    if not options.name and not find_entry(options.source):
-        raise UserError("name the dataset with --name")
-    if options.threads is not None and options.threads < 1:
-        raise UserError("--threads must be 1 or more")
+    _check_options(options)
     with open_images(options) as source:
         _refuse_without_effect(options, source)
         labels = _find_labels(source, options)
         segments = None if options.segments is None else SegmentFolder(options.segments, source)
-        spec = dataset_spec(options, source)
-        check_spec(spec)
-        if segments is not None:
-            _check_layouts(spec.geometry.height, spec.geometry.width)
+        spec = _checked_spec(options, source)
         more = {"labels": labels, "segments": segments, "threads": options.threads}
         prepared = prepare(source, spec, options.data_dir, **more, say=print)
     sheet = _draw(prepared, spec)
     print("\n".join(report_lines(prepared, spec, sheet, options)))
+
+
+def _check_options(options: Options) -> None:
+    """Raise `UserError` for mistakes that show before the source is opened, or downloaded."""
+    if not options.source:
+        raise UserError("name the source of the images: a folder, a file, or a dataset")
+    entry = find_entry(options.source)
+    if not options.name and not entry:
+        raise UserError("name the dataset with --name")
+    if options.threads is not None and options.threads < 1:
+        raise UserError("--threads must be 1 or more")
+    if entry is None and options.downloads != Options.downloads:
+        raise UserError(f"--downloads is for {', '.join(CATALOG)}: leave it out")
+    if options.captions is not None and options.labels != "auto":
+        raise UserError("--captions cannot be combined with --labels: leave one of them out")
+    check_choice(options.labels)
+    if options.captions is not None:
+        check_table(options.captions, "captions")
+    if options.segments is not None:
+        check_folder(options.segments)
+    _checked_spec(options)
+
+
+def _checked_spec(options: Options, source: Source | None = None) -> DatasetSpec:
+    spec = dataset_spec(options, source)
+    check_spec(spec)
+    if options.segments is not None:
+        _check_layouts(spec.geometry.height, spec.geometry.width)
+    return spec
 
 
 def _check_layouts(height: int, width: int) -> None:
@@ -156,15 +178,16 @@ def _find_labels(source: Source, options: Options) -> Labels | Conditions | None
     """Return the classes, conditions or captions of the images."""
     if options.captions is None:
         return find_labels(source, options.labels)
-    if options.labels != "auto":
-        raise UserError("--captions cannot be combined with --labels: leave one of them out")
     from ganformer_jax.data.captions import find_captions
 
     return find_captions(source, options.captions)
 
 
-def dataset_spec(options: Options, source: Source) -> DatasetSpec:
-    """Return the specification of the dataset; the source decides what the options leave open."""
+def dataset_spec(options: Options, source: Source | None = None) -> DatasetSpec:
+    """Return the specification of the dataset.
+
+    The source decides what the options leave open. Without it, valid values stand for that.
+    """
     entry = find_entry(options.source)
     fit = options.fit or ("pad" if entry else "crop")
     ratio = options.ratio if options.ratio is not None or entry is None else entry.ratio
@@ -172,11 +195,13 @@ def dataset_spec(options: Options, source: Source) -> DatasetSpec:
         ratio = 1.0
     check_ratio(ratio)
     resolution = options.resolution
-    if resolution is None:
-        resolution = 256 if entry else usual_resolution(source, ratio, options.value_range)
-    height, width = image_size(resolution, 1.0 if fit == "pad" else ratio or 1.0)
+    if resolution is None and source is not None and entry is None:
+        resolution = usual_resolution(source, ratio, options.value_range)
+    longer = LARGEST_DEFAULT if resolution is None else resolution
+    height, width = image_size(longer, 1.0 if fit == "pad" else ratio or 1.0)
     padded = ratio if fit == "pad" else None
-    channels = (source.channels or 3) if options.channels is None else options.channels
+    of_source = None if source is None else source.channels
+    channels = (of_source or 3) if options.channels is None else options.channels
     return DatasetSpec(
         options.name or options.source,
         Geometry(height, width, channels, options.filter, fit, padded),

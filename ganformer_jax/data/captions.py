@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from ganformer_jax.captions import token_names, tokenizer_of
-from ganformer_jax.data.labeling import labels_of_entries, read_table
+from ganformer_jax.data.labeling import check_table, labels_of_entries, read_table
 from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.source import Source
 from ganformer_jax.errors import UserError
@@ -28,10 +28,7 @@ def find_captions(source: Source, path: pathlib.Path) -> Conditions:
     Raises:
         UserError: If the file cannot be read, or an image has no caption.
     """
-    if path.suffix.lower() not in (".json", ".csv"):
-        raise UserError(f"--captions {path}: use a .json or .csv file")
-    if not path.is_file():
-        raise UserError(f"no file {path} with captions")
+    check_table(path, "captions")
     found, unused = labels_of_entries(source, read_table(path, "caption"), str(path), "caption")
     pairs = list(zip(source.names, found, strict=True))
     missing = [name for name, caption in pairs if caption is None]

@@ -53,6 +53,7 @@ def find_labels(source: Source, choice: str) -> Labels | Conditions | None:
     Raises:
         UserError: If the choice is unknown, or the file cannot be read or names no image.
     """
+    check_choice(choice)
     if choice == "none":
         return None
     if choice == "folders":
@@ -66,12 +67,27 @@ def find_labels(source: Source, choice: str) -> Labels | Conditions | None:
             return _of_companion(source)
         except UserError as error:
             raise UserError(f"{error}; use --labels none to ignore it") from error
-    path = pathlib.Path(choice)
+    return _of_table(source, _read_file(pathlib.Path(choice)), choice)
+
+
+def check_choice(choice: str) -> None:
+    """Raise UserError if a choice of `find_labels` is unknown, or names no file."""
+    if choice not in ("auto", "none", "folders"):
+        check_table(pathlib.Path(choice), "labels", "auto, none, folders, or ")
+
+
+def check_table(path: pathlib.Path, option: str, others: str = "") -> None:
+    """Raise UserError unless a path is that of a .json or .csv file.
+
+    Args:
+        path: The path.
+        option: Name of the option that gives it, for messages: "labels" or "captions".
+        others: Other values that the option may have, for messages.
+    """
     if path.suffix.lower() not in (".json", ".csv"):
-        raise UserError(f"--labels {choice}: use auto, none, folders, or a .json or .csv file")
+        raise UserError(f"--{option} {path}: use {others}a .json or .csv file")
     if not path.is_file():
-        raise UserError(f"no file {path} with labels")
-    return _of_table(source, _read_file(path), choice)
+        raise UserError(f"no file {path} with {option}")
 
 
 def _of_companion(source: Source) -> Labels | Conditions | None:

@@ -23,6 +23,12 @@ MODES = ("L", "P", "1", "I", "I;16")
 """Pillow modes of label images; with a palette, the palette indices are the labels."""
 
 
+def check_folder(folder: pathlib.Path) -> None:
+    """Raise UserError if there is no such folder."""
+    if not folder.is_dir():
+        raise UserError(f"no folder {folder} with segments")
+
+
 class SegmentFolder:
     """A folder of label images: `b/c.png` has the labels of the image `b/c.jpg`.
 
@@ -33,8 +39,7 @@ class SegmentFolder:
     """
 
     def __init__(self, folder: pathlib.Path, source: Source):
-        if not folder.is_dir():
-            raise UserError(f"no folder {folder} with segments")
+        check_folder(folder)
         self.folder = folder
         missing = [name for name in source.names if not self._path(name).is_file()]
         if missing:
