@@ -204,7 +204,7 @@ def test_a_dataset_of_conditions_says_so(dataset, tmp_path):
     assert not prepare(again, SPEC, tmp_path / "data", labels=find_labels(again, "auto")).is_new
     others = faces(tmp_path / "faces", rows(9)[::-1], condition_names=NAMES)
     changed = find_labels(FolderSource(others), "auto")
-    with pytest.raises(UserError, match="holds another dataset .entries was"):
+    with pytest.raises(UserError, match="holds another dataset .images, times of"):
         prepare(FolderSource(others), SPEC, tmp_path / "data", labels=changed)
 
 

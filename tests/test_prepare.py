@@ -114,7 +114,7 @@ def test_threads_and_interruptions_change_nothing(folder, tmp_path, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         prepare(EventfulSource(folder, 13, stop), SPEC, tmp_path / "cut")
     assert not (tmp_path / "cut/pets/1.0.0").exists()
-    with pytest.raises(UserError, match="no dataset_info.json"):
+    with pytest.raises(UserError, match="is not finished"):
         open_dataset(tmp_path / "cut/pets", tmp_path, size=(8, 8))
     said, read = [], []
     monkeypatch.setattr(source, "read", lambda i: read.append(i) or FolderSource.read(source, i))
@@ -181,7 +181,7 @@ def test_the_same_spec_writes_nothing_and_another_is_refused(folder, tmp_path):
         with pytest.raises(UserError, match="holds another dataset .*choose another --name"):
             prepare(source, other, tmp_path / "data")
     (folder / "a/00.png").write_bytes(png(200))
-    with pytest.raises(UserError, match="holds another dataset .entries was"):
+    with pytest.raises(UserError, match="another dataset .images, times of their files, or"):
         prepare(FolderSource(folder), SPEC, tmp_path / "data")
     assert contents(first.folder) == before
 
@@ -229,7 +229,7 @@ def test_unfinished_work_resumes_only_with_its_own_options(folder, tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         prepare(EventfulSource(folder, 0, stop), SPEC, tmp_path / "data")
     other = DatasetSpec("pets", Geometry(8, 8, filter="box"))
-    with pytest.raises(UserError, match="started with different options .filter was"):
+    with pytest.raises(UserError, match="started with different options or images .filter was"):
         prepare(FolderSource(folder), other, tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     said = []
@@ -246,9 +246,10 @@ def test_a_source_that_disappears_is_not_a_bad_image(folder, tmp_path):
 
 def test_a_source_that_changes_while_it_is_read(folder, tmp_path):
     source = EventfulSource(folder, 0, lambda: (folder / "b/21.png").write_bytes(png(99)))
-    with pytest.raises(UserError, match="changed while it was read: delete"):
+    with pytest.raises(UserError, match="changed while being read: run the same command"):
         prepare(source, SPEC, tmp_path / "data")
     assert not (tmp_path / "data/pets/1.0.0").exists()
+    assert prepare(FolderSource(folder), SPEC, tmp_path / "data").is_new
 
 
 def test_held_out_images_that_cannot_be_read(tmp_path):
@@ -256,6 +257,34 @@ def test_held_out_images_that_cannot_be_read(tmp_path):
     source = FolderSource(make_folder(tmp_path / "bad", members))
     with pytest.raises(UserError, match="none of the images drawn by --held-out"):
         prepare(source, DatasetSpec("pets", GEOMETRY, held_out=3), tmp_path / "data")
+    assert prepare(source, DatasetSpec("pets", GEOMETRY), tmp_path / "data").is_new
+
+
+def test_a_range_is_given_after_all_images_needed_one(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((3, 8, 8), np.float32))
+    with open_source(str(tmp_path / "x.npy")) as source:
+        with pytest.raises(UserError, match="give the values of black and white"):
+            prepare(source, SPEC, tmp_path / "data")
+        spec = DatasetSpec("pets", GEOMETRY, value_range=(0, 1))
+        assert prepare(source, spec, tmp_path / "data").is_new
+
+
+def test_the_file_of_labels_may_be_named_otherwise(folder, tmp_path, monkeypatch):
+    rows = [f"{'ab'[i % 2]}/{i:02d}.png,{i % 3}" for i in range(22)]
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    monkeypatch.chdir(tmp_path)
+    for path in ("labels.csv", str(tmp_path / "labels.csv")):
+        source = FolderSource(folder)
+        made = prepare(source, SPEC, tmp_path / "data", labels=find_labels(source, path))
+    assert not made.is_new
+
+
+def test_a_dataset_that_is_not_finished_says_so(folder, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        prepare(EventfulSource(folder, 9, stop), SPEC, tmp_path / "data")
+    for name in (tmp_path / "data/pets", "pets"):
+        with pytest.raises(UserError, match="pets is not finished: run its `prepare` command"):
+            open_dataset(name, tmp_path / "data", size=(8, 8))
 
 
 def test_held_out_and_max_images_are_drawn_once_for_all(folder, tmp_path):
@@ -410,7 +439,7 @@ def kill_and_resume(tmp_path, folders, seed, kills_each=None):
             kills += 1
             killed += run_killed(folder, data, drawn.uniform(0.0, 0.8 * took))
             if not (data / "pets/1.0.0").exists():
-                with pytest.raises(UserError, match="no dataset_info.json|no dataset"):
+                with pytest.raises(UserError, match="no dataset_info.json|is not finished"):
                     open_dataset(data / "pets", data, size=(8, 8))
         prepare(FolderSource(folder), spec, data)
         assert contents(data / "pets/1.0.0") == wanted

@@ -7,8 +7,12 @@ from images import gray_png_of_bits
 from PIL import Image
 
 from ganformer_jax.data.batches import open_dataset, train_batches
+from ganformer_jax.data.fit import Geometry
 from ganformer_jax.data.layouts import LayoutSource
+from ganformer_jax.data.prepare import prepare
 from ganformer_jax.data.segments import SegmentFolder
+from ganformer_jax.data.sources.folder import FolderSource
+from ganformer_jax.data.spec import DatasetSpec
 from ganformer_jax.errors import UserError
 
 COUNT, SIZE = 6, 16
@@ -131,7 +135,7 @@ def test_label_images_are_called_like_entries_without_an_ending(tmp_path):
 
     for name in Rows.names:
         Image.new("L", (2, 2)).save(tmp_path / f"{name}.png")
-    assert SegmentFolder(tmp_path, Rows()).fingerprint  # type: ignore[arg-type]
+    assert SegmentFolder(tmp_path, Rows()).fingerprint()  # type: ignore[arg-type]
     (tmp_path / f"{Rows.names[1]}.png").unlink()
     (tmp_path / "x.png").write_bytes(b"of none of them")
     with pytest.raises(UserError, match="x.parquet@00000001.png is missing"):
@@ -145,6 +149,21 @@ def test_segments_are_not_left_out_on_the_way(capsys, folders):
     place = words.index("--segments")
     said = complaint(capsys, *words[:place], *words[place + 2 :])
     assert "holds another dataset (segments was " in said and "now null" in said
+
+
+def test_label_images_that_change_while_they_are_read(tmp_path, folders):
+    """Half of the dataset would have the labels from before."""
+
+    class Changing(SegmentFolder):
+        def labels(self, *arguments):
+            Image.new("L", (24, 16)).save(folders / "segments/part/5.png")
+            return super().labels(*arguments)
+
+    with FolderSource(folders / "images") as source:
+        segments = Changing(folders / "segments", source)
+        spec = DatasetSpec("labeled", Geometry(SIZE, SIZE))
+        with pytest.raises(UserError, match="the label images of .* changed while being read"):
+            prepare(source, spec, tmp_path / "data", segments=segments)
 
 
 def test_a_dataset_without_segments_is_refused(capsys, folders):

@@ -11,9 +11,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import os
 import pathlib
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,18 +25,24 @@ from etils import epath
 
 from ganformer_jax.captions import TOKENIZER_FILE, vocabulary_of
 from ganformer_jax.data.example_encoder import ExampleEncoder
-from ganformer_jax.data.find import CONDITION_NAMES, VERSIONS
+from ganformer_jax.data.find import CONDITION_NAMES, UNFINISHED, VERSIONS
 from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.source import Source, checksum, no_images
 from ganformer_jax.data.tally import Tally
 from ganformer_jax.errors import UserError, os_reason
 from ganformer_jax.files import TEMPORARY, is_moving, move_folder, sync, write_atomically
 
-VERSION, UNFINISHED = "1.0.0", "unfinished"
+VERSION = "1.0.0"
 DESCRIPTION = "dataset_info.json"  # TFDS recognizes a dataset by this file
 REPORT = "report.json"
 PLAN = "prepare-plan.json"
 SKIPPED = "skipped.csv"
+# Entries of a plan that are checksums, and what it means if they differ.
+_CHECKSUMS = {
+    "entries": "images, times of their files, or their labels have changed",
+    "segments": "label images or times of their files have changed",
+    "tokenizer": "words of the captions have changed",
+}
 
 
 def make_dataset_dir(dataset_dir: pathlib.Path, source: Source) -> None:
@@ -70,7 +78,7 @@ def read_finished(dataset_dir: pathlib.Path, plan: dict[str, Any]) -> dict[str, 
     try:
         report = json.loads((folder / REPORT).read_text())
         changes = _changes(report["plan"], plan, ("source", "pillow"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder} was not written by `prepare`: choose another --name") from error
     if changes:
         raise UserError(
@@ -102,10 +110,28 @@ def open_work_dir(dataset_dir: pathlib.Path, plan: dict[str, Any]) -> pathlib.Pa
         ) from error
     if changes:
         raise UserError(
-            f"{work_dir} was started with different options ({changes}): resume with those, choose "
-            "another --name, or delete that folder"
+            f"{work_dir} was started with different options or images ({changes}): resume with "
+            "those, choose another --name, or delete that folder"
         )
     return work_dir
+
+
+def remove_work_dir(work_dir: pathlib.Path) -> None:
+    """Remove the folder that `open_work_dir` returned, of which no dataset can be made."""
+    shutil.rmtree(work_dir, ignore_errors=True)
+
+
+def why_unusable(
+    encoder: ExampleEncoder, tallies: Mapping[str, Sequence[Tally]]
+) -> UserError | None:
+    """Return the error for a split without an image; None if all splits have some."""
+    images = {split: sum(t.images for t in of_split) for split, of_split in tallies.items()}
+    if not images["train"]:
+        tallied = itertools.chain.from_iterable(tallies.values())
+        return no_images(encoder.source, (reason for t in tallied for _, reason in t.skipped))
+    if "test" in images and not images["test"]:
+        return UserError("none of the images drawn by --held-out can be read: hold out more")
+    return None
 
 
 def write_description(
@@ -117,10 +143,6 @@ def write_description(
     """Write TFDS's description, the list of skipped entries, and the report; return the report."""
     totals = {split: Tally.total(of_split) for split, of_split in tallies.items()}
     total = Tally.total(tally for of_split in tallies.values() for tally in of_split)
-    if not totals["train"].images:
-        raise no_images(encoder.source, (reason for _, reason in total.skipped))
-    if "test" in totals and not totals["test"].images:
-        raise UserError("none of the images drawn by --held-out can be read: hold out more")
     splits = {split: total_of_split.images for split, total_of_split in totals.items()}
     report = _report(encoder, total, splits) | {"plan": plan}
     if total.deep_range is not None:
@@ -248,8 +270,23 @@ def remove_work_files(dataset_dir: pathlib.Path) -> None:
 
 def _changes(old: dict[str, Any], new: dict[str, Any], ignored: Sequence[str]) -> str:
     """Describe what differs between two plans; "" if nothing does."""
+    old, new = _without_origin(old), _without_origin(new)
     names = [n for n in {**new, **old} if n not in ignored and old.get(n) != new.get(n)]
-    return "; ".join(f"{n} was {_short(old.get(n))}, now {_short(new.get(n))}" for n in names)
+    return "; ".join(_change(name, old.get(name), new.get(name)) for name in names)
+
+
+def _without_origin(plan: dict[str, Any]) -> dict[str, Any]:
+    """Return a plan without the path of the file of labels, as for the source itself."""
+    labels = plan.get("labels")
+    if not isinstance(labels, dict):
+        return plan
+    return {**plan, "labels": {k: v for k, v in labels.items() if k != "origin"}}
+
+
+def _change(name: str, old: Any, new: Any) -> str:
+    if name in _CHECKSUMS and isinstance(old, str) and isinstance(new, str):
+        return _CHECKSUMS[name]
+    return f"{name} was {_short(old)}, now {_short(new)}"
 
 
 def _short(value: Any) -> str:

@@ -18,6 +18,7 @@ from ganformer_jax.storage import is_transient, with_retries
 BUCKET = "gs://"
 RAW = tfds.decode.DeserializeMethod.RAW_BYTES
 CONDITION_NAMES = "condition_names"  # key in a dataset's metadata
+UNFINISHED = "unfinished"  # folder of what `prepare` has written of a dataset so far
 VERSIONS = "[0-9]*.*.*/dataset_info.json"  # pattern that matches the versions in a dataset's folder
 
 
@@ -35,6 +36,7 @@ def find_builder(dataset: str, data_dir: Path, size: tuple[int, int]) -> Any:
     folder = next(filter(is_prepared, (given, named)), given)
     if folder.is_dir():
         return open_builder(find_version(folder))
+    _refuse_unfinished(named)
     try:
         builder = tfds.builder(dataset, data_dir=os.fspath(data_dir))
     except Exception as error:  # an unknown name or version, or one whose code does not import here
@@ -85,7 +87,14 @@ def find_version(folder: Any) -> Any:
     if versions:
         choices = ", ".join(map(str, versions))
         raise UserError(f"{folder} contains several versions; name one of these: {choices}")
+    _refuse_unfinished(folder)
     raise UserError(f"{folder} is not a dataset prepared by TFDS: it has no dataset_info.json")
+
+
+def _refuse_unfinished(folder: Any) -> None:
+    """Raise UserError if a folder holds a dataset that `prepare` has not finished."""
+    if (folder / UNFINISHED).is_dir():
+        raise UserError(f"{folder} is not finished: run its `prepare` command again, which resumes")
 
 
 def is_prepared(folder: Path) -> bool:

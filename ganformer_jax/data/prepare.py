@@ -21,7 +21,9 @@ from ganformer_jax.data.dataset_dir import (
     open_work_dir,
     publish,
     read_finished,
+    remove_work_dir,
     remove_work_files,
+    why_unusable,
     write_description,
 )
 from ganformer_jax.data.example_encoder import ExampleEncoder
@@ -83,10 +85,10 @@ def prepare(
     if not len(source):
         raise no_images(source)
     shards = divide(len(source), spec, labeled_entries(spec, labels))
-    fingerprint = source.fingerprint()
-    plan = make_plan(spec, labels, source.description, fingerprint)
+    fingerprints = _fingerprints(source, segments)
+    plan = make_plan(spec, labels, source.description, fingerprints[0])
     if segments is not None:
-        plan["segments"] = segments.fingerprint
+        plan["segments"] = fingerprints[1]
     dataset_dir = pathlib.Path(data_dir) / spec.name
     make_dataset_dir(dataset_dir, source)
     with exclusive_lock(dataset_dir, "preparing", say):
@@ -97,15 +99,25 @@ def prepare(
             work_dir = open_work_dir(dataset_dir, plan)
             encoder = ExampleEncoder(source, labels, spec, segments)
             tallies = write_shards(encoder, shards, work_dir, threads or _core_count(), say)
+            now = _fingerprints(source, segments)
+            error = _changed(source, now[0] != fingerprints[0]) if now != fingerprints else None
+            error = error or why_unusable(encoder, tallies)
+            if error is not None:
+                remove_work_dir(work_dir)  # otherwise it would be resumed, to the same end
+                raise error
             report = write_description(encoder, tallies, work_dir, plan)
-            if source.fingerprint() != fingerprint:
-                raise UserError(
-                    f"{source.description} changed while it was read: delete {work_dir}, and run "
-                    "the same command to start over"
-                )
             publish(work_dir, dataset_dir, report)
         remove_work_files(dataset_dir)
     return PreparedDataset(dataset_dir / VERSION, report, is_new)
+
+
+def _fingerprints(source: Source, segments: SegmentFolder | None) -> list[str]:
+    return [source.fingerprint(), *([] if segments is None else [segments.fingerprint()])]
+
+
+def _changed(source: Source, is_source: bool) -> UserError:
+    what = source.description if is_source else f"the label images of {source.description}"
+    return UserError(f"{what} changed while being read: run the same command to start over")
 
 
 def _core_count() -> int:

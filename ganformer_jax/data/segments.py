@@ -53,9 +53,12 @@ class SegmentFolder:
                 f"{path} would have the labels of {images} images: give each image a name of its "
                 "own, apart from the suffix"
             )
-        stats = (self._path(name).stat() for name in source.names)
-        self.fingerprint = checksum([f"{each.st_size} {each.st_mtime_ns}" for each in stats])
-        """Checksum of sizes and times of the files."""
+        self._names = source.names
+
+    def fingerprint(self) -> str:
+        """Return a checksum of sizes and times of the files, that changes if they change."""
+        stats = (self._path(name).stat() for name in self._names)
+        return checksum([f"{each.st_size} {each.st_mtime_ns}" for each in stats])
 
     def _path(self, name: str) -> pathlib.Path:
         path = self.folder / name
