@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ganformer_jax.data.sources.arrays import ArraySource
-from ganformer_jax.data.sources.source import Unreadable, labels_from
+from ganformer_jax.data.sources.source import MAX_CLASSES, Unreadable, labels_from
 from ganformer_jax.errors import UserError
 
 
@@ -136,6 +136,14 @@ def test_labels_of_the_same_group(tmp_path):
         assert source.labels is None, "there is no telling which of the others"
     with ArraySource(path, array="alone/images") as source:
         assert source.labels is None and source.label_error is None, "images are not labels"
+
+
+def test_words_for_more_images_than_there_can_be_classes(tmp_path):
+    words = np.array(["dog", "cat"] * (MAX_CLASSES // 2 + 1), dtype=h5py.string_dtype())
+    path = write(tmp_path / "a.h5", images=np.zeros((len(words), 2, 2), np.uint8), labels=words)
+    with ArraySource(path) as source:
+        assert labels_of(source).names == ("cat", "dog")
+        assert labels_of(source).classes[-2:].tolist() == [1, 0]
 
 
 def test_labels_as_scikit_learn_calls_them(tmp_path):

@@ -108,12 +108,22 @@ def test_rows_without_an_image(tmp_path):
         (["b", "a", None, "b", "a", "a"], (("a", "b"), [1, 0, -1, 1, 0, 0])),
         (["10", "9", "", "10", "9", "9"], (("9", "10"), [1, 0, -1, 1, 0, 0])),
         ([2, None, 0, 1, 0, 0], (("0", "1", "2"), [2, -1, 0, 1, 0, 0])),
+        ([1.0, None, 0.0, 1.0, 0.0, 0.0], (("0", "1"), [1, -1, 0, 1, 0, 0])),
+        ([True, None, False, True, False, False], (("0", "1"), [1, -1, 0, 1, 0, 0])),
     ],
 )
 def test_classes_without_metadata(tmp_path, values, expected):
     path = write_parquet(tmp_path / "x.parquet", names=None, label=pyarrow.array(values))
     with open_source(str(path)) as source:
         assert labels_of(source) == expected
+
+
+@pytest.mark.parametrize(("values", "names"), [(["b", "a"], ("a", "b")), ([3, 1], ("1", "3"))])
+def test_classes_of_a_categorical_column(tmp_path, values, names):
+    column = pyarrow.array([*values, None] * 2).dictionary_encode()
+    path = write_parquet(tmp_path / "x.parquet", names=None, label=column)
+    with open_source(str(path)) as source:
+        assert labels_of(source) == (names, [1, 0, -1] * 2)
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,16 @@ def test_which_file_of_a_sample_is_used(tmp_path, opened):
     }
 
 
+def test_a_sample_that_is_in_a_shard_twice_has_one_image_and_its_class(tmp_path, opened):
+    (tmp_path / "x.tar").write_bytes(tar_bytes({"a.png": png(1), "a.cls": b"0", "b.png": png(2)}))
+    with tarfile.open(tmp_path / "x.tar", "a") as archive:
+        archive.addfile(*tar_member("a.png", png(3)))
+        archive.addfile(*tar_member("a.cls", b"1"))
+    source = opened(tmp_path / "x.tar")
+    assert levels(source) == [3, 2] and classes(source) == ["1", None]
+    assert source.skipped == [("a.png", "the archive has a later file of this name")]
+
+
 def test_patterns(tmp_path, opened):
     folder = write_webdataset(tmp_path / "x", shards=3, samples=2)
     assert levels(opened(folder / "pets-{000000..000001}.tar")) == [0, 10, 20, 30]

@@ -17,10 +17,16 @@ from ganformer_jax.data.decode import decode, no_warnings, stored_size
 from ganformer_jax.data.depth import joined_range, narrow_range_warning
 from ganformer_jax.data.fit import Geometry, with_channels
 from ganformer_jax.data.fit_entry import fit_entry
-from ganformer_jax.data.sources.archives import REPLACED
 from ganformer_jax.data.sources.folder import FolderSource
 from ganformer_jax.data.sources.nested_tars import NO_TAR
-from ganformer_jax.data.sources.source import Source, Unreadable, is_hidden, listed, refusal
+from ganformer_jax.data.sources.source import (
+    REPLACED,
+    Source,
+    Unreadable,
+    is_hidden,
+    listed,
+    refusal,
+)
 from ganformer_jax.data.sources.walk import HARMLESS, LINKED_FOLDER
 from ganformer_jax.data.sources.webdataset import ANOTHER_IMAGE
 from ganformer_jax.errors import UserError

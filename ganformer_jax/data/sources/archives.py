@@ -18,6 +18,7 @@ from typing import Any
 
 from ganformer_jax.data.sources.source import (
     MAX_BYTES,
+    REPLACED,
     Source,
     Unreadable,
     checksum,
@@ -29,7 +30,6 @@ from ganformer_jax.data.sources.source import (
 from ganformer_jax.data.sources.tar_scan import TarDamage, open_tar, scan
 from ganformer_jax.errors import UserError
 
-REPLACED = "the archive has a later file of this name"
 MAX_COMPANION = 1 << 30  # bytes; dataset.json may list millions of images
 _ZIP_END = b"PK\5\6"  # signature of the end record
 _ZIP64 = 0xFFFF  # number of files in the end record if the true number is in the ZIP64 record

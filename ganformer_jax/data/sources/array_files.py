@@ -56,10 +56,10 @@ class ArrayFile(abc.ABC):
     def close(self) -> None:
         """Close the file."""
 
-    def strings(self, name: str) -> list[str]:
-        """Read an array of at most MAX_CLASSES strings; return an empty list for other arrays."""
+    def strings(self, name: str, most: int = MAX_CLASSES) -> list[str]:
+        """Read an array of at most `most` strings; return an empty list for other arrays."""
         facts = self.arrays[name]
-        if facts.dtype.kind not in "SUO" or math.prod(facts.shape) > MAX_CLASSES:
+        if facts.dtype.kind not in "SUO" or math.prod(facts.shape) > most:
             return []
         values = np.asarray(self.open(name)[...]).reshape(-1).tolist()
         texts = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values]

@@ -132,9 +132,10 @@ class ArraySource(Source):
         shape = self._file.arrays[name].shape if name in self._file.arrays else ()
         if shape[:1] != (count,) or math.prod(shape[1:]) > MAX_CLASSES:
             return None
-        values = np.asarray(self._file.open(name)[()])
-        if values.dtype.kind == "O":
-            values = np.array(self._file.strings(name) or [])
+        if self._file.arrays[name].dtype.kind == "O":  # strings of HDF5
+            values = np.array(self._file.strings(name, count))
+        else:
+            values = np.asarray(self._file.open(name)[()])
         origin, names = f"array {name}", self._class_names()
         labels = labels_from(values, count, origin, names)
         return labels or conditions_from(values, count, origin, names)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ganformer_jax.data.sources.source import (
     MAX_CLASSES,
+    REPLACED,
     Labels,
     Source,
     checksum,
@@ -162,7 +163,7 @@ def _skip_repeated(index: _Index) -> None:
         return
     kept = sorted(last.values())
     for i in sorted(set(range(len(index.names))) - set(kept)):
-        index.skipped.append((index.names[i], "the archive has a later file of this name"))
+        index.skipped.append((index.names[i], REPLACED))
     index.names = [index.names[i] for i in kept]
     index.offsets = array.array("q", [index.offsets[i] for i in kept])
     index.sizes = array.array("q", [index.sizes[i] for i in kept])

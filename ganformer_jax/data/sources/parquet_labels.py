@@ -52,7 +52,7 @@ def class_columns(files: Sequence[ParquetFile], features: Mapping[str, Any]) -> 
 
 def _labels_in(files: Sequence[ParquetFile], features: Mapping[str, Any], column: str) -> Labels:
     values = [_label_values(file, column) for file in files]
-    words = {array.dtype.kind for array in values} - set("iu")
+    words = {array.dtype.kind for array in values} - set("if")
     joined = np.concatenate(values)
     if words:
         return _from_words(joined, column)
@@ -66,16 +66,16 @@ def _labels_in(files: Sequence[ParquetFile], features: Mapping[str, Any], column
 
 
 def _label_values(file: ParquetFile, column: str) -> np.ndarray:
-    """Read a column of integers or strings; missing values are -1 or ""."""
+    """Read a column of numbers or strings; missing values are -1 or ""."""
     import pyarrow
 
     schema, metadata = file.parquet.schema_arrow, file.parquet.metadata
-    kind = schema.field(column).type if column in schema.names else None
-    is_text = kind is not None and (
-        pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
-    )
-    if kind is None or not (pyarrow.types.is_integer(kind) or is_text):
-        raise _NoClasses(f"column {column} of {file.path} is {kind}, not a class for every image")
+    declared = schema.field(column).type if column in schema.names else None
+    kind = _kind_of(declared)
+    if kind is None:
+        raise _NoClasses(
+            f"column {column} of {file.path} is {declared}, not a class for every image"
+        )
     size = sum(
         chunk.total_uncompressed_size
         for group in range(metadata.num_row_groups)
@@ -86,14 +86,31 @@ def _label_values(file: ParquetFile, column: str) -> np.ndarray:
         raise _NoClasses(f"column {column} of {file.path} is too large for classes")
     try:
         values = file.parquet.read(columns=[column], use_threads=False).column(0)
-        if is_text:
+        if kind == pyarrow.string():
             return np.array([value or "" for value in values.to_pylist()], dtype=object)
-        return values.cast(pyarrow.int64()).fill_null(-1).to_numpy()
+        return values.cast(kind).fill_null(-1).to_numpy()
     except Exception as error:  # of many types, of pyarrow
         raise_if_interrupted(file.path, error)
         raise _NoClasses(
             f"column {column} of {file.path} cannot be read: {one_line(error, 100)}"
         ) from error
+
+
+def _kind_of(declared: Any) -> Any:
+    """Return the type to read a column of classes as; None if it cannot hold classes."""
+    import pyarrow
+
+    types = pyarrow.types
+    if declared is not None and types.is_dictionary(declared):  # a categorical of pandas
+        declared = declared.value_type
+    if declared is None:
+        return None
+    if types.is_string(declared) or types.is_large_string(declared):
+        return pyarrow.string()
+    if types.is_floating(declared):
+        return pyarrow.float64()
+    is_whole = types.is_integer(declared) or types.is_boolean(declared)
+    return pyarrow.int64() if is_whole else None
 
 
 def _from_words(values: np.ndarray, column: str) -> Labels:

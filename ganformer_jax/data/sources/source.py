@@ -23,6 +23,7 @@ from ganformer_jax.storage import is_transient
 MAX_BYTES = 1 << 28  # in an encoded image, 256 MiB; more is a mistake, or an attack
 MAX_CLASSES = 1 << 16  # larger numbers are not class numbers
 HIDDEN = "hidden file"
+REPLACED = "the archive has a later file of this name"
 # Folders and files that operating systems and programs leave beside images, in lowercase. Names
 # that begin with a dot are hidden too.
 _FOREIGN = frozenset(

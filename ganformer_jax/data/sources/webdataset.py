@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ganformer_jax.data.sources.source import (
+    REPLACED,
     SUFFIXES,
     Labels,
     Source,
@@ -63,7 +64,8 @@ class WebDatasetSource(Source):
     Images have their names in the archive, prefixed by the name of the shard if there are several.
 
     The key of a sample is the path of its files up to the first dot of the name. If a sample has
-    several images, the first one with a single suffix (a.jpg rather than a.mask.png) is used.
+    several images, the first one with a single suffix (a.jpg rather than a.mask.png) is used; of
+    files with the same name, the last one is.
     Classes are numbers or words; the names of numbers are read from classnames.txt, one per line,
     in the folder of the shards or its parent.
 
@@ -217,10 +219,12 @@ def _add_member(
         sample.label = file.read(member.size).strip() if member.size <= MAX_CLASS_BYTES else b""
         return None
     before = sample.suffix if sample.size >= 0 else None
-    if before is not None and ("." not in before or "." in suffix):
+    is_again = suffix == before
+    if before is not None and not is_again and ("." not in before or "." in suffix):
         return member.name, ANOTHER_IMAGE
     sample.suffix, sample.offset, sample.size = suffix, member.offset_data, member.size
-    return None if before is None else (f"{key}.{before}", ANOTHER_IMAGE)
+    reason = REPLACED if is_again else ANOTHER_IMAGE
+    return None if before is None else (f"{key}.{before}", reason)
 
 
 def _split_name(name: str) -> tuple[str, str]:
