@@ -7,17 +7,21 @@ import shlex
 import threading
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from captioned import CAPTIONED, random_generator
 from command_line import call, complaint
+from exports import export
 from isolated import run_isolated
 from reference import DATA
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import ganformer_jax
-from ganformer_jax.convert.export import save_generator
+from ganformer_jax.config import GeneratorConfig, SynthesisConfig
+from ganformer_jax.convert.build import flatten
+from ganformer_jax.convert.export import exported_weights, save_generator
 from ganformer_jax.errors import UserError
 
 SNAPSHOT = DATA / "official-snapshot.pkl"
@@ -210,6 +214,47 @@ def test_load_refuses_other_files(tmp_path):
     other.write_bytes(b"\xff\0\0\0\0\0\0\0{}")
     with pytest.raises(UserError, match="cannot read"):
         ganformer_jax.load(other)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float16, np.float64])
+def test_weights_of_an_export_are_float32(tmp_path, dtype):
+    generator, variables = ganformer_jax.load(SNAPSHOT)
+    path, foreign = tmp_path / "generator.safetensors", tmp_path / "foreign.safetensors"
+    cast = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), variables)
+    save_generator(path, generator.config, cast)
+    with safe_open(str(path), framework="numpy") as file:
+        metadata = file.metadata()
+    save_file(flatten(cast), foreign, metadata)  # as a program that shrinks files does
+    for written in (path, foreign):
+        for leaf, other in zip(
+            jax.tree.leaves(ganformer_jax.load(written)[1]), jax.tree.leaves(cast), strict=True
+        ):
+            assert leaf.dtype == np.float32
+            np.testing.assert_array_equal(leaf, other.astype(np.float32))
+
+
+def test_weights_that_are_integers_are_refused(tmp_path):
+    generator, variables = ganformer_jax.load(SNAPSHOT)
+    path = tmp_path / "generator.safetensors"
+    save_generator(path, generator.config, variables)
+    with safe_open(str(path), framework="numpy") as file:
+        metadata = file.metadata()
+    whole = {name: np.ones(leaf.shape, np.int8) for name, leaf in flatten(variables).items()}
+    save_file(whole, path, metadata)
+    with pytest.raises(UserError, match="weights that are not floating-point numbers, such as"):
+        ganformer_jax.load(path)
+
+
+def test_the_new_discriminator_of_an_export_filters_and_clamps_as_its_generator(tmp_path):
+    synthesis = SynthesisConfig(
+        channel_base=64, channel_max=8, clamp=256.0, resample_filter=(1, 2, 1)
+    )
+    config = GeneratorConfig(
+        resolution=8, components=0, latent_size=8, intermediate_size=8, synthesis=synthesis
+    )
+    discriminator = exported_weights(export(tmp_path, config))[1].discriminator
+    assert discriminator.clamp == 256 and discriminator.resample_filter == (1, 2, 1)
+    assert (discriminator.channel_base, discriminator.channel_max) == (64, 8)
 
 
 def test_a_snapshot_loads_where_only_jax_and_flax_are():

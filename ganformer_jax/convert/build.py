@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 import re
 from collections.abc import Iterable, Mapping
@@ -111,6 +112,29 @@ def build_discriminator(
         return discriminator.init(jax.random.key(0), images_BxHxWxC, labels_BxY)
 
     return discriminator, _shapes(initialize, (1, size, size, channels), (1, classes))
+
+
+def new_discriminator(generator: GeneratorConfig, is_nvidia: bool = False) -> DiscriminatorConfig:
+    """Return the config of a discriminator for a generator that is stored without one.
+
+    It is as wide as the generator, with its filter and its clamp, and otherwise as published.
+    """
+    synthesis = generator.synthesis
+    config = DiscriminatorConfig(
+        channel_base=synthesis.channel_base,
+        channel_max=synthesis.channel_max,
+        label_logit="embedding" if is_nvidia and generator.label_size else "class",
+        resample_filter=synthesis.resample_filter,
+        clamp=synthesis.clamp,
+    )
+    if generator.text.vocabulary:
+        config = dataclasses.replace(config, text=generator.text, label_logit="projection")
+    if generator.network != "ganformer":
+        logit = "projection" if generator.label_size else "class"
+        config = dataclasses.replace(
+            config, network=generator.network, minibatch_stddev_channels=0, label_logit=logit
+        )
+    return config
 
 
 def _check_ranges(network: str, config: Any, ranges: Mapping[str, Range]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
@@ -10,20 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from ganformer_jax.config import Config, DiscriminatorConfig, GeneratorConfig
+from ganformer_jax.config import Config, GeneratorConfig
 from ganformer_jax.config.dicts import from_dict, to_dict
-from ganformer_jax.convert.build import build_generator, flatten, unflatten
+from ganformer_jax.convert.build import build_generator, flatten, new_discriminator, unflatten
 from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.files import write_atomically
 from ganformer_jax.models import Generator
 
 KEY, VERSION = "ganformer_jax", 1  # a single key, as safetensors does not keep their order
+_DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 def save_generator(
     path: str | pathlib.Path, config: GeneratorConfig, variables: Mapping[str, Any]
 ) -> None:
-    """Write a generator's config and variables as safetensors; an existing file is replaced.
+    """Write a generator's config and variables, in float32, as safetensors.
+
+    An existing file is replaced.
 
     Raises:
         UserError: If the variables do not fit the config; then nothing is written.
@@ -32,13 +34,14 @@ def save_generator(
 
     if differing := _differences(flatten(variables), flatten(build_generator(config)[1])):
         raise UserError(f"the variables do not fit the config of the generator: {differing}")
-    leaves = {name: np.asarray(leaf, order="C") for name, leaf in flatten(variables).items()}
+    flat = flatten(variables)
+    leaves = {name: np.asarray(leaf, np.float32, order="C") for name, leaf in flat.items()}
     metadata = {KEY: json.dumps({"version": VERSION, "generator": to_dict(config)})}
     write_atomically(path, safetensors.save(leaves, metadata))
 
 
 def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]:
-    """Read a file of `save_generator`; return the module and its variables, as NumPy arrays.
+    """Read a file of `save_generator`; return the module and its variables, float32, of NumPy.
 
     Raises:
         UserError: If the file is damaged, or was not written by `save_generator`.
@@ -55,6 +58,9 @@ def read_generator(path: str | pathlib.Path) -> tuple[Generator, dict[str, Any]]
             leaves = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot read {path}: {one_line(error)}") from error
+    if odd := [name for name, leaf in leaves.items() if leaf.dtype.name not in _DTYPES]:
+        raise UserError(f"{path} has weights that are not floating-point numbers, such as {odd[0]}")
+    leaves = {name: np.asarray(leaf, np.float32) for name, leaf in leaves.items()}
     try:
         about = json.loads(metadata[KEY])
         if not isinstance(about, dict) or about.get("version") != VERSION:
@@ -94,21 +100,7 @@ def exported_weights(path: str | pathlib.Path) -> tuple[dict[str, Any], Config]:
         "w_average": variables["moments"]["w_average"],
         "batch_stats": dict.fromkeys(("generator", "ema"), variables.get("batch_stats", {})),
     }
-    synthesis = generator.config.synthesis
-    network, channels = generator.config.network, (synthesis.channel_base, synthesis.channel_max)
-    discriminator = DiscriminatorConfig(channel_base=channels[0], channel_max=channels[1])
-    if generator.config.text.vocabulary:
-        discriminator = dataclasses.replace(
-            discriminator, text=generator.config.text, label_logit="projection"
-        )
-    if network != "ganformer":
-        discriminator = dataclasses.replace(
-            discriminator,
-            network=network,
-            minibatch_stddev_channels=0,
-            label_logit="projection" if generator.config.label_size else "class",
-        )
-    return weights, Config(generator.config, discriminator)
+    return weights, Config(generator.config, new_discriminator(generator.config))
 
 
 def describe_export(path: str | pathlib.Path) -> list[str]:

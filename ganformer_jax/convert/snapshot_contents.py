@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ganformer_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig
+from ganformer_jax.config import Config, DataConfig
+from ganformer_jax.convert.build import new_discriminator
 from ganformer_jax.convert.snapshot import Snapshot
 from ganformer_jax.errors import UserError
 
@@ -34,21 +35,9 @@ def run_weights(snapshot: Snapshot) -> tuple[dict[str, Any], Config]:
         config = discriminator.config
         weights["discriminator"] = discriminator_variables["params"]
     else:
-        config = _new_discriminator(average.config, bool(snapshot.networks["average"].version))
+        config = new_discriminator(average.config, bool(snapshot.networks["average"].version))
     mirrored = any(snapshot.dataset.get(name) for name in ("mirror_augment", "xflip"))
     return weights, Config(average.config, config, DataConfig(mirror=mirrored))
-
-
-def _new_discriminator(generator: GeneratorConfig, nvidia: bool) -> DiscriminatorConfig:
-    """Return the config of a discriminator as wide as the generator, otherwise as published."""
-    synthesis = generator.synthesis
-    return DiscriminatorConfig(
-        channel_base=synthesis.channel_base,
-        channel_max=synthesis.channel_max,
-        label_logit="embedding" if nvidia and generator.label_size else "class",
-        resample_filter=synthesis.resample_filter,
-        clamp=synthesis.clamp,
-    )
 
 
 def describe(snapshot: Snapshot) -> list[str]:
