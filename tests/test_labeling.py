@@ -178,6 +178,13 @@ def test_a_json_file_with_names(tmp_path):
     assert found(Named("a.png", "b.png"), str(path)) == (("blue", "red"), [1, 0])
 
 
+def test_spaces_around_a_class_mean_nothing(tmp_path):
+    path = tmp_path / "labels.json"
+    labels = [["a.png", "red"], ["b.png", " red"], ["c.png", "  "]]
+    path.write_text(json.dumps({"labels": labels}))
+    assert found(Named("a.png", "b.png", "c.png"), str(path)) == (("red",), [0, 0, -1])
+
+
 @pytest.mark.parametrize(
     "name,contents,words",
     [
@@ -193,6 +200,7 @@ def test_a_json_file_with_names(tmp_path):
         ("l.csv", "a.png,1\n./a.png,2\n", "gives ./a.png two classes, 1 and 2"),
         ("l.json", '{"labels": [["a.png", 0], ["a.png", 2]]}', "a.png two classes, 0 and 2"),
         ("l.json", '{"labels": [["a.png", 99999999]]}', "outside 0"),
+        ("l.json", '{"labels": [["a.png", NaN]]}', "has the label nan: labels should be integers"),
         ("l.txt", "", "use auto, none, folders"),
         (None, "", "no file"),
     ],

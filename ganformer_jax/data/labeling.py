@@ -151,15 +151,16 @@ def _read_csv(contents: bytes, where: str, what: str = "class") -> _Table:
         raise UserError(
             f"{where} should have two columns separated by a comma in every row: file,{what}"
         )
-    return _Table(_by_name([(name, label.strip()) for name, label in rows], where, what))
+    return _Table(_by_name([(name, label) for name, label in rows], where, what))
 
 
 def _by_name(rows: Sequence[tuple[str, Any]], where: str, what: str = "class") -> Mapping[str, Any]:
-    """Return labels by normalized name."""
+    """Return labels by normalized name; words without surrounding spaces."""
     table: dict[str, Any] = {}
-    for name, label in rows:
+    for name, given in rows:
+        label = given.strip() if isinstance(given, str) else given
         first = table.setdefault(_normalized(name), label)
-        if first != label:
+        if first is not label and first != label:
             raise UserError(
                 f"{where} gives {name} two {_PLURAL[what]}, {_short(first)} and {_short(label)}"
             )
