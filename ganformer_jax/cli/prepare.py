@@ -12,7 +12,8 @@ from ganformer_jax.cli.options import refuse_without_effect
 from ganformer_jax.cli.prepare_report import report_lines
 from ganformer_jax.data.catalog import CATALOG, find_entry, open_entry
 from ganformer_jax.data.fit import Geometry
-from ganformer_jax.data.labeling import check_choice, check_table, find_labels
+from ganformer_jax.data.label_tables import check_table
+from ganformer_jax.data.labeling import check_choice, find_labels
 from ganformer_jax.data.segments import SegmentFolder, check_folder
 from ganformer_jax.data.spec import (
     LARGEST_DEFAULT,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pathlib
 
 from ganformer_jax.captions import token_names, tokenizer_of
-from ganformer_jax.data.labeling import check_table, labels_of_entries, read_table
+from ganformer_jax.data.label_tables import check_table, read_table
+from ganformer_jax.data.labeling import labels_of_entries
 from ganformer_jax.data.sources.conditions import Conditions
 from ganformer_jax.data.sources.source import Source
 from ganformer_jax.errors import UserError
@@ -29,7 +30,9 @@ def find_captions(source: Source, path: pathlib.Path) -> Conditions:
         UserError: If the file cannot be read, or an image has no caption.
     """
     check_table(path, "captions")
-    found, unused = labels_of_entries(source, read_table(path, "caption"), str(path), "caption")
+    table = read_table(path, "caption")
+    by_name = {} if table is None else table.labels
+    found, unused = labels_of_entries(source, by_name, str(path), "caption")
     pairs = list(zip(source.names, found, strict=True))
     missing = [name for name, caption in pairs if caption is None]
     if missing:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-import json
 import os
 import pathlib
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from ganformer_jax.data.label_tables import (
+    Table,
+    check_table,
+    labels_by_name,
+    normalized_name,
+    read_json,
+    read_table,
+)
 from ganformer_jax.data.sources.conditions import Conditions, conditions_of_lists
 from ganformer_jax.data.sources.source import (
     MAX_CLASSES,
@@ -24,18 +29,10 @@ from ganformer_jax.data.sources.source import (
     classes_of_numbers,
     labels_from,
 )
-from ganformer_jax.errors import UserError, os_reason
+from ganformer_jax.errors import UserError
 
 STYLEGAN_FILE = "dataset.json"
 _NO_CLASS = -1
-_PLURAL = {"class": "classes", "caption": "captions"}
-
-
-class _Table(NamedTuple):
-    """Labels by the names of images."""
-
-    labels: Mapping[str, Any]
-    condition_names: Any = None  # value of this key; if there is one, the labels are conditions
 
 
 def find_labels(source: Source, choice: str) -> Labels | Conditions | None:
@@ -67,27 +64,13 @@ def find_labels(source: Source, choice: str) -> Labels | Conditions | None:
             return _of_companion(source)
         except UserError as error:
             raise UserError(f"{error}; use --labels none to ignore it") from error
-    return _of_table(source, _read_file(pathlib.Path(choice)), choice)
+    return _of_table(source, read_table(pathlib.Path(choice)), choice)
 
 
 def check_choice(choice: str) -> None:
     """Raise UserError if a choice of `find_labels` is unknown, or names no file."""
     if choice not in ("auto", "none", "folders"):
         check_table(pathlib.Path(choice), "labels", "auto, none, folders, or ")
-
-
-def check_table(path: pathlib.Path, option: str, others: str = "") -> None:
-    """Raise UserError unless a path is that of a .json or .csv file.
-
-    Args:
-        path: The path.
-        option: Name of the option that gives it, for messages: "labels" or "captions".
-        others: Other values that the option may have, for messages.
-    """
-    if path.suffix.lower() not in (".json", ".csv"):
-        raise UserError(f"--{option} {path}: use {others}a .json or .csv file")
-    if not path.is_file():
-        raise UserError(f"no file {path} with {option}")
 
 
 def _of_companion(source: Source) -> Labels | Conditions | None:
@@ -97,7 +80,7 @@ def _of_companion(source: Source) -> Labels | Conditions | None:
         path = (folder / STYLEGAN_FILE).as_posix()
         contents = source.companion(path)
         if contents is not None:
-            table = _read_json(contents, path)
+            table = read_json(contents, path)
             if table is not None:
                 labels = {(folder / name).as_posix(): label for name, label in table.labels.items()}
                 table = table._replace(labels=labels)
@@ -128,50 +111,6 @@ def _common(folders: Sequence[pathlib.PurePosixPath]) -> pathlib.PurePosixPath:
     return pathlib.PurePosixPath(*prefix)
 
 
-def _read_json(contents: bytes, where: str, what: str = "class") -> _Table | None:
-    """Read {"labels": [["path", class], ...]} of StyleGAN; None if labels are null or empty."""
-    try:
-        values = json.loads(contents)
-        rows, names = values["labels"], values.get("condition_names")
-        if rows in (None, []):
-            return None
-        return _Table(_by_name([(str(n), label) for n, label in rows], where, what), names)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(
-            f'{where} has no labels in StyleGAN\'s format: {{"labels": [["file", {what}], ...]}}'
-        ) from error
-
-
-def _read_csv(contents: bytes, where: str, what: str = "class") -> _Table:
-    try:
-        rows = [row for row in csv.reader(io.StringIO(contents.decode("utf-8-sig"))) if row]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{where} is not a CSV file in UTF-8: {error}") from error
-    if not rows or any(len(row) != 2 for row in rows):
-        raise UserError(
-            f"{where} should have two columns separated by a comma in every row: file,{what}"
-        )
-    return _Table(_by_name([(name, label) for name, label in rows], where, what))
-
-
-def _by_name(rows: Sequence[tuple[str, Any]], where: str, what: str = "class") -> Mapping[str, Any]:
-    """Return labels by normalized name; words without surrounding spaces."""
-    table: dict[str, Any] = {}
-    for name, given in rows:
-        label = given.strip() if isinstance(given, str) else given
-        first = table.setdefault(_normalized(name), label)
-        if first is not label and first != label:
-            raise UserError(
-                f"{where} gives {name} two {_PLURAL[what]}, {_short(first)} and {_short(label)}"
-            )
-    return table
-
-
-def _normalized(name: str) -> str:
-    """Return a path with forward slashes, without "." components and surrounding spaces."""
-    return pathlib.PurePosixPath(name.strip().replace("\\", "/")).as_posix()
-
-
 def _composed(*groups: Collection[str]) -> Mapping[str, str]:
     """Return each name in Unicode's composed form (NFC), as macOS decomposes file names.
 
@@ -186,7 +125,7 @@ def _without_zeros(name: str) -> str:
     return name.lstrip("0") or "0" if name.isdecimal() else name
 
 
-def _of_table(source: Source, table: _Table | None, where: str) -> Labels | Conditions | None:
+def _of_table(source: Source, table: Table | None, where: str) -> Labels | Conditions | None:
     if table is None:
         return None
     labels, unused = labels_of_entries(source, table.labels, where)
@@ -206,18 +145,18 @@ def labels_of_entries(
 
     Args:
         source: Source of the images.
-        by_name: Labels by the names of images, as `read_table` returns them.
+        by_name: Labels by the names of images, as in a `Table`.
         where: Name of the file of labels, for messages.
         what: What a label is, for messages: "class" or "caption".
 
     Raises:
         UserError: If no entry has a label, or two labels name the same entry.
     """
-    names = [_normalized(name) for name in source.names]
+    names = [normalized_name(name) for name in source.names]
     if all(name.isdecimal() for name in names):  # images of an array: 7 and 0007 are the same
         names = [_without_zeros(name) for name in names]
         rows = [(_without_zeros(name), label) for name, label in by_name.items()]
-        by_name = _by_name(rows, where, what)
+        by_name = labels_by_name(rows, where, what)
     spelled = _composed(names, by_name)
     names = [spelled[name] for name in names]
     by_name = {spelled[name]: label for name, label in by_name.items()}
@@ -228,30 +167,6 @@ def labels_of_entries(
             f"{source.description}, such as {next(iter(source.names), 'none')}"
         )
     return labels, len(set(by_name) - set(names))
-
-
-def read_table(path: pathlib.Path, what: str = "class") -> Mapping[str, Any]:
-    """Return labels by the normalized names of images, from a .json or .csv file.
-
-    Args:
-        path: The file.
-        what: What a label is, for messages: "class" or "caption".
-
-    Raises:
-        UserError: If the file cannot be read.
-    """
-    table = _read_file(path, what)
-    return {} if table is None else table.labels
-
-
-def _read_file(path: pathlib.Path, what: str = "class") -> _Table | None:
-    """Read a .csv file, or a .json file; None if the latter has no labels."""
-    try:
-        contents = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {os_reason(error)}") from error
-    read = _read_csv if path.suffix.lower() == ".csv" else _read_json
-    return read(contents, str(path), what)
 
 
 def _of_single_numbers(labels: Sequence[Any], where: str) -> Labels | None:
@@ -289,7 +204,7 @@ def _of_values(labels: Sequence[Any], where: str) -> Labels:
         return _numbered(numbers, range(len(found[0])), where)
     odd = next((label for label in found if not _is_class(label)), found[-1])
     raise UserError(
-        f"{where} has the label {_short(odd)}: labels should be integers, names or lists of "
+        f"{where} has the label {str(odd)[:50]}: labels should be integers, names or lists of "
         "numbers, of the same kind for all images"
     )
 
@@ -304,10 +219,6 @@ def _hot(vector: Sequence[Any]) -> int | None:
 
 def _is_class(label: Any) -> bool:
     return type(label) in (int, str) or (type(label) is list and _hot(label) is not None)
-
-
-def _short(label: Any) -> str:
-    return str(label)[:50]
 
 
 def _numbered(labels: Sequence[Any], classes: Sequence[Any], origin: str) -> Labels:
