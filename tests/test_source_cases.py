@@ -19,6 +19,7 @@ from tfrecords import write_dataset
 
 from ganformer_jax.cli.evaluate import Options
 from ganformer_jax.data import source_images
+from ganformer_jax.data.batches import open_dataset
 from ganformer_jax.data.decode import decode
 from ganformer_jax.data.depth import narrow_range_warning
 from ganformer_jax.data.labeling import find_labels
@@ -185,6 +186,38 @@ def test_a_range_that_changes_nothing_is_pointed_out(tmp_path, capsys):
     make_folder(tmp_path / "x", {"a.png": png(1)})
     code, out, _ = call(capsys, "prepare", "x", "--name", "x", "--value-range", "0", "4095")
     assert code == 0 and "--value-range changed no image" in out
+
+
+@pytest.mark.parametrize("dtype,high", [("uint8", 4095), ("bool", 255)])
+def test_arrays_that_cannot_hold_white_are_left_alone(tmp_path, capsys, dtype, high):
+    pixels = np.arange(2 * 8 * 8).reshape(2, 8, 8).astype(dtype)
+    np.save(tmp_path / "x.npy", pixels)
+    code, out, _ = call(
+        capsys,
+        "prepare",
+        "x.npy",
+        "--name",
+        "x",
+        "--value-range",
+        "0",
+        str(high),
+        "--channels",
+        "1",
+    )
+    assert code == 0 and "--value-range changed no image" in out
+    source = open_dataset("data/x", tmp_path, size=(8, 8), channels=1)
+    expected = pixels[1] * (255 if dtype == "bool" else 1)
+    np.testing.assert_array_equal(source[1]["images"][..., 0], expected)
+
+
+@pytest.mark.parametrize("dtype,high", [("float32", 255), ("uint16", 4095), ("uint8", 127)])
+@pytest.mark.parametrize("channels", [3, 6])
+def test_a_range_that_scales_an_array_is_no_mistake(tmp_path, capsys, dtype, high, channels):
+    np.save(tmp_path / "x.npy", np.full((2, 8, 8, channels), high, dtype))
+    code, out, _ = call(capsys, "prepare", "x.npy", "--name", "x", "--value-range", "0", str(high))
+    assert code == 0 and "changed no image" not in out
+    source = open_dataset("data/x", tmp_path, size=(8, 8), channels=channels)
+    assert (source[0]["images"] == 255).all()
 
 
 # Links

@@ -82,13 +82,17 @@ def _no_classes(report: Mapping[str, Any], options: Options) -> str:
 
 def _range_warnings(report: Mapping[str, Any], spec: DatasetSpec) -> list[str]:
     """Return warnings about the range of values, as stored or as given by --value-range."""
-    of_arrays = any(kind.endswith(" array") for kind in report["stored_kinds"])
     if spec.value_range is None:
         warning = narrow_range_warning(report.get("range_of_16_bits"))
         return [f"  warning: {warning} (with another --name)"] if warning else []
-    if of_arrays or SCALED in report["notes"]:
+    if SCALED in report["notes"] or any(map(_is_deep_array, report["stored_kinds"])):
         return []
     return ["  warning: --value-range changed no image, as all have 8 bits or fewer: leave it out"]
+
+
+def _is_deep_array(kind: str) -> bool:
+    """Return whether a kind is that of arrays of more than 8 bits, such as "uint16 array"."""
+    return " array" in kind and not kind.startswith(("uint8 ", "bool "))
 
 
 def _counts(title: str, counts: Mapping[str, int], most: int = 6) -> list[str]:

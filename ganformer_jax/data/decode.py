@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import math
 import warnings
 from collections.abc import Iterator
 
@@ -20,6 +21,7 @@ from ganformer_jax.errors import one_line
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 MAX_PIXELS = 1 << 27  # in the largest image that is decoded: 134 million (0.5 GB)
 SCALED = "values scaled by --value-range"
+_LARGEST = {"uint8": 255, "bool": 1}  # in arrays of at most 8 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +46,7 @@ def decode(
         stored: An encoded image; or an array [H, W] or [H, W, C] with C = 1, 2 (gray and opacity),
             3 or 4, of type uint8, uint16 or bool, or of any numeric type with `value_range`.
         value_range: Numbers that become 0 and 255. It applies to arrays and to the gray and color
-            values of encoded images, except images of 8 or fewer bits that cannot store the second
+            values of encoded images, except those of 8 or fewer bits that cannot store the second
             number. In images with a palette it applies to the colors.
 
     Raises:
@@ -199,6 +201,8 @@ def _convert_pixels(pixels: np.ndarray, value_range: tuple[float, float] | None)
     if pixels.ndim != 3 or pixels.shape[-1] not in (1, 2, 3, 4) or not pixels.size:
         raise Unreadable(f"an array of shape {'x'.join(map(str, pixels.shape))} is not an image")
     _check_size(*pixels.shape[:2])
+    if value_range is not None and value_range[1] > _LARGEST.get(pixels.dtype.name, math.inf):
+        value_range = None
     values = np.ascontiguousarray(_scaled_to_uint8(pixels, value_range))
     deep = pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2
     deep_range = (int(pixels.min()), int(pixels.max())) if deep else None
@@ -206,7 +210,8 @@ def _convert_pixels(pixels: np.ndarray, value_range: tuple[float, float] | None)
         image = Image.fromarray(values, "LA").convert("RGBA")
     else:
         image = Image.fromarray(values[..., 0] if values.shape[-1] == 1 else values)
-    return DecodedImage(image, kind, deep_range=deep_range)
+    notes = () if value_range is None else (SCALED,)
+    return DecodedImage(image, kind, notes, deep_range)
 
 
 def _scaled_to_uint8(pixels: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:
