@@ -149,7 +149,7 @@ def test_mode_collapse_lowers_recall_and_noise_lowers_precision():
     assert collapsed["precision"] > 0.95 and collapsed["recall"] < 0.05
     assert collapsed["coverage"] < 0.5 * healthy["coverage"]
     assert noisy["precision"] < 0.1 and noisy["density"] < 0.1
-    assert prdc(real, np.repeat(gaussian(1), 500, 0))["recall"] == 0
+    assert prdc(real, np.repeat(gaussian(1, seed=5), 500, 0))["recall"] == 0
 
 
 def test_neighbors_against_their_definition():
@@ -161,11 +161,21 @@ def test_neighbors_against_their_definition():
     real_radius, fake_radius = radius(real), radius(fake)
     apart = np.array([[np.linalg.norm(r - f) for f in fake] for r in real])
     found = prdc(real, fake, k)
-    inside = apart < np.array(real_radius)[:, None]
+    inside = apart <= np.array(real_radius)[:, None]
     assert found["precision"] == inside.any(0).mean()
-    assert found["recall"] == (apart < np.array(fake_radius)[None]).any(1).mean()
+    assert found["recall"] == (apart <= np.array(fake_radius)[None]).any(1).mean()
     assert found["density"] == pytest.approx(inside.sum() / (k * len(fake)))
     assert found["coverage"] == inside.any(1).mean()
+
+
+def test_copies_of_images_are_in_the_balls_of_each_other():
+    """Their balls are points: sets of many copies are still equal to themselves."""
+    rows = np.abs(gaussian(20, 300, 1, shift=1.0)).astype(np.float32)
+    found = prdc(np.repeat(rows, 6, 0), np.tile(rows, (5, 1)), 3)
+    assert (found["precision"], found["recall"], found["coverage"]) == (1, 1, 1)
+    assert found["density"] == pytest.approx(6 / 3)
+    far = prdc(np.repeat(rows, 6, 0), np.tile(rows + 0.01, (5, 1)), 3)
+    assert (far["precision"], far["recall"], far["coverage"]) == (0, 0, 0)
 
 
 def test_inception_score_in_closed_form():

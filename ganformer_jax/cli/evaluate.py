@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ganformer_jax.cli.options import HostOptions, RunOptions, refuse_options, refuse_without_effect
 from ganformer_jax.errors import UserError
-from ganformer_jax.evaluate.requests import SCENES, Request, parse_requests
+from ganformer_jax.evaluate.requests import PATHS, Request, parse_requests
 from ganformer_jax.files import json_line
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def run(options: Options) -> None:
 
     requests = parse_requests(options.metrics, STANDARD)
     _check_weights(options, requests)
+    _check_unread(options, requests)
     _check_ranges(options)
     reading = Reading(options.split, options.array, options.value_range, options.follow_links)
     of_fake = dataclasses.replace(
@@ -116,9 +118,10 @@ def run(options: Options) -> None:
     networks = metric_networks(devices, options.batch_size, files, options.cache)
     if candidate:
         made = Candidate(candidate)
+    elif options.kind() == "gan":
+        made = _generated(options, networks)
     else:
-        make = _generated if options.kind() == "gan" else _of_other_kind
-        made = make(options, requests, networks)
+        made = _of_other_kind(options, requests, networks)
     if made.images.count is not None:
         requests = parse_requests(options.metrics, made.images.count)
     real = reference_images(options.workdir, options.real, reading) if needs_reference else None
@@ -154,6 +157,21 @@ def _check_weights(options: Options, requests: Sequence[Request]) -> None:
     given = {name: getattr(options, name) is not None for name in WEIGHTS}
     read = {name for request in requests for name in request.weights}
     refuse_without_effect(given, read, options.metrics)
+
+
+def _check_unread(options: Options, requests: Sequence[Request]) -> None:
+    """Refuse options that no metric, or not every metric, reads."""
+    compared = any(request.needs_reference for request in requests)
+    given = {
+        "real_count": options.real_count is not None and not compared,
+        "real": options.real is not None and options.fake is not None and not compared,
+        "allow_few": options.allow_few and not any(r.kind in ("fid", "rfid") for r in requests),
+    }
+    refuse_without_effect(given, (), options.metrics)
+    paths = [request.name for request in requests if request.kind in PATHS]
+    names = ("truncation_psi", "noise") if paths else ()  # the line would record them
+    given = {name: getattr(options, name) != getattr(Options, name) for name in names}
+    refuse_without_effect(given, (), ", ".join(paths))
 
 
 def _check_ranges(options: Options) -> None:
@@ -193,20 +211,21 @@ class Candidate(NamedTuple):
 
     images: ImageSet
     generator: TrainedGenerator | None = None
-    scenes: tuple[DatasetSource, DatasetSource] | None = None
-    """Training and test split, for metrics about scenes."""
+    scenes: Callable[[], tuple[DatasetSource, DatasetSource]] | None = None
+    """Opens training and test split, for metrics about scenes."""
     facts: Mapping[str, Any] = {}
     """Progress of training, and how images are sampled."""
     run: pathlib.Path | None = None
     """Folder of the run, which keeps the result; None for stored images."""
 
 
-def _generated(
-    options: Options, requests: Sequence[Request], networks: NetworkSettings
-) -> Candidate:
+def _generated(options: Options, networks: NetworkSettings) -> Candidate:
     """Return the images of a GAN's run."""
-    from ganformer_jax.experiment.data import open_scenes
-    from ganformer_jax.experiment.evaluation import generated_images, labeled_dataset
+    from ganformer_jax.experiment.evaluation import (
+        generated_images,
+        labeled_dataset,
+        scenes_of_run,
+    )
     from ganformer_jax.load import load_checkpoint
 
     run = options.workdir
@@ -217,7 +236,7 @@ def _generated(
         run, network, variables, networks, seed=options.seed, dataset=labels, **sampling
     )
     _say_channels(network.config.image_channels)
-    scenes = open_scenes(run) if any(request.kind in SCENES for request in requests) else None
+    scenes = functools.partial(scenes_of_run, run, options.real)
     facts = {"step": step, "kimg": images_seen / 1000, **sampling}
     return Candidate(images, generator, scenes, facts, run)
 

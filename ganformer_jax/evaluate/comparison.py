@@ -41,7 +41,16 @@ def references(request: Request, reference: ImageSet, count: int | None = None) 
         reference: Reference images.
         count: Requested number; by default as many as generated ones, or all if there are fewer.
     """
-    return count or min(request.count, reference.count or request.count)
+    found = count or min(request.count, reference.count or request.count)
+    return swd_images(request, found) if request.kind == "swd" else found
+
+
+def swd_images(request: Request, available: int) -> int:
+    """Return the number of generated images that a metric uses with so many reference images.
+
+    It is that of the request, but for "swd", which needs equally many images of both sets.
+    """
+    return min(request.count, available) if request.kind == "swd" else request.count
 
 
 def compare(
@@ -88,9 +97,7 @@ def compare(
     def measure(request: Request) -> Mapping[str, float]:
         if request.kind == "swd":
             assert reference is not None, "Request.needs_reference"
-            # `sliced_wasserstein` needs as many real as generated images.
-            compared = references(request, reference, reference_count)
-            indices = range(min(request.count, compared, candidate.count or request.count))
+            indices = range(references(request, reference, reference_count))
             real, fake = reference.read(indices), candidate.read(indices)
             return {"": sliced_wasserstein(real, fake, seeded_key(0))["swd"]}
         network, feature = str(request.network), str(request.feature)

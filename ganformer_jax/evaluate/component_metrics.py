@@ -6,6 +6,7 @@ network, which is trained once per dataset and validated on held-out scenes.
 
 import dataclasses
 import hashlib
+import math
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -18,7 +19,7 @@ from ganformer_jax import hosts
 from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.features import cached_arrays
-from ganformer_jax.metrics.dci import dci
+from ganformer_jax.metrics.dci import DCI, dci
 from ganformer_jax.metrics.segmentation import color_clusters, foreground_ari, matched_mean_iou
 from ganformer_jax.pixels import enlarge, strongest_in_layer
 from ganformer_jax.scenes.caption_scores import caption_scores
@@ -83,10 +84,16 @@ class ValidatedSegmenter:
     def disentanglement(
         self, images_MxHxWx3: Images, w_MxKxD: Float[np.ndarray, "m k d"]
     ) -> dict[str, float]:
-        """Return DCI of w, with all components in one code, for the reliable attributes."""
+        """Return DCI of w, with all components in one code, for the reliable attributes.
+
+        The scores are NaN if fewer than two of these attributes vary, as in images that are alike.
+        """
         _, attributes_MxA = self.segmenter(images_MxHxWx3)
-        codes = np.asarray(w_MxKxD).reshape(len(w_MxKxD), -1)
-        scores = dci(codes, attributes_MxA[:, self.reliable])._asdict()
+        codes, factors_MxA = w_MxKxD.reshape(len(w_MxKxD), -1), attributes_MxA[:, self.reliable]
+        varied = int((np.ptp(factors_MxA, 0) > 0).sum())
+        scores = dict.fromkeys(DCI._fields, math.nan)
+        if varied > 1:
+            scores = dci(codes, factors_MxA)._asdict()
         return {**scores, "attributes": float(self.reliable.sum())}
 
     def captions(
@@ -218,6 +225,8 @@ def segmentation_scores(
 ) -> dict[str, float]:
     """Return foreground ARI and matched mean IoU, averaged over images where they are defined.
 
+    ARI is NaN if no image has two objects, and IoU if none has any.
+
     Args:
         objects_MxHxW: Objects of the images, 0 for the ground.
         segments_MxHxW: Segments for ARI, which only compares pixels of objects.
@@ -228,9 +237,12 @@ def segmentation_scores(
     extents = segments if extents_MxHxW is None else extents_MxHxW
     ari = [foreground_ari(*pair) for pair in zip(objects_MxHxW, segments, strict=True)]
     iou = [matched_mean_iou(*pair) for pair in zip(objects_MxHxW, extents, strict=True)]
-    if np.isnan(ari).all():
-        raise ValueError("no image has two objects, which foreground ARI needs")
-    return {"ari": float(np.nanmean(ari)), "iou": float(np.nanmean(iou))}
+    return {"ari": _mean_of_defined(ari), "iou": _mean_of_defined(iou)}
+
+
+def _mean_of_defined(values: Sequence[float]) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return float(np.mean(defined)) if defined else math.nan
 
 
 def _cache_key(train: DatasetSource, count: int) -> str:

@@ -10,10 +10,14 @@ from jaxtyping import Float, Int, UInt8
 from ganformer_jax import hosts
 from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.errors import UserError
-from ganformer_jax.evaluate.comparison import compare, feature_readers, references
+from ganformer_jax.evaluate.comparison import compare, feature_readers, references, swd_images
 from ganformer_jax.evaluate.component_edits import MakeImages, edit_locality
-from ganformer_jax.evaluate.component_metrics import Attention, load_segmenter
-from ganformer_jax.evaluate.feasibility import check_measurable, lacks_rank
+from ganformer_jax.evaluate.component_metrics import (
+    Attention,
+    ValidatedSegmenter,
+    load_segmenter,
+)
+from ganformer_jax.evaluate.feasibility import check_generator, check_measurable, lacks_rank
 from ganformer_jax.evaluate.features import RESIZING, NetworkSettings
 from ganformer_jax.evaluate.image_sets import ImageSet
 from ganformer_jax.evaluate.path_length import perceptual_path_length
@@ -64,8 +68,8 @@ class Evaluation:
         reference_count: Number of reference images; by default as many as generated ones, or all
             if there are fewer.
         generator: Generator of the candidate; needed if `Request.needs_generator`.
-        scenes: Splits of scenes with ground truth to train and to validate the segmentation
-            network on; needed for the metrics in `SCENES`.
+        scenes: Opens the splits of scenes with ground truth to train and to validate the
+            segmentation network on; needed for the metrics in `SCENES`.
         seed: Seed of paths and of subsets.
         allow_few: Accept Fréchet distances of too few images; the report then lists them.
     """
@@ -76,7 +80,7 @@ class Evaluation:
     reference: ImageSet | None = None
     reference_count: int | None = None
     generator: TrainedGenerator | None = None
-    scenes: tuple[DatasetSource, DatasetSource] | None = None
+    scenes: Callable[[], tuple[DatasetSource, DatasetSource]] | None = None
     seed: int = 0
     allow_few: bool = False
 
@@ -100,7 +104,8 @@ def evaluate(evaluation: Evaluation) -> Report:
     """Measure everything that was requested.
 
     Raises:
-        UserError: If a metric cannot be measured on these images.
+        UserError: If a metric cannot be measured on these images or by this generator, before any
+            metric is measured.
     """
     generator, networks = evaluation.generator, evaluation.networks
     of_images = [request for request in evaluation.requests if not request.needs_generator]
@@ -119,10 +124,15 @@ def evaluate(evaluation: Evaluation) -> Report:
             fake_name=evaluation.candidate.name,
             allow_few=evaluation.allow_few,
         )
-    few = [r.name for r in of_images if r.name in counts and lacks_rank(r, counts[r.name])]
-    facts |= {"too_few_images": few} if few else {}
+    facts |= _fewer_images(of_images, counts)
+    if generator is not None:
+        has_captions = generator.described is not None
+        check_generator(evaluation.requests, generator.network.config, has_captions)
     readers = feature_readers(of_images, networks)
     weights = {name: reader.weights_digest for name, reader in readers.items()}
+    lpips, digests = _load_lpips(evaluation)
+    weights |= digests
+    segmenter = _load_segmenter(evaluation)
     numbers = compare(
         of_images,
         evaluation.candidate,
@@ -135,11 +145,11 @@ def evaluate(evaluation: Evaluation) -> Report:
     segmentation = None
     if generator is not None:
         weights["generator"] = variables_digest(generator.variables)
-        lengths, digests = _path_lengths(evaluation, generator)
-        component_numbers, attributes, segmentation = _component_numbers(evaluation, generator)
-        numbers |= lengths | component_numbers | _edit_numbers(evaluation, generator)
-        weights |= digests
-        facts |= attributes
+        numbers |= _path_lengths(evaluation, generator, lpips)
+        component_numbers, segmentation = _component_numbers(evaluation, generator, segmenter)
+        numbers |= component_numbers | _edit_numbers(evaluation, generator)
+    if segmenter is not None:
+        facts["attributes"] = segmenter.reliable_names
     if readers:
         facts |= {"resizing": RESIZING, "precision": "float32 features, float64 distances"}
     facts |= {"weights": weights, "seed": evaluation.seed}
@@ -159,25 +169,54 @@ def _reference_counts(evaluation: Evaluation, requests: Sequence[Request]) -> di
     return {request.name: references(request, reference, wanted) for request in compared}
 
 
-def _path_lengths(
-    evaluation: Evaluation, generator: TrainedGenerator
-) -> tuple[dict[str, float], dict[str, str]]:
-    """Return path lengths by name, and checksums of the weights that LPIPS uses."""
-    requests = [request for request in evaluation.requests if request.kind in PATHS]
-    if not requests:
+def _fewer_images(requests: Sequence[Request], counts: Mapping[str, int]) -> dict[str, Any]:
+    """Return which metrics lack images: those of rank-deficient covariances, and of fewer images.
+
+    Args:
+        requests: Metrics of images.
+        counts: Number of reference images of each metric that has a reference, by its name.
+    """
+    compared = [request for request in requests if request.name in counts]
+    few = [request.name for request in compared if lacks_rank(request, counts[request.name])]
+    fewer = {r.name: counts[r.name] for r in compared if swd_images(r, counts[r.name]) < r.count}
+    facts: dict[str, Any] = {"too_few_images": few} if few else {}
+    return facts | ({"fake_images": fewer} if fewer else {})
+
+
+def _load_lpips(evaluation: Evaluation) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return LPIPS for path lengths, empty if none is requested, and checksums of its weights."""
+    if not any(request.kind in PATHS for request in evaluation.requests):
         return {}, {}
-    networks, arrays, digests = evaluation.networks, {}, {}
+    arrays, digests = {}, {}
     for name in ("vgg16", "lpips"):
-        loaded, digests[name] = networks.load_weights(name)
+        loaded, digests[name] = evaluation.networks.load_weights(name)
         arrays |= loaded
-    lengths = {}
-    for request in requests:
+    try:
+        return lpips_variables(arrays), digests
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _load_segmenter(evaluation: Evaluation) -> ValidatedSegmenter | None:
+    """Return the network that segments scenes, trained if necessary; None if it is not needed."""
+    if not any(request.kind in SCENES for request in evaluation.requests):
+        return None
+    assert evaluation.scenes is not None, "metrics in SCENES need them"
+    return load_segmenter(*evaluation.scenes(), evaluation.networks.cache)
+
+
+def _path_lengths(
+    evaluation: Evaluation, generator: TrainedGenerator, lpips: Mapping[str, Any]
+) -> dict[str, float]:
+    """Return path lengths by name."""
+    networks, lengths = evaluation.networks, {}
+    for request in (request for request in evaluation.requests if request.kind in PATHS):
         _, space, sampling = request.kind.split("_")
         try:
             lengths[request.name] = perceptual_path_length(
                 generator.network,
                 generator.variables,
-                lpips_variables(arrays),
+                lpips,
                 space=space,
                 sampling=sampling,
                 count=request.count,
@@ -188,20 +227,16 @@ def _path_lengths(
             )
         except ValueError as error:
             raise UserError(f"{request.name}: {error}") from error
-    return lengths, digests
+    return lengths
 
 
 def _component_numbers(
-    evaluation: Evaluation, generator: TrainedGenerator
-) -> tuple[dict[str, float], dict[str, Any], tuple[np.ndarray, Mapping[str, Any]] | None]:
-    """Return scores of components by name, the reliable attributes, and segmentations."""
-    requests = [request for request in evaluation.requests if request.kind in SCENES]
-    if not requests:
-        return {}, {}, None
-    assert evaluation.scenes is not None, "metrics in SCENES need them"
-    segmenter = load_segmenter(*evaluation.scenes, evaluation.networks.cache)
+    evaluation: Evaluation, generator: TrainedGenerator, segmenter: ValidatedSegmenter | None
+) -> tuple[dict[str, float], tuple[np.ndarray, Mapping[str, Any]] | None]:
+    """Return scores of components by name, and segmentations."""
     numbers, segmentation = {}, None
-    for request in requests:
+    for request in (request for request in evaluation.requests if request.kind in SCENES):
+        assert segmenter is not None, "metrics in SCENES need it"
         has_attention = request.kind == "seg"
         own = generator.components(hosts.own_rows(request.count), has_attention)
         images, w, attention = hosts.gather_rows(own, request.count)
@@ -210,19 +245,14 @@ def _component_numbers(
                 scores, segments = segmenter.segmentation(images, attention)
                 segmentation = images, segments
             elif request.kind == "caption":
-                scores = segmenter.captions(images, _described(generator, request.count))
+                assert generator.described is not None, "check_generator"
+                scores = segmenter.captions(images, generator.described(range(request.count)))
             else:
                 scores = segmenter.disentanglement(images, w)
         except ValueError as error:
             raise UserError(f"{request.name}: {error}") from error
         numbers |= {f"{request.name}_{name}": value for name, value in scores.items()}
-    return numbers, {"attributes": segmenter.reliable_names}, segmentation
-
-
-def _described(generator: TrainedGenerator, count: int) -> list[Described]:
-    if generator.described is None:
-        raise ValueError("needs a generator that was trained on captions of scenes")
-    return generator.described(range(count))
+    return numbers, segmentation
 
 
 def _edit_numbers(evaluation: Evaluation, generator: TrainedGenerator) -> dict[str, float]:

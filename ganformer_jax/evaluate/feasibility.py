@@ -1,12 +1,15 @@
-"""Checks, before any computation, that there are enough images for a metric."""
+"""Checks, before any computation, that a metric can be measured on images or on a generator."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.errors import UserError
-from ganformer_jax.evaluate.requests import Request
+from ganformer_jax.evaluate.requests import PATHS, Request
+from ganformer_jax.metrics.dci import MIN_ROWS
 from ganformer_jax.metrics.inception_features import WIDTHS
+from ganformer_jax.metrics.lpips import SMALLEST
 
 RANK = WIDTHS["2048"] + 1
 """Number of images from which the covariances of a Fréchet distance can have full rank."""
@@ -48,6 +51,40 @@ def check_measurable(
                 f"{request.name} needs {least} {which} or more, not {images}: take more, {more}, "
                 f"or another metric{few}"
             )
+
+
+def check_generator(
+    requests: Iterable[Request], config: GeneratorConfig, has_captions: bool
+) -> None:
+    """Raise `UserError` if a generator cannot have a metric of generators.
+
+    Args:
+        requests: Metrics; those of images are not checked.
+        config: Config of the generator.
+        has_captions: Whether it was trained on captions of scenes.
+    """
+    for request in requests:
+        if reason := _unfit(request, config, has_captions):
+            raise UserError(f"{request.name}: {reason}")
+
+
+def _unfit(request: Request, config: GeneratorConfig, has_captions: bool) -> str | None:
+    """Return why a generator cannot have a metric; None if it can."""
+    kind, count = request.kind, request.count
+    size = "x".join(map(str, config.image_size))
+    if kind in PATHS and min(config.image_size) < SMALLEST:
+        return f"LPIPS needs images of {SMALLEST}x{SMALLEST} or more, not {size}"
+    if kind == "edit" and config.merge.images:
+        return "images that are merged have no components to edit"
+    if kind in ("seg", "edit") and not (config.attended_resolutions or config.merge.images):
+        return "the generator has no attention layers"
+    if kind == "edit" and count < 2:
+        return "needs two images or more, which swap components"
+    if kind == "dci" and count < MIN_ROWS:
+        return f"needs {MIN_ROWS} images or more, not {count}"
+    if kind == "caption" and not has_captions:
+        return "needs a generator that was trained on captions of scenes"
+    return None
 
 
 def lacks_rank(request: Request, real: int) -> bool:

@@ -10,10 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.features import FeatureReader
 from ganformer_jax.evaluate.image_sets import ImageSet
-from ganformer_jax.metrics.features import check_pair
-
-ROWS = 512
-"""Number of rows of the distance matrix that are computed at once."""
+from ganformer_jax.metrics.features import check_pair, distance_chunks, squared_distances
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +89,7 @@ def nearest_rows(
 ) -> tuple[Int[np.ndarray, "b n"], Float[np.ndarray, "b n"]]:
     """Return the indices of the `count` nearest rows of each query, and their distances."""
     query_BxD, rows_MxD = check_pair(query_BxD, rows_MxD)
-    squared_BxM = _squared_distances(query_BxD, rows_MxD)
+    squared_BxM = squared_distances(query_BxD, rows_MxD)
     indices = np.argsort(squared_BxM, axis=1, kind="stable")[:, :count]
     return indices, np.sqrt(np.take_along_axis(squared_BxM, indices, axis=1))
 
@@ -100,15 +97,6 @@ def nearest_rows(
 def usual_distance(rows_MxD: Float[np.ndarray, "m d"]) -> float:
     """Return the median distance of a row to the nearest other one; needs two rows or more."""
     rows_MxD, _ = check_pair(rows_MxD, rows_MxD, 2)
-    nearest = []
-    for start in range(0, len(rows_MxD), ROWS):
-        some = rows_MxD[start : start + ROWS]
-        squared = _squared_distances(some, rows_MxD)
-        squared[np.arange(len(some)), start + np.arange(len(some))] = np.inf
-        nearest.append(squared.min(axis=1))
+    chunks = distance_chunks(rows_MxD, rows_MxD)  # in which a row is its own nearest one
+    nearest = [np.partition(squared, 1, axis=1)[:, 1] for squared in chunks]
     return float(np.median(np.sqrt(np.concatenate(nearest))))
-
-
-def _squared_distances(a_BxD: np.ndarray, b_MxD: np.ndarray) -> np.ndarray:
-    squares = (a_BxD**2).sum(axis=1)[:, None] + (b_MxD**2).sum(axis=1)[None]
-    return np.maximum(squares - 2 * a_BxD @ b_MxD.T, 0)

@@ -17,6 +17,7 @@ from ganformer_jax.caches import caches
 from ganformer_jax.captions import load_tokenizer
 from ganformer_jax.classes import CLASSES_FILE
 from ganformer_jax.conditions import load_condition_names
+from ganformer_jax.config.files import load_config
 from ganformer_jax.convert.state_dict import read_state_dict
 from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.data.find import is_prepared
@@ -34,6 +35,7 @@ from ganformer_jax.evaluate.image_sets import (
     source_images,
 )
 from ganformer_jax.evaluate.weights import load_weights
+from ganformer_jax.experiment.data import open_scenes
 from ganformer_jax.experiment.kind_data import data_of_run, open_run
 from ganformer_jax.experiment.scene_captions import described_scenes
 from ganformer_jax.models import Generator, without_words
@@ -128,6 +130,18 @@ def _has_labels_of(dataset: DatasetSource, run: pathlib.Path, count: int) -> boo
     return dataset.label_count == count and (may_be_conditions or not dataset.condition_names)
 
 
+def scenes_of_run(
+    run: pathlib.Path, real: pathlib.Path | None = None
+) -> tuple[DatasetSource, DatasetSource]:
+    """Open the scenes of a run as `open_scenes`, from `real` if it is their dataset, moved."""
+    if real is not None and is_prepared(real) and opens_as_dataset(real):
+        config, train = load_config(run / "config.json"), open_folder(real, "train")
+        same_size = train.size == config.generator.image_size
+        if same_size and train.name == f"{config.data.name} (train)":
+            return train, open_folder(real, "test")
+    return open_scenes(run)
+
+
 def held_out_source(run: pathlib.Path) -> DatasetSource:
     """Return the held-out images that a run of a translation translates.
 
@@ -197,7 +211,7 @@ def generated_images(
 
     conditions, described = None, None
     if dataset is not None and network.config.label_size:
-        conditions = functools.partial(_label_vectors, dataset)
+        conditions = functools.partial(_label_vectors, dataset, seed)
         if dataset.description is not None:
             described = functools.partial(_described, dataset, seed)
     images = ImageSet(f"images of {run}", None, lambda indices: sampler.images(*arguments(indices)))
@@ -226,9 +240,9 @@ def _described(dataset: DatasetSource, seed: int, indices: Sequence[int]) -> lis
     return described_scenes(dataset, sample_indices(dataset, [seed + i for i in indices]))
 
 
-def _label_vectors(dataset: DatasetSource, indices: Sequence[int]) -> np.ndarray:
+def _label_vectors(dataset: DatasetSource, seed: int, indices: Sequence[int]) -> np.ndarray:
     """Return classes, one-hot, or conditions of images, as training has them."""
-    labels = np.stack(sample_labels(dataset, indices))
+    labels = np.stack(sample_labels(dataset, [seed + index for index in indices]))
     if dataset.condition_names:
         return labels
     return np.eye(dataset.label_count, dtype=np.float32)[labels]

@@ -1,7 +1,13 @@
 """Checks of feature arrays, shared by the metrics that compare them."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Float
+
+ROWS = 512
+"""Number of rows of a distance matrix that are computed at once."""
+_ROUNDING = 1e-10  # share of their squared lengths below which two rows are equal
 
 
 def check_features(features_MxD: np.ndarray, least: int = 1) -> Float[np.ndarray, "m d"]:
@@ -22,3 +28,20 @@ def check_pair(real: np.ndarray, fake: np.ndarray, least: int = 1) -> tuple[np.n
     if real.shape[1] != fake.shape[1]:
         raise ValueError(f"features differ in width: {real.shape[1]} real, {fake.shape[1]} fake")
     return real, fake
+
+
+def squared_distances(
+    x_MxD: Float[np.ndarray, "m d"], y_MxD: Float[np.ndarray, "m2 d"]
+) -> Float[np.ndarray, "m m2"]:
+    """Return squared Euclidean distances, exactly 0 for rows that are equal but for rounding."""
+    squares = np.square(x_MxD).sum(1)[:, None] + np.square(y_MxD).sum(1)[None]
+    distances = squares - 2 * x_MxD @ y_MxD.T
+    return np.where(distances > _ROUNDING * squares, distances, 0.0)
+
+
+def distance_chunks(
+    x_MxD: Float[np.ndarray, "m d"], y_MxD: Float[np.ndarray, "m2 d"]
+) -> Iterator[Float[np.ndarray, "m3 m2"]]:
+    """Yield `squared_distances` of `ROWS` consecutive rows of x to all rows of y."""
+    for start in range(0, len(x_MxD), ROWS):
+        yield squared_distances(x_MxD[start : start + ROWS], y_MxD)

@@ -7,18 +7,19 @@ Fidelity and Diversity Metrics for Generative Models", ICML 2020 (arXiv 2002.097
 and 6.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from jaxtyping import Float
 
-from ganformer_jax.metrics.features import check_pair
+from ganformer_jax.metrics.features import check_pair, distance_chunks
 
 
 def prdc(
     real_MxD: Float[np.ndarray, "m d"], fake_MxD: Float[np.ndarray, "m d"], k: int = 3
 ) -> dict[str, float]:
     """Compare two sets by balls around all rows, each as large as the distance to a k-th neighbor.
+
+    A ball contains rows at exactly this distance, as in equation 1 of precision and recall, so that
+    copies of images, whose balls are points, contain each other.
 
     Args:
         real_MxD: Features of real images, one row each.
@@ -40,11 +41,11 @@ def prdc(
     real_radii, fake_radii = _radii(real, k), _radii(fake, k)
     real_balls_of_fake = np.zeros(len(fake), int)
     recalled = covered = row = 0
-    for distances in _distance_chunks(real, fake):
-        inside = distances < real_radii[row : row + len(distances), None]
+    for distances in distance_chunks(real, fake):
+        inside = distances <= real_radii[row : row + len(distances), None]
         real_balls_of_fake += inside.sum(0)
         covered += int(inside.any(1).sum())
-        recalled += int((distances < fake_radii).any(1).sum())
+        recalled += int((distances <= fake_radii[None]).any(1).sum())
         row += len(distances)
     return {
         "precision": float((real_balls_of_fake > 0).mean()),
@@ -55,13 +56,6 @@ def prdc(
 
 
 def _radii(features_MxD: np.ndarray, k: int) -> np.ndarray:
-    """Return the distance of every row to its k-th neighbor; the row itself is neighbor 0."""
-    chunks = _distance_chunks(features_MxD, features_MxD)
+    """Return the squared distance of every row to its k-th neighbor; it is its own neighbor 0."""
+    chunks = distance_chunks(features_MxD, features_MxD)
     return np.concatenate([np.partition(distances, k, axis=1)[:, k] for distances in chunks])
-
-
-def _distance_chunks(x_MxD: np.ndarray, y_MxD: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield Euclidean distances of consecutive rows of x to all rows of y."""
-    from sklearn.metrics import pairwise_distances_chunked  # takes a second to import
-
-    return pairwise_distances_chunked(x_MxD, y_MxD)
