@@ -16,8 +16,8 @@ from ganformer_jax.config.files import load_config
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.component_metrics import ValidatedSegmenter, segmentation_scores
 from ganformer_jax.evaluate.evaluation import Evaluation, TrainedGenerator, evaluate
-from ganformer_jax.evaluate.features import NetworkSettings
 from ganformer_jax.evaluate.feasibility import check_generator
+from ganformer_jax.evaluate.features import NetworkSettings
 from ganformer_jax.evaluate.image_sets import ImageSet
 from ganformer_jax.evaluate.requests import parse_requests
 from ganformer_jax.experiment import evaluation as inputs
@@ -121,7 +121,7 @@ def test_scenes_without_objects_have_no_scores():
         (
             "ppl_w_end4,swd4",
             "--truncation-psi 0.5",
-            "--truncation-psi has no effect on ppl_w_end_4",
+            "--truncation-psi has no effect on ppl_w",
         ),
         ("ppl_w_end4", "--noise const", "--noise has no effect on ppl_w_end_4"),
         ("is10", "--real-count 4", "--real-count has no effect on is10"),

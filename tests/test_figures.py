@@ -85,6 +85,54 @@ def test_points_of_a_path_in_w(context, draw):
     same(rows[1][3:4], context.images(context.latents.take([0]).with_w(between)))
 
 
+def test_paths_keep_what_is_removed(context, draw):
+    """As in latents of `edit --remove`; a component that one image has is hidden in one half."""
+    mask = np.array([[1, 0, 1], [1, 0, 1], [1, 1, 1]], np.float32)
+    hidden = dataclasses.replace(context.latents, mask_BxK=mask)
+    other = dataclasses.replace(context, latents=hidden)
+    made = other.made.images
+    assert (made[0] != context.made.images[0]).any()
+    rows, (video,) = draw("interpolation-w", other)
+    same([row[0] for row in rows], made[:-1])
+    same([row[-1] for row in rows], made[1:])
+    assert len(list(video.frames)) == video.count
+    rows, _ = draw("interpolation-components", other)
+    same([row[0] for row in rows], made[[0] * CONFIG.components])
+
+
+def test_paths_keep_what_is_moved(context):
+    shift = np.zeros((3, CONFIG.components, 2), np.float32)
+    shift[:, 1] = [[0.5, 0.0], [0.0, 1.0], [0.0, 0.0]]
+    latents = dataclasses.replace(context.latents, shift_BxKx2=shift)
+    moved = dataclasses.replace(context, latents=latents)
+    t = np.array([0.0, 0.25, 1.0])
+    w_BxKxLxD = np.repeat(latents.w_BxKxLxD[:1], 3, 0)
+    found = interpolation._on_path(moved, 0, 1, t, w_BxKxLxD).shift_BxKx2
+    assert found is not None
+    np.testing.assert_allclose(found[:, 1], [[0.5, 0.0], [0.375, 0.25], [0.0, 1.0]])
+
+
+def test_attention_is_made_of_the_images_that_figures_show(context, monkeypatch):
+    rows = np.arange(20) % len(SEEDS)
+    many = dataclasses.replace(
+        context,
+        latents=context.latents.take(rows),
+        z_BxKxD=context.z_BxKxD[rows],
+        labels=[LABELS[row] for row in rows],
+    )
+    with_attention, make = [], Synthesizer.__call__
+
+    def counted(self, variables, latents):
+        with_attention.extend([len(latents)] if self.attention else [])
+        return make(self, variables, latents)
+
+    monkeypatch.setattr(Synthesizer, "__call__", counted)
+    for name in ("samples", "attention", "segments", "layers", "mixing-components", "removal"):
+        list(FIGURES[name](many))
+    assert with_attention == [8]
+    assert many.first.labels == [LABELS[row] for row in rows[:8]]
+
+
 def test_one_component_moves_to_the_second_image(context, draw):
     rows, _ = draw("interpolation-components")
     w = context.latents.w_BxKxLxD

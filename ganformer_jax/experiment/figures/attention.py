@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ganformer_jax.experiment.figures.context import FigureContext, Still, lay_out
+from ganformer_jax.experiment.figures.context import SHOWN, FigureContext, Still, lay_out
 from ganformer_jax.pixels import as_rgb, enlarge
 from ganformer_jax.visualize import (
     attention_figure,
@@ -16,24 +16,20 @@ from ganformer_jax.visualize import (
     finest_attention,
 )
 
-ROWS = 8
-"""Images whose attention is drawn, at most."""
-
 
 def attention(context: FigureContext) -> Iterator[Still]:
     """Draw each image, its components, both together, and a map for each component."""
     context.need_attention()
-    made = context.made
-    figure = attention_figure(made.images, made.attention, ROWS)
+    made = context.first.made
+    figure = attention_figure(made.images, made.attention, SHOWN)
     yield Still("attention", _with_legend(figure, context))
 
 
 def segments(context: FigureContext) -> Iterator[Still]:
     """Draw the component that each pixel attends to most, alone and over the image."""
     context.need_attention()
-    maps = finest_attention(context.made.attention)
-    rows = []
-    for image, found in zip(as_rgb(context.made.images), maps[:ROWS], strict=False):
+    made, rows = context.first.made, []
+    for image, found in zip(as_rgb(made.images), finest_attention(made.attention), strict=True):
         found = enlarge(found, image.shape[0])
         rows.append([image, attention_segmentation(found, hard=True)])
         rows[-1] += [attention_overlay(image, found, hard=True), attention_overlay(image, found)]
@@ -45,13 +41,14 @@ def layers(context: FigureContext) -> Iterator[Still]:
     """Draw the components of every layer and head, from coarse to fine."""
     context.need_attention()
     heads = context.config.attention.heads
-    height = context.made.images.shape[1]
-    headings, columns = ["image"], [as_rgb(context.made.images[:ROWS])]
-    for layer in context.made.attention:
+    made = context.first.made
+    height = made.images.shape[1]
+    headings, columns = ["image"], [as_rgb(made.images)]
+    for layer in made.attention:
         rows, cols = layer.shape[-2:]
         for head in range(heads):
             headings.append(f"{rows}x{cols}" + (f" {head + 1}" if heads > 1 else ""))
-            maps = enlarge(layer[:ROWS, :, head], height)
+            maps = enlarge(layer[:, :, head], height)
             columns.append(np.stack([attention_segmentation(one) for one in maps]))
     figure = lay_out(list(zip(*columns, strict=True)), headings)
     yield Still("attention-layers", _with_legend(figure, context))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 CELL = 96
 """Smallest width of an image in a figure, in pixels; small images are enlarged."""
+SHOWN = 8
+"""Images whose attention is drawn, at most."""
 
 
 class Still(NamedTuple):
@@ -89,6 +91,20 @@ class FigureContext:
         synthesizer = dataclasses.replace(self.synthesizer, attention=attention)
         return synthesizer(self.variables, self.latents)
 
+    @functools.cached_property
+    def first(self) -> FigureContext:
+        """The same with the first images only, `SHOWN` at most, so that attention fits memory."""
+        return self if len(self.latents) <= SHOWN else self._of(slice(SHOWN))
+
+    def _of(self, rows: slice) -> FigureContext:
+        """Return the same with some of the images."""
+        return dataclasses.replace(
+            self,
+            latents=self.latents.take(range(len(self.latents))[rows]),
+            z_BxKxD=None if self.z_BxKxD is None else self.z_BxKxD[rows],
+            labels=None if self.labels is None else self.labels[rows],
+        )
+
     def batches(self) -> Iterator[FigureContext]:
         """Yield the images batch by batch, so that attention maps of all are never held at once."""
         count, size = len(self.latents), self.synthesizer.batch_size
@@ -96,13 +112,7 @@ class FigureContext:
             yield self  # which may have made its images
             return
         for start in range(0, count, size):
-            rows = slice(start, min(start + size, count))
-            yield dataclasses.replace(
-                self,
-                latents=self.latents.take(range(rows.start, rows.stop)),
-                z_BxKxD=None if self.z_BxKxD is None else self.z_BxKxD[rows],
-                labels=None if self.labels is None else self.labels[rows],
-            )
+            yield self._of(slice(start, start + size))
 
     def images(self, latents: ImageLatents) -> UInt8[np.ndarray, "b h w c"]:
         """Make images of other latents."""

@@ -60,7 +60,7 @@ def component_paths(context: FigureContext) -> Iterator[Still]:
     for component in components:
         target = swap_components(a, b, [component])
         t = _positions()[:, None, None, None]
-        rows.append(context.images(_first(context, 0).with_w(interpolate(a, target, t))))
+        rows.append(context.images(context.latents.take([0]).with_w(interpolate(a, target, t))))
     names = [f"component {component + 1}" for component in components]
     yield Still("interpolation-components", lay_out(rows, _headings(), names))
 
@@ -73,20 +73,32 @@ def _headings() -> list[str]:
     return [f"{t:.2f}" for t in _positions()]
 
 
-def _first(context: FigureContext, row: int) -> ImageLatents:
-    """Return the latents of one image, whose noise all images of a path share."""
-    return dataclasses.replace(context.latents.take([row]), mask_BxK=None)
+def _on_path(
+    context: FigureContext, start: int, end: int, t: np.ndarray, w_BxKxLxD: np.ndarray
+) -> ImageLatents:
+    """Return w with the noise of the first image, and the mask and shift between those of two.
+
+    Masks, of which there is nothing between, are those of the nearer image.
+    """
+    latents = context.latents
+    mask_BxK, shift_BxKx2 = latents.mask_BxK, latents.shift_BxKx2
+    if mask_BxK is not None:
+        mask_BxK = mask_BxK[np.where(t < 0.5, start, end)]
+    if shift_BxKx2 is not None:
+        shift_BxKx2 = interpolate(shift_BxKx2[start], shift_BxKx2[end], t[:, None, None])
+    between = latents.take([0]).with_w(w_BxKxLxD)
+    return dataclasses.replace(between, mask_BxK=mask_BxK, shift_BxKx2=shift_BxKx2)
 
 
 def _between_w(context: FigureContext, start: int, end: int, t: np.ndarray) -> ImageLatents:
     w_BxKxLxD = context.latents.w_BxKxLxD
-    t = t[:, None, None, None]
-    between = interpolate(w_BxKxLxD[start], w_BxKxLxD[end], t)
+    t_Bx1x1x1 = t[:, None, None, None]
+    between = interpolate(w_BxKxLxD[start], w_BxKxLxD[end], t_Bx1x1x1)
     words = context.latents.words
     if words:  # there is nothing between a word and padding, which is zeros
         own = slice(-1 - words, -1)
-        between[:, own] = np.where(t < 0.5, w_BxKxLxD[start, own], w_BxKxLxD[end, own])
-    return _first(context, 0).with_w(between)
+        between[:, own] = np.where(t_Bx1x1x1 < 0.5, w_BxKxLxD[start, own], w_BxKxLxD[end, own])
+    return _on_path(context, start, end, t, between)
 
 
 def _between_z(context: FigureContext, start: int, end: int, t: np.ndarray) -> ImageLatents:
@@ -102,7 +114,7 @@ def _between_z(context: FigureContext, start: int, end: int, t: np.ndarray) -> I
             labels = np.where(t[:, None] < 0.5, known[start], known[end])
     psi, cutoff = context.truncation_psi, context.truncation_cutoff
     w_BxKxLxD = context.synthesizer.map(context.variables, z_BxKxD, labels, psi, cutoff)
-    return _first(context, 0).with_w(w_BxKxLxD)
+    return _on_path(context, start, end, t, w_BxKxLxD)
 
 
 def _strips(context: FigureContext, between) -> np.ndarray:

@@ -18,7 +18,7 @@ SOURCES, ROWS = 6, 3
 def layer_mixing(context: FigureContext) -> Iterator[Still]:
     """Give the first image coarse, middle or fine layers of the others (arXiv 1812.04948, 3.1)."""
     context.need_images(2)
-    w_BxKxLxD, made = context.latents.w_BxKxLxD[: 1 + SOURCES], context.made.images
+    w_BxKxLxD, made = context.latents.w_BxKxLxD[: 1 + SOURCES], context.first.made.images
     rows = [[np.full_like(made[0], 255), *made[1 : 1 + SOURCES]]]
     first, names = context.latents.take([0]), ["from"]
     for name, layers in layer_thirds(w_BxKxLxD.shape[2]).items():
@@ -33,7 +33,7 @@ def component_mixing(context: FigureContext) -> Iterator[Still]:
     """Give the first image one component of each of the others."""
     components = context.components()
     context.need_images(2)
-    w_BxKxLxD, made = context.latents.w_BxKxLxD[: 1 + SOURCES], as_rgb(context.made.images)
+    w_BxKxLxD, made = context.latents.w_BxKxLxD[: 1 + SOURCES], as_rgb(context.first.made.images)
     regions = _regions(context)
     rows = [[np.full_like(made[0], 255), made[0], *made[1 : 1 + SOURCES]]]
     first = context.latents.take([0])
@@ -52,7 +52,7 @@ def removal(context: FigureContext) -> Iterator[Still]:
     if context.config.components < 2 and not context.config.attention.places:
         raise Unsuitable("a single component cannot be hidden")
     kept = context.latents.take(range(min(ROWS, len(context.latents))))
-    made = as_rgb(context.made.images[: len(kept)])
+    made = as_rgb(context.first.made.images[: len(kept)])
     try:
         hidden = [kept.without(component) for component in components]
     except ValueError as error:
@@ -71,7 +71,7 @@ def removal(context: FigureContext) -> Iterator[Still]:
 
 def _regions(context: FigureContext) -> list[np.ndarray]:
     """Return, for each component, the pixels of the first image that attend most to it."""
-    maps = finest_attention(context.made.attention)[0]
-    image = as_rgb(context.made.images[:1])[0]
+    maps = finest_attention(context.first.made.attention)[0]
+    image = as_rgb(context.first.made.images[:1])[0]
     segments = enlarge(attention_segments(maps), image.shape[0])
     return [region_cell(image, segments == k) for k in range(len(maps))]

@@ -10,5 +10,5 @@ from ganformer_jax.visualize import image_grid
 
 def samples(context: FigureContext) -> Iterator[Still]:
     """Draw all images in a grid, small ones enlarged."""
-    images = context.made.images
+    images = context.images(context.latents)
     yield Still("samples", image_grid(images, scale=max(1, CELL // images.shape[2])))
