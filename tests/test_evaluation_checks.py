@@ -3,13 +3,16 @@
 import dataclasses
 import json
 import math
+import pathlib
 
+import jax
 import numpy as np
 import pytest
 from command_line import complaint
 from small_scenes import small_chunks
 from tiny import tiny_config, tiny_generator
 
+from ganformer_jax import Generator
 from ganformer_jax.config.attention import MergeConfig
 from ganformer_jax.config.dicts import to_dict
 from ganformer_jax.config.files import load_config
@@ -23,6 +26,7 @@ from ganformer_jax.evaluate.requests import parse_requests
 from ganformer_jax.experiment import evaluation as inputs
 from ganformer_jax.scenes.dataset import prepare_scenes
 from ganformer_jax.scenes.layout import IMAGE_ATTRIBUTES
+from ganformer_jax.train.devices import place_on
 
 LARGE = dataclasses.replace(tiny_config(2).generator, resolution=16)
 
@@ -149,3 +153,30 @@ def test_scenes_are_read_from_the_folder_they_were_moved_to(tmp_path, monkeypatc
     found = [(split.name, len(split)) for split in opened(32, folder)]
     assert found == [("scenes (train)", 8), ("scenes (test)", 8)]
     assert opened(32, None) == opened(64, folder) == "rendered"
+
+
+class Labeled:
+    """Labels of a dataset of five images."""
+
+    label_count, condition_names, description = 5, (), None
+
+    def __len__(self):
+        return 5
+
+    def label(self, index):
+        return index
+
+
+def test_labels_of_paths_depend_on_the_seed():
+    config = dataclasses.replace(tiny_config(0).generator, label_size=5)
+    networks = inputs.metric_networks(place_on(jax.devices()[:1]), 4, cached=False)
+
+    def conditions(seed):
+        made = Generator(config), {}, networks
+        labeled = {"seed": seed, "dataset": Labeled()}
+        _, generator = inputs.generated_images(pathlib.Path("run"), *made, **labeled)
+        assert generator.conditions is not None
+        return generator.conditions
+
+    np.testing.assert_array_equal(conditions(2)([0, 1]), conditions(0)([2, 3]))
+    assert (conditions(2)([0, 1]) != conditions(0)([0, 1])).any()

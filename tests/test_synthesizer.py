@@ -8,6 +8,7 @@ import pytest
 from tiny import random_variables, tiny_config
 
 from ganformer_jax import Generator
+from ganformer_jax.config.text import TextEncoderConfig
 from ganformer_jax.models.noise_maps import noise_maps, noise_shapes
 from ganformer_jax.sampling import Sampler, Synthesizer
 
@@ -76,6 +77,15 @@ def test_what_cannot_be_mapped(variables):
         synthesizer.latents(variables, [1])
     with pytest.raises(ValueError, match="from 0 to 2"):
         synthesizer.latents(variables, [1], [3])
+
+
+@pytest.mark.parametrize("labels", [[2], [[1, 7, 2]], [[1, 0.5, 2]], [[1, 2]]])
+def test_captions_are_rows_of_known_tokens(labels):
+    """A class was read as the tokens of its one-hot vector."""
+    config = dataclasses.replace(CONFIG, label_size=3, text=TextEncoderConfig(vocabulary=7))
+    z_1xKxD = np.zeros((1, config.num_latents, config.z_size), np.float32)
+    with pytest.raises(ValueError, match="captions must be 1 rows of 3 tokens, whole numbers"):
+        Synthesizer(config).map({}, z_1xKxD, labels)
 
 
 def test_noise_of_single_images(variables):

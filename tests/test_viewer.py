@@ -83,6 +83,7 @@ def test_edits_follow_each_other():
     np.testing.assert_array_equal(found.mask_BxK, [[1, 1, 0]])
     swapped_first = viewed("ganformer").latents(edited(*edits[1::-1]))
     assert (swapped_first.w_BxKxLxD != found.w_BxKxLxD).any()
+    assert found.facts[0]["truncation_psi"] == PSI  # which `edit --swap` gives other latents
     unedited = viewed("ganformer").latents(edited())
     np.testing.assert_array_equal(unedited.w_BxKxLxD, latents.w_BxKxLxD)  # the cache is intact
 

@@ -83,8 +83,8 @@ class Synthesizer:
         """Map z to w, truncated, for every layer; arguments and errors are those of a `Sampler`."""
         if not len(z_BxKxD):
             raise ValueError("no z")
-        size = self.config.label_size
-        vectors = label_vectors(size, check_labels(size, labels, len(z_BxKxD)))
+        size, vocabulary = self.config.label_size, self.config.text.vocabulary
+        vectors = label_vectors(size, check_labels(size, labels, len(z_BxKxD), vocabulary))
         psi = jnp.float32(truncation_psi)
         cutoff = jnp.int32(ALL_LAYERS if truncation_cutoff is None else truncation_cutoff)
         batches = [

@@ -124,7 +124,7 @@ class ViewedGenerator:
         latents = ImageLatents(w_1xKxLxD, _seeds(state.seed), mask_1xK, **kept)
         for edit in state.edits:
             latents = self._edited(latents, edit, state)
-        facts: dict[str, Any] = {"seed": state.seed}
+        facts: dict[str, Any] = {"seed": state.seed, "truncation_psi": state.psi}
         if state.edits:
             facts["edits"] = [dataclasses.asdict(edit) for edit in state.edits]
         return dataclasses.replace(latents, facts=(facts,))
