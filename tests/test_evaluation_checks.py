@@ -111,7 +111,10 @@ def test_scenes_without_objects_have_no_scores():
     scores = segmenter.disentanglement(made, w_MxKxD)
     assert scores.pop("attributes") == len(reliable)
     assert len(scores) == 3 and all(map(math.isnan, scores.values()))
-    scores, _ = segmenter.segmentation(made[:2], [np.full((2, 3, 1, 4, 4), 0.25)])
+    even, nothing = np.full((2, 3, 1, 4, 4), 0.25), np.full((2, 3, 1, 4, 4), 1e-4)
+    scores, segments = segmenter.segmentation(made[:2], [even, nothing])
+    assert (segments["objects"] == -1).all() and (segments["layer1_4px"] == -1).all()
+    assert (segments["layer0_4px"] == 0).all() and segments["color"].min() == 0
     assert math.isnan(scores["color_ari"]) and math.isnan(scores["layer0_4px_iou"])
     assert (scores["network_ari"], scores["network_iou"]) == (0.9, 0.8)
     one = np.array([[[0, 1], [1, 1]]])

@@ -151,11 +151,11 @@ def test_grids_are_labeled_in_full(options, message):
     ("segments", "message"),
     [
         ({}, "no segmentations"),
-        ({"a": np.full((3, 16, 16), -1)}, "integers from 0 up"),
-        ({"a": np.zeros((3, 16, 16))}, "integers from 0 up"),
+        ({"a": np.full((3, 16, 16), -2)}, "integers from -1 up"),
+        ({"a": np.zeros((3, 16, 16))}, "integers from -1 up"),
     ],
 )
-def test_segments_are_numbered_from_0(segments, message):
+def test_segments_are_numbered_from_0_or_none(segments, message):
     with pytest.raises(ValueError, match=message):
         visualize.segments_grid(IMAGES, segments)
 

@@ -8,7 +8,7 @@ import pytest
 from ganformer_jax.evaluate.component_metrics import segmentation_scores, segments_and_baselines
 from ganformer_jax.metrics.dci import DCI, dci, entropies
 from ganformer_jax.metrics.segmentation import color_clusters, foreground_ari, matched_mean_iou
-from ganformer_jax.visualize import segments_grid
+from ganformer_jax.visualize import NO_COMPONENT, segments_grid
 
 OBJECTS = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 0, 0], [2, 2, 3, 0]])
 
@@ -84,6 +84,9 @@ def test_attention_as_a_segmentation_beside_its_baselines():
     with pytest.raises(ValueError, match="no attention layers"):
         segments_and_baselines(images, [])
     assert np.isnan(segmentation_scores(np.minimum(side, 1), found["color"])["ari"])
+    figure = segments_grid(images, {"none": np.where(side == 0, -1, side)}, cell=1, padding=0)
+    gray = (figure[-8:, 8:] == NO_COMPONENT).all(-1)
+    np.testing.assert_array_equal(gray, side[0] == 0)
     figure = segments_grid(images, found)
     assert figure.shape[1] == 4 + 5 * (96 + 4)
     with pytest.raises(ValueError, match="is \\[1, 4, 4\\], images are"):

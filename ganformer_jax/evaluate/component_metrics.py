@@ -68,7 +68,7 @@ class ValidatedSegmenter:
         Returns:
             Scores "<name>_ari" and "<name>_iou" for each of `segments_and_baselines`, and for
             "network", the segmentation network itself; and the segments by name, with the predicted
-            objects as "objects".
+            objects as "objects", from 0, and -1 for pixels of no component or object.
         """
         objects, _ = self.segmenter(images_MxHxWx3)
         segments = segments_and_baselines(images_MxHxWx3, attention)
@@ -79,7 +79,9 @@ class ValidatedSegmenter:
         }
         scores["network"] = dict(self.scores)
         numbers = {f"{name}_{k}": v for name, pair in scores.items() for k, v in pair.items()}
-        return numbers, {"objects": objects, **segments}
+        count = attention[0].shape[1]
+        owned = {name: np.where(found < count, found, -1) for name, found in segments.items()}
+        return numbers, {"objects": objects - 1, **owned}
 
     def disentanglement(
         self, images_MxHxWx3: Images, w_MxKxD: Float[np.ndarray, "m k d"]

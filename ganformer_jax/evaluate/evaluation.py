@@ -92,7 +92,7 @@ class Report:
     Attributes:
         numbers: Values of metrics, by name.
         facts: What the values depend on: images, weights, precision.
-        segmentation: Images and their segments by name, if "seg" was requested.
+        segmentation: Images and their segments by name, -1 for none, if "seg" was requested.
     """
 
     numbers: dict[str, float]

@@ -148,14 +148,14 @@ def segments_grid(
 
     Args:
         images_BxHxWxC: uint8 images of any number of channels.
-        segments: Segment of each pixel, from 0 up, by the name of the segmentation. Equal colors
-            in different columns are unrelated.
+        segments: Segment of each pixel, from 0 up, by the name of the segmentation; -1 for none,
+            which is gray. Equal colors in different columns are unrelated.
         cell: Smallest width of a cell in pixels; images are enlarged by a whole factor.
         padding: Pixels between cells.
 
     Raises:
         ValueError: If there are no segmentations or images, or a segmentation has another shape
-            than the images or other values than integers from 0 up.
+            than the images or other values than integers from -1 up.
     """
     images = as_rgb(images_BxHxWxC)
     if not segments or not len(images):
@@ -164,9 +164,10 @@ def segments_grid(
         if segments_BxHxW.shape != images.shape[:3]:
             shape = list(segments_BxHxW.shape)
             raise ValueError(f"{name} is {shape}, images are {list(images.shape)}")
-        if segments_BxHxW.dtype.kind not in "iu" or segments_BxHxW.min() < 0:
-            raise ValueError(f"{name} has values that are not integers from 0 up")
+        if segments_BxHxW.dtype.kind not in "iu" or segments_BxHxW.min() < -1:
+            raise ValueError(f"{name} has values that are not integers from -1 up")
     palette = component_palette(1 + max(int(found.max()) for found in segments.values()))
+    palette = np.vstack([palette, [NO_COMPONENT]]).astype(np.uint8)  # which -1 selects
     columns = [images]
     for segments_BxHxW in segments.values():
         columns.append(palette[segments_BxHxW])
