@@ -42,13 +42,17 @@ def references(request: Request, reference: ImageSet, count: int | None = None) 
         count: Requested number; by default as many as generated ones, or all if there are fewer.
     """
     found = count or min(request.count, reference.count or request.count)
-    return swd_images(request, found) if request.kind == "swd" else found
+    return min(found, request.count) if request.kind == "swd" else found
 
 
-def swd_images(request: Request, available: int) -> int:
-    """Return the number of generated images that a metric uses with so many reference images.
+def generated_count(request: Request, available: int) -> int:
+    """Return the number of generated images that a metric uses.
 
     It is that of the request, but for "swd", which needs equally many images of both sets.
+
+    Args:
+        request: The metric.
+        available: Number of reference images.
     """
     return min(request.count, available) if request.kind == "swd" else request.count
 
