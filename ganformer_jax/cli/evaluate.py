@@ -100,15 +100,16 @@ def run(options: Options) -> None:
 
     requests = parse_requests(options.metrics, STANDARD)
     _check_weights(options, requests)
-    _check_unread(options, requests)
     _check_ranges(options)
+    if options.fake is not None:
+        _check_fake(options, requests)
+    _check_unread(options, requests)
     reading = Reading(options.split, options.array, options.value_range, options.follow_links)
     of_fake = dataclasses.replace(
         reading, value_range=options.fake_value_range or options.value_range
     )
     candidate = None
     if options.fake is not None:
-        _check_fake(options, requests)
         candidate = stored_images(options.fake, of_fake)
     needs_reference = any(request.needs_reference for request in requests)
     if candidate is None or (needs_reference and options.real is None):

@@ -40,21 +40,10 @@ def references(request: Request, reference: ImageSet, count: int | None = None) 
         request: The metric.
         reference: Reference images.
         count: Requested number; by default as many as generated ones, or all if there are fewer.
+            "swd" never uses more than generated ones, and then as many generated ones as these.
     """
     found = count or min(request.count, reference.count or request.count)
     return min(found, request.count) if request.kind == "swd" else found
-
-
-def generated_count(request: Request, available: int) -> int:
-    """Return the number of generated images that a metric uses.
-
-    It is that of the request, but for "swd", which needs equally many images of both sets.
-
-    Args:
-        request: The metric.
-        available: Number of reference images.
-    """
-    return min(request.count, available) if request.kind == "swd" else request.count
 
 
 def compare(

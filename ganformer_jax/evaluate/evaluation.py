@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from ganformer_jax import hosts
 from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.errors import UserError
-from ganformer_jax.evaluate.comparison import compare, feature_readers, generated_count, references
+from ganformer_jax.evaluate.comparison import compare, feature_readers, references
 from ganformer_jax.evaluate.component_edits import MakeImages, edit_locality
 from ganformer_jax.evaluate.component_metrics import (
     Attention,
@@ -178,9 +178,8 @@ def _fewer_images(requests: Sequence[Request], counts: Mapping[str, int]) -> dic
     """
     compared = [request for request in requests if request.name in counts]
     few = [request.name for request in compared if lacks_rank(request, counts[request.name])]
-    fewer = {
-        r.name: counts[r.name] for r in compared if generated_count(r, counts[r.name]) < r.count
-    }
+    of_pairs = [request for request in compared if request.kind == "swd"]
+    fewer = {r.name: counts[r.name] for r in of_pairs if counts[r.name] < r.count}
     facts: dict[str, Any] = {"too_few_images": few} if few else {}
     return facts | ({"fake_images": fewer} if fewer else {})
 
