@@ -18,8 +18,8 @@ def prdc(
 ) -> dict[str, float]:
     """Compare two sets by balls around all rows, each as large as the distance to a k-th neighbor.
 
-    A ball contains rows at exactly this distance, as in equation 1 of precision and recall, so that
-    copies of images, whose balls are points, contain each other.
+    A ball contains rows nearer than this distance, as in the code of Naeem et al., and rows equal
+    to its center, so that copies of images, whose balls are points, contain each other.
 
     Args:
         real_MxD: Features of real images, one row each.
@@ -42,10 +42,10 @@ def prdc(
     real_balls_of_fake = np.zeros(len(fake), int)
     recalled = covered = row = 0
     for distances in distance_chunks(real, fake):
-        inside = distances <= real_radii[row : row + len(distances), None]
+        inside = _inside(distances, real_radii[row : row + len(distances), None])
         real_balls_of_fake += inside.sum(0)
         covered += int(inside.any(1).sum())
-        recalled += int((distances <= fake_radii[None]).any(1).sum())
+        recalled += int(_inside(distances, fake_radii[None]).any(1).sum())
         row += len(distances)
     return {
         "precision": float((real_balls_of_fake > 0).mean()),
@@ -53,6 +53,10 @@ def prdc(
         "density": float(real_balls_of_fake.mean() / k),
         "coverage": covered / len(real),
     }
+
+
+def _inside(distances: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    return (distances < radii) | (distances == 0)
 
 
 def _radii(features_MxD: np.ndarray, k: int) -> np.ndarray:
