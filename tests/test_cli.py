@@ -225,6 +225,15 @@ def test_help_explains_every_option(capsys):
     assert code == 0 and "--overwrite" in out
 
 
+def test_help_breaks_lines_where_the_terminal_ends(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    code, out, _ = call(capsys, "project", "--help")
+    assert code == 0 and "in a Laplacian pyramid. By default LPIPS if its weights" in out
+    assert "usage: ganformer-jax project [-h] [PROJECT OPTIONS] IMAGE [IMAGE ...]" in out
+    code, out, _ = call(capsys, "train", "--config", "scenes_prior", "--help")
+    assert code == 0 and "in thousands of images; 0 turns them off." in out
+
+
 def test_dry_run_prints_the_resolved_config_and_writes_nothing(capsys, tmp_path, monkeypatch):
     """From an empty folder, where the default config is found as well."""
     monkeypatch.chdir(tmp_path)

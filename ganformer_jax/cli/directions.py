@@ -22,7 +22,7 @@ Kind = Literal["factorization", "regions", "attributes"]
 class Options(SynthesisOptions):
     """Find directions in w, in a run, an export or a snapshot, and draw what they change.
 
-    `edit` reads `directions.npz` in --out; `directions.jsonl` there is a table of them.
+    The command `edit` reads `directions.npz` in --out; `directions.jsonl` is a table of them.
     """
 
     out: pathlib.Path | None = None

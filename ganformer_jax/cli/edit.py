@@ -36,8 +36,8 @@ NAMED = 3
 class Options(ImageOptions):
     """Edit images of a run, an export or a snapshot, and measure what changes where.
 
-    Give one of --remove, --swap, --move, --recolor and --direction. `visualize --latents` and
-    `edit --latents` read `latents.npz` in --out.
+    Give one of --remove, --swap, --move, --recolor and --direction. The file `latents.npz`
+    in --out is for `visualize --latents` and for further edits.
     """
 
     seeds: str = "0-7"

@@ -19,8 +19,10 @@ from ganformer_jax.errors import UserError
 class Options:
     """Make a run from a published training snapshot, or from an exported generator."""
 
-    snapshot: Annotated[str, tyro.conf.Positional] = ""
-    """Path or http(s) URL of the snapshot."""
+    snapshot: Annotated[
+        str, tyro.conf.Positional, tyro.conf.arg(metavar="SNAPSHOT", help_behavior_hint="")
+    ] = ""
+    """Path or http(s) URL of the snapshot or export."""
     workdir: pathlib.Path | None = None
     """Folder of the run to make, which must be new or empty."""
     dry_run: bool = False

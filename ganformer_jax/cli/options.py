@@ -15,6 +15,7 @@ from typing import Annotated, Any, Union, get_type_hints
 
 import tyro
 
+from ganformer_jax.cli.help_texts import join_help
 from ganformer_jax.config.ranges import FLOAT32_MAX
 from ganformer_jax.errors import UserError, did_you_mean
 
@@ -92,6 +93,8 @@ def parse(commands: Mapping[str, Any], arguments: Sequence[str]) -> Any:
     if name not in commands and name not in ("-h", "--help"):
         near = did_you_mean(name, commands) or f"; the commands are {', '.join(commands)}"
         raise UsageError(f"unknown command {name}{near}")
+    if name in commands and {"-h", "--help"} & {*arguments}:
+        join_help(commands[name])
     subcommands = [
         Annotated[type(defaults), tyro.conf.subcommand(name, default=defaults)]
         for name, defaults in commands.items()

@@ -42,7 +42,9 @@ SMALLEST_LAYOUT = 8
 class Options:
     """Turn images into a dataset to train on, or resume where the command stopped."""
 
-    source: Annotated[str, tyro.conf.Positional] = ""
+    source: Annotated[
+        str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE", help_behavior_hint="")
+    ] = ""
     """A folder; a zip or tar, also of tars; npy, npz or HDF5; an LMDB; StyleGAN
     TFRecords; WebDataset shards; Parquet; CIFAR; MNIST's IDX files; a dataset of
     TensorFlow Datasets (TFDS) by folder or name (tfds:NAME if a file has that

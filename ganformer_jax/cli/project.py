@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 class Options(GeneratorOptions):
     """Find latents of images, by optimization, in a run, an export or a snapshot.
 
-    `latents.npz` in --out is for `visualize --latents`.
+    The file `latents.npz` in --out is for `visualize --latents`.
     """
 
-    images: Annotated[tuple[pathlib.Path, ...], tyro.conf.Positional] = ()
+    images: Annotated[
+        tuple[pathlib.Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="IMAGE [IMAGE ...]", help_behavior_hint=""),
+    ] = ()
     """Image files; or one folder, archive, dataset or other source that `prepare` reads."""
     out: pathlib.Path | None = None
     """Folder to write to; by default `projected` in the run's folder."""

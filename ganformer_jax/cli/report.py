@@ -38,7 +38,9 @@ class Options:
     The page needs no network and no other file. Run the command again for a newer page.
     """
 
-    runs: Annotated[tuple[pathlib.Path, ...], tyro.conf.Positional] = (pathlib.Path("runs/scenes"),)
+    runs: Annotated[
+        tuple[pathlib.Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN ...]")
+    ] = (pathlib.Path("runs/scenes"),)
     """Folders of runs; several are compared."""
     out: pathlib.Path | None = None
     """File to write; by default report.html in the folder of a run, or

@@ -30,7 +30,7 @@ class PositionConfig:
 class AttentionConfig:
     """Bipartite attention between latent components and the image (arXiv 2103.01209, 3.1).
 
-    `kmeans_iterations=0` is simplex attention; 1 or more is duplex attention.
+    With `kmeans_iterations` 0 attention is simplex, with 1 or more it is duplex.
     """
 
     heads: Annotated[int, at_least(1)] = 1
