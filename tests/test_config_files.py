@@ -77,6 +77,12 @@ def test_a_missing_config_names_the_nearest(tmp_path, monkeypatch, name, message
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+def test_configs_of_other_kinds_are_read_by_another_function():
+    with pytest.raises(UserError, match="kind prior, not of a GAN: read it with load_experiment"):
+        load_config("scenes_prior")
+    assert load_experiment("scenes_prior").kind == "prior"
+
+
 def test_a_config_imports_one_beside_it(tmp_path, monkeypatch):
     beside = "from ganformer_jax import Config, LossConfig\nconfig = Config(LOSS)"
     (tmp_path / "beside.py").write_text(beside.replace("LOSS", "loss=LossConfig(r1_gamma=7.0)"))

@@ -19,7 +19,7 @@ from typing import Any, get_type_hints
 
 from ganformer_jax.config.dicts import to_dict
 from ganformer_jax.config.gan import Config
-from ganformer_jax.config.kinds import KINDS, as_gan, experiment_from_dict
+from ganformer_jax.config.kinds import KINDS, experiment_from_dict, kind_of
 from ganformer_jax.errors import UserError, did_you_mean, one_line
 
 
@@ -48,7 +48,11 @@ def find_config(name: str | pathlib.Path) -> pathlib.Path:
 
 def load_config(name: str | pathlib.Path) -> Config:
     """Read the config of a GAN, as `load_experiment`; raise `UserError` for another kind."""
-    return as_gan(load_experiment(name), str(name))
+    config = load_experiment(name)
+    if not isinstance(config, Config):
+        kind = kind_of(config)
+        raise UserError(f"{name} is of kind {kind}, not of a GAN: read it with load_experiment")
+    return config
 
 
 def load_experiment(name: str | pathlib.Path) -> Any:
