@@ -9,7 +9,8 @@ import shlex
 
 import pytest
 
-from ganformer_jax import cli
+import ganformer_jax
+from ganformer_jax import cli, convert
 from ganformer_jax.config import Config
 from ganformer_jax.config.dicts import to_dict
 
@@ -80,7 +81,17 @@ def test_every_config_and_command_is_in_the_reference():
     assert [name for name in found if f"::: ganformer_jax.{name}\n" not in configs] == []
     commands = (ROOT / "docs/reference/commands.md").read_text()
     for name, module in cli.COMMANDS.items():
-        assert f"| `{name}` |" in commands and f"::: {module.__name__}.Options\n" in commands
+        assert f"| `{name}` |" in commands
+        with_options = [c for c in module.Options.__mro__ if dataclasses.is_dataclass(c)]
+        assert all(f"::: {c.__module__}.{c.__name__}\n" in commands for c in with_options)
+
+
+def test_the_reference_has_the_functional_api():
+    text = "".join(page.read_text() for page in ROOT.glob("docs/reference/*.md"))
+    for package in (ganformer_jax, convert):
+        names = {name for name in package.__all__ if callable(getattr(package, name))}
+        missing = [n for n in names if f"::: {package.__name__}.{n}\n" not in text]
+        assert {*missing} <= {"gradient_penalty", "path_length", "r1_penalty"}  # by their module
 
 
 def test_every_image_of_the_docs_is_shown():
