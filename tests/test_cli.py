@@ -61,6 +61,7 @@ def test_command_lines_that_cannot_be_understood(capsys, arguments, message):
     [
         (["--generator.resolution", "48"], "generator.resolution is 48"),
         (["--generator.components", "7"], "generator.components is 7, which does not divide"),
+        (["--generator.components", "0"], "so images would not depend on a latent: turn style on"),
         (["--train.batch-size", "6"], "train.batch_size is 6"),
         (["--train.batch-size", "0"], "train.batch_size is 0; it should be 1 or more"),
         (["--train.devices", "1000"], "train.devices is 1000"),

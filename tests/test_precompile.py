@@ -29,6 +29,7 @@ def test_training_finds_the_programs_of_compile_only(tmp_path):
     command += ["--workdir", str(tmp_path / "run"), "--data.directory", str(tmp_path / "data")]
     command += ["--train.batch-size", "8", "--train.total-kimg", "0.008"]
     command += ["--train.metric-kimg", "0", "--generator.components", "0"]
+    command += ["--generator.synthesis.style"]
     command += ["--loss.r1-gamma", "0"]
 
     def train(*options):

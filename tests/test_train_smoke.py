@@ -255,6 +255,7 @@ def test_classes_have_names_from_the_data_to_the_samples(capsys, tmp_path):
     run = tmp_path / "run"
     options = ["--workdir", str(run), "--data.name", str(builder.data_path), *TINY]
     options += "--generator.base-grid 4 4 --generator.resolution 8 --generator.components 0".split()
+    options += ["--generator.synthesis.style"]
     options += ["--train.total-kimg", "0.008"]
     options += "--train.image-kimg 0 --train.metric-kimg 0 --generator.label-size".split()
     said = complaint(capsys, "train", *options, "2")

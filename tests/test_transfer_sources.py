@@ -122,6 +122,7 @@ def server():
 def test_training_from_a_url(capsys, tmp_path, server):
     """Averages of NVIDIA's for two classes, to an unconditional run."""
     options = "--generator.components 0 --generator.latent-size 6 --generator.resolution 32"
+    options += " --generator.synthesis.style"
     options += " --generator.mapping.no-self-attention --generator.attention-resolutions 4 4"
     options += " --generator.mapping.no-residual --generator.mapping.num-layers 1"
     options += " --generator.synthesis.architecture skip --generator.synthesis.channel-base 128"

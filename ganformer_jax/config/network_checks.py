@@ -14,7 +14,11 @@ from ganformer_jax.errors import UserError
 
 
 def validate_networks(generator: GeneratorConfig, discriminator: DiscriminatorConfig) -> None:
-    """Check the configs of both networks: every range, and how the options fit together."""
+    """Check the configs of both networks: every range, and how the options fit together.
+
+    Raises:
+        UserError: If an option has to be set differently; the message names it.
+    """
     check_ranges(generator, "generator")
     check_ranges(discriminator, "discriminator")
     _check_resolution(generator.resolution, generator.base_grid)
@@ -50,6 +54,12 @@ def _check_generator(generator: GeneratorConfig) -> None:
             f"generator.attention_resolutions is {list(generator.attention_resolutions)}, with "
             "which no layer attends to the components: give the smallest and the largest of "
             f"{blocks}"
+        )
+    synthesis = generator.synthesis
+    if not generator.components and not synthesis.style and synthesis.stem == "constant":
+        raise UserError(
+            "generator.components is 0 and generator.synthesis.style is off, so images would not "
+            "depend on a latent: turn style on, or set generator.synthesis.stem to latent"
         )
     check_heads("generator.attention.heads", generator.attention.heads, _widths(generator))
     if generator.attended_resolutions or generator.self_attended_resolutions:
