@@ -129,7 +129,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
 
 
 class ScenesHard(Scenes):
-    """Rendered scenes of three to ten smaller objects on patterned ground of two colors.
+    """Rendered scenes of three to ten smaller objects on plain, checked or striped ground.
 
     The examples have the features of `Scenes`.
     """
