@@ -332,7 +332,8 @@ def test_names_without_end_are_bounded(tmp_path):
 
 def test_which_metrics_are_better_and_what_is_drawn_together(tmp_path):
     higher = ["rpr2k_recall", "prdc50k_density", "is50k", "is", "seg500_iou"]
-    lower = ["swd", "swd_32", "fid50k", "rkid2k", "ppl_w_end_50k"]
+    higher += ["back_is5k", "back_rpr2k_recall"]
+    lower = ["swd", "swd_32", "fid50k", "rkid2k", "ppl_w_end_50k", "back_swd"]
     assert all(map(higher_is_better, higher)) and not any(map(higher_is_better, lower))
     assert metric_kind("swd_32") == metric_kind("swd") == "swd"
     assert metric_kind("rpr2k_recall") == metric_kind("rpr2k_precision") == "rpr"

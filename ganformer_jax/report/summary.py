@@ -31,7 +31,7 @@ SHEET_CAPTIONS = {
     "reconstructions": "Held-out images above their reconstructions",
 }
 """What the sheets beside the grid show, by the name of the sheet."""
-_HIGHER = re.compile(r"_(precision|recall|density|coverage)$|^(is|seg|dci)\d*k?(_|$)")
+_HIGHER = re.compile(r"_(precision|recall|density|coverage)$|^(back_)?(is|seg|dci)\d*k?(_|$)")
 _KIND = re.compile(rf"({'|'.join(sorted(KINDS, key=len, reverse=True))})(?![a-z])")
 
 
