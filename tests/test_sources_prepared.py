@@ -113,6 +113,13 @@ def folders(tmp_path_factory):
     }
 
 
+def test_a_folder_of_datasets_is_for_names(folders):
+    """Beside the folder of a dataset it has no effect, and is refused by `prepare`."""
+    folder = folders["array_record"]
+    assert TfdsSource(folder).options == {"split"}
+    assert TfdsSource("encoded", folder.parents[1]).options == {"split", "tfds_dir"}
+
+
 @pytest.mark.parametrize("kind", ["array_record", "tfrecord"])
 @pytest.mark.parametrize(
     ("split", "part"),

@@ -59,6 +59,8 @@ class TfdsSource(Source):
         data_dir: str | os.PathLike[str] | None = None,
         split: str = "train",
     ):
+        if Path(dataset).is_dir():  # and not a name, which is looked for in `data_dir`
+            self.options = self.options - {"tfds_dir"}
         builder = _find_builder(os.fspath(dataset), data_dir)
         self._name = f"{builder.name} ({split})"
         self._features = _image_features(self._name, builder.info.features)
