@@ -21,6 +21,7 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.models import Discriminator
 from ganformer_jax.train import updates
 from ganformer_jax.train.data_parallel import DataParallel
+from ganformer_jax.train.discriminator_loss import compared
 from ganformer_jax.train.networks import Networks, draw_cutoff
 from ganformer_jax.train.pmap import AXIS, pmap_updates
 from ganformer_jax.train.prefetch import place_batch
@@ -159,6 +160,12 @@ def test_other_losses_and_types_train(loss, dtype):
     assert ("overfitting/r_t" in info) == (loss != "wgan")  # whose logits have no zero
 
 
+def test_the_wasserstein_loss_has_the_epsilon_of_the_config():
+    config = tiny_config(0, generator="wgan", discriminator="wgan", wgan_epsilon=0.5)
+    real, fake = jnp.array([[1.0], [-2.0]]), jnp.array([[3.0], [5.0]])
+    np.testing.assert_allclose(compared(Networks(config), real, fake), [2.5, 9.0], rtol=1e-6)
+
+
 def test_no_two_leaves_share_memory():
     state = create_state(CONFIG, jax.random.key(1), sgd())  # jax.jit would copy by itself
     leaves = [leaf for leaf in jax.tree.leaves(state.replace(key=None)) if leaf.size]
@@ -203,7 +210,7 @@ def test_r_t_is_the_mean_sign_of_real_logits(state):
 
 @pytest.mark.parametrize("loss", ["logistic", pytest.param("relativistic", marks=pytest.mark.slow)])
 def test_real_images_of_other_labels_count_as_generated_ones(loss):
-    """Reed et al. 2016, section 4.2, with the labels of the next image."""
+    """Reed et al. 2016, section 4.2, with the labels of the image before."""
     weights = {"generator": loss if loss == "relativistic" else "non_saturating"}
     config = conditional(tiny_config(0, discriminator=loss, mismatch_weight=0.5, **weights))
     config = dataclasses.replace(
@@ -353,15 +360,18 @@ def test_steps_draw_anew(state):
     ],
 )
 def test_adam_is_corrected_for_lazy_regularization(weights, ratios):
-    """Adam's first step is the learning rate; its second moment decays by beta2."""
+    """A first step of Adam is the learning rate but for epsilon; its moments decay by the betas."""
     config = tiny_config(**weights)
+    options = dataclasses.replace(config.optimizer, beta1=0.5, epsilon=1.0)
+    config = dataclasses.replace(config, optimizer=options)
     parameter = jnp.ones(())
     for optimizer, ratio in zip(make_optimizers(config), ratios, strict=True):
         start: Any = optimizer.init(parameter)
         update, memory = optimizer.update(jnp.float32(3.0), start, parameter)
-        expected = -config.optimizer.learning_rate * ratio
+        expected = -options.learning_rate * ratio * 3 / (3 + options.epsilon)
         np.testing.assert_allclose(jnp.asarray(update), expected, rtol=1e-4)
-        second = jax.tree.leaves(memory)[-1]
+        first, second = jax.tree.leaves(memory)[-2:]
+        np.testing.assert_allclose(first, 3 * (1 - 0.5**ratio), rtol=1e-4)
         np.testing.assert_allclose(second, 9 * (1 - 0.99**ratio), rtol=1e-4)
 
 
