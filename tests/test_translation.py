@@ -73,35 +73,56 @@ def programs():
     return programs_on(jax.devices()[:1])
 
 
-@pytest.mark.slow
-def test_what_is_logged_is_what_the_networks_give(programs):
+def test_steps_follow_the_gradients_of_the_weighted_losses():
+    """Equation 3 of the paper, written out, with identity and pairs; and least squares."""
+    loss = TranslationLossConfig(cycle=3.0, identity=0.25, paired=2.0, pool=0)
+    config = dataclasses.replace(TINY, loss=loss)
+    programs, batch = programs_on(jax.devices()[:1], config), batch_of(0)
     before = jax.device_get(programs.init(jax.random.key(0)))
-    batch = batch_of(0)
-    _, (info,) = run_steps(programs, [batch])
     source, target = (from_uint8(batch[name]) for name in ("images", "targets"))
-    make = {
-        kind: lambda x, params=params: Translator(TINY.generator).apply({"params": params}, x)[0]
-        for kind, params in before.generators.items()
-    }
-    judge = {
-        kind: functools.partial(PatchDiscriminator(TINY.discriminator).apply, {"params": params})
-        for kind, params in before.discriminators.items()
-    }
-    fakes = {"target": make["target"](source), "source": make["source"](target)}
-    distance = lambda a, b: float(jnp.abs(a - b).mean())  # noqa: E731
-    cycle = distance(make["source"](fakes["target"]), source)
-    cycle += distance(make["target"](fakes["source"]), target)
-    identity = distance(make["target"](target), target) + distance(make["source"](source), source)
-    generator_loss = sum(float(((judge[kind](fakes[kind]) - 1) ** 2).mean()) for kind in fakes)
-    discriminator_loss = sum(
-        float((((judge[kind](real) - 1) ** 2).mean() + (judge[kind](fakes[kind]) ** 2).mean()) / 2)
-        for kind, real in (("source", source), ("target", target))
-    )
-    expected = {"loss/cycle": cycle, "loss/identity": identity}
-    expected |= {"loss/generator": generator_loss}
-    expected |= {"loss/discriminator": discriminator_loss}
-    for name, value in expected.items():
-        np.testing.assert_allclose(info[name], value, rtol=1e-4, err_msg=name)
+
+    def make(params, kind, images):
+        return Translator(TINY.generator).apply({"params": params[kind]}, images)[0]
+
+    def judge(params, kind, images):
+        return PatchDiscriminator(TINY.discriminator).apply({"params": params[kind]}, images)
+
+    def distance(one, other):
+        return jnp.abs(one - other).mean()
+
+    def of_generators(params):
+        target_fake, source_fake = make(params, "target", source), make(params, "source", target)
+        critics = before.discriminators
+        found = {
+            "loss/generator": ((judge(critics, "target", target_fake) - 1) ** 2).mean()
+            + ((judge(critics, "source", source_fake) - 1) ** 2).mean(),
+            "loss/cycle": distance(make(params, "source", target_fake), source)
+            + distance(make(params, "target", source_fake), target),
+            "loss/identity": distance(make(params, "target", target), target)
+            + distance(make(params, "source", source), source),
+            "loss/paired": distance(target_fake, target) + distance(source_fake, source),
+        }
+        weights = (1.0, 3.0, 3.0 * 0.25, 2.0)
+        return sum(w * x for w, x in zip(weights, found.values(), strict=True)), found
+
+    def of_discriminators(params):
+        total = 0.0
+        for kind, real, other in (("target", target, source), ("source", source, target)):
+            fake = make(before.generators, kind, other)
+            total += ((judge(params, kind, real) - 1) ** 2).mean() / 2
+            total += (judge(params, kind, fake) ** 2).mean() / 2
+        return total, {"loss/discriminator": total}
+
+    state, (info,) = run_steps(programs, [batch])
+    for function, params, memory in (
+        (of_generators, before.generators, state.generator_optimizer),
+        (of_discriminators, before.discriminators, state.discriminator_optimizer),
+    ):
+        gradients, found = jax.jit(jax.grad(function, has_aux=True))(params)
+        for name, value in found.items():
+            np.testing.assert_allclose(info[name], value, rtol=1e-4, err_msg=name)
+        halved = jax.tree.map(lambda leaf: leaf / 2, gradients)  # as beta1 is 0.5
+        assert_close(memory[0].mu, halved, rtol=1e-3)
 
 
 def test_every_network_learns_and_pools_fill(programs):
