@@ -16,6 +16,7 @@ from PIL import Image
 from small_scenes import small_chunks
 from training import assert_close, no_images, on_host, run_steps
 
+from ganformer_jax import losses
 from ganformer_jax.cli import main, segment_edits
 from ganformer_jax.config.dicts import to_dict
 from ganformer_jax.config.ganformer2 import (
@@ -32,13 +33,21 @@ from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.ganformer2 import edits
 from ganformer_jax.experiment.ganformer2.data import GANformer2Data
 from ganformer_jax.experiment.ganformer2.scene_files import LoadedScenes
-from ganformer_jax.sampling.planned_scenes import PlannedScenes, SceneSampler, SegmentEdit
+from ganformer_jax.models.planner import Plan
+from ganformer_jax.nn.layouts import HIDDEN
+from ganformer_jax.sampling.planned_scenes import (
+    PlannedScenes,
+    SceneSampler,
+    SegmentEdit,
+    edit_plan,
+)
 from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import place_on
 from ganformer_jax.train.kinds.ganformer2 import discriminator_penalty_update, ganformer2_trainable
 from ganformer_jax.train.kinds.ganformer2_scenes import generate_scenes, real_scenes
+from ganformer_jax.train.kinds.ganformer2_state import make_networks
 from ganformer_jax.train.loop import train
 
 BATCH, SIZE = 8, 8
@@ -49,7 +58,9 @@ TINY = GANformer2Config(
     execution=ExecutionConfig(resolution=SIZE, style_size=4, channel_base=32, channel_max=4),
     layout_discriminator=CRITIC,
     image_discriminator=CRITIC,
-    loss=GANformer2LossConfig(together_kimg=0.0, penalty_interval=2),
+    loss=GANformer2LossConfig(
+        together_kimg=0.0, penalty_interval=2, layout_gamma=0.3, image_gamma=0.7, matching=2.0
+    ),
     train=TrainConfig(batch_size=BATCH, total_kimg=0.032),
 )
 
@@ -100,13 +111,54 @@ def test_every_network_learns_and_the_average_follows(interval):
         assert still == []
     assert (state.step, state.images_seen) == (2, 2 * BATCH)
     assert ["loss/penalty_images" in info for info in infos] == [interval > 0, False]
+    for info in infos:
+        check_losses(info)
+
+
+def check_losses(info):
+    """Totals are weighted sums, and both sides of a relativistic loss differ by the logits."""
+    for side, fidelity in (("generator", "fidelity"), ("discriminator", "discriminator_fidelity")):
+        total = info[f"loss/{side}_layouts"] + info[f"loss/{side}_images"]
+        total += TINY.loss.fidelity * info[f"loss/{fidelity}"]
+        if side == "generator":
+            total += TINY.loss.matching * info["loss/matching"]
+        np.testing.assert_allclose(info[f"loss/{side}"], total, rtol=1e-5)
+    for name in ("layouts", "images"):  # softplus(x) - softplus(-x) is x
+        np.testing.assert_allclose(
+            info[f"loss/generator_{name}"] - info[f"loss/discriminator_{name}"],
+            info[f"logits/real_{name}"] - info[f"logits/fake_{name}"],
+            atol=1e-5,
+        )
 
 
 def test_penalties_leave_out_segments_where_the_loss_does(programs):
+    """R1 and R2 of images and of layouts are left, each with its weight, times the interval."""
     config, state = with_loss(fidelity=0.0), programs.init(jax.random.key(0))
     update = jax.jit(functools.partial(discriminator_penalty_update, config, WHOLE_BATCH))
     after, info = update(state, batch_of(0))
-    assert info["loss/penalty_images"] > 0
+
+    @jax.jit
+    @functools.partial(jax.grad, has_aux=True)
+    def expected(params):
+        key, networks = jax.random.fold_in(state.key, state.step), make_networks(config)
+        reals = real_scenes(config, WHOLE_BATCH, batch_of(0), key)
+        fakes, _ = generate_scenes(config, WHOLE_BATCH, state, state.generators, reals, key)
+        found = {"layouts": 0.0, "images": 0.0}
+        for scenes in (reals, fakes):
+            layouts = functools.partial(networks.layouts.apply, {"params": params["layouts"]})
+            images = functools.partial(networks.images.apply, {"params": params["images"]})
+            layout_logits = lambda x, apply=layouts: apply(x)[0]  # noqa: E731
+            image_logits = lambda x, apply=images, s=scenes: apply(x, s.layout_BxHxWxK)[0]  # noqa: E731
+            found["layouts"] += losses.r1_penalty(layout_logits, scenes.seen_BxHxWxK).mean()
+            found["images"] += losses.r1_penalty(image_logits, scenes.images_BxHxWxC).mean()
+        gammas = {"layouts": config.loss.layout_gamma, "images": config.loss.image_gamma}
+        total = sum(gammas[name] / 2 * penalty for name, penalty in found.items())
+        return config.loss.penalty_interval * total, found
+
+    gradients, found = expected(state.discriminators)
+    for name, penalty in found.items():
+        np.testing.assert_allclose(info[f"loss/penalty_{name}"], penalty, rtol=1e-4)
+    assert_close(after.discriminator_optimizer[0].mu, gradients)  # as beta1 is 0
     before = state.discriminators["images"]
     for name, changes in (("segment", False), ("segment_output", False), ("image", True)):
         same = jax.tree.map(np.array_equal, before[name], after.discriminators["images"][name])
@@ -210,6 +262,25 @@ def test_edits_change_their_segment_alone(weights):
     np.testing.assert_array_equal(removed[last != 1], last[last != 1])
     moved = sampler(weights, seeds, SegmentEdit(1, down=SIZE)).layouts[:, -1]
     np.testing.assert_array_equal(moved, removed)
+    own = sampler(weights, [9, 9, 9, 9], SegmentEdit(1, style_seed=9))
+    np.testing.assert_array_equal(own.images, sampler(weights, [9, 9, 9, 9]).images)
+
+
+def test_a_segment_moves_down_and_to_the_right():
+    """Its shape and its depth, and no other segment."""
+    shape = jnp.full((1, SIZE, SIZE, 5), HIDDEN).at[..., 0].set(0.0).at[0, 2, 3, 1].set(0.0)
+    shape = shape.at[0, 6, 6, 2].set(0.0)
+    depth = jnp.zeros((1, SIZE, SIZE, 5)).at[0, 2, 3, 1].set(4.0).at[..., 2].set(9.0)
+    plan = Plan(shape, depth, jnp.ones((1, 5)), jnp.zeros((1, 1, SIZE, SIZE, 5)))
+    edit = SegmentEdit(1, down=2, right=-1)
+    after, styles = edit_plan(TINY, edit, plan, jnp.ones((1, 6, 4)))
+    (layout,) = after.layout_SxBxHxWxK[-1].argmax(-1)
+    expected = np.zeros((SIZE, SIZE), int)
+    expected[4, 2], expected[6, 6] = 1, 2
+    np.testing.assert_array_equal(layout, expected)
+    np.testing.assert_array_equal(after.depth_BxHxWxK[0, 4, 2, 1], 4.0)
+    np.testing.assert_array_equal(after.depth_BxHxWxK[..., 2], 9.0)
+    np.testing.assert_array_equal(styles, 1)
 
 
 @pytest.mark.parametrize(
