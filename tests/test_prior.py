@@ -19,20 +19,30 @@ from ganformer_jax.config.prior import (
     AutoencoderConfig,
     CodebookConfig,
     PriorConfig,
+    PriorLossConfig,
     PriorOptimizerConfig,
     PriorStageConfig,
     TransformerConfig,
 )
-from ganformer_jax.config.training import TrainConfig
+from ganformer_jax.config.training import ScheduleConfig, TrainConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.models.code_prior import (
     code_logits,
     draw_code,
+    encode,
     prefix_tokens,
     sample_codes,
     transformer_of,
 )
+from ganformer_jax.models.patch_discriminator import PatchDiscriminator
+from ganformer_jax.models.vq_autoencoder import (
+    Decoder,
+    commitment_loss,
+    nearest_codes,
+    straight_through,
+)
 from ganformer_jax.nn import resample
+from ganformer_jax.pixels import from_uint8
 from ganformer_jax.sampling.priors import PriorSampler
 from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.compile import Programs
@@ -55,6 +65,8 @@ TINY = PriorConfig(
     transformer=TransformerConfig(layers=2, width=8, heads=2, hidden_width=8),
     discriminator=PatchConfig(width=2, layers=1),
     prior=PriorStageConfig(autoencoder_kimg=0.016, adversarial_kimg=0.008, label_size=CLASSES),
+    loss=PriorLossConfig(pixel=2.0, pyramid=0.7, commitment=0.3, adversarial=0.4),
+    autoencoder_optimizer=PriorOptimizerConfig(beta1=0.0, gradient_clip=None),
     train=TrainConfig(batch_size=BATCH, total_kimg=0.032),
 )
 
@@ -115,6 +127,57 @@ def test_each_stage_trains_its_networks(stages):
     names = [set(info) for _, info in found]
     assert "loss/generator" not in names[0] and {"loss/generator", "loss/balance"} <= names[1]
     assert names[2] == {"loss/bits", "gradient_norm/transformer"}
+
+
+@pytest.mark.parametrize("step", [0, 1], ids=["autoencoder", "adversarial"])
+def test_the_autoencoder_follows_the_gradient_of_its_weighted_losses(stages, step):
+    """Reconstruction, commitment and, balanced, the adversarial loss (equations 4 to 7)."""
+    _, found = stages
+    before, info = found[step]
+    after, _ = found[step + 1]
+    reals, entries = from_uint8(batch_of(step)["images"]), before.codebook.entries
+    weights, balance = TINY.loss, info.get("loss/balance", 0.0)
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        vectors = encode(TINY, params, reals)
+        chosen = jnp.asarray(entries)[nearest_codes(vectors, entries)]
+        images, _ = Decoder(TINY.autoencoder).apply(
+            {"params": params["decoder"]}, straight_through(vectors, chosen)
+        )
+        logits = PatchDiscriminator(TINY.discriminator).apply(
+            {"params": before.discriminator}, images
+        )
+        return (
+            weights.pixel * jnp.abs(images - reals).mean()
+            + weights.pyramid * losses.laplacian_distance(images, reals).mean()
+            + weights.commitment * commitment_loss(vectors, chosen)
+            - weights.adversarial * balance * logits.mean()
+        )
+
+    moment = after.autoencoder_optimizer[0].mu  # the gradient, as beta1 is 0
+    assert_close(moment, gradient(before.autoencoder), rtol=1e-3)
+    assert ("loss/balance" in info) == (step == 1) and (step == 0 or balance > 0)
+
+
+def test_the_schedule_of_the_transformer_begins_with_its_stage(stages):
+    """At the first images of its stage, the learning rate of a warm-up is 0."""
+    warm = dataclasses.replace(
+        TINY.transformer_optimizer, learning_rate_schedule=ScheduleConfig(warmup_kimg=1.0)
+    )
+    config = dataclasses.replace(TINY, transformer_optimizer=warm)
+    update = jax.jit(functools.partial(transformer_update, config, DataParallel()))
+    before = programs_state(stages[1][2][0])
+    after, _ = update(before, batch_of(2))
+    assert not changed(before.transformer, after.transformer)
+    later, _ = update(before.replace(images_seen=before.images_seen + 500), batch_of(2))
+    assert changed(before.transformer, later.transformer)
+
+
+def programs_state(state):
+    """A state from the host, with its random key."""
+    return state.replace(key=jax.random.wrap_key_data(state.key))
 
 
 def test_bits_are_those_of_the_logits(stages):
