@@ -10,6 +10,7 @@ import signal
 import tempfile
 import threading
 import time
+import types
 from typing import Any
 
 import jax
@@ -184,18 +185,34 @@ def test_a_signal_with_numbers_that_are_not_finite_ends_training(tmp_path):
 
 
 def test_training_that_stands_still_says_so(monkeypatch):
-    monkeypatch.setattr(stalls, "POLL", 0.01)
-    monkeypatch.setattr(stalls, "WARN_MINUTES", 0.001)
-    said, ended = [], []
+    """By a clock of its own, so that a busy machine changes nothing."""
+    now, said, ended, polled = [0.0], [], [], threading.Event()
+
+    def clock():
+        polled.set()
+        return now[0]
+
+    def wait(minutes):
+        """Let time pass, and the thread look at the clock more than once."""
+        now[0] += 60 * minutes
+        for _ in range(2):
+            polled.clear()
+            assert polled.wait(60)
+
+    monkeypatch.setattr(stalls, "POLL", 0.001)
+    monkeypatch.setattr(stalls, "time", types.SimpleNamespace(monotonic=clock))
     monkeypatch.setattr(stalls.hosts, "end_all", lambda *arguments: ended.append(arguments))
-    with stalls.Stalls(0.002, said.append) as watch:
-        for _ in range(20):
-            time.sleep(0.02)
+    with stalls.Stalls(20.0, said.append) as watch:
+        for _ in range(5):
+            wait(9.0)
             watch.progress()
         assert not said
-        time.sleep(0.5)
-    assert said == [f"warning: {STANDSTILL}"]
-    assert ended[0] == (f"{STANDSTILL} (train.stall_minutes)", 75)
+        wait(15.0)
+        wait(1.0)
+        assert said == [f"warning: {STANDSTILL.replace(' 0 ', ' 15 ')}"] and not ended
+        wait(5.0)
+    assert len(said) == 1
+    assert ended[0] == (f"{STANDSTILL.replace(' 0 ', ' 21 ')} (train.stall_minutes)", 75)
 
 
 @pytest.mark.parametrize("place", ["data", "checkpoint", "metric", "opening", "start"])

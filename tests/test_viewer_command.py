@@ -140,12 +140,12 @@ def test_signals_end_the_command_and_remove_its_file(tmp_path, monkeypatch, numb
     while not lines[-1].startswith("Ctrl-C") and process.poll() is None:
         lines.append(out.readline())
     files = tmp_path / "tmp"
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not list(files.glob("ganformer-view-*/open.html")) and time.monotonic() < until:
         time.sleep(0.05)
     assert len(list(files.glob("ganformer-view-*/open.html"))) == 1
     process.send_signal(number)
-    ((code, rest, err),) = finish([process], timeout=30)
+    ((code, rest, err),) = finish([process], timeout=120)
     assert code == 0 and not err, (lines, rest, err)
     assert rest.startswith("stopped")
     assert not list(files.glob("ganformer-view-*"))
