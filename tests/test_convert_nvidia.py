@@ -290,17 +290,19 @@ def test_the_label_mapping_is_initialized_as_published():
 
 def test_options_of_the_label_mapping_and_of_widths_are_refused_where_nothing_reads_them():
     generator, _ = clamped_networks()
+    config = DiscriminatorConfig(label_mapping=LabelMappingConfig(num_layers=3))
     with pytest.raises(UserError, match="label_mapping is set, but discriminator.label_logit is"):
-        options = LabelMappingConfig(num_layers=3)
-        validate_networks(generator.config, DiscriminatorConfig(label_mapping=options))
-    mapping = MappingConfig(last_hidden_width=5)
-    with pytest.raises(UserError, match="last_hidden_width is 5, but generator.mapping.residual"):
+        validate_networks(generator.config, config)
+    for mapping, message in (
+        (MappingConfig(last_hidden_width=5), "is 5, but generator.mapping.residual"),
+        (
+            MappingConfig(num_layers=0, residual=False, last_hidden_width=5),
+            "needs generator.mapping.num_layers",
+        ),
+    ):
         config = GeneratorConfig(components=4, mapping=mapping)
-        validate_networks(config, DiscriminatorConfig())
-    mapping = MappingConfig(num_layers=0, residual=False, last_hidden_width=5)
-    with pytest.raises(UserError, match="last_hidden_width needs generator.mapping.num_layers"):
-        config = GeneratorConfig(components=4, mapping=mapping)
-        validate_networks(config, DiscriminatorConfig())
+        with pytest.raises(UserError, match=f"last_hidden_width {message}"):
+            validate_networks(config, DiscriminatorConfig())
     for name, layers in (("embedding_width", 0), ("hidden_width", 1)):
         options = LabelMappingConfig(num_layers=layers, **{name: 5})
         config = DiscriminatorConfig(label_logit="embedding", label_mapping=options)

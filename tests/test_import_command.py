@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import ganformer_jax
+from ganformer_jax.cli import main
 from ganformer_jax.config import GeneratorConfig, SynthesisConfig
 from ganformer_jax.convert.build import flatten
 from ganformer_jax.convert.export import exported_weights, save_generator
@@ -30,8 +31,6 @@ SNAPSHOT = DATA / "official-snapshot.pkl"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run imported from the snapshot, which tests do not change."""
-    from ganformer_jax.cli import main
-
     workdir = tmp_path_factory.mktemp("imported") / "run"
     main(["import", str(SNAPSHOT), "--workdir", str(workdir)])
     return workdir
@@ -164,8 +163,6 @@ def test_download(capsys, server):
 def test_downloads_that_fail(capsys, tmp_path, server, name, message):
     workdir = tmp_path / "run"
     with pytest.raises(SystemExit):
-        from ganformer_jax.cli import main
-
         main(["import", f"{server}/{name}", "--workdir", str(workdir)])
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not workdir.exists()

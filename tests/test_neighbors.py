@@ -54,8 +54,8 @@ def test_the_nearest_images_are_found():
     assert found.nearest[:, :, 0, 0, 0].tolist() == [[10, 0], [201, 255]]
     assert (found.searched, found.total, found.samples.shape) == (5, 5, (2, 8, 8, 3))
     np.testing.assert_allclose(found.distances[:, 0], np.sqrt(3), rtol=1e-6)
+    few = gray_images([1], count=1)
     with pytest.raises(UserError, match="grays has 1 images: neighbors need two or more"):
-        few = gray_images([1], count=1)
         find_neighbors(samples, few, FeatureReader(Colors(), "x"), "colors", **counts)
 
 
