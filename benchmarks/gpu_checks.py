@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.attention import BipartiteAttention, KMeans
@@ -98,5 +99,7 @@ def _run(function: Callable[..., Any], arrays: list[Any], device: Any) -> list[A
 
 
 def relative_error(found: list[Any], exact: list[Any]) -> float:
+    """Return the largest error, relative to the largest value; NaN if there is one anywhere."""
     pairs = zip(found, exact, strict=True)
-    return max(float(abs(a - b).max()) / max(float(abs(b).max()), 1e-30) for a, b in pairs)
+    errors = [float(abs(a - b).max()) / max(float(abs(b).max()), 1e-30) for a, b in pairs]
+    return float(np.max(errors))  # Python's `max` would drop NaN

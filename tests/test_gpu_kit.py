@@ -1,7 +1,11 @@
 """What the GPU kit makes of a profile, and its report; the kit itself is run by hand."""
 
+import math
+
 import gpu
+import gpu_checks
 import gpu_profile
+import numpy as np
 
 LABELS = [
     {"ph": "M", "name": "process_name", "pid": 1, "args": {"name": "/device:GPU:0"}},
@@ -34,6 +38,13 @@ def test_every_size_kind_and_precision_is_timed_before_larger_batches():
     first = {(p.case.resolution, p.case.kind, p.precision) for p in made[:18]}
     assert len(first) == 18
     assert made[0].case.resolution == 256 and made[0].precision == "bfloat16"
+
+
+def test_a_number_that_is_not_finite_is_an_error_wherever_it_is():
+    exact, right, wrong = np.ones(3), np.full(3, 1.01), np.array([1.0, np.nan, 1.0])
+    for found in ([right, wrong], [wrong, right]):
+        assert math.isnan(gpu_checks.relative_error(found, [exact, exact]))
+    assert abs(gpu_checks.relative_error([exact, right], [exact, exact]) - 0.01) < 1e-9
 
 
 def test_the_report_is_written_after_each_result(tmp_path):
