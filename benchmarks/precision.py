@@ -1,6 +1,7 @@
 """Train in float32 and in bfloat16 from several seeds, and compare curves and distances.
 
 Command:   python benchmarks/precision.py [--config NAME] [--kimg 16] [--seeds 0 1 2]
+Cost:      five to ten minutes a run on two CPU cores; six runs by default
 
 Runs that are already in --folder are resumed, or read if they are complete. Prints a table, with
 the mean over seeds and their range, and draws the curves to --figure.
@@ -12,13 +13,12 @@ import argparse
 import json
 import pathlib
 import statistics
-import subprocess
-import sys
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from runs import command, logged
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 TYPES = ("float32", "bfloat16")
 CURVES = {
     "loss/generator": "generator loss",
@@ -31,25 +31,28 @@ Curve = Mapping[float, float]
 
 
 def train(folder: pathlib.Path, config: str, dtype: str, seed: int, kimg: float) -> pathlib.Path:
-    """Train one run, unless it is complete, and evaluate it once; return its folder."""
+    """Train one run, unless it is complete, and evaluate its end once; return its folder."""
     run = folder / f"{dtype}-{seed}"
     words = f"""train --config {config} --workdir {run} --data.directory {folder / "data"}
     --train.seed {seed} --train.total-kimg {kimg} --train.log-kimg 0.5 --train.metrics swd
     --train.metric-kimg {kimg / 8} --train.image-kimg {kimg} --train.checkpoint-kimg {kimg / 4}
     --generator.dtype {dtype} --discriminator.dtype {dtype}"""
-    call(words.split())
-    if not (run / "evaluations.jsonl").exists():
-        call(f"evaluate --workdir {run} --metrics swd2k,rkid1k,rpr1k".split())
+    command(*words.split())
+    if evaluation_of_end(run) is None:
+        command(*f"evaluate --workdir {run} --metrics swd2k,rkid1k,rpr1k".split())
     return run
 
 
-def call(arguments: list[str]) -> None:
-    subprocess.run([sys.executable, str(ROOT / "run.py"), *arguments], check=True)
+def evaluation_of_end(run: pathlib.Path) -> dict[str, Any] | None:
+    """Return the evaluation after the last logged image; None if there is none yet."""
+    path, end = run / "evaluations.jsonl", max(line["kimg"] for line in logged(run))
+    lines = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
+    return next((line for line in lines if line["kimg"] == end), None)
 
 
 def curves(run: pathlib.Path) -> dict[str, Curve]:
     found: dict[str, dict[float, float]] = {name: {} for name in CURVES}
-    for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()):
+    for line in logged(run):
         for name in found.keys() & line.keys():
             found[name][line["kimg"]] = line[name]
     return dict(found)
@@ -61,7 +64,7 @@ def summary(run: pathlib.Path, kimg: float) -> dict[str, float]:
     for name, curve in curves(run).items():
         late = [value for at, value in curve.items() if at > kimg / 2]
         numbers[f"{CURVES[name]}, mean of the second half"] = statistics.mean(late)
-    evaluation = json.loads((run / "evaluations.jsonl").read_text().splitlines()[0])
+    evaluation = evaluation_of_end(run) or {}
     return numbers | {n: v for n, v in evaluation.items() if n.startswith(("swd", "rkid", "rpr"))}
 
 

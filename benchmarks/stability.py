@@ -48,6 +48,7 @@ from ganformer_jax import (
 )
 from ganformer_jax.data.batches import open_dataset
 from ganformer_jax.errors import UserError
+from ganformer_jax.files import write_atomically
 from ganformer_jax.metrics import sliced_wasserstein
 from ganformer_jax.pixels import to_uint8
 
@@ -209,9 +210,11 @@ def main() -> None:
             if not path.exists():
                 began = time.perf_counter()
                 found = train(config_of(loss, gamma), images, held_out, options.kimg)
-                found["seconds"] = time.perf_counter() - began
-                path.write_text(json.dumps(found))
+                found |= {"kimg": options.kimg, "seconds": time.perf_counter() - began}
+                write_atomically(path, json.dumps(found))
             results[loss, gamma] = json.loads(path.read_text())
+            if results[loss, gamma].get("kimg", options.kimg) != options.kimg:
+                sys.exit(f"{path} is of another --kimg: choose another --out, or remove it")
             print(f"{loss} {gamma:g}: {results[loss, gamma]['seconds']:.0f} s", flush=True)
     print(table(results))
 
