@@ -237,8 +237,9 @@ def test_component_update_is_residual():
     update = ComponentUpdate(heads=1, dropout=0.0, gate_x=False, gate_y=False)
     x, y, x_position, y_position = inputs()
     variables = update.init(jax.random.key(0), y, x, y_position, x_position)
-    silent = jax.tree.map(jnp.zeros_like, variables)
-    updated = update.apply(silent, y, x, y_position, x_position)
+    silent = jax.tree.map(jnp.zeros_like, variables["params"]["dense_1"])
+    silent = {"params": variables["params"] | {"dense_1": silent}}
+    updated = update.apply(silent, y, x, y_position, x_position)  # whatever is attended to
     np.testing.assert_allclose(updated, jax.nn.leaky_relu(y, 0.2), atol=1e-6)
     changed = update.apply(variables, y, x + 1.0, y_position, x_position)
     assert not np.allclose(changed, update.apply(variables, y, x, y_position, x_position))

@@ -35,6 +35,8 @@ def test_change_inside_outside_and_elsewhere():
     assert changes.random.mean() == pytest.approx(10 * 8 / 64, abs=0.5)
     again = edit_changes(10.0 * regions[:5], regions[:5])
     np.testing.assert_array_equal(again.random, changes.random[:5])
+    later = edit_changes(10.0 * regions[3:5], regions[3:5], first=3)
+    np.testing.assert_array_equal(later.random, changes.random[3:5])
     other = edit_changes(10.0 * regions, regions, seed=1)
     assert (other.random != changes.random).any()
 

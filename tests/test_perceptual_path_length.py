@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import types
 import zlib
 
 import jax
@@ -139,6 +140,39 @@ def test_paths_are_decided_by_their_numbers(monkeypatch):
     assert found != length("w", batch_size=3, sampling="full", seed=1)
     assert found == pytest.approx(length("w", batch_size=4, sampling="full"), rel=1e-3)
     length("z", batch_size=3, sampling="end")
+
+
+class Plain:
+    """Stands for a generator: w is z, and an image has its numbers."""
+
+    config = types.SimpleNamespace(num_latents=1, z_size=64, label_size=0)
+    num_layers = 1
+
+    def apply(self, variables, latents, labels=None, *, method, noise=None):
+        return latents if method == "map" else (latents.reshape(-1, 8, 8, 1), {})
+
+
+@pytest.mark.parametrize(
+    ("space", "sampling", "start", "step"),
+    [("w", "end", 1, 2), ("w", "full", 2 / 3, 2), ("z", "end", 1, math.pi**2 / 4)],
+)
+def test_where_steps_are_and_how_long(monkeypatch, space, sampling, start, step):
+    """Mean squares of where steps begin and of the steps, relative to their length of t.
+
+    Between normal numbers, a line is as long as their difference, and shorter vectors are in its
+    middle; a great circle is a quarter of one, of radius 1.
+    """
+
+    def measured(of_images):
+        monkeypatch.setattr(path_length, "lpips", lambda _, one, other: of_images(one, other))
+        options = {"space": space, "sampling": sampling, "count": 600, "batch_size": 300}
+        return perceptual_path_length(Plain(), {}, {}, **options)
+
+    monkeypatch.setattr(path_length, "STEP", 0.01)
+    found = measured(lambda one, other: jnp.square(one).mean((1, 2, 3)))
+    assert found * STEP**2 == pytest.approx(start, rel=0.05)
+    found = measured(lambda one, other: jnp.square(other - one).mean((1, 2, 3)))
+    assert found * STEP**2 / 0.01**2 == pytest.approx(step, rel=0.05)
 
 
 def test_conditions_of_paths_are_those_given(monkeypatch):

@@ -76,6 +76,18 @@ def test_neighbors_of_noise_are_compared_along_both_axes():
     np.testing.assert_allclose(correlation({"a": noise}), [(2 / 16) ** 2], rtol=1e-6)
 
 
+def test_noise_is_compared_at_every_scale_down_to_8_pixels():
+    """The mean of four pixels is brought back to unit variance, written out for one halving."""
+    noise = np.random.default_rng(2).standard_normal((1, 16, 16)).astype(np.float32)
+    half = 2 * noise.reshape(1, 8, 2, 8, 2).mean((2, 4))
+    expected = sum(
+        ((each * np.roll(each, 1, axis)).mean((1, 2))) ** 2
+        for each in (noise, half)
+        for axis in (1, 2)
+    )
+    np.testing.assert_allclose(correlation({"a": noise}), expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["k-GAN", "dcgan", "no noise"])
 def test_any_noise_is_searched(kind):
     """Of a k-GAN that of every image; of others there may be none."""

@@ -112,6 +112,19 @@ def test_dci_of_latents_that_mix_the_factors():
     assert found.disentanglement < 0.6 and found.completeness < 0.6
 
 
+def test_dci_is_of_rows_that_weights_were_not_fitted_to():
+    """Factors in another order in a quarter of the rows change informativeness alone."""
+    random = np.random.default_rng(0)
+    codes = random.standard_normal((200, 4))
+    factors = codes[:, :2] + 0.1 * random.standard_normal((200, 2))
+    held_out = np.random.default_rng(0).permutation(200)[:50]  # those of seed 0
+    other = factors.copy()
+    other[held_out] = factors[held_out[::-1]]
+    one, two = dci(codes, factors), dci(codes, other)
+    np.testing.assert_allclose(one[:2], two[:2], rtol=1e-6)
+    assert one.informativeness > 0.9 and two.informativeness < 0.2
+
+
 def test_dci_leaves_out_factors_that_do_not_vary():
     """Rounding gives a column of 0.1 a standard deviation above 0."""
     rng = np.random.default_rng(0)
