@@ -263,6 +263,18 @@ def test_two_folders(folders, capsys):
     assert "4/4" in first.err and "4/4" not in again.err
 
 
+def test_values_of_fake_images_have_a_range_of_their_own(folders, quick, capsys, tmp_path):
+    """The same images as files of 8 bits and as an array in 0..1 have the same distance."""
+    fakes = tmp_path / "fakes"
+    pixels = np.stack([np.asarray(Image.open(path)) for path in sorted(fakes.iterdir())])
+    np.save(tmp_path / "fakes.npy", pixels / np.float32(255))
+    found = []
+    for fake, options in (("fakes", []), ("fakes.npy", ["--fake-value-range", "0", "1"])):
+        main([*folders, "--fake", str(tmp_path / fake), "--metrics", "rkid", *options])
+        found.append(json.loads(capsys.readouterr().out.splitlines()[-1])["rkid4"])
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+
+
 @pytest.fixture
 def quick(monkeypatch):
     """Mean colors in place of Inception."""

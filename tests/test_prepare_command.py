@@ -183,6 +183,21 @@ def geometry_of(source, **options):
     return dataset_spec(Options("x", "x", **options), source).geometry
 
 
+def test_the_filter_is_that_of_the_option(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((2, 8, 8, 3), np.uint8))
+    source = ArraySource(tmp_path / "x.npy")
+    assert geometry_of(source).filter == "lanczos"
+    assert geometry_of(source, filter="box").filter == "box"
+
+
+def test_a_dataset_of_tfds_is_where_the_option_says(tmp_path, capsys):
+    make_zip(tmp_path / "x.zip", {f"{i}.png": png(5 * i) for i in range(4)})
+    prepare = "prepare", "x.zip", "--name", "x", "--data-dir", "shelf"
+    assert call(capsys, *prepare)[0] == 0
+    code, out, err = call(capsys, "prepare", "tfds:x", "--name", "y", "--tfds-dir", "shelf")
+    assert code == 0 and "4 images" in out, err
+
+
 @pytest.mark.parametrize(
     "shape,options,size",
     [
