@@ -187,6 +187,21 @@ def test_gradients_of_execution_reach_planning_only_together(weights):
     assert size(apart["executor"]) > 0 and size(together["executor"]) > 0
 
 
+def test_layouts_are_seen_in_another_order_and_with_noise():
+    """Of a mean square of 1 without noise, which has one variance at 2x2, 4x4 and 8x8."""
+    plain, noisy = (
+        real_scenes(with_loss(layout_noise=noise), WHOLE_BATCH, batch_of(0), jax.random.key(0))
+        for noise in (0.0, 0.5)
+    )
+    seen, layout = np.asarray(plain.seen_BxHxWxK), np.asarray(plain.layout_BxHxWxK)
+    segments = TINY.planning.segments
+    np.testing.assert_allclose(np.square(seen).mean(), 1, rtol=1e-5)
+    np.testing.assert_allclose(seen[..., 0], np.sqrt(segments) * layout[..., 0], rtol=1e-5)
+    assert not np.allclose(seen, np.sqrt(segments) * layout)
+    noise = np.asarray(noisy.seen_BxHxWxK) - seen
+    np.testing.assert_allclose(noise.var(), 3 * 0.25 * segments, rtol=0.2)
+
+
 @pytest.mark.slow
 def test_half_precision_is_close(programs):
     """Losses of a step in bfloat16, whose parameters stay float32."""

@@ -1,11 +1,13 @@
 """Layouts: composition, planning, execution of a layout, and the losses that look at segments."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import random_variables
 
 from ganformer_jax.config.ganformer2 import ExecutionConfig, PlanningConfig
 from ganformer_jax.experiment.ganformer2.edits import measure_edit
@@ -111,6 +113,28 @@ def test_later_segments_depend_on_earlier_ones_and_not_the_other_way(planned):
     assert changed == [False, True, False, True, True]
     last = apply(variables, z_BxKxD.at[:, 3].set(3.0), present)
     np.testing.assert_array_equal(plan.layout_SxBxHxWxK[1], last.layout_SxBxHxWxK[1])
+
+
+def test_attention_to_latents_ends_at_the_largest_grid_that_attends():
+    for largest, grids in ((4, {4}), (8, {4, 8})):
+        planner = Planner(dataclasses.replace(PLANNING, attention_largest=largest), SIZE)
+        inputs = normal(0, BATCH, SEGMENTS, PLANNING.latent_size), jnp.ones((BATCH, SEGMENTS))
+        shapes = jax.eval_shape(planner.init, jax.random.key(0), *inputs)
+        names = [name for name in shapes["params"]["segment"] if name.startswith("attention_")]
+        assert {int(name.removeprefix("attention_")) for name in names} == grids
+
+
+@pytest.mark.parametrize("has_style", [False, True])
+def test_the_style_of_the_image_is_an_option(has_style):
+    """The last style latent; without the option it changes nothing."""
+    config = dataclasses.replace(EXECUTION, global_style=has_style)
+    executor, layout = Executor(config, SEGMENTS), some_layout()
+    z = normal(0, BATCH, SEGMENTS + 1, EXECUTION.style_size)
+    init = functools.partial(executor.init, noise="none")
+    variables = random_variables(lambda: init(jax.random.key(1), z, layout))
+    apply = jax.jit(functools.partial(executor.apply, variables, noise="none"))
+    changed = bool((apply(z, layout) != apply(z.at[:, -1].set(-z[:, -1]), layout)).any())
+    assert changed == has_style
 
 
 def test_hard_layouts_have_the_gradients_of_soft_ones():
