@@ -89,7 +89,7 @@ def test_an_error_of_one_process_ends_both_with_its_message(tmp_path):
     assert (code, other_code) == (1, 1)
     assert "error: process 1 of 2: the data of this host is gone" in err
     assert other_err.splitlines()[-1] == "error: the data of this host is gone"
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 110
 
 
 @pytest.mark.slow
@@ -97,7 +97,7 @@ def test_a_killed_process_ends_the_other_and_the_run_resumes(tmp_path):
     began = time.monotonic()
     (code, _, err), (other_code, _, _) = job("die", tmp_path)
     assert (code, other_code) == (75, -9) and "error: " in err
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 110
     assert train_mean(tmp_path)
 
 
@@ -107,7 +107,7 @@ def test_a_hang_before_the_first_step_ends_both(tmp_path):
     began = time.monotonic()
     for code, _, err in job("hang", tmp_path):
         assert code == 75 and "no progress for 0 minutes" in err
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 110
 
 
 def test_a_signal_to_one_process_ends_the_measurement_of_both(tmp_path):
@@ -121,7 +121,7 @@ def test_a_signal_to_one_process_while_all_compile(tmp_path):
     began = time.monotonic()
     for code, out, err in job("compile", tmp_path):
         assert code == 0 and "compiling" in out, err
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 45  # before jax misses a heartbeat
 
 
 @pytest.mark.slow
@@ -141,7 +141,7 @@ def test_a_signal_to_one_process_outside_training_ends_all(tmp_path):
     (code, out, err), (other_code, _, _) = job("wait", tmp_path)
     assert (code, other_code) == (0, 0)
     assert err.splitlines()[-1] == "process 1 of 2: stopped" and "error" not in err
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 45  # before jax misses a heartbeat
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def offline(monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
 
 
-def stored(run, seconds=20.0):
+def stored(run, seconds=60.0):
     """((id, project), rows by step) of each start of a run, once its process has closed them."""
     until = time.monotonic() + seconds
     found = records(run)
