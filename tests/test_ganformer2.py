@@ -49,6 +49,7 @@ from ganformer_jax.train.kinds.ganformer2 import discriminator_penalty_update, g
 from ganformer_jax.train.kinds.ganformer2_scenes import generate_scenes, real_scenes
 from ganformer_jax.train.kinds.ganformer2_state import make_networks
 from ganformer_jax.train.loop import train
+from ganformer_jax.train.prefetch import place_batch
 
 BATCH, SIZE = 8, 8
 WHOLE_BATCH = DataParallel(None)
@@ -113,6 +114,20 @@ def test_every_network_learns_and_the_average_follows(interval):
     assert ["loss/penalty_images" in info for info in infos] == [interval > 0, False]
     for info in infos:
         check_losses(info)
+    check_average(programs)
+
+
+def check_average(programs):
+    """After a million images the half-life is that of the config."""
+    start = programs.init(jax.random.key(0))
+    seen = jax.device_put(jnp.int32(10**6), start.images_seen.sharding)
+    start = start.replace(images_seen=seen, ema=jax.tree.map(lambda p: p + 1, start.generators))
+    before = on_host(start)
+    trainable, sharding = programs.trainable, programs.placement.batch
+    after, _ = programs.step(start, place_batch(batch_of(0), trainable.batch, sharding), 1)
+    beta = 0.5 ** (BATCH / (1000 * TINY.optimizer.ema_kimg))
+    expected = jax.tree.map(lambda e, g: g + beta * (e - g), before.ema, on_host(after.generators))
+    assert_close(on_host(after.ema), expected, rtol=1e-5, atol=1e-5)
 
 
 def check_losses(info):
@@ -151,11 +166,13 @@ def test_penalties_leave_out_segments_where_the_loss_does(programs):
             image_logits = lambda x, apply=images, s=scenes: apply(x, s.layout_BxHxWxK)[0]  # noqa: E731
             found["layouts"] += losses.r1_penalty(layout_logits, scenes.seen_BxHxWxK).mean()
             found["images"] += losses.r1_penalty(image_logits, scenes.images_BxHxWxC).mean()
+        planned = (fakes.layout_BxHxWxK != reals.layout_BxHxWxK).any((1, 2, 3))
         gammas = {"layouts": config.loss.layout_gamma, "images": config.loss.image_gamma}
         total = sum(gammas[name] / 2 * penalty for name, penalty in found.items())
-        return config.loss.penalty_interval * total, found
+        return config.loss.penalty_interval * total, (found, planned)
 
-    gradients, found = expected(state.discriminators)
+    gradients, (found, planned) = expected(state.discriminators)
+    assert 0 < planned.sum() < BATCH  # images are of layouts of both kinds
     for name, penalty in found.items():
         np.testing.assert_allclose(info[f"loss/penalty_{name}"], penalty, rtol=1e-4)
     assert_close(after.discriminator_optimizer[0].mu, gradients)  # as beta1 is 0
