@@ -270,16 +270,20 @@ def test_diagnosis_knows_losses_of_pairs_and_penalties():
 
 
 def test_gradients_of_path_lengths_go_through_their_running_mean():
-    """With one image and a mean that starts at 0, the penalty is ((1 - decay) length)^2."""
+    """With one image and a mean that starts at 0, the penalty is ((1 - decay) length)^2.
+
+    Gradients are stronger by the interval.
+    """
     norms = []
-    for decay in (0.0, 0.5):
+    for decay, interval in ((0.0, 4), (0.5, 12)):
         loss = {"path_length_weight": 2.0, "path_length_decay": decay}
+        loss["path_length_interval"] = interval
         config = tiny_config(0, **loss, path_length_batch_shrink=BATCH)
         before, after, info = applied("path_length_update", config)
         length = float(jnp.sqrt(info["loss/path_length"] / 2)) / (1 - decay)
         assert float(after.path_length_mean) == pytest.approx(decay * length, rel=1e-5)
         norms.append(float(info["gradient_norm/path_length"]))
-    assert norms[0] > 0 and norms[1] == pytest.approx(norms[0] / 4, rel=1e-4)
+    assert norms[0] > 0 and norms[1] == pytest.approx(3 * norms[0] / 4, rel=1e-4)
 
 
 def test_path_lengths_of_no_image_are_refused():
