@@ -84,7 +84,7 @@ def test_steps_follow_the_gradients_of_the_weighted_losses():
     def make(params, kind, images):
         return Translator(TINY.generator).apply({"params": params[kind]}, images)[0]
 
-    def judge(params, kind, images):
+    def logits(params, kind, images):
         return PatchDiscriminator(TINY.discriminator).apply({"params": params[kind]}, images)
 
     def distance(one, other):
@@ -94,8 +94,8 @@ def test_steps_follow_the_gradients_of_the_weighted_losses():
         target_fake, source_fake = make(params, "target", source), make(params, "source", target)
         critics = before.discriminators
         found = {
-            "loss/generator": ((judge(critics, "target", target_fake) - 1) ** 2).mean()
-            + ((judge(critics, "source", source_fake) - 1) ** 2).mean(),
+            "loss/generator": ((logits(critics, "target", target_fake) - 1) ** 2).mean()
+            + ((logits(critics, "source", source_fake) - 1) ** 2).mean(),
             "loss/cycle": distance(make(params, "source", target_fake), source)
             + distance(make(params, "target", source_fake), target),
             "loss/identity": distance(make(params, "target", target), target)
@@ -109,8 +109,8 @@ def test_steps_follow_the_gradients_of_the_weighted_losses():
         total = 0.0
         for kind, real, other in (("target", target, source), ("source", source, target)):
             fake = make(before.generators, kind, other)
-            total += ((judge(params, kind, real) - 1) ** 2).mean() / 2
-            total += (judge(params, kind, fake) ** 2).mean() / 2
+            total += ((logits(params, kind, real) - 1) ** 2).mean() / 2
+            total += (logits(params, kind, fake) ** 2).mean() / 2
         return total, {"loss/discriminator": total}
 
     state, (info,) = run_steps(programs, [batch])
