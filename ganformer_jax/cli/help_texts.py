@@ -1,4 +1,4 @@
-"""Help of options as paragraphs, which tyro would break where lines of the source end."""
+"""Help of options as paragraphs; tyro would break them where lines of the source end."""
 
 from __future__ import annotations
 

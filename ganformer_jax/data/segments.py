@@ -24,7 +24,7 @@ MODES = ("L", "P", "1", "I", "I;16")
 
 
 def check_folder(folder: pathlib.Path) -> None:
-    """Raise UserError if there is no such folder."""
+    """Raise UserError unless this is a folder."""
     if not folder.is_dir():
         raise UserError(f"no folder {folder} with segments")
 
