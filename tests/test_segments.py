@@ -1,5 +1,7 @@
 """Label images beside images: `prepare --segments`, and what is read of them in training."""
 
+import csv
+
 import numpy as np
 import pytest
 from command_line import call, complaint
@@ -86,17 +88,30 @@ def test_what_cannot_be_used_is_said_in_one_line(capsys, folders):
     Image.new("L", (16, 16)).save(first)
     said = last_line(capsys, *command(folders, "--name", "other"))
     assert "0.png is 16x16 but its image is 24x16: both should have the same size" in said
-    first.write_bytes(b"no image")
-    assert "0.png cannot be read" in last_line(capsys, *command(folders, "--name", "third"))
-    Image.new("L", (24, 16)).save(first, "EPS")  # which runs Ghostscript when it is loaded
-    said = last_line(capsys, *command(folders, "--name", "eps"))
-    assert "0.png cannot be read (UnidentifiedImageError" in said
     first.unlink()
     (folders / "segments" / "part" / "1.png").unlink()
     said = complaint(capsys, *command(folders, "--name", "fourth"))
     assert "0.png and 1 more is missing: every image needs a label image" in said
     said = complaint(capsys, *command(folders, "--segments", str(folders / "none")))
     assert "with segments" in said
+
+
+def test_an_image_with_a_damaged_label_image_is_skipped(capsys, folders):
+    """As one that is damaged itself: hours of work do not end at it."""
+    segments = folders / "segments" / "part"
+    (segments / "0.png").write_bytes(b"no image")
+    Image.new("L", (24, 16)).save(segments / "1.png", "EPS")  # whose reader runs Ghostscript
+    stored = (segments / "2.png").read_bytes()
+    (segments / "2.png").write_bytes(stored[: len(stored) // 2])
+    call(capsys, *command(folders, "--resolution", str(SIZE)))
+    folder = folders / "data" / "labeled"
+    source = open_dataset(folder, folders, size=(SIZE, SIZE))
+    names = [source.record(index)["name"].item().decode() for index in range(len(source))]
+    assert names == [f"part/{number}.bmp" for number in (3, 4, 5)]
+    [table] = folder.rglob("skipped.csv")
+    reasons = dict(csv.reader(table.read_text().splitlines()[1:]))
+    assert reasons["part/0.bmp"] == reasons["part/1.bmp"] == "label image is not an image"
+    assert reasons["part/2.bmp"].startswith("label image is damaged: ")
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])

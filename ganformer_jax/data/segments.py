@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import pathlib
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ganformer_jax.data.decode import FORMATS
 from ganformer_jax.data.fit import Geometry, fit_labels
 from ganformer_jax.data.orientation import turned_upright
-from ganformer_jax.data.sources.source import SUFFIXES, Source, Unreadable, checksum
+from ganformer_jax.data.sources.source import (
+    SUFFIXES,
+    Source,
+    Unreadable,
+    checksum,
+    interrupted,
+)
 from ganformer_jax.data.stored_values import storage_of
 from ganformer_jax.errors import UserError, one_line
 
@@ -76,20 +83,13 @@ class SegmentFolder:
             geometry: Geometry of the dataset.
 
         Raises:
-            UserError: If the file is damaged, contains colors or labels outside 0 to 255, or has
-                another size than the image.
+            Unreadable: If the file is damaged, as of a damaged image.
+            UserError: If it contains colors or labels outside 0 to 255, or has another size than
+                the image.
         """
         path = self._path(name)
-        try:
-            with Image.open(path, formats=FORMATS) as image:
-                mode, storage = image.mode, storage_of(image)
-                image.load()
-                upright = turned_upright(image)
-                found, labels = upright.size, storage.values(upright)
-        except Image.DecompressionBombError as error:
-            raise UserError(f"{path} has too many pixels for an image") from error
-        except (OSError, SyntaxError, ValueError, Unreadable) as error:
-            raise UserError(f"{path} cannot be read ({one_line(error)})") from error
+        mode, labels = _read(path)
+        found = labels.shape[1], labels.shape[0]
         if mode not in MODES:
             raise UserError(f"{path} holds colors, not labels: it should be a gray PNG")
         if labels.min() < 0 or labels.max() > 255:
@@ -100,3 +100,26 @@ class SegmentFolder:
                 "should have the same size"
             )
         return fit_labels(labels.astype(np.uint8), geometry)
+
+
+def _read(path: pathlib.Path) -> tuple[str, np.ndarray]:
+    """Return the Pillow mode and the values [H, W] of a label image, upright; raise Unreadable."""
+    try:
+        stored = path.read_bytes()
+    except PermissionError as error:
+        raise Unreadable("label image cannot be read: Permission denied") from error
+    except OSError as error:
+        raise interrupted(path, error) from error
+    try:
+        with Image.open(io.BytesIO(stored), formats=FORMATS) as image:
+            mode, storage = image.mode, storage_of(image)
+            image.load()
+            return mode, storage.values(turned_upright(image))
+    except UnidentifiedImageError as error:
+        raise Unreadable("label image is not an image") from error
+    except Image.DecompressionBombError as error:
+        raise Unreadable("label image has too many pixels") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise errors of many types
+        raise Unreadable(f"label image is damaged: {one_line(error, 100)}") from error
