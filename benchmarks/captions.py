@@ -53,10 +53,13 @@ def main() -> None:
     ):
         chosen += ["--data.held-out-pairs", "--data.directory", str(options.data)]
         measured = train_and_measure(run, chosen, METRICS)
-        for name, case in ((variant, ""), (f"{variant}: other", "other_"), ("real", "real_")):
-            row = {score: measured[f"caption1k_{case}{score}"] for score in SCORES}
-            row = row if case else {"swd": measured["swd2k"], **row}
-            runs.setdefault(name, []).append(row)
+        given, other, real = (
+            {score: measured[f"caption1k_{case}{score}"] for score in SCORES}
+            for case in ("", "other_", "real_")
+        )
+        runs.setdefault(variant, []).append({"swd": measured["swd2k"], **given})
+        runs.setdefault(f"{variant}: other", []).append(other)
+        runs["real"] = [real]  # the same for all runs
         print(table(runs), flush=True)
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 MEASURED, PACE = "measured.json", "pace.json"
-TOTAL = "--train.total-kimg"
+TOTAL, IMAGES = "--train.total-kimg", "--data.train-images"
 RUN = [sys.executable, str(pathlib.Path(__file__).resolve().parents[1] / "run.py")]
 
 
@@ -40,7 +40,7 @@ def train_and_measure(run: pathlib.Path, options: Sequence[str], metrics: str) -
         The metrics.
 
     Raises:
-        SystemExit: If the run was measured after another number of images.
+        SystemExit: If the run was trained longer, shorter, or with another number of images.
     """
     measured = run / MEASURED
     if measured.exists():
@@ -56,14 +56,17 @@ def train_and_measure(run: pathlib.Path, options: Sequence[str], metrics: str) -
 
 
 def _check_length(run: pathlib.Path, options: Sequence[str]) -> None:
-    """End the program if a measured run was trained with another `--train.total-kimg`."""
-    given = float(options[options.index(TOTAL) + 1])
-    trained = json.loads((run / "config.json").read_text())["train"]["total_kimg"]
-    if trained != given:
-        sys.exit(
-            f"{run} was measured after {trained:g} thousand images, not {given:g}: choose another "
-            f"--folder, or remove {MEASURED} there to train it further"
-        )
+    """End the program if a measured run had another length, or another number of images."""
+    config = json.loads((run / "config.json").read_text())
+    for option in {TOTAL, IMAGES} & set(options):
+        given = float(options[options.index(option) + 1])
+        section, name = option.removeprefix("--").replace("-", "_").split(".")
+        if config[section][name] != given:
+            further = f", or remove {MEASURED} there to train it further"
+            sys.exit(
+                f"{run} was measured with {option} {config[section][name]:g}, not {given:g}: "
+                f"choose another --folder{further if option == TOTAL else ''}"
+            )
 
 
 def folder_name(variant: str, seed: int) -> str:

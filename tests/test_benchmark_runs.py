@@ -1,4 +1,4 @@
-"""Benchmarks measure each run once, after as many images as they say."""
+"""Benchmarks measure each run once, trained with the options that are given."""
 
 import json
 import sys
@@ -21,9 +21,13 @@ def runs(monkeypatch):
 def test_a_run_of_another_length_is_not_taken_for_this_one(runs, tmp_path):
     (_, run, options), *_ = runs.cells(tmp_path, {"a, b": []}, ["a, b"], [0], 50.0)
     run.mkdir()
-    (run / "config.json").write_text(json.dumps({"train": {"total_kimg": 50.0}}))
+    stored = {"train": {"total_kimg": 50.0}, "data": {"train_images": 500}}
+    (run / "config.json").write_text(json.dumps(stored))
     (run / runs.MEASURED).write_text(json.dumps(METRICS))
     assert runs.train_and_measure(run, options, "swd2k") == METRICS
     ((_, same, longer),) = runs.cells(tmp_path, {"a, b": []}, ["a, b"], [0], 100.0)
-    with pytest.raises(SystemExit, match="was measured after 50 thousand images, not 100"):
+    with pytest.raises(SystemExit, match="--train.total-kimg 50, not 100: choose another --f"):
         runs.train_and_measure(same, longer, "swd2k")
+    assert runs.train_and_measure(run, [*options, runs.IMAGES, "500"], "swd2k") == METRICS
+    with pytest.raises(SystemExit, match="with --data.train-images 500, not 100: choose another"):
+        runs.train_and_measure(run, [*options, runs.IMAGES, "100"], "swd2k")

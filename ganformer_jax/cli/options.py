@@ -70,10 +70,10 @@ class RunOptions:
 
     def kind(self) -> str:
         """Return the run's kind of training, a key of `KINDS`; a file always holds a GAN."""
-        from ganformer_jax.config.files import load_experiment
+        from ganformer_jax.config.files import CONFIG_FILE, load_experiment
         from ganformer_jax.config.kinds import kind_of
 
-        path = self.workdir / "config.json"
+        path = self.workdir / CONFIG_FILE
         return kind_of(load_experiment(path)) if path.is_file() else "gan"
 
 

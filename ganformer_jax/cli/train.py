@@ -14,7 +14,7 @@ from ganformer_jax.cli.options import DEFAULT_CONFIG, HostOptions, config_option
 from ganformer_jax.cli.streams import lenient_streams
 from ganformer_jax.config import Config
 from ganformer_jax.config.dicts import to_dict
-from ganformer_jax.config.files import load_experiment
+from ganformer_jax.config.files import CONFIG_FILE, load_experiment
 from ganformer_jax.config.ganformer2 import GANformer2Config
 from ganformer_jax.config.kinds import validate_experiment
 from ganformer_jax.config.prior import PriorConfig
@@ -22,7 +22,6 @@ from ganformer_jax.config.translation import TranslationConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.signals import Stopped
 
-CONFIG_FILE = "config.json"
 STOP_CODES = (0, *range(3, 126))
 """Codes that a user may choose: errors use 1 and 2, and shells those from 126 up."""
 

@@ -22,6 +22,9 @@ from ganformer_jax.config.gan import Config
 from ganformer_jax.config.kinds import KINDS, experiment_from_dict, kind_of
 from ganformer_jax.errors import UserError, did_you_mean, one_line
 
+CONFIG_FILE = "config.json"
+"""Name of the config in the folder of a run."""
+
 
 def built_in_configs() -> dict[str, pathlib.Path]:
     """Return the files of the built-in configs by name."""

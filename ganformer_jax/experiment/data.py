@@ -15,7 +15,7 @@ from ganformer_jax.captions import save_tokenizer, vocabulary_of
 from ganformer_jax.classes import classes_in_turn, save_class_names
 from ganformer_jax.conditions import save_condition_names
 from ganformer_jax.config import Config
-from ganformer_jax.config.files import load_config
+from ganformer_jax.config.files import CONFIG_FILE, load_config
 from ganformer_jax.data.batches import DatasetSource, held_out_images, open_dataset, train_batches
 from ganformer_jax.data.folders import open_held_out
 from ganformer_jax.data.layouts import LayoutSource
@@ -261,7 +261,7 @@ def open_scenes(run: pathlib.Path) -> tuple[DatasetSource, DatasetSource]:
 
     They include the scenes that `data.held_out_pairs` leaves out of training.
     """
-    config = load_config(run / "config.json")
+    config = load_config(run / CONFIG_FILE)
     every = dataclasses.replace(config.data, held_out_pairs=False)
     data = ExperimentData(dataclasses.replace(config, data=every))
     return data.open("train"), data.open("test")

@@ -17,7 +17,7 @@ from ganformer_jax.caches import caches
 from ganformer_jax.captions import load_tokenizer
 from ganformer_jax.classes import CLASSES_FILE
 from ganformer_jax.conditions import load_condition_names
-from ganformer_jax.config.files import load_config
+from ganformer_jax.config.files import CONFIG_FILE, load_config
 from ganformer_jax.convert.state_dict import read_state_dict
 from ganformer_jax.data.batches import DatasetSource
 from ganformer_jax.data.find import is_prepared
@@ -135,7 +135,7 @@ def scenes_of_run(
 ) -> tuple[DatasetSource, DatasetSource]:
     """Open the scenes of a run as `open_scenes`, from `real` if it is their dataset, moved."""
     if real is not None and is_prepared(real) and opens_as_dataset(real):
-        config, train = load_config(run / "config.json"), open_folder(real, "train")
+        config, train = load_config(run / CONFIG_FILE), open_folder(real, "train")
         same_size = train.size == config.generator.image_size
         if same_size and train.name == f"{config.data.name} (train)":
             return train, open_folder(real, "test")

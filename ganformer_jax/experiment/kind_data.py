@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ganformer_jax.config import Config
-from ganformer_jax.config.files import load_experiment
+from ganformer_jax.config.files import CONFIG_FILE, load_experiment
 from ganformer_jax.config.ganformer2 import GANformer2Config
 from ganformer_jax.config.prior import PriorConfig
 from ganformer_jax.config.translation import TranslationConfig
@@ -28,7 +28,7 @@ DATA: Mapping[type[Any], Callable[[Any], Any]] = {
 
 def data_of_run(run: pathlib.Path) -> Any:
     """Return the data of a run, according to the config in its folder."""
-    config = load_experiment(run / "config.json")
+    config = load_experiment(run / CONFIG_FILE)
     return DATA[type(config)](config)
 
 

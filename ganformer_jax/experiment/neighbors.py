@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ganformer_jax.config import Config
-from ganformer_jax.config.files import load_experiment
+from ganformer_jax.config.files import CONFIG_FILE, load_experiment
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.features import NetworkSettings, feature_reader
 from ganformer_jax.evaluate.image_sets import ImageSet
@@ -48,7 +48,7 @@ def neighbors_of_run(
         UserError: If the run is not of a GAN, or there is no checkpoint or no dataset; scenes are
             not rendered for it.
     """
-    config = load_experiment(run / "config.json")
+    config = load_experiment(run / CONFIG_FILE)
     if not isinstance(config, Config):
         raise UserError("only samples of GANs are compared with training images")
     if not any(path.name.isdigit() for path in (run / "checkpoints").glob("*")):

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ganformer_jax.config.dicts import to_dict
+from ganformer_jax.config.files import CONFIG_FILE
 from ganformer_jax.config.kinds import KINDS
 from ganformer_jax.errors import UserError, one_line, os_reason
 from ganformer_jax.report.curves import RunLog, read_log
 from ganformer_jax.train.logs.history import events
-from ganformer_jax.train.run_folder import CONFIG_FILE
 from ganformer_jax.train.transfer.report import REPORT_FILE
 
 SHEETS = ("attention", "layouts", "reconstructions")

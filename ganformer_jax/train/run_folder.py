@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict
 
 from ganformer_jax import hosts
 from ganformer_jax.config.dicts import differences, from_dict, to_dict
+from ganformer_jax.config.files import CONFIG_FILE
 from ganformer_jax.errors import TemporaryError, UserError, one_line, os_reason
 from ganformer_jax.files import write_atomically
 from ganformer_jax.locks import exclusive_lock
@@ -22,7 +23,6 @@ from ganformer_jax.train.devices import accelerator_failure, runs_on_cpu
 from ganformer_jax.train.logs.history import events
 from ganformer_jax.train.trainable import Trainable
 
-CONFIG_FILE = "config.json"
 ANOTHER = "choose another --workdir"
 
 # Options that may change between one command and the next on the same run.

@@ -12,11 +12,11 @@ import jax
 from ganformer_jax.config import Config
 from ganformer_jax.config.checks import validate
 from ganformer_jax.config.dicts import from_dict, to_dict
+from ganformer_jax.config.files import CONFIG_FILE
 from ganformer_jax.errors import UserError
 from ganformer_jax.files import write_atomically
 from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.checkpoints.checksums import by_path
-from ganformer_jax.train.run_folder import CONFIG_FILE
 from ganformer_jax.train.state import WEIGHTS, TrainState, create_state
 from ganformer_jax.train.transfer.start import place
 
