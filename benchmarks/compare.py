@@ -1,7 +1,7 @@
 """The paper's comparison: GANformer beside StyleGAN2, GAN, k-GAN, SAGAN, VQGAN, on the scenes.
 
-Command:   python benchmarks/compare.py --folder runs/compare [--seeds 0 1 2] [--kimg 100]
-Cost:      half an hour to an hour a run on one CPU core; 33 runs by default
+Command:   python benchmarks/compare.py --folder runs/compare [--seeds 0 1 2] [--kimg 100] [--hard]
+Cost:      half an hour to an hour a run on one CPU core; 33 runs by default, 15 with --hard
 
 All runs see equally many images. The generators of StyleGAN2 and GAN have 76 channels rather than
 64, and with them as many operations as GANformer's; the table has those of all but VQGAN's, which
@@ -11,6 +11,9 @@ compilation and measurements, as `compare_pace.py` timed it, or else as the runs
 already is kept, so the command may be stopped and given again, and a copy of
 `benchmarks/results/compare` is a folder of runs whose table is made at once. Prints Markdown, and
 writes a page with curves and samples of the first seed beside each other.
+
+`--hard` compares the main variants on `scenes_hard`, at 64x64, where as many operations take 82
+channels. It needs a folder of its own.
 """
 
 from __future__ import annotations
@@ -47,6 +50,20 @@ VARIANTS = {
     "GANformer, relativistic": ["--config", "scenes_r3gan"],
     "GANformer, places": ["--config", "scenes"],
     "VQGAN": ["--config", "scenes_prior"],
+}
+HARD = ["--data.name", "scenes_hard", "--generator.resolution", "64", "--loss.r1-gamma", "1.2"]
+WITH_COMPONENTS = [
+    *("--generator.components", "16", "--generator.latent-size", "512"),
+    *("--generator.attention-resolutions", "4", "64"),
+]
+HARD_EQUAL = ["--generator.synthesis.channel-base", "1312"]
+HARD_EQUAL += ["--generator.synthesis.channel-max", "82"]
+HARD_VARIANTS = {
+    "GANformer, duplex": [*VARIANTS["GANformer, duplex"], *HARD, *WITH_COMPONENTS],
+    "GANformer, simplex": [*VARIANTS["GANformer, simplex"], *HARD, *WITH_COMPONENTS],
+    "StyleGAN2": ["--config", "scenes_stylegan2", *HARD, *HARD_EQUAL],
+    "GAN": ["--config", "scenes_gan", *HARD, *HARD_EQUAL],
+    "GANformer, places": ["--config", "scenes_hard"],
 }
 METRICS = "swd2k,rkid2k,rpr2k"
 OF_COMPONENTS = ",seg500,dci2k"
@@ -146,14 +163,17 @@ def main() -> None:
     parser.add_argument("--folder", type=pathlib.Path, required=True, help="of the runs")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--kimg", type=float, default=100.0)
-    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--variants", nargs="*", choices=list(VARIANTS))
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("data"))
+    parser.add_argument("--hard", action="store_true", help="scenes_hard, at 64x64")
     options = parser.parse_args()
+    variants = HARD_VARIANTS if options.hard else VARIANTS
+    names = options.variants or list(variants)
+    if unknown := [name for name in names if name not in variants]:
+        parser.error(f"--hard has no variant {unknown[0]}")
     folders: dict[str, list[pathlib.Path]] = {}
     found: dict[str, list[dict[str, float]]] = {}
-    for variant, run, chosen in cells(
-        options.folder, VARIANTS, options.variants, options.seeds, options.kimg
-    ):
+    for variant, run, chosen in cells(options.folder, variants, names, options.seeds, options.kimg):
         chosen += ["--data.directory", str(options.data)]
         if variant == "VQGAN":
             chosen += stages(options.kimg)

@@ -47,6 +47,14 @@ VARIANTS = {
     "relativistic, places, style": RELATIVISTIC + SIMPLEX + BOTH + APART + PLACES,
     "places": NO_STYLE + SIMPLEX + BOTH + APART + PLACES,
 }
+OTHER_COUNTS = (2, 4, 16)  # for 8, with the same total width of latents
+for count in OTHER_COUNTS:
+    number = ["--generator.components", str(count)]
+    VARIANTS[f"{count} components"] = number
+    VARIANTS[f"relativistic, places, {count} components"] = [
+        *VARIANTS["relativistic, places"],
+        *number,
+    ]
 METRICS = "swd2k,seg500,edit100"
 
 
