@@ -47,7 +47,7 @@ VARIANTS = {
     "relativistic, places, style": RELATIVISTIC + SIMPLEX + BOTH + APART + PLACES,
     "places": NO_STYLE + SIMPLEX + BOTH + APART + PLACES,
 }
-OTHER_COUNTS = (2, 4, 16)  # for 8, with the same total width of latents
+OTHER_COUNTS = (2, 4, 16)  # beside 8; latents have the same total width
 for count in OTHER_COUNTS:
     number = ["--generator.components", str(count)]
     VARIANTS[f"{count} components"] = number

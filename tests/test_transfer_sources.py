@@ -159,3 +159,13 @@ def test_sources_that_cannot_be_used(capsys, tmp_path, server):
     assert f"cannot download {server}/none.pkl: 404" in refused(f"{server}/none.pkl")
     assert "too little in common" in refused(DATA / "nvidia-averages.pkl")
     assert not (tmp_path / "run").exists() and not (tmp_path / "data").exists()
+
+
+def test_initial_weights_are_not_forgotten_before_the_first_checkpoint(capsys, tmp_path):
+    """A command that was killed, given again without the option, would begin with random ones."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "transfer.txt").write_text("weights of runs/other\n")
+    said = complaint(capsys, "train", "--workdir", str(run))
+    assert "run began with the weights that transfer.txt there lists, and has no checkpoint" in said
+    assert [path.name for path in run.iterdir()] == ["transfer.txt"]

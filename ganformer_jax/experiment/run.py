@@ -24,6 +24,7 @@ from ganformer_jax.train.loop import train
 from ganformer_jax.train.run_folder import check_accelerator
 from ganformer_jax.train.stalls import Stalls
 from ganformer_jax.train.trainable import State
+from ganformer_jax.train.transfer.report import REPORT_FILE
 
 WarmStart = Callable[[State], State]
 """Puts initial weights into the first state of a run."""
@@ -125,10 +126,20 @@ def _warm_start(
     run: pathlib.Path,
     say: Callable[[str], None],
 ) -> WarmStart | None:
-    """Read the initial weights for a new run; return None without any, or for a resumed run."""
+    """Read the initial weights for a new run; return None without any, or for a resumed run.
+
+    Raises:
+        UserError: If an earlier command put weights into this run, but ended before a checkpoint.
+    """
+    resumes = _has_checkpoints(run)
     if option is None:
+        if not resumes and hosts.first(lambda: (run / REPORT_FILE).is_file()):
+            raise UserError(
+                f"{run} began with the weights that {REPORT_FILE} there lists, and has no "
+                "checkpoint yet: give --init-from again, or choose another --workdir"
+            )
         return None
-    if _has_checkpoints(run):
+    if resumes:
         say(f"{option} has no effect: the run resumes")
         return None
     return read()
