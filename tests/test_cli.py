@@ -50,6 +50,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
         (["sample", "--out", "gs://b/x"], "--out gs:/b/x: name a folder or file of this machine"),
         (["train", "--workdir", "gs://b/x"], "--workdir gs:/b/x: name a folder"),
         (["sample", "--out=~/x"], "--out ~/x: the shell did not expand ~; use /"),
+        (["train", "--workdir", ""], "--workdir is empty: name a folder or file, or leave it out"),
     ],
 )
 def test_command_lines_that_cannot_be_understood(capsys, arguments, message):
@@ -66,6 +67,8 @@ def test_command_lines_that_cannot_be_understood(capsys, arguments, message):
         (["--train.batch-size", "0"], "train.batch_size is 0; it should be 1 or more"),
         (["--train.devices", "1000"], "train.devices is 1000"),
         (["--init-from", "/nowhere/at/all"], "no run and no file /nowhere/at/all"),
+        (["--data.directory", ""], "data.directory is empty: give it a value"),
+        (["--data.name="], "data.name is empty: give it a value"),
         (["--optimizer.learning-rate", "-1"], "optimizer.learning_rate"),
         (["--loss.style-mixing", "1.5"], "loss.style_mixing"),
         (["--train.platform", "gpu"], "no gpu found: jax runs on cpu here"),

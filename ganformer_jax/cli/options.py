@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import math
 import os
 import pathlib
@@ -107,8 +108,11 @@ def parse(commands: Mapping[str, Any], arguments: Sequence[str]) -> Any:
     )
     if unknown:
         _refuse_unknown(unknown, options, f"{program()} {name} --help")
+    empty = _empty_options(arguments)
     for flag, value in _flags(options):
         if isinstance(value, pathlib.Path):
+            if flag in empty:  # of a variable that the shell does not know
+                raise UsageError(f"{flag} is empty: name a folder or file, or leave it out")
             _check_local(flag, value)
         if "." not in flag:  # a config checks its own ranges, with better messages
             _check_finite(flag, value)
@@ -251,6 +255,13 @@ def _refuse_unknown(unknown: Sequence[str], options: Any, help_command: str) -> 
         raise UsageError(f"unknown option {name}: leave it out, and keep what follows it")
     near = did_you_mean(name.replace("_", "-"), known) or f"; see {help_command}"
     raise UsageError(f"unknown option {name}{near}")
+
+
+def _empty_options(arguments: Sequence[str]) -> set[str]:
+    """Return the options whose value on a command line is the empty string."""
+    flags = {flag for flag, word in itertools.pairwise(arguments) if not word}
+    flags |= {word.removesuffix("=") for word in arguments if word.endswith("=")}
+    return {flag.replace("_", "-") for flag in flags}
 
 
 def _check_local(flag: str, path: pathlib.Path) -> None:

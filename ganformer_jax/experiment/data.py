@@ -32,6 +32,9 @@ class ExperimentData:
 
     def __init__(self, config: Config):
         self.config = config
+        for option in ("name", "directory"):
+            if not getattr(config.data, option):
+                raise UserError(f"data.{option} is empty: give it a value, or leave it out")
         if "://" in config.data.directory:
             hint = "is not on this machine: give data.name the whole gs:// path of the dataset"
             raise UserError(f"data.directory {config.data.directory} {hint}")
