@@ -154,3 +154,7 @@ def test_what_is_not_a_gpt2_is_refused(tmp_path, reference):
     path = write(tmp_path / "z.safetensors", reference, "", **head)
     with pytest.raises(UserError, match="lm_head.weight differs from wte.weight"):
         read_gpt2(path, HEADS)
+    transposed = np.zeros((48, 16), np.float32)
+    path = write(tmp_path / "t.safetensors", reference, **{"h.0.attn.c_attn.weight": transposed})
+    with pytest.raises(UserError, match=r"c_attn.weight is \[48, 16\], .* should be \[16, 48\]"):
+        read_gpt2(path, HEADS)

@@ -92,3 +92,28 @@ def test_what_is_not_a_bert_is_refused(tmp_path, reference):
     path = write(tmp_path / "y.safetensors", reference, **{name: np.zeros((2, 2, 2), np.float32)})
     with pytest.raises(UserError, match=r"output.dense.weight is float32 \[2, 2, 2\], not weights"):
         read_bert(path, HEADS)
+
+
+@pytest.mark.parametrize("buffer", ["position_ids", "token_type_ids"])
+def test_constants_and_arrays_of_task_heads_are_left_out(tmp_path, reference, buffer):
+    more = {f"embeddings.{buffer}": np.arange(12)[None], "cls.predictions.bias": np.zeros(40)}
+    _, expected = read_bert(write(tmp_path / "x.safetensors", reference), HEADS)
+    _, found = read_bert(write(tmp_path / "y.safetensors", reference, **more), HEADS)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        # Positions by distance were left out, and tokens encoded without them.
+        ("encoder.layer.0.attention.self.distance_embedding.weight", (23, 4), "it has an array"),
+        ("embeddings.word_embeddings.weight", (40,), r"float32 \[40\], not weights"),
+        ("encoder.layer.0.output.dense.weight", (3, 5), r"is \[3, 5\], .* should be \[16, 32\]"),
+        ("pooler.dense.bias", (3,), r"pooler.dense.bias is \[3\], .* it should be \[16\]"),
+    ],
+)
+def test_arrays_that_no_bert_has_are_named(tmp_path, reference, name, shape, message):
+    path = write(tmp_path / "x.safetensors", reference, **{name: np.zeros(shape, np.float32)})
+    with pytest.raises(UserError, match=message) as error:
+        read_bert(path, HEADS)
+    assert name in str(error.value) and "\n" not in str(error.value)

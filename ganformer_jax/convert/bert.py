@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
-
 from ganformer_jax.config.text import TextEncoderConfig
+from ganformer_jax.convert.named_weights import NamedWeights
 from ganformer_jax.convert.state_dict import read_state_dict
 from ganformer_jax.errors import UserError
 
-TABLES = {"words": "word", "places": "position", "segments": "token_type"}
+TABLES = {"places": "position", "segments": "token_type"}
 LAYER = {
     "queries": "attention.self.query",
     "keys": "attention.self.key",
@@ -24,9 +21,14 @@ LAYER = {
     "output": "output.dense",
     "norm": "output.LayerNorm",
 }
-"""Modules of a layer: our names, and those in the file."""
+"""Modules of a layer: our names, and those in the file. The width of "output" is that of "hidden",
+which comes before it."""
 PREFIX = "bert."
 """Prefix of all names in files of models with a task head."""
+PARTS = ("embeddings.", "encoder.", "pooler.")
+"""Beginnings of the names of an encoder's arrays; others are of task heads."""
+BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+"""Constants that some files contain."""
 
 
 def read_bert(
@@ -44,24 +46,35 @@ def read_bert(
         heads are left out.
 
     Raises:
-        UserError: If the file cannot be read, or does not contain a BERT.
+        UserError: If the file cannot be read, or does not contain a BERT, or its encoder has other
+            arrays as well.
     """
-    arrays = {_plain(name): array for name, array in read_state_dict(path).items()}
-    config = _config(path, arrays, heads)
-    params: dict[str, Any] = {
-        name: _take(path, arrays, f"embeddings.{there}_embeddings.weight")
-        for name, there in TABLES.items()
-    }
-    params["norm"] = _norm(path, arrays, "embeddings.LayerNorm")
-    params["pooler"] = _dense(path, arrays, "pooler.dense")
-    for number in range(config.layers):
-        params[f"layer_{number}"] = {
-            name: (_norm if "norm" in name else _dense)(
-                path, arrays, f"encoder.layer.{number}.{there}"
-            )
-            for name, there in LAYER.items()
-        }
-    return config, params
+    stored = {_plain(name): array for name, array in read_state_dict(path).items()}
+    weights = NamedWeights(path, "BERT", stored)
+    words = weights.take("embeddings.word_embeddings.weight", None, None)
+    width, layers = words.shape[1], weights.count_layers("encoder.layer.")
+    heads = heads or width // 64
+    if not heads or width % heads:
+        raise UserError(f"{path}: give a number of heads that divides its width, {width}")
+    params: dict[str, Any] = {"words": words}
+    for name, there in TABLES.items():
+        params[name] = weights.take(f"embeddings.{there}_embeddings.weight", None, width)
+    params["norm"] = weights.norm("embeddings.LayerNorm", width)
+    params["pooler"] = _dense(weights, "pooler.dense", width, width)
+    for number in range(layers):
+        params[f"layer_{number}"] = _layer(weights, f"encoder.layer.{number}", width)
+    parts = (name for name in stored if name.startswith(PARTS))
+    weights.refuse(name for name in parts if name not in BUFFERS)
+    return TextEncoderConfig(
+        layers=layers,
+        width=width,
+        heads=heads,
+        hidden_width=len(params["layer_0"]["hidden"]["bias"]) if layers else 4 * width,
+        vocabulary=len(words),
+        longest=len(params["places"]),
+        segments=len(params["segments"]),
+        learning_rate_multiplier=1.0,  # our parameters are stored divided by it
+    ), params
 
 
 def _plain(name: str) -> str:
@@ -72,42 +85,19 @@ def _plain(name: str) -> str:
     return name
 
 
-def _config(
-    path: pathlib.Path, arrays: Mapping[str, np.ndarray], heads: int | None
-) -> TextEncoderConfig:
-    """Return the config that the shapes of arrays imply."""
-    vocabulary, width = _take(path, arrays, "embeddings.word_embeddings.weight").shape
-    layers = {name.split(".")[2] for name in arrays if name.startswith("encoder.layer.")}
-    heads = heads or width // 64
-    if not heads or width % heads:
-        raise UserError(f"{path}: give a number of heads that divides its width, {width}")
-    hidden = _take(path, arrays, "encoder.layer.0.intermediate.dense.weight") if layers else None
-    return TextEncoderConfig(
-        layers=len(layers),
-        width=width,
-        heads=heads,
-        hidden_width=4 * width if hidden is None else len(hidden),
-        vocabulary=vocabulary,
-        longest=len(_take(path, arrays, "embeddings.position_embeddings.weight")),
-        segments=len(_take(path, arrays, "embeddings.token_type_embeddings.weight")),
-        learning_rate_multiplier=1.0,  # our parameters are stored divided by it
-    )
+def _layer(weights: NamedWeights, prefix: str, width: int) -> dict[str, Any]:
+    """Return the parameters of a layer."""
+    params: dict[str, Any] = {}
+    for name, there in LAYER.items():
+        if "norm" in name:
+            params[name] = weights.norm(f"{prefix}.{there}", width)
+            continue
+        outputs = None if name == "hidden" else width
+        inputs = len(params["hidden"]["bias"]) if name == "output" else width
+        params[name] = _dense(weights, f"{prefix}.{there}", inputs, outputs)
+    return params
 
 
-def _take(path: pathlib.Path, arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    if name not in arrays:
-        raise UserError(f"{path} does not contain a BERT: it has no {name}")
-    array = arrays[name]
-    if not jnp.issubdtype(array.dtype, np.floating) or not 1 <= array.ndim <= 2:
-        raise UserError(f"{path}: {name} is {array.dtype} {list(array.shape)}, not weights")
-    return array.astype(np.float32)
-
-
-def _dense(path: pathlib.Path, arrays: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
-    kernel = _take(path, arrays, f"{name}.weight").T
-    return {"kernel": kernel, "bias": _take(path, arrays, f"{name}.bias")}
-
-
-def _norm(path: pathlib.Path, arrays: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
-    names = {"scale": "weight", "bias": "bias"}
-    return {here: _take(path, arrays, f"{name}.{there}") for here, there in names.items()}
+def _dense(weights: NamedWeights, name: str, inputs: int, outputs: int | None) -> dict[str, Any]:
+    kernel = weights.take(f"{name}.weight", outputs, inputs).T
+    return {"kernel": kernel, "bias": weights.take(f"{name}.bias", kernel.shape[1])}

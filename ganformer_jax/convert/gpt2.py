@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.config.prior import TransformerConfig
+from ganformer_jax.convert.named_weights import NamedWeights
 from ganformer_jax.convert.state_dict import read_state_dict
 from ganformer_jax.errors import UserError
 from ganformer_jax.models.causal_transformer import CausalTransformer
@@ -23,7 +22,8 @@ LAYER = {
     "hidden": "mlp.c_fc",
     "output": "mlp.c_proj",
 }
-"""Modules of a layer: our names, and those in the file; kernels are [input, output] in both."""
+"""Modules of a layer: our names, and those in the file; kernels are [input, output] in both. The
+width of "output" is that of "hidden", which comes before it."""
 PREFIX = "transformer."
 """Prefix of all names in files of models with a head."""
 HEAD = "lm_head.weight"
@@ -51,43 +51,36 @@ def read_gpt2(
     stored = read_state_dict(path).items()
     arrays = {name.removeprefix(PREFIX): array for name, array in stored}
     arrays = {name: array for name, array in arrays.items() if not MASKS.fullmatch(name)}
-    words, places = (_take(path, arrays, f"{name}.weight", 2) for name in ("wte", "wpe"))
-    head = _take(path, arrays, HEAD, 2) if HEAD in arrays else words
+    weights = NamedWeights(path, "GPT-2", arrays)
+    words = weights.take("wte.weight", None, None)
+    width, layers = words.shape[1], weights.count_layers("h.")
+    places = weights.take("wpe.weight", None, width)
+    head = weights.take(HEAD, *words.shape) if HEAD in arrays else words
     if not np.array_equal(head, words):
         raise UserError(f"{path} does not contain a GPT-2: {HEAD} differs from wte.weight")
-    layers = {name.split(".")[1] for name in arrays if name.startswith("h.")}
-    params: dict[str, Any] = {"words": words, "places": places, "norm": _norm(path, arrays, "ln_f")}
-    for number in range(len(layers)):
-        params[f"layer_{number}"] = {
-            name: (_norm if "norm" in name else _dense)(path, arrays, f"h.{number}.{there}")
-            for name, there in LAYER.items()
-        }
-    if arrays:
-        raise UserError(f"{path} does not contain a GPT-2: it has an array {min(arrays)}")
-    width = words.shape[1]
+    norm = weights.norm("ln_f", width)
+    params: dict[str, Any] = {"words": words, "places": places, "norm": norm}
+    for number in range(layers):
+        params[f"layer_{number}"] = _layer(weights, f"h.{number}", width)
+    weights.refuse(arrays)
     heads = heads or width // 64
     if not layers or not heads or width % heads:
         raise UserError(f"{path}: give a number of heads that divides its width, {width}")
     hidden = params["layer_0"]["hidden"]["bias"]
-    config = TransformerConfig(len(layers), width, heads, hidden_width=len(hidden))
+    config = TransformerConfig(layers, width, heads, hidden_width=len(hidden))
     return CausalTransformer(config, len(words), len(places)), params
 
 
-def _take(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str, rank: int) -> np.ndarray:
-    """Remove an array from `arrays`, and return it in float32."""
-    if name not in arrays:
-        raise UserError(f"{path} does not contain a GPT-2: it has no {name}")
-    array = arrays.pop(name)
-    if not jnp.issubdtype(array.dtype, np.floating) or array.ndim != rank:
-        raise UserError(f"{path}: {name} is {array.dtype} {list(array.shape)}, not weights")
-    return array.astype(np.float32)
-
-
-def _dense(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str) -> Mapping[str, Any]:
-    kernel = _take(path, arrays, f"{name}.weight", 2)
-    return {"kernel": kernel, "bias": _take(path, arrays, f"{name}.bias", 1)}
-
-
-def _norm(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str) -> Mapping[str, Any]:
-    names = {"scale": "weight", "bias": "bias"}
-    return {here: _take(path, arrays, f"{name}.{there}", 1) for here, there in names.items()}
+def _layer(weights: NamedWeights, prefix: str, width: int) -> dict[str, Any]:
+    """Return the parameters of a layer."""
+    params: dict[str, Any] = {}
+    outputs = {"attention": 3 * width, "hidden": None}
+    for name, there in LAYER.items():
+        if "norm" in name:
+            params[name] = weights.norm(f"{prefix}.{there}", width)
+            continue
+        inputs = len(params["hidden"]["bias"]) if name == "output" else width
+        kernel = weights.take(f"{prefix}.{there}.weight", inputs, outputs.get(name, width))
+        bias = weights.take(f"{prefix}.{there}.bias", kernel.shape[1])
+        params[name] = {"kernel": kernel, "bias": bias}
+    return params
