@@ -114,11 +114,25 @@ def test_the_files_of_newer_models_are_the_same(folder):
     assert newer.config == published.config and newer.special == published.special == (0, 2, 3, 1)
 
 
-@pytest.mark.parametrize(("rules", "expected"), [(None, 4), ({"do_lower_case": False}, 1)])
-def test_words_of_a_cased_model_keep_their_accents(folder, rules, expected):
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (None, [4]),
+        ({"do_lower_case": False}, [1]),
+        ({"strip_accents": False}, [1]),  # as of a German model whose words are lowercase
+        ({"do_lower_case": False, "strip_accents": True}, [4]),
+    ],
+)
+def test_words_keep_their_accents_where_the_model_has_them(folder, rules, expected):
     if rules is not None:
         (folder / "tokenizer_config.json").write_text(json.dumps(rules))
-    assert read_bert_folder(folder).pieces("cub\u00e9") == [expected]
+    assert read_bert_folder(folder).pieces("cub\u00e9") == expected
+
+
+@pytest.mark.parametrize(("split", "expected"), [(True, [1, 1]), (False, [1])])
+def test_chinese_words_are_split_where_the_model_splits_them(folder, split, expected):
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenize_chinese_chars": split}))
+    assert read_bert_folder(folder).pieces("\u7ea2\u7403") == expected
 
 
 def test_other_sizes_are_refused_with_the_options_that_would_do(folder):

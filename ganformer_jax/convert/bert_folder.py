@@ -94,9 +94,7 @@ def _settings(path: pathlib.Path) -> tuple[int, float]:
 
 def _tokenizer(path: pathlib.Path) -> Any:
     library = tokenizers_library()
-    lowercase = True
-    if path.name == WORDS and (rules := path.with_name(RULES)).is_file():
-        lowercase = _read_json(rules).get("do_lower_case", True) is True
+    rules = _rules(path.with_name(RULES)) if path.name == WORDS else {}
     try:
         if path.name == TOKENIZER:
             tokenizer = library.Tokenizer.from_file(str(path))
@@ -105,11 +103,22 @@ def _tokenizer(path: pathlib.Path) -> Any:
             return tokenizer
         model = library.models.WordPiece.from_file(str(path), unk_token=UNKNOWN)
         tokenizer = library.Tokenizer(model)
-        tokenizer.normalizer = library.normalizers.BertNormalizer(lowercase=lowercase)
+        tokenizer.normalizer = library.normalizers.BertNormalizer(**rules)
         tokenizer.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
         return tokenizer
     except Exception as error:  # the library raises no other type
         raise UserError(f"{path} is not a vocabulary: {one_line(error)}") from error
+
+
+def _rules(path: pathlib.Path) -> dict[str, bool | None]:
+    """Return how words are normalized; without a file, and by default, as for lowercase models."""
+    settings = _read_json(path) if path.is_file() else {}
+    accents = settings.get("strip_accents")  # by default, lowercase models have none
+    return {
+        "lowercase": settings.get("do_lower_case", True) is True,
+        "strip_accents": accents if isinstance(accents, bool) else None,
+        "handle_chinese_chars": settings.get("tokenize_chinese_chars", True) is True,
+    }
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
