@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import shutil
 import types
 
 import jax
@@ -438,6 +439,18 @@ def test_no_translation_counts_twice(capsys, folder):
 
 def test_evaluate_measures_what_training_logged(capsys, run):
     assert_evaluated_as_logged(capsys, run, "translation")
+
+
+def test_images_to_translate_that_were_moved_have_to_be_put_back(capsys, run, tmp_path):
+    """`--real` was advised, which names the target's images."""
+    moved = tmp_path / "run"
+    shutil.copytree(run, moved)
+    config = json.loads((moved / "config.json").read_text())
+    config["data"]["name"] = "data/moved"
+    (moved / "config.json").write_text(json.dumps(config))
+    command = ["evaluate", "--workdir", str(moved), "--metrics", "swd8"]
+    said = complaint(capsys, *command, "--real", str(tmp_path))
+    assert "data/moved" in said and "if it was moved, put it or a link to it back" in said
 
 
 def test_a_run_has_a_report(capsys, run):

@@ -148,19 +148,23 @@ def held_out_source(run: pathlib.Path) -> DatasetSource:
     Raises:
         UserError: If its dataset is not where the run says.
     """
-    return _explained(run, lambda: data_of_run(run).sets["source"].held_out_source())
+    hint = "if it was moved, put it or a link to it back, as --real names images to compare with"
+    return _explained(run, lambda: data_of_run(run).sets["source"].held_out_source(), hint)
 
 
 def _dataset_of(run: pathlib.Path, split: str) -> DatasetSource:
     return _explained(run, lambda: open_run(run, split))
 
 
-def _explained(run: pathlib.Path, open_dataset: Callable[[], DatasetSource]) -> DatasetSource:
+def _explained(
+    run: pathlib.Path,
+    open_dataset: Callable[[], DatasetSource],
+    hint: str = "if it was moved, name its folder with --real",
+) -> DatasetSource:
     """Open a dataset of a run; an error has a hint for a dataset that was moved."""
     try:
         return open_dataset()
     except UserError as error:
-        hint = "if it was moved, name its folder with --real"
         raise UserError(f"the dataset of {run}: {error}; {hint}") from error
 
 
