@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from ganformer_jax.config.ganformer2 import GANformer2OptimizerConfig
 from ganformer_jax.config.prior import PriorOptimizerConfig
 from ganformer_jax.config.translation import TranslationOptimizerConfig
 from ganformer_jax.train import schedules
+from ganformer_jax.train.trainable import Info
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -33,7 +35,7 @@ def make_adam(
         weight_decay: Decay of matrices, decoupled from gradients (AdamW, arXiv 1711.05101); None
             for an optimizer whose memory has no place for it.
     """
-    rate = schedules.value(options.learning_rate_schedule, options.learning_rate, images_seen)
+    rate = _rate(options, images_seen)
     betas: Any = {"b1": options.beta1, "b2": options.beta2, "eps": options.epsilon}
     if weight_decay is None:
         adam = optax.adam(rate, **betas)
@@ -42,6 +44,17 @@ def make_adam(
     if options.gradient_clip is None:
         return adam
     return optax.chain(optax.clip_by_global_norm(options.gradient_clip), adam)
+
+
+def scheduled_rate(options: AdamOptions, images_seen: Int[Array, ""]) -> Info:
+    """Return the learning rate after a number of images, to log; nothing if it does not change."""
+    if not schedules.changes(options.learning_rate_schedule):
+        return {}
+    return {"schedule/learning_rate": jnp.float32(_rate(options, images_seen))}
+
+
+def _rate(options: AdamOptions, images_seen: Int[Array, ""] | None) -> Any:
+    return schedules.value(options.learning_rate_schedule, options.learning_rate, images_seen)
 
 
 def _matrices(params: Tree) -> Tree:

@@ -21,7 +21,7 @@ from ganformer_jax.train.averaging import moved_average
 from ganformer_jax.train.binding import bind, check_devices, count_step, reseed
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
-from ganformer_jax.train.kinds.adam import apply_gradients, make_adam
+from ganformer_jax.train.kinds.adam import apply_gradients, make_adam, scheduled_rate
 from ganformer_jax.train.kinds.ganformer2_scenes import Scenes, generate_scenes, real_scenes
 from ganformer_jax.train.kinds.ganformer2_state import (
     GANformer2State,
@@ -100,6 +100,7 @@ def ganformer2_update(
         state, network="discriminators", memory="discriminator_optimizer", gradients=gradients
     )
 
+    more |= scheduled_rate(config.optimizer, state.images_seen)
     count = len(batch["images"])
     ema = moved_average(
         state.ema,

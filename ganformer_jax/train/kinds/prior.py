@@ -38,7 +38,7 @@ from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train.binding import bind, check_devices, count_step, reseed
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
-from ganformer_jax.train.kinds.adam import apply_gradients
+from ganformer_jax.train.kinds.adam import apply_gradients, scheduled_rate
 from ganformer_jax.train.kinds.prior_state import PriorState, create_prior, make_optimizer
 from ganformer_jax.train.trainable import Batch, Info, Trainable, Update
 
@@ -128,6 +128,7 @@ def autoencoder_update(
     state, info["gradient_norm/autoencoder"] = step(
         state, network="autoencoder", memory="autoencoder_optimizer", gradients=gradients
     )
+    info |= scheduled_rate(config.autoencoder_optimizer, state.images_seen)
     key = jax.random.fold_in(state.key, state.step)
     codebook = update_codebook(config.codebook, state.codebook, out["vectors"], out["codes"], key)
     if adversarial:
@@ -176,6 +177,7 @@ def transformer_update(
         gradients=gradients,
     )
     info = {"loss/bits": value / jnp.log(2), "gradient_norm/transformer": norm}
+    info |= scheduled_rate(config.transformer_optimizer, stage_images)
     return count_step(state, len(codes_BxT)), info
 
 

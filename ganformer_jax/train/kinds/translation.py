@@ -26,7 +26,7 @@ from ganformer_jax.pixels import from_uint8
 from ganformer_jax.train.binding import bind, check_devices, count_step, reseed
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import Placement
-from ganformer_jax.train.kinds.adam import apply_gradients, make_adam
+from ganformer_jax.train.kinds.adam import apply_gradients, make_adam, scheduled_rate
 from ganformer_jax.train.kinds.image_pool import exchange
 from ganformer_jax.train.trainable import Batch, Info, Trainable, Update
 
@@ -161,6 +161,7 @@ def translation_update(
     moved, more["gradient_norm/discriminator"] = step(
         moved, network="discriminators", memory="discriminator_optimizer", gradients=gradients
     )
+    more |= scheduled_rate(config.optimizer, state.images_seen)
     return count_step(moved.replace(pools=pools), len(batch["images"])), info | more
 
 
