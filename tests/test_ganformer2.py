@@ -397,6 +397,14 @@ def changed(**groups):
         ({"image_discriminator__minibatch_stddev_group": 3}, "image_discriminator.minibatch"),
         ({"loss__matching": -1.0}, "loss.matching is -1.0; it should be 0 or more"),
         ({"train__accumulate": 2}, "train.accumulate has no effect on a GANformer2"),
+        (
+            {"loss__together_kimg": None, "loss__planned_share": 0.25},
+            "loss.planned_share has no effect: set loss.together_kimg",
+        ),
+        (
+            {"loss__penalty_interval": 0},  # and image_gamma is not the default
+            "loss.image_gamma has no effect: set loss.penalty_interval",
+        ),
         ({"data__held_out_pairs": True}, "data.held_out_pairs is about captions"),
         ({"execution__style_size": 10}, "execution.style_size is 10; it should be a multiple of 4"),
         ({"optimizer__epsilon": 0}, "optimizer.epsilon is 0.0; it should be above 0"),

@@ -284,6 +284,20 @@ def test_what_does_not_fit_is_said_in_one_line(groups, message):
         validate_translation(experiment_from_dict(changed(**groups)))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"component_width": 8}, {"attention": {"heads": 2}}, {"positions": {"kind": "linear"}}],
+)
+def test_options_of_components_need_components(options):
+    values = {"kind": "translation", "generator": options}
+    (name,) = options
+    message = f"generator.{name} has no effect: set generator.components"
+    with pytest.raises(UserError, match=message):
+        validate_translation(experiment_from_dict(values))
+    values["generator"] = options | {"components": 2}
+    validate_translation(experiment_from_dict(values))
+
+
 def test_an_unknown_kind_is_named():
     known = "gan, translation, prior, ganformer2"
     with pytest.raises(UserError, match=f"kind must be one of {known}, not 'translate'"):

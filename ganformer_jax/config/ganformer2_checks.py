@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ganformer_jax.config.checks import check_schedule, need_multiple
-from ganformer_jax.config.ganformer2 import GANformer2Config
+from ganformer_jax.config.ganformer2 import GANformer2Config, GANformer2LossConfig
 from ganformer_jax.config.ranges import check_ranges
 from ganformer_jax.errors import UserError
 
@@ -32,8 +32,20 @@ def validate_ganformer2(config: GANformer2Config) -> None:
     for name in ("layout_discriminator", "image_discriminator"):
         group = min(getattr(config, name).minibatch_stddev_group, train.batch_size)
         need_multiple(train.batch_size, group, f"{name}.minibatch_stddev_group {group}")
+    _check_effects(config.loss)
     if config.data.held_out_pairs:
         raise UserError("data.held_out_pairs is about captions: leave it out")
     for name in ("accumulate", "freeze_discriminator", "rematerialize"):
         if getattr(train, name) != getattr(type(train)(), name):
             raise UserError(f"train.{name} has no effect on a GANformer2: leave it out")
+
+
+def _check_effects(loss: GANformer2LossConfig) -> None:
+    """Refuse options of losses that another one turns off."""
+    for name, other, is_on in (
+        ("planned_share", "together_kimg", loss.together_kimg is not None),
+        ("layout_gamma", "penalty_interval", loss.penalty_interval > 0),
+        ("image_gamma", "penalty_interval", loss.penalty_interval > 0),
+    ):
+        if not is_on and getattr(loss, name) != getattr(GANformer2LossConfig(), name):
+            raise UserError(f"loss.{name} has no effect: set loss.{other}, or leave it out")

@@ -37,13 +37,17 @@ def validate_translation(config: TranslationConfig) -> None:
 
 
 def _check_components(generator: TranslatorConfig) -> None:
-    """Refuse components that nothing attends to, and attention that they cannot have."""
+    """Refuse components that nothing attends to, and attention without or unfit for them."""
     if generator.components and not generator.blocks:
         raise UserError(
             f"generator.components is {generator.components}, but components attend before "
             "residual blocks and generator.blocks is 0: set one of them differently"
         )
-    if generator.components:
+    if not generator.components:
+        for name in ("component_width", "attention", "positions"):
+            if getattr(generator, name) != getattr(TranslatorConfig(), name):
+                raise UserError(f"generator.{name} has no effect: set generator.components")
+    else:
         widths = {
             "width of components": generator.component_width,
             "channels of the bottleneck": 4 * generator.width,
@@ -79,5 +83,5 @@ def _check_sets(config: TranslationConfig) -> None:
 
 
 def smallest_side(layers: int) -> int:
-    """Return the least height and width of images for which a patch discriminator has a logit."""
+    """Return the least height and width of images: patch discriminators have 2x2 logits of them."""
     return max(8, 4 * 2**layers)

@@ -48,7 +48,7 @@ class PlannedScenes(NamedTuple):
     images: UInt8[np.ndarray, "b h w c"]
     """Images, uint8 in 0..255."""
     layouts: Int[np.ndarray, "b s h w"]
-    """The segment of each pixel, from 0, the background, after every step of planning."""
+    """The segment of each pixel, from 0, the background: before planning and after each step."""
     depth: Float[np.ndarray, "b h w"]
     """Depth of the segment of each pixel, larger where nearer."""
     shares: Float[np.ndarray, "b h w"]
