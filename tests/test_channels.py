@@ -15,6 +15,11 @@ from PIL import Image
 from tiny import tiny_config
 
 from ganformer_jax import Generator, load
+from ganformer_jax.config import Config, GeneratorConfig
+from ganformer_jax.config.ganformer2 import ExecutionConfig, GANformer2Config
+from ganformer_jax.config.kinds import kind_of
+from ganformer_jax.config.prior import AutoencoderConfig, PriorConfig
+from ganformer_jax.config.translation import TranslationConfig, TranslatorConfig
 from ganformer_jax.data.batches import open_dataset, train_batches
 from ganformer_jax.data.fit import Geometry
 from ganformer_jax.data.fit_entry import fit_entry, stored_size
@@ -26,6 +31,7 @@ from ganformer_jax.data.sources.source import Unreadable
 from ganformer_jax.data.spec import DatasetSpec
 from ganformer_jax.errors import UserError
 from ganformer_jax.evaluate.path_length import images_for_lpips
+from ganformer_jax.experiment.kind_data import DATA
 from ganformer_jax.visualize import save_png
 
 
@@ -210,3 +216,18 @@ def test_from_arrays_to_samples_metrics_and_weights(tmp_path, monkeypatch, capsy
     z_1xKxD = np.zeros((1, generator.config.num_latents, generator.config.z_size), np.float32)
     images = jax.jit(lambda v: generator.apply(v, z_1xKxD, noise="const")[0])(variables)
     assert images.shape == (1, 16, 16, channels)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(generator=GeneratorConfig(image_channels=1)),
+        TranslationConfig(generator=TranslatorConfig(image_size=(32, 32), image_channels=1)),
+        PriorConfig(autoencoder=AutoencoderConfig(image_channels=1)),
+        GANformer2Config(execution=ExecutionConfig(image_channels=1)),
+    ],
+    ids=lambda config: kind_of(config),
+)
+def test_scenes_of_other_channels_are_refused_before_they_are_rendered(config):
+    with pytest.raises(UserError, match="scenes have 3 channels, not 1: give data.name, or 3"):
+        DATA[type(config)](config)

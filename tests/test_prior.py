@@ -362,6 +362,7 @@ def changed_config(**groups):
     [
         ({"autoencoder__image_size": [8, 9]}, "image_size is 8x9; both should be multiples of 2"),
         ({"discriminator__layers": 2}, "the pixels of a code, and 16 or more"),
+        ({"autoencoder__image_channels": 33}, "image_channels is 33; it should be from 1 to 32"),
         ({"autoencoder__multipliers": []}, "autoencoder.multipliers is []; it should be one"),
         ({"transformer__heads": 3}, "transformer.heads is 3, which does not divide"),
         ({"codebook__entries": 1}, "codebook.entries is 1; it should be 2 or more"),

@@ -258,6 +258,7 @@ def changed(**groups):
     [
         ({"generator__image_size": [8, 10]}, "image_size is 8x10; both should be multiples of 4"),
         ({"discriminator__layers": 2}, "16 or more with discriminator.layers 2"),
+        ({"generator__image_channels": 33}, "image_channels is 33; it should be from 1 to 32"),
         ({"data__target": "scenes"}, "data.name and data.target are both scenes"),
         ({"data__paired": True}, "data.paired is True and loss.paired 0.0: set both, or none"),
         ({"loss__pool": -1}, "loss.pool is -1; it should be 0 or more"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
+from ganformer_jax.config.generator import MAX_IMAGE_CHANNELS
 from ganformer_jax.config.patches import PatchConfig
 from ganformer_jax.config.ranges import Range, at_least
 from ganformer_jax.config.training import DataConfig, ScheduleConfig, TrainConfig
@@ -21,7 +22,7 @@ class AutoencoderConfig:
     image_size: tuple[int, int] = (32, 32)
     """Height and width of the images, multiples of the pixels of a code along
     either axis."""
-    image_channels: Annotated[int, at_least(1)] = 3
+    image_channels: Annotated[int, Range(1, MAX_IMAGE_CHANNELS)] = 3
     """Channels of the images."""
     width: Annotated[int, at_least(1)] = 32
     """Channels at full resolution."""

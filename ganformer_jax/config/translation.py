@@ -11,6 +11,7 @@ import dataclasses
 from typing import Annotated, Literal
 
 from ganformer_jax.config.attention import AttentionConfig, PositionConfig
+from ganformer_jax.config.generator import MAX_IMAGE_CHANNELS
 from ganformer_jax.config.patches import PatchConfig
 from ganformer_jax.config.ranges import Range, at_least
 from ganformer_jax.config.training import DataConfig, ScheduleConfig, TrainConfig
@@ -22,7 +23,7 @@ class TranslatorConfig:
 
     image_size: tuple[int, int] = (256, 256)
     """Height and width of both sets of images, multiples of 4."""
-    image_channels: Annotated[int, at_least(1)] = 3
+    image_channels: Annotated[int, Range(1, MAX_IMAGE_CHANNELS)] = 3
     """Channels of both sets of images."""
     width: Annotated[int, at_least(1)] = 64
     """Channels at full resolution; a quarter of it has four times as many."""

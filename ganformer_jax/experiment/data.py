@@ -42,6 +42,9 @@ class ExperimentData:
         if config.data.rendered and height != width:
             hint = "give data.name, or equal sizes (of a GAN, by generator.base_grid)"
             raise UserError(f"scenes are square, not {height}x{width}: {hint}")
+        if config.data.rendered and config.generator.image_channels != 3:
+            count = config.generator.image_channels
+            raise UserError(f"scenes have 3 channels, not {count}: give data.name, or 3 channels")
         if config.data.held_out_pairs and not self._described:
             raise UserError(
                 "data.held_out_pairs is about captions of scenes, which are not read here: set it "
