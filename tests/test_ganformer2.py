@@ -146,9 +146,10 @@ def check_losses(info):
         )
 
 
-def test_penalties_leave_out_segments_where_the_loss_does(programs):
-    """R1 and R2 of images and of layouts are left, each with its weight, times the interval."""
-    config, state = with_loss(fidelity=0.0), programs.init(jax.random.key(0))
+@pytest.mark.parametrize("fidelity", [0.0, 0.25])
+def test_penalties_are_of_layouts_images_and_segments(programs, fidelity):
+    """R1 and R2, each with its weight, times the interval; of segments only where the loss is."""
+    config, state = with_loss(fidelity=fidelity), programs.init(jax.random.key(0))
     update = jax.jit(functools.partial(discriminator_penalty_update, config, WHOLE_BATCH))
     after, info = update(state, batch_of(0))
 
@@ -166,6 +167,14 @@ def test_penalties_leave_out_segments_where_the_loss_does(programs):
             image_logits = lambda x, apply=images, s=scenes: apply(x, s.layout_BxHxWxK)[0]  # noqa: E731
             found["layouts"] += losses.r1_penalty(layout_logits, scenes.seen_BxHxWxK).mean()
             found["images"] += losses.r1_penalty(image_logits, scenes.images_BxHxWxC).mean()
+
+            def of_segments(x, apply=images, layout=scenes.layout_BxHxWxK):
+                there = layout.max((1, 2)) > 0.5
+                return jnp.mean(apply(x, layout)[1], -1, keepdims=True, where=there)
+
+            if fidelity:
+                penalty = losses.r1_penalty(of_segments, scenes.images_BxHxWxC).mean()
+                found["images"] += fidelity * penalty
         planned = (fakes.layout_BxHxWxK != reals.layout_BxHxWxK).any((1, 2, 3))
         gammas = {"layouts": config.loss.layout_gamma, "images": config.loss.image_gamma}
         total = sum(gammas[name] / 2 * penalty for name, penalty in found.items())
@@ -177,7 +186,8 @@ def test_penalties_leave_out_segments_where_the_loss_does(programs):
         np.testing.assert_allclose(info[f"loss/penalty_{name}"], penalty, rtol=1e-4)
     assert_close(after.discriminator_optimizer[0].mu, gradients)  # as beta1 is 0
     before = state.discriminators["images"]
-    for name, changes in (("segment", False), ("segment_output", False), ("image", True)):
+    learns = fidelity > 0  # but for the bias of the last layer, which images do not change
+    for name, changes in (("segment", learns), ("segment_output", learns), ("image", True)):
         same = jax.tree.map(np.array_equal, before[name], after.discriminators["images"][name])
         assert all(jax.tree.leaves(same)) != changes
 
