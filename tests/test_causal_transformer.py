@@ -57,6 +57,15 @@ def test_logits_are_those_of_the_published_implementation(tmp_path, reference, p
     np.testing.assert_allclose(logits, reference["logits"], atol=1e-4)
 
 
+def test_weights_may_be_constants_of_a_compiled_function(reference, published):
+    """Arrays of NumPy cannot be indexed by what is traced."""
+    transformer, params, read = published
+    logits, _ = jax.jit(lambda tokens: transformer.apply({"params": params}, tokens))(
+        jnp.asarray(reference["tokens"])
+    )
+    np.testing.assert_allclose(logits, read(reference["tokens"])[0], atol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
 def test_weights_of_half_precision_are_read_in_float32(tmp_path, reference, dtype):
     _, usual = read_gpt2(write(tmp_path / "x.safetensors", reference), HEADS)

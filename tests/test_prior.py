@@ -28,6 +28,7 @@ from ganformer_jax.config.training import ScheduleConfig, TrainConfig
 from ganformer_jax.errors import UserError
 from ganformer_jax.models.code_prior import (
     code_logits,
+    decode_codes,
     draw_code,
     encode,
     prefix_tokens,
@@ -234,6 +235,13 @@ def test_cached_samples_are_uncached_ones():
     assert len({tuple(row) for row in found.tolist()}) == CLASSES
     alone = jax.jit(sample)(params, prefix[1:2], keys[1:2])
     np.testing.assert_array_equal(alone[0], found[1])
+
+
+def test_codes_are_decoded_by_weights_that_are_constants(stages):
+    """Those of a checkpoint are arrays of NumPy."""
+    state, codes = stages[0], jnp.arange(16).reshape(1, 16) % TINY.codebook.entries
+    decode = functools.partial(decode_codes, TINY, state.autoencoder, state.codebook.entries)
+    np.testing.assert_allclose(jax.jit(decode)(codes), decode(codes), atol=1e-4)
 
 
 def test_draws_follow_temperature_and_top_k():

@@ -43,6 +43,14 @@ def test_outputs_are_those_of_the_published_implementation(tmp_path, reference, 
     np.testing.assert_allclose(pooled, reference["pooled"], atol=1e-5)
 
 
+def test_weights_may_be_constants_of_a_compiled_function(tmp_path, reference):
+    """Arrays of NumPy cannot be indexed by what is traced."""
+    config, params = read_bert(write(tmp_path / "x.safetensors", reference), HEADS)
+    encode = jax.jit(lambda tokens: TextEncoder(config).apply({"params": params}, tokens))
+    _, pooled = encode(jnp.asarray(reference["tokens"]))
+    np.testing.assert_allclose(pooled, reference["pooled"], atol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
 def test_weights_of_half_precision_are_read_in_float32(tmp_path, reference, dtype):
     _, usual = read_bert(write(tmp_path / "x.safetensors", reference), HEADS)

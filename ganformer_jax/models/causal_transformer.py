@@ -170,7 +170,8 @@ class CausalTransformer(nn.Module):
         words = self.param("words", normal(DEVIATION), (self.vocabulary, config.width))
         places = self.param("places", normal(DEVIATION / 2), (self.longest, config.width))
         own_FxD = lax.dynamic_slice_in_dim(places, cache.length, count)
-        x_BxFxD = (words[tokens_BxF] + own_FxD[None]).astype(config.dtype)
+        # Parameters may be NumPy's, which traced tokens cannot index.
+        x_BxFxD = (jnp.asarray(words)[tokens_BxF] + own_FxD[None]).astype(config.dtype)
         layers = []
         for number, cached in enumerate(cache.layers):
             layer = DecoderLayer(config, name=f"layer_{number}")

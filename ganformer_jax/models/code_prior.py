@@ -66,8 +66,8 @@ def decode_codes(
 ) -> Float[Array, "b h w c"]:
     """Return images, about in [-1, 1], of codes row by row."""
     codes_BxHxW = codes_BxT.reshape(codes_BxT.shape[0], *config.autoencoder.code_size)
-    decoder = Decoder(config.autoencoder)
-    images, _ = decoder.apply({"params": params["decoder"]}, codebook_MxD[codes_BxHxW])
+    decoder, vectors_BxHxWxD = Decoder(config.autoencoder), jnp.asarray(codebook_MxD)[codes_BxHxW]
+    images, _ = decoder.apply({"params": params["decoder"]}, vectors_BxHxWxD)
     return images
 
 

@@ -82,7 +82,8 @@ class TextEncoder(nn.Module):
         def table(name: str, count: int) -> Array:
             initial = normal(DEVIATION / config.learning_rate_multiplier)
             stored = self.param(name, initial, (count, config.width))
-            return stored * config.learning_rate_multiplier
+            # Parameters may be NumPy's, which traced tokens cannot index.
+            return jnp.asarray(stored) * config.learning_rate_multiplier
 
         words = table("words", config.vocabulary)
         places = table("places", config.longest)
