@@ -299,6 +299,36 @@ def test_options_of_components_need_components(options):
     validate_translation(experiment_from_dict(values))
 
 
+def prepared(folder, name, damaged, names="{}"):
+    """Prepare six images, of which one cannot be read."""
+    (folder / name).mkdir()
+    for number in range(6):
+        path = folder / name / f"{names.format(number)}.png"
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
+        if number == damaged:
+            path.write_bytes(b"no image")
+    options = ["--name", name, "--resolution", "8", "--data-dir", str(folder / "data")]
+    main(["prepare", str(folder / name), *options])
+
+
+def test_pairs_that_skipped_images_have_shifted_are_refused(tmp_path):
+    prepared(tmp_path, "day", 2)
+    for name, damaged, names in (("night", 4, "{}"), ("dusk", 2, "{}"), ("dawn", 4, "dawn{}")):
+        prepared(tmp_path, name, damaged, names)
+    values = changed(data__paired=True, loss__paired=1.0, data__name="day")
+
+    def check(target):
+        values["data"] |= {"directory": str(tmp_path / "data"), "target": target}
+        TranslationData(experiment_from_dict(values)).check()
+
+    for target in ("dusk", "dawn"):  # the same images are left; other names say nothing
+        check(target)
+    with pytest.raises(
+        UserError, match="image 2 of day .train. is 3 and that of night .train. 2: "
+    ):
+        check("night")
+
+
 def test_an_unknown_kind_is_named():
     known = "gan, translation, prior, ganformer2"
     with pytest.raises(UserError, match=f"kind must be one of {known}, not 'translate'"):

@@ -57,6 +57,8 @@ class TranslationData:
                 f"data.paired needs as many images in both sets, not {counts['source']} and "
                 f"{counts['target']}"
             )
+        if self.config.data.paired:
+            _check_pairs(*(self.sets[kind] for kind in SETS))
 
     def image_sets(self) -> Sequence[ExperimentData]:
         """Return both sets, in the order of `SETS`."""
@@ -94,6 +96,36 @@ class TranslationData:
             return False
         least = min(count, len(first), len(second))
         return all(_same(first.part(i, SCENE), second.part(i, SCENE)) for i in range(least))
+
+
+def _check_pairs(*both: ExperimentData) -> None:
+    """Refuse pairs whose names say that they are others, as after `prepare` skipped some of a set.
+
+    Names that differ in all of the images, or are unknown, say nothing.
+
+    Raises:
+        UserError: If a name of one set is at another place of the other one.
+    """
+    if any(data.config.data.rendered for data in both):
+        return
+    first, second = (data.open("train") for data in both)
+    if "name" not in first.features or "name" not in second.features:
+        return
+    one, other = (_stems(source) for source in (first, second))
+    shared = {*one} & {*other}
+    for number, pair in enumerate(zip(one, other, strict=True)):
+        if pair[0] != pair[1] and shared & {*pair}:
+            raise UserError(
+                f"data.paired needs equal numbers for images that belong together, but image "
+                f"{number} of {first.name} is {pair[0]} and that of {second.name} {pair[1]}: "
+                "prepare both again, without images that only one of them has"
+            )
+
+
+def _stems(source: DatasetSource) -> list[str]:
+    """Return the names of images without folders and suffixes."""
+    names = (source.part(i, ("name",))["name"] for i in range(len(source)))
+    return [pathlib.PurePath(name.item().decode()).stem for name in names]
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
