@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 
-from runs import cells, table, train_and_measure
+from benchmark_runs import cells, table, train_and_measure
 
 PROJECTION = ["--discriminator.label-logit", "projection"]
 TOKENS = ["--generator.label-size", "18"]

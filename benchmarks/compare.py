@@ -26,7 +26,16 @@ from typing import Any
 
 import jax
 import numpy as np
-from runs import PACE, cells, command, curves_table, distances, logged, table, train_and_measure
+from benchmark_runs import (
+    PACE,
+    cells,
+    command,
+    curves_table,
+    distances,
+    logged,
+    table,
+    train_and_measure,
+)
 
 from ganformer_jax import Config, create_state
 from ganformer_jax.config.files import load_experiment

@@ -15,8 +15,8 @@ import json
 import pathlib
 import tempfile
 
+from benchmark_runs import PACE, command
 from compare import VARIANTS, pace, stages
-from runs import PACE, command
 
 FEW = ["--train.log-kimg", "0.2", "--train.image-kimg", "0", "--train.metric-kimg", "0"]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 
-from runs import cells, table, train_and_measure
+from benchmark_runs import cells, table, train_and_measure
 
 NO_STYLE = ["--generator.synthesis.no-style"]
 SIMPLEX = ["--generator.attention.kmeans-iterations", "0"]

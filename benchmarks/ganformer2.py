@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 
-from runs import cells, command, distances, table
+from benchmark_runs import cells, command, distances, table
 
 from ganformer_jax.caches import caches
 from ganformer_jax.evaluate.component_metrics import load_segmenter

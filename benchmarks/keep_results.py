@@ -14,7 +14,7 @@ import json
 import pathlib
 import shutil
 
-from runs import MEASURED, PACE, logged
+from benchmark_runs import MEASURED, PACE, logged
 
 EVERY = 10.0
 """Thousand images between the lines of a log that are kept."""

@@ -17,8 +17,8 @@ import statistics
 import subprocess
 import sys
 
+from benchmark_runs import RUN, cells, distances, logged
 from compare import VARIANTS
-from runs import RUN, cells, distances, logged
 
 from ganformer_jax.train.logs.alarms import DIVERSITY
 from ganformer_jax.train.logs.history import events

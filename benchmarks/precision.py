@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from runs import command, logged
+from benchmark_runs import command, logged
 
 TYPES = ("float32", "bfloat16")
 CURVES = {

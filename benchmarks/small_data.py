@@ -14,7 +14,7 @@ import argparse
 import pathlib
 
 import numpy as np
-from runs import cells, logged, table, train_and_measure
+from benchmark_runs import cells, logged, table, train_and_measure
 
 ADAPTIVE = ["--augment.transforms", "bgc", "--augment.kimg", "40"]
 FIXED = ["--augment.transforms", "bgc", "--augment.mode", "fixed", "--augment.p", "0.3"]

@@ -9,9 +9,9 @@ import argparse
 import pathlib
 
 import numpy as np
+from benchmark_runs import folder_name, logged
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from runs import folder_name, logged
 from small_data import VARIANTS
 
 from ganformer_jax.load import load_run

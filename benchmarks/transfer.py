@@ -23,9 +23,9 @@ import sys
 from typing import Any
 
 import numpy as np
+from benchmark_runs import command, curves_table, distances
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from runs import command, curves_table, distances
 
 from ganformer_jax.visualize import save_png
 

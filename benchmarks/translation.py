@@ -14,7 +14,7 @@ import argparse
 import dataclasses
 import pathlib
 
-from runs import cells, command, logged, table
+from benchmark_runs import cells, command, logged, table
 
 from ganformer_jax.config.files import load_experiment
 from ganformer_jax.experiment.translation.data import TranslationData

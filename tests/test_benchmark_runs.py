@@ -12,10 +12,10 @@ METRICS = {"swd2k": 20.0}
 @pytest.fixture
 def runs(monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "benchmarks")
-    import runs
+    import benchmark_runs
 
-    yield runs
-    del sys.modules["runs"]
+    yield benchmark_runs
+    del sys.modules["benchmark_runs"]
 
 
 def test_a_run_of_another_length_is_not_taken_for_this_one(runs, tmp_path):
