@@ -1,5 +1,8 @@
 """`import ganformer_jax` needs jax, flax and what these install, nothing more."""
 
+import pathlib
+import tomllib
+
 import pytest
 from isolated import run_isolated
 
@@ -31,3 +34,10 @@ def test_the_rest_is_hidden(module):
     result = run_isolated(f"import {module}")
     assert result.returncode != 0
     assert f"No module named {module!r}" in result.stderr
+
+
+def test_type_checkers_read_the_types_of_the_package():
+    root = pathlib.Path(__file__).parents[1]
+    settings = tomllib.loads((root / "pyproject.toml").read_text())
+    installed = settings["tool"]["setuptools"]["package-data"]["ganformer_jax"]
+    assert "py.typed" in installed and (root / "ganformer_jax" / "py.typed").is_file()
