@@ -6,15 +6,21 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from eight_devices import on_eight_devices
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tiny import random_batch, random_variables, tiny_config
 
 from ganformer_jax import (
+    BipartiteAttention,
+    ComponentUpdate,
     DataParallel,
     Discriminator,
     Generator,
+    KMeans,
+    Optimizers,
+    augment,
     convert,
     create_state,
     gan_updates,
@@ -32,6 +38,7 @@ from ganformer_jax.models import make_discriminator, mix_components, mix_layers,
 from ganformer_jax.nn.layers import EqualizedConvolution, EqualizedDense
 
 TINY = tiny_config()
+KEY = jax.random.key(0)
 CONFIG = dataclasses.replace(TINY, generator=dataclasses.replace(TINY.generator, label_size=3))
 
 
@@ -119,6 +126,34 @@ def test_a_batch_of_another_type_or_shape_is_refused(changes, message):
     for update in gan_updates(CONFIG):
         with pytest.raises(ValueError, match=message):
             jax.eval_shape(update.function, state, batch)
+
+
+def test_a_batch_is_a_dict():
+    update, images = gan_updates(CONFIG)[-1], random_batch(0)["images"]
+    with pytest.raises(TypeError, match="the batch is a ndarray: give a dict of arrays by name"):
+        update.function(None, images)
+
+
+@pytest.mark.parametrize("optimizers", [optax.sgd(0.1), (optax.sgd(0.1), optax.sgd(0.1))])
+def test_optimizers_are_one_for_each_network(optimizers):
+    message = r"give Optimizers\(generator, discriminator\)"
+    with pytest.raises(TypeError, match=message):
+        gan_updates(CONFIG, optimizers=optimizers)
+    with pytest.raises(TypeError, match=message):
+        create_state(CONFIG, KEY, optimizers)
+
+
+@pytest.mark.parametrize("parallel", [Optimizers(optax.sgd(0.1), optax.sgd(0.1)), PartitionSpec()])
+def test_parallel_comes_before_optimizers(parallel):
+    with pytest.raises(TypeError, match=r"parallel is a \w+: give DataParallel\(batch_sharding\)"):
+        gan_updates(CONFIG, parallel)
+
+
+def test_updates_refuse_a_state_of_other_optimizers():
+    own = Optimizers(optax.sgd(0.1), optax.sgd(0.1))
+    state = jax.eval_shape(lambda: create_state(TINY, KEY, own))
+    with pytest.raises(ValueError, match="_optimizer of the state is of another optimizer: give"):
+        jax.eval_shape(gan_updates(TINY)[-1].function, state, random_batch(0))
 
 
 def test_images_of_integers_are_refused():
@@ -254,3 +289,26 @@ def compare_sharded():
 def test_second_derivatives_under_shard_map():
     code = "import test_own_projects; test_own_projects.compare_sharded()"
     assert float(on_eight_devices(code).splitlines()[-1]) < 1e-4
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: augment.augment(x, jax.random.key(0), 0.5, augment.expand(["bgcfnc"])),
+        lambda x: diff_augment(x, jax.random.key(0), ["color", "translation", "cutout"]),
+        lambda x: augment.random_crop(x, jax.random.key(0), 0.1),
+        lambda x: truncate(x, np.zeros(8), 0.5, 2),
+        lambda x: BipartiteAttention(kmeans=KMeans()).init_with_output(KEY, x[0], x[0])[0][0],
+        lambda x: ComponentUpdate().init_with_output(KEY, x[0], x[0])[0],
+    ],
+)
+def test_numbers_of_numpy_are_read_as_float32(function):
+    """NumPy's float64, its default, without a warning, which is an error here."""
+    found = jax.eval_shape(lambda: function(np.zeros((2, 8, 8, 8))))
+    assert found.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("kmeans", [True, 2])
+def test_kmeans_is_not_a_number(kmeans):
+    with pytest.raises(TypeError, match=r"give KMeans\(\), or None for simplex attention"):
+        BipartiteAttention(kmeans=kmeans).init(KEY, jnp.zeros((2, 3, 4)), jnp.zeros((2, 3, 4)))

@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -64,7 +65,7 @@ def test_colors_alone():
     image = np.zeros((4, 4, 3), np.uint8)
     image[OBJECTS == 1], image[OBJECTS == 2], image[OBJECTS == 3] = (255, 0, 0), (0, 255, 0), 255
     assert matched_mean_iou(OBJECTS, color_clusters(image, 4)) == 1
-    assert len(np.unique(color_clusters(image, 9))) == 4
+    assert len(np.unique(color_clusters(jnp.asarray(image), 9))) == 4
     assert (color_clusters(np.zeros((4, 4, 3), np.uint8), 3) == 0).all()
 
 

@@ -10,12 +10,18 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
-def check_images(images_BxHxWxC: Float[Array, "b h w c"]) -> None:
-    """Raise ValueError for another rank, and TypeError for what is not floating point."""
+def check_images(images_BxHxWxC: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Return images as a JAX array, in which NumPy's float64 is float32.
+
+    Raises:
+        ValueError: If they are of another rank.
+        TypeError: If they are not floating point.
+    """
     if jnp.ndim(images_BxHxWxC) != 4:
         raise ValueError(f"images must have rank 4, not shape {jnp.shape(images_BxHxWxC)}")
     if not jnp.issubdtype(images_BxHxWxC.dtype, jnp.floating):
         raise TypeError(f"images must be floating point, not {images_BxHxWxC.dtype}")
+    return jnp.asarray(images_BxHxWxC)
 
 
 def check_count(drawn: int, count: int) -> None:

@@ -32,7 +32,7 @@ def random_crop(
         ValueError: Images of another rank, or `enlarge` below 0.
         TypeError: Images that are not floating point.
     """
-    check_images(images_BxHxWxC)
+    images_BxHxWxC = check_images(images_BxHxWxC)
     if isinstance(enlarge, int | float) and not enlarge >= 0:  # it may be traced
         raise ValueError(f"enlarge is {enlarge}; it should be 0 or more")
     count, height, width, _ = images_BxHxWxC.shape

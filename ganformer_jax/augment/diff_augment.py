@@ -81,7 +81,7 @@ def diff_augment_with(
         if name not in POLICIES:
             near = did_you_mean(name, POLICIES)
             raise ValueError(f"no policy {name!r}: choose from {', '.join(POLICIES)}{near}")
-    check_images(images_BxHxWxC)
+    images_BxHxWxC = check_images(images_BxHxWxC)
     check_count(choices.brightness_B.shape[0], images_BxHxWxC.shape[0])
     x_BxHxWxC = images_BxHxWxC.astype(jnp.float32)
     if "color" in policies:

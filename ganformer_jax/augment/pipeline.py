@@ -67,7 +67,7 @@ def augment_with(
         TypeError: As `augment`.
     """
     check_transforms(transforms)
-    check_images(images_BxHxWxC)
+    images_BxHxWxC = check_images(images_BxHxWxC)
     check_count(draws.uniform_BxN.shape[0], images_BxHxWxC.shape[0])
     if transforms.get("noise") and draws.normal_BxHxWxC is None:
         raise ValueError("the random numbers are without those of noise: draw them with it")

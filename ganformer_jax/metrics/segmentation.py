@@ -78,7 +78,7 @@ def color_clusters(
     from sklearn.cluster import KMeans
 
     height, width, channels = image_HxWxC.shape
-    colors_PxC = image_HxWxC.reshape(-1, channels).astype(np.float64)
+    colors_PxC = np.asarray(image_HxWxC).reshape(-1, channels).astype(np.float64)
     clusters = min(clusters, len(np.unique(colors_PxC, axis=0)))
     restarts: Any = 1  # scikit-learn's types allow only "auto"
     segments_P = KMeans(clusters, n_init=restarts, random_state=seed).fit_predict(colors_PxC)

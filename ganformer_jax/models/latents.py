@@ -63,6 +63,7 @@ def truncate(
     if w_average_D.shape != w_BxKxLxD.shape[3:]:
         shape, wanted = list(w_average_D.shape), list(w_BxKxLxD.shape[3:])
         raise ValueError(f"the mean of w is {shape}: give {wanted}, the width of w")
+    w_BxKxLxD = jnp.asarray(w_BxKxLxD)  # NumPy's float64 as float32
     layer_L = jnp.arange(w_BxKxLxD.shape[2])
     strength_L = jnp.full(layer_L.shape, psi, w_BxKxLxD.dtype)
     if cutoff is not None:

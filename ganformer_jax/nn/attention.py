@@ -127,7 +127,8 @@ class BipartiteAttention(nn.Module):
             whole elements of Y.
         gate_x: Gate what each element of X receives.
         gate_y: Gate what each element of Y sends.
-        kmeans: Duplex attention; None for simplex.
+        kmeans: Duplex attention; None for simplex. Its learned first centroids fix the number of
+            elements of Y: pad these, and hide what is left over by a mask.
         width: Width of queries, keys and values over all heads; by default that of X.
     """
 
@@ -179,8 +180,7 @@ class BipartiteAttention(nn.Module):
             TypeError: X or Y are not floating point.
         """
         width = self.width or x_BxFxC.shape[-1]
-        iterations = self.kmeans.iterations if self.kmeans else None
-        check_options(self.heads, width, self.integration, self.norm, self.dropout, iterations)
+        check_options(self.heads, width, self.integration, self.norm, self.dropout, self.kmeans)
         check_arrays(
             x_BxFxC,
             y_BxTxD,
@@ -192,6 +192,7 @@ class BipartiteAttention(nn.Module):
             place_scores=place_scores_BxFxT,
         )
         x, y = x_BxFxC.astype(jnp.float32), y_BxTxD.astype(jnp.float32)
+        dtype = jnp.result_type(x_BxFxC)  # float32 for NumPy's float64
         softmax = functools.partial(
             self._probabilities, mask_BxT=mask_BxT, train=train, microbatch=microbatch
         )
@@ -211,7 +212,7 @@ class BipartiteAttention(nn.Module):
             gate = Gate(self.heads, 1.0, name="gate_x")(x, x_position_FxD)
             probabilities = probabilities * gate[..., None]
         shares = assignments(probabilities) if self.kmeans else None
-        return self._update(x, y, probabilities).astype(x_BxFxC.dtype), probabilities, shares
+        return self._update(x, y, probabilities).astype(dtype), probabilities, shares
 
     def _queries(self, x_BxFxC: Array, position_FxD: Array | None, width: int) -> Queries:
         """Return q(X) as rows to project and add up: features and, if given, positions."""

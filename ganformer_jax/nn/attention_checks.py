@@ -16,9 +16,9 @@ def check_options(
     integration: str,
     norm: str | None,
     dropout: float,
-    kmeans_iterations: int | None,
+    kmeans: Any,
 ) -> None:
-    """Raise ValueError for options that `BipartiteAttention` does not have."""
+    """Raise ValueError or TypeError for options that `BipartiteAttention` does not have."""
     if heads < 1 or width % heads:
         raise ValueError(f"{heads} heads do not divide width {width}")
     if integration not in INTEGRATIONS:
@@ -27,8 +27,12 @@ def check_options(
         raise ValueError(f"norm is {norm!r}; it should be one of {NORMS}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout is {dropout}; it should be at least 0 and below 1")
-    if kmeans_iterations is not None and kmeans_iterations < 1:
-        raise ValueError(f"kmeans.iterations is {kmeans_iterations}; it should be 1 or more")
+    if kmeans is None:
+        return
+    if not hasattr(kmeans, "iterations"):
+        raise TypeError(f"kmeans is {kmeans!r}; give KMeans(), or None for simplex attention")
+    if kmeans.iterations < 1:
+        raise ValueError(f"kmeans.iterations is {kmeans.iterations}; it should be 1 or more")
 
 
 def check_arrays(x: Any, y: Any, heads: int, **others: Any) -> None:

@@ -27,7 +27,13 @@ from ganformer_jax.models import (
 from ganformer_jax.nn.microbatch import FULL_BATCH, Microbatch
 from ganformer_jax.train.augmentation import probability
 from ganformer_jax.train.data_parallel import DataParallel
-from ganformer_jax.train.state import Optimizers, TrainState, Tree, stats_variables
+from ganformer_jax.train.state import (
+    Optimizers,
+    TrainState,
+    Tree,
+    check_optimizers,
+    stats_variables,
+)
 from ganformer_jax.train.trainable import Batch
 
 if TYPE_CHECKING:
@@ -68,12 +74,21 @@ class Networks:
             config.
         microbatch: The images of each batch to compute, by default all. Counts and shapes that
             methods take are of the full batch; arrays that they take and return, of these images.
+
+    Raises:
+        TypeError: `parallel` or `optimizers` is of another type.
     """
 
     config: Config
     parallel: DataParallel = DataParallel()
     optimizers: Optimizers | None = None
     microbatch: Microbatch = FULL_BATCH
+
+    def __post_init__(self):
+        if not isinstance(self.parallel, DataParallel):
+            kind = type(self.parallel).__name__
+            raise TypeError(f"parallel is a {kind}: give DataParallel(batch_sharding)")
+        check_optimizers(self.optimizers)
 
     def keys(self, state: TrainState, update: str) -> Keys:
         """Return the random keys of an update in this step, by the names in `KEY_NAMES`.

@@ -52,6 +52,9 @@ def optimizer_step(
 
     Returns:
         The new state, and the norm of the gradients before clipping.
+
+    Raises:
+        ValueError: The optimizer cannot use the memory that the state has of another one.
     """
     frozen = frozen_layers(networks.config) if network == "discriminator" else ()
     gradients = networks.parallel.mean(_without(frozen, gradients))
@@ -61,6 +64,26 @@ def optimizer_step(
         factor = jnp.minimum(1.0, limit / jnp.maximum(norm, 1e-20))
         gradients = jax.tree.map(lambda gradient: gradient * factor, gradients)
     optimizers = networks.optimizers or make_optimizers(networks.config, state.images_seen)
-    updates, memory = getattr(optimizers, network).update(gradients, memory, params)
+    updates, memory = _updates_of(getattr(optimizers, network), network, gradients, memory, params)
     params = optax.apply_updates(params, _without(frozen, updates))
     return state.replace(**{network: params, f"{network}_optimizer": memory}), norm
+
+
+def _updates_of(
+    optimizer: optax.GradientTransformation,
+    network: str,
+    gradients: Tree,
+    memory: optax.OptState,
+    params: Tree,
+) -> tuple[Tree, optax.OptState]:
+    """Return updates and the optimizer's new memory."""
+    try:
+        return optimizer.update(gradients, memory, params)
+    except (AttributeError, TypeError, ValueError) as error:
+        wanted = jax.eval_shape(optimizer.init, params)
+        if jax.tree.structure(memory) == jax.tree.structure(wanted):
+            raise
+        raise ValueError(
+            f"{network}_optimizer of the state is of another optimizer: give the same optimizers "
+            "to create_state and to the updates"
+        ) from error

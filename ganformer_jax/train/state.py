@@ -87,6 +87,13 @@ class Optimizers(NamedTuple):
     discriminator: optax.GradientTransformation
 
 
+def check_optimizers(optimizers: Optimizers | None) -> None:
+    """Raise TypeError for what are not `Optimizers`, such as one optimizer for both networks."""
+    if not isinstance(optimizers, Optimizers | None):
+        kind = type(optimizers).__name__
+        raise TypeError(f"optimizers is a {kind}: give Optimizers(generator, discriminator)")
+
+
 def make_optimizers(config: Config, images_seen: Int[Array, ""] | None = None) -> Optimizers:
     """Make Adam for both networks, corrected for lazy regularization.
 
@@ -135,7 +142,11 @@ def create_state(
     Returns:
         A state no two leaves of which share memory, so that it can be donated. Call this under
         `jax.jit`, which is much faster and places the state where `out_shardings` says.
+
+    Raises:
+        TypeError: The optimizers are not `Optimizers`.
     """
+    check_optimizers(optimizers)
     optimizers = optimizers or make_optimizers(config)
     generator_key, discriminator_key, state_key = jax.random.split(key, 3)
     generator = config.generator

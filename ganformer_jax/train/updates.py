@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -68,9 +68,14 @@ def gan_updates(
             learning rate and beta2.
 
     Returns:
-        The updates. Called with a batch that is not of the config, they raise `ValueError`.
+        The updates. Called with a batch that is not of the config, or with a state of other
+        optimizers, they raise `ValueError`; with a batch that is not a dict, `TypeError`.
+
+    Raises:
+        TypeError: `parallel` or `optimizers` is of another type.
     """
-    networks, loss = Networks(config, parallel or DataParallel(), optimizers), config.loss
+    parallel = DataParallel() if parallel is None else parallel
+    networks, loss = Networks(config, parallel, optimizers), config.loss
 
     def update(name: str, function: Callable[..., Result], interval: int) -> Update:
         applied = _with_used(networks, function)
@@ -97,6 +102,8 @@ def _with_used(
     shapes = batch_shapes(networks.config)
 
     def update(state: TrainState, batch: Batch) -> Result:
+        if not isinstance(batch, Mapping):
+            raise TypeError(f"the batch is a {type(batch).__name__}: give a dict of arrays by name")
         for name, wanted in shapes.items():
             _check_array(name, batch, wanted)
         parts, images = networks.config.train.accumulate, len(batch["images"])
