@@ -60,6 +60,13 @@ def test_images_alone_are_those_of_a_call(variables):
     assert (images != sampler.images(variables, *given[:3])).any()
 
 
+def test_every_transfer_of_sampling_is_explicit(variables):
+    sampler, given = Sampler(GENERATOR, 5), (SEEDS, LABELS, 0.3, 1)
+    images = sampler.images(variables, *given)
+    with jax.transfer_guard("disallow"):
+        np.testing.assert_array_equal(sampler.images(variables, *given), images)
+
+
 def test_noise_depends_on_the_seed(variables):
     """With the mean latent for all, images differ by noise only, and repeat with their seed."""
     sampler = Sampler(GENERATOR, 4)

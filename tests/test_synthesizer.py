@@ -37,6 +37,9 @@ def test_images_of_latents_are_those_of_their_seeds(variables, noise):
     for one, other in zip(made.attention, sampled.attention, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
     assert [fact["seed"] for fact in found.facts] == SEEDS
+    with jax.transfer_guard("disallow"):  # every transfer is explicit
+        again = synthesizer(variables, synthesizer.latents(variables, SEEDS, LABELS, 0.7, 2))
+    np.testing.assert_array_equal(again.images, made.images)
     # and made again, alone or in another order, they are the same
     order = [3, 1, 4, 0, 2]
     np.testing.assert_array_equal(

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
@@ -154,13 +153,18 @@ class Sampler:
         """Yield what `_generate` returns for each batch; the last batch is padded."""
         vocabulary = self.config.text.vocabulary
         given = check_labels(self.config.label_size, labels, drawn.size, vocabulary)
-        cutoff = jnp.int32(ALL_LAYERS if truncation_cutoff is None else truncation_cutoff)
-        psi = jnp.float32(truncation_psi)
+        psi, cutoff = place_truncation(truncation_psi, truncation_cutoff)
         for start in range(0, drawn.size, self.batch_size):
             taken = np.arange(start, start + self.batch_size) % drawn.size
             inputs = drawn[taken], label_vectors(self.config.label_size, given[taken])
             seeds_B, labels_BxY = jax.device_put(inputs, self.batch_sharding)
             yield _generate(self, variables, seeds_B, labels_BxY, psi, cutoff)
+
+
+def place_truncation(psi: float, cutoff: int | None) -> tuple[Float[Array, ""], Int[Array, ""]]:
+    """Put truncation psi, and the number of layers to truncate, on a device."""
+    layers = ALL_LAYERS if cutoff is None else cutoff
+    return jax.device_put((np.float32(psi), np.int32(layers)))  # explicitly, for transfer guards
 
 
 @functools.partial(jax.jit, static_argnums=0)

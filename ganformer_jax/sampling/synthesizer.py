@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ganformer_jax.config import GeneratorConfig
@@ -18,7 +17,7 @@ from ganformer_jax.models.noise_maps import with_noise_maps
 from ganformer_jax.pixels import to_uint8
 from ganformer_jax.sampling.labels import ImageLabels, check_labels, label_vectors
 from ganformer_jax.sampling.latents import ImageLatents
-from ganformer_jax.sampling.sampler import ALL_LAYERS
+from ganformer_jax.sampling.sampler import place_truncation
 from ganformer_jax.sampling.seeds import check_batch_size, seed_array
 
 if TYPE_CHECKING:
@@ -85,8 +84,7 @@ class Synthesizer:
             raise ValueError("no z")
         size, vocabulary = self.config.label_size, self.config.text.vocabulary
         vectors = label_vectors(size, check_labels(size, labels, len(z_BxKxD), vocabulary))
-        psi = jnp.float32(truncation_psi)
-        cutoff = jnp.int32(ALL_LAYERS if truncation_cutoff is None else truncation_cutoff)
+        psi, cutoff = place_truncation(truncation_psi, truncation_cutoff)
         batches = [
             _map(self, variables, *self._placed((z_BxKxD[rows], vectors[rows])), psi, cutoff)
             for rows in self._rows(len(z_BxKxD))
