@@ -129,6 +129,8 @@ def test_attention_is_averaged_over_heads_and_last_layers():
             reduce_attention(stacked, last_layers=wrong)
     with pytest.raises(ValueError, match="rank 6"):
         reduce_attention(stacked[0])
+    with pytest.raises(TypeError, match="give that of stack_attention"):
+        reduce_attention((stacked[0],))
 
 
 @pytest.mark.parametrize("contrast", [1.0, 0.2])

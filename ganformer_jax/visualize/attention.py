@@ -28,7 +28,10 @@ def reduce_attention(
 
     Raises:
         ValueError: If the array is not of rank 6, or has fewer layers.
+        TypeError: If it is a tuple of layers.
     """
+    if isinstance(stacked_BxKxLxNxHxW, tuple | list):  # of one layer, it would have rank 6 too
+        raise TypeError("attention is a sequence of layers: give that of stack_attention")
     stacked = np.asarray(stacked_BxKxLxNxHxW, np.float32)
     if stacked.ndim != 6:
         raise ValueError(f"expected rank 6, got shape {list(stacked.shape)}")
