@@ -504,3 +504,8 @@ def test_scenes_that_another_process_made_meanwhile_are_used(tmp_path, monkeypat
 
     monkeypatch.setattr(Scenes, "download_and_prepare", late)
     assert prepare_scenes(tmp_path, 32, 2, 1).info.splits["train"].num_examples == 2
+
+
+def test_a_source_without_images_is_refused():
+    with pytest.raises(UserError, match="no images to make batches of"):
+        train_batches([], batch_size=1, seed=0)

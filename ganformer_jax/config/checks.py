@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ganformer_jax.config.baseline_checks import check_baseline_training
 from ganformer_jax.config.gan import Config
 from ganformer_jax.config.network_checks import shape, validate_networks
@@ -13,12 +15,20 @@ BETAS = Range(0, 1, below=True)
 """Decays of Adam's moments."""
 
 
+def require_config(config: Any) -> None:
+    """Raise TypeError for what is not a `Config`, such as the config of a generator alone."""
+    if not isinstance(config, Config):
+        raise TypeError(f"config is a {type(config).__name__}: give a Config")
+
+
 def validate(config: Config) -> None:
     """Check every range of an experiment, and how its options fit together.
 
     Raises:
         UserError: If an option has to be set differently; the message names it.
+        TypeError: If it is not a `Config`.
     """
+    require_config(config)
     check_ranges(config)
     validate_networks(config.generator, config.discriminator)
     _check_losses(config.loss)

@@ -231,13 +231,15 @@ def train_batches(
         [batch_size / host_count, label_count], one-hot or conditions, of zero width without them.
 
     Raises:
-        UserError: If ``host_count`` does not divide ``batch_size``.
+        UserError: If ``host_count`` does not divide ``batch_size``, or there are no images.
     """
     if batch_size < 1 or batch_size % host_count:
         raise UserError(
             f"the batch size must be a multiple of the number of hosts: {batch_size} over "
             f"{host_count}"
         )
+    if not len(source):
+        raise UserError("there are no images to make batches of")
     if not 0 <= host_index < host_count:
         raise ValueError(f"host_index must be in 0..{host_count - 1}, got {host_index}")
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
+
+
+def check_config(config: Any) -> None:
+    """Raise TypeError for a network in place of its config."""
+    if isinstance(config, nn.Module):
+        kind = type(config).__name__
+        raise TypeError(f"config is a network, {kind}: give its config, the field `config`")
 
 
 def check_shape(name: str, array: Any, wanted: tuple[int, ...]) -> None:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.config.attention import LOCAL_ATTENTION_HEADS
 from ganformer_jax.models.attention_layer import AttentionLayer, AttentionState, SynthesisContext
+from ganformer_jax.models.input_checks import check_config
 from ganformer_jax.models.merging import MergeShares, fold_images, merge_images, merge_latents
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.initialize import normal
@@ -44,7 +45,11 @@ def num_layers(config: GeneratorConfig) -> int:
     Each reads a latent of its own of every component (`num_ws` of StyleGAN2-ADA). A constant stem
     reads none, RGB layers before the last share that of the next block, and a DCGAN and a SAGAN
     have one layer.
+
+    Raises:
+        TypeError: If `config` is a network.
     """
+    check_config(config)
     if config.network != "ganformer":
         return 1
     blocks = len(config.resolutions)

@@ -16,6 +16,7 @@ from ganformer_jax.augment import (
     expand,
 )
 from ganformer_jax.config import Config
+from ganformer_jax.config.checks import require_config
 from ganformer_jax.models import (
     Generator,
     broadcast_layers,
@@ -76,7 +77,7 @@ class Networks:
             methods take are of the full batch; arrays that they take and return, of these images.
 
     Raises:
-        TypeError: `parallel` or `optimizers` is of another type.
+        TypeError: An argument is of another type.
     """
 
     config: Config
@@ -85,6 +86,7 @@ class Networks:
     microbatch: Microbatch = FULL_BATCH
 
     def __post_init__(self):
+        require_config(self.config)
         if not isinstance(self.parallel, DataParallel):
             kind = type(self.parallel).__name__
             raise TypeError(f"parallel is a {kind}: give DataParallel(batch_sharding)")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from ganformer_jax.config import Config
+from ganformer_jax.config.checks import require_config
 from ganformer_jax.models import Generator, make_discriminator
 from ganformer_jax.nn.initialize import initialize
 from ganformer_jax.train import schedules
@@ -144,8 +145,9 @@ def create_state(
         `jax.jit`, which is much faster and places the state where `out_shardings` says.
 
     Raises:
-        TypeError: The optimizers are not `Optimizers`.
+        TypeError: `config` is not a `Config`, or the optimizers are not `Optimizers`.
     """
+    require_config(config)
     check_optimizers(optimizers)
     optimizers = optimizers or make_optimizers(config)
     generator_key, discriminator_key, state_key = jax.random.split(key, 3)

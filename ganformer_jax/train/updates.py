@@ -72,7 +72,7 @@ def gan_updates(
         optimizers, they raise `ValueError`; with a batch that is not a dict, `TypeError`.
 
     Raises:
-        TypeError: `parallel` or `optimizers` is of another type.
+        TypeError: An argument is of another type.
     """
     parallel = DataParallel() if parallel is None else parallel
     networks, loss = Networks(config, parallel, optimizers), config.loss
