@@ -26,10 +26,8 @@ from ganformer_jax import (
     gan_updates,
     gradient_penalty,
     load,
-    num_layers,
     path_length,
     r1_penalty,
-    validate,
 )
 from ganformer_jax.augment.diff_augment import diff_augment
 from ganformer_jax.directions import region_properties
@@ -38,7 +36,6 @@ from ganformer_jax.losses import laplacian_distance
 from ganformer_jax.metrics.edits import edit_changes
 from ganformer_jax.models import make_discriminator, mix_components, mix_layers, truncate
 from ganformer_jax.nn.layers import EqualizedConvolution, EqualizedDense
-from ganformer_jax.sampling import Sampler, Synthesizer
 
 TINY = tiny_config()
 KEY = jax.random.key(0)
@@ -315,21 +312,3 @@ def test_numbers_of_numpy_are_read_as_float32(function):
 def test_kmeans_is_not_a_number(kmeans):
     with pytest.raises(TypeError, match=r"give KMeans\(\), or None for simplex attention"):
         BipartiteAttention(kmeans=kmeans).init(KEY, jnp.zeros((2, 3, 4)), jnp.zeros((2, 3, 4)))
-
-
-def test_a_network_is_not_its_config(tmp_path):
-    network = Generator(CONFIG.generator)
-    for function in (
-        Sampler,
-        Synthesizer,
-        num_layers,
-        lambda g: convert.save_generator(tmp_path / "x", g, {}),
-    ):
-        with pytest.raises(TypeError, match="config is a network, Generator: give its config"):
-            function(network)
-
-
-@pytest.mark.parametrize("function", [validate, gan_updates, lambda c: create_state(c, KEY)])
-def test_the_config_of_a_generator_is_not_that_of_an_experiment(function):
-    with pytest.raises(TypeError, match="config is a GeneratorConfig: give a Config"):
-        function(CONFIG.generator)
