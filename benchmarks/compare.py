@@ -1,7 +1,7 @@
 """The paper's comparison: GANformer beside StyleGAN2, GAN, k-GAN, SAGAN, VQGAN, on the scenes.
 
 Command:   python benchmarks/compare.py --folder runs/compare [--seeds 0 1 2] [--kimg 100] [--hard]
-Cost:      half an hour to an hour a run on one CPU core; 33 runs by default, 15 with --hard
+Cost:      half an hour to an hour a run on one CPU core; 36 runs by default, 15 with --hard
 
 All runs see equally many images. The generators of StyleGAN2 and GAN have 76 channels rather than
 64, and with them as many operations as GANformer's; the table has those of all but VQGAN's, which
@@ -44,6 +44,8 @@ from ganformer_jax.sampling import Sampler
 from ganformer_jax.train.kinds.prior_state import create_prior
 
 EQUAL = ["--generator.synthesis.channel-base", "1216", "--generator.synthesis.channel-max", "76"]
+RELATIVISTIC = ["--loss.generator", "relativistic", "--loss.discriminator", "relativistic"]
+RELATIVISTIC += ["--loss.r2-gamma", "0.3"]
 VARIANTS = {
     "GANformer, duplex": ["--config", "scenes_ganformer"],
     "GANformer, simplex": [
@@ -57,6 +59,7 @@ VARIANTS = {
     "DCGAN": ["--config", "scenes_dcgan"],
     "SAGAN of its paper": ["--config", "scenes_sagan_published"],
     "GANformer, relativistic": ["--config", "scenes_r3gan"],
+    "StyleGAN2, relativistic": ["--config", "scenes_stylegan2", *EQUAL, *RELATIVISTIC],
     "GANformer, places": ["--config", "scenes"],
     "VQGAN": ["--config", "scenes_prior"],
 }
