@@ -9,6 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import jax
+    from jax.typing import ArrayLike
     from jaxtyping import Float, Int, UInt8
 
     Images = TypeVar("Images", np.ndarray, jax.Array)
@@ -86,7 +87,7 @@ def on_white(images: UInt8[np.ndarray, "*shape 4"]) -> UInt8[np.ndarray, "*shape
     return mixed.round().astype(np.uint8)
 
 
-def as_rgb(images_BxHxWxC: UInt8[np.ndarray, "b h w c"]) -> UInt8[np.ndarray, "b h w 3"]:
+def as_rgb(images_BxHxWxC: UInt8[ArrayLike, "b h w c"]) -> UInt8[np.ndarray, "b h w 3"]:
     """Show any number of channels in color.
 
     One channel is repeated, and color with opacity (4) composited on white. Two are red and green,

@@ -8,6 +8,7 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from ganformer_jax.metrics.features import check_features
@@ -27,7 +28,7 @@ class DCI(NamedTuple):
 
 
 def dci(
-    codes_MxD: Float[np.ndarray, "m d"], factors_MxA: Float[np.ndarray, "m a"], seed: int = 0
+    codes_MxD: Float[ArrayLike, "m d"], factors_MxA: Float[ArrayLike, "m a"], seed: int = 0
 ) -> DCI:
     """Predict factors from codes by sparse linear regression, and score the regression weights.
 

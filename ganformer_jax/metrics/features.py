@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 ROWS = 512
@@ -10,7 +11,7 @@ ROWS = 512
 _ROUNDING = 1e-10  # share of their squared lengths below which two rows are equal
 
 
-def check_features(features_MxD: np.ndarray, least: int = 1) -> Float[np.ndarray, "m d"]:
+def check_features(features_MxD: ArrayLike, least: int = 1) -> Float[np.ndarray, "m d"]:
     """Return features as float64; raise ValueError unless they are finite [M, D], M >= `least`."""
     features = np.asarray(features_MxD, np.float64)
     if features.ndim != 2 or features.shape[1] == 0:
@@ -22,7 +23,7 @@ def check_features(features_MxD: np.ndarray, least: int = 1) -> Float[np.ndarray
     return features
 
 
-def check_pair(real: np.ndarray, fake: np.ndarray, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def check_pair(real: ArrayLike, fake: ArrayLike, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Check two sets of features like `check_features`; they must also have the same width."""
     real, fake = check_features(real, least), check_features(fake, least)
     if real.shape[1] != fake.shape[1]:

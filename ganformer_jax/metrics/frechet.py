@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from ganformer_jax.metrics.features import check_features, check_pair
@@ -21,7 +22,7 @@ class Gaussian(NamedTuple):
     covariance: Float[np.ndarray, "d d"]
 
 
-def fit_gaussian(features_MxD: Float[np.ndarray, "m d"]) -> Gaussian:
+def fit_gaussian(features_MxD: Float[ArrayLike, "m d"]) -> Gaussian:
     """Estimate the mean and the unbiased covariance of two or more rows, in float64."""
     features = check_features(features_MxD, least=2)
     return Gaussian(features.mean(0), np.atleast_2d(np.cov(features, rowvar=False)))
@@ -42,8 +43,8 @@ def frechet_distance_of_gaussians(one: Gaussian, other: Gaussian) -> float:
 
 
 def frechet_distance(
-    real_MxD: Float[np.ndarray, "m d"],
-    fake_MxD: Float[np.ndarray, "m d"],
+    real_MxD: Float[ArrayLike, "m d"],
+    fake_MxD: Float[ArrayLike, "m d"],
     *,
     allow_few: bool = False,
 ) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Float, UInt8
 
 from ganformer_jax.metrics.inception import EPSILON, SIDE, WIDTHS, Inception, prepare
@@ -18,7 +19,7 @@ _UNUSED = "num_batches_tracked"  # a counter of training
 
 
 def inception_features(
-    weights: Mapping[str, Any], images_BxHxWx3: UInt8[np.ndarray, "b h w 3"]
+    weights: Mapping[str, Any], images_BxHxWx3: UInt8[ArrayLike, "b h w 3"]
 ) -> dict[str, Float[np.ndarray, "b d"]]:
     """Return all features of FID's Inception.
 
@@ -71,7 +72,7 @@ class FeatureExtractor:
         self._variables = jax.device_put(inception_variables(weights), replicated)
 
     def __call__(
-        self, images_MxHxWx3: UInt8[np.ndarray, "m h w 3"]
+        self, images_MxHxWx3: UInt8[ArrayLike, "m h w 3"]
     ) -> dict[str, Float[np.ndarray, "m d"]]:
         """Return features of any number of images; raise ValueError like `inception_features`."""
         images = check_images(images_MxHxWx3)
@@ -86,8 +87,8 @@ class FeatureExtractor:
         return {name: values[: len(images)] for name, values in features.items()}
 
 
-def check_images(images_BxHxWx3: np.ndarray) -> np.ndarray:
-    """Return images unchanged; raise ValueError unless they are uint8 [B, H, W, 3] with B > 0."""
+def check_images(images_BxHxWx3: ArrayLike) -> np.ndarray:
+    """Return images in NumPy; raise ValueError unless they are uint8 [B, H, W, 3] with B > 0."""
     images = np.asarray(images_BxHxWx3)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not images.size:
         raise ValueError(

@@ -8,12 +8,13 @@ import itertools
 
 import numpy as np
 import scipy.special
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from ganformer_jax.metrics.features import check_features
 
 
-def inception_score(logits_MxY: Float[np.ndarray, "m y"], splits: int = 10) -> tuple[float, float]:
+def inception_score(logits_MxY: Float[ArrayLike, "m y"], splits: int = 10) -> tuple[float, float]:
     """Return exp of the mean KL divergence of each image's class distribution from their mean.
 
     Args:

@@ -7,6 +7,7 @@ negative.
 """
 
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from ganformer_jax.metrics.features import check_pair
@@ -15,8 +16,8 @@ BLOCK = 2048  # rows of the kernel matrix held in memory at once
 
 
 def kernel_distance(
-    real_MxD: Float[np.ndarray, "m d"],
-    fake_MxD: Float[np.ndarray, "m d"],
+    real_MxD: Float[ArrayLike, "m d"],
+    fake_MxD: Float[ArrayLike, "m d"],
     *,
     subsets: int = 1,
     subset_size: int | None = None,

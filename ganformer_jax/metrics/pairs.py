@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import UInt8
 
 
 def pair_error(
-    images_MxHxWxC: UInt8[np.ndarray, "m h w c"], truth_MxHxWxC: UInt8[np.ndarray, "m h w c"]
+    images_MxHxWxC: UInt8[ArrayLike, "m h w c"], truth_MxHxWxC: UInt8[ArrayLike, "m h w c"]
 ) -> float:
     """Return the mean absolute difference of images and their true images, in levels of 0..255.
 
     Raises:
         ValueError: If the shapes differ, or there are no images.
     """
-    if images_MxHxWxC.shape != truth_MxHxWxC.shape or not len(images_MxHxWxC):
+    images, truth = np.asarray(images_MxHxWxC), np.asarray(truth_MxHxWxC)
+    if images.shape != truth.shape or not len(images):
         raise ValueError(
             f"images and true images must have the same shape and not be empty, got "
-            f"{list(images_MxHxWxC.shape)} and {list(truth_MxHxWxC.shape)}"
+            f"{list(images.shape)} and {list(truth.shape)}"
         )
-    difference = images_MxHxWxC.astype(np.int16) - truth_MxHxWxC
-    return float(np.abs(difference).mean())
+    return float(np.abs(images.astype(np.int16) - truth).mean())

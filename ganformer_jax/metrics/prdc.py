@@ -8,13 +8,14 @@ and 6.
 """
 
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from ganformer_jax.metrics.features import check_pair, distance_chunks
 
 
 def prdc(
-    real_MxD: Float[np.ndarray, "m d"], fake_MxD: Float[np.ndarray, "m d"], k: int = 3
+    real_MxD: Float[ArrayLike, "m d"], fake_MxD: Float[ArrayLike, "m d"], k: int = 3
 ) -> dict[str, float]:
     """Compare two sets by balls around all rows, each as large as the distance to a k-th neighbor.
 

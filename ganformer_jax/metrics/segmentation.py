@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import scipy  # its submodules are loaded on first use
+from jax.typing import ArrayLike
 from jaxtyping import Int, UInt8
 
 
 def foreground_ari(
-    objects_HxW: Int[np.ndarray, "h w"], segments_HxW: Int[np.ndarray, "h w"]
+    objects_HxW: Int[ArrayLike, "h w"], segments_HxW: Int[ArrayLike, "h w"]
 ) -> float:
     """Return the adjusted Rand index on pixels of objects: 1 is best, 0 is chance.
 
@@ -38,7 +39,7 @@ def foreground_ari(
 
 
 def matched_mean_iou(
-    objects_HxW: Int[np.ndarray, "h w"], segments_HxW: Int[np.ndarray, "h w"]
+    objects_HxW: Int[ArrayLike, "h w"], segments_HxW: Int[ArrayLike, "h w"]
 ) -> float:
     """Return the mean over objects of the IoU with the segment matched to each.
 
@@ -66,7 +67,7 @@ def matched_mean_iou(
 
 
 def color_clusters(
-    image_HxWxC: UInt8[np.ndarray, "h w c"], clusters: int, seed: int = 0
+    image_HxWxC: UInt8[ArrayLike, "h w c"], clusters: int, seed: int = 0
 ) -> Int[np.ndarray, "h w"]:
     """Segment an image by k-means on colors, the baseline for attention maps.
 
@@ -77,15 +78,16 @@ def color_clusters(
     """
     from sklearn.cluster import KMeans
 
-    height, width, channels = image_HxWxC.shape
-    colors_PxC = np.asarray(image_HxWxC).reshape(-1, channels).astype(np.float64)
+    image = np.asarray(image_HxWxC)
+    height, width, channels = image.shape
+    colors_PxC = image.reshape(-1, channels).astype(np.float64)
     clusters = min(clusters, len(np.unique(colors_PxC, axis=0)))
     restarts: Any = 1  # scikit-learn's types allow only "auto"
     segments_P = KMeans(clusters, n_init=restarts, random_state=seed).fit_predict(colors_PxC)
     return segments_P.reshape(height, width)
 
 
-def _check(objects_HxW: np.ndarray, segments_HxW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _check(objects_HxW: ArrayLike, segments_HxW: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     objects, segments = np.asarray(objects_HxW), np.asarray(segments_HxW)
     if objects.shape != segments.shape or objects.ndim != 2:
         raise ValueError(

@@ -15,6 +15,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key, UInt8
 
 COARSEST = 16  # smallest shorter side of the coarsest level, in pixels
@@ -217,8 +218,8 @@ def _resolutions(real_BxHxWxC: np.ndarray, fake_BxHxWxC: np.ndarray) -> list[int
 
 
 def sliced_wasserstein(
-    real_BxHxWxC: UInt8[np.ndarray, "b h w c"],
-    fake_BxHxWxC: UInt8[np.ndarray, "b h w c"],
+    real_BxHxWxC: UInt8[ArrayLike, "b h w c"],
+    fake_BxHxWxC: UInt8[ArrayLike, "b h w c"],
     key: Key[Array, ""],
     *,
     descriptors_per_image: int = 128,

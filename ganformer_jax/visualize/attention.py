@@ -13,11 +13,12 @@ from ganformer_jax.pixels import as_rgb, strongest_component
 from ganformer_jax.visualize.images import NO_COMPONENT, component_palette, image_grid
 
 if TYPE_CHECKING:
+    from jax.typing import ArrayLike
     from jaxtyping import Float, Int, UInt8
 
 
 def reduce_attention(
-    stacked_BxKxLxNxHxW: Float[np.ndarray, "b k l n h w"], last_layers: int | None = None
+    stacked_BxKxLxNxHxW: Float[ArrayLike, "b k l n h w"], last_layers: int | None = None
 ) -> Float[np.ndarray, "b k h w"]:
     """Average attention over its heads and its last layers, the finest ones.
 
@@ -58,7 +59,7 @@ def _resize(maps_KxHxW: np.ndarray, size: tuple[int, int], smooth: bool) -> np.n
     return np.stack([np.asarray(one.resize((size[1], size[0]), method)) for one in maps])
 
 
-def _maps(attention_KxHxW: Float[np.ndarray, "k h w"]) -> Float[np.ndarray, "k h w"]:
+def _maps(attention_KxHxW: Float[ArrayLike, "k h w"]) -> Float[np.ndarray, "k h w"]:
     """Return the attention of one image as float32, checked."""
     maps = np.asarray(attention_KxHxW, np.float32)
     if maps.ndim != 3 or not len(maps):
@@ -66,7 +67,7 @@ def _maps(attention_KxHxW: Float[np.ndarray, "k h w"]) -> Float[np.ndarray, "k h
     return maps
 
 
-def attention_segments(attention_KxHxW: Float[np.ndarray, "k h w"]) -> Int[np.ndarray, "h w"]:
+def attention_segments(attention_KxHxW: Float[ArrayLike, "k h w"]) -> Int[np.ndarray, "h w"]:
     """Return the component of the largest stretched attention at each pixel, from 0.
 
     It is K where a pixel attends to no component, as in `strongest_component`.
@@ -80,7 +81,7 @@ def attention_segments(attention_KxHxW: Float[np.ndarray, "k h w"]) -> Int[np.nd
 
 
 def attention_segmentation(
-    attention_KxHxW: Float[np.ndarray, "k h w"], *, hard: bool = False
+    attention_KxHxW: Float[ArrayLike, "k h w"], *, hard: bool = False
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Color each pixel by the components that it attends to, as in arXiv 2103.01209.
 
@@ -105,8 +106,8 @@ def attention_segmentation(
 
 
 def attention_overlay(
-    image_HxWxC: UInt8[np.ndarray, "h w c"],
-    attention_KxHxW: Float[np.ndarray, "k h w"],
+    image_HxWxC: UInt8[ArrayLike, "h w c"],
+    attention_KxHxW: Float[ArrayLike, "k h w"],
     *,
     strength: float = 0.55,
     hard: bool = False,
@@ -140,8 +141,8 @@ def _heat_map(stretched_HxW: np.ndarray, color: np.ndarray) -> np.ndarray:
 
 
 def attention_grid(
-    images_BxHxWxC: UInt8[np.ndarray, "b h w c"],
-    attention_BxKxHxW: Float[np.ndarray, "b k h w"],
+    images_BxHxWxC: UInt8[ArrayLike, "b h w c"],
+    attention_BxKxHxW: Float[ArrayLike, "b k h w"],
     *,
     cell: int = 128,
     padding: int = 4,
@@ -164,7 +165,8 @@ def attention_grid(
     """
     images = as_rgb(images_BxHxWxC)
     count, height, width, _ = images.shape
-    shape = np.shape(attention_BxKxHxW)
+    attention_BxKxHxW = np.asarray(attention_BxKxHxW)
+    shape = attention_BxKxHxW.shape
     fits = len(shape) == 4 and shape[0] == count and shape[2] * width == shape[3] * height
     if not fits or not count or not shape[1]:
         raise ValueError(
@@ -185,7 +187,7 @@ def attention_grid(
 
 
 def finest_attention(
-    layers: Sequence[Float[np.ndarray, "b k n h w"]],
+    layers: Sequence[Float[ArrayLike, "b k n h w"]],
 ) -> Float[np.ndarray, "b k h w"]:
     """Average attention over heads and the layers of the highest resolution.
 
@@ -197,14 +199,15 @@ def finest_attention(
     """
     if not len(layers):
         raise ValueError("no attention maps: sample with attention=True, of a generator that has")
-    finest = max(layer.shape[-2:] for layer in layers)
-    chosen = [layer for layer in layers if layer.shape[-2:] == finest]
+    found = [np.asarray(layer) for layer in layers]
+    finest = max(layer.shape[-2:] for layer in found)
+    chosen = [layer for layer in found if layer.shape[-2:] == finest]
     return reduce_attention(np.stack(chosen, 2))
 
 
 def attention_figure(
-    images_BxHxWxC: UInt8[np.ndarray, "b h w c"],
-    attention: Sequence[Float[np.ndarray, "b k n h w"]],
+    images_BxHxWxC: UInt8[ArrayLike, "b h w c"],
+    attention: Sequence[Float[ArrayLike, "b k n h w"]],
     rows: int,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Draw the attention of the first samples, averaged over heads and the finest layers.
@@ -217,5 +220,5 @@ def attention_figure(
     Raises:
         ValueError: If there are no maps or samples, or images do not fit the attention.
     """
-    maps = finest_attention([layer[:rows] for layer in attention])
-    return attention_grid(images_BxHxWxC[:rows], maps)
+    maps = finest_attention([np.asarray(layer)[:rows] for layer in attention])
+    return attention_grid(np.asarray(images_BxHxWxC)[:rows], maps)

@@ -15,6 +15,7 @@ from ganformer_jax.files import atomic_path
 from ganformer_jax.pixels import as_rgb
 
 if TYPE_CHECKING:
+    from jax.typing import ArrayLike
     from jaxtyping import Int, UInt8
 
 HEADING_HEIGHT, FONT_SIZE = 22, 14  # pixels
@@ -40,7 +41,7 @@ def component_palette(components: int) -> UInt8[np.ndarray, "k 3"]:
 
 
 def image_grid(
-    images_BxHxWxC: UInt8[np.ndarray, "b h w c"],
+    images_BxHxWxC: UInt8[ArrayLike, "b h w c"],
     columns: int | None = None,
     *,
     padding: int = 2,
@@ -138,8 +139,8 @@ def component_legend(components: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def segments_grid(
-    images_BxHxWxC: UInt8[np.ndarray, "b h w c"],
-    segments: Mapping[str, Int[np.ndarray, "b h w"]],
+    images_BxHxWxC: UInt8[ArrayLike, "b h w c"],
+    segments: Mapping[str, Int[ArrayLike, "b h w"]],
     *,
     cell: int = 96,
     padding: int = 4,
@@ -160,16 +161,17 @@ def segments_grid(
     images = as_rgb(images_BxHxWxC)
     if not segments or not len(images):
         raise ValueError("no segmentations or no images to draw")
-    for name, segments_BxHxW in segments.items():
+    found = {name: np.asarray(one) for name, one in segments.items()}
+    for name, segments_BxHxW in found.items():
         if segments_BxHxW.shape != images.shape[:3]:
             shape = list(segments_BxHxW.shape)
             raise ValueError(f"{name} is {shape}, images are {list(images.shape)}")
         if segments_BxHxW.dtype.kind not in "iu" or segments_BxHxW.min() < -1:
             raise ValueError(f"{name} has values that are not integers from -1 up")
-    palette = component_palette(1 + max(int(found.max()) for found in segments.values()))
+    palette = component_palette(1 + max(int(one.max()) for one in found.values()))
     palette = np.vstack([palette, [NO_COMPONENT]]).astype(np.uint8)  # which -1 selects
     columns = [images]
-    for segments_BxHxW in segments.values():
+    for segments_BxHxW in found.values():
         columns.append(palette[segments_BxHxW])
     cells = np.stack(columns, 1).reshape(-1, *images.shape[1:])
     scale = max(1, math.ceil(cell / images.shape[2]))
@@ -177,7 +179,7 @@ def segments_grid(
     return image_grid(cells, len(columns), padding=padding, scale=scale, headings=headings)
 
 
-def save_png(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w *c"]) -> None:
+def save_png(path: str | os.PathLike[str], image: UInt8[ArrayLike, "h w *c"]) -> None:
     """Write a PNG atomically, creating the folders above it.
 
     Args:
@@ -188,11 +190,11 @@ def save_png(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w *c"]) -
         ValueError: If the image has another dtype or rank.
         UserError: If the file cannot be written.
     """
-    image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim not in (2, 3):
-        shape = list(image.shape)
-        raise ValueError(f"an image must be uint8 [H, W] or [H, W, C], got {image.dtype} {shape}")
-    if image.ndim == 3 and image.shape[-1] not in (3, 4):
-        image = image[..., 0] if image.shape[-1] == 1 else as_rgb(image[None])[0]
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
+        shape = list(pixels.shape)
+        raise ValueError(f"an image must be uint8 [H, W] or [H, W, C], got {pixels.dtype} {shape}")
+    if pixels.ndim == 3 and pixels.shape[-1] not in (3, 4):
+        pixels = pixels[..., 0] if pixels.shape[-1] == 1 else as_rgb(pixels[None])[0]
     with atomic_path(path) as temporary:
-        Image.fromarray(image).save(temporary, format="png")
+        Image.fromarray(pixels).save(temporary, format="png")
