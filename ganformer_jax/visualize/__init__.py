@@ -1,4 +1,4 @@
-"""Figures of samples, attention and training: numpy arrays in, uint8 arrays or PNG files out.
+"""Figures of samples, attention and training: arrays in, uint8 arrays or PNG files out.
 
 Needs numpy and Pillow; `training_curve` needs matplotlib too, and MP4 videos PyAV.
 """
