@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 MEASURED, PACE = "measured.json", "pace.json"
 TOTAL, IMAGES = "--train.total-kimg", "--data.train-images"
+RELATIVISTIC = ["--loss.generator", "relativistic", "--loss.discriminator", "relativistic"]
+RELATIVISTIC += ["--loss.r2-gamma", "0.3"]
+"""Options of R3GAN's loss; the built-in scenes have the same weight of R1."""
 RUN = [sys.executable, str(pathlib.Path(__file__).resolve().parents[1] / "run.py")]
 
 

@@ -28,6 +28,7 @@ import jax
 import numpy as np
 from benchmark_runs import (
     PACE,
+    RELATIVISTIC,
     cells,
     command,
     curves_table,
@@ -44,8 +45,6 @@ from ganformer_jax.sampling import Sampler
 from ganformer_jax.train.kinds.prior_state import create_prior
 
 EQUAL = ["--generator.synthesis.channel-base", "1216", "--generator.synthesis.channel-max", "76"]
-RELATIVISTIC = ["--loss.generator", "relativistic", "--loss.discriminator", "relativistic"]
-RELATIVISTIC += ["--loss.r2-gamma", "0.3"]
 VARIANTS = {
     "GANformer, duplex": ["--config", "scenes_ganformer"],
     "GANformer, simplex": [

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 
-from benchmark_runs import cells, table, train_and_measure
+from benchmark_runs import RELATIVISTIC, cells, table, train_and_measure
 
 NO_STYLE = ["--generator.synthesis.no-style"]
 SIMPLEX = ["--generator.attention.kmeans-iterations", "0"]
@@ -22,10 +22,6 @@ APART = ["--generator.mapping.no-self-attention"]
 CARRIED = ["--generator.attention.kmeans-carried"]
 DROPPED = ["--generator.component-dropout", "0.3"]
 PLACES = ["--generator.attention.places"]
-RELATIVISTIC = [
-    *("--loss.generator", "relativistic", "--loss.discriminator", "relativistic"),
-    *("--loss.r2-gamma", "0.3"),
-]
 VARIANTS = {
     "scenes_ganformer": [],
     "no style": NO_STYLE,

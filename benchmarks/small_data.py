@@ -14,21 +14,19 @@ import argparse
 import pathlib
 
 import numpy as np
-from benchmark_runs import cells, logged, table, train_and_measure
+from benchmark_runs import RELATIVISTIC, cells, logged, table, train_and_measure
 
 ADAPTIVE = ["--augment.transforms", "bgc", "--augment.kimg", "40"]
 FIXED = ["--augment.transforms", "bgc", "--augment.mode", "fixed", "--augment.p", "0.3"]
 DIFF = ["--augment.diff-augment", "color", "translation", "cutout"]
-PAIRED = ["--loss.generator", "relativistic", "--loss.discriminator", "relativistic"]
-PAIRED += ["--loss.r2-gamma", "0.3"]
 VARIANTS = {
     "nothing": [],
     "ADA": ADAPTIVE,
     "DiffAugment": DIFF,
-    "relativistic, R1 and R2": PAIRED,
+    "relativistic, R1 and R2": RELATIVISTIC,
     "ADA and DiffAugment": ADAPTIVE + DIFF,
-    "relativistic, fixed p": PAIRED + FIXED,
-    "relativistic, DiffAugment": PAIRED + DIFF,
+    "relativistic, fixed p": RELATIVISTIC + FIXED,
+    "relativistic, DiffAugment": RELATIVISTIC + DIFF,
 }
 METRICS = "swd2k,rkid2k,rpr2k"
 MEASURED = ("swd", "rkid", "rpr")

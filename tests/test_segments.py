@@ -110,8 +110,8 @@ def test_an_image_with_a_damaged_label_image_is_skipped(capsys, folders):
     assert names == [f"part/{number}.bmp" for number in (3, 4, 5)]
     [table] = folder.rglob("skipped.csv")
     reasons = dict(csv.reader(table.read_text().splitlines()[1:]))
-    assert reasons["part/0.bmp"] == reasons["part/1.bmp"] == "label image is not an image"
-    assert reasons["part/2.bmp"].startswith("label image is damaged: ")
+    assert reasons["part/0.bmp"] == reasons["part/1.bmp"] == "label image: not an image"
+    assert reasons["part/2.bmp"].startswith("label image: damaged: ")
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])

@@ -15,7 +15,7 @@ from ganformer_jax.convert.build import build_generator, flatten, new_discrimina
 from ganformer_jax.errors import UserError, one_line
 from ganformer_jax.files import write_atomically
 from ganformer_jax.models import Generator
-from ganformer_jax.models.input_checks import check_config
+from ganformer_jax.models.input_checks import refuse_network
 
 KEY, VERSION = "ganformer_jax", 1  # a single key, as safetensors does not keep their order
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -34,7 +34,7 @@ def save_generator(
     """
     from safetensors import numpy as safetensors
 
-    check_config(config)
+    refuse_network(config)
     if differing := _differences(flatten(variables), flatten(build_generator(config)[1])):
         raise UserError(f"the variables do not fit the config of the generator: {differing}")
     flat = flatten(variables)

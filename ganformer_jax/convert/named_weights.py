@@ -34,7 +34,7 @@ class NamedWeights:
             shape: Length of each of its axes; None for any length.
 
         Raises:
-            UserError: If there is no such array, or it is of another shape or not floating point.
+            UserError: If the file lacks the array, or its shape or type is another one.
         """
         if name not in self.arrays:
             raise UserError(f"{self._no_network()}: it has no {name}")

@@ -90,12 +90,14 @@ def no_warnings() -> Iterator[None]:
         yield
 
 
-def _decode_bytes(stored: bytes, value_range: tuple[float, float] | None) -> DecodedImage:
+@contextlib.contextmanager
+def opened(stored: bytes) -> Iterator[Image.Image]:
+    """Open an encoded image; raise Unreadable, also for errors of Pillow while it is open."""
     Image.init()  # registers all formats, some of which Pillow otherwise registers on demand
     try:
         with Image.open(io.BytesIO(stored), formats=FORMATS) as image:
             _check_size(*image.size)
-            return _upright(image, value_range)
+            yield image
     except UnidentifiedImageError as error:
         raise Unreadable("not an image" if stored else "empty file") from error
     except Image.DecompressionBombError as error:
@@ -104,6 +106,11 @@ def _decode_bytes(stored: bytes, value_range: tuple[float, float] | None) -> Dec
         raise
     except Exception as error:  # Pillow's readers raise errors of many types
         raise Unreadable(f"damaged: {one_line(error, 100)}") from error
+
+
+def _decode_bytes(stored: bytes, value_range: tuple[float, float] | None) -> DecodedImage:
+    with opened(stored) as image:
+        return _upright(image, value_range)
 
 
 def _upright(image: Image.Image, value_range: tuple[float, float] | None) -> DecodedImage:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import pathlib
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from ganformer_jax.data.decode import FORMATS
+from ganformer_jax.data.decode import opened
 from ganformer_jax.data.fit import Geometry, fit_labels
 from ganformer_jax.data.orientation import turned_upright
-from ganformer_jax.data.sources.source import (
-    SUFFIXES,
-    Source,
-    Unreadable,
-    checksum,
-    interrupted,
-)
+from ganformer_jax.data.sources.folder import read_file
+from ganformer_jax.data.sources.source import SUFFIXES, Source, Unreadable, checksum
 from ganformer_jax.data.stored_values import storage_of
-from ganformer_jax.errors import UserError, one_line
+from ganformer_jax.errors import UserError
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -83,7 +76,7 @@ class SegmentFolder:
             geometry: Geometry of the dataset.
 
         Raises:
-            Unreadable: If the file is damaged, as of a damaged image.
+            Unreadable: If the file cannot be read, or is no complete image.
             UserError: If it contains colors or labels outside 0 to 255, or has another size than
                 the image.
         """
@@ -105,21 +98,9 @@ class SegmentFolder:
 def _read(path: pathlib.Path) -> tuple[str, np.ndarray]:
     """Return the Pillow mode and the values [H, W] of a label image, upright; raise Unreadable."""
     try:
-        stored = path.read_bytes()
-    except PermissionError as error:
-        raise Unreadable("label image cannot be read: Permission denied") from error
-    except OSError as error:
-        raise interrupted(path, error) from error
-    try:
-        with Image.open(io.BytesIO(stored), formats=FORMATS) as image:
+        with opened(read_file(path)) as image:
             mode, storage = image.mode, storage_of(image)
             image.load()
             return mode, storage.values(turned_upright(image))
-    except UnidentifiedImageError as error:
-        raise Unreadable("label image is not an image") from error
-    except Image.DecompressionBombError as error:
-        raise Unreadable("label image has too many pixels") from error
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's readers raise errors of many types
-        raise Unreadable(f"label image is damaged: {one_line(error, 100)}") from error
+    except Unreadable as error:
+        raise Unreadable(f"label image: {error}") from error

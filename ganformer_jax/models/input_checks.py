@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
-def check_config(config: Any) -> None:
+def refuse_network(config: Any) -> None:
     """Raise TypeError for a network in place of its config."""
     if isinstance(config, nn.Module):
         kind = type(config).__name__

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.config.attention import LOCAL_ATTENTION_HEADS
 from ganformer_jax.models.attention_layer import AttentionLayer, AttentionState, SynthesisContext
-from ganformer_jax.models.input_checks import check_config
+from ganformer_jax.models.input_checks import refuse_network
 from ganformer_jax.models.merging import MergeShares, fold_images, merge_images, merge_latents
 from ganformer_jax.nn import resample
 from ganformer_jax.nn.initialize import normal
@@ -49,7 +49,7 @@ def num_layers(config: GeneratorConfig) -> int:
     Raises:
         TypeError: If `config` is a network.
     """
-    check_config(config)
+    refuse_network(config)
     if config.network != "ganformer":
         return 1
     blocks = len(config.resolutions)

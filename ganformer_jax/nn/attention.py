@@ -123,8 +123,7 @@ class BipartiteAttention(nn.Module):
         heads: Attention heads; must divide the width.
         integration: "add" (bias), "mul" (gain) or "both".
         norm: "layer", "instance" or None, see `normalize_attended`.
-        dropout: Attention dropout; half of it drops single weights, half
-            whole elements of Y.
+        dropout: Attention dropout: half of it drops single weights, half whole elements of Y.
         gate_x: Gate what each element of X receives.
         gate_y: Gate what each element of Y sends.
         kmeans: Duplex attention; None for simplex. Its learned first centroids fix the number of

@@ -13,7 +13,7 @@ import numpy as np
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.models import component_maps
 from ganformer_jax.models.by_seed import generate_by_seed
-from ganformer_jax.models.input_checks import check_config
+from ganformer_jax.models.input_checks import refuse_network
 from ganformer_jax.pixels import to_uint8
 from ganformer_jax.sampling.labels import ImageLabels, check_labels, label_vectors
 from ganformer_jax.sampling.seeds import check_batch_size, seed_array
@@ -65,7 +65,7 @@ class Sampler:
     batch_sharding: jax.sharding.Sharding | None = None
 
     def __post_init__(self):
-        check_config(self.config)
+        refuse_network(self.config)
         check_batch_size(self.batch_size)
 
     def __call__(

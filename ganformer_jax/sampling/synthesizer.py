@@ -13,7 +13,7 @@ import numpy as np
 from ganformer_jax.config import GeneratorConfig
 from ganformer_jax.models import broadcast_layers, component_maps, num_layers, truncate_w
 from ganformer_jax.models.by_seed import apply_sampling, draw_z
-from ganformer_jax.models.input_checks import check_config
+from ganformer_jax.models.input_checks import refuse_network
 from ganformer_jax.models.noise_maps import with_noise_maps
 from ganformer_jax.pixels import to_uint8
 from ganformer_jax.sampling.labels import ImageLabels, check_labels, label_vectors
@@ -63,7 +63,7 @@ class Synthesizer:
     batch_sharding: jax.sharding.Sharding | None = None
 
     def __post_init__(self):
-        check_config(self.config)
+        refuse_network(self.config)
         check_batch_size(self.batch_size)
 
     def z(self, seeds: Iterable[int]) -> Float[np.ndarray, "b k d"]:

@@ -40,23 +40,11 @@ class FolderSource(Source):
 
     def read(self, index: int) -> bytes:
         """Read a file; raise Unreadable."""
-        return self._read(index, None)
+        return read_file(self.root / self.names[index])
 
     def start(self, index: int, size: int) -> bytes:
         """Read the first `size` bytes of a file; raise Unreadable."""
-        return self._read(index, size)
-
-    def _read(self, index: int, size: int | None) -> bytes:
-        path = self.root / self.names[index]
-        try:
-            if path.stat().st_size > MAX_BYTES:
-                raise Unreadable(f"larger than {MAX_BYTES >> 20} MiB")
-            with path.open("rb") as file:
-                return file.read(size)
-        except PermissionError as error:
-            raise Unreadable("cannot be read: Permission denied") from error
-        except OSError as error:
-            raise interrupted(path, error) from error
+        return read_file(self.root / self.names[index], size)
 
     def fingerprint(self) -> str:
         """Return a checksum of names, sizes and modification times."""
@@ -67,3 +55,21 @@ class FolderSource(Source):
         path = self.root / name
         readable = path.is_file() and not self._walk.file_refusal(str(path))
         return path.read_bytes() if readable else None
+
+
+def read_file(path: pathlib.Path, size: int | None = None) -> bytes:
+    """Read an image file, or its first `size` bytes.
+
+    Raises:
+        Unreadable: If the file is too large or forbidden.
+        UserError: If the disk fails.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise Unreadable(f"larger than {MAX_BYTES >> 20} MiB")
+        with path.open("rb") as file:
+            return file.read(size)
+    except PermissionError as error:
+        raise Unreadable("cannot be read: Permission denied") from error
+    except OSError as error:
+        raise interrupted(path, error) from error

@@ -98,20 +98,20 @@ class TranslationData:
         return all(_same(first.part(i, SCENE), second.part(i, SCENE)) for i in range(least))
 
 
-def _check_pairs(*both: ExperimentData) -> None:
-    """Refuse pairs whose names say that they are others, as after `prepare` skipped some of a set.
+def _check_pairs(source: ExperimentData, target: ExperimentData) -> None:
+    """Refuse pairs that are shifted, as after `prepare` skipped an image of only one set.
 
-    Names that differ in all of the images, or are unknown, say nothing.
+    File names that both sets have show it; without such names, pairs are not checked.
 
     Raises:
-        UserError: If a name of one set is at another place of the other one.
+        UserError: If a name of one set has another number in the other set.
     """
-    if any(data.config.data.rendered for data in both):
+    if source.config.data.rendered or target.config.data.rendered:
         return
-    first, second = (data.open("train") for data in both)
+    first, second = source.open("train"), target.open("train")
     if "name" not in first.features or "name" not in second.features:
         return
-    one, other = (_stems(source) for source in (first, second))
+    one, other = _stems(first), _stems(second)
     shared = {*one} & {*other}
     for number, pair in enumerate(zip(one, other, strict=True)):
         if pair[0] != pair[1] and shared & {*pair}:
