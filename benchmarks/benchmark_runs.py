@@ -9,6 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
 MEASURED, PACE = "measured.json", "pace.json"
 TOTAL, IMAGES = "--train.total-kimg", "--data.train-images"
 RELATIVISTIC = ["--loss.generator", "relativistic", "--loss.discriminator", "relativistic"]
@@ -101,15 +104,38 @@ def distances(run: pathlib.Path) -> dict[float, float]:
     return {line["kimg"]: line["metric/swd"] for line in logged(run) if "metric/swd" in line}
 
 
-def curves_table(curves: dict[str, dict[float, float]]) -> str:
-    """Return a row for each curve, as Markdown."""
+def curves_table(curves: dict[str, dict[float, float]], unit: str = "thousand images") -> str:
+    """Return a row for each curve by that unit, as Markdown."""
     marks = sorted({mark for found in curves.values() for mark in found})
-    lines = [f"| thousand images | {' | '.join(f'{mark:g}' for mark in marks)} |"]
+    lines = [f"| {unit} | {' | '.join(f'{mark:g}' for mark in marks)} |"]
     lines.append("| --- " * (len(marks) + 1) + "|")
     for name, found in curves.items():
         cells = [f"{found[mark]:.1f}" if mark in found else "" for mark in marks]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def by_minutes(
+    curves: dict[str, dict[float, float]], seconds: dict[str, float]
+) -> dict[str, dict[float, float]]:
+    """Return curves by minutes of training, where they were by thousand images.
+
+    Values are between two measurements by their line.
+
+    Args:
+        curves: Of every variant.
+        seconds: Of training with a thousand images, of every variant.
+    """
+    ends = {variant: max(curve) * seconds[variant] / 60 for variant, curve in curves.items()}
+    marks = MaxNLocator(10, steps=[1, 2, 5, 10]).tick_values(0, max(ends.values()))[1:]
+    return {
+        variant: {
+            mark: float(np.interp(60 * mark / seconds[variant], list(curve), list(curve.values())))
+            for mark in map(float, marks)
+            if mark <= ends[variant]
+        }
+        for variant, curve in curves.items()
+    }
 
 
 def table(runs: dict[str, list[dict[str, float]]]) -> str:

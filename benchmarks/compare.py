@@ -6,11 +6,12 @@ Cost:      half an hour to an hour a run on one CPU core; 36 runs by default, 15
 All runs see equally many images. The generators of StyleGAN2 and GAN have 76 channels rather than
 64, and with them as many operations as GANformer's; the table has those of all but VQGAN's, which
 makes an image code by code; two fifths of its images train its autoencoder. What each has
-reached when the quickest has ended is their comparison at equal time: training alone, without
-compilation and measurements, as `compare_pace.py` timed it, or else as the runs went. What is done
-already is kept, so the command may be stopped and given again, and a copy of
-`benchmarks/results/compare` is a folder of runs whose table is made at once. Prints Markdown, and
-writes a page with curves and samples of the first seed beside each other.
+reached when the quickest has ended is their comparison at equal time, and the last table has the
+distance by minutes: of training alone, without compilation and measurements, as `compare_pace.py`
+timed it, or else as the runs went. What is done already is kept, so the command may be stopped and
+given again, and a copy of `benchmarks/results/compare` is a folder of runs whose table is made at
+once. Prints Markdown, and writes a page with curves and samples of the first seed beside each
+other.
 
 `--hard` compares the main variants on `scenes_hard`, at 64x64, where as many operations take 82
 channels. It needs a folder of its own.
@@ -29,6 +30,7 @@ import numpy as np
 from benchmark_runs import (
     PACE,
     RELATIVISTIC,
+    by_minutes,
     cells,
     command,
     curves_table,
@@ -202,6 +204,7 @@ def main() -> None:
             one[f"swd after {quickest / 60:.0f} min"] = distance_at(run, reached)
     curves = {variant: mean_curve(runs) for variant, runs in folders.items()}
     print(table(found), curves_table(curves), sep="\n\n")
+    print("", curves_table(by_minutes(curves, seconds), "minutes"), sep="\n")
     first = [runs[0] for runs in folders.values()]
     command("report", *first, "--out", options.folder / "report.html", "--overwrite")
 

@@ -31,3 +31,13 @@ def test_a_run_of_another_length_is_not_taken_for_this_one(runs, tmp_path):
     assert runs.train_and_measure(run, [*options, runs.IMAGES, "500"], "swd2k") == METRICS
     with pytest.raises(SystemExit, match="with --data.train-images 500, not 100: choose another"):
         runs.train_and_measure(run, [*options, runs.IMAGES, "100"], "swd2k")
+
+
+def test_curves_by_minutes(runs):
+    """The one that takes twice the time for an image has half the images at each minute."""
+    line = {0.0: 100.0, 10.0: 60.0, 20.0: 40.0}
+    found = runs.by_minutes({"quick": line, "slow": line}, {"quick": 15.0, "slow": 30.0})
+    assert list(found["slow"]) == list(range(1, 11))
+    assert [found["quick"][mark] for mark in (1.0, 2.5, 5.0) if mark in found["quick"]] == [84, 40]
+    assert max(found["quick"]) == 5
+    assert [found["slow"][mark] for mark in (2.0, 5.0, 10.0)] == [84, 60, 40]

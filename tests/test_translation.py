@@ -39,8 +39,13 @@ from ganformer_jax.train.checkpoints.structure import refuse_unstorable
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import place_on
-from ganformer_jax.train.kinds.translation import cropped_reals, translation_trainable
+from ganformer_jax.train.kinds.translation import (
+    FIELDS,
+    cropped_reals,
+    translation_trainable,
+)
 from ganformer_jax.train.loop import train
+from ganformer_jax.train.prefetch import place_batch
 
 BATCH = 8
 WHOLE_BATCH = DataParallel(None)
@@ -124,6 +129,28 @@ def test_steps_follow_the_gradients_of_the_weighted_losses():
             np.testing.assert_allclose(info[name], value, rtol=1e-4, err_msg=name)
         halved = jax.tree.map(lambda leaf: leaf / 2, gradients)  # as beta1 is 0.5
         assert_close(memory[0].mu, halved, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_each_direction_drops_other_attention(dropout):
+    """Directions with equal networks and images move alike, but for what dropout decides."""
+    generator = TINY.generator
+    attention = dataclasses.replace(generator.attention, dropout=dropout)
+    generator = dataclasses.replace(generator, attention=attention)
+    config = dataclasses.replace(TINY, generator=generator)
+    programs = programs_on(jax.devices()[:1], config)
+    state = programs.init(jax.random.key(0))
+    twice = {name: copies(getattr(state, name)) for name in ("generators", "discriminators")}
+    images = batch_of(0)["images"]
+    batch = place_batch(dict.fromkeys(FIELDS, images), FIELDS, programs.placement.batch)
+    moved = on_host(programs.step(state.replace(**twice), batch, 0)[0]).generators
+    pairs = zip(jax.tree.leaves(moved["source"]), jax.tree.leaves(moved["target"]), strict=True)
+    assert any((one != other).any() for one, other in pairs) == bool(dropout)
+
+
+def copies(networks):
+    """The networks of both sets, with the weights of one."""
+    return {name: jax.tree.map(jnp.copy, networks["target"]) for name in networks}
 
 
 def test_every_network_learns_and_pools_fill(programs):

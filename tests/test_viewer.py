@@ -178,3 +178,11 @@ def test_labels_decide_the_image():
     by_number = viewed("classes").parse({"label": 1})
     images = viewed("conditions").view(one_hot).image, viewed("classes").view(by_number).image
     np.testing.assert_array_equal(*images)
+
+
+@pytest.mark.parametrize("label", [[2.5, 5, 3, 0], [2, 5, 7, 0], [2, -1, 3, 0]])
+def test_captions_are_of_known_tokens(label):
+    generator = viewed("captions")
+    assert generator.parse({"label": [2, 6, 3, 0]}).label == (2, 6, 3, 0)
+    with pytest.raises(UserError, match="label: captions must be 1 rows of 4 tokens"):
+        generator.parse({"label": label})

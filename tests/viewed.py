@@ -11,12 +11,16 @@ from tiny import tiny_config
 
 from ganformer_jax.config import AttentionConfig, GeneratorConfig
 from ganformer_jax.config.attention import MergeConfig
+from ganformer_jax.config.text import TextEncoderConfig
 from ganformer_jax.viewer import Labels, ViewedGenerator
 
 GANFORMER = dataclasses.replace(
     tiny_config(3).generator, latent_size=12, attention_resolutions=(4, 8)
 )
 LABELED = dataclasses.replace(GANFORMER, label_size=2)
+TINY_ENCODER = TextEncoderConfig(
+    layers=1, width=4, heads=1, hidden_width=4, vocabulary=7, longest=4
+)
 KINDS = {
     "ganformer": GANFORMER,
     "stylegan2": tiny_config(0).generator,
@@ -25,6 +29,7 @@ KINDS = {
     "unattended": dataclasses.replace(GANFORMER, attention_resolutions=(32, 32)),
     "classes": LABELED,
     "conditions": LABELED,
+    "captions": dataclasses.replace(GANFORMER, label_size=4, text=TINY_ENCODER),
     "places": dataclasses.replace(
         GANFORMER, attention=AttentionConfig(kmeans_iterations=0, places=True)
     ),
@@ -38,6 +43,7 @@ MAPPING_SCALE = 50
 LABELS = {
     "classes": Labels("classes", ("cat", "dog"), 0),
     "conditions": Labels("conditions", ("width", "height"), (0.5, -1.0)),
+    "captions": Labels("conditions", ("0", "1", "2", "3"), (2.0, 5.0, 3.0, 0.0)),
 }
 
 

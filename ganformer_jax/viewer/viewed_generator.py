@@ -17,6 +17,7 @@ from ganformer_jax.sampling import (
     ImageLatents,
     Synthesized,
     Synthesizer,
+    check_labels,
     interpolate,
     swap_components,
 )
@@ -95,6 +96,11 @@ class ViewedGenerator:
         state = parse_state(data, self.labels, self.components, layers, self.places)
         if not self.has_global and any(edit.component == GLOBAL for edit in state.edits):
             raise UserError('component must be "all": a k-GAN has no global latent')
+        labels = None if state.label is None else [state.label]
+        try:
+            check_labels(self.config.label_size, labels, 1, self.config.text.vocabulary)  # pyright: ignore[reportArgumentType]
+        except ValueError as error:
+            raise UserError(f"label: {error}") from error
         return state
 
     def view(self, state: State) -> View:

@@ -6,6 +6,7 @@ Two generators, from the source to the target and back, and a discriminator of e
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +39,10 @@ SETS: tuple[str, str] = ("source", "target")
 """The sets of images. A generator is named after the set that it makes, a discriminator after the
 set whose images it tells from translations."""
 OTHER = {"source": "target", "target": "source"}
-POOL_INDEX, CROP_INDEX = 2, 4
-"""Folded into the key of a step for the pool and for the crops of "source"; "target" has the next
-number, so each takes two. Attention dropout has the key itself. With other numbers, runs would draw
-other values."""
+POOL_INDEX, CROP_INDEX, DROPOUT_INDEX = 2, 4, 6
+"""Folded into the key of a step: for the pool and for the crops of "source", where "target" has the
+next number, and for attention dropout, of which each translation of the step has the next number.
+With other numbers, runs would draw other values."""
 
 
 class TranslationState(flax.struct.PyTreeNode):
@@ -196,9 +197,11 @@ def _generators_loss(
 ) -> tuple[Array, tuple[dict[str, Array], Info]]:
     """Return the loss of both generators (equation 3), their translations, and what to log."""
     whole, weights = parallel.replicate_params(params), config.loss
-    dropout = key if config.generator.attention.dropout else None
+    numbers = itertools.count(DROPOUT_INDEX)
 
     def make(name: str, images: Array) -> Array:
+        drops = config.generator.attention.dropout
+        dropout = jax.random.fold_in(key, next(numbers)) if drops else None
         return parallel.constrain_batch(translate(config.generator, whole[name], images, dropout))
 
     fakes = {name: make(name, reals[OTHER[name]]) for name in SETS}
