@@ -120,7 +120,7 @@ def by_minutes(
 ) -> dict[str, dict[float, float]]:
     """Return curves by minutes of training, where they were by thousand images.
 
-    Values are between two measurements by their line.
+    Values between two measurements are interpolated linearly.
 
     Args:
         curves: Of every variant.

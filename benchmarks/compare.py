@@ -105,7 +105,7 @@ def paces(folder: pathlib.Path, runs: dict[str, list[pathlib.Path]]) -> dict[str
 
 
 def distance_at(run: pathlib.Path, kimg: float) -> float:
-    """Return the distance after thousands of images, between two measurements by their line.
+    """Return the distance after thousands of images, interpolated between two measurements.
 
     NaN after the last measurement.
     """
