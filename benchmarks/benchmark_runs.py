@@ -120,19 +120,19 @@ def by_minutes(
 ) -> dict[str, dict[float, float]]:
     """Return curves by minutes of training, where they were by thousand images.
 
-    Values between two measurements are interpolated linearly.
+    Values between two measurements are interpolated linearly; there are none before the first.
 
     Args:
         curves: Of every variant.
         seconds: Of training with a thousand images, of every variant.
     """
-    ends = {variant: max(curve) * seconds[variant] / 60 for variant, curve in curves.items()}
-    marks = MaxNLocator(10, steps=[1, 2, 5, 10]).tick_values(0, max(ends.values()))[1:]
+    minutes = {v: [kimg * seconds[v] / 60 for kimg in curve] for v, curve in curves.items()}
+    marks = MaxNLocator(10, steps=[1, 2, 5, 10]).tick_values(0, max(map(max, minutes.values())))[1:]
     return {
         variant: {
-            mark: float(np.interp(60 * mark / seconds[variant], list(curve), list(curve.values())))
+            mark: float(np.interp(mark, minutes[variant], list(curve.values())))
             for mark in map(float, marks)
-            if mark <= ends[variant]
+            if min(minutes[variant]) <= mark <= max(minutes[variant])
         }
         for variant, curve in curves.items()
     }

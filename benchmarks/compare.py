@@ -107,10 +107,10 @@ def paces(folder: pathlib.Path, runs: dict[str, list[pathlib.Path]]) -> dict[str
 def distance_at(run: pathlib.Path, kimg: float) -> float:
     """Return the distance after thousands of images, interpolated between two measurements.
 
-    NaN after the last measurement.
+    NaN before the first measurement and after the last.
     """
     found = distances(run)
-    return float(np.interp(kimg, list(found), list(found.values()), right=np.nan))
+    return float(np.interp(kimg, list(found), list(found.values()), np.nan, np.nan))
 
 
 def millions(tree: Any) -> float:

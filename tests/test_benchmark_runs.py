@@ -41,3 +41,5 @@ def test_curves_by_minutes(runs):
     assert [found["quick"][mark] for mark in (1.0, 2.5, 5.0) if mark in found["quick"]] == [84, 40]
     assert max(found["quick"]) == 5
     assert [found["slow"][mark] for mark in (2.0, 5.0, 10.0)] == [84, 60, 40]
+    late = runs.by_minutes({"late": {10.0: 60.0, 20.0: 40.0}}, {"late": 30.0})["late"]
+    assert late == {5: 60, 6: 56, 7: 52, 8: 48, 9: 44, 10: 40}
