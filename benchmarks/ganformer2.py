@@ -1,7 +1,7 @@
 """Train a GANformer2 on scenes, and see whether its segments are objects and its edits local.
 
 Command:   python benchmarks/ganformer2.py --folder runs/ganformer2 [--seeds 0] [--kimg 30]
-Cost:      an hour a run on one CPU core
+Cost:      a quarter of an hour to an hour a run on one CPU core
 
 Compares planned segments with the objects that a segmentation network finds in the images,
 restyles, moves and removes every segment, and counts segments of planned and of real layouts. What

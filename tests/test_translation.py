@@ -39,11 +39,7 @@ from ganformer_jax.train.checkpoints.structure import refuse_unstorable
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.data_parallel import DataParallel
 from ganformer_jax.train.devices import place_on
-from ganformer_jax.train.kinds.translation import (
-    FIELDS,
-    cropped_reals,
-    translation_trainable,
-)
+from ganformer_jax.train.kinds.translation import FIELDS, cropped_reals, translation_trainable
 from ganformer_jax.train.loop import train
 from ganformer_jax.train.prefetch import place_batch
 
