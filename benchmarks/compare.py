@@ -1,11 +1,12 @@
 """The paper's comparison: GANformer beside StyleGAN2, GAN, k-GAN, SAGAN, VQGAN, on the scenes.
 
 Command:   python benchmarks/compare.py --folder runs/compare [--seeds 0 1 2] [--kimg 100] [--hard]
-Cost:      half an hour to an hour a run on one CPU core; 36 runs by default, 15 with --hard
+Cost:      half an hour to an hour a run on one CPU core; 39 runs by default, 15 with --hard
 
 All runs see equally many images. The generators of StyleGAN2 and GAN have 76 channels rather than
 64, and with them as many operations as GANformer's; the table has those of all but VQGAN's, which
-makes an image code by code; two fifths of its images train its autoencoder. What each has
+makes an image code by code; two fifths of its images train its autoencoder. A StyleGAN2 with
+latents of 54 numbers rather than 256 has as many parameters as GANformer too. What each has
 reached when the quickest has ended is their comparison at equal time, and the last table has the
 distance by minutes: of training alone, without compilation and measurements, as `compare_pace.py`
 timed it, or else as the runs went. What is done already is kept, so the command may be stopped and
@@ -54,6 +55,11 @@ VARIANTS = {
         *("--generator.attention.kmeans-iterations", "0"),
     ],
     "StyleGAN2": ["--config", "scenes_stylegan2", *EQUAL],
+    "StyleGAN2, equal parameters": [
+        *("--config", "scenes_stylegan2"),
+        *EQUAL,
+        *("--generator.latent-size", "54"),
+    ],
     "SAGAN": ["--config", "scenes_sagan"],
     "k-GAN": ["--config", "scenes_kgan"],
     "GAN": ["--config", "scenes_gan", *EQUAL],

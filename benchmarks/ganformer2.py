@@ -1,7 +1,7 @@
 """Train a GANformer2 on scenes, and see whether its segments are objects and its edits local.
 
-Command:   python benchmarks/ganformer2.py --folder runs/ganformer2 [--seeds 0] [--kimg 30]
-Cost:      a quarter of an hour to an hour a run on one CPU core
+Command:   python benchmarks/ganformer2.py --folder runs/ganformer2 [--seeds 0] [--kimg 60]
+Cost:      half an hour to an hour a run on one CPU core
 
 Compares planned segments with the objects that a segmentation network finds in the images,
 restyles, moves and removes every segment, and counts segments of planned and of real layouts. What
@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=pathlib.Path, required=True, help="of the runs")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
-    parser.add_argument("--kimg", type=float, default=30.0)
+    parser.add_argument("--kimg", type=float, default=60.0)
     parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("data"))
     options = parser.parse_args()

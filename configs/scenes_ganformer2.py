@@ -14,7 +14,7 @@ config = GANformer2Config(
     data=DataConfig(name="scenes", train_images=20_000, held_out_images=2_000),
     loss=GANformer2LossConfig(together_kimg=15.0),
     train=TrainConfig(
-        total_kimg=30.0,
+        total_kimg=60.0,
         batch_size=16,
         log_kimg=0.5,
         image_kimg=2.5,
