@@ -15,10 +15,10 @@ RUN += "--train.metric-images 32 --train.log-kimg 0.016 --train.checkpoint-kimg 
 RUN += "--train.image-kimg 0.128 --train.metric-kimg 0.128".split()
 
 
-# Adam makes large steps of the rounding in gradients that are 0, those of a translation's biases;
-# others of such a small translation are in the hundreds, and would multiply it.
+# Adam makes large steps of the rounding in gradients that are close to 0, as those of biases of a
+# translation are; others of such a small translation are in the hundreds, and would multiply it.
 KINDS = {
-    "gan": [*TINY_OPTIONS, "--loss.r1-gamma", "0"],
+    "gan": [*TINY_OPTIONS, "--loss.r1-gamma", "0", "--optimizer.epsilon", "0.01"],
     "captions": [
         *TINY_OPTIONS,
         *"""
@@ -178,12 +178,18 @@ def test_a_run_is_killed_and_moves_between_numbers_of_processes(folder, two, see
 def assert_same_run(one, other):
     """Equal to rounding up to the first R1 after step 0, from where Adam makes more of it.
 
-    Layouts of a GANformer2 are hard: rounding may move a pixel to another segment at any step.
+    Layouts of a GANformer2 are hard: rounding may move a pixel to another segment at any step. A
+    stop is logged too, and the line that follows it averages fewer steps, so losses there differ.
     """
     expected, found = numbers(one), numbers(other)
-    assert expected.keys() <= found.keys() and len(expected) > 40  # a stop is logged too
+    assert expected.keys() <= found.keys() and len(expected) > 40
+    steps = {step for step, _ in expected}
+    stops = {step for step, _ in found} - steps
+    shorter = {min(s for s in steps if s > stop) for stop in stops}
     hard = one.parent.name.startswith("ganformer2")
     for name, value in expected.items():
+        if name[0] in shorter and not name[1].startswith("metric/"):
+            continue
         rtol, atol = (1e-4, 1e-5) if name[0] <= 16 else (2e-3, 0.02)
         rtol, atol = (1e-2, 0.02) if hard else (rtol, atol)
         np.testing.assert_allclose(found[name], value, rtol=rtol, atol=atol, err_msg=str(name))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from eight_devices import on_eight_devices
-from training import assert_close, no_images, on_host
+from training import assert_close, assert_no_collectives_in_loops, no_images, on_host
 
 from ganformer_jax import losses
 from ganformer_jax.config.dicts import to_dict
@@ -318,9 +318,11 @@ def report_devices():
     meshes.append((jax.devices(), {"fsdp": 4, "sharded_size": 16}))
     found = []
     for devices, mesh in meshes:
-        state, steps = run_stages(programs_on(devices, config, **mesh))
+        programs = programs_on(devices, config, **mesh)
+        state, steps = run_stages(programs)
         networks = state.autoencoder, state.codebook, state.discriminator, state.transformer
         found.append((networks, [info for _, info in steps]))
+    assert_no_collectives_in_loops(programs)
     for other in found[1:]:
         assert_close(found[0], other, rtol=1e-3, atol=1e-4)
     print("equal")

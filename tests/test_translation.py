@@ -15,7 +15,7 @@ from command_line import assert_evaluated_as_logged, call, complaint
 from eight_devices import on_eight_devices
 from PIL import Image
 from small_scenes import small_chunks
-from training import assert_close, no_images, on_host, run_steps
+from training import assert_close, assert_no_collectives_in_loops, no_images, on_host, run_steps
 
 from ganformer_jax.cli import main
 from ganformer_jax.config.dicts import to_dict
@@ -209,6 +209,7 @@ def report_devices():
         programs = programs_on(devices, config, **mesh)
         state, infos = run_steps(programs, [batch_of(0), batch_of(1)])
         found.append((state.generators, state.discriminators, state.pools, infos))
+    assert_no_collectives_in_loops(programs)
     for other in found[1:]:
         assert_close(found[0], other, rtol=1e-3)
     config = dataclasses.replace(TINY, data=dataclasses.replace(TINY.data, enlarge=0.25))

@@ -155,7 +155,10 @@ def translation_update(
     for number, name in enumerate(SETS if config.loss.pool else ()):
         pool_key = jax.random.fold_in(key, POOL_INDEX + number)
         whole = parallel.gather_batch(fakes[name])
-        pools[name], kept = exchange(state.pools[name], state.images_seen, whole, pool_key)
+        # A pool that the mesh divides is gathered once, not for each image of the batch.
+        pool = parallel.replicate_params(state.pools[name])
+        exchanged = exchange(pool, state.images_seen, whole, pool_key)
+        pools[name], kept = parallel.replicate_params(exchanged)
         shown[name] = parallel.constrain_batch(kept)
     losses_of = functools.partial(_discriminators_loss, config, parallel, reals, shown)
     (_, more), gradients = jax.value_and_grad(losses_of, has_aux=True)(state.discriminators)
