@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from eight_devices import on_eight_devices
-from training import assert_close, assert_no_collectives_in_loops, no_images, on_host
+from program_checks import assert_no_collectives_in_loops
+from training import assert_close, no_images, on_host
 
 from ganformer_jax import losses
 from ganformer_jax.config.dicts import to_dict

@@ -14,8 +14,9 @@ import pytest
 from command_line import assert_evaluated_as_logged, call, complaint
 from eight_devices import on_eight_devices
 from PIL import Image
+from program_checks import assert_no_collectives_in_loops
 from small_scenes import small_chunks
-from training import assert_close, assert_no_collectives_in_loops, no_images, on_host, run_steps
+from training import assert_close, no_images, on_host, run_steps
 
 from ganformer_jax.cli import main
 from ganformer_jax.config.dicts import to_dict

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from collectives import collectives
 from tiny import random_batches, tiny_config
 
 from ganformer_jax.config import Config
@@ -51,19 +50,6 @@ def run_steps(programs: Programs, batches: Iterable[dict[str, np.ndarray]], seed
         state, info = programs.step(state, place_batch(batch, names, sharding), number)
         infos.append(info)
     return on_host((state, infos))
-
-
-def assert_no_collectives_in_loops(programs: Programs) -> None:
-    """Devices should not communicate in each iteration of a loop.
-
-    It is slow. And where CPUs are several processes, two loops that do not depend on each other run
-    at the same time, and processes confuse what one loop sends with what the other does.
-    """
-    state, batch = programs.abstract_state(), programs.abstract_batch()
-    for update in programs.trainable.updates:
-        text = programs.lower(update.function, state, batch).compile().as_text()
-        inside = [sent for sent in collectives(text) if "/while/" in sent.name]
-        assert not inside, (update.name, inside)
 
 
 def on_host(tree: Any) -> Any:
