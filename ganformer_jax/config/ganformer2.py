@@ -132,9 +132,9 @@ class GANformer2LossConfig:
     them at each of several resolutions, so that it cannot tell real ones by being
     discrete."""
     layout_gamma: Annotated[float, at_least(0)] = 0.3
-    """Weight of R1 and R2 of the discriminator of layouts."""
+    """Weight of R1 and R2 of the discriminator of layouts; half of it multiplies each."""
     image_gamma: Annotated[float, at_least(0)] = 0.3
-    """Weight of R1 and R2 of the discriminator of images."""
+    """Weight of R1 and R2 of the discriminator of images; half of it multiplies each."""
     penalty_interval: Annotated[int, at_least(0)] = 16
     """Steps between updates with R1 and R2, which are multiplied by this number; 0
     turns them off."""
