@@ -4,7 +4,7 @@ Command:   ganformer-jax train --config scenes_ganformer2
 Hardware:  one CPU core
 Cost:      half an hour with other work beside it, two to five minutes of it to compile
 Expected:  layouts of a few compact segments, and images of them; the sliced Wasserstein distance
-           has fallen from 178 to 197 to 14 to 19, three runs (2026-12-01)
+           falls from about 190 to between 14 and 19, three runs (2026-12-01)
 """
 
 from ganformer_jax.config.ganformer2 import GANformer2Config, GANformer2LossConfig
