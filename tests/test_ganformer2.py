@@ -117,6 +117,19 @@ def test_every_network_learns_and_the_average_follows(interval):
     check_average(programs)
 
 
+def test_terms_without_weight_are_not_computed():
+    devices = jax.devices()[:1]
+    programs = programs_on(devices, with_loss(layout_gamma=0.0, image_gamma=0.0, matching=0.0))
+    (update,) = programs.trainable.updates
+    state, batch = programs.abstract_state(), programs.abstract_batch()
+    info = jax.eval_shape(update.function, state, batch)[1]
+    assert update.name == "ganformer2" and "loss/matching" not in info
+    assert "loss/reader" not in info and "loss/fidelity" in info
+    programs = programs_on(devices, with_loss(layout_gamma=0.0))
+    info = jax.eval_shape(programs.trainable.updates[0].function, state, batch)[1]
+    assert set(info) == {"loss/penalty_images"}
+
+
 def check_average(programs):
     """After a million images the half-life is that of the config."""
     start = programs.init(jax.random.key(0))
@@ -292,6 +305,21 @@ def test_a_scene_depends_on_its_seed_alone(weights):
     assert several.layouts.shape == (3, 3, SIZE, SIZE) and (several.layouts[:, 0] == 0).all()
 
 
+def test_noise_is_random_by_seed_constant_or_none(weights):
+    strong = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf + 1 if "strength" in jax.tree_util.keystr(path) else leaf, weights
+    )
+    made = {
+        kind: SceneSampler(TINY, 2, noise=kind)(strong, [5, 6]).images.astype(int)
+        for kind in ("random", "const", "none")
+    }
+    noise = {kind: made[kind] - made["none"] for kind in ("random", "const")}
+    assert all(np.abs(each).max() > 1 for each in noise.values())
+    assert np.abs(made["random"] - made["const"]).max() > 1
+    one = SceneSampler(TINY, 4)(strong, [6]).images.astype(int)
+    assert np.abs(one - made["random"][1:]).max() <= 1
+
+
 def test_edits_change_their_segment_alone(weights):
     sampler, seeds = SceneSampler(TINY, 4), range(4)
     before = sampler(weights, seeds)
@@ -412,6 +440,11 @@ def changed(**groups):
             "loss.planned_share has no effect: set loss.together_kimg",
         ),
         (
+            {"loss__planned_share": 0.0},
+            "loss.planned_share is 0, with which both stages are never trained together",
+        ),
+        ({"planning__channel_base": 4}, "planning.channel_base is 4, which leaves no channels"),
+        (
             {"loss__penalty_interval": 0},  # and image_gamma is not the default
             "loss.image_gamma has no effect: set loss.penalty_interval",
         ),
@@ -422,7 +455,7 @@ def changed(**groups):
         ({"image_discriminator__channel_base": 4}, "image_discriminator.channel_base is 4, which"),
         (
             {"execution__resolution": 64},
-            "execution.channel_base is 32, which leaves no",
+            "planning.channel_base is 32, which leaves no",
         ),
     ],
 )

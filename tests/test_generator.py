@@ -334,6 +334,10 @@ def test_stack_attention_repeats_pixels():
         (change(TINY, attention={"dropout": float("nan")}), "attention.dropout is nan"),
         (change(TINY, attention={"kmeans_iterations": -1}), "attention.kmeans_iterations is -1"),
         (
+            change(TINY, attention={"places_learning_rate_multiplier": 0.1}),
+            "places_learning_rate_multiplier has no effect: set generator.attention.places, or",
+        ),
+        (
             change(TINY, attention={"kmeans_carried": True, "kmeans_iterations": 0}),
             "kmeans_carried needs generator.attention.kmeans_iterations of 1 or more",
         ),

@@ -522,7 +522,7 @@ def test_what_needs_no_data_is_observed_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Programs,
         "compile_in_background",
-        lambda self: (events.append("start"), start(self))[1],
+        lambda self, seen=0: (events.append("start"), start(self, seen))[1],
     )
 
     def batches(images_seen):
@@ -543,7 +543,7 @@ def test_what_needs_no_data_is_observed_at_once(tmp_path, monkeypatch):
 def test_a_signal_at_the_first_samples_ends_the_command(tmp_path, monkeypatch):
     """Neither data are read nor updates waited for."""
     read = []
-    monkeypatch.setattr(Programs, "compile_in_background", lambda self: None)
+    monkeypatch.setattr(Programs, "compile_in_background", lambda self, images_seen=0: None)
     monkeypatch.setattr(Programs, "wait", lambda self, check: read.append("updates"))
 
     def batches(images_seen):
@@ -589,7 +589,7 @@ def test_a_complete_run_compiles_nothing(tmp_path, monkeypatch):
     """Compilation cannot be interrupted: the process would wait for it."""
     config = with_train(total_kimg=0.016)
     assert train_mean(tmp_path, config)
-    monkeypatch.setattr(Programs, "compile_in_background", lambda self: pytest.fail("compiles"))
+    monkeypatch.setattr(Programs, "compile_in_background", lambda *_: pytest.fail("compiles"))
     said = []
     assert train_mean(tmp_path, config, say=said.append)
     assert said[-1].startswith("nothing left to do")

@@ -46,6 +46,7 @@ from ganformer_jax.models.vq_autoencoder import (
 from ganformer_jax.nn import resample
 from ganformer_jax.pixels import from_uint8
 from ganformer_jax.sampling.priors import PriorSampler
+from ganformer_jax.train import compile
 from ganformer_jax.train.checkpoints.checkpoints import Checkpoints
 from ganformer_jax.train.compile import Programs
 from ganformer_jax.train.data_parallel import DataParallel
@@ -108,6 +109,23 @@ def programs():
 @pytest.fixture(scope="module")
 def stages(programs):
     return run_stages(programs)
+
+
+def test_only_updates_that_are_still_to_come_are_compiled(monkeypatch):
+    """A run that resumes with its transformer does not wait for programs of the autoencoder."""
+    begun = []
+    monkeypatch.setattr(compile, "compile_program", lambda name, lowered: begun.append(name))
+    for images_seen, names in ((0, 3), (8, 2), (16, 1), (99, 1)):
+        programs = programs_on(jax.devices()[:1])
+        programs.compile_in_background(images_seen)
+        programs.wait()
+        assert begun == ["transformer", "adversarial", "autoencoder"][:names]
+        assert [update.name for update in programs.compiled] == begun[::-1]
+        begun.clear()
+    programs.compile_in_background(8)  # recovery may return to an older checkpoint
+    programs.wait()
+    assert begun == ["adversarial"]
+    assert [update.name for update in programs.compiled] == ["adversarial", "transformer"]
 
 
 def changed(one, other):
@@ -381,6 +399,7 @@ def changed_config(**groups):
         ({"prior__vocabulary": 5, "prior__label_size": 0}, "for captions set prior.label_size"),
         ({"train__accumulate": 2}, "train.accumulate has no effect on a prior"),
         ({"loss__adversarial": -1.0}, "loss.adversarial is -1.0; it should be 0 or more"),
+        ({"loss__adversarial": 0.0}, "prior.adversarial_kimg has no effect: set loss.adversarial"),
         ({"prior__adversarial_kimg": 0.016}, "so the adversarial loss would never start"),
         ({"transformer_optimizer__epsilon": 0}, "epsilon is 0.0; it should be above 0"),
         ({"prior__autoencoder_kimg": 0.0}, "prior.autoencoder_kimg is 0.0; it should be above 0"),

@@ -8,6 +8,11 @@ from command_line import call, complaint
 from images import gray_png_of_bits
 from PIL import Image
 
+from ganformer_jax.cli import prepare_report
+from ganformer_jax.config.dicts import to_dict
+from ganformer_jax.config.files import load_experiment
+from ganformer_jax.config.ganformer2 import CHANNELED
+from ganformer_jax.config.kinds import experiment_from_dict, validate_experiment
 from ganformer_jax.data.batches import open_dataset, train_batches
 from ganformer_jax.data.fit import Geometry
 from ganformer_jax.data.layouts import LayoutSource
@@ -42,7 +47,7 @@ def command(folders, *options):
 
 def test_labels_are_cropped_and_resized_as_images_are(capsys, folders):
     _, said, _ = call(capsys, *command(folders, "--resolution", str(SIZE)))
-    assert "--config scenes_ganformer2" in said
+    assert "--config scenes_ganformer2 --execution.resolution 16\n" in said
     source = open_dataset(folders / "data" / "labeled", folders, size=(SIZE, SIZE))
     layouts = LayoutSource(source, 4)
     assert len(layouts) == COUNT
@@ -51,6 +56,23 @@ def test_labels_are_cropped_and_resized_as_images_are(capsys, folders):
         np.testing.assert_array_equal(example["images"][..., 0], 60 * example["layouts"])
     with pytest.raises(UserError, match="label 3, but planning has labels 0 to 2"):
         _ = [LayoutSource(source, 3)[index] for index in range(COUNT)]
+
+
+@pytest.mark.parametrize("resolution", [32, 64, 256, 1024])
+def test_larger_images_get_as_many_channels(resolution):
+    """With the options of the command that `prepare` prints."""
+    words = prepare_report._ganformer2_options(resolution, 1)
+    _, config, *pairs = words
+    values = to_dict(load_experiment(config))
+    for option, value in zip(pairs[::2], pairs[1::2], strict=True):
+        group, name = option.removeprefix("--").replace("-", "_").split(".")
+        values[group][name] = int(value)
+    experiment = experiment_from_dict(values)
+    validate_experiment(experiment)
+    assert experiment.execution.resolution == resolution
+    assert experiment.execution.image_channels == 1
+    parts = [getattr(experiment, name) for name in CHANNELED]
+    assert [part.channel_base // resolution for part in parts] == [8, 32, 16, 32]
 
 
 @pytest.mark.parametrize(

@@ -297,6 +297,13 @@ def changed(**groups):
             "positions of kind sinus need a width that 4 divides, not 6",
         ),
         ({"optimizer__epsilon": 0}, "optimizer.epsilon is 0.0; it should be above 0"),
+        (
+            {
+                "generator__components": 2,
+                "generator__attention": {"places_learning_rate_multiplier": 0.1},
+            },
+            "generator.attention.places_learning_rate_multiplier is for GANformers: set it to 1",
+        ),
         ({"generator__blocks": 0}, "components attend before residual blocks and generator.blocks"),
         ({"loss__cycle": 0.0}, "loss.identity is 0.5, a multiple of loss.cycle, which is 0"),
         (

@@ -305,6 +305,11 @@ def test_losses_about_labels_need_several_images(weight):
         validate(config)
 
 
+def test_a_temperature_without_its_loss_is_refused():
+    with pytest.raises(UserError, match="temperature has no effect: set loss.contrastive_weight"):
+        validate(conditional(tiny_config(0, contrastive_temperature=0.2)))
+
+
 def test_one_image_has_no_diversity():
     train = dataclasses.replace(CONFIG.train, batch_size=1)
     networks = Networks(dataclasses.replace(CONFIG, train=train))

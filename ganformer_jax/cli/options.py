@@ -56,7 +56,7 @@ class RunOptions:
     """Options that select a run and one of its checkpoints."""
 
     workdir: pathlib.Path = pathlib.Path("runs/scenes")
-    """Folder of the run, whose averaged generator is used."""
+    """Folder of the run. Averaged weights are used where training keeps an average."""
     step: int | None = None
     """Step of the checkpoint to use; by default the newest."""
     best: bool = False

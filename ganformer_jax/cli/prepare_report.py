@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ganformer_jax.cli.options import program
+from ganformer_jax.config.ganformer2 import CHANNELED, GANformer2Config
 from ganformer_jax.config.text import TextEncoderConfig
 from ganformer_jax.data.catalog import find_entry
 from ganformer_jax.data.decode import SCALED
@@ -125,10 +126,7 @@ def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Option
     words += ["--config", options.source] if published else []
     words += ["--data.name", folder if os.sep in folder else os.path.join(os.curdir, folder)]
     if options.segments is not None:
-        words += ["--config", "scenes_ganformer2"]
-        words += ["--execution.resolution", str(geometry.height)]
-        if geometry.channels != 3:
-            words += ["--execution.image-channels", str(geometry.channels)]
+        words += _ganformer2_options(geometry.height, geometry.channels)
         return f"  {program()} {shlex.join(words)}"
     words += [] if published else ["--config", OWN_IMAGES]
     words += ["--generator.resolution", str(max(geometry.height, geometry.width))]
@@ -142,6 +140,17 @@ def _train_command(spec: DatasetSpec, prepared: PreparedDataset, options: Option
         words += ["--discriminator.label-logit", "projection"]
         words += _text_options(len(conditions), prepared.report.get("tokens", 0))
     return f"  {program()} {shlex.join(words)}"
+
+
+def _ganformer2_options(resolution: int, channels: int) -> list[str]:
+    """Return the options for images of this size, with as many channels there as at 32x32."""
+    usual = GANformer2Config()
+    words = ["--config", "scenes_ganformer2", "--execution.resolution", str(resolution)]
+    larger = resolution // usual.execution.resolution
+    for name in CHANNELED if larger > 1 else ():
+        base = getattr(usual, name).channel_base * larger
+        words += [f"--{name.replace('_', '-')}.channel-base", str(base)]
+    return words + (["--execution.image-channels", str(channels)] if channels != 3 else [])
 
 
 def _text_options(length: int, tokens: int) -> list[str]:

@@ -64,8 +64,11 @@ def _check_label_losses(config: Config) -> None:
             raise UserError(
                 f"loss.{name} compares labels of a batch, and train.batch_size is 1: set it to 0"
             )
-    network = config.discriminator.network
-    if config.loss.contrastive_weight and network != "stylegan2":
+    loss, network = config.loss, config.discriminator.network
+    usual = LossConfig.contrastive_temperature
+    if loss.contrastive_temperature != usual and not loss.contrastive_weight:
+        raise UserError("loss.contrastive_temperature has no effect: set loss.contrastive_weight")
+    if loss.contrastive_weight and network != "stylegan2":
         raise UserError(
             f"loss.contrastive_weight needs discriminator.network stylegan2, not {network}: set "
             "one of them"

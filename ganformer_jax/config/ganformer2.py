@@ -52,7 +52,7 @@ class PlanningConfig:
 
     def channels_at(self, resolution: int) -> int:
         """Return the number of channels at a resolution."""
-        return max(1, min(self.channel_base // resolution, self.channel_max))
+        return min(self.channel_base // resolution, self.channel_max)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +173,10 @@ class GANformer2OptimizerConfig:
     ema_kimg: Annotated[float, at_least(0)] = 5.0
     """Half-life of the averaged generators (EMA), in thousands of images; at most 5%
     of the images seen."""
+
+
+CHANNELED = "planning", "execution", "layout_discriminator", "image_discriminator"
+"""Fields of a config whose networks have channels by resolution."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ganformer_jax.config.checks import check_schedule, need_multiple
-from ganformer_jax.config.ganformer2 import GANformer2Config, GANformer2LossConfig
+from ganformer_jax.config.ganformer2 import CHANNELED, GANformer2Config, GANformer2LossConfig
 from ganformer_jax.config.ranges import check_ranges
 from ganformer_jax.errors import UserError
 
@@ -19,7 +19,7 @@ def validate_ganformer2(config: GANformer2Config) -> None:
     resolution, train = config.execution.resolution, config.train
     if resolution.bit_count() != 1:
         raise UserError(f"execution.resolution is {resolution}; it should be a power of two")
-    for name in ("execution", "layout_discriminator", "image_discriminator"):
+    for name in CHANNELED:
         base = getattr(config, name).channel_base
         if base < resolution:
             size = f"{resolution}x{resolution}"
@@ -49,3 +49,8 @@ def _check_effects(loss: GANformer2LossConfig) -> None:
     ):
         if not is_on and getattr(loss, name) != getattr(GANformer2LossConfig(), name):
             raise UserError(f"loss.{name} has no effect: set loss.{other}, or leave it out")
+    if loss.together_kimg is not None and not loss.planned_share:
+        raise UserError(
+            "loss.planned_share is 0, with which both stages are never trained together: set "
+            "loss.together_kimg to None, or the share above 0"
+        )

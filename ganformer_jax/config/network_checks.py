@@ -85,6 +85,10 @@ def _check_without_effect(config: GeneratorConfig) -> None:
             "with generator.attention.places there are no queries, so no centroids: set "
             "generator.attention.kmeans_iterations to 0"
         )
+    if attention.places_learning_rate_multiplier != 1 and not attention.places:
+        name = "generator.attention.places"
+        words = f"has no effect: set {name}, or leave it at 1"
+        raise UserError(f"{name}_learning_rate_multiplier {words}")
     if attention.kmeans_carried and not attention.kmeans_iterations:
         name = "generator.attention.kmeans"
         raise UserError(f"{name}_carried needs {name}_iterations of 1 or more")

@@ -37,6 +37,10 @@ def validate_prior(config: PriorConfig) -> None:
             f"{prior.autoencoder_kimg:g}, so the adversarial loss would never start: lower the "
             "first, or set loss.adversarial to 0"
         )
+    if not config.loss.adversarial and prior.adversarial_kimg != type(prior).adversarial_kimg:
+        raise UserError(
+            "prior.adversarial_kimg has no effect: set loss.adversarial, or leave it out"
+        )
     if prior.vocabulary and prior.label_size < 2:
         raise UserError(
             f"prior.vocabulary is {prior.vocabulary} and prior.label_size {prior.label_size}; for "

@@ -58,6 +58,9 @@ def _check_components(generator: TranslatorConfig) -> None:
         raise UserError("generator.attention.kmeans_carried is for GANformers: set it to false")
     if generator.attention.places:
         raise UserError("generator.attention.places is for GANformers: set it to false")
+    if generator.attention.places_learning_rate_multiplier != 1:
+        name = "generator.attention.places_learning_rate_multiplier"
+        raise UserError(f"{name} is for GANformers: set it to 1")
 
 
 def _check_sets(config: TranslationConfig) -> None:

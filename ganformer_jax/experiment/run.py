@@ -9,6 +9,7 @@ from typing import Any
 
 from ganformer_jax import hosts
 from ganformer_jax.config import Config
+from ganformer_jax.config.early_ends import early_ends
 from ganformer_jax.config.kinds import validate_experiment
 from ganformer_jax.errors import UserError
 from ganformer_jax.experiment.initial_text import start_from_bert
@@ -73,6 +74,8 @@ def train_experiment(
     latest = kind.latest(config, placement)
     if words := channel_words(latest.image_shape[-1]):
         say_once(words)
+    for line in early_ends(config):
+        say_once(line)
 
     def read_initial_weights() -> WarmStart:
         if init_text is not None:

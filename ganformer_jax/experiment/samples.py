@@ -113,7 +113,7 @@ def draw_grid(
     path: pathlib.Path,
     images: Sequence[pathlib.Path],
     shape: tuple[int, int, int],
-    columns: int | None,
+    columns: int | None = None,
 ) -> None:
     """Draw a grid of image files, with small images enlarged.
 
@@ -121,7 +121,7 @@ def draw_grid(
         path: Where to draw them.
         images: Their files.
         shape: Height, width and channels of the images.
-        columns: Columns of the grid.
+        columns: Columns of the grid; None for about as many as rows.
 
     Raises:
         UserError: If an image cannot be read or has another shape, because it was changed since.

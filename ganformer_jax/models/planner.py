@@ -167,7 +167,7 @@ class Planner(nn.Module):
         count = config.step_segments
 
         def add(network: SegmentNetwork, so_far: Any, done: Array) -> tuple[Any, Array]:
-            """Add the segments of a step behind the first `done`, each made by itself."""
+            """Add the segments of a step after the first `done`, each made by itself."""
             shape, depth, layout = so_far
             there_BxK = present_BxK * (jnp.arange(config.segments) < done)[None]
             own_BxKxD = lax.dynamic_slice_in_dim(u_BxKxD, done, count, 1)

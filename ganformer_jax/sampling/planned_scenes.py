@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import operator
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +65,8 @@ class SceneSampler:
         config: The experiment.
         batch_size: Images per batch; the last batch is padded.
         batch_sharding: Sharding of a batch over devices; the weights must be on the same ones.
+        noise: "random" draws noise by seed, as in training; "const" is the same for every image;
+            "none" adds no noise.
 
     Raises:
         ValueError: If `batch_size` is below 1.
@@ -73,6 +75,7 @@ class SceneSampler:
     config: GANformer2Config
     batch_size: int = 16
     batch_sharding: jax.sharding.Sharding | None = None
+    noise: Literal["random", "const", "none"] = "random"
 
     def __post_init__(self):
         check_batch_size(self.batch_size)
@@ -132,7 +135,7 @@ def _generate(
         if edit is not None:
             plan, z_BxKxD = edit_plan(config, edit, plan, z_BxKxD)
         layout = plan.layout_SxBxHxWxK[-1]
-        images = execute(config, weights, z_BxKxD, harden(layout))
+        images = execute(config, weights, z_BxKxD, harden(layout), sampler.noise, seeds_B)
     steps_BxSxHxW = jnp.swapaxes(plan.layout_SxBxHxWxK.argmax(-1), 0, 1)
     nearest_BxHxWx1 = layout.argmax(-1)[..., None]
     depth = jnp.take_along_axis(plan.depth_BxHxWxK, nearest_BxHxWx1, -1)[..., 0]
@@ -159,11 +162,14 @@ def execute(
     weights: Mapping[str, Any],
     z_BxKxD: Float[Array, "b k d"],
     layout_BxHxWxK: Float[Array, "b h w k"],
+    noise: str,
+    seeds_B: Int[Array, " b"],
 ) -> Float[Array, "b h w c"]:
-    """Make images of styles and layouts, with constant noise."""
+    """Make images of styles and layouts; random noise is that of the seeds."""
     variables = {"params": weights["ema"]["executor"], "constants": weights["constants"]}
     executor = Executor(config.execution, config.planning.segments)
-    images: Any = executor.apply(variables, z_BxKxD, layout_BxHxWxK, "const")
+    inputs, rngs = (z_BxKxD, layout_BxHxWxK, noise, seeds_B), {"noise": _key(2)}
+    images: Any = executor.apply(variables, *inputs, rngs=rngs)
     return images
 
 
@@ -198,8 +204,11 @@ def _styles(config: GANformer2Config, seeds_B: Int[Array, " b"]) -> Float[Array,
 
 
 def _keys(seeds_B: Int[Array, " b"], purpose: int) -> jax.Array:
-    key = jax.random.fold_in(seeded_key(0), purpose)
-    return jax.vmap(functools.partial(jax.random.fold_in, key))(seeds_B)
+    return jax.vmap(functools.partial(jax.random.fold_in, _key(purpose)))(seeds_B)
+
+
+def _key(purpose: int) -> jax.Array:
+    return jax.random.fold_in(seeded_key(0), purpose)
 
 
 def _in_float32(config: GANformer2Config) -> GANformer2Config:

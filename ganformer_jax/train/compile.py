@@ -49,7 +49,8 @@ class Programs:
         trainable: What is trained.
         placement: The devices.
         init: Makes the first state from a key, on the devices.
-        compiled: The updates in order, each with its `jax.stages.Compiled`; empty before `wait`.
+        compiled: The updates that were asked for, in order, each with its `jax.stages.Compiled`;
+            empty before `wait`.
     """
 
     def __init__(self, trainable: Trainable, placement: Placement):
@@ -82,13 +83,22 @@ class Programs:
             for name, leaf in self.trainable.batch.items()
         }
 
-    def compile_in_background(self) -> None:
-        """Compile the updates in a thread, one after the other, unless that has begun."""
-        if self._compiling:
+    def compile_in_background(self, images_seen: int = 0) -> None:
+        """Compile the updates in a thread, one after the other, unless that has begun.
+
+        Args:
+            images_seen: Where training starts; updates of stages that ended before are left out.
+        """
+        needed = [
+            update
+            for update in reversed(self.trainable.updates)  # first the one that takes longest
+            if images_seen < update.until_images and update.name not in self._compiling
+        ]
+        if not needed:
             return
         state, batch = self.abstract_state(), self.abstract_batch()
         thread = ThreadPoolExecutor(1, hosts.COMPILATION)
-        for update in reversed(self.trainable.updates):  # first the one that takes longest
+        for update in needed:
             lowered = self.lower(update.function, state, batch)  # settings of jax are per thread
             self._compiling[update.name] = thread.submit(
                 functools.partial(compile_program, update.name, lowered)
@@ -96,20 +106,22 @@ class Programs:
         thread.shutdown(wait=False)
 
     def wait(self, check: Callable[[], None] = lambda: None) -> float:
-        """Wait until all updates are compiled; return the seconds waited, 0 if they were.
+        """Wait until the updates are compiled; return the seconds waited, 0 if they were.
 
         Args:
             check: Called twice a second; what it raises ends the wait.
         """
-        if self.compiled:
+        if not self._compiling:
+            self.compile_in_background()
+        if len(self.compiled) == len(self._compiling):
             return 0.0
         began = time.perf_counter()
-        self.compile_in_background()
         while wait(self._compiling.values(), timeout=0.5).not_done:
             check()
         self.compiled = [
             dataclasses.replace(update, function=self._compiling[update.name].result())
             for update in self.trainable.updates
+            if update.name in self._compiling
         ]
         jax.monitoring.record_event(PAUSE_EVENT)
         return time.perf_counter() - began
@@ -125,6 +137,7 @@ class Programs:
             number: Equals `state.step`, which is on the device.
             images_seen: Equals `state.images_seen`.
         """
+        self.compile_in_background(images_seen)
         self.wait()
         return train_step(self.compiled, state, batch, number, images_seen)
 

@@ -203,7 +203,7 @@ def _train_from(attempt: Attempt, state: State) -> End:
     session, at, began = attempt.session, Position.of(state), time.perf_counter()
     programs, done = session.programs, at.images_seen >= session.config.train.total_kimg * 1000
     if not done:
-        programs.compile_in_background()
+        programs.compile_in_background(at.images_seen)
     if at.step == 0:
         attempt.run_observers([o for o in session.observers if o.at_once], at, state)
     skipped = not attempt.run_skipped_observers(at, state)

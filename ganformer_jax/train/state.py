@@ -51,7 +51,7 @@ class TrainState(flax.struct.PyTreeNode):
     images_seen: Int[Array, ""]
     """Real images shown to the discriminator."""
     key: Key[Array, ""]
-    """Never changes; each step folds its number into it."""
+    """Each step folds its number into it; a recovery changes it."""
     augment: AugmentState
     """State of adaptive augmentation. Since version 2 of the state; checkpoints without it start
     from `augment.p`."""

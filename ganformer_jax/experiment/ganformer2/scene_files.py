@@ -18,6 +18,7 @@ from ganformer_jax.experiment.sample_files import (
     weights_digest,
     write_set,
 )
+from ganformer_jax.experiment.samples import draw_grid
 from ganformer_jax.sampling.planned_scenes import SceneSampler
 from ganformer_jax.train.devices import Placement
 from ganformer_jax.train.kinds.ganformer2_state import WEIGHTS
@@ -78,6 +79,7 @@ def write_scenes(
     records = make_records(seeds, None, {"weights": weights_digest(loaded.weights)})
     figures = figure_paths(folder, "grid", "layouts")
     sampler, weights = scene_sampler(loaded, placement, batch_size)
+    size, channels = loaded.config.execution.resolution, loaded.config.execution.image_channels
 
     def make(places: Sequence[int]) -> Iterator[Batch]:
         for start in range(0, len(places), sampler.batch_size):
@@ -85,19 +87,19 @@ def write_scenes(
             yield part, sampler(weights, [seeds[place] for place in part]).images
 
     def draw() -> None:
-        shown = sampler(weights, seeds[:GRID])
-        visualize.save_png(figures[0], visualize.image_grid(shown.images, scale=None))
-        sheet = layout_sheet(shown, loaded.config.planning.segments, COLUMNS)
+        shown = [folder / record["file"] for record in records[:GRID]]
+        draw_grid(figures[0], shown, (size, size, channels))
+        scenes = sampler(weights, seeds[:COLUMNS])
+        sheet = layout_sheet(scenes, loaded.config.planning.segments, COLUMNS)
         visualize.save_png(figures[1], sheet)
 
-    channels = loaded.config.execution.image_channels
     write_set(folder, records, figures, make, draw, channels=channels, overwrite=overwrite, say=say)
 
 
 def scene_sampler(
     loaded: LoadedScenes, placement: Placement, batch_size: int
 ) -> tuple[SceneSampler, Mapping[str, Any]]:
-    """Return a sampler on these devices, and the weights there."""
+    """Return a sampler on these devices, of constant noise, and the weights there."""
     batch = placement.rounded(batch_size)
     weights = jax.device_put(dict(loaded.weights), placement.replicated)
-    return SceneSampler(loaded.config, batch, placement.batch), weights
+    return SceneSampler(loaded.config, batch, placement.batch, "const"), weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,7 +87,8 @@ def write_translations(
     ]
     figures = figure_paths(folder, "grid", *(["attention"] if options.components else []))
     batch = placement.rounded(batch_size)
-    translator = ImageTranslator(options, batch, attention=True, batch_sharding=placement.batch)
+    translator = ImageTranslator(options, batch, batch_sharding=placement.batch)
+    attends = dataclasses.replace(translator, attention=options.components > 0)
     params = jax.device_put(translators.params[kind], placement.replicated)
     geometry = Geometry(*options.image_size, options.image_channels)
 
@@ -102,7 +104,7 @@ def write_translations(
         shown = list(itertools.islice((p for p in read if p is not None), SHOWN))
         if not shown:
             raise UserError(f"no image could be read: {', '.join(map(str, paths))}")
-        _draw(translator, params, np.stack(shown), figures)
+        _draw(attends, params, np.stack(shown), figures)
 
     channels = options.image_channels
     write_set(folder, records, figures, make, draw, channels=channels, overwrite=overwrite, say=say)

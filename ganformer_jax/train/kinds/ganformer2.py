@@ -55,7 +55,7 @@ def ganformer2_trainable(
     check_devices(count, placement)
     size, channels = config.execution.resolution, config.execution.image_channels
     updates = [Update("ganformer2", bind(ganformer2_update, config, placement))]
-    if interval:
+    if interval and (config.loss.layout_gamma or config.loss.image_gamma):
         penalty = bind(discriminator_penalty_update, config, placement)
         updates.insert(0, Update("penalty", penalty, interval))
     return Trainable(
@@ -119,7 +119,7 @@ def discriminator_penalty_update(
     """Apply R1 and R2 (arXiv 1801.04406) to both discriminators, multiplied by the interval.
 
     Logits of images and of segments have a penalty each, weighted as their losses are, as gradients
-    of their sum could cancel.
+    of their sum could cancel. A penalty without weight is not computed.
     """
     key = jax.random.fold_in(state.key, state.step)
     reals = real_scenes(config, parallel, batch, key)
@@ -142,16 +142,18 @@ def discriminator_penalty_update(
             mean = (logits[1] * present).sum(1) / jnp.maximum(present.sum(1), 1.0)
             return mean[:, None] if of_segments else logits[0]
 
-        found = {"layouts": jnp.zeros(()), "images": jnp.zeros(())}
+        gammas = {"layouts": loss.layout_gamma, "images": loss.image_gamma}
+        found = {name: jnp.zeros(()) for name, gamma in gammas.items() if gamma}
         heads = {False: 1.0} | ({True: loss.fidelity} if loss.fidelity else {})
         for scenes in (reals, fakes):
-            penalty_B = losses.r1_penalty(layout_logits, scenes.seen_BxHxWxK)
-            found["layouts"] += penalty_B.mean()
-            for of_segments, weight in heads.items():
+            if "layouts" in found:
+                penalty_B = losses.r1_penalty(layout_logits, scenes.seen_BxHxWxK)
+                found["layouts"] += penalty_B.mean()
+            for of_segments, weight in heads.items() if "images" in found else ():
                 logits_of = functools.partial(image_logits, scenes.layout_BxHxWxK, of_segments)
                 penalty_B = losses.r1_penalty(logits_of, scenes.images_BxHxWxC)
                 found["images"] += weight * penalty_B.mean()
-        total = loss.layout_gamma * found["layouts"] + loss.image_gamma * found["images"]
+        total = sum((gammas[name] * value for name, value in found.items()), jnp.zeros(()))
         info = {f"loss/penalty_{name}": value for name, value in found.items()}
         return loss.penalty_interval * total / 2, info
 
@@ -219,10 +221,12 @@ def _discriminators_loss(
         fidelity += losses.segment_fidelity(fake["segments"], fake["areas"], real=False)
         info["loss/discriminator_fidelity"] = fidelity.mean()
         total += options.fidelity * info["loss/discriminator_fidelity"]
-    read: Any = networks.reader.apply({"params": whole["reader"]}, reals.images_BxHxWxC)
-    info["loss/reader"] = losses.layout_matching(read, reals.layout_BxHxWxK).mean()
     info["loss/discriminator"] = total
-    return total + info["loss/reader"], info
+    if options.matching:
+        read: Any = networks.reader.apply({"params": whole["reader"]}, reals.images_BxHxWxC)
+        info["loss/reader"] = losses.layout_matching(read, reals.layout_BxHxWxK).mean()
+        total += info["loss/reader"]
+    return total, info
 
 
 def _logits(config: GANformer2Config, params: dict[str, Tree], scenes: Scenes) -> dict[str, Array]:

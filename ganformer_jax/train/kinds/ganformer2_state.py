@@ -44,7 +44,7 @@ class GANformer2State(flax.struct.PyTreeNode):
     images_seen: Int[Array, ""]
     """Real images shown."""
     key: Key[Array, ""]
-    """Never changes; each step folds its number into it."""
+    """Each step folds its number into it; a recovery changes it."""
 
 
 class GANformer2Networks(NamedTuple):

@@ -41,7 +41,7 @@ class PriorState(flax.struct.PyTreeNode):
     images_seen: Int[Array, ""]
     """Real images shown, in both stages."""
     key: Key[Array, ""]
-    """Never changes; each step folds its number into it."""
+    """Each step folds its number into it; a recovery changes it."""
 
 
 def weights_of(state: PriorState) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class TranslationState(flax.struct.PyTreeNode):
     images_seen: Int[Array, ""]
     """Images of the source that were shown, and as many of the target."""
     key: Key[Array, ""]
-    """Never changes; each step folds its number into it."""
+    """Each step folds its number into it; a recovery changes it."""
 
 
 def create_translation(config: TranslationConfig, key: Key[Array, ""]) -> TranslationState:
